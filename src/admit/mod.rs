@@ -1,0 +1,1 @@
+//! Floor 2: admission. Presets and defaults make `Admitted` out of `Desired`.

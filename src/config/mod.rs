@@ -1,0 +1,1 @@
+//! Floor 6: settings: the configuration file and flags over it.

@@ -1,0 +1,1 @@
+//! Floor 4: images: references, the local store, layouts and archives.

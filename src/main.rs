@@ -1,0 +1,3 @@
+//! The `podwright` program: arguments in, exit code out.
+
+fn main() {}

@@ -1,0 +1,310 @@
+//! What is to be done and why: plans as data. An executor performs them and decides nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{AdmittedPod, ContainerKind, Deletion, ExitRecord, Masked, PodKey, PodRecord};
+
+/// One field that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldChange {
+    /// As Kubernetes writes paths, such as `spec.containers[0].image`.
+    pub field: String,
+    /// The old value as compact JSON; `None` when the field is new.
+    pub before: Option<String>,
+    /// The new value as compact JSON; `None` when the field goes.
+    pub after: Option<String>,
+    /// The preset whose change caused it, if one did.
+    pub preset: Option<String>,
+}
+
+/// Why an action is taken. Closed: the same value feeds diff, log, event and status.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reason {
+    /// The manifests have a pod that does not run yet.
+    PodAdded,
+    /// The pod is gone from the manifests.
+    PodRemoved,
+    /// `podwright delete` or `podwright down` asked for it.
+    DeletionRequested,
+    /// Fields changed that Kubernetes updates in place.
+    UpdatedInPlace(Vec<FieldChange>),
+    /// Fields changed that need a new pod.
+    Recreated(Vec<FieldChange>),
+    /// Nothing differs.
+    Unchanged,
+    /// The pod's namespaces do not exist yet.
+    SandboxMissing,
+    /// The infra process died.
+    SandboxDied,
+    /// Data of a ConfigMap or Secret in a volume is new or changed.
+    VolumeData,
+    /// The container has not run yet in this sandbox.
+    FirstStart,
+    /// The container ended and the policy says to run it again.
+    Restart { policy: String, exit: ExitRecord },
+    /// The container's image changed in place.
+    ImageChanged { before: String, after: String },
+    /// The container's monitor is gone.
+    MonitorLost,
+    /// A start was cut short: the instance never ran.
+    StartInterrupted,
+    /// The pod ends: its containers stop.
+    Terminating(String),
+    /// The grace period is over.
+    GraceExceeded,
+    /// An instance older than the last two is not needed any more.
+    OldInstance,
+    /// Every container ended for good.
+    Finished,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields = |changes: &[FieldChange]| {
+            let mut names: Vec<String> = changes
+                .iter()
+                .map(|c| match &c.preset {
+                    Some(preset) => format!("{} (PodPreset {preset})", c.field),
+                    None => c.field.clone(),
+                })
+                .collect();
+            names.dedup();
+            names.join(", ")
+        };
+        match self {
+            Reason::PodAdded => f.write_str("new in the manifests"),
+            Reason::PodRemoved => f.write_str("removed from the manifests"),
+            Reason::DeletionRequested => f.write_str("deletion requested"),
+            Reason::UpdatedInPlace(changes) => write!(f, "changed in place: {}", fields(changes)),
+            Reason::Recreated(changes) => write!(f, "recreated: {} changed", fields(changes)),
+            Reason::Unchanged => f.write_str("unchanged"),
+            Reason::SandboxMissing => f.write_str("no sandbox yet"),
+            Reason::SandboxDied => f.write_str("the infra process died"),
+            Reason::VolumeData => f.write_str("volume data changed"),
+            Reason::FirstStart => f.write_str("first start"),
+            Reason::Restart { policy, exit } => write!(f, "exited with {}, restartPolicy {policy}", exit.exit_code),
+            Reason::ImageChanged { before, after } => write!(f, "image changed from {before} to {after}"),
+            Reason::MonitorLost => f.write_str("its monitor died"),
+            Reason::StartInterrupted => f.write_str("its start was interrupted"),
+            Reason::Terminating(why) => f.write_str(why),
+            Reason::GraceExceeded => f.write_str("grace period exceeded"),
+            Reason::OldInstance => f.write_str("superseded by newer instances"),
+            Reason::Finished => f.write_str("all containers ended"),
+        }
+    }
+}
+
+/// What happens to one pod as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FleetAction {
+    /// Bring the pod to this admitted state: create it, change it in place or recreate it, as `reason` says.
+    Apply { pod: Arc<AdmittedPod>, reason: Reason },
+    /// Stop and remove the pod.
+    Remove { key: PodKey, reason: Reason },
+}
+
+impl FleetAction {
+    /// The pod it is about.
+    pub fn key(&self) -> &PodKey {
+        match self {
+            FleetAction::Apply { pod, .. } => &pod.key,
+            FleetAction::Remove { key, .. } => key,
+        }
+    }
+
+    /// Why.
+    pub fn reason(&self) -> &Reason {
+        match self {
+            FleetAction::Apply { reason, .. } | FleetAction::Remove { reason, .. } => reason,
+        }
+    }
+}
+
+/// Which pods to touch: removals first, then the others, each by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FleetPlan {
+    pub actions: Vec<FleetAction>,
+    /// Pods that are as they should be.
+    pub unchanged: Vec<PodKey>,
+}
+
+/// Signals a container is stopped with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// The image's stop signal, SIGTERM unless it names another.
+    Stop,
+    Kill,
+}
+
+/// A signal for one instance of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignalOrder {
+    pub name: String,
+    pub attempt: u32,
+    pub signal: Signal,
+    /// How long the container may take after the stop signal, in seconds.
+    pub grace_seconds: i64,
+    /// Why, for the record and the event.
+    pub reason: String,
+}
+
+/// One environment variable, its value already resolved. Values may come from Secrets: never printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvValue {
+    pub name: String,
+    pub value: Masked<String>,
+}
+
+/// One file of a projected volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PayloadFile {
+    /// Relative, without `..`.
+    pub path: String,
+    pub bytes: Masked<Vec<u8>>,
+    /// Permission bits, such as 0o644.
+    pub mode: u32,
+}
+
+/// What a volume is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VolumeMaterial {
+    /// An empty directory of the pod's own, mode 0777; on tmpfs with `medium: Memory`.
+    EmptyDir { memory: bool, size_limit: Option<u64> },
+    /// A path of the machine; `kind` is hostPath.type, empty for untyped (a missing directory is created).
+    HostPath { path: String, kind: String },
+    /// Files written by the atomic writer; `sensitive` ones live on tmpfs only.
+    Files { files: Vec<PayloadFile>, sensitive: bool },
+}
+
+/// One volume of a pod, ready to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumePayload {
+    pub name: String,
+    pub material: VolumeMaterial,
+}
+
+/// Where a mount's content comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MountSource {
+    /// A volume of the pod, by name, and the part of it.
+    Volume { name: String, sub_path: Option<String> },
+}
+
+/// One mount of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeMountPlan {
+    pub source: MountSource,
+    pub mount_path: String,
+    pub read_only: bool,
+}
+
+/// An image that must be present.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageNeed {
+    pub container: String,
+    pub image: String,
+    /// `Always`, `IfNotPresent` or `Never`, already defaulted.
+    pub policy: String,
+}
+
+/// A container to be created and started.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContainerStart {
+    pub name: String,
+    pub kind: ContainerKind,
+    pub attempt: u32,
+    pub backoff: SignedDuration,
+    /// `command` and `args` with `$(VAR)` expanded; `None` where the pod gives none and the image's counts.
+    pub command: Option<Vec<Masked<String>>>,
+    pub args: Option<Vec<Masked<String>>>,
+    /// The pod's variables in order; the image's own come before them.
+    pub env: Vec<EnvValue>,
+    pub mounts: Vec<VolumeMountPlan>,
+    /// Keyed digest of the ConfigMap and Secret values in `env`, for the record.
+    pub env_digest: Option<String>,
+}
+
+/// One step for one pod.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PodAction {
+    /// Write the pod's record: it exists from now on.
+    CreatePod {
+        record: Box<PodRecord>,
+    },
+    /// Replace the record after an in-place change.
+    UpdatePod {
+        record: Box<PodRecord>,
+    },
+    /// Mark the pod as going away.
+    MarkDeleted {
+        deletion: Deletion,
+    },
+    /// Make or renew the pod's volumes.
+    SyncVolumes {
+        volumes: Vec<VolumePayload>,
+    },
+    /// Start the infra process and give the pod its address.
+    RunSandbox {
+        attempt: u32,
+    },
+    /// End the infra process and give the address back.
+    StopSandbox,
+    EnsureImage(ImageNeed),
+    StartContainer(Box<ContainerStart>),
+    SignalContainer {
+        name: String,
+        attempt: u32,
+        signal: Signal,
+        grace_seconds: i64,
+    },
+    /// Kill what is left of an instance whose monitor is gone and write its exit record.
+    ReapContainer {
+        name: String,
+        attempt: u32,
+    },
+    /// Forget an ended instance with its writable layer and log.
+    RemoveContainer {
+        name: String,
+        attempt: u32,
+    },
+    /// Record the terminal phase (`Succeeded` or `Failed`).
+    Finish {
+        phase: String,
+    },
+    /// Forget the pod: volumes, directories, record.
+    RemovePod,
+}
+
+/// A step with its reason.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodStep {
+    pub action: PodAction,
+    pub reason: Reason,
+}
+
+/// Something the plan waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The container, or empty for the pod itself.
+    pub container: String,
+    /// A waiting reason of Kubernetes, such as `CrashLoopBackOff`, `PodInitializing` or `CreateContainerConfigError`.
+    pub reason: String,
+    pub message: String,
+    /// When it ends by itself, if it does.
+    pub until: Option<Timestamp>,
+}
+
+/// The next steps of one pod. After performing them the pod is observed again and planned anew.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PodPlan {
+    pub steps: Vec<PodStep>,
+    pub holds: Vec<Hold>,
+    /// When to plan again even if nothing happens.
+    pub wake_at: Option<Timestamp>,
+    /// Waiting reason and message of each container that waits, for the status.
+    pub waiting: BTreeMap<String, (String, String)>,
+}

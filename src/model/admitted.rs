@@ -1,0 +1,93 @@
+//! What admission makes of the manifests: presets merged, defaults beside them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use serde::{Deserialize, Serialize};
+
+use super::{Diagnostics, ObjectKey, PodKey, Revision, SourceRef};
+
+/// A preset that was merged into a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedPreset {
+    pub name: String,
+    /// Digest of the preset's content: the value of the annotation
+    /// `podpreset.admission.kubernetes.io/podpreset-<name>`, in place of a resourceVersion.
+    pub version: String,
+}
+
+/// One key two sides define differently.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresetConflict {
+    /// The preset that could not be merged.
+    pub preset: String,
+    /// Where in the pod, such as `spec.containers[0].env[DB_PORT]`.
+    pub field: String,
+    /// What is there already and what the preset wants; values of Secrets are never in a spec.
+    pub message: String,
+}
+
+/// A preset that matched and was not merged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedPreset {
+    pub name: String,
+    /// Why, in one sentence.
+    pub reason: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<PresetConflict>,
+}
+
+/// Who wrote a field that the pod's author did not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Origin {
+    Authored(SourceRef),
+    Preset { name: String, at: SourceRef },
+    Default,
+    Admission,
+}
+
+/// The origin of one field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldOrigin {
+    /// As Kubernetes writes paths, such as `spec.containers[0].env[0]`.
+    pub field: String,
+    pub origin: Origin,
+}
+
+/// One pod after admission.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AdmittedPod {
+    pub key: PodKey,
+    pub source: SourceRef,
+    /// Authored + presets + their annotations: what digest and diff see.
+    pub spec: Pod,
+    /// `spec` with Kubernetes' defaults: what runs.
+    pub effective: Pod,
+    pub applied: Vec<AppliedPreset>,
+    pub skipped: Vec<SkippedPreset>,
+    /// Origin of every field in `spec` that was not authored.
+    pub provenance: Vec<FieldOrigin>,
+    /// SHA-256 of `spec` as canonical JSON, hexadecimal: a shortcut for equality, never more.
+    pub digest: String,
+}
+
+/// ConfigMaps and Secrets a pod may refer to, by namespace and name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DataObjects {
+    pub config_maps: BTreeMap<(String, String), Arc<ConfigMap>>,
+    pub secrets: BTreeMap<(String, String), Arc<Secret>>,
+}
+
+/// A whole revision after admission: what the fleet should be.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    pub revision: Revision,
+    pub pods: BTreeMap<PodKey, Arc<AdmittedPod>>,
+    pub data: Arc<DataObjects>,
+    /// Every object of the revision as authored JSON, for the API and `get`.
+    pub objects: BTreeMap<ObjectKey, Arc<serde_json::Value>>,
+    /// Warnings of reading and admission. An admitted revision has no errors.
+    pub diagnostics: Diagnostics,
+}

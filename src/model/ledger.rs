@@ -1,0 +1,48 @@
+//! The little the planner must remember that the world does not show. Passed in, returned new.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{PodKey, Revision};
+
+/// What must survive a restart of the agent; fsynced before the action that depends on it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Durable {
+    /// The last revision that was valid and was handed to the backend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_applied: Option<Revision>,
+    /// The last revision that was looked at, valid or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_attempted: Option<Revision>,
+}
+
+/// A step that failed and is to be tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// A waiting reason of Kubernetes, such as `ErrImagePull` or `CreateContainerConfigError`.
+    pub reason: String,
+    /// One sentence with the place and the way out.
+    pub message: String,
+    pub at: Timestamp,
+    /// How often in a row it failed, from 1.
+    pub count: u32,
+    /// Not before `at` + this is it tried again.
+    pub backoff: SignedDuration,
+}
+
+/// What is remembered about one incarnation of a pod, in memory only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodMemory {
+    /// By container name; the empty name stands for the pod itself (sandbox, volumes).
+    pub failures: BTreeMap<String, Failure>,
+}
+
+/// Both halves.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    pub durable: Durable,
+    pub volatile: BTreeMap<PodKey, PodMemory>,
+}

@@ -1,0 +1,44 @@
+//! Floor 1: the plain values that travel through podwright.
+//!
+//! Nothing here reads a clock, a file or the network. A stage takes some of these values and returns
+//! others; an adapter fills some in from the world. Follow them in the order they come into being:
+//! [`Snapshot`] (bytes at one revision) → [`Desired`] (objects with places) → [`Admitted`] (presets and
+//! defaults applied) → [`FleetPlan`] / [`PodPlan`] (ordered actions with reasons) → [`ObservedPod`] (what the
+//! world says afterwards) → [`StatusDocument`] and [`Projection`] (what people read).
+
+mod action;
+mod admitted;
+mod diagnostic;
+mod key;
+mod ledger;
+mod masked;
+mod node;
+mod object;
+mod observed;
+mod projection;
+mod snapshot;
+mod status;
+
+pub use action::{
+    ContainerStart, EnvValue, FieldChange, FleetAction, FleetPlan, Hold, ImageNeed, MountSource, PayloadFile,
+    PodAction, PodPlan, PodStep, Reason, Signal, SignalOrder, VolumeMaterial, VolumeMountPlan, VolumePayload,
+};
+pub use admitted::{
+    Admitted, AdmittedPod, AppliedPreset, DataObjects, FieldOrigin, Origin, PresetConflict, SkippedPreset,
+};
+pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
+pub use key::{Kind, ObjectKey, PodKey, PodUid};
+pub use ledger::{Durable, Failure, Ledger, PodMemory};
+pub use masked::Masked;
+pub use node::{NodeInfo, Taint};
+pub use object::{Desired, DesiredObject, Excluded, PodPreset, PodPresetSpec};
+pub use observed::{
+    ContainerKind, ContainerRecord, ContainerState, Deletion, ExitRecord, ObservedContainer, ObservedPod, PodRecord,
+    Sandbox, Stopping,
+};
+pub use projection::{EventRecord, EventType, Projected, Projection};
+pub use snapshot::{BlobId, Revision, RevisionKind, Snapshot, SourceFile, SourceRef};
+pub use status::{
+    ActionEntry, ConditionEntry, ContainerEntry, ContainerStateEntry, PodEntry, PresetEntry, SkippedPresetEntry,
+    StatusDocument,
+};

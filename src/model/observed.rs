@@ -1,0 +1,205 @@
+//! What the world says about a pod: its record, its sandbox, its containers and how they ended.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{AdmittedPod, PodKey, PodUid};
+
+/// A pod that is going away. The grace period may only shrink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deletion {
+    pub requested_at: Timestamp,
+    pub grace_seconds: i64,
+    /// Why, for the status: `removed from the manifests`, `recreated: spec.containers[0].env changed`, ...
+    pub reason: String,
+}
+
+/// What a backend remembers of a pod, durably, from before its first process until after its last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodRecord {
+    /// Layout version of this record; [`PodRecord::VERSION`].
+    pub version: u32,
+    pub key: PodKey,
+    pub uid: PodUid,
+    pub created_at: Timestamp,
+    /// Revision this pod was last realised from.
+    pub revision: String,
+    /// The admitted pod as last realised; each in-place change replaces it.
+    pub realised: Arc<AdmittedPod>,
+    /// Counts changes of `realised`, from 1: metadata.generation.
+    pub generation: i64,
+    /// How many sandboxes this pod has had; the next one gets this number.
+    pub sandbox_attempts: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion: Option<Deletion>,
+    /// The phase once it is terminal (`Succeeded` or `Failed`): it never changes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<String>,
+    /// Keyed digests of the ConfigMap and Secret values that each container's env used when it was started.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env_digests: BTreeMap<String, String>,
+}
+
+impl PodRecord {
+    /// The layout this code writes.
+    pub const VERSION: u32 = 1;
+}
+
+/// The infra container and what it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Sandbox {
+    /// None was made yet, or it was removed.
+    Absent,
+    /// `/pause` runs and holds the namespaces.
+    #[serde(rename_all = "camelCase")]
+    Ready { attempt: u32, pid: i32, started_at: Timestamp, ips: Vec<IpAddr> },
+    /// It was made and its process is gone: every container of the pod must go and a new one be made.
+    #[serde(rename_all = "camelCase")]
+    Dead { attempt: u32 },
+}
+
+/// Which of the pod's container lists a container stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ContainerKind {
+    Init,
+    /// An init container with restartPolicy Always.
+    Sidecar,
+    App,
+}
+
+/// A stop under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stopping {
+    /// When the stop signal was sent.
+    pub since: Timestamp,
+    pub grace_seconds: i64,
+    /// When SIGKILL was sent, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub killed_at: Option<Timestamp>,
+    pub reason: String,
+}
+
+/// What a backend remembers of one instance of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerRecord {
+    pub name: String,
+    pub kind: ContainerKind,
+    /// 0 for the first instance: the restart count.
+    pub attempt: u32,
+    /// Unique on the machine.
+    pub id: String,
+    /// The sandbox attempt it belongs to.
+    pub sandbox_attempt: u32,
+    /// The image as the pod asks for it.
+    pub image: String,
+    /// Digest of the image that was used.
+    pub image_id: String,
+    pub created_at: Timestamp,
+    /// The back-off that was waited for before this instance, zero for none: the next one derives from it.
+    #[serde(default)]
+    pub backoff: SignedDuration,
+    /// The CRI-format log of this instance.
+    pub log_path: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopping: Option<Stopping>,
+}
+
+/// How an instance ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExitRecord {
+    /// 128 + signal when a signal ended it.
+    pub exit_code: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    #[serde(default)]
+    pub oom_killed: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Timestamp,
+    /// `StartError`, `ContainerStatusUnknown`, ... when the exit code alone does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The termination message, or why it could not start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// The state of one instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContainerState {
+    /// Its record exists and its process was never seen running: a start that was cut short.
+    Created,
+    Running {
+        pid: i32,
+        started_at: Timestamp,
+    },
+    Exited(ExitRecord),
+    /// Its monitor is gone and left no exit record: it must be reaped, and counts as 137 / ContainerStatusUnknown.
+    Lost,
+}
+
+/// One instance of a container as observed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedContainer {
+    pub record: ContainerRecord,
+    pub state: ContainerState,
+}
+
+impl ObservedContainer {
+    /// Whether a process of it may be alive.
+    pub fn is_live(&self) -> bool {
+        matches!(self.state, ContainerState::Running { .. } | ContainerState::Created | ContainerState::Lost)
+    }
+
+    /// How it ended, if it did.
+    pub fn exit(&self) -> Option<&ExitRecord> {
+        match &self.state {
+            ContainerState::Exited(exit) => Some(exit),
+            _ => None,
+        }
+    }
+}
+
+/// One pod as observed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObservedPod {
+    pub record: PodRecord,
+    pub sandbox: Sandbox,
+    /// Every instance still on record, sorted by name, then attempt.
+    pub containers: Vec<ObservedContainer>,
+}
+
+impl ObservedPod {
+    /// The newest instance of a container.
+    pub fn latest(&self, name: &str) -> Option<&ObservedContainer> {
+        self.containers.iter().filter(|c| c.record.name == name).max_by_key(|c| c.record.attempt)
+    }
+
+    /// The instance before the newest one.
+    pub fn previous(&self, name: &str) -> Option<&ObservedContainer> {
+        let latest = self.latest(name)?.record.attempt;
+        self.containers
+            .iter()
+            .filter(|c| c.record.name == name && c.record.attempt < latest)
+            .max_by_key(|c| c.record.attempt)
+    }
+
+    /// The pod's addresses, empty without a sandbox.
+    pub fn ips(&self) -> &[IpAddr] {
+        match &self.sandbox {
+            Sandbox::Ready { ips, .. } => ips,
+            _ => &[],
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! `status.yaml`: what the agent says about itself and its pods. A projection; never an input.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::PresetConflict;
+
+/// The document. Timestamps are RFC 3339 with seconds, UTC.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusDocument {
+    /// Always `podwright.dev/v1alpha1`.
+    pub api_version: String,
+    /// Always `Status`.
+    pub kind: String,
+    pub node: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_attempted_revision: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_applied_revision: Option<String>,
+    /// Ready, Reconciling, Stalled.
+    pub conditions: Vec<ConditionEntry>,
+    /// `path:line:column: error: message` of a refused revision, all of them up to a bound.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+    /// Uncommitted paths that were not read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uncommitted: Vec<String>,
+    pub pods: Vec<PodEntry>,
+    /// The newest last, bounded.
+    pub last_actions: Vec<ActionEntry>,
+}
+
+/// A condition in Kubernetes' shape.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConditionEntry {
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_transition_time: Option<String>,
+}
+
+/// One pod.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodEntry {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+    pub phase: String,
+    /// The STATUS column of `kubectl get pods`.
+    pub status: String,
+    pub ready: String,
+    pub restarts: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    pub conditions: Vec<ConditionEntry>,
+    pub containers: Vec<ContainerEntry>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub applied_presets: Vec<PresetEntry>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped_presets: Vec<SkippedPresetEntry>,
+}
+
+/// One container of a pod.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerEntry {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub init: bool,
+    pub image: String,
+    pub ready: bool,
+    pub restart_count: u32,
+    /// One of `waiting`, `running`, `terminated`, as Kubernetes writes it.
+    pub state: BTreeMap<String, ContainerStateEntry>,
+}
+
+/// The members of a container state that are set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerStateEntry {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<String>,
+}
+
+/// A preset that was merged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresetEntry {
+    pub name: String,
+    pub version: String,
+}
+
+/// A preset that matched and was not merged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedPresetEntry {
+    pub name: String,
+    pub reason: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<PresetConflict>,
+}
+
+/// Something that was done to a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActionEntry {
+    pub time: String,
+    pub pod: String,
+    /// `create`, `update in place`, `recreate`, `delete`, `restart container`.
+    pub action: String,
+    pub reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+}

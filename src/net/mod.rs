@@ -1,0 +1,1 @@
+//! Floor 4: the pod network: bridge, addresses, host ports.

@@ -1,0 +1,1 @@
+//! Floor 2: planning. What differs becomes ordered actions with reasons.

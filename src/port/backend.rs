@@ -1,0 +1,103 @@
+//! What runs pods: whole pods ([`PodBackend`]) or the containers of pods ([`ContainerBackend`]).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use super::PortError;
+use crate::model::{
+    AdmittedPod, ContainerStart, Deletion, ImageNeed, ObservedPod, PodKey, PodRecord, Reason, SignalOrder,
+    VolumePayload,
+};
+
+/// What a backend can and cannot do; `validate --backend` asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// `native`, `fake`, ...
+    pub name: String,
+    /// Whether pods can have an address of their own here.
+    pub pod_network: bool,
+}
+
+/// Something may have happened to this pod: look again. A hint may be lost; the relist repairs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hint(pub PodKey);
+
+/// An image in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageStatus {
+    /// As the pod asks for it.
+    pub reference: String,
+    /// `sha256:...` of the image's manifest or configuration.
+    pub id: String,
+    /// Bytes on disk, layers counted once.
+    pub size: u64,
+}
+
+/// A runtime that takes whole pods.
+#[async_trait]
+pub trait PodBackend: Send + Sync {
+    /// Every pod of this root, from the world itself: a full relist.
+    async fn observe(&self) -> Result<Vec<ObservedPod>, PortError>;
+
+    /// Makes `pod` the target for its key; returns at once, the work goes on by itself.
+    async fn apply(&self, pod: Arc<AdmittedPod>, revision: &str, reason: &Reason) -> Result<(), PortError>;
+
+    /// Makes "no such pod" the target for the key; returns at once.
+    async fn remove(&self, key: &PodKey, reason: &Reason) -> Result<(), PortError>;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+}
+
+/// A runtime of sandboxes and containers, CRI-shaped. Every verb is idempotent: repeating one that has succeeded
+/// changes nothing and succeeds.
+#[async_trait]
+pub trait ContainerBackend: Send + Sync {
+    /// Every pod on record.
+    async fn list(&self) -> Result<Vec<ObservedPod>, PortError>;
+
+    /// One pod, or `None` when there is no record of it.
+    async fn observe(&self, key: &PodKey) -> Result<Option<ObservedPod>, PortError>;
+
+    /// Writes the record, durably. Used for new pods and for in-place changes alike.
+    async fn put_record(&self, record: &PodRecord) -> Result<(), PortError>;
+
+    /// Marks the pod as going away.
+    async fn mark_deleted(&self, key: &PodKey, deletion: &Deletion) -> Result<(), PortError>;
+
+    /// Makes the pod's volumes and brings projected ones up to date.
+    async fn sync_volumes(&self, key: &PodKey, volumes: &[VolumePayload]) -> Result<(), PortError>;
+
+    /// Starts the infra process with its namespaces and network.
+    async fn run_sandbox(&self, key: &PodKey, attempt: u32) -> Result<(), PortError>;
+
+    /// Ends the infra process, unless it is gone, and releases network and address.
+    async fn stop_sandbox(&self, key: &PodKey) -> Result<(), PortError>;
+
+    /// Makes the image present or says why it is not.
+    async fn ensure_image(&self, need: &ImageNeed) -> Result<ImageStatus, PortError>;
+
+    /// Creates and starts an instance. An instance that could not be started leaves an exit record (128, StartError).
+    async fn start_container(&self, key: &PodKey, start: &ContainerStart) -> Result<(), PortError>;
+
+    /// Sends the stop signal or SIGKILL, and records that it was sent, when and why. `Kill` reaches every process of the
+    /// container. Does not wait.
+    async fn signal_container(&self, key: &PodKey, order: &SignalOrder) -> Result<(), PortError>;
+
+    /// Kills what is left of an instance without a monitor and writes its exit record (137, ContainerStatusUnknown).
+    async fn reap_container(&self, key: &PodKey, name: &str, attempt: u32) -> Result<(), PortError>;
+
+    /// Removes an ended instance: writable layer, log, record.
+    async fn remove_container(&self, key: &PodKey, name: &str, attempt: u32) -> Result<(), PortError>;
+
+    /// Removes everything of a pod without live processes, the record last.
+    async fn remove_pod(&self, key: &PodKey) -> Result<(), PortError>;
+
+    /// A channel of hints; each call gives a channel of its own. Bounded: a hint that finds it full is dropped.
+    fn hints(&self) -> mpsc::Receiver<Hint>;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+}

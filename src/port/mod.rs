@@ -1,0 +1,14 @@
+//! Floor 3: the ports. What the control loop needs from the world, in plain values.
+//!
+//! Every trait here is object-safe, every error has a closed [`ErrorKind`], so that nothing decides a retry from a
+//! text. A fake is a complete implementation of a port (`backend/fake`), not a mock.
+
+mod backend;
+mod error;
+mod source;
+mod time;
+
+pub use backend::{Capabilities, ContainerBackend, Hint, ImageStatus, PodBackend};
+pub use error::{ErrorKind, PortError};
+pub use source::{ReadError, Source, StatusSink};
+pub use time::Clock;

@@ -1,0 +1,1 @@
+//! Floor 6: Kubernetes REST over a socket.

@@ -1,0 +1,1 @@
+//! Floor 4: git, watching, and the status file.

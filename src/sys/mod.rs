@@ -1,0 +1,1 @@
+//! Floor 4: the operating system, wrapped safe. All `unsafe` code of podwright is in this folder.

@@ -1,0 +1,1 @@
+//! Floor 4: volumes of pods on disk and tmpfs.

@@ -1,0 +1,22 @@
+//! The one integration test binary. Each file of this folder is a module here; `tidy` checks that none is forgotten.
+
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
+
+mod admit;
+mod cli;
+mod config;
+mod control;
+#[cfg(target_os = "linux")]
+mod image;
+mod manifest;
+#[cfg(target_os = "linux")]
+mod native;
+#[cfg(target_os = "linux")]
+mod net;
+mod plan;
+mod report;
+mod serve;
+mod source;
+mod tidy;
+#[cfg(target_os = "linux")]
+mod volume;
