@@ -38,6 +38,10 @@ pub struct Failure {
 pub struct PodMemory {
     /// By container name; the empty name stands for the pod itself (sandbox, volumes).
     pub failures: BTreeMap<String, Failure>,
+    /// Digest of the projected files that were last written into the pod's volumes; `None` right after a start.
+    pub synced_volumes: Option<String>,
+    /// The longest grace period a deletion may take, in seconds, when someone asked for less than the pod's own.
+    pub grace_limit: Option<i64>,
 }
 
 /// Both halves.
