@@ -1,1 +1,92 @@
 //! Floor 4: images: references, the local store, layouts and archives.
+//!
+//! An image comes in as an OCI layout directory, an oci-archive or a docker-archive, is verified digest by digest, and
+//! its layers are unpacked once, each to a directory that an overlay mount takes as a lower layer. [`Store`] is
+//! synchronous: callers on an executor go through `spawn_blocking`. Several processes may use one store at a time.
+
+mod reference;
+mod store;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub use reference::{HOST_IMAGE, Reference};
+pub use store::Store;
+
+/// Whether and how the machine's own root file system may serve as an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostImage {
+    /// Absolute paths that containers on the host image must not see: each is covered by an empty read-only mount.
+    pub covered: Vec<PathBuf>,
+}
+
+/// What an image says about the process to run, with the defaults filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageConfig {
+    pub entrypoint: Vec<String>,
+    pub cmd: Vec<String>,
+    /// In order, each name once.
+    pub env: Vec<(String, String)>,
+    /// `uid`, `name`, `uid:gid` or `name:group`; empty means root.
+    pub user: String,
+    /// Absolute; `/` unless the image says otherwise.
+    pub working_dir: String,
+    /// Such as `SIGQUIT` or `3`; `None` means SIGTERM.
+    pub stop_signal: Option<String>,
+    /// Mount points the image declares as volumes.
+    pub volumes: Vec<String>,
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Default for ImageConfig {
+    fn default() -> Self {
+        Self {
+            entrypoint: Vec::new(),
+            cmd: Vec::new(),
+            env: Vec::new(),
+            user: String::new(),
+            working_dir: "/".to_owned(),
+            stop_signal: None,
+            volumes: Vec::new(),
+            labels: BTreeMap::new(),
+        }
+    }
+}
+
+/// An image that is present and verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// `sha256:...` of the image's manifest; for the host image its name.
+    pub id: String,
+    /// The full normalised reference it was found under.
+    pub reference: String,
+    pub config: ImageConfig,
+    /// Directories of the unpacked layers, topmost first: the order of overlay's `lowerdir`.
+    pub lower: Vec<PathBuf>,
+    /// Bytes of the unpacked layers.
+    pub size: u64,
+    /// Whether this is the machine's own root file system.
+    pub host: bool,
+    /// With `host`: absolute paths to cover by empty read-only mounts.
+    pub covered: Vec<PathBuf>,
+}
+
+/// One image that a load brought in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadedImage {
+    /// The full normalised reference, such as `docker.io/library/nginx:latest`.
+    pub reference: String,
+    /// `sha256:...` of the manifest.
+    pub id: String,
+}
+
+/// One line of `podwright image ls`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedImage {
+    pub reference: String,
+    pub id: String,
+    /// Bytes of the unpacked layers.
+    pub size: u64,
+    /// What is wrong with it, if something is.
+    pub damage: Option<String>,
+}
