@@ -1,17 +1,147 @@
 //! Floor 2: admission. Presets and defaults make `Admitted` out of `Desired`.
+//!
+//! A chain of small pure functions per pod, in order: [`preset`] finds the matching PodPresets and merges all of them or
+//! none, [`defaults`] makes the pod that runs out of the pod that was written, [`digest`] names the result.
 
-use crate::model::{Admitted, DataObjects, Desired, Diagnostics};
+mod defaults;
+mod digest;
+mod merge;
+mod preset;
+mod selector;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use serde::de::DeserializeOwned;
+
+use crate::model::{
+    Admitted, AdmittedPod, DataObjects, Desired, DesiredObject, Diagnostic, Diagnostics, Kind, ObjectKey, Place,
+    PodKey, Severity, SourceRef,
+};
+
+use preset::Candidate;
 
 /// Admits a whole revision. `Err` holds every diagnostic when the revision has an error or admission finds one.
 pub fn admit(desired: &Desired) -> Result<Admitted, Diagnostics> {
     if desired.diagnostics.has_errors() {
         return Err(desired.diagnostics.clone());
     }
+    let mut diagnostics = desired.diagnostics.clone();
+    let candidates = preset::candidates(desired, &mut diagnostics);
+    let mut pods = BTreeMap::new();
+    for (key, (object, pod)) in &desired.pods {
+        let in_namespace = candidates.get(key.namespace.as_str()).map_or(&[][..], Vec::as_slice);
+        pods.insert(key.clone(), Arc::new(admit_pod(key, object, pod, in_namespace, &mut diagnostics)));
+    }
+    let data = data_objects(desired, &mut diagnostics);
+    diagnostics.sort();
+    if diagnostics.has_errors() {
+        return Err(diagnostics);
+    }
     Ok(Admitted {
         revision: desired.revision.clone(),
-        pods: std::collections::BTreeMap::new(),
-        data: std::sync::Arc::new(DataObjects::default()),
-        objects: std::collections::BTreeMap::new(),
-        diagnostics: desired.diagnostics.clone(),
+        pods,
+        data: Arc::new(data),
+        objects: objects(desired),
+        diagnostics,
     })
+}
+
+fn admit_pod(
+    key: &PodKey,
+    object: &DesiredObject,
+    pod: &Pod,
+    candidates: &[Candidate<'_>],
+    diagnostics: &mut Diagnostics,
+) -> AdmittedPod {
+    let outcome = preset::apply(pod, candidates);
+    diagnostics.0.extend(preset::diagnose(key, object, &outcome, candidates));
+    AdmittedPod {
+        key: key.clone(),
+        source: object.source.clone(),
+        effective: defaults::effective(&outcome.pod),
+        digest: digest::of(&outcome.pod),
+        spec: outcome.pod,
+        applied: outcome.applied,
+        skipped: outcome.skipped,
+        provenance: outcome.provenance,
+    }
+}
+
+/// The ConfigMaps and Secrets of a revision as typed values, `stringData` folded into `data` as the API server does.
+fn data_objects(desired: &Desired, diagnostics: &mut Diagnostics) -> DataObjects {
+    let mut data = DataObjects::default();
+    for (key, object) in &desired.others {
+        let name = (key.namespace.clone(), key.name.clone());
+        match key.kind {
+            Kind::ConfigMap => {
+                if let Some(map) = typed::<ConfigMap>(object, diagnostics) {
+                    data.config_maps.insert(name, Arc::new(map));
+                }
+            }
+            Kind::Secret => {
+                if let Some(secret) = typed::<Secret>(object, diagnostics) {
+                    data.secrets.insert(name, Arc::new(fold_string_data(secret)));
+                }
+            }
+            Kind::Namespace | Kind::ServiceAccount | Kind::PodPreset | Kind::Pod => {}
+        }
+    }
+    data
+}
+
+fn fold_string_data(mut secret: Secret) -> Secret {
+    if let Some(texts) = secret.string_data.take() {
+        let data = secret.data.get_or_insert_default();
+        data.extend(texts.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))));
+    }
+    secret
+}
+
+/// The object as `T`. What does not fit is an error at the object; its text is not repeated, for it may be a Secret's.
+fn typed<T: DeserializeOwned>(object: &DesiredObject, diagnostics: &mut Diagnostics) -> Option<T> {
+    match T::deserialize(&object.value) {
+        Ok(value) => Some(value),
+        Err(_) => {
+            diagnostics.0.push(Diagnostic {
+                severity: Severity::Error,
+                rule: "not-readable",
+                message: format!("{} does not have the fields of its kind", object.key),
+                help: Some("values of `data` in a Secret are base64; plain text goes into `stringData`".to_owned()),
+                place: Some(place(object, "")),
+                object: Some(object.key.clone()),
+                field: None,
+            });
+            None
+        }
+    }
+}
+
+/// Every object of the revision as authored.
+fn objects(desired: &Desired) -> BTreeMap<ObjectKey, Arc<serde_json::Value>> {
+    let pods = desired.pods.values().map(|(object, _)| object);
+    let presets = desired.presets.values().map(|(object, _)| object);
+    pods.chain(presets)
+        .chain(desired.others.values())
+        .map(|object| (object.key.clone(), Arc::new(object.value.clone())))
+        .collect()
+}
+
+/// Where a field of an object was written, by JSON pointer; the nearest place above it when it has none of its own.
+fn source_of(object: &DesiredObject, pointer: &str) -> SourceRef {
+    let mut pointer = pointer;
+    while !pointer.is_empty() {
+        if let Some((line, column)) = object.places.get(pointer) {
+            return SourceRef { line: *line, column: *column, ..object.source.clone() };
+        }
+        pointer = pointer.rsplit_once('/').map_or("", |(parent, _)| parent);
+    }
+    object.source.clone()
+}
+
+/// The same as a place for a diagnostic. The text of the line is not known here: whoever shows it reads it by the place.
+fn place(object: &DesiredObject, pointer: &str) -> Place {
+    Place { at: source_of(object, pointer), text: Arc::from(""), width: 1 }
 }

@@ -1,0 +1,71 @@
+//! Values for the tests: a `Desired` out of JSON objects.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use podwright::admit::admit;
+use podwright::model::{
+    Admitted, AdmittedPod, Desired, DesiredObject, Diagnostics, Kind, ObjectKey, PodKey, Revision, RevisionKind,
+    SourceRef,
+};
+use serde_json::Value;
+
+/// What reading these objects gives: object `n` stands in file `n.yaml`, each pointer at a line of its own.
+pub(crate) fn desired(objects: &[Value]) -> Desired {
+    let mut desired = Desired {
+        revision: Revision { kind: RevisionKind::Commit, id: "a".repeat(40), subject: None, branch: None },
+        pods: BTreeMap::new(),
+        presets: BTreeMap::new(),
+        others: BTreeMap::new(),
+        excluded: vec![],
+        diagnostics: Diagnostics::default(),
+    };
+    for (index, value) in objects.iter().enumerate() {
+        let mut value = value.clone();
+        let kind = Kind::from_manifest(value["apiVersion"].as_str().unwrap(), value["kind"].as_str().unwrap()).unwrap();
+        let name = value["metadata"]["name"].as_str().unwrap().to_owned();
+        let namespace = value["metadata"]["namespace"].as_str().unwrap_or("default").to_owned();
+        value["metadata"]["namespace"] = Value::from(namespace.clone());
+        let key = ObjectKey { kind, namespace, name };
+        let mut places = BTreeMap::new();
+        number(&value, String::new(), &mut places);
+        let source = SourceRef { path: Arc::from(format!("{index}.yaml")), document: 0, line: 1, column: 1 };
+        let object = DesiredObject { key: key.clone(), source, value: value.clone(), places: Arc::new(places) };
+        match kind {
+            Kind::Pod => {
+                let pod = serde_json::from_value(value).unwrap();
+                desired.pods.insert(PodKey::new(key.namespace, key.name), (object, pod));
+            }
+            Kind::PodPreset => {
+                let preset = serde_json::from_value(value).unwrap();
+                desired.presets.insert(key, (object, preset));
+            }
+            _ => {
+                desired.others.insert(key, object);
+            }
+        }
+    }
+    desired
+}
+
+fn number(value: &Value, pointer: String, places: &mut BTreeMap<String, (u32, u32)>) {
+    let line = u32::try_from(places.len()).unwrap() + 1;
+    places.insert(pointer.clone(), (line, 1));
+    match value {
+        Value::Object(map) => map.iter().for_each(|(k, v)| number(v, format!("{pointer}/{k}"), places)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(i, v)| number(v, format!("{pointer}/{i}"), places));
+        }
+        _ => {}
+    }
+}
+
+/// The objects admitted; panics with the diagnostics when they are not.
+pub(crate) fn admitted(objects: &[Value]) -> Admitted {
+    admit(&desired(objects)).unwrap_or_else(|d| panic!("not admitted: {d:?}"))
+}
+
+/// One pod of it.
+pub(crate) fn pod_of(admitted: &Admitted, namespace: &str, name: &str) -> Arc<AdmittedPod> {
+    Arc::clone(&admitted.pods[&PodKey::new(namespace, name)])
+}

@@ -1,0 +1,343 @@
+//! The merge table: every case of the upstream admission test, then the facts around it.
+
+use podwright::admit::admit;
+use podwright::model::{AdmittedPod, Severity};
+use serde_json::{Value, json};
+
+use super::{admitted, desired, pod_of};
+
+fn pod(spec: Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "p", "namespace": "namespace", "labels": {"security": "S2"}},
+        "spec": spec,
+    })
+}
+
+fn preset(name: &str, mut spec: Value) -> Value {
+    if spec.get("selector").is_none() {
+        spec["selector"] = json!({"matchExpressions": [{"key": "security", "operator": "In", "values": ["S2"]}]});
+    }
+    json!({
+        "apiVersion": "settings.k8s.io/v1alpha1", "kind": "PodPreset",
+        "metadata": {"name": name, "namespace": "namespace"}, "spec": spec,
+    })
+}
+
+/// A pod whose one container has this list.
+fn with(list: &str, value: &Value) -> Value {
+    let mut container = json!({"name": "c", "image": "i"});
+    if !value.is_null() {
+        container[list] = value.clone();
+    }
+    pod(json!({"containers": [container]}))
+}
+
+fn admit_one(objects: &[Value]) -> std::sync::Arc<AdmittedPod> {
+    pod_of(&admitted(objects), "namespace", "p")
+}
+
+fn spec(pod: &AdmittedPod) -> Value {
+    serde_json::to_value(&pod.spec).unwrap()["spec"].take()
+}
+
+fn env(pairs: &[(&str, &str)]) -> Value {
+    pairs.iter().map(|(name, value)| json!({"name": name, "value": value})).collect()
+}
+
+fn mounts(pairs: &[(&str, &str)]) -> Value {
+    pairs.iter().map(|(name, path)| json!({"name": name, "mountPath": path})).collect()
+}
+
+fn empty_dirs(names: &[&str]) -> Value {
+    names.iter().map(|name| json!({"name": name, "emptyDir": {}})).collect()
+}
+
+fn from(pairs: &[(&str, &str)]) -> Value {
+    pairs
+        .iter()
+        .map(|(prefix, name)| match *prefix {
+            "" => json!({"configMapRef": {"name": name}}),
+            prefix => json!({"prefix": prefix, "configMapRef": {"name": name}}),
+        })
+        .collect()
+}
+
+/// Name, list, the pod's entries, the preset's entries, the result; `None` for a conflict.
+type Row = (&'static str, &'static str, Value, Value, Option<Value>);
+
+fn merge_table() -> Vec<Row> {
+    let ours = [("abc", "value2"), ("ABC", "value3")];
+    let simply = ("simply-mounted-volume", "/opt/");
+    let etc = ("etc-volume", "/etc/");
+    let host_vol3 = json!([
+        {"name": "vol3", "hostPath": {"path": "/etc/apparmor.d"}}, {"name": "vol2", "emptyDir": {}}
+    ]);
+    let none = Value::Null;
+    #[rustfmt::skip]
+    let rows = vec![
+        ("MergeEnv/empty original", "env", none.clone(), env(&ours), Some(env(&ours))),
+        ("MergeEnv/good merge", "env", env(&[("abcd", "value2"), ("hello", "value3")]), env(&ours),
+            Some(env(&[("abcd", "value2"), ("hello", "value3"), ours[0], ours[1]]))),
+        ("MergeEnv/conflict", "env", env(&[("abc", "value3")]), env(&ours), None),
+        ("MergeEnv/one is exact same", "env", env(&[("abc", "value2"), ("hello", "value3")]), env(&ours),
+            Some(env(&[("abc", "value2"), ("hello", "value3"), ours[1]]))),
+        ("MergeEnvFrom/empty original", "envFrom", none.clone(), from(&[("", "abc"), ("pre_", "abc")]),
+            Some(from(&[("", "abc"), ("pre_", "abc")]))),
+        ("MergeEnvFrom/good merge", "envFrom", from(&[("", "thing")]), from(&[("", "abc"), ("pre_", "abc")]),
+            Some(from(&[("", "thing"), ("", "abc"), ("pre_", "abc")]))),
+        ("MergeVolumeMounts/empty original", "volumeMounts", none.clone(), mounts(&[simply]), Some(mounts(&[simply]))),
+        ("MergeVolumeMounts/good merge", "volumeMounts", mounts(&[etc]), mounts(&[simply]), Some(mounts(&[etc, simply]))),
+        ("MergeVolumeMounts/conflict", "volumeMounts", mounts(&[etc]), mounts(&[simply, ("etc-volume", "/things/")]), None),
+        ("MergeVolumeMounts/conflict on mount path", "volumeMounts", mounts(&[etc]),
+            mounts(&[simply, ("things-volume", "/etc/")]), None),
+        ("MergeVolumeMounts/one is exact same", "volumeMounts", mounts(&[etc]), mounts(&[simply, etc]),
+            Some(mounts(&[etc, simply]))),
+        ("MergeVolumes/empty original", "volumes", none.clone(), empty_dirs(&["vol", "vol2"]),
+            Some(empty_dirs(&["vol", "vol2"]))),
+        ("MergeVolumes/good merge", "volumes", empty_dirs(&["vol3", "vol4"]), empty_dirs(&["vol", "vol2"]),
+            Some(empty_dirs(&["vol3", "vol4", "vol", "vol2"]))),
+        ("MergeVolumes/conflict", "volumes", empty_dirs(&["vol3", "vol4"]), host_vol3, None),
+        ("MergeVolumes/one is exact same", "volumes", empty_dirs(&["vol3", "vol4"]), empty_dirs(&["vol3", "vol2"]),
+            Some(empty_dirs(&["vol3", "vol4", "vol2"]))),
+        // Facts beyond the upstream table.
+        ("one volume at two paths within a preset", "volumeMounts", none.clone(), mounts(&[("v", "/a"), ("v", "/b")]), None),
+        ("a trailing slash makes another path", "volumeMounts", mounts(&[("a", "/etc")]), mounts(&[("b", "/etc/")]),
+            Some(mounts(&[("a", "/etc"), ("b", "/etc/")]))),
+        ("a default written out is no conflict", "volumeMounts", mounts(&[etc]),
+            json!([{"name": "etc-volume", "mountPath": "/etc/", "readOnly": false}]), Some(mounts(&[etc]))),
+        ("a source is another volume than the default one", "volumes", json!([{"name": "v"}]), empty_dirs(&["v"]),
+            Some(json!([{"name": "v"}]))),
+        ("equal envFrom entries stay one", "envFrom", from(&[("", "abc")]), from(&[("", "abc")]), Some(from(&[("", "abc")]))),
+        ("envFrom that differs in optional only", "envFrom", from(&[("", "abc")]),
+            json!([{"configMapRef": {"name": "abc", "optional": true}}]), None),
+        ("a secret and a config map of one name", "envFrom", from(&[("", "abc")]), json!([{"secretRef": {"name": "abc"}}]),
+            Some(json!([{"configMapRef": {"name": "abc"}}, {"secretRef": {"name": "abc"}}]))),
+    ];
+    rows
+}
+
+#[test]
+fn each_list_merges_as_upstream_does() {
+    for (name, list, ours, theirs, expected) in merge_table() {
+        let at_pod = list == "volumes";
+        let pod = match at_pod {
+            true => {
+                let mut pod = with("x", &Value::Null);
+                if !ours.is_null() {
+                    pod["spec"]["volumes"] = ours.clone();
+                }
+                pod
+            }
+            false => with(list, &ours),
+        };
+        let result = admit_one(&[pod, preset("a", json!({list: theirs}))]);
+        let spec = spec(&result);
+        let merged = if at_pod { &spec["volumes"] } else { &spec["containers"][0][list] };
+        match expected {
+            Some(expected) => {
+                assert_eq!(*merged, expected, "{name}");
+                assert_eq!((result.applied.len(), result.skipped.len()), (1, 0), "{name}");
+            }
+            None => {
+                assert_eq!(*merged, ours, "{name}: unchanged");
+                assert_eq!((result.applied.len(), result.skipped.len()), (0, 1), "{name}");
+                assert!(!result.skipped[0].conflicts.is_empty(), "{name}");
+            }
+        }
+    }
+}
+
+fn full_preset() -> Value {
+    preset(
+        "hello",
+        json!({
+            "volumes": [{"name": "volume", "emptyDir": {}}],
+            "env": env(&[("abcd", "value"), ("ABC", "value")]),
+            "envFrom": from(&[("", "abc"), ("pre_", "abc")]),
+        }),
+    )
+}
+
+#[test]
+fn a_preset_of_another_namespace_does_not_count() {
+    let mut other = preset("hello", json!({"env": env(&[("abc", "other")])}));
+    other["metadata"]["namespace"] = json!("othernamespace");
+    let before = with("env", &env(&[("abc", "value2"), ("ABC", "value3")]));
+    let result = admit_one(&[before.clone(), other]);
+    assert_eq!(spec(&result), before["spec"]);
+    assert!(result.applied.is_empty() && result.skipped.is_empty());
+}
+
+#[test]
+fn a_preset_whose_labels_do_not_match_does_not_count() {
+    let selector = json!({"matchExpressions": [{"key": "security", "operator": "In", "values": ["S3"]}]});
+    let before = with("env", &env(&[("abc", "value2"), ("ABC", "value3")]));
+    let result =
+        admit_one(&[before.clone(), preset("hello", json!({"selector": selector, "env": env(&[("abc", "x")])}))]);
+    assert_eq!(spec(&result), before["spec"]);
+    assert!(result.skipped.is_empty());
+}
+
+#[test]
+fn a_conflict_leaves_the_pod_as_it_was() {
+    let before = with("env", &env(&[("abc", "value2"), ("ABC", "value3")]));
+    let result =
+        admit_one(&[before.clone(), preset("hello", json!({"env": env(&[("abc", "value"), ("ABC", "value")])}))]);
+    assert_eq!(serde_json::to_value(&result.spec).unwrap()["metadata"], before["metadata"]);
+    assert_eq!(spec(&result), before["spec"]);
+    let fields: Vec<&str> = result.skipped[0].conflicts.iter().map(|c| c.field.as_str()).collect();
+    assert_eq!(fields, ["spec.containers[0].env[abc]", "spec.containers[0].env[ABC]"]);
+}
+
+#[test]
+fn names_of_variables_are_case_sensitive() {
+    let result = admit_one(&[with("env", &env(&[("abc", "value2"), ("ABCD", "value3")])), full_preset()]);
+    let container = spec(&result)["containers"][0].clone();
+    assert_eq!(container["env"], env(&[("abc", "value2"), ("ABCD", "value3"), ("abcd", "value"), ("ABC", "value")]));
+    assert_eq!(container["envFrom"], from(&[("", "abc"), ("pre_", "abc")]));
+    assert_eq!(spec(&result)["volumes"], empty_dirs(&["volume"]));
+}
+
+#[test]
+fn mirror_pods_and_excluded_pods_get_nothing() {
+    let rows = [
+        ("kubernetes.io/config.mirror", "", true),
+        ("kubernetes.io/config.mirror", "mirror", true),
+        ("podpreset.admission.kubernetes.io/exclude", "true", true),
+        ("podpreset.admission.kubernetes.io/exclude", "True", false),
+        ("podpreset.admission.kubernetes.io/exclude", "false", false),
+    ];
+    for (key, value, untouched) in rows {
+        let mut before = with("env", &Value::Null);
+        before["metadata"]["annotations"] = json!({key: value});
+        let result = admit_one(&[before.clone(), full_preset()]);
+        assert_eq!(spec(&result) == before["spec"], untouched, "{key}={value}");
+        assert_eq!(result.applied.is_empty(), untouched, "{key}={value}");
+        assert!(result.skipped.is_empty());
+    }
+}
+
+#[test]
+fn a_pod_without_a_namespace_takes_the_presets_of_the_one_it_is_read_into() {
+    let mut revision = desired(&[with("env", &Value::Null), preset("a", json!({"env": env(&[("A", "1")])}))]);
+    let (_, pod) = revision.pods.values_mut().next().unwrap();
+    pod.metadata.namespace = None;
+    let result = pod_of(&admit(&revision).unwrap(), "namespace", "p");
+    assert_eq!(result.applied.len(), 1);
+    let mut other = preset("a", json!({"env": env(&[("A", "1")])}));
+    other["metadata"]["namespace"] = json!("different");
+    let mut revision = desired(&[with("env", &Value::Null), other]);
+    revision.pods.values_mut().next().unwrap().1.metadata.namespace = None;
+    assert!(pod_of(&admit(&revision).unwrap(), "namespace", "p").applied.is_empty());
+}
+
+#[test]
+fn an_empty_selector_matches_every_pod_even_without_labels() {
+    let mut bare = with("env", &Value::Null);
+    bare["metadata"].as_object_mut().unwrap().shift_remove("labels");
+    let result = admit_one(&[bare, preset("a", json!({"selector": {}, "env": env(&[("A", "1")])}))]);
+    assert_eq!(result.applied[0].name, "a");
+}
+
+#[test]
+fn one_conflict_keeps_every_matching_preset_out() {
+    let good = preset("good", json!({"env": env(&[("GOOD", "1")])}));
+    let bad = preset("bad", json!({"env": env(&[("abc", "other")])}));
+    let before = with("env", &env(&[("abc", "value2")]));
+    let admitted = admitted(&[before.clone(), good, bad]);
+    let result = pod_of(&admitted, "namespace", "p");
+    assert_eq!(spec(&result), before["spec"]);
+    assert!(result.applied.is_empty() && result.spec.metadata.annotations.is_none());
+    let skipped: Vec<(&str, usize)> = result.skipped.iter().map(|s| (s.name.as_str(), s.conflicts.len())).collect();
+    assert_eq!(skipped, [("bad", 1), ("good", 0)]);
+    assert_eq!(result.skipped[1].reason, "PodPreset bad matches too and conflicts");
+    let [warning] = &admitted.diagnostics.0[..] else { panic!("{:?}", admitted.diagnostics) };
+    assert_eq!((warning.severity, warning.rule), (Severity::Warning, "preset-conflict"));
+    assert_eq!(
+        warning.message,
+        "no PodPreset is merged into pod namespace/p: bad conflicts on spec.containers[0].env[abc]: \
+         the pod has {\"name\":\"abc\",\"value\":\"value2\"}, the preset wants {\"name\":\"abc\",\"value\":\"other\"}"
+    );
+    let place = warning.place.as_ref().unwrap();
+    let expected = desired(&[before]).pods.values().next().unwrap().0.places["/spec/containers/0/env"];
+    assert_eq!((&*place.at.path, place.at.line), ("0.yaml", expected.0));
+}
+
+#[test]
+fn presets_conflict_with_each_other_too() {
+    let one = preset("one", json!({"env": env(&[("A", "1")])}));
+    let two = preset("two", json!({"env": env(&[("A", "2")])}));
+    let result = admit_one(&[with("env", &Value::Null), one, two]);
+    assert!(spec(&result)["containers"][0].get("env").is_none());
+    assert!(result.skipped[1].reason.contains("PodPreset one has"), "{}", result.skipped[1].reason);
+}
+
+#[test]
+fn presets_are_merged_in_the_order_of_their_names_into_init_containers_as_well() {
+    let pod = pod(json!({
+        "initContainers": [{"name": "i", "image": "i"}, {"name": "s", "image": "i", "restartPolicy": "Always"}],
+        "containers": [{"name": "c", "image": "i"}, {"name": "d", "image": "i"}],
+    }));
+    let result = admit_one(&[
+        pod,
+        preset("z", json!({"env": env(&[("Z", "1")])})),
+        preset("a", json!({"env": env(&[("A", "1")])})),
+    ]);
+    let spec = spec(&result);
+    for pointer in ["/initContainers/0", "/initContainers/1", "/containers/0", "/containers/1"] {
+        assert_eq!(spec.pointer(pointer).unwrap()["env"], env(&[("A", "1"), ("Z", "1")]), "{pointer}");
+    }
+    let names: Vec<&str> = result.applied.iter().map(|a| a.name.as_str()).collect();
+    assert_eq!(names, ["a", "z"]);
+}
+
+#[test]
+fn an_unreadable_selector_refuses_the_revision_at_its_place() {
+    let selector = json!({"matchExpressions": [{"key": "security", "operator": "Near", "values": ["x"]}]});
+    let bad = preset("bad", json!({"selector": selector, "env": env(&[("A", "1")])}));
+    let refused = admit(&desired(&[with("env", &Value::Null), bad])).unwrap_err();
+    let [error] = &refused.0[..] else { panic!("{refused:?}") };
+    assert_eq!((error.severity, error.rule), (Severity::Error, "preset-selector"));
+    assert_eq!(error.place.as_ref().unwrap().at.path.as_ref(), "1.yaml");
+    assert!(error.message.contains("`Near`"));
+}
+
+#[test]
+fn a_preset_name_too_long_for_its_annotation_is_an_error_where_it_is_applied() {
+    for (length, ok) in [(53, true), (54, false)] {
+        let named = preset(&"a".repeat(length), json!({"env": env(&[("A", "1")])}));
+        assert_eq!(admit(&desired(&[with("env", &Value::Null), named])).is_ok(), ok, "{length}");
+    }
+}
+
+#[test]
+fn a_revision_with_errors_is_not_admitted() {
+    let mut revision = desired(&[with("env", &Value::Null)]);
+    revision.diagnostics.0.push(podwright::model::Diagnostic {
+        severity: Severity::Error,
+        rule: "x",
+        message: "x".into(),
+        help: None,
+        place: None,
+        object: None,
+        field: None,
+    });
+    assert_eq!(admit(&revision).unwrap_err(), revision.diagnostics);
+}
+
+#[test]
+fn data_of_config_maps_and_secrets_is_decoded_and_string_data_wins() {
+    let admitted = admitted(&[
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"k": "v"}}),
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"},
+            "data": {"a": "b2xk", "b": "Yg=="}, "stringData": {"a": "new"}}),
+    ]);
+    let key = |name: &str| ("default".to_owned(), name.to_owned());
+    assert_eq!(admitted.data.config_maps[&key("m")].data.as_ref().unwrap()["k"], "v");
+    let secret = admitted.data.secrets[&key("s")].data.as_ref().unwrap();
+    assert_eq!((&secret["a"].0[..], &secret["b"].0[..]), (&b"new"[..], &b"b"[..]));
+    let bad = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"a": "#hunter2"}});
+    let refused = admit(&desired(&[bad])).unwrap_err();
+    assert!(refused.has_errors() && !format!("{refused:?}").contains("hunter2"));
+}
