@@ -4,12 +4,21 @@
 //! its layers are unpacked once, each to a directory that an overlay mount takes as a lower layer. [`Store`] is
 //! synchronous: callers on an executor go through `spawn_blocking`. Several processes may use one store at a time.
 
+mod disk;
+mod document;
+mod input;
+mod limits;
+mod load;
 mod reference;
 mod store;
+mod stream;
+mod tarball;
+mod unpack;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use limits::Limits;
 pub use reference::{HOST_IMAGE, Reference};
 pub use store::Store;
 

@@ -1,16 +1,32 @@
-//! The local store: content-addressed blobs, unpacked layers, and the index of names.
+//! The local store: what goes in, what is found, what is thrown away.
 
-use std::io::Read;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
+use super::disk::{Disk, Index};
+use super::document::Configuration;
+use super::input::Input;
+use super::limits::Limits;
+use super::load::{Loader, read_stored};
+use super::unpack::is_refusal;
 use super::{HostImage, Image, ImageConfig, ListedImage, LoadedImage, Reference};
 use crate::port::{ErrorKind, PortError};
+use crate::sys::beneath::Dir;
+
+const LOAD: &str = "load image";
+const LOAD_AGAIN: &str = "load the image again with `podwright image load`";
 
 /// The images of one root.
 #[derive(Debug)]
 pub struct Store {
-    dir: PathBuf,
+    disk: Disk,
     host: Option<HostImage>,
+    limits: Limits,
+    /// Chain ids whose directories were compared with their records since this process started.
+    verified: Mutex<BTreeSet<String>>,
 }
 
 impl Store {
@@ -18,10 +34,16 @@ impl Store {
     /// used as the image `podwright.invalid/host`.
     ///
     /// # Errors
-    /// When the directory cannot be made or written.
+    /// When the directory cannot be made.
     pub fn open(dir: &Path, host: Option<HostImage>) -> Result<Self, PortError> {
-        std::fs::create_dir_all(dir).map_err(|e| PortError::io("open image store", dir.display().to_string(), &e))?;
-        Ok(Self { dir: dir.to_owned(), host })
+        let disk = Disk::open(dir).map_err(|e| PortError::io("open image store", dir.display().to_string(), &e))?;
+        Ok(Self { disk, host, limits: Limits::default(), verified: Mutex::default() })
+    }
+
+    /// The same store with other bounds on what a load takes in.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Loads every image of an oci-archive or docker-archive, plain or compressed. `name` names the image when the
@@ -29,16 +51,50 @@ impl Store {
     ///
     /// # Errors
     /// `Invalid` when it is no such archive or hostile, `Corrupt` when a digest differs, `Exhausted` without space.
-    pub fn load(&self, _reader: impl Read, _name: Option<&str>) -> Result<Vec<LoadedImage>, PortError> {
-        Err(self.not_yet("load image"))
+    pub fn load(&self, reader: impl Read, name: Option<&str>) -> Result<Vec<LoadedImage>, PortError> {
+        let name = load_name(name)?;
+        let input = Input::stage(reader, &self.disk.tmp(), self.limits).map_err(|e| load_error("the archive", &e))?;
+        self.load_input(&input, name.as_ref(), "the archive")
     }
 
     /// Loads every image of an OCI layout directory.
     ///
     /// # Errors
     /// As [`Store::load`].
-    pub fn load_layout(&self, _layout: &Path, _name: Option<&str>) -> Result<Vec<LoadedImage>, PortError> {
-        Err(self.not_yet("load image"))
+    pub fn load_layout(&self, layout: &Path, name: Option<&str>) -> Result<Vec<LoadedImage>, PortError> {
+        let name = load_name(name)?;
+        let subject = layout.display().to_string();
+        let dir = Dir::open(layout).map_err(|e| load_error(&subject, &e))?;
+        self.load_input(&Input::Layout(dir), name.as_ref(), &subject)
+    }
+
+    fn load_input(
+        &self,
+        input: &Input,
+        name: Option<&Reference>,
+        subject: &str,
+    ) -> Result<Vec<LoadedImage>, PortError> {
+        let outcome = || -> io::Result<Vec<LoadedImage>> {
+            let _lock = self.disk.lock()?;
+            let mut index = match self.disk.index() {
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    tracing::warn!(%error, "the image index is set aside; images must be loaded again");
+                    self.disk.set_index_aside()?;
+                    Index::default()
+                }
+                other => other?,
+            };
+            self.forget_verified();
+            let stored = Loader { disk: &self.disk, input, limits: self.limits }.run(name)?;
+            let mut loaded = Vec::new();
+            for image in stored {
+                index.images.insert(image.loaded.reference.clone(), image.named);
+                loaded.push(image.loaded);
+            }
+            self.disk.write_index(&index)?;
+            Ok(loaded)
+        };
+        outcome().map_err(|e| load_error(subject, &e))
     }
 
     /// Every image, sorted by reference, damaged ones marked.
@@ -46,16 +102,67 @@ impl Store {
     /// # Errors
     /// When the index cannot be read.
     pub fn list(&self) -> Result<Vec<ListedImage>, PortError> {
-        Ok(Vec::new())
+        let index = self.index("list images")?;
+        let line = |(reference, named): (&String, &super::disk::Named)| {
+            let (size, damage) = match self.stored(&named.manifest) {
+                Ok(stored) => (stored.size, None),
+                Err(error) => (0, Some(error.to_string())),
+            };
+            ListedImage { reference: reference.clone(), id: named.manifest.clone(), size, damage }
+        };
+        Ok(index.images.iter().map(line).collect())
     }
 
-    /// Removes one name, and with the last name of an image its blobs and layers. `in_use` are the ids of images that
-    /// containers stand on.
+    /// Removes one name, and with the last name of an image its blobs and layers. `in_use` are the ids of the images
+    /// that containers stand on; what they need stays.
     ///
     /// # Errors
     /// `NotFound`, or `Conflict` when the image is in use.
-    pub fn remove(&self, reference: &str, _in_use: &[String]) -> Result<(), PortError> {
-        Err(PortError::new(ErrorKind::NotFound, "remove image", reference, "there is no such image in the store"))
+    pub fn remove(&self, reference: &str, in_use: &[String]) -> Result<(), PortError> {
+        const OPERATION: &str = "remove image";
+        let parsed = Reference::parse(reference)?;
+        let failed = |e: io::Error| PortError::io(OPERATION, parsed.to_string(), &e);
+        let _lock = self.disk.lock().map_err(failed)?;
+        let mut index = self.index(OPERATION)?;
+        let Some(key) = find(&index, &parsed).map(|(key, _)| key.to_owned()) else {
+            let message = "there is no such image in the store";
+            return Err(PortError::new(ErrorKind::NotFound, OPERATION, parsed.to_string(), message)
+                .with_help("`podwright image ls` shows what is there"));
+        };
+        let removed = index.images.remove(&key);
+        let last = removed.filter(|r| !index.images.values().any(|other| other.manifest == r.manifest));
+        if last.is_some_and(|r| in_use.contains(&r.manifest)) {
+            return Err(PortError::new(ErrorKind::Conflict, OPERATION, key, "containers run on it")
+                .with_help("remove the pods that use it first"));
+        }
+        self.disk.write_index(&index).map_err(failed)?;
+        self.collect(&index, in_use).map_err(failed)
+    }
+
+    /// Deletes blobs and layers that neither a name nor a container needs.
+    fn collect(&self, index: &Index, in_use: &[String]) -> io::Result<()> {
+        let (mut blobs, mut layers) = (BTreeSet::new(), BTreeSet::new());
+        for manifest in index.images.values().map(|n| &n.manifest).chain(in_use) {
+            // A damaged image keeps nothing alive that it cannot name.
+            if let Ok((_, chain, hexes)) = read_stored(&self.disk, manifest, &self.limits) {
+                blobs.extend(hexes);
+                layers.extend(chain.iter().map(|id| Disk::layer_id(id).to_owned()));
+            }
+        }
+        self.forget_verified();
+        let dir = Dir::open(&self.disk.root.join("blobs/sha256"))?;
+        for name in dir.names()? {
+            if !name.to_str().is_some_and(|n| blobs.contains(n)) {
+                dir.remove_tree(&name)?;
+            }
+        }
+        for name in Dir::open(&self.disk.layers())?.names()? {
+            let id = Path::new(&name).file_stem().and_then(OsStr::to_str).unwrap_or_default().to_owned();
+            if !layers.contains(&id) {
+                self.disk.forget_layer(&id)?;
+            }
+        }
+        Ok(())
     }
 
     /// Finds an image by the name a pod uses; `None` when it is not in the store.
@@ -64,8 +171,69 @@ impl Store {
     /// `Invalid` (`InvalidImageName`) for a bad name, `Denied` for the host image when it is not allowed, `Corrupt` for
     /// a damaged image.
     pub fn resolve(&self, reference: &str) -> Result<Option<Image>, PortError> {
-        let reference = Reference::parse(reference)?;
-        if reference.is_host() { self.host_image(&reference).map(Some) } else { Ok(None) }
+        const OPERATION: &str = "use image";
+        let parsed = Reference::parse(reference)?;
+        if parsed.is_host() {
+            return self.host_image(&parsed).map(Some);
+        }
+        let index = self.index(OPERATION)?;
+        let Some((_, named)) = find(&index, &parsed) else { return Ok(None) };
+        let damaged = |e: io::Error| {
+            let kind = match e.kind() {
+                io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+                _ => ErrorKind::Corrupt,
+            };
+            PortError::new(kind, OPERATION, parsed.to_string(), format!("it is damaged in the store: {e}"))
+                .with_help(LOAD_AGAIN)
+                .waiting("ImageInspectError")
+        };
+        let stored = self.stored(&named.manifest).map_err(damaged)?;
+        self.verify(&stored.chain).map_err(damaged)?;
+        Ok(Some(Image {
+            id: named.manifest.clone(),
+            reference: parsed.to_string(),
+            config: stored.configuration.process(),
+            lower: stored.chain.iter().rev().map(|id| self.disk.layer(id)).collect(),
+            size: stored.size,
+            host: false,
+            covered: Vec::new(),
+        }))
+    }
+
+    /// Compares each layer with its record once, and afterwards looks only whether it is there.
+    fn verify(&self, chain: &[String]) -> io::Result<()> {
+        for id in chain {
+            let known = self.verified.lock().unwrap_or_else(PoisonError::into_inner).contains(id);
+            if known {
+                Dir::open(&self.disk.layer(id))?;
+            } else {
+                self.disk.verify(id)?;
+                self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_verified(&self) {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn stored(&self, manifest: &str) -> io::Result<Stored> {
+        let (configuration, chain, _) = read_stored(&self.disk, manifest, &self.limits)?;
+        let mut size = 0;
+        for id in &chain {
+            size += self.disk.record(id)?.tree.bytes;
+            Dir::open(&self.disk.layer(id))?;
+        }
+        Ok(Stored { configuration, chain, size })
+    }
+
+    fn index(&self, operation: &'static str) -> Result<Index, PortError> {
+        self.disk.index().map_err(|e| {
+            let subject = self.disk.root.join("index.json").display().to_string();
+            let error = PortError::io(operation, subject, &e).waiting("ImageInspectError");
+            if e.kind() == io::ErrorKind::InvalidData { error.with_help(LOAD_AGAIN) } else { error }
+        })
     }
 
     fn host_image(&self, reference: &Reference) -> Result<Image, PortError> {
@@ -89,8 +257,51 @@ impl Store {
             covered: host.covered.clone(),
         })
     }
+}
 
-    fn not_yet(&self, operation: &'static str) -> PortError {
-        PortError::new(ErrorKind::Unavailable, operation, self.dir.display().to_string(), "this build cannot do it")
+/// What the store has of an image.
+struct Stored {
+    configuration: Configuration,
+    chain: Vec<String>,
+    size: u64,
+}
+
+/// The entry a reference means: its name, or with a digest any image of the repository that has it.
+fn find<'a>(index: &'a Index, reference: &Reference) -> Option<(&'a str, &'a super::disk::Named)> {
+    let Some(digest) = reference.digest() else {
+        return index.images.get_key_value(&reference.to_string()).map(|(k, n)| (k.as_str(), n));
+    };
+    index
+        .images
+        .iter()
+        .find(|(key, named)| {
+            let same = Reference::parse(key).is_ok_and(|k| k.repository() == reference.repository());
+            same && (named.manifest == digest || named.indexes.iter().any(|i| i == digest))
+        })
+        .map(|(key, named)| (key.as_str(), named))
+}
+
+fn load_name(name: Option<&str>) -> Result<Option<Reference>, PortError> {
+    let Some(name) = name else { return Ok(None) };
+    let parsed = Reference::parse(name)?;
+    let message = if parsed.digest().is_some() {
+        "a name to load under must not have a digest"
+    } else if parsed.is_host() {
+        "this name means the machine's own root file system"
+    } else {
+        return Ok(Some(parsed));
+    };
+    Err(PortError::new(ErrorKind::Invalid, LOAD, name, message))
+}
+
+fn load_error(subject: &str, error: &io::Error) -> PortError {
+    if is_refusal(error) {
+        return PortError::new(ErrorKind::Invalid, LOAD, subject, error.to_string());
+    }
+    let failed = PortError::io(LOAD, subject, error);
+    match failed.kind {
+        ErrorKind::Exhausted => failed.with_help("make room in the file system of the image store"),
+        ErrorKind::Corrupt => failed.with_help("fetch or save the archive again"),
+        _ => failed,
     }
 }

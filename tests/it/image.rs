@@ -1,1 +1,4 @@
-//! Tests of `image`.
+//! The image store on real directories. Whiteouts and owners need root.
+
+mod hostile;
+mod store;

@@ -17,6 +17,9 @@ mod plan;
 mod report;
 mod serve;
 mod source;
+#[cfg(target_os = "linux")]
+#[allow(dead_code)]
+mod support;
 mod tidy;
 #[cfg(target_os = "linux")]
 mod volume;

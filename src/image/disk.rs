@@ -1,0 +1,267 @@
+//! The store's directory: what lies where, the lock between processes, durable writes, the layers' records.
+//!
+//! ```text
+//! index.json            names -> manifests, replaced atomically
+//! lock                  held by whoever changes the store
+//! blobs/sha256/HEX      manifests and configurations; a layer's blob is not kept once it is unpacked
+//! layers/ID/            an unpacked layer; ID is half of its chain id, since overlay's options must be short
+//! layers/ID.json        its record, written last: a directory without one is left over from a power cut
+//! tmp/                  work in progress
+//! ```
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, FlockOperation};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::stream::{digest_of, read_bounded};
+use crate::sys::beneath::{Dir, is_type};
+
+const INDEX_BYTES: u64 = 16 << 20;
+const RECORD_BYTES: u64 = 64 << 10;
+/// Digits of a chain id in the name of a layer's directory: 128 bits.
+const LAYER_ID: usize = 32;
+
+/// What the names mean.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Index {
+    pub(super) version: u32,
+    /// By full normalised reference.
+    pub(super) images: BTreeMap<String, Named>,
+}
+
+/// One name's image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Named {
+    pub(super) manifest: String,
+    /// Digests of the indexes the manifest was picked from: a pod may pin one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) indexes: Vec<String>,
+}
+
+/// What an unpacked layer must look like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LayerRecord {
+    pub(super) chain_id: String,
+    pub(super) diff_id: String,
+    /// Bytes of the uncompressed tar stream.
+    pub(super) tar_bytes: u64,
+    #[serde(flatten)]
+    pub(super) tree: Tree,
+}
+
+/// A summary of a directory tree: a missing or truncated file changes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Tree {
+    pub(super) entries: u64,
+    /// Sum of the files' lengths.
+    pub(super) bytes: u64,
+    /// Digest of every path with its type and length.
+    pub(super) listing: String,
+}
+
+/// The open store directory.
+#[derive(Debug)]
+pub(super) struct Disk {
+    pub(super) root: PathBuf,
+}
+
+/// Held while the store is changed; other processes and threads wait.
+pub(super) struct Locked(#[allow(dead_code, reason = "closing the file unlocks it")] File);
+
+impl Disk {
+    /// Makes what is missing.
+    pub(super) fn open(root: &Path) -> io::Result<Self> {
+        // The layers hold set-id programs of strangers: no other user of the machine gets in.
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        for dir in ["blobs/sha256", "layers", "tmp"] {
+            builder.create(root.join(dir))?;
+        }
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// Takes the lock and clears what a crash left behind.
+    pub(super) fn lock(&self) -> io::Result<Locked> {
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).mode(0o600).open(self.root.join("lock"))?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+        let tmp = Dir::open(&self.tmp())?;
+        for name in tmp.names()? {
+            tmp.remove_tree(&name)?;
+        }
+        Ok(Locked(file))
+    }
+
+    pub(super) fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    pub(super) fn layers(&self) -> PathBuf {
+        self.root.join("layers")
+    }
+
+    /// The name of a layer's directory.
+    pub(super) fn layer_id(chain_id: &str) -> &str {
+        let hex = chain_id.strip_prefix("sha256:").unwrap_or(chain_id);
+        hex.get(..LAYER_ID).unwrap_or(hex)
+    }
+
+    /// The directory of an unpacked layer.
+    pub(super) fn layer(&self, chain_id: &str) -> PathBuf {
+        self.layers().join(Self::layer_id(chain_id))
+    }
+
+    fn record_path(&self, chain_id: &str) -> PathBuf {
+        self.layers().join(format!("{}.json", Self::layer_id(chain_id)))
+    }
+
+    pub(super) fn index(&self) -> io::Result<Index> {
+        let file = match File::open(self.root.join("index.json")) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Index::default()),
+            Err(error) => return Err(error),
+        };
+        let bytes = read_bounded(file, INDEX_BYTES, "index.json")?;
+        let index: Index = serde_json::from_slice(&bytes)
+            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, format!("index.json is damaged: {e}")))?;
+        if index.version > 1 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "index.json was written by a newer podwright"));
+        }
+        Ok(index)
+    }
+
+    pub(super) fn write_index(&self, index: &Index) -> io::Result<()> {
+        let index = Index { version: 1, images: index.images.clone() };
+        self.write(&self.root.join("index.json"), &serde_json::to_vec_pretty(&index)?)
+    }
+
+    /// Sets a damaged index aside, so that images can be loaded again.
+    pub(super) fn set_index_aside(&self) -> io::Result<()> {
+        std::fs::rename(self.root.join("index.json"), self.root.join("index.json.damaged"))
+    }
+
+    /// A blob, its digest checked; the error kind is `NotFound` or `InvalidData` when it is damaged.
+    pub(super) fn blob(&self, hex: &str, limit: u64) -> io::Result<Vec<u8>> {
+        let bytes = read_bounded(File::open(self.root.join("blobs/sha256").join(hex))?, limit, "a blob")?;
+        if digest_of(&bytes) != format!("sha256:{hex}") {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("blob {hex} is not what its digest says")));
+        }
+        Ok(bytes)
+    }
+
+    /// Stores a blob and returns its digest.
+    pub(super) fn put_blob(&self, bytes: &[u8]) -> io::Result<String> {
+        let digest = digest_of(bytes);
+        let hex = digest.trim_start_matches("sha256:");
+        if self.blob(hex, u64::MAX - 1).is_err() {
+            self.write(&self.root.join("blobs/sha256").join(hex), bytes)?;
+        }
+        Ok(digest)
+    }
+
+    pub(super) fn record(&self, chain_id: &str) -> io::Result<LayerRecord> {
+        let bytes = read_bounded(File::open(self.record_path(chain_id))?, RECORD_BYTES, "a layer's record")?;
+        let record: LayerRecord = serde_json::from_slice(&bytes)
+            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, format!("a layer's record is damaged: {e}")))?;
+        if record.chain_id != chain_id {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a layer's record is of another layer"));
+        }
+        Ok(record)
+    }
+
+    /// Compares an unpacked layer with its record, file by file.
+    pub(super) fn verify(&self, chain_id: &str) -> io::Result<LayerRecord> {
+        let record = self.record(chain_id)?;
+        let tree = summarise(&Dir::open(&self.layer(chain_id))?)?;
+        if tree == record.tree {
+            return Ok(record);
+        }
+        let message = format!(
+            "the layer {} has {} entries of {} bytes where {} of {} were unpacked, or other names",
+            record.diff_id, tree.entries, tree.bytes, record.tree.entries, record.tree.bytes
+        );
+        Err(io::Error::new(io::ErrorKind::InvalidData, message))
+    }
+
+    /// Moves an unpacked layer from `tmp` to its place. Everything is on the disk before the record says so.
+    pub(super) fn keep_layer(&self, unpacked: &OsStr, record: &LayerRecord) -> io::Result<()> {
+        let layers = Dir::open(&self.layers())?;
+        rustix::fs::syncfs(&layers)?;
+        let tmp = Dir::open(&self.tmp())?;
+        self.forget_layer(Self::layer_id(&record.chain_id))?;
+        rustix::fs::renameat(&tmp, unpacked, &layers, Self::layer_id(&record.chain_id))?;
+        layers.fsync()?;
+        self.write(&self.record_path(&record.chain_id), &serde_json::to_vec_pretty(record)?)
+    }
+
+    /// Removes a layer, its record first: half a layer is never taken for a whole one.
+    pub(super) fn forget_layer(&self, id: &str) -> io::Result<()> {
+        let layers = Dir::open(&self.layers())?;
+        layers.remove_tree(OsStr::new(&format!("{id}.json")))?;
+        layers.fsync()?;
+        // Out of the way in one step: a crash leaves it in `tmp`, where the next change clears it.
+        let tmp = Dir::open(&self.tmp())?;
+        match rustix::fs::renameat(&layers, id, &tmp, format!("{id}.old")) {
+            Ok(()) => tmp.remove_tree(OsStr::new(&format!("{id}.old"))),
+            Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let name = path.file_name().unwrap_or(OsStr::new("file"));
+        let temp = self.tmp().join(name);
+        let mut file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temp)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temp, path)?;
+        Dir::open(path.parent().unwrap_or(&self.root))?.fsync()
+    }
+}
+
+/// Walks a tree and sums it up, in sorted order.
+pub(super) fn summarise(root: &Dir) -> io::Result<Tree> {
+    let mut tree = Tree::default();
+    let mut digest = Sha256::new();
+    walk(root, &mut PathBuf::new(), &mut tree, &mut digest)?;
+    tree.listing = digest.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    Ok(tree)
+}
+
+fn walk(dir: &Dir, path: &mut PathBuf, tree: &mut Tree, digest: &mut Sha256) -> io::Result<()> {
+    for name in dir.names()? {
+        let stat = rustix::fs::statat(dir, &name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+        path.push(&name);
+        let length = if is_type(&stat, FileType::Directory) { 0 } else { u64::try_from(stat.st_size).unwrap_or(0) };
+        tree.entries += 1;
+        if is_type(&stat, FileType::RegularFile) {
+            tree.bytes += length;
+        }
+        digest.update(path.as_os_str().as_bytes());
+        digest.update([0]);
+        digest.update((stat.st_mode & 0o170_000).to_le_bytes());
+        digest.update(length.to_le_bytes());
+        if is_type(&stat, FileType::Directory) {
+            walk(&dir.sub(Path::new(&name))?, path, tree, digest)?;
+        }
+        path.pop();
+    }
+    Ok(())
+}
+
+/// Reads the rest of a stream, so that its digest is complete.
+pub(super) fn drain(mut reader: impl Read) -> io::Result<()> {
+    io::copy(&mut reader, &mut io::sink()).map(|_| ())
+}

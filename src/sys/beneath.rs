@@ -1,0 +1,268 @@
+//! Work below one directory without ever leaving it: every path is resolved by the kernel relative to an open handle,
+//! with `..` above it, symbolic links and magic links refused. Hostile archives and changing trees stay contained.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+
+/// How deep a tree is walked while it is removed, one open directory each. What lies deeper is moved up first: a
+/// container can nest directories deeper than there are file descriptors.
+const MAX_DEPTH: usize = 64;
+
+/// An open directory; the methods that take a path reach below it only.
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Dir {
+    /// Opens a directory by a path that the caller trusts.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self { fd: rustix::fs::openat(CWD, path, flags, Mode::empty())? })
+    }
+
+    /// Makes a directory and its parents by a path that the caller trusts, with `mode` for those that are new, and
+    /// opens it.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn make(path: &Path, mode: u32) -> io::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
+        Self::open(path)
+    }
+
+    fn resolve(&self, path: &Path, flags: OFlags, mode: Mode, resolve: ResolveFlags) -> io::Result<OwnedFd> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let resolve = resolve | ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        loop {
+            match rustix::fs::openat2(&self.fd, path, flags | OFlags::CLOEXEC, mode, resolve) {
+                // A rename somewhere on the machine raced with the walk; the kernel asks to try again.
+                Err(rustix::io::Errno::AGAIN) => continue,
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    /// Opens a directory below this one.
+    ///
+    /// # Errors
+    /// `ELOOP` when a symbolic link is on the way, `EXDEV` when the path leads out, and whatever else the system says.
+    pub fn sub(&self, path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        Ok(Self { fd: self.resolve(path, flags, Mode::empty(), ResolveFlags::empty())? })
+    }
+
+    /// Opens a directory below this one, making each missing component with `mode` (exactly, whatever the umask).
+    ///
+    /// # Errors
+    /// As [`Dir::sub`].
+    pub fn make_sub(&self, path: &Path, mode: u32) -> io::Result<Self> {
+        let mut at = self.sub(Path::new("."))?;
+        for component in path.components() {
+            let Component::Normal(name) = component else {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path has `..` or is absolute"));
+            };
+            match rustix::fs::mkdirat(&at.fd, name, Mode::from_raw_mode(mode)) {
+                Ok(()) => {
+                    at = at.sub(Path::new(name))?;
+                    rustix::fs::fchmod(&at.fd, Mode::from_raw_mode(mode))?;
+                }
+                Err(rustix::io::Errno::EXIST) => at = at.sub(Path::new(name))?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(at)
+    }
+
+    /// Opens a regular file below this directory for reading.
+    ///
+    /// # Errors
+    /// As [`Dir::sub`]; `InvalidInput` when it is no regular file.
+    pub fn open_file(&self, path: &Path) -> io::Result<File> {
+        // NONBLOCK: opening a FIFO must not wait for its writer.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = File::from(self.resolve(path, flags, Mode::empty(), ResolveFlags::empty())?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(file)
+    }
+
+    /// Creates a file of this directory that must not exist yet. `mode` is subject to the umask.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn create_file(&self, name: &OsStr, mode: u32) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let fd = self.resolve(Path::new(name), flags, Mode::from_raw_mode(mode), ResolveFlags::empty())?;
+        Ok(File::from(fd))
+    }
+
+    /// What is at `path` below this directory, a symbolic link at its end not followed; `None` when nothing is.
+    ///
+    /// # Errors
+    /// As [`Dir::sub`].
+    pub fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+        match self.resolve(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty(), ResolveFlags::empty()) {
+            Ok(fd) => Ok(Some(rustix::fs::fstat(fd)?)),
+            Err(error) if matches!(error.raw_os_error(), Some(libc_errno::ENOENT | libc_errno::ENOTDIR)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The names in this directory, sorted, without `.` and `..`.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn names(&self) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.fd)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(OsString::from_vec(name.to_vec()));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Removes `name` of this directory with everything below it. Follows no symbolic link and enters no other mount:
+    /// a mount in the way is an error. Nothing there is fine.
+    ///
+    /// # Errors
+    /// From the system; `EXDEV` or `EBUSY` for a mount.
+    pub fn remove_tree(&self, name: &OsStr) -> io::Result<()> {
+        let path = Path::new(name);
+        if name.is_empty() || path.components().count() != 1 || name.as_bytes() == b".." || name.as_bytes() == b"." {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a single name"));
+        }
+        let mut queue = vec![name.to_owned()];
+        while let Some(next) = queue.pop() {
+            let mut removal = Removal { base: self, top: name, moved: &mut queue };
+            removal.remove(self, &next, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Flushes this directory's entries to the disk.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn fsync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.fd)?)
+    }
+}
+
+/// One walk of [`Dir::remove_tree`].
+struct Removal<'a> {
+    base: &'a Dir,
+    top: &'a OsStr,
+    /// Directories that were too deep, moved to `base` under these names.
+    moved: &'a mut Vec<OsString>,
+}
+
+impl Removal<'_> {
+    /// Removes `name` of `dir`, moving up what is too deep.
+    fn remove(&mut self, dir: &Dir, name: &OsStr, depth: usize) -> io::Result<()> {
+        match rustix::fs::unlinkat(&dir.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => return Ok(()),
+            Err(rustix::io::Errno::ISDIR | rustix::io::Errno::PERM) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let fd = match dir.resolve(Path::new(name), flags, Mode::empty(), ResolveFlags::NO_XDEV) {
+            Ok(fd) => fd,
+            Err(error) if error.raw_os_error() == Some(libc_errno::ENOENT) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if depth > MAX_DEPTH {
+            let mut up = self.top.to_owned();
+            up.push(format!(".{}.removing", rustix::fs::fstat(&fd)?.st_ino));
+            rustix::fs::renameat(&dir.fd, name, &self.base.fd, &up)?;
+            self.moved.push(up);
+            return Ok(());
+        }
+        let child = Dir { fd };
+        for entry in child.names()? {
+            self.remove(&child, &entry, depth + 1)?;
+        }
+        match rustix::fs::unlinkat(&dir.fd, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Whether a `stat` result is of this type.
+pub fn is_type(stat: &Stat, kind: FileType) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == kind
+}
+
+/// The error numbers compared with `raw_os_error`.
+mod libc_errno {
+    pub(super) const ENOENT: i32 = rustix::io::Errno::NOENT.raw_os_error();
+    pub(super) const ENOTDIR: i32 = rustix::io::Errno::NOTDIR.raw_os_error();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn nothing_reaches_above_or_through_links() {
+        let temp = tempfile::tempdir().unwrap();
+        let outside = temp.path().join("outside");
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::write(outside.join("f"), "x").unwrap();
+        let root = Dir::make(&temp.path().join("root"), 0o755).unwrap();
+        symlink(&outside, temp.path().join("root/out")).unwrap();
+        symlink("../outside/f", temp.path().join("root/f")).unwrap();
+        for path in ["out", "out/f", "..", "../outside", "/etc", "f"] {
+            assert!(root.sub(Path::new(path)).is_err(), "{path}");
+            assert!(root.open_file(Path::new(path)).is_err(), "{path}");
+        }
+        assert!(root.make_sub(Path::new("out/new"), 0o755).is_err());
+        assert!(!outside.join("new").exists());
+    }
+
+    #[test]
+    fn removing_a_tree_leaves_what_its_links_point_to() {
+        let temp = tempfile::tempdir().unwrap();
+        let outside = temp.path().join("outside");
+        std::fs::create_dir_all(outside.join("deep")).unwrap();
+        let root = Dir::make(&temp.path().join("root"), 0o755).unwrap();
+        root.make_sub(Path::new("tree/a/b"), 0o700).unwrap();
+        symlink(&outside, temp.path().join("root/tree/a/link")).unwrap();
+        root.remove_tree(OsStr::new("tree")).unwrap();
+        root.remove_tree(OsStr::new("tree")).unwrap();
+        assert!(!temp.path().join("root/tree").exists());
+        assert!(outside.join("deep").exists());
+        let mut deep = root.make_sub(Path::new("deep"), 0o700).unwrap();
+        for _ in 0..3000 {
+            deep = deep.make_sub(Path::new("d"), 0o700).unwrap();
+        }
+        drop(deep);
+        root.remove_tree(OsStr::new("deep")).unwrap();
+        assert_eq!(root.names().unwrap(), Vec::<OsString>::new());
+        assert!(root.remove_tree(OsStr::new("..")).is_err());
+        assert!(root.remove_tree(OsStr::new("a/b")).is_err());
+    }
+}
