@@ -1,17 +1,102 @@
 //! Which pods to touch: the whole fleet against what is observed.
 
-use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::model::{Admitted, FleetPlan, ObservedPod};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{Container, PodSpec};
+
+use super::change::{self, Change};
+use super::restart;
+use crate::model::{
+    Admitted, AdmittedPod, ContainerKind, ContainerRecord, ContainerState, ExitRecord, FleetAction, FleetPlan,
+    ObservedContainer, ObservedPod, PodKey, PodRecord, PodUid, Reason, Sandbox,
+};
 
 /// What happens to each pod: removals first, then the others, each by name.
 pub fn fleet(admitted: &Admitted, observed: &[ObservedPod]) -> FleetPlan {
-    let _ = (admitted, observed);
-    FleetPlan::default()
+    let observed: BTreeMap<&PodKey, &ObservedPod> = observed.iter().map(|pod| (&pod.record.key, pod)).collect();
+    let mut plan = FleetPlan::default();
+    for key in observed.keys().filter(|key| !admitted.pods.contains_key(**key)) {
+        plan.actions.push(FleetAction::Remove { key: (*key).clone(), reason: Reason::PodRemoved });
+    }
+    for (key, pod) in &admitted.pods {
+        let reason = match observed.get(key) {
+            None => Reason::PodAdded,
+            // The one that is going has no future: this is another pod of its name.
+            Some(old) if old.record.deletion.is_some() => Reason::PodAdded,
+            Some(old) => match change::of_record(&old.record, pod) {
+                Change::None => {
+                    plan.unchanged.push(key.clone());
+                    continue;
+                }
+                Change::InPlace(fields) => Reason::UpdatedInPlace(fields),
+                Change::Recreate(fields) => Reason::Recreated(fields),
+            },
+        };
+        plan.actions.push(FleetAction::Apply { pod: Arc::clone(pod), reason });
+    }
+    plan
 }
 
 /// The fleet as if everything of `admitted` ran: the base of the offline diff.
 pub fn converged(admitted: &Admitted, now: Timestamp) -> Vec<ObservedPod> {
-    let _ = (admitted, now);
-    Vec::new()
+    admitted.pods.values().map(|pod| running(pod, &admitted.revision.id, now)).collect()
+}
+
+fn running(pod: &Arc<AdmittedPod>, revision: &str, now: Timestamp) -> ObservedPod {
+    let empty = PodSpec::default();
+    let spec = pod.effective.spec.as_ref().unwrap_or(&empty);
+    let init = spec.init_containers.iter().flatten().map(|c| (c, restart::kind_of(c, true)));
+    let apps = spec.containers.iter().map(|c| (c, ContainerKind::App));
+    let mut containers: Vec<ObservedContainer> = init.chain(apps).map(|(c, kind)| instance(c, kind, now)).collect();
+    containers.sort_by(|a, b| a.record.name.cmp(&b.record.name));
+    ObservedPod {
+        record: PodRecord {
+            version: PodRecord::VERSION,
+            key: pod.key.clone(),
+            uid: PodUid(String::new()),
+            created_at: now,
+            revision: revision.to_owned(),
+            realised: Arc::clone(pod),
+            generation: 1,
+            sandbox_attempts: 1,
+            deletion: None,
+            terminal: None,
+            env_digests: BTreeMap::new(),
+        },
+        sandbox: Sandbox::Ready { attempt: 0, pid: 0, started_at: now, ips: Vec::new() },
+        containers,
+    }
+}
+
+fn instance(container: &Container, kind: ContainerKind, now: Timestamp) -> ObservedContainer {
+    let state = match kind {
+        ContainerKind::Init => ContainerState::Exited(ExitRecord {
+            exit_code: 0,
+            signal: None,
+            oom_killed: false,
+            started_at: Some(now),
+            finished_at: now,
+            reason: None,
+            message: None,
+        }),
+        ContainerKind::Sidecar | ContainerKind::App => ContainerState::Running { pid: 0, started_at: now },
+    };
+    ObservedContainer {
+        record: ContainerRecord {
+            name: container.name.clone(),
+            kind,
+            attempt: 0,
+            id: String::new(),
+            sandbox_attempt: 0,
+            image: container.image.clone().unwrap_or_default(),
+            image_id: String::new(),
+            created_at: now,
+            backoff: SignedDuration::ZERO,
+            log_path: String::new(),
+            stopping: None,
+        },
+        state,
+    }
 }

@@ -1,16 +1,33 @@
 //! Floor 2: planning. What differs becomes ordered actions with reasons.
+//!
+//! Two planners over plain values. [`fleet`] says which pods to touch, [`pod`] says the next steps of one of them; both
+//! compare with the same function, [`change`]. Nothing here performs, waits or remembers: the executor performs the steps,
+//! observes, and plans again, until a plan has no steps; then it waits for `wake_at` or a hint.
 
+mod change;
+mod draft;
+mod env;
+mod expand;
 mod failure;
+mod field;
 mod fleet;
+mod payload;
+mod pod;
+mod quantity;
+mod restart;
+mod start;
+mod teardown;
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::model::{AdmittedPod, DataObjects, NodeInfo, ObservedPod, PodKey, PodMemory, PodPlan, Reason};
+use crate::model::{AdmittedPod, DataObjects, NodeInfo, ObservedPod, PodKey, PodMemory, Reason};
 
+pub use change::{Change, Effect, change};
 pub use failure::{note_failure, note_success, note_synced};
 pub use fleet::{converged, fleet};
+pub use pod::pod;
 
 /// What one pod should be.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +38,8 @@ pub enum Target<'a> {
     Gone { reason: &'a Reason },
 }
 
-/// Everything the next steps of one pod depend on.
-#[derive(Clone, Copy, Debug)]
+/// Everything the next steps of one pod depend on. Not `Debug`: `data` holds Secrets.
+#[derive(Clone, Copy)]
 pub struct PodInput<'a> {
     pub key: &'a PodKey,
     pub target: Target<'a>,
@@ -33,13 +50,4 @@ pub struct PodInput<'a> {
     /// The root's instance id: makes uids and digests of this root its own.
     pub instance: &'a str,
     pub now: Timestamp,
-}
-
-/// The next steps of one pod.
-///
-/// A step for the pod itself (record, volumes, sandbox) that fails ends the round; a failed `EnsureImage` or
-/// `StartContainer` ends the round for that container only.
-pub fn pod(input: &PodInput<'_>) -> PodPlan {
-    let _ = input;
-    PodPlan::default()
 }

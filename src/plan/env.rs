@@ -1,0 +1,252 @@
+//! A container's variables, command and mounts, resolved to plain values.
+//!
+//! The order and the messages are kubelet's: `envFrom` first (later sources win), then `env`, each value seeing what came
+//! before it; a variable that is defined later is invisible to an earlier one.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    ConfigMapKeySelector, Container, EnvFromSource, EnvVar, ResourceFieldSelector, SecretKeySelector,
+};
+use sha2::{Digest, Sha256};
+
+use super::{expand, field};
+use crate::model::{DataObjects, EnvValue, Masked, MountSource, VolumeMountPlan};
+
+/// What values may refer to.
+pub(super) struct Scope<'a> {
+    pub(super) fields: field::Fields<'a>,
+    pub(super) data: &'a DataObjects,
+    /// Keys the digest of data values.
+    pub(super) instance: &'a str,
+}
+
+/// What a container starts with.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    pub(super) env: Vec<EnvValue>,
+    pub(super) env_digest: Option<String>,
+    pub(super) command: Option<Vec<Masked<String>>>,
+    pub(super) args: Option<Vec<Masked<String>>>,
+    pub(super) mounts: Vec<VolumeMountPlan>,
+}
+
+/// Resolves everything a container needs, or says why it cannot be created (`CreateContainerConfigError`).
+pub(super) fn resolve(container: &Container, scope: &Scope<'_>) -> Result<Resolved, String> {
+    let mut vars = Variables::default();
+    for source in container.env_from.iter().flatten() {
+        add_source(source, scope, &mut vars)?;
+    }
+    for var in container.env.iter().flatten() {
+        add_variable(var, container, scope, &mut vars)?;
+    }
+    let words = |list: &Option<Vec<String>>| {
+        list.as_ref()
+            .map(|words| words.iter().map(|word| Masked::new(expand::expand(word, |name| vars.get(name)).0)).collect())
+    };
+    Ok(Resolved {
+        command: words(&container.command).filter(|words: &Vec<_>| !words.is_empty()),
+        args: words(&container.args).filter(|words: &Vec<_>| !words.is_empty()),
+        mounts: mounts(container, &vars)?,
+        env_digest: vars.digest(scope.instance),
+        env: vars.values,
+    })
+}
+
+/// Variables in order of their first definition.
+#[derive(Default)]
+struct Variables {
+    values: Vec<EnvValue>,
+    index: BTreeMap<String, usize>,
+    /// The values that came from a ConfigMap or Secret, by variable.
+    from_data: BTreeMap<String, Masked<String>>,
+}
+
+impl Variables {
+    fn get(&self, name: &str) -> Option<String> {
+        self.index.get(name).map(|at| self.values[*at].value.reveal().clone())
+    }
+
+    fn set(&mut self, name: &str, value: String, from_data: bool) {
+        if from_data {
+            self.from_data.insert(name.to_owned(), Masked::new(value.clone()));
+        } else {
+            self.from_data.remove(name);
+        }
+        match self.index.get(name) {
+            Some(at) => self.values[*at].value = Masked::new(value),
+            None => {
+                self.index.insert(name.to_owned(), self.values.len());
+                self.values.push(EnvValue { name: name.to_owned(), value: Masked::new(value) });
+            }
+        }
+    }
+
+    fn digest(&self, instance: &str) -> Option<String> {
+        if self.from_data.is_empty() {
+            return None;
+        }
+        let mut hash = Sha256::new();
+        let mut part = |text: &str| {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text.as_bytes());
+        };
+        part(instance);
+        for (name, value) in &self.from_data {
+            part(name);
+            part(value.reveal());
+        }
+        Some(format!("{:x}", hash.finalize()))
+    }
+}
+
+fn add_source(source: &EnvFromSource, scope: &Scope<'_>, vars: &mut Variables) -> Result<(), String> {
+    let prefix = source.prefix.as_deref().unwrap_or_default();
+    if let Some(reference) = &source.config_map_ref {
+        match scope.config_map(&reference.name) {
+            Some(map) => {
+                for (key, value) in map.data.iter().flatten() {
+                    vars.set(&format!("{prefix}{key}"), value.clone(), true);
+                }
+            }
+            None if reference.optional == Some(true) => {}
+            None => return Err(format!("configmap \"{}\" not found", reference.name)),
+        }
+    }
+    if let Some(reference) = &source.secret_ref {
+        match scope.secret(&reference.name) {
+            Some(secret) => {
+                for (key, bytes) in secret.data.iter().flatten() {
+                    let value = utf8(&bytes.0, &reference.name, key)?;
+                    vars.set(&format!("{prefix}{key}"), value, true);
+                }
+            }
+            None if reference.optional == Some(true) => {}
+            None => return Err(format!("secret \"{}\" not found", reference.name)),
+        }
+    }
+    Ok(())
+}
+
+fn add_variable(var: &EnvVar, container: &Container, scope: &Scope<'_>, vars: &mut Variables) -> Result<(), String> {
+    let value = var.value.as_deref().unwrap_or_default();
+    let Some(from) = var.value_from.as_ref().filter(|_| value.is_empty()) else {
+        let value = expand::expand(value, |name| vars.get(name)).0;
+        vars.set(&var.name, value, false);
+        return Ok(());
+    };
+    let (value, from_data) = if let Some(key) = &from.config_map_key_ref {
+        (scope.config_map_key(key)?, true)
+    } else if let Some(key) = &from.secret_key_ref {
+        (scope.secret_key(key)?, true)
+    } else if let Some(reference) = &from.field_ref {
+        (Some(scope.fields.get(&reference.field_path)?), false)
+    } else if let Some(reference) = &from.resource_field_ref {
+        (Some(scope.resource(reference, container)?), false)
+    } else {
+        return Err(format!("env `{}`: this kind of valueFrom is not supported", var.name));
+    };
+    // An optional reference to what is not there defines no variable.
+    if let Some(value) = value {
+        vars.set(&var.name, value, from_data);
+    }
+    Ok(())
+}
+
+impl Scope<'_> {
+    fn key(&self, name: &str) -> (String, String) {
+        (self.fields.namespace().to_owned(), name.to_owned())
+    }
+
+    fn config_map(&self, name: &str) -> Option<&k8s_openapi::api::core::v1::ConfigMap> {
+        self.data.config_maps.get(&self.key(name)).map(AsRef::as_ref)
+    }
+
+    fn secret(&self, name: &str) -> Option<&k8s_openapi::api::core::v1::Secret> {
+        self.data.secrets.get(&self.key(name)).map(AsRef::as_ref)
+    }
+
+    fn config_map_key(&self, reference: &ConfigMapKeySelector) -> Result<Option<String>, String> {
+        let ConfigMapKeySelector { key, name, .. } = reference;
+        let optional = reference.optional == Some(true);
+        match self.config_map(name) {
+            None if optional => Ok(None),
+            None => Err(format!("configmap \"{name}\" not found")),
+            Some(map) => match map.data.iter().flatten().find(|(k, _)| *k == key) {
+                Some((_, value)) => Ok(Some(value.clone())),
+                None if optional => Ok(None),
+                None => Err(format!("couldn't find key {key} in ConfigMap {}/{name}", self.fields.namespace())),
+            },
+        }
+    }
+
+    fn secret_key(&self, reference: &SecretKeySelector) -> Result<Option<String>, String> {
+        let SecretKeySelector { key, name, .. } = reference;
+        let optional = reference.optional == Some(true);
+        match self.secret(name) {
+            None if optional => Ok(None),
+            None => Err(format!("secret \"{name}\" not found")),
+            Some(secret) => match secret.data.iter().flatten().find(|(k, _)| *k == key) {
+                Some((_, bytes)) => utf8(&bytes.0, name, key).map(Some),
+                None if optional => Ok(None),
+                None => Err(format!("couldn't find key {key} in Secret {}/{name}", self.fields.namespace())),
+            },
+        }
+    }
+
+    fn resource(&self, reference: &ResourceFieldSelector, container: &Container) -> Result<String, String> {
+        let name = reference.container_name.as_deref().filter(|name| !name.is_empty());
+        match name {
+            Some(name) if name != container.name => {
+                let other = self.fields.container(name).ok_or_else(|| format!("container {name} not found"))?;
+                self.fields.resource(reference, other)
+            }
+            _ => self.fields.resource(reference, container),
+        }
+    }
+}
+
+/// Environment variables are text; the bytes themselves are not shown.
+fn utf8(bytes: &[u8], secret: &str, key: &str) -> Result<String, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| {
+        format!("key {key} of secret \"{secret}\" is not UTF-8 text and cannot be a variable; mount it as a file")
+    })?;
+    if text.contains('\0') {
+        return Err(format!("key {key} of secret \"{secret}\" holds a NUL byte and cannot be a variable"));
+    }
+    Ok(text.to_owned())
+}
+
+fn mounts(container: &Container, vars: &Variables) -> Result<Vec<VolumeMountPlan>, String> {
+    let mut plans = Vec::new();
+    for mount in container.volume_mounts.iter().flatten() {
+        let expr = mount.sub_path_expr.as_deref().filter(|expr| !expr.is_empty());
+        let sub_path = match expr {
+            Some(expr) => {
+                let (path, unknown) = expand::expand(expr, |name| vars.get(name));
+                if let Some(name) = unknown.first() {
+                    return Err(format!(
+                        "missing value for {name:?} in subPathExpr {expr:?} of volume mount {}",
+                        mount.name
+                    ));
+                }
+                Some(path)
+            }
+            None => mount.sub_path.clone().filter(|path| !path.is_empty()),
+        };
+        if let Some(path) = &sub_path {
+            if path.starts_with('/') {
+                return Err(format!("subPath {path:?} of volume mount {} must be a relative path", mount.name));
+            }
+            if path.split('/').any(|part| part == "..") {
+                return Err(format!("subPath {path:?} of volume mount {} must not contain \"..\"", mount.name));
+            }
+        }
+        plans.push(VolumeMountPlan {
+            source: MountSource::Volume { name: mount.name.clone(), sub_path },
+            mount_path: mount.mount_path.clone(),
+            read_only: mount.read_only == Some(true),
+        });
+    }
+    Ok(plans)
+}

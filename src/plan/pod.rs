@@ -1,0 +1,255 @@
+//! One pod's next steps: whether it is created, changed, torn down or run, and its sandbox.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::PodSpec;
+use sha2::{Digest, Sha256};
+
+use super::change::{self, Change};
+use super::draft::Draft;
+use super::failure::files_digest;
+use super::teardown::{self, Stop, grace_of};
+use super::{PodInput, Target, payload, restart, start};
+use crate::model::{
+    AdmittedPod, ContainerKind, Failure, ObservedContainer, ObservedPod, PodAction, PodKey, PodPlan, PodRecord, PodUid,
+    Reason, Sandbox,
+};
+
+/// What one planning round knows beside the pod itself.
+pub(super) struct Round<'a> {
+    pub(super) input: &'a PodInput<'a>,
+    /// The record changes in this very plan: failures from before it do not count any more.
+    pub(super) fresh: bool,
+}
+
+impl Round<'_> {
+    /// Until when a failed step must not be tried again; `None` when it may be.
+    pub(super) fn held_until(&self, failure: &Failure) -> Option<Timestamp> {
+        let now = self.input.now;
+        let until = failure.at.checked_add(failure.backoff).unwrap_or(Timestamp::MAX);
+        // A failure in the future means the clock was set back: the wait cannot be measured.
+        (!self.fresh && until > now && failure.at <= now).then_some(until)
+    }
+
+    /// A sidecar's index among the init containers: the last one stops first.
+    pub(super) fn sidecar_rank(&self, pod: &ObservedPod, name: &str) -> usize {
+        let spec = pod.record.realised.effective.spec.as_ref();
+        let mut init = spec.into_iter().flat_map(|spec| spec.init_containers.iter().flatten());
+        init.position(|c| c.name == name).unwrap_or(0)
+    }
+}
+
+/// The next steps of one pod.
+///
+/// A step for the pod itself (record, volumes, sandbox) that fails ends the round; a failed `EnsureImage` or
+/// `StartContainer` ends the round for that container only.
+pub fn pod(input: &PodInput<'_>) -> PodPlan {
+    let mut draft = Draft::default();
+    match (input.target, input.observed) {
+        (Target::Gone { .. }, None) => {}
+        (Target::Gone { reason }, Some(observed)) => {
+            teardown::teardown(&Round { input, fresh: false }, observed, reason, &mut draft);
+        }
+        (Target::Run { pod, revision, reason }, None) => {
+            let record = new_record(input, pod, revision);
+            draft.step(PodAction::CreatePod { record: Box::new(record.clone()) }, reason.clone());
+            let created = ObservedPod { record, sandbox: Sandbox::Absent, containers: Vec::new() };
+            run(&Round { input, fresh: true }, &created, &mut draft);
+        }
+        (Target::Run { pod, revision, .. }, Some(observed)) => reconcile(input, observed, (pod, revision), &mut draft),
+    }
+    draft.plan
+}
+
+fn reconcile(input: &PodInput<'_>, observed: &ObservedPod, target: (&Arc<AdmittedPod>, &str), draft: &mut Draft) {
+    let mut round = Round { input, fresh: false };
+    if let Some(deletion) = &observed.record.deletion {
+        // What is going goes; a new pod takes its place once it is gone.
+        let reason = Reason::Terminating(deletion.reason.clone());
+        return teardown::teardown(&round, observed, &reason, draft);
+    }
+    let mut current = Cow::Borrowed(observed);
+    match change::of_record(&observed.record, target.0) {
+        Change::None => {}
+        Change::Recreate(fields) => {
+            return teardown::teardown(&round, observed, &Reason::Recreated(fields), draft);
+        }
+        Change::InPlace(fields) => {
+            let record = PodRecord {
+                realised: Arc::clone(target.0),
+                revision: target.1.to_owned(),
+                generation: observed.record.generation.saturating_add(1),
+                ..observed.record.clone()
+            };
+            draft.step(PodAction::UpdatePod { record: Box::new(record.clone()) }, Reason::UpdatedInPlace(fields));
+            current.to_mut().record = record;
+            round.fresh = true;
+        }
+    }
+    run(&round, &current, draft);
+}
+
+/// Brings a pod towards its record: ended, or with a sandbox and its containers.
+fn run(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
+    let Some(spec) = pod.record.realised.effective.spec.as_ref() else { return };
+    if pod.record.terminal.is_some() {
+        return finished(round, pod, draft);
+    }
+    if let Some(phase) = verdict(spec, pod) {
+        return finish(round, pod, phase, draft);
+    }
+    if past_deadline(round, spec, pod, draft) {
+        return finish(round, pod, "Failed", draft);
+    }
+    match &pod.sandbox {
+        Sandbox::Ready { attempt, .. } => {
+            sync_volumes(round, pod, draft);
+            start::containers(round, pod, *attempt, draft);
+        }
+        Sandbox::Absent | Sandbox::Dead { .. } => {
+            start::waiting_for_sandbox(spec, pod, draft);
+            let stop = Stop { reason: Reason::SandboxDied, grace: grace_of(pod), began: None };
+            if stop.all(round, pod, draft) {
+                run_sandbox(round, pod, draft);
+            }
+        }
+    }
+}
+
+/// Volumes first, then the infra process. A container is started in a later round, when the address is known.
+fn run_sandbox(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
+    let input = round.input;
+    if let Some((failure, until)) = input.memory.failures.get("").and_then(|f| Some((f, round.held_until(f)?))) {
+        return pod_waits(pod, (&failure.reason, &failure.message), Some(until), draft);
+    }
+    let (reason, attempt) = match pod.sandbox {
+        Sandbox::Dead { attempt } => {
+            draft.step(PodAction::StopSandbox, Reason::SandboxDied);
+            (Reason::SandboxDied, pod.record.sandbox_attempts.max(attempt.saturating_add(1)))
+        }
+        Sandbox::Absent | Sandbox::Ready { .. } => (Reason::SandboxMissing, pod.record.sandbox_attempts),
+    };
+    match payload::volumes(&pod.record.realised.effective, input.data) {
+        Err(messages) => pod_waits(pod, ("FailedMount", &messages.join("; ")), None, draft),
+        Ok(volumes) => {
+            if !volumes.is_empty() {
+                draft.step(PodAction::SyncVolumes { volumes }, reason.clone());
+            }
+            draft.step(PodAction::RunSandbox { attempt }, reason);
+        }
+    }
+}
+
+/// The pod cannot get on: its containers stay as they are, with the reason in their messages.
+fn pod_waits(pod: &ObservedPod, why: (&str, &str), until: Option<Timestamp>, draft: &mut Draft) {
+    draft.hold("", why.0, why.1, until);
+    for (name, (_, message)) in &mut draft.plan.waiting {
+        if pod.latest(name).is_none() {
+            why.1.clone_into(message);
+        }
+    }
+}
+
+/// Projected files that changed; once after a start of the agent, which does not know what is on disk.
+fn sync_volumes(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
+    let memory = round.input.memory;
+    match payload::volumes(&pod.record.realised.effective, round.input.data) {
+        // The files that are there stay; the containers run on.
+        Err(messages) => draft.hold("", "FailedMount", &messages.join("; "), None),
+        Ok(volumes) if !payload::has_files(&volumes) => {}
+        Ok(volumes) if memory.synced_volumes.as_ref() == Some(&files_digest(&volumes)) => {}
+        Ok(volumes) => match memory.failures.get("").and_then(|f| Some((f, round.held_until(f)?))) {
+            Some((failure, until)) => draft.hold("", &failure.reason, &failure.message, Some(until)),
+            None => draft.step(PodAction::SyncVolumes { volumes }, Reason::VolumeData),
+        },
+    }
+}
+
+/// `activeDeadlineSeconds` is over. Before that it is a reason to wake up.
+fn past_deadline(round: &Round<'_>, spec: &PodSpec, pod: &ObservedPod, draft: &mut Draft) -> bool {
+    let Some(seconds) = spec.active_deadline_seconds else { return false };
+    let deadline = pod.record.created_at.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
+    if deadline > round.input.now {
+        draft.wake(deadline);
+        return false;
+    }
+    true
+}
+
+/// The terminal phase, once nothing may run again.
+fn verdict(spec: &PodSpec, pod: &ObservedPod) -> Option<&'static str> {
+    let policy = spec.restart_policy.as_deref().unwrap_or("Always");
+    for container in spec.init_containers.iter().flatten() {
+        let kind = restart::kind_of(container, true);
+        let exit = pod.latest(&container.name).and_then(ObservedContainer::exit);
+        if let (ContainerKind::Init, Some(exit)) = (kind, exit)
+            && exit.exit_code != 0
+            && !restart::may_restart(restart::policy_of(container, kind, policy), exit)
+        {
+            return Some("Failed");
+        }
+    }
+    let mut all_succeeded = true;
+    let mut all_ended = true;
+    for container in &spec.containers {
+        let policy = restart::policy_of(container, ContainerKind::App, policy);
+        match pod.latest(&container.name).and_then(|c| Some((c, c.exit()?))) {
+            Some((latest, exit)) if !start::runs_again(pod, latest, policy) => {
+                all_succeeded &= exit.exit_code == 0;
+            }
+            _ => all_ended = false,
+        }
+    }
+    if all_ended {
+        return Some(if all_succeeded { "Succeeded" } else { "Failed" });
+    }
+    // Kubelet makes no second sandbox for a pod that never restarts and has run something.
+    let lost = policy == "Never" && matches!(pod.sandbox, Sandbox::Dead { .. }) && !pod.containers.is_empty();
+    lost.then_some("Failed")
+}
+
+/// Stops what still runs, records the phase, gives the sandbox back.
+fn finish(round: &Round<'_>, pod: &ObservedPod, phase: &str, draft: &mut Draft) {
+    let stop = Stop { reason: Reason::Finished, grace: grace_of(pod), began: None };
+    if stop.all(round, pod, draft) {
+        draft.step(PodAction::Finish { phase: phase.to_owned() }, Reason::Finished);
+        finished(round, pod, draft);
+    }
+}
+
+/// An ended pod keeps its record and logs, not its sandbox.
+fn finished(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
+    let stop = Stop { reason: Reason::Finished, grace: grace_of(pod), began: None };
+    if stop.all(round, pod, draft) && pod.sandbox != Sandbox::Absent {
+        draft.step(PodAction::StopSandbox, Reason::Finished);
+    }
+}
+
+fn new_record(input: &PodInput<'_>, pod: &Arc<AdmittedPod>, revision: &str) -> PodRecord {
+    PodRecord {
+        version: PodRecord::VERSION,
+        key: input.key.clone(),
+        uid: new_uid(input.instance, input.key, input.now),
+        created_at: input.now,
+        revision: revision.to_owned(),
+        realised: Arc::clone(pod),
+        generation: 1,
+        sandbox_attempts: 0,
+        deletion: None,
+        terminal: None,
+        env_digests: std::collections::BTreeMap::new(),
+    }
+}
+
+/// A uid nobody else makes: a name-based UUID (version 8) of root, pod and moment. No randomness in a plan.
+fn new_uid(instance: &str, key: &PodKey, now: Timestamp) -> PodUid {
+    let hash = Sha256::digest(format!("{instance}\n{key}\n{}", now.as_nanosecond()));
+    let mut bytes = [0_u8; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    bytes[6] = 0x80 | (bytes[6] & 0x0f);
+    bytes[8] = 0x80 | (bytes[8] & 0x3f);
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    PodUid(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
+}

@@ -1,0 +1,107 @@
+//! Kubernetes quantities (`500m`, `1.5Gi`, `1e3`) as numbers, exactly.
+
+use serde_json::Value;
+
+/// Billionths per unit: the finest a quantity can say.
+const NANO: i128 = 1_000_000_000;
+
+/// A quantity in billionths; `None` when it is none or too large.
+pub(super) fn nanos(text: &str) -> Option<i128> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '+' | '-')).unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    let (up, down) = scale(suffix)?;
+    let negative = number.starts_with('-');
+    let digits = number.trim_start_matches(['+', '-']);
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    if (whole.is_empty() && fraction.is_empty()) || fraction.len() > 18 {
+        return None;
+    }
+    let denominator = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let parse = |part: &str| if part.is_empty() { Some(0) } else { part.parse::<i128>().ok() };
+    let value = parse(whole)?.checked_mul(denominator)?.checked_add(parse(fraction)?)?;
+    // Rounded up, as Kubernetes does with what is finer than a billionth.
+    let divisor = denominator.checked_mul(down)?;
+    let nanos = value.checked_mul(NANO)?.checked_mul(up)?;
+    let nanos = nanos.checked_add(divisor - 1)? / divisor;
+    Some(if negative { -nanos } else { nanos })
+}
+
+/// A suffix as a factor and a divisor.
+fn scale(suffix: &str) -> Option<(i128, i128)> {
+    let binary = |power: u32| Some((1_i128 << (10 * power), 1));
+    let decimal = |power: u32| Some((10_i128.pow(power), 1));
+    match suffix {
+        "" => Some((1, 1)),
+        "n" => Some((1, NANO)),
+        "u" => Some((1, 1_000_000)),
+        "m" => Some((1, 1000)),
+        "k" => decimal(3),
+        "M" => decimal(6),
+        "G" => decimal(9),
+        "T" => decimal(12),
+        "P" => decimal(15),
+        "E" => decimal(18),
+        "Ki" => binary(1),
+        "Mi" => binary(2),
+        "Gi" => binary(3),
+        "Ti" => binary(4),
+        "Pi" => binary(5),
+        "Ei" => binary(6),
+        exponent => {
+            let power: i32 = exponent.strip_prefix(['e', 'E'])?.parse().ok()?;
+            let size = 10_i128.checked_pow(power.unsigned_abs()).filter(|_| power.abs() <= 18)?;
+            Some(if power < 0 { (1, size) } else { (size, 1) })
+        }
+    }
+}
+
+/// A number of bytes, rounded up.
+pub(super) fn bytes(text: &str) -> Option<u64> {
+    let nanos = nanos(text).filter(|nanos| *nanos >= 0)?;
+    u64::try_from(nanos.checked_add(NANO - 1)? / NANO).ok()
+}
+
+/// Whether two JSON values are the same quantity.
+pub(super) fn equal(a: Option<&Value>, b: Option<&Value>) -> bool {
+    let read = |value: Option<&Value>| match value? {
+        Value::String(text) => nanos(text),
+        Value::Number(number) => nanos(&number.to_string()),
+        _ => None,
+    };
+    matches!((read(a), read(b)), (Some(a), Some(b)) if a == b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_notation_is_read_exactly() {
+        let rows = [
+            ("1", Some(1_000_000_000)),
+            ("100m", Some(100_000_000)),
+            ("0.1", Some(100_000_000)),
+            ("1.5Gi", Some(1_610_612_736_000_000_000)),
+            ("1e3", Some(1_000_000_000_000)),
+            ("12E", Some(12_000_000_000_000_000_000_000_000_000)),
+            ("1k", Some(1_000_000_000_000)),
+            ("-1", Some(-1_000_000_000)),
+            (".5", Some(500_000_000)),
+            ("5n", Some(5)),
+            ("", None),
+            ("x", None),
+            ("1.2.3", None),
+            ("1KiB", None),
+            ("1e99", None),
+            ("99999999999999999999999999999999999999999", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(nanos(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_rounded_up() {
+        assert_eq!((bytes("64Mi"), bytes("1m"), bytes("-1")), (Some(67_108_864), Some(1), None));
+    }
+}

@@ -1,0 +1,162 @@
+//! When an ended container runs again: restart policies and the crash back-off.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Container;
+
+use super::failure::double;
+use crate::model::{ContainerKind, ContainerRecord, ExitRecord, ObservedContainer};
+
+/// An instance that ran longer than this starts the back-off anew (kubelet: twice the longest back-off).
+const RESET_AFTER: SignedDuration = SignedDuration::from_secs(600);
+
+/// Which list of the pod a container stands in.
+pub(super) fn kind_of(container: &Container, init: bool) -> ContainerKind {
+    match (init, container.restart_policy.as_deref()) {
+        (true, Some("Always")) => ContainerKind::Sidecar,
+        (true, _) => ContainerKind::Init,
+        (false, _) => ContainerKind::App,
+    }
+}
+
+/// The policy that counts for a container: its own, else the pod's. An init container has to succeed once, so `Always`
+/// of the pod means `OnFailure` for it.
+pub(super) fn policy_of<'a>(container: &'a Container, kind: ContainerKind, pod_policy: &'a str) -> &'a str {
+    match (kind, container.restart_policy.as_deref().unwrap_or(pod_policy)) {
+        (ContainerKind::Sidecar, _) => "Always",
+        (ContainerKind::Init, "Always") => "OnFailure",
+        (_, policy) => policy,
+    }
+}
+
+/// Whether the policy runs an ended container again.
+pub(super) fn may_restart(policy: &str, exit: &ExitRecord) -> bool {
+    match policy {
+        "Never" => false,
+        "OnFailure" => exit.exit_code != 0,
+        _ => true,
+    }
+}
+
+/// When the next instance may start and the back-off it will have waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Now { backoff: SignedDuration },
+    At { until: Timestamp, backoff: SignedDuration },
+}
+
+/// The crash back-off after `latest` ended, for an instance of `image`.
+///
+/// As kubelet's `doBackOff` and client-go's `flowcontrol.Backoff` have it: the first restart is immediate (it creates the
+/// back-off entry), the next waits 10 s, then 20 s and so on up to 300 s, always measured from the end of the instance.
+/// The entry's key holds the image, so a new image waits for nothing; an instance that ran over 600 s resets it.
+pub(super) fn next(latest: &ObservedContainer, exit: &ExitRecord, image: &str, now: Timestamp) -> Next {
+    let record = &latest.record;
+    let backoff = if record.image == image { backoff_after(record, exit) } else { SignedDuration::ZERO };
+    // A clock that was set back cannot measure the wait: the one restart that follows sets things right.
+    if backoff.is_zero() || exit.finished_at > now {
+        return Next::Now { backoff };
+    }
+    match exit.finished_at.checked_add(backoff) {
+        Ok(until) if until > now => Next::At { until, backoff },
+        _ => Next::Now { backoff },
+    }
+}
+
+fn backoff_after(record: &ContainerRecord, exit: &ExitRecord) -> SignedDuration {
+    let ran = exit.started_at.map_or(SignedDuration::ZERO, |started| exit.finished_at.duration_since(started));
+    let first = record.attempt == 0 && record.backoff.is_zero();
+    if first || ran > RESET_AFTER { SignedDuration::ZERO } else { double(record.backoff) }
+}
+
+/// A whole number of seconds as Go prints durations: `10s`, `1m20s`, `5m0s`.
+pub(super) fn go_duration(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs();
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, s) => format!("{s}s"),
+        (0, m, s) => format!("{m}m{s}s"),
+        (h, m, s) => format!("{h}h{m}m{s}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn instance(attempt: u32, backoff: i64) -> ObservedContainer {
+        ObservedContainer {
+            record: ContainerRecord {
+                name: "c".into(),
+                kind: ContainerKind::App,
+                attempt,
+                id: String::new(),
+                sandbox_attempt: 0,
+                image: "i".into(),
+                image_id: String::new(),
+                created_at: at(0),
+                backoff: SignedDuration::from_secs(backoff),
+                log_path: String::new(),
+                stopping: None,
+            },
+            state: crate::model::ContainerState::Created,
+        }
+    }
+
+    fn exit(started: i64, finished: i64) -> ExitRecord {
+        ExitRecord {
+            exit_code: 1,
+            signal: None,
+            oom_killed: false,
+            started_at: Some(at(started)),
+            finished_at: at(finished),
+            reason: None,
+            message: None,
+        }
+    }
+
+    #[test]
+    fn a_crashing_container_waits_longer_each_time_up_to_five_minutes() {
+        let (mut attempt, mut waited, mut clock, mut waits) = (0, 0, 1000, Vec::new());
+        for _ in 0..9 {
+            let latest = instance(attempt, waited);
+            let backoff = match next(&latest, &exit(clock - 1, clock), "i", at(clock)) {
+                Next::Now { backoff } => backoff,
+                Next::At { until, backoff } => {
+                    assert_eq!(until, at(clock) + backoff);
+                    assert_eq!(next(&latest, &exit(clock - 1, clock), "i", until), Next::Now { backoff });
+                    backoff
+                }
+            };
+            waited = backoff.as_secs();
+            waits.push(waited);
+            clock += waited + 1;
+            attempt += 1;
+        }
+        assert_eq!(waits, [0, 10, 20, 40, 80, 160, 300, 300, 300]);
+    }
+
+    #[test]
+    fn what_resets_the_back_off() {
+        let now = Next::Now { backoff: SignedDuration::ZERO };
+        let latest = instance(5, 160);
+        assert_eq!(next(&latest, &exit(0, 601), "i", at(601)), now, "it ran over ten minutes");
+        assert!(matches!(next(&latest, &exit(0, 600), "i", at(600)), Next::At { .. }), "ten minutes are not over ten");
+        assert_eq!(next(&latest, &exit(0, 5), "other", at(5)), now, "a new image");
+        let after_reset = next(&instance(6, 0), &exit(0, 5), "i", at(5));
+        assert_eq!(after_reset, Next::At { until: at(15), backoff: SignedDuration::from_secs(10) });
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_make_a_container_wait_for_ages() {
+        assert!(matches!(next(&instance(3, 20), &exit(9000, 9001), "i", at(10)), Next::Now { .. }));
+    }
+
+    #[test]
+    fn durations_read_as_go_prints_them() {
+        let text = |seconds| go_duration(SignedDuration::from_secs(seconds));
+        assert_eq!([text(10), text(80), text(300), text(3600)], ["10s", "1m20s", "5m0s", "1h0m0s"]);
+    }
+}

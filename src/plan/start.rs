@@ -1,0 +1,252 @@
+//! The containers of a pod whose sandbox runs: init containers in order, then the others side by side.
+
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::{Container, PodSpec};
+
+use super::draft::Draft;
+use super::env::{self, Scope};
+use super::field::Fields;
+use super::pod::Round;
+use super::restart::{self, Next, go_duration};
+use super::teardown::{self, Stop, grace_of};
+use crate::model::{
+    ContainerKind, ContainerStart, ContainerState, ImageNeed, ObservedContainer, ObservedPod, PodAction, Reason,
+    Sandbox,
+};
+
+/// What every container of a pod shares in one round.
+struct Pod<'a> {
+    round: &'a Round<'a>,
+    observed: &'a ObservedPod,
+    spec: &'a PodSpec,
+    /// The sandbox that runs now.
+    sandbox: u32,
+    policy: &'a str,
+}
+
+/// Plans every container of a pod with a running sandbox.
+pub(super) fn containers(round: &Round<'_>, observed: &ObservedPod, sandbox: u32, draft: &mut Draft) {
+    let Some(spec) = observed.record.realised.effective.spec.as_ref() else { return };
+    let policy = spec.restart_policy.as_deref().unwrap_or("Always");
+    let pod = Pod { round, observed, spec, sandbox, policy };
+    let live: Vec<&ObservedContainer> = observed.containers.iter().filter(|c| c.is_live()).collect();
+    teardown::reap(&live, draft);
+    remove_old(observed, draft);
+    let initialized = pod.init(draft);
+    for container in &spec.containers {
+        if initialized {
+            pod.plan(container, ContainerKind::App, draft);
+        } else {
+            // One left over from before keeps running; the rest waits.
+            let latest = observed.latest(&container.name);
+            if !latest.is_some_and(ObservedContainer::is_live) {
+                draft.waiting(&container.name, "PodInitializing", "");
+            }
+        }
+    }
+}
+
+/// Every container without a live instance waits for the sandbox.
+pub(super) fn waiting_for_sandbox(spec: &PodSpec, pod: &ObservedPod, draft: &mut Draft) {
+    let reason = creating(spec);
+    for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
+        if pod.latest(&container.name).is_none() {
+            draft.waiting(&container.name, reason, "");
+        }
+    }
+}
+
+/// Kubelet's waiting reason of a container that has not run.
+fn creating(spec: &PodSpec) -> &'static str {
+    if spec.init_containers.iter().flatten().next().is_some() { "PodInitializing" } else { "ContainerCreating" }
+}
+
+/// Whether an ended app container gets another instance, sooner or later.
+pub(super) fn runs_again(pod: &ObservedPod, latest: &ObservedContainer, policy: &str) -> bool {
+    let Some(exit) = latest.exit() else { return true };
+    restart::may_restart(policy, exit) || was_replaced(pod, latest)
+}
+
+/// Whether it was stopped to make room for another image: then it starts again whatever the policy says.
+///
+/// Within a living sandbox nothing else stops a single container.
+fn was_replaced(pod: &ObservedPod, latest: &ObservedContainer) -> bool {
+    let here = matches!(pod.sandbox, Sandbox::Ready { attempt, .. } if attempt == latest.record.sandbox_attempt);
+    here && latest.record.stopping.is_some()
+}
+
+/// Keeps the newest instance and one dead one before it.
+fn remove_old(pod: &ObservedPod, draft: &mut Draft) {
+    for instance in pod.containers.iter().filter(|c| c.exit().is_some()) {
+        let name = &instance.record.name;
+        let kept = [pod.latest(name), pod.previous(name)];
+        if !kept.into_iter().flatten().any(|k| k.record.attempt == instance.record.attempt) {
+            let action = PodAction::RemoveContainer { name: name.clone(), attempt: instance.record.attempt };
+            draft.step(action, Reason::OldInstance);
+        }
+    }
+}
+
+impl Pod<'_> {
+    /// Plans the init containers strictly in order. Returns whether all are through, so that the others may start.
+    fn init(&self, draft: &mut Draft) -> bool {
+        let here = |c: &ObservedContainer| c.record.sandbox_attempt == self.sandbox;
+        // Once an app container was started in this sandbox the init containers are history.
+        let started = self.observed.containers.iter().any(|c| c.record.kind == ContainerKind::App && here(c));
+        let mut through = true;
+        for container in self.spec.init_containers.iter().flatten() {
+            let kind = restart::kind_of(container, true);
+            if !through {
+                draft.waiting(&container.name, "PodInitializing", "");
+                continue;
+            }
+            let latest = self.observed.latest(&container.name).filter(|c| here(c));
+            match kind {
+                ContainerKind::Sidecar => {
+                    let running = self.plan(container, kind, draft);
+                    through = running || started;
+                }
+                ContainerKind::Init | ContainerKind::App => {
+                    let succeeded = latest.and_then(ObservedContainer::exit).is_some_and(|exit| exit.exit_code == 0);
+                    if !started && !succeeded {
+                        self.plan(container, kind, draft);
+                        through = false;
+                    }
+                }
+            }
+        }
+        through
+    }
+
+    /// Plans one container. Returns whether it runs and stays.
+    fn plan(&self, container: &Container, kind: ContainerKind, draft: &mut Draft) -> bool {
+        let policy = restart::policy_of(container, kind, self.policy);
+        let image = container.image.as_deref().unwrap_or_default();
+        let Some(latest) = self.observed.latest(&container.name) else {
+            self.start(container, (kind, 0, SignedDuration::ZERO), Reason::FirstStart, draft);
+            return false;
+        };
+        let record = &latest.record;
+        match &latest.state {
+            // Reaped in this round; what follows is decided when its exit is on record.
+            ContainerState::Created | ContainerState::Lost => false,
+            ContainerState::Running { .. } if record.image != image && kind != ContainerKind::Init => {
+                self.replace(latest, image, draft);
+                false
+            }
+            // Told to stop for an image that was taken back: the stop goes on, and it starts again.
+            ContainerState::Running { .. } if record.stopping.is_some() => {
+                self.replace(latest, image, draft);
+                false
+            }
+            ContainerState::Running { .. } => true,
+            ContainerState::Exited(exit) => {
+                let here = record.sandbox_attempt == self.sandbox;
+                let reason = if here && was_replaced(self.observed, latest) {
+                    Reason::ImageChanged { before: record.image.clone(), after: image.to_owned() }
+                } else if kind != ContainerKind::Init && !restart::may_restart(policy, exit) {
+                    return false;
+                } else if here {
+                    Reason::Restart { policy: policy.to_owned(), exit: exit.clone() }
+                } else {
+                    Reason::FirstStart
+                };
+                self.start_again(container, (kind, latest), reason, draft);
+                false
+            }
+        }
+    }
+
+    /// Stops the running instance of a container whose image changed.
+    fn replace(&self, latest: &ObservedContainer, image: &str, draft: &mut Draft) {
+        let reason = Reason::ImageChanged { before: latest.record.image.clone(), after: image.to_owned() };
+        Stop { reason, grace: grace_of(self.observed), began: None }.one(self.round, latest, draft);
+    }
+
+    /// Starts the next instance, or waits for the crash back-off.
+    fn start_again(
+        &self,
+        container: &Container,
+        (kind, latest): (ContainerKind, &ObservedContainer),
+        reason: Reason,
+        draft: &mut Draft,
+    ) {
+        let Some(exit) = latest.exit() else { return };
+        let attempt = latest.record.attempt.saturating_add(1);
+        let image = container.image.as_deref().unwrap_or_default();
+        let replaced = matches!(reason, Reason::ImageChanged { .. });
+        match restart::next(latest, exit, image, self.round.input.now) {
+            Next::At { until, backoff } if !replaced => {
+                let record = &self.observed.record;
+                let message = format!(
+                    "back-off {} restarting failed container={} pod={}_{}({})",
+                    go_duration(backoff),
+                    container.name,
+                    record.key.name,
+                    record.key.namespace,
+                    record.uid
+                );
+                draft.waiting(&container.name, "CrashLoopBackOff", &message);
+                draft.hold(&container.name, "CrashLoopBackOff", &message, Some(until));
+            }
+            Next::At { .. } => self.start(container, (kind, attempt, SignedDuration::ZERO), reason, draft),
+            Next::Now { backoff } => self.start(container, (kind, attempt, backoff), reason, draft),
+        }
+    }
+
+    fn start(
+        &self,
+        container: &Container,
+        (kind, attempt, backoff): (ContainerKind, u32, SignedDuration),
+        reason: Reason,
+        draft: &mut Draft,
+    ) {
+        let input = self.round.input;
+        let name = &container.name;
+        let image = container.image.clone().unwrap_or_default();
+        let failure = input.memory.failures.get(name).filter(|_| !self.round.fresh);
+        if let Some((failure, until)) = failure.and_then(|f| Some((f, self.round.held_until(f)?))) {
+            let (reason, message) = match failure.reason.as_str() {
+                "ErrImagePull" => (
+                    "ImagePullBackOff",
+                    format!("Back-off pulling image \"{image}\": {}: {}", failure.reason, failure.message),
+                ),
+                other => (other, failure.message.clone()),
+            };
+            draft.waiting(name, reason, &message);
+            draft.hold(name, reason, &message, Some(until));
+            return;
+        }
+        let effective = &self.observed.record.realised.effective;
+        let fields =
+            Fields { pod: effective, uid: &self.observed.record.uid, node: input.node, ips: self.observed.ips() };
+        let resolved = match env::resolve(container, &Scope { fields, data: input.data, instance: input.instance }) {
+            Ok(resolved) => resolved,
+            Err(message) => {
+                draft.waiting(name, "CreateContainerConfigError", &message);
+                draft.hold(name, "CreateContainerConfigError", &message, None);
+                return;
+            }
+        };
+        match failure {
+            Some(failure) => draft.waiting(name, &failure.reason, &failure.message),
+            None if attempt == 0 => draft.waiting(name, creating(self.spec), ""),
+            None => {}
+        }
+        let policy = container.image_pull_policy.clone().unwrap_or_else(|| "IfNotPresent".to_owned());
+        let need = ImageNeed { container: name.clone(), image, policy };
+        draft.step(PodAction::EnsureImage(need), reason.clone());
+        let start = ContainerStart {
+            name: name.clone(),
+            kind,
+            attempt,
+            backoff,
+            command: resolved.command,
+            args: resolved.args,
+            env: resolved.env,
+            mounts: resolved.mounts,
+            env_digest: resolved.env_digest,
+        };
+        draft.step(PodAction::StartContainer(Box::new(start)), reason);
+    }
+}

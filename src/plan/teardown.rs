@@ -1,0 +1,149 @@
+//! How containers and pods end: the stop signal, the grace period, SIGKILL, the sandbox, the record.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::draft::Draft;
+use super::pod::Round;
+use crate::model::{
+    ContainerKind, ContainerState, Deletion, ObservedContainer, ObservedPod, PodAction, Reason, Sandbox, Signal,
+};
+
+/// Kubernetes' grace period when a pod names none.
+const GRACE: i64 = 30;
+/// What a container gets at least between the stop signal and SIGKILL when others used up the grace period.
+const LEAST_GRACE: i64 = 2;
+
+/// The pod's own grace period in seconds; a negative one counts as 1, as the API has it.
+pub(super) fn grace_of(pod: &ObservedPod) -> i64 {
+    let spec = pod.record.realised.effective.spec.as_ref();
+    let grace = spec.and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(GRACE);
+    if grace < 0 { 1 } else { grace }
+}
+
+/// Ends the pod: marks it, stops what runs, then removes sandbox and record.
+pub(super) fn teardown(round: &Round<'_>, pod: &ObservedPod, why: &Reason, draft: &mut Draft) {
+    let wanted = round.input.memory.grace_limit.map_or(grace_of(pod), |limit| grace_of(pod).min(limit.max(0)));
+    let deletion = match &pod.record.deletion {
+        Some(deletion) if deletion.grace_seconds <= wanted => deletion.clone(),
+        // A grace period only ever shrinks; when and why the deletion began stays.
+        Some(deletion) => mark(Deletion { grace_seconds: wanted, ..deletion.clone() }, why, draft),
+        None => {
+            let reason = why.to_string();
+            mark(Deletion { requested_at: round.input.now, grace_seconds: wanted, reason }, why, draft)
+        }
+    };
+    let stop = Stop {
+        reason: Reason::Terminating(deletion.reason.clone()),
+        grace: deletion.grace_seconds,
+        began: Some(deletion.requested_at),
+    };
+    let ended = stop.all(round, pod, draft);
+    if !ended {
+        return;
+    }
+    // A failure from before the deletion is of no interest any more.
+    let failure = round.input.memory.failures.get("").filter(|failure| failure.at >= deletion.requested_at);
+    if let Some((failure, until)) = failure.and_then(|f| Some((f, round.held_until(f)?))) {
+        draft.hold("", &failure.reason, &failure.message, Some(until));
+        return;
+    }
+    if pod.sandbox != Sandbox::Absent {
+        draft.step(PodAction::StopSandbox, stop.reason.clone());
+    }
+    draft.step(PodAction::RemovePod, stop.reason);
+}
+
+fn mark(deletion: Deletion, why: &Reason, draft: &mut Draft) -> Deletion {
+    draft.step(PodAction::MarkDeleted { deletion: deletion.clone() }, why.clone());
+    deletion
+}
+
+/// A stop of containers.
+pub(super) struct Stop {
+    pub(super) reason: Reason,
+    /// Between the stop signal and SIGKILL, in seconds.
+    pub(super) grace: i64,
+    /// When the stop of the whole pod began, if it has a time of its own: the grace period is for all of it.
+    pub(super) began: Option<Timestamp>,
+}
+
+impl Stop {
+    /// Stops every live container: first those that are no sidecars, then the sidecars from last to first; all that is
+    /// left at once when the grace period is over. Returns whether none is left.
+    pub(super) fn all(&self, round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) -> bool {
+        let live: Vec<&ObservedContainer> = pod.containers.iter().filter(|c| c.is_live()).collect();
+        reap(&live, draft);
+        let running = |c: &&&ObservedContainer| matches!(c.state, ContainerState::Running { .. });
+        let rank = |c: &ObservedContainer| match c.record.kind {
+            ContainerKind::Sidecar => round.sidecar_rank(pod, &c.record.name),
+            ContainerKind::Init | ContainerKind::App => usize::MAX,
+        };
+        let turn = live.iter().filter(running).map(|c| rank(c)).max();
+        let over = self.began.is_some_and(|began| passed(began, self.grace, round.input.now));
+        for container in live.iter().filter(running) {
+            // One that was told before (for a new image, say) is never forgotten.
+            let told = container.record.stopping.is_some();
+            if told || over || self.grace == 0 || Some(rank(container)) == turn {
+                self.one(round, container, draft);
+            }
+        }
+        live.is_empty()
+    }
+
+    /// The next step in stopping one running container.
+    pub(super) fn one(&self, round: &Round<'_>, container: &ObservedContainer, draft: &mut Draft) {
+        let now = round.input.now;
+        let signal = |signal, grace_seconds| PodAction::SignalContainer {
+            name: container.record.name.clone(),
+            attempt: container.record.attempt,
+            signal,
+            grace_seconds,
+        };
+        match &container.record.stopping {
+            None if self.grace == 0 => draft.step(signal(Signal::Kill, 0), self.reason.clone()),
+            None => draft.step(signal(Signal::Stop, self.remaining(now)), self.reason.clone()),
+            // SIGKILL is on its way; the end is reported as a hint.
+            Some(stopping) if stopping.killed_at.is_some() => {
+                draft.hold(&container.record.name, "Terminating", "killed, waiting for its end", None);
+            }
+            Some(stopping) => {
+                let grace = stopping.grace_seconds.min(self.grace.max(0));
+                if passed(stopping.since, grace, now) {
+                    draft.step(signal(Signal::Kill, 0), Reason::GraceExceeded);
+                } else {
+                    let until = deadline(stopping.since, grace);
+                    draft.hold(&container.record.name, "Terminating", "told to stop, waiting for its end", Some(until));
+                }
+            }
+        }
+    }
+
+    /// What is left of the pod's grace period, in seconds.
+    fn remaining(&self, now: Timestamp) -> i64 {
+        let Some(began) = self.began else { return self.grace };
+        let used = now.duration_since(began).as_secs().max(0);
+        (self.grace - used).max(LEAST_GRACE.min(self.grace))
+    }
+}
+
+/// Cleans up after instances without a monitor and after starts that were cut short.
+pub(super) fn reap(live: &[&ObservedContainer], draft: &mut Draft) {
+    for container in live {
+        let reason = match container.state {
+            ContainerState::Lost => Reason::MonitorLost,
+            ContainerState::Created => Reason::StartInterrupted,
+            ContainerState::Running { .. } | ContainerState::Exited(_) => continue,
+        };
+        let record = &container.record;
+        draft.step(PodAction::ReapContainer { name: record.name.clone(), attempt: record.attempt }, reason);
+    }
+}
+
+fn deadline(since: Timestamp, seconds: i64) -> Timestamp {
+    since.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+}
+
+/// Whether a grace period is over. A clock that was set back cannot measure it: then it is over too, lest the pod hangs.
+fn passed(since: Timestamp, seconds: i64, now: Timestamp) -> bool {
+    now >= deadline(since, seconds) || since.duration_since(now) > SignedDuration::from_secs(1)
+}
