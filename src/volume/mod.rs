@@ -1,49 +1,185 @@
 //! Floor 4: volumes of pods on disk and tmpfs.
 //!
 //! Everything of a pod lives in a directory of its uid, below the disk root or, for what must never touch a disk,
-//! below the tmpfs root. All writes go through directory handles and follow no symbolic link.
+//! below the tmpfs root. All writes go through directory handles and follow no symbolic link: containers write to
+//! these directories too.
 
-use std::path::PathBuf;
+mod atomic;
+mod host_path;
+mod record;
+mod tmpfs;
 
-use crate::model::{PodUid, VolumePayload};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::Mode;
+
+use crate::model::{PayloadFile, PodUid, VolumeMaterial, VolumePayload};
 use crate::port::{ErrorKind, PortError};
+use crate::sys::beneath::Dir;
 
-/// The volumes of every pod of one root.
+const MAKE: &str = "make volume";
+const REMOVE: &str = "remove volumes of pod";
+/// What a pod's containers wait in while a volume cannot be made, as with the kubelet.
+const WAITING: &str = "ContainerCreating";
+
+/// The volumes of every pod of one root. Calls for different pods may run at a time.
 #[derive(Debug)]
 pub struct Volumes {
     disk: PathBuf,
     tmpfs: PathBuf,
+    /// Where each volume of a pod is, as its record says.
+    paths: Mutex<BTreeMap<PodUid, BTreeMap<String, PathBuf>>>,
+    /// Held while the tmpfs root is mounted, unmounted, or gets and loses a pod.
+    mounting: Mutex<()>,
 }
 
 impl Volumes {
-    /// Volumes below `disk`, sensitive ones and `medium: Memory` below `tmpfs`. Nothing is made until it is needed.
+    /// Volumes below `disk`, sensitive ones and `medium: Memory` below `tmpfs`. Nothing is made until it is needed;
+    /// where `tmpfs` is on no tmpfs, one is mounted there while a pod needs it.
     pub fn new(disk: PathBuf, tmpfs: PathBuf) -> Self {
-        Self { disk, tmpfs }
+        Self { disk, tmpfs, paths: Mutex::default(), mounting: Mutex::default() }
     }
 
-    /// Makes the pod's volumes and brings projected ones up to date.
+    /// Makes the pod's volumes and brings projected ones up to date. Every volume is tried; the error names all that
+    /// failed.
     ///
     /// # Errors
     /// `Invalid` for a host path of another type, `Denied` or `Exhausted` from the machine.
-    pub fn sync(&self, uid: &PodUid, _volumes: &[VolumePayload]) -> Result<(), PortError> {
-        Err(PortError::new(
-            ErrorKind::Unavailable,
-            "make volumes of pod",
-            uid.to_string(),
-            format!("this build cannot do it below {} and {}", self.disk.display(), self.tmpfs.display()),
-        ))
+    pub fn sync(&self, uid: &PodUid, volumes: &[VolumePayload]) -> Result<(), PortError> {
+        check_uid(uid, MAKE)?;
+        let mut known = self.recorded(uid);
+        let before = known.clone();
+        let mut failure: Option<PortError> = None;
+        for volume in volumes {
+            match self.make(uid, volume) {
+                Ok(path) => {
+                    known.insert(volume.name.clone(), path);
+                }
+                Err(error) => match &mut failure {
+                    Some(first) => {
+                        first.message = format!("{}; volume {}: {}", first.message, volume.name, error.message)
+                    }
+                    None => failure = Some(error),
+                },
+            }
+        }
+        if known != before {
+            record::write(&self.disk.join(&uid.0), &known).map_err(|e| PortError::io(MAKE, uid.to_string(), &e))?;
+        }
+        self.paths.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.clone(), known);
+        failure.map_or(Ok(()), Err)
     }
 
     /// The path on this machine to bind into a container; `None` when the volume was not made.
-    pub fn path(&self, _uid: &PodUid, _name: &str) -> Option<PathBuf> {
-        None
+    pub fn path(&self, uid: &PodUid, name: &str) -> Option<PathBuf> {
+        check_uid(uid, MAKE).ok()?;
+        self.recorded(uid).remove(name)
     }
 
     /// Unmounts and deletes every volume of the pod; what a hostPath points to is left alone. Repeating it is fine.
     ///
     /// # Errors
     /// When something could not be unmounted or deleted.
-    pub fn remove(&self, _uid: &PodUid) -> Result<(), PortError> {
+    pub fn remove(&self, uid: &PodUid) -> Result<(), PortError> {
+        check_uid(uid, REMOVE)?;
+        let failed = |e: io::Error| PortError::io(REMOVE, uid.to_string(), &e);
+        {
+            let _mounting = self.mounting.lock().unwrap_or_else(PoisonError::into_inner);
+            tmpfs::clear(&self.tmpfs, OsStr::new(&uid.0)).map_err(failed)?;
+            tmpfs::release_root(&self.tmpfs).map_err(failed)?;
+        }
+        match Dir::open(&self.disk) {
+            Ok(disk) => disk.remove_tree(OsStr::new(&uid.0)).map_err(failed)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        self.paths.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
         Ok(())
     }
+
+    fn recorded(&self, uid: &PodUid) -> BTreeMap<String, PathBuf> {
+        if let Some(known) = self.paths.lock().unwrap_or_else(PoisonError::into_inner).get(uid) {
+            return known.clone();
+        }
+        record::read(&self.disk.join(&uid.0))
+    }
+
+    fn make(&self, uid: &PodUid, volume: &VolumePayload) -> Result<PathBuf, PortError> {
+        let subject = format!("{} of pod {uid}", volume.name);
+        if !is_name(&volume.name) {
+            return Err(PortError::new(ErrorKind::Invalid, MAKE, subject, "the name is no DNS label"));
+        }
+        let failed = |e: io::Error| PortError::io(MAKE, subject.clone(), &e).waiting(WAITING);
+        match &volume.material {
+            VolumeMaterial::HostPath { path, kind } => host_path::make(Path::new(path), kind)
+                .map(|()| PathBuf::from(path))
+                .map_err(|(kind, message)| PortError::new(kind, MAKE, subject.clone(), message).waiting(WAITING)),
+            VolumeMaterial::EmptyDir { memory: false, .. } => self.on_disk(uid, &volume.name).map_err(failed),
+            VolumeMaterial::EmptyDir { memory: true, size_limit } => {
+                self.in_memory(uid, &volume.name, *size_limit).map_err(failed)
+            }
+            VolumeMaterial::Files { files, sensitive: false } => {
+                let path = self.on_disk(uid, &volume.name).map_err(failed)?;
+                write(&path, files).map_err(failed)?;
+                Ok(path)
+            }
+            VolumeMaterial::Files { files, sensitive: true } => {
+                let path = self.sensitive(uid, &volume.name).map_err(failed)?;
+                write(&path, files).map_err(failed)?;
+                Ok(path)
+            }
+        }
+    }
+
+    fn on_disk(&self, uid: &PodUid, name: &str) -> io::Result<PathBuf> {
+        let pod = Dir::make(&self.disk, 0o700)?.make_sub(Path::new(&uid.0), 0o700)?;
+        open_to_all(&pod, name)?;
+        Ok(self.disk.join(&uid.0).join(name))
+    }
+
+    fn in_memory(&self, uid: &PodUid, name: &str, size: Option<u64>) -> io::Result<PathBuf> {
+        let _mounting = self.mounting.lock().unwrap_or_else(PoisonError::into_inner);
+        let pod = tmpfs::root(&self.tmpfs)?.make_sub(Path::new(&uid.0), 0o700)?;
+        tmpfs::mount_volume(&pod, name, size)?;
+        Ok(self.tmpfs.join(&uid.0).join(name))
+    }
+
+    fn sensitive(&self, uid: &PodUid, name: &str) -> io::Result<PathBuf> {
+        let _mounting = self.mounting.lock().unwrap_or_else(PoisonError::into_inner);
+        let pod = tmpfs::root(&self.tmpfs)?.make_sub(Path::new(&uid.0), 0o700)?;
+        tmpfs::check(&open_to_all(&pod, name)?)?;
+        Ok(self.tmpfs.join(&uid.0).join(name))
+    }
+}
+
+/// The volume's directory, of mode 0777 when it is new: as Kubernetes makes them, for containers of any user.
+fn open_to_all(pod: &Dir, name: &str) -> io::Result<Dir> {
+    match pod.sub(Path::new(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let dir = pod.make_sub(Path::new(name), 0o777)?;
+            rustix::fs::fchmod(&dir, Mode::from_raw_mode(0o777))?;
+            Ok(dir)
+        }
+        other => other,
+    }
+}
+
+fn write(path: &Path, files: &[PayloadFile]) -> io::Result<()> {
+    // The path is ours down to the volume, and `Dir` follows nothing from there on.
+    atomic::write(&Dir::open(path)?, files).map(|_| ())
+}
+
+fn is_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.len() <= 63 && name.starts_with(plain) && name.chars().all(|c| plain(c) || c == '-')
+}
+
+/// A uid becomes the name of a directory.
+fn check_uid(uid: &PodUid, operation: &'static str) -> Result<(), PortError> {
+    let fine = !uid.0.is_empty() && uid.0.len() <= 64 && uid.0.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if fine { Ok(()) } else { Err(PortError::new(ErrorKind::Invalid, operation, uid.to_string(), "it is no pod uid")) }
 }

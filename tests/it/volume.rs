@@ -1,1 +1,321 @@
-//! Tests of `volume`.
+//! Volumes on real directories and tmpfs mounts. Mounting needs root.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use podwright::model::{Masked, PayloadFile, PodUid, VolumeMaterial, VolumePayload};
+use podwright::port::ErrorKind;
+use podwright::volume::Volumes;
+
+use crate::support::is_root;
+
+/// Volumes in a temporary directory; whatever a failed test leaves mounted is unmounted.
+struct Ground {
+    dir: tempfile::TempDir,
+    volumes: Volumes,
+    uid: PodUid,
+}
+
+impl Ground {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let volumes = Volumes::new(dir.path().join("pods"), dir.path().join("run/volumes"));
+        Self { dir, volumes, uid: PodUid("6d2f9a1e-0000-4000-8000-000000000001".into()) }
+    }
+
+    fn sync(&self, name: &str, material: VolumeMaterial) -> Result<PathBuf, podwright::port::PortError> {
+        self.volumes.sync(&self.uid, &[VolumePayload { name: name.into(), material }])?;
+        Ok(self.volumes.path(&self.uid, name).unwrap())
+    }
+
+    fn mounts(&self) -> Vec<String> {
+        let dir = self.dir.path().to_str().unwrap();
+        let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        mountinfo.lines().filter(|l| l.contains(dir)).map(|l| l.split(' ').nth(4).unwrap().to_owned()).collect()
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        for mount in self.mounts().iter().rev() {
+            let _ = rustix::mount::unmount(mount, rustix::mount::UnmountFlags::DETACH);
+        }
+    }
+}
+
+fn files(files: &[(&str, &str, u32)], sensitive: bool) -> VolumeMaterial {
+    let file = |(path, text, mode): &(&str, &str, u32)| PayloadFile {
+        path: (*path).into(),
+        bytes: Masked::new(text.as_bytes().to_vec()),
+        mode: *mode,
+    };
+    VolumeMaterial::Files { files: files.iter().map(file).collect(), sensitive }
+}
+
+fn host(path: &Path, kind: &str) -> VolumeMaterial {
+    VolumeMaterial::HostPath { path: path.to_str().unwrap().into(), kind: kind.into() }
+}
+
+/// Names with what links point to.
+fn listing(dir: &Path) -> BTreeMap<String, String> {
+    std::fs::read_dir(dir)
+        .unwrap()
+        .map(|e| {
+            let path = e.unwrap().path();
+            let target = std::fs::read_link(&path).map(|t| t.display().to_string()).unwrap_or_default();
+            (path.file_name().unwrap().to_str().unwrap().to_owned(), target)
+        })
+        .collect()
+}
+
+#[test]
+fn an_empty_dir_is_open_to_every_user_and_keeps_its_content() {
+    let ground = Ground::new();
+    let empty = || VolumeMaterial::EmptyDir { memory: false, size_limit: None };
+    let path = ground.sync("cache", empty()).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o777);
+    std::fs::write(path.join("kept"), "x").unwrap();
+    assert_eq!(ground.sync("cache", empty()).unwrap(), path);
+    assert!(path.join("kept").exists());
+    // A new agent finds it without being told.
+    let again = Volumes::new(ground.dir.path().join("pods"), ground.dir.path().join("run/volumes"));
+    assert_eq!(again.path(&ground.uid, "cache"), Some(path.clone()));
+    assert_eq!(again.path(&ground.uid, "other"), None);
+    symlink("/etc", path.join("link")).unwrap();
+    ground.volumes.remove(&ground.uid).unwrap();
+    ground.volumes.remove(&ground.uid).unwrap();
+    assert!(!path.exists() && Path::new("/etc/passwd").exists());
+    assert_eq!(ground.volumes.path(&ground.uid, "cache"), None);
+}
+
+#[test]
+fn files_have_the_layout_and_modes_of_kubernetes() {
+    let ground = Ground::new();
+    let path =
+        ground.sync("config", files(&[("a", "1", 0o644), ("d/x/y", "2", 0o400), ("d/z", "3", 0o777)], false)).unwrap();
+    let listed = listing(&path);
+    let stamp = listed["..data"].clone();
+    assert!(stamp.len() == "..2024_01_02_03_04_05.123456789".len() && stamp.starts_with("..2"), "{stamp}");
+    let expected = [("..data", stamp.as_str()), (stamp.as_str(), ""), ("a", "..data/a"), ("d", "..data/d")];
+    assert_eq!(listed, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+    let mode = |p: &str| std::fs::metadata(path.join(p)).unwrap().mode() & 0o7777;
+    assert_eq!([mode("a"), mode("d/x/y"), mode("d/z"), mode("d/x"), mode(&stamp)], [0o644, 0o400, 0o777, 0o755, 0o755]);
+    assert_eq!(std::fs::read_to_string(path.join("d/x/y")).unwrap(), "2");
+}
+
+#[test]
+fn an_update_swaps_all_files_at_once_and_keeps_the_directory() {
+    let ground = Ground::new();
+    let path = ground.sync("config", files(&[("a", "1", 0o644), ("gone", "x", 0o644)], false)).unwrap();
+    let inode = std::fs::metadata(&path).unwrap().ino();
+    let (first, times) = (listing(&path)["..data"].clone(), std::fs::metadata(&path).unwrap().mtime_nsec());
+    ground.sync("config", files(&[("gone", "x", 0o644), ("a", "1", 0o644)], false)).unwrap();
+    assert_eq!(listing(&path)["..data"], first, "nothing changed, nothing is written");
+    assert_eq!(std::fs::metadata(&path).unwrap().mtime_nsec(), times);
+
+    // Whoever has the old file open keeps reading the old content.
+    let held = std::fs::File::open(path.join("a")).unwrap();
+    ground.sync("config", files(&[("a", "22", 0o644), ("new", "n", 0o644)], false)).unwrap();
+    let names: Vec<String> = listing(&path).into_keys().filter(|n| !n.starts_with("..2")).collect();
+    assert_eq!(names, ["..data", "a", "new"]);
+    assert_ne!(listing(&path)["..data"], first);
+    assert!(!path.join(&first).exists());
+    assert_eq!(std::fs::read_to_string(path.join("a")).unwrap(), "22");
+    assert_eq!(std::io::read_to_string(held).unwrap(), "1");
+    assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode);
+
+    ground.sync("config", files(&[("a", "22", 0o600), ("new", "n", 0o644)], false)).unwrap();
+    assert_eq!(std::fs::metadata(path.join("a")).unwrap().mode() & 0o777, 0o600, "a mode alone is a change too");
+    ground.sync("config", files(&[], false)).unwrap();
+    assert_eq!(listing(&path).len(), 2);
+}
+
+#[test]
+fn an_interrupted_write_is_cleared_and_a_spoilt_volume_mended() {
+    let ground = Ground::new();
+    let wanted = [("a", "1", 0o644), ("b", "2", 0o644)];
+    let path = ground.sync("config", files(&wanted, false)).unwrap();
+    let data = path.join(&listing(&path)["..data"]);
+    let whole = |why: &str| {
+        ground.sync("config", files(&wanted, false)).unwrap();
+        assert_eq!(std::fs::read_to_string(path.join("a")).unwrap(), "1", "{why}");
+        assert_eq!(std::fs::read_to_string(path.join("b")).unwrap(), "2", "{why}");
+        assert_eq!(listing(&path).len(), 4, "{why}: {:?}", listing(&path));
+    };
+    std::fs::create_dir(path.join("..2001_01_01_00_00_00.1")).unwrap();
+    symlink("..2001_01_01_00_00_00.1", path.join("..data_tmp")).unwrap();
+    whole("left over");
+    std::fs::write(data.join("a"), "truncat").unwrap();
+    whole("changed file");
+    std::fs::remove_file(path.join("b")).unwrap();
+    whole("missing link");
+    // A container with write access plays games: links and directories where the writer's own things should be.
+    std::fs::remove_file(path.join("..data")).unwrap();
+    symlink("/etc", path.join("..data")).unwrap();
+    whole("data points out");
+    std::fs::remove_file(path.join("..data")).unwrap();
+    std::fs::create_dir_all(path.join("..data/full")).unwrap();
+    whole("data is a directory");
+    std::fs::remove_file(path.join("a")).unwrap();
+    symlink("/etc/passwd", path.join("a")).unwrap();
+    whole("a name points out");
+    let now = listing(&path)["..data"].clone();
+    std::fs::remove_file(path.join(&now).join("a")).unwrap();
+    symlink("/etc/hostname", path.join(&now).join("a")).unwrap();
+    whole("a file became a link");
+    assert!(std::fs::metadata("/etc/passwd").unwrap().is_file());
+}
+
+#[test]
+fn paths_that_leave_the_volume_are_refused() {
+    let ground = Ground::new();
+    for bad in ["../x", "/x", "a/../../x", "", ".", "..data", "..x", "a/./../b"] {
+        let error = ground.sync("config", files(&[(bad, "1", 0o644)], false)).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Invalid, "{bad}: {error}");
+    }
+    let collision = files(&[("a", "1", 0o644), ("a/b", "2", 0o644)], false);
+    assert!(ground.sync("config", collision).unwrap_err().message.contains("below another file"));
+    for name in ["..", "a/b", "", "A", "-"] {
+        let volume =
+            VolumePayload { name: name.into(), material: VolumeMaterial::EmptyDir { memory: false, size_limit: None } };
+        assert_eq!(ground.volumes.sync(&ground.uid, &[volume]).unwrap_err().kind, ErrorKind::Invalid, "{name}");
+    }
+    for uid in ["..", "", "a/b", "."] {
+        let uid = PodUid(uid.into());
+        assert!(ground.volumes.sync(&uid, &[]).is_err() && ground.volumes.remove(&uid).is_err());
+    }
+}
+
+#[test]
+fn host_paths_are_made_or_checked_in_the_kubelets_words() {
+    let ground = Ground::new();
+    let at = |name: &str| ground.dir.path().join(name);
+    std::fs::create_dir(at("dir")).unwrap();
+    std::fs::write(at("file"), "").unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    let null = Path::new("/dev/null");
+
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(ground.sync("v", host(&at("data/deep"), "")).unwrap(), at("data/deep"));
+    assert_eq!(mode(&at("data/deep")), 0o755);
+    ground.sync("v", host(&at("made"), "DirectoryOrCreate")).unwrap();
+    assert_eq!(mode(&at("made")), 0o755);
+    ground.sync("v", host(&at("touched"), "FileOrCreate")).unwrap();
+    assert_eq!(mode(&at("touched")), 0o644);
+    for (path, kind) in [
+        (at("dir"), "Directory"),
+        (at("dir"), "DirectoryOrCreate"),
+        (at("dir"), ""),
+        (at("file"), "File"),
+        (at("file"), ""),
+        (at("file"), "FileOrCreate"),
+        (at("socket"), "Socket"),
+        (null.to_owned(), "CharDevice"),
+        (null.to_owned(), ""),
+    ] {
+        ground.sync("v", host(&path, kind)).unwrap();
+    }
+    for (name, kind, what) in [
+        ("file", "Directory", "directory"),
+        ("file", "DirectoryOrCreate", "directory"),
+        ("dir", "File", "file"),
+        ("dir", "FileOrCreate", "file"),
+        ("file", "Socket", "socket file"),
+        ("file", "CharDevice", "character device"),
+        ("file", "BlockDevice", "block device"),
+        ("none", "Directory", "directory"),
+        ("none", "File", "file"),
+    ] {
+        let error = ground.sync("v", host(&at(name), kind)).unwrap_err();
+        let expected = format!("hostPath type check failed: {} is not a {what}", at(name).display());
+        assert_eq!(error.message, expected, "{name} {kind}");
+        assert_eq!(error.waiting_reason, Some("ContainerCreating"));
+    }
+    assert!(!at("none").exists());
+    assert!(ground.sync("v", host(&at("no/parent"), "FileOrCreate")).is_err());
+    assert!(ground.sync("v", host(Path::new("relative"), "")).is_err());
+    assert!(ground.sync("v", host(&at("dir/../dir"), "")).is_err());
+    ground.volumes.remove(&ground.uid).unwrap();
+    assert!(at("data/deep").exists() && at("file").exists(), "the machine's own files stay");
+}
+
+#[test]
+fn every_failed_volume_is_named_and_the_others_are_made() {
+    let ground = Ground::new();
+    let volume = |name: &str, material| VolumePayload { name: name.into(), material };
+    let none = ground.dir.path().join("none");
+    let error = ground
+        .volumes
+        .sync(
+            &ground.uid,
+            &[
+                volume("one", host(&none, "File")),
+                volume("two", host(&none, "Socket")),
+                volume("good", VolumeMaterial::EmptyDir { memory: false, size_limit: None }),
+            ],
+        )
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("one of pod")
+            && error.contains("not a file")
+            && error.contains("volume two")
+            && error.contains("not a socket"),
+        "{error}"
+    );
+    assert!(ground.volumes.path(&ground.uid, "good").unwrap().exists());
+    assert_eq!(ground.volumes.path(&ground.uid, "one"), None);
+}
+
+#[test]
+fn secrets_and_memory_live_on_tmpfs_and_leave_no_mount() {
+    if !is_root() {
+        return;
+    }
+    let ground = Ground::new();
+    let path = ground.sync("token", files(&[("token", "s3cret", 0o400)], true)).unwrap();
+    assert!(path.starts_with(ground.dir.path().join("run/volumes")));
+    let is_tmpfs = |path: &Path| rustix::fs::statfs(path).unwrap().f_type == 0x0102_1994;
+    assert!(is_tmpfs(&path));
+    assert_eq!(std::fs::read_to_string(path.join("token")).unwrap(), "s3cret");
+    let memory = ground.sync("scratch", VolumeMaterial::EmptyDir { memory: true, size_limit: Some(1 << 20) }).unwrap();
+    assert_eq!(
+        ground.sync("scratch", VolumeMaterial::EmptyDir { memory: true, size_limit: Some(1 << 20) }).unwrap(),
+        memory
+    );
+    assert!(is_tmpfs(&memory));
+    assert_eq!(std::fs::metadata(&memory).unwrap().mode() & 0o7777, 0o777);
+    assert_eq!(ground.mounts().len(), 2, "{:?}", ground.mounts());
+    let full = std::fs::write(memory.join("big"), vec![1; 2 << 20]).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    // Nothing of the secret is on the disk.
+    let on_disk = std::process::Command::new("grep")
+        .args(["-rl", "s3cret", "pods"])
+        .current_dir(ground.dir.path())
+        .output()
+        .unwrap();
+    assert!(on_disk.stdout.is_empty());
+
+    let other = PodUid("other".into());
+    ground
+        .volumes
+        .sync(&other, &[VolumePayload { name: "t".into(), material: files(&[("t", "x", 0o400)], true) }])
+        .unwrap();
+    ground.volumes.remove(&ground.uid).unwrap();
+    assert_eq!(ground.mounts().len(), 1, "the other pod still needs the root");
+    assert!(ground.volumes.path(&other, "t").unwrap().join("t").exists());
+    ground.volumes.remove(&other).unwrap();
+    assert_eq!(ground.mounts(), Vec::<String>::new());
+}
+
+#[test]
+fn a_mount_that_cannot_be_had_keeps_secrets_off_the_disk() {
+    // A file in the place of the tmpfs root: nothing can be mounted there.
+    let ground = Ground::new();
+    std::fs::create_dir(ground.dir.path().join("run")).unwrap();
+    std::fs::write(ground.dir.path().join("run/volumes"), "").unwrap();
+    let error = ground.sync("token", files(&[("token", "s3cret", 0o400)], true)).unwrap_err();
+    assert!(!error.to_string().contains("s3cret"));
+    assert!(ground.volumes.path(&ground.uid, "token").is_none());
+}

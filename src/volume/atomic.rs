@@ -1,0 +1,198 @@
+//! The atomic writer: a volume's files all change at once, as a container sees them.
+//!
+//! The layout is Kubernetes' own, since programs know it: the files lie in a directory named by the time, `..data` is a
+//! symbolic link to it that is replaced by a rename, and each name in the volume is a link into `..data`.
+//!
+//! ```text
+//! ..2024_05_06_07_08_09.1234/   ca.crt  sub/key
+//! ..data -> ..2024_05_06_07_08_09.1234
+//! ca.crt -> ..data/ca.crt
+//! sub -> ..data/sub
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+use rustix::fs::{AtFlags, FileType, Mode};
+
+use crate::model::PayloadFile;
+use crate::sys::beneath::{Dir, is_type};
+
+const DATA: &str = "..data";
+const DATA_NEW: &str = "..data_tmp";
+/// Directories that the writer itself makes.
+const DIRECTORY_MODE: u32 = 0o755;
+/// Tries for a name that is not taken.
+const TRIES: u32 = 16;
+
+/// Makes the volume hold exactly these files. Returns whether anything was written.
+pub(super) fn write(volume: &Dir, files: &[PayloadFile]) -> io::Result<bool> {
+    let files = by_path(files)?;
+    let old = current(volume)?;
+    let changed = match &old {
+        Some(old) => !is_unchanged(volume, old, &files)?,
+        None => true,
+    };
+    let mut now = old;
+    if changed {
+        let (name, dir) = new_directory(volume)?;
+        fill(&dir, &files)?;
+        volume.remove_tree(OsStr::new(DATA_NEW))?;
+        rustix::fs::symlinkat(&name, volume, DATA_NEW)?;
+        // A container with write access may have put a directory there, which a rename would not replace.
+        if volume.stat(Path::new(DATA))?.is_some_and(|s| !is_type(&s, FileType::Symlink)) {
+            volume.remove_tree(OsStr::new(DATA))?;
+        }
+        rustix::fs::renameat(volume, DATA_NEW, volume, DATA)?;
+        now = Some(name);
+    }
+    link_names(volume, &files)?;
+    remove_stale(volume, &files, now.as_deref())?;
+    Ok(changed)
+}
+
+/// The files by path, after checking that the paths stay inside, are not the writer's own and do not collide.
+fn by_path(files: &[PayloadFile]) -> io::Result<BTreeMap<&Path, &PayloadFile>> {
+    let bad = |path: &str, why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("the file {path:?} {why}"));
+    let mut out: BTreeMap<&Path, &PayloadFile> = BTreeMap::new();
+    for file in files {
+        let path = Path::new(&file.path);
+        let plain = path.components().all(|c| matches!(c, Component::Normal(_)));
+        if file.path.is_empty() || file.path.contains('\0') || !plain || file.path.starts_with("..") {
+            return Err(bad(&file.path, "has no relative path of its own"));
+        }
+        if out.insert(path, file).is_some() {
+            return Err(bad(&file.path, "is there twice"));
+        }
+    }
+    for path in out.keys() {
+        if path.ancestors().skip(1).any(|above| out.contains_key(above)) {
+            return Err(bad(&path.display().to_string(), "lies below another file"));
+        }
+    }
+    Ok(out)
+}
+
+/// The directory `..data` points to; `None` when there is none, or it is not one of the writer's.
+fn current(volume: &Dir) -> io::Result<Option<OsString>> {
+    let Some(target) = link_target(volume, OsStr::new(DATA))? else { return Ok(None) };
+    let ours = target.as_bytes().starts_with(b"..") && !target.as_bytes().contains(&b'/') && target.len() > 2;
+    Ok(Some(target).filter(|_| ours))
+}
+
+fn link_target(volume: &Dir, name: &OsStr) -> io::Result<Option<OsString>> {
+    use std::os::unix::ffi::OsStringExt;
+    match rustix::fs::readlinkat(volume, name, Vec::new()) {
+        Ok(target) => Ok(Some(OsString::from_vec(target.into_bytes()))),
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::INVAL) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the directory holds exactly these files with these modes. What cannot be read counts as changed.
+fn is_unchanged(volume: &Dir, old: &OsStr, files: &BTreeMap<&Path, &PayloadFile>) -> io::Result<bool> {
+    let Ok(dir) = volume.sub(Path::new(old)) else { return Ok(false) };
+    let mut found = 0;
+    if !walk(&dir, Path::new(""), &mut |_| found += 1)? || found != files.len() {
+        return Ok(false);
+    }
+    for (path, file) in files {
+        let Ok(there) = dir.open_file(path) else { return Ok(false) };
+        let stat = rustix::fs::fstat(&there)?;
+        if stat.st_mode & 0o7777 != file.mode & 0o7777 {
+            return Ok(false);
+        }
+        let wanted = file.bytes.reveal();
+        let mut bytes = Vec::with_capacity(wanted.len());
+        there.take(wanted.len() as u64 + 1).read_to_end(&mut bytes)?;
+        if &bytes != wanted {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Calls for each file; `false` when there is anything but files and directories, or an empty directory.
+fn walk(dir: &Dir, at: &Path, file: &mut impl FnMut(&Path)) -> io::Result<bool> {
+    let names = dir.names()?;
+    if names.is_empty() && !at.as_os_str().is_empty() {
+        return Ok(false);
+    }
+    for name in names {
+        let path = at.join(&name);
+        let Some(stat) = dir.stat(Path::new(&name))? else { return Ok(false) };
+        if is_type(&stat, FileType::RegularFile) {
+            file(&path);
+        } else if !is_type(&stat, FileType::Directory)
+            || path.components().count() > 64
+            || !walk(&dir.sub(Path::new(&name))?, &path, file)?
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn new_directory(volume: &Dir) -> io::Result<(OsString, Dir)> {
+    for _ in 0..TRIES {
+        let now = jiff::Timestamp::now();
+        let name = OsString::from(format!("{}.{:09}", now.strftime("..%Y_%m_%d_%H_%M_%S"), now.subsec_nanosecond()));
+        match rustix::fs::mkdirat(volume, &name, Mode::from_raw_mode(DIRECTORY_MODE)) {
+            Ok(()) => {
+                let dir = volume.sub(Path::new(&name))?;
+                rustix::fs::fchmod(&dir, Mode::from_raw_mode(DIRECTORY_MODE))?;
+                return Ok((name, dir));
+            }
+            Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, "no free name for a new directory of data"))
+}
+
+fn fill(dir: &Dir, files: &BTreeMap<&Path, &PayloadFile>) -> io::Result<()> {
+    for (path, file) in files {
+        let parent = dir.make_sub(path.parent().unwrap_or(Path::new("")), DIRECTORY_MODE)?;
+        let mut out = parent.create_file(path.file_name().unwrap_or(OsStr::new("")), 0o600)?;
+        out.write_all(file.bytes.reveal())?;
+        rustix::fs::fchmod(&out, Mode::from_raw_mode(file.mode & 0o7777))?;
+    }
+    Ok(())
+}
+
+/// The names a container sees: the first element of each path.
+fn names<'a>(files: &BTreeMap<&'a Path, &PayloadFile>) -> BTreeSet<&'a OsStr> {
+    files.keys().filter_map(|path| path.iter().next()).collect()
+}
+
+fn link_names(volume: &Dir, files: &BTreeMap<&Path, &PayloadFile>) -> io::Result<()> {
+    for name in names(files) {
+        let target = Path::new(DATA).join(name);
+        if link_target(volume, name)?.as_deref() == Some(target.as_os_str()) {
+            continue;
+        }
+        volume.remove_tree(name)?;
+        rustix::fs::symlinkat(&target, volume, name)?;
+    }
+    Ok(())
+}
+
+/// Removes links of files that are gone and directories of earlier or interrupted writes. What a container put there
+/// itself stays.
+fn remove_stale(volume: &Dir, files: &BTreeMap<&Path, &PayloadFile>, now: Option<&OsStr>) -> io::Result<()> {
+    let wanted = names(files);
+    for name in volume.names()? {
+        if name == DATA || Some(name.as_os_str()) == now || wanted.contains(name.as_os_str()) {
+            continue;
+        }
+        if name.as_bytes().starts_with(b"..") {
+            volume.remove_tree(&name)?;
+        } else if link_target(volume, &name)?.is_some_and(|t| Path::new(&t).starts_with(DATA)) {
+            rustix::fs::unlinkat(volume, &name, AtFlags::empty())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! Memory-backed volumes: the tmpfs root, which holds every Secret, and a mount of its own for each `medium: Memory`.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use crate::sys::beneath::Dir;
+
+/// From linux/magic.h.
+const TMPFS_MAGIC: u64 = 0x0102_1994;
+const RAMFS_MAGIC: u64 = 0x8584_58f6;
+/// Mounts stacked on one directory; more are a sign of something else at work.
+const MAX_STACKED: usize = 16;
+
+/// Opens the tmpfs root, which is mounted first when the place is on no tmpfs.
+pub(super) fn root(path: &Path) -> io::Result<Dir> {
+    let dir = Dir::make(path, 0o700)?;
+    if check(&dir).is_ok() {
+        return Ok(dir);
+    }
+    mount(&dir, "mode=0700")?;
+    // The handle is of the directory below the mount.
+    let dir = Dir::open(path)?;
+    check(&dir)?;
+    Ok(dir)
+}
+
+/// Refuses a directory that is on anything but memory.
+pub(super) fn check(dir: impl AsFd) -> io::Result<()> {
+    let kind = u64::try_from(rustix::fs::fstatfs(dir)?.f_type).unwrap_or(0);
+    if kind == TMPFS_MAGIC || kind == RAMFS_MAGIC {
+        return Ok(());
+    }
+    let message = "its directory is on no tmpfs, and Secrets are never written to a disk";
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
+}
+
+/// Mounts a tmpfs for one volume unless it is there.
+pub(super) fn mount_volume(pod: &Dir, name: &str, size: Option<u64>) -> io::Result<()> {
+    let dir = pod.make_sub(Path::new(name), 0o777)?;
+    if rustix::fs::fstat(&dir)?.st_dev != rustix::fs::fstat(pod)?.st_dev {
+        return Ok(());
+    }
+    match size {
+        Some(size) => mount(&dir, &format!("mode=0777,size={size}")),
+        None => mount(&dir, "mode=0777"),
+    }
+}
+
+/// Mounts on the very directory that is open, whatever its path means by now.
+fn mount(dir: &Dir, options: &str) -> io::Result<()> {
+    let target = PathBuf::from(format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd()));
+    let options = std::ffi::CString::new(options)?;
+    rustix::mount::mount("tmpfs", target, "tmpfs", MountFlags::NODEV, options.as_c_str()).map_err(|errno| {
+        let error = io::Error::from(errno);
+        io::Error::new(error.kind(), format!("a tmpfs could not be mounted: {error}"))
+    })
+}
+
+/// Unmounts what a pod has below the root and deletes it.
+pub(super) fn clear(root: &Path, pod: &OsStr) -> io::Result<()> {
+    let dir = match Dir::open(root) {
+        Ok(dir) => dir,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let volumes = match dir.sub(Path::new(pod)) {
+        Ok(volumes) => volumes.names()?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for volume in volumes {
+        unmount(&root.join(pod).join(volume))?;
+    }
+    dir.remove_tree(pod)
+}
+
+/// Unmounts the root when it is a mount of its own and holds nothing any more.
+pub(super) fn release_root(root: &Path) -> io::Result<()> {
+    let (dir, parent) = match (Dir::open(root), root.parent().map(Dir::open)) {
+        (Ok(dir), Some(Ok(parent))) => (dir, parent),
+        _ => return Ok(()),
+    };
+    let is_mount = rustix::fs::fstat(&dir)?.st_dev != rustix::fs::fstat(&parent)?.st_dev;
+    if !is_mount || check(&dir).is_err() || !dir.names()?.is_empty() {
+        return Ok(());
+    }
+    drop(dir);
+    match rustix::mount::unmount(root, UnmountFlags::NOFOLLOW) {
+        // Someone looks at it, or it is not ours to unmount: it is empty, and the next pod finds it.
+        Err(Errno::BUSY | Errno::INVAL | Errno::PERM) | Ok(()) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn unmount(path: &Path) -> io::Result<()> {
+    for _ in 0..MAX_STACKED {
+        match rustix::mount::unmount(path, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH) {
+            Ok(()) => {}
+            // INVAL: no mount. PERM: no rights, and then what is mounted shows when it is deleted.
+            Err(Errno::INVAL | Errno::NOENT | Errno::PERM) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
