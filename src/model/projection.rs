@@ -46,4 +46,6 @@ pub struct Projection {
     pub resource_version: u64,
     pub objects: BTreeMap<ObjectKey, Projected>,
     pub events: Vec<Arc<EventRecord>>,
+    /// The machine as a Node object.
+    pub node: Option<Projected>,
 }

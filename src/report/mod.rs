@@ -1,1 +1,36 @@
 //! Floor 2: what people read. Status, tables, events and diffs out of the same values.
+//!
+//! Everything starts at [`pod_object`]: effective spec and observation become the pod Kubernetes would show, with
+//! phase, conditions and container statuses by the kubelet's rules. Rows, descriptions, the status document and the
+//! API's projection are made from that object alone, so they can never disagree.
+
+pub mod conditions;
+pub mod containers;
+pub mod crilog;
+pub mod duration;
+pub mod phase;
+pub mod tabs;
+
+mod describe;
+mod diagnostics;
+mod diff;
+mod events;
+mod pod;
+mod project;
+mod qos;
+mod row;
+mod status;
+mod table;
+mod unknown;
+
+pub use describe::describe_pod;
+pub use diagnostics::{counts_line, diagnostics_text};
+pub use diff::fleet_diff_text;
+pub use events::{aggregate, events_between, waiting_events};
+pub use pod::{PodView, pod_object};
+pub use project::{ProjectInput, project, stable_uid};
+pub use qos::qos_class;
+pub use row::{PodRow, pod_row};
+pub use status::{StatusInput, status_document};
+pub use table::{Column, Listed, TableOptions, cells, columns, objects_table, pods_table};
+pub use unknown::as_unknown;

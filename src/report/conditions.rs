@@ -1,0 +1,170 @@
+//! The pod conditions the kubelet and the scheduler own, with transition times taken from what was observed.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::containers::{Statuses, is_sidecar};
+use crate::model::{ObservedPod, Sandbox};
+
+/// What the conditions are derived from.
+#[derive(Clone, Copy)]
+pub struct ConditionInput<'a> {
+    pub spec: &'a PodSpec,
+    pub statuses: &'a Statuses,
+    pub phase: &'a str,
+    pub observed: Option<&'a ObservedPod>,
+}
+
+struct Verdict {
+    met: bool,
+    reason: Option<&'static str>,
+    message: Option<String>,
+    since: Option<Timestamp>,
+}
+
+impl Verdict {
+    fn met(since: Option<Timestamp>) -> Self {
+        Self { met: true, reason: None, message: None, since }
+    }
+
+    fn unmet(reason: &'static str, message: Option<String>, since: Option<Timestamp>) -> Self {
+        Self { met: false, reason: Some(reason), message, since }
+    }
+}
+
+/// PodReadyToStartContainers, Initialized, Ready, ContainersReady and PodScheduled, in the kubelet's order.
+pub fn conditions(input: ConditionInput<'_>) -> Vec<PodCondition> {
+    let created = input.observed.map(|pod| pod.record.created_at);
+    let containers_ready = containers_ready(input);
+    let ready = match readiness_gates(input) {
+        Some(message) if containers_ready.met => {
+            Verdict::unmet("ReadinessGatesNotReady", Some(message), containers_ready.since)
+        }
+        _ => Verdict {
+            met: containers_ready.met,
+            reason: containers_ready.reason,
+            message: containers_ready.message.clone(),
+            since: containers_ready.since,
+        },
+    };
+    let generation = input.observed.map(|pod| pod.record.generation);
+    [
+        ("PodReadyToStartContainers", sandbox(input)),
+        ("Initialized", initialized(input)),
+        ("Ready", ready),
+        ("ContainersReady", containers_ready),
+        ("PodScheduled", Verdict::met(created)),
+    ]
+    .into_iter()
+    .map(|(kind, verdict)| PodCondition {
+        type_: kind.to_owned(),
+        status: if verdict.met { "True" } else { "False" }.to_owned(),
+        reason: verdict.reason.map(str::to_owned),
+        message: verdict.message,
+        last_transition_time: verdict.since.or(created).map(Time),
+        observed_generation: generation,
+        last_probe_time: None,
+    })
+    .collect()
+}
+
+fn sandbox(input: ConditionInput<'_>) -> Verdict {
+    match input.observed.map(|pod| &pod.sandbox) {
+        Some(Sandbox::Ready { started_at, .. }) => Verdict::met(Some(*started_at)),
+        _ => Verdict {
+            met: false,
+            reason: None,
+            message: None,
+            since: input.statuses.init.iter().chain(&input.statuses.app).filter_map(finished).max(),
+        },
+    }
+}
+
+fn initialized(input: ConditionInput<'_>) -> Verdict {
+    let app_started = input.statuses.app.iter().any(|s| started(s).is_some());
+    let mut since = None;
+    let mut incomplete = Vec::new();
+    for container in input.spec.init_containers.as_deref().unwrap_or_default() {
+        let status = input.statuses.init.iter().find(|s| s.name == container.name);
+        let complete = match status {
+            Some(status) if is_sidecar(container) => status.started == Some(true),
+            Some(status) => state_exit(status) == Some(0),
+            None => false,
+        };
+        if complete {
+            let moment = status.and_then(|s| if is_sidecar(container) { started(s) } else { finished(s) });
+            since = since.max(moment);
+        } else {
+            incomplete.push(container.name.as_str());
+        }
+    }
+    if input.phase == "Succeeded" {
+        return Verdict { met: true, reason: Some("PodCompleted"), message: None, since };
+    }
+    if incomplete.is_empty() || app_started {
+        return Verdict::met(since);
+    }
+    let message = format!("containers with incomplete status: [{}]", incomplete.join(" "));
+    Verdict::unmet("ContainersNotInitialized", Some(message), None)
+}
+
+fn containers_ready(input: ConditionInput<'_>) -> Verdict {
+    let ended = || input.statuses.app.iter().filter_map(finished).max();
+    match input.phase {
+        "Succeeded" => return Verdict::unmet("PodCompleted", None, ended()),
+        "Failed" => {
+            let last = input.statuses.init.iter().filter_map(finished).max();
+            return Verdict::unmet("PodFailed", None, ended().max(last));
+        }
+        _ => {}
+    }
+    let sidecars = input.spec.init_containers.iter().flatten().filter(|c| is_sidecar(c));
+    let mut unready = Vec::new();
+    let (mut ready_since, mut unready_since) = (None, None);
+    for container in sidecars.chain(&input.spec.containers) {
+        let status = input.statuses.get(&container.name);
+        if status.is_some_and(|s| s.ready) {
+            ready_since = ready_since.max(status.and_then(started));
+        } else {
+            unready.push(container.name.as_str());
+            unready_since = unready_since.max(status.and_then(finished));
+        }
+    }
+    if unready.is_empty() {
+        return Verdict::met(ready_since);
+    }
+    let message = format!("containers with unready status: [{}]", unready.join(" "));
+    Verdict::unmet("ContainersNotReady", Some(message), unready_since)
+}
+
+/// What is missing of the pod's readiness gates. Nothing sets such conditions here, so any gate is missing.
+fn readiness_gates(input: ConditionInput<'_>) -> Option<String> {
+    let gates = input.spec.readiness_gates.as_deref().unwrap_or_default();
+    let messages: Vec<String> = gates
+        .iter()
+        .map(|g| format!("corresponding condition of pod readiness gate {:?} does not exist.", g.condition_type))
+        .collect();
+    (!messages.is_empty()).then(|| messages.join(", "))
+}
+
+fn state_exit(status: &ContainerStatus) -> Option<i32> {
+    status.state.as_ref()?.terminated.as_ref().map(|t| t.exit_code)
+}
+
+/// When the instance shown, or the last one, was started.
+fn started(status: &ContainerStatus) -> Option<Timestamp> {
+    let state = status.state.as_ref()?;
+    if let Some(running) = &state.running {
+        return running.started_at.as_ref().map(|t| t.0);
+    }
+    let ended = state.terminated.as_ref().or_else(|| status.last_state.as_ref().and_then(|l| l.terminated.as_ref()));
+    ended.and_then(|t| t.started_at.as_ref().or(t.finished_at.as_ref())).map(|t| t.0)
+}
+
+/// When the newest ended instance ended.
+fn finished(status: &ContainerStatus) -> Option<Timestamp> {
+    let state = status.state.as_ref()?;
+    let ended = state.terminated.as_ref().or_else(|| status.last_state.as_ref().and_then(|l| l.terminated.as_ref()));
+    ended.and_then(|t| t.finished_at.as_ref()).map(|t| t.0)
+}

@@ -1,0 +1,94 @@
+//! The volumes of `describe pod`.
+
+use std::fmt::Write as _;
+
+use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, ProjectedVolumeSource, Volume};
+use serde_json::Value;
+
+/// Every volume with what it is made of; names of ConfigMaps and Secrets, never their data.
+pub(super) fn section(out: &mut String, volumes: &[Volume]) {
+    if volumes.is_empty() {
+        out.push_str("Volumes:\t<none>\n");
+        return;
+    }
+    out.push_str("Volumes:\n");
+    for volume in volumes {
+        let _ = writeln!(out, "  {}:", volume.name);
+        body(out, volume);
+    }
+}
+
+fn line(out: &mut String, title: &str, text: impl std::fmt::Display) {
+    let _ = writeln!(out, "    {title}:\t{text}");
+}
+
+fn body(out: &mut String, volume: &Volume) {
+    if let Some(path) = &volume.host_path {
+        line(out, "Type", "HostPath (bare host directory volume)");
+        line(out, "Path", &path.path);
+        line(out, "HostPathType", path.type_.as_deref().unwrap_or_default());
+    } else if let Some(dir) = &volume.empty_dir {
+        line(out, "Type", "EmptyDir (a temporary directory that shares a pod's lifetime)");
+        line(out, "Medium", dir.medium.as_deref().unwrap_or_default());
+        line(out, "SizeLimit", dir.size_limit.as_ref().map_or("<unset>", |q| q.0.as_str()));
+    } else if let Some(secret) = &volume.secret {
+        line(out, "Type", "Secret (a volume populated by a Secret)");
+        line(out, "SecretName", secret.secret_name.as_deref().unwrap_or_default());
+        items(out, secret.items.as_deref());
+        line(out, "Optional", secret.optional.unwrap_or(false));
+    } else if let Some(map) = &volume.config_map {
+        line(out, "Type", "ConfigMap (a volume populated by a ConfigMap)");
+        line(out, "Name", &map.name);
+        items(out, map.items.as_deref());
+        line(out, "Optional", map.optional.unwrap_or(false));
+    } else if let Some(downward) = &volume.downward_api {
+        line(out, "Type", "DownwardAPI (a volume populated by information about the pod)");
+        downward_items(out, downward.items.as_deref().unwrap_or_default());
+    } else if let Some(projected) = &volume.projected {
+        line(out, "Type", "Projected (a volume that contains injected data from multiple sources)");
+        sources(out, projected);
+    } else {
+        line(out, "Type", other_type(volume));
+    }
+}
+
+fn items(out: &mut String, items: Option<&[KeyToPath]>) {
+    let Some(items) = items.filter(|i| !i.is_empty()) else { return };
+    out.push_str("    Items:\n");
+    for item in items {
+        let _ = writeln!(out, "      {} -> {}", item.key, item.path);
+    }
+}
+
+fn downward_items(out: &mut String, items: &[DownwardAPIVolumeFile]) {
+    out.push_str("    Items:\n");
+    for item in items {
+        let field = item.field_ref.as_ref().map(|f| f.field_path.clone());
+        let resource = item.resource_field_ref.as_ref().map(|r| r.resource.clone());
+        let _ = writeln!(out, "      {} -> {}", field.or(resource).unwrap_or_default(), item.path);
+    }
+}
+
+fn sources(out: &mut String, projected: &ProjectedVolumeSource) {
+    for source in projected.sources.iter().flatten() {
+        if let Some(secret) = &source.secret {
+            line(out, "SecretName", &secret.name);
+            line(out, "Optional", secret.optional.unwrap_or(false));
+        } else if let Some(downward) = &source.downward_api {
+            line(out, "DownwardAPI", true);
+            downward_items(out, downward.items.as_deref().unwrap_or_default());
+        } else if let Some(map) = &source.config_map {
+            line(out, "ConfigMapName", &map.name);
+            line(out, "Optional", map.optional.unwrap_or(false));
+        } else if let Some(token) = &source.service_account_token {
+            line(out, "TokenExpirationSeconds", token.expiration_seconds.unwrap_or(3600));
+        }
+    }
+}
+
+/// The member that is set besides the name.
+fn other_type(volume: &Volume) -> String {
+    let value = serde_json::to_value(volume).unwrap_or(Value::Null);
+    let member = value.as_object().and_then(|o| o.keys().find(|k| *k != "name").cloned());
+    member.unwrap_or_else(|| "<unknown>".to_owned())
+}

@@ -1,0 +1,110 @@
+//! Diagnostics as people read them: place, sentence, source line with a caret, the way out, a line of counts.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use crate::model::{Diagnostics, Place};
+
+/// The longest piece of a source line that is shown, in characters.
+const SHOWN: usize = 120;
+
+/// Every diagnostic, then the counts. Empty text for no diagnostics.
+pub fn diagnostics_text(diagnostics: &Diagnostics) -> String {
+    let mut out = String::new();
+    for diagnostic in &diagnostics.0 {
+        let _ = writeln!(out, "{}", printable(&diagnostic.to_string()));
+        if let Some(place) = &diagnostic.place {
+            snippet(&mut out, place);
+        }
+        if let Some(help) = &diagnostic.help {
+            let _ = writeln!(out, "  help: {}", printable(help));
+        }
+    }
+    if !diagnostics.0.is_empty() {
+        out.push_str(&counts_line(diagnostics));
+        out.push('\n');
+    }
+    out
+}
+
+/// `2 errors, 1 warning in 2 files`.
+pub fn counts_line(diagnostics: &Diagnostics) -> String {
+    let (errors, warnings) = diagnostics.counts();
+    let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let files: BTreeSet<&str> = diagnostics.0.iter().filter_map(|d| d.place.as_ref()).map(|p| &*p.at.path).collect();
+    let place = if files.is_empty() { String::new() } else { format!(" in {}", plural(files.len(), "file")) };
+    match (errors, warnings) {
+        (0, _) => format!("{}{place}", plural(warnings, "warning")),
+        (_, 0) => format!("{}{place}", plural(errors, "error")),
+        _ => format!("{}, {}{place}", plural(errors, "error"), plural(warnings, "warning")),
+    }
+}
+
+/// The source line and a caret under the place; long lines are cut to a window around it.
+fn snippet(out: &mut String, place: &Place) {
+    if place.text.trim().is_empty() {
+        return;
+    }
+    let text: Vec<char> = place.text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let column = usize::try_from(place.at.column.saturating_sub(1)).unwrap_or(usize::MAX).min(text.len());
+    let start = if column >= SHOWN { column - SHOWN / 2 } else { 0 };
+    let end = text.len().min(start + SHOWN);
+    let shown: String = text[start..end].iter().collect();
+    let (before, after) = (if start > 0 { "..." } else { "" }, if end < text.len() { "..." } else { "" });
+    let number = place.at.line.to_string();
+    let width = usize::try_from(place.width.max(1)).unwrap_or(1).min(end.saturating_sub(column).max(1));
+    let margin = " ".repeat(number.len());
+    let indent = " ".repeat(before.len() + column - start);
+    let _ = writeln!(out, "  {number} | {before}{}{after}", shown.trim_end());
+    let _ = writeln!(out, "  {margin} | {indent}{}", "^".repeat(width));
+}
+
+/// Foreign text must not move the cursor.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Diagnostic, Severity, SourceRef};
+
+    fn diagnostic(severity: Severity, text: &str, column: u32, width: u32) -> Diagnostic {
+        let at = SourceRef { path: "web/pod.yaml".into(), document: 0, line: 8, column };
+        Diagnostic {
+            severity,
+            rule: "unknown-field",
+            message: "unknown field \"imagee\"".into(),
+            help: Some("did you mean \"image\"?".into()),
+            place: Some(Place { at, text: text.into(), width }),
+            object: None,
+            field: None,
+        }
+    }
+
+    #[test]
+    fn a_diagnostic_shows_place_line_caret_and_way_out() {
+        let mut bare = diagnostic(Severity::Warning, "", 1, 1);
+        (bare.place, bare.help, bare.message) = (None, None, "no pods".into());
+        let all = Diagnostics(vec![diagnostic(Severity::Error, "      imagee: nginx", 7, 6), bare]);
+        assert_eq!(
+            diagnostics_text(&all),
+            "web/pod.yaml:8:7: error: unknown field \"imagee\"\n  8 |       imagee: nginx\n    |       ^^^^^^\n  \
+             help: did you mean \"image\"?\nwarning: no pods\n1 error, 1 warning in 1 file\n"
+        );
+    }
+
+    #[test]
+    fn no_diagnostics_are_no_text() {
+        assert_eq!(diagnostics_text(&Diagnostics::default()), "");
+    }
+
+    #[test]
+    fn a_place_beyond_a_long_line_or_with_control_characters_does_no_harm() {
+        let long = "x".repeat(5000);
+        let text = diagnostics_text(&Diagnostics(vec![diagnostic(Severity::Error, &long, 4000, 9000)]));
+        assert!(text.lines().all(|l| l.chars().count() < 200), "{text}");
+        let odd = diagnostics_text(&Diagnostics(vec![diagnostic(Severity::Error, "a\u{1b}[31mb", 999, 0)]));
+        assert!(!odd.contains('\u{1b}'), "{odd:?}");
+    }
+}

@@ -1,0 +1,206 @@
+//! Events out of two observations or two sets of waiting reasons, in the kubelet's words; equal ones are counted.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::containers::Waiting;
+use crate::model::{ContainerState, EventRecord, EventType, ObservedContainer, ObservedPod, Sandbox};
+
+/// What happened to a pod between two observations. Times come from the records where they have them, so that a pod
+/// that is adopted tells its story as it was; `now` stands in for the rest.
+pub fn events_between(old: Option<&ObservedPod>, new: Option<&ObservedPod>, now: Timestamp) -> Vec<EventRecord> {
+    let Some(new) = new else { return Vec::new() };
+    let old = old.filter(|o| o.record.uid == new.record.uid);
+    let mut events = Vec::new();
+    if old.is_none() {
+        events.push(scheduled(new));
+    }
+    if let (Some(Sandbox::Ready { .. }), Sandbox::Dead { .. }) = (old.map(|o| &o.sandbox), &new.sandbox)
+        && new.record.deletion.is_none()
+    {
+        let text = "Pod sandbox changed, it will be killed and re-created.";
+        events.push(Draft { reason: "SandboxChanged", message: text.into(), ..Draft::of(new, now) }.record());
+    }
+    for container in &new.containers {
+        let before = old.and_then(|o| {
+            o.containers
+                .iter()
+                .find(|c| c.record.name == container.record.name && c.record.attempt == container.record.attempt)
+        });
+        container_events(new, before, container, now, &mut events);
+    }
+    events
+}
+
+/// What a change of waiting reasons tells: back-offs, images that cannot be had, volumes that cannot be made.
+pub fn waiting_events(pod: &ObservedPod, old: &Waiting, new: &Waiting, now: Timestamp) -> Vec<EventRecord> {
+    new.iter()
+        .filter(|(name, why)| old.get(*name) != Some(why))
+        .flat_map(|(name, (reason, message))| waiting_event(pod, name, reason, message, now))
+        .collect()
+}
+
+/// Adds an event. An equal one (object, field path, reason, message) is counted instead; beyond `bound` the one that
+/// was last seen longest ago goes.
+pub fn aggregate(events: &mut Vec<Arc<EventRecord>>, new: EventRecord, bound: usize) {
+    let same = |e: &EventRecord| {
+        (&e.uid, &e.object, &e.field_path, &e.reason, &e.message)
+            == (&new.uid, &new.object, &new.field_path, &new.reason, &new.message)
+    };
+    if let Some(known) = events.iter_mut().find(|e| same(e)) {
+        let known = Arc::make_mut(known);
+        known.count = known.count.saturating_add(new.count);
+        known.first = known.first.min(new.first);
+        known.last = known.last.max(new.last);
+        return;
+    }
+    events.push(Arc::new(new));
+    while events.len() > bound {
+        let Some(oldest) = events.iter().enumerate().min_by_key(|(_, e)| e.last).map(|(index, _)| index) else { break };
+        events.remove(oldest);
+    }
+}
+
+struct Draft<'a> {
+    pod: &'a ObservedPod,
+    container: Option<&'a str>,
+    kind: EventType,
+    reason: &'a str,
+    message: String,
+    component: &'a str,
+    at: Timestamp,
+}
+
+impl<'a> Draft<'a> {
+    fn of(pod: &'a ObservedPod, at: Timestamp) -> Self {
+        let message = String::new();
+        Self { pod, container: None, kind: EventType::Normal, reason: "", message, component: "kubelet", at }
+    }
+
+    fn record(self) -> EventRecord {
+        EventRecord {
+            object: self.pod.record.key.object(),
+            uid: self.pod.record.uid.0.clone(),
+            field_path: self.container.map(|name| field_path(self.pod, name)),
+            kind: self.kind,
+            reason: self.reason.to_owned(),
+            message: self.message,
+            component: self.component.to_owned(),
+            first: self.at,
+            last: self.at,
+            count: 1,
+        }
+    }
+}
+
+fn field_path(pod: &ObservedPod, container: &str) -> String {
+    let spec = pod.record.realised.effective.spec.as_ref();
+    let init = spec.and_then(|s| s.init_containers.as_ref()).is_some_and(|l| l.iter().any(|c| c.name == container));
+    let list = if init { "initContainers" } else { "containers" };
+    format!("spec.{list}{{{container}}}")
+}
+
+fn scheduled(pod: &ObservedPod) -> EventRecord {
+    let node = pod.record.realised.effective.spec.as_ref().and_then(|s| s.node_name.as_deref()).unwrap_or_default();
+    let message = match node {
+        "" => format!("Successfully assigned {} to this node", pod.record.key),
+        node => format!("Successfully assigned {} to {node}", pod.record.key),
+    };
+    let draft = Draft::of(pod, pod.record.created_at);
+    Draft { reason: "Scheduled", message, component: "default-scheduler", ..draft }.record()
+}
+
+fn container_events(
+    pod: &ObservedPod,
+    before: Option<&ObservedContainer>,
+    after: &ObservedContainer,
+    now: Timestamp,
+    events: &mut Vec<EventRecord>,
+) {
+    let record = &after.record;
+    let draft = |at| Draft { container: Some(&record.name), ..Draft::of(pod, at) };
+    if before.is_none() {
+        let message = format!("Container image {:?} already present on machine", record.image);
+        events.push(Draft { reason: "Pulled", message, ..draft(record.created_at) }.record());
+        let message = "Container created".to_owned();
+        events.push(Draft { reason: "Created", message, ..draft(record.created_at) }.record());
+    }
+    let started = |c: &ObservedContainer| match &c.state {
+        ContainerState::Running { started_at, .. } => Some(*started_at),
+        ContainerState::Exited(exit) => exit.started_at,
+        ContainerState::Created | ContainerState::Lost => None,
+    };
+    if let Some(at) = started(after).filter(|_| before.and_then(started).is_none()) {
+        events.push(Draft { reason: "Started", message: "Container started".into(), ..draft(at) }.record());
+    }
+    if let Some(stopping) = record.stopping.as_ref().filter(|_| before.is_none_or(|b| b.record.stopping.is_none())) {
+        let message = killing_message(pod, after);
+        events.push(Draft { reason: "Killing", message, ..draft(stopping.since) }.record());
+    }
+    if let Some(exit) = after.exit().filter(|e| before.is_none_or(|b| b.exit().is_none()) && e.started_at.is_none())
+        && let Some(reason) = &exit.reason
+    {
+        let detail = exit.message.as_deref().unwrap_or(reason);
+        let message = format!("Error: {detail}");
+        let kind = EventType::Warning;
+        events.push(Draft { kind, reason: "Failed", message, ..draft(exit.finished_at) }.record());
+    }
+    if matches!(after.state, ContainerState::Lost) && before.is_some_and(|b| !matches!(b.state, ContainerState::Lost)) {
+        let message = format!("Container {} lost its monitor, it will be killed", record.name);
+        events.push(Draft { kind: EventType::Warning, reason: "Killing", message, ..draft(now) }.record());
+    }
+}
+
+fn killing_message(pod: &ObservedPod, container: &ObservedContainer) -> String {
+    let name = &container.record.name;
+    let spec = pod.record.realised.effective.spec.as_ref();
+    let wanted = spec
+        .and_then(|s| s.init_containers.iter().flatten().chain(&s.containers).find(|c| c.name == *name))
+        .and_then(|c| c.image.as_deref());
+    match wanted {
+        Some(image) if pod.record.deletion.is_none() && image != container.record.image => {
+            format!("Container {name} definition changed, will be restarted")
+        }
+        _ => format!("Stopping container {name}"),
+    }
+}
+
+fn waiting_event(pod: &ObservedPod, name: &str, reason: &str, message: &str, now: Timestamp) -> Vec<EventRecord> {
+    let spec = pod.record.realised.effective.spec.as_ref();
+    let image = spec
+        .and_then(|s| s.init_containers.iter().flatten().chain(&s.containers).find(|c| c.name == name))
+        .and_then(|c| c.image.as_deref())
+        .unwrap_or_default();
+    let container = (!name.is_empty()).then_some(name);
+    let event = |kind, reason: &str, message: String| {
+        Draft { container, kind, reason, message, ..Draft::of(pod, now) }.record()
+    };
+    let detail = if message.is_empty() { reason } else { message };
+    let (key, uid) = (&pod.record.key, &pod.record.uid);
+    match reason {
+        "ContainerCreating" | "PodInitializing" | "Completed" => Vec::new(),
+        "CrashLoopBackOff" => {
+            let place = format!("{}_{}({uid})", key.name, key.namespace);
+            let text = format!("Back-off restarting failed container {name} in pod {place}");
+            vec![event(EventType::Warning, "BackOff", text)]
+        }
+        "ImagePullBackOff" => vec![event(EventType::Normal, "BackOff", format!("Back-off pulling image {image:?}"))],
+        "ErrImagePull" | "RegistryUnavailable" => vec![
+            event(EventType::Warning, "Failed", format!("Failed to pull image {image:?}: {detail}")),
+            event(EventType::Warning, "Failed", format!("Error: {reason}")),
+        ],
+        "ErrImageNeverPull" => {
+            let text = format!("Container image {image:?} is not present with pull policy of Never");
+            vec![event(EventType::Warning, reason, text)]
+        }
+        "InvalidImageName" | "ImageInspectError" => {
+            vec![event(EventType::Warning, "InspectFailed", format!("Failed to apply image {image:?}: {detail}"))]
+        }
+        "CreatePodSandboxError" => {
+            vec![event(EventType::Warning, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {detail}"))]
+        }
+        _ if container.is_none() => vec![event(EventType::Warning, reason, detail.to_owned())],
+        _ => vec![event(EventType::Warning, "Failed", format!("Error: {detail}"))],
+    }
+}

@@ -1,0 +1,113 @@
+//! The pod as Kubernetes would show it: effective spec and full status.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{HostIP, Pod, PodIP, PodSpec, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::conditions::{ConditionInput, conditions};
+use super::containers::statuses;
+use super::phase::{PhaseInput, phase};
+use super::qos::qos_class;
+use crate::model::{AdmittedPod, NodeInfo, ObservedPod, Sandbox};
+
+/// Everything known about one pod at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct PodView<'a> {
+    /// What the manifests want; `None` for a pod that is going away.
+    pub admitted: Option<&'a AdmittedPod>,
+    /// What runs; `None` for a pod that was not begun yet.
+    pub observed: Option<&'a ObservedPod>,
+    /// Waiting reason and message by container, as the plan gives them.
+    pub waiting: &'a BTreeMap<String, (String, String)>,
+    pub node: &'a NodeInfo,
+    pub now: Timestamp,
+}
+
+/// The pod object. What runs wins over what is wanted: a pod about to be recreated still shows its old spec.
+/// The result depends on `now` in nothing, so an unchanged world gives an unchanged object.
+pub fn pod_object(view: &PodView<'_>) -> Pod {
+    let wanted = view.observed.map(|o| &*o.record.realised).or(view.admitted);
+    let mut pod = wanted.map(|p| p.effective.clone()).unwrap_or_default();
+    if let Some(wanted) = wanted {
+        pod.metadata.namespace = Some(wanted.key.namespace.clone());
+        pod.metadata.name = Some(wanted.key.name.clone());
+    }
+    let mut spec = pod.spec.take().unwrap_or_default();
+    if spec.node_name.as_deref().unwrap_or_default().is_empty() && !view.node.name.is_empty() {
+        spec.node_name = Some(view.node.name.clone());
+    }
+    if let Some(observed) = view.observed {
+        put_record(&mut pod, observed);
+    }
+    pod.status = Some(status(view, &spec));
+    pod.spec = Some(spec);
+    pod
+}
+
+fn put_record(pod: &mut Pod, observed: &ObservedPod) {
+    let record = &observed.record;
+    pod.metadata.uid = Some(record.uid.0.clone());
+    pod.metadata.creation_timestamp = Some(Time(record.created_at));
+    pod.metadata.generation = Some(record.generation);
+    if let Some(deletion) = &record.deletion {
+        let grace = SignedDuration::from_secs(deletion.grace_seconds.max(0));
+        let at = deletion.requested_at.saturating_add(grace).unwrap_or(deletion.requested_at);
+        pod.metadata.deletion_timestamp = Some(Time(at));
+        pod.metadata.deletion_grace_period_seconds = Some(deletion.grace_seconds);
+    }
+}
+
+fn status(view: &PodView<'_>, spec: &PodSpec) -> PodStatus {
+    let statuses = statuses(spec, view.observed, view.waiting);
+    let record = view.observed.map(|o| &o.record);
+    let phase = phase(PhaseInput {
+        spec,
+        statuses: &statuses,
+        terminating: record.is_some_and(|r| r.deletion.is_some()),
+        terminal: record.and_then(|r| r.terminal.as_deref()),
+    });
+    let conditions = conditions(ConditionInput { spec, statuses: &statuses, phase: &phase, observed: view.observed });
+    let host_ips = one_per_family(&view.node.ips);
+    let begun = view.observed.is_some();
+    let pod_ips = pod_ips(view, spec);
+    PodStatus {
+        phase: Some(phase),
+        conditions: Some(conditions),
+        host_ip: host_ips.first().filter(|_| begun).cloned(),
+        host_ips: begun.then(|| host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect()),
+        pod_ip: pod_ips.first().cloned(),
+        pod_ips: (!pod_ips.is_empty()).then(|| pod_ips.iter().map(|ip| PodIP { ip: ip.clone() }).collect()),
+        init_container_statuses: (!statuses.init.is_empty()).then_some(statuses.init),
+        container_statuses: Some(statuses.app),
+        qos_class: Some(qos_class(spec).to_owned()),
+        start_time: record.map(|r| Time(r.created_at)),
+        observed_generation: record.map(|r| r.generation),
+        ..PodStatus::default()
+    }
+}
+
+/// The pod's own addresses, or the machine's for a pod in its network.
+fn pod_ips(view: &PodView<'_>, spec: &PodSpec) -> Vec<String> {
+    let Some(observed) = view.observed else { return Vec::new() };
+    if !matches!(observed.sandbox, Sandbox::Ready { .. }) {
+        return Vec::new();
+    }
+    if spec.host_network == Some(true) {
+        return one_per_family(&view.node.ips);
+    }
+    observed.ips().iter().map(IpAddr::to_string).collect()
+}
+
+/// The first IPv4 and the first IPv6 address, in the order they come.
+fn one_per_family(ips: &[IpAddr]) -> Vec<String> {
+    let mut chosen: Vec<&IpAddr> = Vec::new();
+    for ip in ips {
+        if !chosen.iter().any(|c| c.is_ipv4() == ip.is_ipv4()) {
+            chosen.push(ip);
+        }
+    }
+    chosen.into_iter().map(IpAddr::to_string).collect()
+}

@@ -1,0 +1,178 @@
+//! The projection the API serves: every object with uid, creationTimestamp and a resource version that grows only
+//! when the object changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::model::{Admitted, EventRecord, Kind, NodeInfo, ObjectKey, Projected, Projection};
+
+/// What the API is to show.
+#[derive(Clone, Debug)]
+pub struct ProjectInput<'a> {
+    /// The last valid revision, once there is one.
+    pub admitted: Option<&'a Admitted>,
+    /// Every pod, from [`super::pod_object`].
+    pub pods: &'a [Pod],
+    pub events: &'a [Arc<EventRecord>],
+    pub node: &'a NodeInfo,
+    pub now: Timestamp,
+}
+
+/// The next projection. An object with unchanged content keeps its resource version, uid and creationTimestamp; when
+/// nothing changed at all the projection keeps its own version too.
+pub fn project(input: &ProjectInput<'_>, previous: &Projection) -> Projection {
+    // The first version is the time in milliseconds: larger than anything an agent before this one handed out.
+    let fresh = u64::try_from(input.now.as_millisecond()).unwrap_or(1).max(1);
+    let base = if previous.resource_version == 0 { fresh } else { previous.resource_version };
+    let mut versions = Versions { next: base + 1, created: time(input.now), touched: false };
+    let mut objects = BTreeMap::new();
+    for (key, value) in wanted(input) {
+        let projected = versions.stamp(&key, value, previous.objects.get(&key));
+        objects.insert(key, projected);
+    }
+    let gone = previous.objects.keys().any(|k| !objects.contains_key(k));
+    let node = versions.stamp_named("Node", node_object(input.node), previous.node.as_ref());
+    let changed = gone || versions.touched || previous.events != input.events;
+    Projection {
+        resource_version: if changed { versions.next } else { base },
+        objects,
+        events: input.events.to_vec(),
+        node: Some(node),
+    }
+}
+
+struct Versions {
+    next: u64,
+    created: String,
+    touched: bool,
+}
+
+impl Versions {
+    fn stamp(&mut self, key: &ObjectKey, value: Value, before: Option<&Projected>) -> Projected {
+        let subject = format!("{}/{}/{}", key.kind, key.namespace, key.name);
+        self.stamp_named(&subject, value, before)
+    }
+
+    /// Fills in the members of metadata that the API server owns.
+    fn stamp_named(&mut self, subject: &str, mut value: Value, before: Option<&Projected>) -> Projected {
+        let old = before.map(|b| &b.value["metadata"]);
+        let metadata = metadata(&mut value);
+        if !metadata.contains_key("uid") {
+            metadata.insert("uid".into(), Value::String(stable_uid(subject)));
+        }
+        if !metadata.contains_key("creationTimestamp") {
+            let same = old.filter(|o| o["uid"] == metadata["uid"]);
+            let created = same.map_or_else(|| json!(self.created), |o| o["creationTimestamp"].clone());
+            metadata.insert("creationTimestamp".into(), created);
+        }
+        if let Some(before) = before {
+            metadata.insert("resourceVersion".into(), Value::String(before.resource_version.to_string()));
+            if *before.value == value {
+                return before.clone();
+            }
+        }
+        self.touched = true;
+        let version = self.next;
+        self::metadata(&mut value).insert("resourceVersion".into(), Value::String(version.to_string()));
+        Projected { value: Arc::new(value), resource_version: version }
+    }
+}
+
+fn metadata(value: &mut Value) -> &mut Map<String, Value> {
+    if !value.is_object() {
+        *value = json!({});
+    }
+    if !value["metadata"].is_object() {
+        value["metadata"] = json!({});
+    }
+    value["metadata"].as_object_mut().expect("invariant: metadata was made an object above")
+}
+
+/// A uid that is the same on every run: a digest of the object's key in the shape of a UUID.
+pub fn stable_uid(subject: &str) -> String {
+    let hex: String = Sha256::digest(subject.as_bytes()).iter().take(16).map(|b| format!("{b:02x}")).collect();
+    let part = |range| hex.get(range).unwrap_or_default();
+    format!("{}-{}-8{}-a{}-{}", part(0..8), part(8..12), part(13..16), part(17..20), part(20..32))
+}
+
+fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Every object to be shown: pods from what runs, the rest from the manifests, and the namespaces in use.
+fn wanted(input: &ProjectInput<'_>) -> BTreeMap<ObjectKey, Value> {
+    let mut objects = BTreeMap::new();
+    for (key, value) in input.admitted.iter().flat_map(|a| &a.objects) {
+        if key.kind != Kind::Pod {
+            objects.insert(key.clone(), served(key.kind, value));
+        }
+    }
+    for pod in input.pods {
+        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        let key = ObjectKey { kind: Kind::Pod, namespace, name };
+        if let Ok(value) = serde_json::to_value(pod) {
+            objects.insert(key, value);
+        }
+    }
+    let mut namespaces: BTreeSet<String> = objects.keys().map(|k| k.namespace.clone()).collect();
+    namespaces.insert("default".into());
+    namespaces.remove("");
+    for name in namespaces {
+        let value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        let key = ObjectKey { kind: Kind::Namespace, namespace: String::new(), name };
+        objects.entry(key).or_insert_with(|| served(Kind::Namespace, &value));
+    }
+    objects
+}
+
+/// An authored object as an API server would return it.
+fn served(kind: Kind, value: &Value) -> Value {
+    let mut value = value.clone();
+    match kind {
+        Kind::Namespace => value["status"] = json!({"phase": "Active"}),
+        Kind::Secret => {
+            if value["type"].is_null() {
+                value["type"] = json!("Opaque");
+            }
+            let plain = value.as_object_mut().and_then(|o| o.remove("stringData"));
+            for (key, text) in plain.as_ref().and_then(Value::as_object).into_iter().flatten() {
+                let bytes = text.as_str().unwrap_or_default().as_bytes();
+                let encoded = base64::engine::general_purpose::STANDARD.encode(bytes);
+                if !value["data"].is_object() {
+                    value["data"] = json!({});
+                }
+                value["data"][key] = Value::String(encoded);
+            }
+        }
+        _ => {}
+    }
+    value
+}
+
+fn node_object(node: &NodeInfo) -> Value {
+    let addresses = node.ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip.to_string()}));
+    let addresses: Vec<Value> = addresses.chain([json!({"type": "Hostname", "address": node.name})]).collect();
+    let mut value = json!({
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": node.name, "labels": node.labels},
+        "spec": {},
+        "status": {
+            "addresses": addresses,
+            "allocatable": node.allocatable,
+            "conditions": [{"type": "Ready", "status": "True", "reason": "AgentReady"}],
+            "nodeInfo": {"kubeletVersion": concat!("v", env!("CARGO_PKG_VERSION")), "operatingSystem": "linux"},
+        },
+    });
+    if !node.taints.is_empty() {
+        value["spec"]["taints"] = json!(node.taints);
+    }
+    value
+}
