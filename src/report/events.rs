@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use super::containers::Waiting;
-use crate::model::{ContainerState, EventRecord, EventType, ObservedContainer, ObservedPod, Sandbox};
+use super::project::stable_uid;
+use crate::model::{ContainerState, EventRecord, EventType, Kind, ObjectKey, ObservedContainer, ObservedPod, Sandbox};
 
 /// What happened to a pod between two observations. Times come from the records where they have them, so that a pod
 /// that is adopted tells its story as it was; `now` stands in for the rest.
@@ -203,4 +205,69 @@ fn waiting_event(pod: &ObservedPod, name: &str, reason: &str, message: &str, now
         _ if container.is_none() => vec![event(EventType::Warning, reason, detail.to_owned())],
         _ => vec![event(EventType::Warning, "Failed", format!("Error: {detail}"))],
     }
+}
+
+/// The event as an API object. Its name is stable over counts; its version follows its last time and is never newer
+/// than `newest`, the version of the projection.
+pub fn event_object(event: &EventRecord, newest: u64) -> Value {
+    let path = event.field_path.as_deref().unwrap_or_default();
+    let subject = format!("{}|{path}|{}|{}", event.uid, event.reason, event.message);
+    let digest: String = stable_uid(&subject).chars().filter(|c| *c != '-').take(16).collect();
+    let version = u64::try_from(event.last.as_millisecond()).unwrap_or(1).min(newest).max(1);
+    let time = |at: Timestamp| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let mut object = json!({
+        "kind": event.object.kind.as_str(),
+        "namespace": event.object.namespace,
+        "name": event.object.name,
+        "uid": event.uid,
+        "apiVersion": event.object.kind.api_version(),
+    });
+    if !path.is_empty() {
+        object["fieldPath"] = json!(path);
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": format!("{}.{digest}", event.object.name),
+            "namespace": if event.object.namespace.is_empty() { "default" } else { &event.object.namespace },
+            "uid": stable_uid(&format!("Event|{subject}")),
+            "resourceVersion": version.to_string(),
+            "creationTimestamp": time(event.first),
+        },
+        "involvedObject": object,
+        "reason": event.reason,
+        "message": event.message,
+        "source": {"component": event.component},
+        "firstTimestamp": time(event.first),
+        "lastTimestamp": time(event.last),
+        "count": event.count,
+        "type": match event.kind { EventType::Normal => "Normal", EventType::Warning => "Warning" },
+        "eventTime": null,
+        "reportingComponent": event.component,
+        "reportingInstance": "",
+    })
+}
+
+/// An event back from its API object, for `describe`; `None` when it is none.
+pub fn event_record(object: &Value) -> Option<EventRecord> {
+    let text = |v: &Value| v.as_str().map(str::to_owned);
+    let involved = &object["involvedObject"];
+    let api = involved["apiVersion"].as_str().unwrap_or("v1");
+    Some(EventRecord {
+        object: ObjectKey {
+            kind: Kind::from_manifest(api, involved["kind"].as_str()?)?,
+            namespace: text(&involved["namespace"]).unwrap_or_default(),
+            name: text(&involved["name"])?,
+        },
+        uid: text(&involved["uid"]).unwrap_or_default(),
+        field_path: text(&involved["fieldPath"]),
+        kind: if object["type"] == "Warning" { EventType::Warning } else { EventType::Normal },
+        reason: text(&object["reason"]).unwrap_or_default(),
+        message: text(&object["message"]).unwrap_or_default(),
+        component: text(&object["source"]["component"]).unwrap_or_default(),
+        first: object["firstTimestamp"].as_str()?.parse().ok()?,
+        last: object["lastTimestamp"].as_str()?.parse().ok()?,
+        count: object["count"].as_u64().and_then(|c| u32::try_from(c).ok()).unwrap_or(1),
+    })
 }

@@ -1,1 +1,28 @@
 //! Floor 6: Kubernetes REST over a socket.
+//!
+//! - [`Server`]: GET, list, watch and log over a UNIX socket; input is the published `Projection` and a [`LogReader`],
+//!   output are responses. It decides nothing and writes nothing.
+//! - [`Client`]: the same API from the other side, for our own commands.
+//! - [`snapshot`]: the last projection in a file, for a client that finds no agent.
+//!
+//! What is served: `/version`, `/healthz`, discovery, and for pods, configmaps, secrets, serviceaccounts, namespaces,
+//! podpresets, events and nodes get, list and watch (Tables on request, label and field selectors), and a pod's log.
+
+mod body;
+mod client;
+mod discovery;
+mod logs;
+mod resource;
+mod selector;
+mod server;
+mod status;
+mod table;
+mod watch;
+
+pub mod snapshot;
+
+pub use client::{Client, ClientError, ListOptions, LogStream, ObjectList, WatchEvent, WatchStream};
+pub use logs::{BackendLogs, LogReader, LogRequest, Progress, stream_file};
+pub use resource::{from_name, path as resource_path};
+pub use selector::{FieldSelector, LabelSelector};
+pub use server::Server;

@@ -1,1 +1,10 @@
-//! Tests of `report`.
+//! Tests of `report`: golden tables over pod objects made from observations.
+
+pub mod fixture;
+
+mod describe;
+mod diff;
+mod phase;
+mod project;
+mod row;
+mod status;

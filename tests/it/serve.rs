@@ -1,1 +1,3 @@
-//! Tests of `serve`.
+//! Tests of `serve`: the API over a real socket.
+
+mod api;

@@ -1,0 +1,86 @@
+//! The last projection in a file: what `get` and `status` show when no agent answers.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::model::{Kind, Projection};
+use crate::port::{ErrorKind, PortError};
+
+/// No larger file is read.
+const LARGEST: u64 = 256 << 20;
+
+/// What was reported last. Pods only: no ConfigMap, no Secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    pub api_version: String,
+    pub kind: String,
+    /// When it was written.
+    pub reported_at: Timestamp,
+    pub resource_version: u64,
+    pub pods: Vec<Value>,
+}
+
+impl Snapshot {
+    /// The pods of a projection.
+    pub fn of(projection: &Projection, now: Timestamp) -> Self {
+        let pods = projection.objects.iter().filter(|(key, _)| key.kind == Kind::Pod);
+        Self {
+            api_version: "podwright.dev/v1alpha1".into(),
+            kind: "ProjectionSnapshot".into(),
+            reported_at: now,
+            resource_version: projection.resource_version,
+            pods: pods.map(|(_, projected)| (*projected.value).clone()).collect(),
+        }
+    }
+
+    /// The pods as they must be shown now that nobody reports: STATUS Unknown unless they had ended for good.
+    pub fn unknown_pods(&self) -> Vec<Pod> {
+        let pods = self.pods.iter().filter_map(|value| serde_json::from_value(value.clone()).ok());
+        pods.map(|pod: Pod| crate::report::as_unknown(&pod)).collect()
+    }
+}
+
+/// Writes it in place of the file at `path`: readers see the old one or the new one, mode 0600. Not synced: it lives in the
+/// run-time directory and does not outlive the machine.
+pub fn save(path: &Path, snapshot: &Snapshot) -> Result<(), PortError> {
+    let failed = |e: &std::io::Error| PortError::io("save the last report", path.display().to_string(), e);
+    let bytes = serde_json::to_vec(snapshot).map_err(|e| failed(&e.into()))?;
+    let temporary = path.with_extension(format!("tmp.{}", std::process::id()));
+    let write = || {
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(&bytes)?;
+        std::fs::rename(&temporary, path)
+    };
+    write().map_err(|e| {
+        // Nothing is lost with it.
+        let _ = std::fs::remove_file(&temporary);
+        failed(&e)
+    })
+}
+
+/// Reads it; `None` when no agent ever reported here.
+pub fn load(path: &Path) -> Result<Option<Snapshot>, PortError> {
+    const OPERATION: &str = "read the last report";
+    let subject = path.display().to_string();
+    let length = match std::fs::metadata(path) {
+        Ok(metadata) => metadata.len(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(PortError::io(OPERATION, subject, &e)),
+    };
+    if length > LARGEST {
+        return Err(PortError::new(ErrorKind::Corrupt, OPERATION, subject, format!("{length} bytes are too many")));
+    }
+    let bytes = std::fs::read(path).map_err(|e| PortError::io(OPERATION, subject.clone(), &e))?;
+    serde_json::from_slice(&bytes).map(Some).map_err(|e| {
+        PortError::new(ErrorKind::Corrupt, OPERATION, subject, e.to_string())
+            .with_help("remove it; the agent writes it anew")
+    })
+}

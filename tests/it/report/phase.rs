@@ -1,0 +1,178 @@
+//! The phase and the conditions, row by row.
+
+use podwright::model::{Deletion, Sandbox};
+
+use super::fixture::{at, exited, instance, object, scripted};
+use k8s_openapi::api::core::v1::Pod;
+use podwright::model::ContainerKind;
+
+fn phase(pod: &Pod) -> String {
+    pod.status.as_ref().unwrap().phase.clone().unwrap()
+}
+
+/// restartPolicy, init containers, app containers → phase.
+const PHASES: &[(&str, &str, &str, &str)] = &[
+    ("Always", "", "a", "Pending"),
+    ("Always", "", "a=made", "Pending"),
+    ("Always", "", "a=run", "Running"),
+    ("Always", "", "a=run b", "Pending"),
+    ("Always", "", "a=run b=run", "Running"),
+    ("Always", "", "a=run b=exit1", "Running"),
+    ("Always", "", "a=exit0", "Running"),
+    ("Always", "", "a=exit1!", "Running"),
+    ("Always", "", "a=exit1! b=run", "Running"),
+    ("OnFailure", "", "a=exit0", "Succeeded"),
+    ("OnFailure", "", "a=exit1", "Running"),
+    ("OnFailure", "", "a=exit1! b=exit0", "Running"),
+    ("OnFailure", "", "a=exit0 b=exit0", "Succeeded"),
+    ("OnFailure", "", "a=exit0 b=run", "Running"),
+    ("Never", "", "a=exit0", "Succeeded"),
+    ("Never", "", "a=exit1", "Failed"),
+    ("Never", "", "a=exit0 b=exit1", "Failed"),
+    ("Never", "", "a=exit1 b=run", "Running"),
+    ("Never", "", "a=exit0 b", "Pending"),
+    ("Never", "", "a=lost", "Failed"),
+    ("Always", "", "a=lost", "Running"),
+    ("Always", "i", "a", "Pending"),
+    ("Always", "i=run", "a", "Pending"),
+    ("Always", "i=exit0", "a", "Pending"),
+    ("Always", "i=exit0", "a=run", "Running"),
+    ("Always", "i=exit1!", "a", "Pending"),
+    ("OnFailure", "i=exit1!", "a", "Pending"),
+    ("Never", "i=exit1", "a", "Failed"),
+    ("Never", "i=exit0 j=exit1", "a", "Failed"),
+    ("Never", "i=exit0 j=run", "a", "Pending"),
+    // Once an app container ran, an init container whose record is gone counts as done.
+    ("Always", "i", "a=run", "Running"),
+    ("Always", "s+", "a", "Pending"),
+    ("Always", "s+=run", "a", "Pending"),
+    ("Always", "s+=run", "a=run", "Running"),
+    // A sidecar that is down does not take back a phase reached.
+    ("Always", "s+=exit1!", "a=run", "Running"),
+    ("Never", "s+=run", "a=exit0", "Succeeded"),
+    ("Never", "s+=exit1", "a=exit0", "Succeeded"),
+];
+
+#[test]
+fn the_phase_follows_the_containers() {
+    for (policy, init, apps, expected) in PHASES {
+        let (_, pod) = scripted(policy, init, apps);
+        assert_eq!(phase(&pod), *expected, "{policy} [{init}] [{apps}]");
+    }
+}
+
+#[test]
+fn a_pod_going_away_restarts_nothing() {
+    for (policy, apps, expected) in [
+        ("Always", "a=exit0", "Succeeded"),
+        ("Always", "a=exit137", "Failed"),
+        ("OnFailure", "a=exit1", "Failed"),
+        ("Always", "a=run", "Running"),
+    ] {
+        let (mut pod, _) = scripted(policy, "", apps);
+        pod.record.deletion = Some(Deletion { requested_at: at(20), grace_seconds: 30, reason: "removed".into() });
+        assert_eq!(phase(&object(&pod, &[])), expected, "{policy} {apps}");
+    }
+}
+
+#[test]
+fn a_terminal_phase_never_changes_back() {
+    let (mut pod, _) = scripted("Never", "", "a=run");
+    pod.record.terminal = Some("Failed".into());
+    assert_eq!(phase(&object(&pod, &[])), "Failed");
+}
+
+/// The conditions as `Type=Status(Reason)@seconds`.
+fn conditions(pod: &Pod) -> Vec<String> {
+    let told = pod.status.as_ref().unwrap().conditions.as_ref().unwrap();
+    told.iter()
+        .map(|c| {
+            let since = c.last_transition_time.as_ref().unwrap().0.as_second() - at(0).as_second();
+            let reason = c.reason.as_deref().map(|r| format!("({r})")).unwrap_or_default();
+            format!("{}={}{reason}@{since}", c.type_, c.status)
+        })
+        .collect()
+}
+
+/// restartPolicy, init containers, app containers → Initialized, Ready and ContainersReady with the second they changed.
+const CONDITIONS: &[(&str, &str, &str, &str, &str)] = &[
+    ("Always", "", "a", "True@0", "False(ContainersNotReady)@0"),
+    ("Always", "", "a=run", "True@0", "True@5"),
+    ("Always", "i=run", "a", "False(ContainersNotInitialized)@0", "False(ContainersNotReady)@0"),
+    ("Always", "i=exit0", "a=run b=exit1!", "True@10", "False(ContainersNotReady)@10"),
+    ("Always", "s+=run", "a=run", "True@5", "True@5"),
+    ("Always", "s+=exit1!", "a=run", "True@0", "False(ContainersNotReady)@10"),
+    ("Never", "i=exit0", "a=exit0", "True(PodCompleted)@10", "False(PodCompleted)@10"),
+    ("Never", "", "a=exit1", "True@0", "False(PodFailed)@10"),
+];
+
+#[test]
+fn conditions_name_what_is_missing_and_since_when() {
+    for (policy, init, apps, initialized, ready) in CONDITIONS {
+        let (_, pod) = scripted(policy, init, apps);
+        let expected = [
+            "PodReadyToStartContainers=True@1".to_owned(),
+            format!("Initialized={initialized}"),
+            format!("Ready={ready}"),
+            format!("ContainersReady={ready}"),
+            "PodScheduled=True@0".to_owned(),
+        ];
+        assert_eq!(conditions(&pod), expected, "{policy} [{init}] [{apps}]");
+    }
+}
+
+#[test]
+fn conditions_name_the_containers() {
+    let messages = |init, apps| {
+        let (_, pod) = scripted("Always", init, apps);
+        let told = pod.status.unwrap().conditions.unwrap();
+        told.into_iter().filter_map(|c| c.message).collect::<Vec<String>>()
+    };
+    let unready = "containers with unready status: [a b]";
+    assert_eq!(messages("i=exit0 j=run k", "a b"), ["containers with incomplete status: [j k]", unready, unready]);
+    assert_eq!(messages("", "a=run b=exit1!"), ["containers with unready status: [b]"; 2]);
+}
+
+#[test]
+fn a_dead_sandbox_is_not_ready_to_start_containers() {
+    let (mut pod, _) = scripted("Always", "", "a=exit137");
+    pod.sandbox = Sandbox::Dead { attempt: 0 };
+    let pod = object(&pod, &[]);
+    assert_eq!(conditions(&pod)[0], "PodReadyToStartContainers=False@10");
+    assert_eq!(pod.status.unwrap().pod_ip, None);
+}
+
+#[test]
+fn container_states_show_the_last_two_instances() {
+    let (mut pod, _) = scripted("Always", "", "a");
+    pod.containers = vec![
+        instance("a", ContainerKind::App, 3, exited(1, 30)),
+        instance("a", ContainerKind::App, 4, exited(137, 50)),
+    ];
+    let show = |pod: &Pod| {
+        let status = pod.status.as_ref().unwrap().container_statuses.as_ref().unwrap()[0].clone();
+        let state = |s: Option<k8s_openapi::api::core::v1::ContainerState>| {
+            let s = s.unwrap_or_default();
+            let ended = s.terminated.map(|t| format!("{} {}", t.reason.unwrap(), t.exit_code));
+            ended.or(s.waiting.map(|w| w.reason.unwrap())).unwrap_or_default()
+        };
+        (state(status.state), state(status.last_state), status.restart_count, status.container_id.unwrap())
+    };
+    let id = "podwright://a-4".to_owned();
+    assert_eq!(show(&object(&pod, &[])), ("Error 137".into(), "Error 1".into(), 4, id.clone()));
+    let waits = object(&pod, &[("a", "CrashLoopBackOff", "back-off 10s")]);
+    assert_eq!(show(&waits), ("CrashLoopBackOff".into(), "Error 137".into(), 4, id));
+}
+
+#[test]
+fn the_object_does_not_depend_on_the_time_of_day_and_names_the_machine() {
+    let (observed, pod) = scripted("Always", "", "a=run");
+    assert_eq!(object(&observed, &[]), pod);
+    let status = pod.status.unwrap();
+    assert_eq!(status.pod_ip.as_deref(), Some("10.88.0.5"));
+    assert_eq!(status.host_ip.as_deref(), Some("192.168.7.2"));
+    let hosts: Vec<String> = status.host_ips.unwrap().into_iter().map(|h| h.ip).collect();
+    assert_eq!(hosts, ["192.168.7.2", "fd00::2"]);
+    assert_eq!(status.qos_class.as_deref(), Some("BestEffort"));
+    assert_eq!(pod.spec.unwrap().node_name.as_deref(), Some("edge-1"));
+}
