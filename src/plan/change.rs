@@ -209,7 +209,8 @@ impl Walk<'_> {
             self.visit_members(&node, ["labels", "annotations"].contains(&field.as_str()));
         } else if let Some(key) = list_key(&field) {
             self.visit_list(&node, key);
-        } else if both && is(is_list_of_objects) && field != "tolerations" {
+        } else if is(is_list_of_objects) && field != "tolerations" && (both || field == "envFrom") {
+            // Presets add to envFrom, so its entries are told one by one even where there were none.
             self.visit_by_index(&node);
         } else {
             self.report(&node);

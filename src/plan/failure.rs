@@ -1,9 +1,11 @@
 //! What the planner remembers of steps that failed or were done: passed in, returned new.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use crate::model::{Failure, PodMemory, VolumeMaterial, VolumePayload};
+use crate::model::{Failure, PodAction, PodMemory, VolumeMaterial, VolumePayload};
 
 /// The first back-off of a failed step (kubelet: image pull and crash back-off both begin at 10 s).
 const FIRST: SignedDuration = SignedDuration::from_secs(10);
@@ -39,6 +41,18 @@ pub fn note_synced(memory: &PodMemory, volumes: &[VolumePayload]) -> PodMemory {
     let mut after = memory.clone();
     after.synced_volumes = Some(files_digest(volumes));
     after
+}
+
+/// What is remembered after a step was performed: a new pod starts with nothing, a changed one is tried at once.
+pub fn note_step(memory: &PodMemory, action: &PodAction) -> PodMemory {
+    match action {
+        PodAction::CreatePod { .. } => PodMemory::default(),
+        PodAction::UpdatePod { .. } => PodMemory { failures: BTreeMap::new(), ..memory.clone() },
+        PodAction::SyncVolumes { volumes } => note_synced(memory, volumes),
+        PodAction::RunSandbox { .. } => note_success(memory, ""),
+        PodAction::StartContainer(start) => note_success(memory, &start.name),
+        _ => memory.clone(),
+    }
 }
 
 /// Twice as long, at most [`CAP`]; never zero.

@@ -1,0 +1,238 @@
+//! What changes in place and what needs a new pod: the table of Kubernetes' update rules, row by row.
+
+use podwright::plan::{Change, change};
+use serde_json::{Value, json};
+
+use crate::admit::{admitted, pod_of};
+
+fn base() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "p", "labels": {"app": "web"}, "annotations": {"note": "1"}},
+        "spec": {
+            "initContainers": [{"name": "init", "image": "setup:1"}, {"name": "side", "image": "proxy:1", "restartPolicy": "Always"}],
+            "containers": [
+                {"name": "a", "image": "nginx:1", "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}],
+                 "resources": {"limits": {"cpu": "1"}}},
+                {"name": "b", "image": "redis:1", "volumeMounts": [{"name": "v", "mountPath": "/v"}]},
+            ],
+            "tolerations": [{"key": "k", "operator": "Exists", "tolerationSeconds": 5}],
+            "activeDeadlineSeconds": 600,
+            "volumes": [{"name": "v", "emptyDir": {}}],
+        },
+    })
+}
+
+/// `none`, or the verdict with the fields, each with the preset that caused it.
+fn verdict(before: &[Value], after: &[Value]) -> String {
+    let pods = [before, after].map(|objects| pod_of(&admitted(objects), "default", "p"));
+    let (word, fields) = match change(&pods[0], &pods[1]) {
+        Change::None => return "none".into(),
+        Change::InPlace(fields) => ("in place", fields),
+        Change::Recreate(fields) => ("recreate", fields),
+    };
+    let fields: Vec<String> = fields
+        .iter()
+        .map(|f| match &f.preset {
+            Some(preset) => format!("{} by {preset}", f.field),
+            None => f.field.clone(),
+        })
+        .collect();
+    format!("{word}: {}", fields.join(", "))
+}
+
+/// The pointer and its new value (`null` removes it), and what follows.
+#[rustfmt::skip]
+fn rows() -> Vec<(&'static str, Value, &'static str)> {
+    vec![
+        ("/metadata/labels/app", json!("shop"), "in place: metadata.labels[app]"),
+        ("/metadata/labels/tier", json!("x"), "in place: metadata.labels[tier]"),
+        ("/metadata/labels/app", Value::Null, "in place: metadata.labels[app]"),
+        ("/metadata/labels", Value::Null, "in place: metadata.labels[app]"),
+        ("/metadata/annotations/note", json!("2"), "in place: metadata.annotations[note]"),
+        ("/spec/containers/0/image", json!("nginx:2"), "in place: spec.containers[0].image"),
+        ("/spec/containers/1/image", json!("redis:2"), "in place: spec.containers[1].image"),
+        ("/spec/initContainers/1/image", json!("proxy:2"), "in place: spec.initContainers[1].image"),
+        ("/spec/initContainers/0/image", json!("setup:2"), "in place: spec.initContainers[0].image"),
+        ("/spec/activeDeadlineSeconds", json!(500), "in place: spec.activeDeadlineSeconds"),
+        ("/spec/activeDeadlineSeconds", json!(700), "recreate: spec.activeDeadlineSeconds"),
+        ("/spec/activeDeadlineSeconds", Value::Null, "recreate: spec.activeDeadlineSeconds"),
+        ("/spec/tolerations/1", json!({"key": "other", "operator": "Exists"}), "in place: spec.tolerations"),
+        ("/spec/tolerations/0/tolerationSeconds", json!(9), "in place: spec.tolerations"),
+        ("/spec/tolerations/0/key", json!("other"), "recreate: spec.tolerations"),
+        ("/spec/tolerations", Value::Null, "recreate: spec.tolerations"),
+        ("/spec/terminationGracePeriodSeconds", json!(5), "recreate: spec.terminationGracePeriodSeconds"),
+        ("/spec/terminationGracePeriodSeconds", json!(30), "none"),
+        ("/spec/restartPolicy", json!("Never"), "recreate: spec.restartPolicy"),
+        ("/spec/restartPolicy", json!("Always"), "none"),
+        ("/spec/containers/0/resources/limits/cpu", json!("2"), "recreate: spec.containers[0].resources.limits.cpu"),
+        ("/spec/containers/0/resources/limits/cpu", json!("1000m"), "none"),
+        ("/spec/containers/0/resources/requests", json!({"cpu": "1"}), "none"),
+        ("/spec/containers/1/resources", json!({}), "none"),
+        ("/spec/containers/0/env/0/value", json!("9"), "recreate: spec.containers[0].env[A].value"),
+        ("/spec/containers/0/env/2", json!({"name": "C"}), "recreate: spec.containers[0].env[C]"),
+        ("/spec/containers/0/env", json!([{"name": "B", "value": "2"}]), "recreate: spec.containers[0].env[A]"),
+        ("/spec/containers/0/env", json!([{"name": "B", "value": "2"}, {"name": "A", "value": "1"}]), "recreate: spec.containers[0].env"),
+        ("/spec/containers/1/env", json!([]), "none"),
+        ("/spec/containers/0/command", json!(["sleep", "1"]), "recreate: spec.containers[0].command"),
+        ("/spec/containers/0/args", json!(["x"]), "recreate: spec.containers[0].args"),
+        ("/spec/containers/0/ports", json!([{"containerPort": 80}]), "recreate: spec.containers[0].ports"),
+        ("/spec/containers/0/workingDir", json!("/x"), "recreate: spec.containers[0].workingDir"),
+        ("/spec/containers/0/imagePullPolicy", json!("IfNotPresent"), "none"),
+        ("/spec/containers/0/imagePullPolicy", json!("Never"), "recreate: spec.containers[0].imagePullPolicy"),
+        ("/spec/containers/0/livenessProbe", json!({"exec": {"command": ["x"]}}), "recreate: spec.containers[0].livenessProbe"),
+        ("/spec/containers/0/securityContext", json!({"runAsUser": 1}), "recreate: spec.containers[0].securityContext"),
+        ("/spec/containers/0/tty", json!(true), "recreate: spec.containers[0].tty"),
+        ("/spec/containers/1/volumeMounts/0/readOnly", json!(true), "recreate: spec.containers[1].volumeMounts[/v].readOnly"),
+        ("/spec/containers/2", json!({"name": "c", "image": "i"}), "recreate: spec.containers[2]"),
+        ("/spec/containers/1", Value::Null, "recreate: spec.containers[1]"),
+        ("/spec/containers/1/name", json!("c"), "recreate: spec.containers[1], spec.containers[1]"),
+        ("/spec/initContainers/1/restartPolicy", Value::Null, "recreate: spec.initContainers[1].restartPolicy"),
+        ("/spec/volumes/0/emptyDir/medium", json!("Memory"), "recreate: spec.volumes[v].emptyDir.medium"),
+        ("/spec/volumes/0", json!({"name": "v"}), "none"),
+        ("/spec/volumes/0", json!({"name": "v", "hostPath": {"path": "/x"}}), "recreate: spec.volumes[v].emptyDir, spec.volumes[v].hostPath"),
+        ("/spec/hostNetwork", json!(true), "recreate: spec.hostNetwork"),
+        ("/spec/hostPID", json!(true), "recreate: spec.hostPID"),
+        ("/spec/shareProcessNamespace", json!(true), "recreate: spec.shareProcessNamespace"),
+        ("/spec/hostname", json!("h"), "recreate: spec.hostname"),
+        ("/spec/dnsPolicy", json!("Default"), "recreate: spec.dnsPolicy"),
+        ("/spec/serviceAccountName", json!("default"), "none"),
+        ("/spec/serviceAccountName", json!("other"), "recreate: spec.serviceAccountName"),
+        ("/spec/securityContext", json!({}), "none"),
+        ("/spec/securityContext", json!({"fsGroup": 1}), "recreate: spec.securityContext"),
+        ("/spec/nodeName", json!("n"), "recreate: spec.nodeName"),
+        ("/spec/schedulingGates", json!([{"name": "g"}]), "recreate: spec.schedulingGates"),
+    ]
+}
+
+fn set(root: &mut Value, pointer: &str, value: Value) {
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    let parent = root.pointer_mut(parent).unwrap();
+    match (parent, value) {
+        (Value::Object(map), Value::Null) => drop(map.shift_remove(key)),
+        (Value::Object(map), value) => drop(map.insert(key.to_owned(), value)),
+        (Value::Array(items), Value::Null) => drop(items.remove(key.parse().unwrap())),
+        (Value::Array(items), value) => match key.parse::<usize>().unwrap() {
+            index if index < items.len() => items[index] = value,
+            _ => items.push(value),
+        },
+        (other, _) => panic!("{pointer}: {other}"),
+    }
+}
+
+#[test]
+fn each_field_changes_as_kubernetes_would_have_it() {
+    let mut wrong = Vec::new();
+    for (pointer, value, expected) in rows() {
+        let mut after = base();
+        set(&mut after, pointer, value.clone());
+        let got = verdict(&[base()], &[after]);
+        if got != expected {
+            wrong.push(format!("{pointer} = {value}: {got}, expected {expected}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn with_a_field_that_needs_a_new_pod_the_others_are_not_the_reason() {
+    let mut after = base();
+    set(&mut after, "/metadata/labels/app", json!("x"));
+    set(&mut after, "/spec/hostname", json!("x"));
+    assert_eq!(verdict(&[base()], &[after]), "recreate: spec.hostname");
+}
+
+#[test]
+fn values_are_told_before_and_after() {
+    let mut after = base();
+    set(&mut after, "/spec/containers/0/image", json!("nginx:2"));
+    set(&mut after, "/metadata/labels/app", Value::Null);
+    let pods = [base(), after].map(|pod| pod_of(&admitted(&[pod]), "default", "p"));
+    let Change::InPlace(fields) = change(&pods[0], &pods[1]) else { panic!() };
+    assert_eq!((fields[0].before.as_deref(), fields[0].after.as_deref()), (Some("\"web\""), None));
+    assert_eq!((fields[1].before.as_deref(), fields[1].after.as_deref()), (Some("\"nginx:1\""), Some("\"nginx:2\"")));
+}
+
+#[test]
+fn moving_a_pod_to_another_file_changes_nothing() {
+    let other = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}});
+    assert_eq!(verdict(&[base()], &[other, base()]), "none");
+}
+
+#[test]
+fn the_order_of_keys_in_a_map_changes_nothing() {
+    let mut before = base();
+    before["metadata"]["labels"] = json!({"a": "1", "b": "2"});
+    let mut after = base();
+    after["metadata"]["labels"] = json!({"b": "2", "a": "1"});
+    assert_eq!(verdict(&[before], &[after]), "none");
+}
+
+#[test]
+fn a_default_that_a_newer_version_changed_restarts_nothing() {
+    let old = pod_of(&admitted(&[base()]), "default", "p");
+    let mut older = (*old).clone();
+    let spec = older.effective.spec.as_mut().unwrap();
+    spec.dns_policy = Some("Default".into());
+    spec.containers[0].termination_message_policy = Some("FallbackToLogsOnError".into());
+    assert_eq!(change(&older, &old), Change::None);
+}
+
+fn preset(name: &str, spec: Value) -> Value {
+    let mut spec = spec;
+    if spec.get("selector").is_none() {
+        spec["selector"] = json!({"matchLabels": {"app": "web"}});
+    }
+    json!({"apiVersion": "settings.k8s.io/v1alpha1", "kind": "PodPreset", "metadata": {"name": name}, "spec": spec})
+}
+
+const MARK: &str = "metadata.annotations[podpreset.admission.kubernetes.io/podpreset-db]";
+
+#[test]
+fn the_preset_behind_a_change_is_named() {
+    let db = |value: &str| preset("db", json!({"env": [{"name": "DB", "value": value}]}));
+    let lone = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {"app": "web"}},
+        "spec": {"containers": [{"name": "a", "image": "i:1"}]},
+    });
+    let mut authored = lone.clone();
+    authored["spec"]["containers"][0]["env"] = json!([{"name": "DB", "value": "9"}]);
+    let selected = |key: &str| {
+        preset(
+            "db",
+            json!({"env": [{"name": "DB", "value": "1"}], "selector": {"matchExpressions": [{"key": key, "operator": "Exists"}]}}),
+        )
+    };
+    let volume = preset(
+        "db",
+        json!({
+            "volumes": [{"name": "c", "emptyDir": {}}], "volumeMounts": [{"name": "c", "mountPath": "/c"}],
+            "envFrom": [{"configMapRef": {"name": "m"}}],
+        }),
+    );
+    let env = "spec.containers[0].env[DB]";
+    let rows = vec![
+        ("added", vec![lone.clone()], vec![lone.clone(), db("1")], format!("recreate: {env} by db")),
+        ("removed", vec![lone.clone(), db("1")], vec![lone.clone()], format!("recreate: {env} by db")),
+        ("changed", vec![lone.clone(), db("1")], vec![lone.clone(), db("2")], format!("recreate: {env}.value by db")),
+        ("same", vec![lone.clone(), db("1")], vec![lone.clone(), db("1")], "none".into()),
+        ("selector only", vec![lone.clone(), db("1")], vec![lone.clone(), selected("app")], format!("in place: {MARK} by db")),
+        ("selector misses", vec![lone.clone(), db("1")], vec![lone.clone(), selected("no")], format!("recreate: {env} by db")),
+        ("the author takes over", vec![lone.clone(), db("1")], vec![authored], format!("recreate: {env}.value")),
+        (
+            "volumes and sources",
+            vec![lone.clone()],
+            vec![lone.clone(), volume],
+            "recreate: spec.containers[0].envFrom[0] by db, spec.containers[0].volumeMounts[/c] by db, spec.volumes[c] by db".into(),
+        ),
+        (
+            "another preset conflicts",
+            vec![lone.clone(), db("1")],
+            vec![lone, db("1"), preset("z", json!({"env": [{"name": "DB", "value": "2"}]}))],
+            format!("recreate: {env} by db"),
+        ),
+    ];
+    for (name, before, after, expected) in rows {
+        assert_eq!(verdict(&before, &after), expected, "{name}");
+    }
+}

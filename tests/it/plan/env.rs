@@ -1,0 +1,209 @@
+//! Variables, commands and mounts as a container gets them.
+
+use podwright::model::{ContainerStart, MountSource, PodAction};
+use serde_json::{Value, json};
+
+use super::world::World;
+use crate::admit::{admitted, pod_of};
+
+fn objects() -> Vec<Value> {
+    vec![
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"k": "from m", "z": "$(k)"}}),
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "n"}, "data": {"k": "from n"}}),
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"p": "aHVudGVyMg==", "bin": "/w=="}}),
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "t"}, "data": {"p": "dA=="}}),
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "m", "namespace": "other"}, "data": {"p": "dA=="}}),
+    ]
+}
+
+/// The start of the one container with these fields, or the message it waits with.
+fn start(container: Value) -> Result<ContainerStart, String> {
+    let mut c = json!({"name": "c", "image": "i:1"});
+    c.as_object_mut().unwrap().extend(container.as_object().unwrap().clone());
+    let mut all = objects();
+    all.push(json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "p", "labels": {"app": "web"}, "annotations": {"a.b/c": "note"}},
+        "spec": {"containers": [c], "serviceAccountName": "robot", "volumes": [{"name": "v", "emptyDir": {}}]},
+    }));
+    let admitted = admitted(&all);
+    let pod = pod_of(&admitted, "default", "p");
+    let mut world = World::new(&pod, &admitted.data);
+    let first = world.plan();
+    world.perform_steps(&first.steps);
+    let plan = world.plan();
+    let found = plan.steps.iter().find_map(|step| match &step.action {
+        PodAction::StartContainer(start) => Some((**start).clone()),
+        _ => None,
+    });
+    found.ok_or_else(|| {
+        let (reason, message) = plan.waiting["c"].clone();
+        assert_eq!(reason, "CreateContainerConfigError");
+        message
+    })
+}
+
+fn env_of(container: Value) -> Vec<(String, String)> {
+    let start = start(container).unwrap();
+    start.env.iter().map(|e| (e.name.clone(), e.value.reveal().clone())).collect()
+}
+
+fn value(from: Value) -> Value {
+    json!({"env": [{"name": "V", "valueFrom": from}]})
+}
+
+#[test]
+fn each_source_gives_its_value() {
+    let field = |path: &str| value(json!({"fieldRef": {"fieldPath": path}}));
+    let limits = |resource: &str, divisor: &str| {
+        let mut c = value(json!({"resourceFieldRef": {"resource": resource, "divisor": divisor}}));
+        c["resources"] = json!({"limits": {"cpu": "1500m", "memory": "64Mi"}});
+        c
+    };
+    let rows = [
+        (json!({"env": [{"name": "V", "value": "x"}]}), "x"),
+        (json!({"env": [{"name": "V"}]}), ""),
+        (value(json!({"configMapKeyRef": {"name": "m", "key": "k"}})), "from m"),
+        (value(json!({"secretKeyRef": {"name": "s", "key": "p"}})), "hunter2"),
+        (field("metadata.name"), "p"),
+        (field("metadata.namespace"), "default"),
+        (field("metadata.labels['app']"), "web"),
+        (field("metadata.labels['none']"), ""),
+        (field("metadata.annotations['a.b/c']"), "note"),
+        (field("spec.nodeName"), "edge-1"),
+        (field("spec.serviceAccountName"), "robot"),
+        (field("status.hostIP"), "192.0.2.7"),
+        (field("status.hostIPs"), "192.0.2.7"),
+        (field("status.podIP"), "10.0.0.5"),
+        (field("status.podIPs"), "10.0.0.5"),
+        (limits("limits.cpu", "1"), "2"),
+        (limits("limits.cpu", "1m"), "1500"),
+        (limits("limits.memory", "1Mi"), "64"),
+        (limits("requests.cpu", "0"), "2"),
+        (value(json!({"resourceFieldRef": {"resource": "limits.cpu"}})), "2"),
+        (value(json!({"resourceFieldRef": {"resource": "requests.cpu"}})), "0"),
+    ];
+    for (container, expected) in rows {
+        assert_eq!(env_of(container.clone()), [("V".to_owned(), expected.to_owned())], "{container}");
+    }
+    let uid = env_of(field("metadata.uid"));
+    assert_eq!(uid[0].1.len(), 36);
+}
+
+#[test]
+fn what_is_missing_is_told_in_the_words_of_kubelet() {
+    let rows = [
+        (value(json!({"configMapKeyRef": {"name": "no", "key": "k"}})), "configmap \"no\" not found"),
+        (value(json!({"configMapKeyRef": {"name": "m", "key": "no"}})), "couldn't find key no in ConfigMap default/m"),
+        (value(json!({"secretKeyRef": {"name": "no", "key": "k"}})), "secret \"no\" not found"),
+        (value(json!({"secretKeyRef": {"name": "s", "key": "no"}})), "couldn't find key no in Secret default/s"),
+        (value(json!({"fieldRef": {"fieldPath": "status.phase"}})), "unsupported fieldPath: status.phase"),
+        (json!({"envFrom": [{"configMapRef": {"name": "no"}}]}), "configmap \"no\" not found"),
+        (json!({"envFrom": [{"secretRef": {"name": "no"}}]}), "secret \"no\" not found"),
+        (
+            value(json!({"secretKeyRef": {"name": "s", "key": "bin"}})),
+            "key bin of secret \"s\" is not UTF-8 text and cannot be a variable; mount it as a file",
+        ),
+        (
+            json!({"volumeMounts": [{"name": "v", "mountPath": "/v", "subPathExpr": "$(NO)"}]}),
+            "missing value for \"NO\" in subPathExpr \"$(NO)\" of volume mount v",
+        ),
+        (
+            json!({"env": [{"name": "D", "value": ".."}], "volumeMounts": [{"name": "v", "mountPath": "/v", "subPathExpr": "a/$(D)"}]}),
+            "subPath \"a/..\" of volume mount v must not contain \"..\"",
+        ),
+        (
+            json!({"volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "/etc"}]}),
+            "subPath \"/etc\" of volume mount v must be a relative path",
+        ),
+    ];
+    for (container, expected) in rows {
+        assert_eq!(start(container.clone()).unwrap_err(), expected, "{container}");
+    }
+}
+
+#[test]
+fn what_is_optional_may_be_missing() {
+    let rows = [
+        value(json!({"configMapKeyRef": {"name": "no", "key": "k", "optional": true}})),
+        value(json!({"configMapKeyRef": {"name": "m", "key": "no", "optional": true}})),
+        value(json!({"secretKeyRef": {"name": "no", "key": "k", "optional": true}})),
+        value(json!({"secretKeyRef": {"name": "s", "key": "no", "optional": true}})),
+        json!({"envFrom": [{"configMapRef": {"name": "no", "optional": true}}, {"secretRef": {"name": "no", "optional": true}}]}),
+    ];
+    for container in rows {
+        assert_eq!(env_of(container.clone()), [], "{container}");
+    }
+}
+
+#[test]
+fn sources_come_first_later_ones_win_and_variables_beat_them() {
+    let pairs = |list: &[(&str, &str)]| -> Vec<(String, String)> {
+        list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    };
+    assert_eq!(
+        env_of(json!({"envFrom": [{"configMapRef": {"name": "m"}}, {"configMapRef": {"name": "n"}},
+            {"prefix": "S_", "secretRef": {"name": "t"}}]})),
+        pairs(&[("k", "from n"), ("z", "$(k)"), ("S_p", "t")])
+    );
+    assert_eq!(
+        env_of(json!({"envFrom": [{"configMapRef": {"name": "n"}}], "env": [
+            {"name": "BEFORE", "value": "$(LATER) $(k)"}, {"name": "k", "value": "own"},
+            {"name": "AFTER", "value": "$(k) $$(k) $(BEFORE)"}, {"name": "LATER", "value": "x"},
+        ]})),
+        pairs(&[("k", "own"), ("BEFORE", "$(LATER) from n"), ("AFTER", "own $(k) $(LATER) from n"), ("LATER", "x"),])
+    );
+}
+
+#[test]
+fn command_args_and_sub_paths_see_every_variable() {
+    let start = start(json!({
+        "command": ["sh", "-c", "echo $(V) $(NO) $$(V)"], "args": ["$(V)"],
+        "env": [{"name": "V", "value": "x"}],
+        "volumeMounts": [
+            {"name": "v", "mountPath": "/a", "subPathExpr": "d/$(V)", "readOnly": true}, {"name": "v", "mountPath": "/b"},
+        ],
+    }))
+    .unwrap();
+    let reveal = |words: Option<Vec<podwright::model::Masked<String>>>| -> Option<Vec<String>> {
+        words.map(|words| words.iter().map(|w| w.reveal().clone()).collect())
+    };
+    assert_eq!(reveal(start.command), Some(vec!["sh".into(), "-c".into(), "echo x $(NO) $(V)".into()]));
+    assert_eq!(reveal(start.args), Some(vec!["x".into()]));
+    let mounts: Vec<_> = start
+        .mounts
+        .iter()
+        .map(|m| {
+            let MountSource::Volume { name, sub_path } = &m.source;
+            (name.as_str(), sub_path.as_deref(), m.mount_path.as_str(), m.read_only)
+        })
+        .collect();
+    assert_eq!(mounts, [("v", Some("d/x"), "/a", true), ("v", None, "/b", false)]);
+}
+
+#[test]
+fn without_a_command_the_image_decides() {
+    let start = start(json!({"command": [], "args": []})).unwrap();
+    assert_eq!((start.command, start.args, start.env_digest), (None, None, None));
+}
+
+#[test]
+fn the_digest_covers_what_comes_from_data_and_nothing_else() {
+    let digest = |container: Value| start(container).unwrap().env_digest;
+    assert_eq!(digest(json!({"env": [{"name": "A", "value": "1"}]})), None);
+    let one = digest(value(json!({"configMapKeyRef": {"name": "m", "key": "k"}})));
+    assert_eq!(one.as_ref().map(String::len), Some(64));
+    assert_ne!(digest(value(json!({"configMapKeyRef": {"name": "n", "key": "k"}}))), one);
+    let mut more = value(json!({"configMapKeyRef": {"name": "m", "key": "k"}}));
+    more["env"].as_array_mut().unwrap().push(json!({"name": "A", "value": "1"}));
+    assert_eq!(digest(more), one);
+}
+
+#[test]
+fn no_value_of_a_secret_shows_in_the_debug_output_of_a_plan() {
+    let start = start(json!({
+        "env": [{"name": "V", "valueFrom": {"secretKeyRef": {"name": "s", "key": "p"}}}], "command": ["$(V)"],
+    }))
+    .unwrap();
+    assert!(!format!("{start:?}").contains("hunter2"));
+}

@@ -1,0 +1,220 @@
+//! How pods end: restart policies, terminal phases, deletion, recreation.
+
+use podwright::model::{ContainerState, Sandbox};
+use serde_json::json;
+
+use super::super::world::{World, at};
+use super::{Row, check, settled};
+
+fn with_policy(policy: &str) -> World {
+    settled(
+        json!({
+            "restartPolicy": policy, "terminationGracePeriodSeconds": 10,
+            "containers": [{"name": "a", "image": "a:1"}, {"name": "b", "image": "b:1"}],
+        }),
+        &[],
+    )
+}
+
+fn never() -> World {
+    with_policy("Never")
+}
+
+fn on_failure() -> World {
+    with_policy("OnFailure")
+}
+
+fn ended(w: &mut World, a: i32, b: i32) {
+    w.ended("a", a, 99);
+    w.ended("b", b, 99);
+}
+
+/// Ended for good and put to rest.
+fn done(w: &mut World) {
+    ended(w, 0, 0);
+    w.settle();
+}
+
+/// Told to go at second 100; both ignore it.
+fn going(w: &mut World) {
+    w.stubborn.extend(["a".into(), "b".into()]);
+    w.target = None;
+    w.settle();
+}
+
+#[rustfmt::skip]
+const NEVER: &[Row] = &[
+    ("one failed, the other runs", |w| w.ended("a", 1, 99), &[]),
+    ("both succeeded", |w| ended(w, 0, 0), &["finish Succeeded: all containers ended", "stop sandbox: all containers ended"]),
+    ("one failed", |w| ended(w, 0, 1), &["finish Failed: all containers ended", "stop sandbox: all containers ended"]),
+    ("the phase is written, the sandbox not stopped", |w| {
+        ended(w, 0, 0);
+        w.pod.as_mut().unwrap().record.terminal = Some("Succeeded".into());
+    }, &["stop sandbox: all containers ended"]),
+    ("at rest", done, &[]),
+    ("at rest, a label changes", |w| { done(w); w.edit(|v| v["metadata"]["labels"]["app"] = json!("y")); }, &[
+        "update to 2: changed in place: metadata.labels[app]",
+    ]),
+    ("at rest, an image changes", |w| { done(w); w.edit(|v| v["spec"]["containers"][0]["image"] = json!("a:2")); }, &[
+        "mark deleted 10s: recreated: spec.containers[0].image changed", "remove: recreated: spec.containers[0].image changed",
+    ]),
+    ("at rest, a command changes", |w| { done(w); w.edit(|v| v["spec"]["containers"][0]["command"] = json!(["x"])); }, &[
+        "mark deleted 10s: recreated: spec.containers[0].command changed", "remove: recreated: spec.containers[0].command changed",
+    ]),
+    ("at rest, removed", |w| { done(w); w.target = None; }, &[
+        "mark deleted 10s: removed from the manifests", "remove: removed from the manifests",
+    ]),
+    ("stopped for its image, it starts whatever the policy", |w| {
+        w.edit(|v| v["spec"]["containers"][0]["image"] = json!("a:2"));
+        w.stopping("a", 99, 10);
+        w.ended("a", 0, 99);
+    }, &[
+        "update to 2: changed in place: spec.containers[0].image",
+        "image a:2: image changed from a:1 to a:2", "start a#1: image changed from a:1 to a:2",
+    ]),
+    ("ended by itself, a new image does not bring it back", |w| {
+        w.ended("a", 0, 99);
+        w.edit(|v| v["spec"]["containers"][0]["image"] = json!("a:2"));
+    }, &["update to 2: changed in place: spec.containers[0].image"]),
+    ("the infra process died", |w| w.sandbox(Sandbox::Dead { attempt: 0 }), &[
+        "stop a#0 10s: all containers ended", "stop b#0 10s: all containers ended",
+    ]),
+    ("the infra process died before the second started", |w| {
+        w.forget("b");
+        w.ended("a", 0, 99);
+        w.sandbox(Sandbox::Dead { attempt: 0 });
+    }, &["finish Failed: all containers ended", "stop sandbox: all containers ended", ]),
+    ("the infra process died before anything ran", |w| {
+        w.pod.as_mut().unwrap().containers.clear();
+        w.sandbox(Sandbox::Dead { attempt: 0 });
+    }, &[
+        "stop sandbox: the infra process died", "sandbox#1: the infra process died",
+        "a waits: ContainerCreating", "b waits: ContainerCreating",
+    ]),
+    ("a monitor died", |w| { w.state("a", ContainerState::Lost); w.ended("b", 0, 99); }, &["reap a#0: its monitor died"]),
+    ("a deadline ahead", |w| {
+        w.edit(|v| v["spec"]["activeDeadlineSeconds"] = json!(300));
+        w.settle();
+    }, &["wake 300"]),
+    ("a deadline passed", |w| {
+        w.edit(|v| v["spec"]["activeDeadlineSeconds"] = json!(50));
+        w.stubborn.insert("a".into());
+    }, &[
+        "update to 2: changed in place: spec.activeDeadlineSeconds",
+        "stop a#0 10s: all containers ended", "stop b#0 10s: all containers ended",
+    ]),
+];
+
+#[test]
+fn a_pod_that_never_restarts() {
+    check(never, NEVER);
+}
+
+#[rustfmt::skip]
+const ON_FAILURE: &[Row] = &[
+    ("a success stays", |w| w.ended("a", 0, 99), &[]),
+    ("a failure restarts", |w| w.ended("a", 1, 99), &[
+        "image a:1: exited with 1, restartPolicy OnFailure", "start a#1: exited with 1, restartPolicy OnFailure",
+    ]),
+    ("one succeeded, one failed", |w| ended(w, 0, 1), &[
+        "image b:1: exited with 1, restartPolicy OnFailure", "start b#1: exited with 1, restartPolicy OnFailure",
+    ]),
+    ("both succeeded", |w| ended(w, 0, 0), &["finish Succeeded: all containers ended", "stop sandbox: all containers ended"]),
+    ("a new sandbox leaves what succeeded alone", |w| {
+        ended(w, 0, 137);
+        w.sandbox(Sandbox::Ready { attempt: 1, pid: 9, started_at: at(99), ips: vec![] });
+    }, &["image b:1: first start", "start b#1: first start"]),
+    ("removed from the manifests", |w| w.target = None, &[
+        "mark deleted 10s: removed from the manifests",
+        "stop a#0 10s: removed from the manifests", "stop b#0 10s: removed from the manifests",
+    ]),
+    ("a field changes that needs a new pod", |w| w.edit(|v| v["spec"]["hostname"] = json!("h")), &[
+        "mark deleted 10s: recreated: spec.hostname changed",
+        "stop a#0 10s: recreated: spec.hostname changed", "stop b#0 10s: recreated: spec.hostname changed",
+    ]),
+    ("going, both were told", |w| { going(w); w.now = at(105); }, &[
+        "hold a Terminating until 110: told to stop, waiting for its end",
+        "hold b Terminating until 110: told to stop, waiting for its end", "wake 110",
+    ]),
+    ("going, one is gone", |w| { going(w); w.ended("a", 0, 101); }, &[
+        "hold b Terminating until 110: told to stop, waiting for its end", "wake 110",
+    ]),
+    ("going, the grace period is over", |w| { going(w); w.now = at(110); }, &[
+        "kill a#0: grace period exceeded", "kill b#0: grace period exceeded",
+    ]),
+    ("going, killed but not gone", |w| { going(w); w.now = at(111); w.killed("a", 110); w.ended("b", 137, 110); }, &[
+        "hold a Terminating: killed, waiting for its end",
+    ]),
+    ("going, a monitor died", |w| { going(w); w.state("a", ContainerState::Lost); w.ended("b", 0, 101); }, &[
+        "reap a#0: its monitor died",
+    ]),
+    ("going, all are gone", |w| { going(w); ended(w, 137, 137); }, &[
+        "stop sandbox: removed from the manifests", "remove: removed from the manifests",
+    ]),
+    ("going, the sandbox is gone too", |w| { going(w); ended(w, 137, 137); w.sandbox(Sandbox::Absent); }, &[
+        "remove: removed from the manifests",
+    ]),
+    ("going, and wanted again", |w| {
+        let target = w.target.clone();
+        going(w);
+        w.target = target;
+        ended(w, 137, 137);
+    }, &["stop sandbox: removed from the manifests", "remove: removed from the manifests"]),
+    ("going, someone asks for less time", |w| { going(w); w.memory.grace_limit = Some(3); }, &[
+        "mark deleted 3s: removed from the manifests",
+        "hold a Terminating until 103: told to stop, waiting for its end",
+        "hold b Terminating until 103: told to stop, waiting for its end", "wake 103",
+    ]),
+    ("going, someone asks for more time", |w| { going(w); w.memory.grace_limit = Some(60); }, &[
+        "hold a Terminating until 110: told to stop, waiting for its end",
+        "hold b Terminating until 110: told to stop, waiting for its end", "wake 110",
+    ]),
+    ("no time at all", |w| { w.target = None; w.memory.grace_limit = Some(0); }, &[
+        "mark deleted 0s: removed from the manifests",
+        "kill a#0: removed from the manifests", "kill b#0: removed from the manifests",
+    ]),
+    ("going, the clock was set back", |w| { going(w); w.now = at(-5000); }, &[
+        "kill a#0: grace period exceeded", "kill b#0: grace period exceeded",
+    ]),
+    ("going, the sandbox could not be stopped", |w| { going(w); ended(w, 0, 0); w.fail("", "KillPodSandboxError", 100); }, &[
+        "hold pod KillPodSandboxError until 110: why", "wake 110",
+    ]),
+    ("going, an old failure does not matter", |w| { w.fail("", "FailedCreatePodSandBox", 95); going(w); ended(w, 0, 0); }, &[
+        "stop sandbox: removed from the manifests", "remove: removed from the manifests",
+    ]),
+    ("gone, and not wanted", |w| { w.nothing(); w.target = None; }, &[]),
+];
+
+#[test]
+fn a_pod_that_restarts_on_failure_and_goes() {
+    check(on_failure, ON_FAILURE);
+}
+
+#[test]
+fn a_recreated_pod_has_another_uid_and_starts_anew() {
+    let mut world = on_failure();
+    let old = world.pod.as_ref().unwrap().record.clone();
+    world.edit(|v| v["spec"]["hostname"] = json!("h"));
+    world.settle();
+    let new = &world.pod.as_ref().unwrap().record;
+    assert_eq!(
+        world.log,
+        [
+            "mark deleted 10s",
+            "stop a#0 10s",
+            "stop b#0 10s",
+            "stop sandbox",
+            "remove",
+            "create",
+            "sandbox#0",
+            "image a:1",
+            "start a#0",
+            "image b:1",
+            "start b#0",
+        ]
+    );
+    assert_ne!(new.uid, old.uid);
+    assert_eq!((new.generation, new.created_at, new.revision.as_str()), (1, at(100), "r1"));
+    let parts: Vec<usize> = new.uid.0.split('-').map(str::len).collect();
+    assert_eq!(parts, [8, 4, 4, 4, 12]);
+}

@@ -1,0 +1,149 @@
+//! Failures: a container that cannot start waits, the others go on.
+
+use podwright::model::{PodMemory, Sandbox};
+use serde_json::json;
+
+use super::super::world::{World, at};
+use super::{Row, check, settled};
+
+fn base() -> World {
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"k": "v"}});
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"k": "v"}});
+    settled(
+        json!({
+            "containers": [
+                {"name": "a", "image": "a:1", "env": [{"name": "K", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "k"}}}]},
+                {"name": "b", "image": "b:1", "envFrom": [{"secretRef": {"name": "s"}}]},
+            ],
+            "volumes": [{"name": "files", "configMap": {"name": "m"}}, {"name": "keys", "secret": {"secretName": "s"}}],
+        }),
+        &[map, secret],
+    )
+}
+
+fn key(name: &str) -> (String, String) {
+    ("default".into(), name.into())
+}
+
+fn without_map(w: &mut World) {
+    w.data.config_maps.remove(&key("m"));
+}
+
+fn other_map(w: &mut World) {
+    let mut map = (*w.data.config_maps[&key("m")]).clone();
+    map.data = Some([("other".to_owned(), "x".to_owned())].into());
+    w.data.config_maps.insert(key("m"), map.into());
+}
+
+#[rustfmt::skip]
+const ROWS: &[Row] = &[
+    ("nothing differs", |_| {}, &[]),
+    ("the agent restarted: volumes are synced once", |w| w.memory = PodMemory::default(), &[
+        "volumes files,keys: volume data changed",
+    ]),
+    ("data changed: files follow, variables do not", other_map, &["volumes files,keys: volume data changed"]),
+    ("data is gone: files stay", without_map, &[
+        "hold pod FailedMount: MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found",
+    ]),
+    ("data is gone before the sandbox", |w| { w.bare(); without_map(w); }, &[
+        "hold pod FailedMount: MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found",
+        "a waits: ContainerCreating MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found",
+        "b waits: ContainerCreating MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found",
+    ]),
+    ("everything missing is told at once", |w| { w.bare(); without_map(w); w.data.secrets.clear(); }, &[
+        "hold pod FailedMount: MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found; \
+         MountVolume.SetUp failed for volume \"keys\" : secret \"s\" not found",
+        "a waits: ContainerCreating MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found; \
+         MountVolume.SetUp failed for volume \"keys\" : secret \"s\" not found",
+        "b waits: ContainerCreating MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found; \
+         MountVolume.SetUp failed for volume \"keys\" : secret \"s\" not found",
+    ]),
+    ("volumes come before the sandbox", World::bare, &[
+        "volumes files,keys: no sandbox yet", "sandbox#0: no sandbox yet",
+        "a waits: ContainerCreating", "b waits: ContainerCreating",
+    ]),
+    ("the sandbox failed just now", |w| { w.bare(); w.fail("", "FailedCreatePodSandBox", 95); }, &[
+        "hold pod FailedCreatePodSandBox until 105: why", "wake 105",
+        "a waits: ContainerCreating why", "b waits: ContainerCreating why",
+    ]),
+    ("the sandbox is tried again", |w| { w.bare(); w.fail("", "FailedCreatePodSandBox", 90); }, &[
+        "volumes files,keys: no sandbox yet", "sandbox#0: no sandbox yet",
+        "a waits: ContainerCreating", "b waits: ContainerCreating",
+    ]),
+    ("the second sandbox fails", |w| {
+        w.ended("a", 137, 90);
+        w.ended("b", 137, 90);
+        w.sandbox(Sandbox::Dead { attempt: 0 });
+        w.fail("", "FailedCreatePodSandBox", 95);
+    }, &["hold pod FailedCreatePodSandBox until 105: why", "wake 105"]),
+    ("syncing failed just now", |w| { other_map(w); w.fail("", "FailedMount", 95); }, &[
+        "hold pod FailedMount until 105: why", "wake 105",
+    ]),
+    ("no image: it waits, the other starts", |w| {
+        w.forget("a");
+        w.forget("b");
+        w.fail("a", "ErrImagePull", 95);
+    }, &[
+        "image b:1: first start", "start b#0: first start",
+        "hold a ImagePullBackOff until 105: Back-off pulling image \"a:1\": ErrImagePull: why", "wake 105",
+        "a waits: ImagePullBackOff Back-off pulling image \"a:1\": ErrImagePull: why", "b waits: ContainerCreating",
+    ]),
+    ("no image: the third time it waits longer", |w| {
+        w.forget("a");
+        w.fail("a", "ErrImagePull", 0);
+        w.fail("a", "ErrImagePull", 10);
+        w.fail("a", "ErrImagePull", 90);
+    }, &[
+        "hold a ImagePullBackOff until 130: Back-off pulling image \"a:1\": ErrImagePull: why", "wake 130",
+        "a waits: ImagePullBackOff Back-off pulling image \"a:1\": ErrImagePull: why",
+    ]),
+    ("no image: tried again", |w| { w.forget("a"); w.fail("a", "ErrImagePull", 90); }, &[
+        "image a:1: first start", "start a#0: first start", "a waits: ErrImagePull why",
+    ]),
+    ("no image: another one is tried at once", |w| {
+        w.forget("a");
+        w.fail("a", "ErrImagePull", 99);
+        w.edit(|v| v["spec"]["containers"][0]["image"] = json!("a:2"));
+    }, &[
+        "update to 2: changed in place: spec.containers[0].image",
+        "image a:2: first start", "start a#0: first start", "a waits: ContainerCreating",
+    ]),
+    ("an image that must be there already", |w| { w.forget("a"); w.fail("a", "ErrImageNeverPull", 95); }, &[
+        "hold a ErrImageNeverPull until 105: why", "wake 105", "a waits: ErrImageNeverPull why",
+    ]),
+    ("a start that fails", |w| { w.forget("a"); w.fail("a", "CreateContainerError", 95); }, &[
+        "hold a CreateContainerError until 105: why", "wake 105", "a waits: CreateContainerError why",
+    ]),
+    ("a failure does not touch what runs", |w| w.fail("a", "ErrImagePull", 95), &[]),
+    ("a variable's ConfigMap is missing", |w| { w.memory = PodMemory::default(); w.forget("a"); without_map(w); }, &[
+        "hold pod FailedMount: MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found",
+        "hold a CreateContainerConfigError: configmap \"m\" not found",
+        "a waits: CreateContainerConfigError configmap \"m\" not found",
+    ]),
+    ("a variable's key is missing", |w| { w.forget("a"); other_map(w); }, &[
+        "volumes files,keys: volume data changed",
+        "hold a CreateContainerConfigError: couldn't find key k in ConfigMap default/m",
+        "a waits: CreateContainerConfigError couldn't find key k in ConfigMap default/m",
+    ]),
+    ("a failure in the future means the clock was set back", |w| { w.forget("a"); w.fail("a", "ErrImagePull", 9000); }, &[
+        "image a:1: first start", "start a#0: first start", "a waits: ErrImagePull why",
+    ]),
+];
+
+#[test]
+fn what_fails_waits_and_the_rest_goes_on() {
+    check(base, ROWS);
+}
+
+#[test]
+fn the_back_off_of_failures_doubles_to_five_minutes_and_ends_with_a_success() {
+    let mut memory = PodMemory::default();
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        memory = podwright::plan::note_failure(&memory, "a", "ErrImagePull", "why", at(0));
+        waits.push(memory.failures["a"].backoff.as_secs());
+    }
+    assert_eq!(waits, [10, 20, 40, 80, 160, 300, 300, 300]);
+    assert_eq!(memory.failures["a"].count, 8);
+    assert!(podwright::plan::note_success(&memory, "a").failures.is_empty());
+}

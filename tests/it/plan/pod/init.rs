@@ -1,0 +1,148 @@
+//! Init containers and sidecars: strictly in order, then the others.
+
+use podwright::model::{ContainerState, Sandbox};
+use serde_json::json;
+
+use super::super::world::{World, at};
+use super::{Row, check, settled};
+
+/// `init`, the sidecar `side`, `setup`, then the app.
+fn base() -> World {
+    settled(
+        json!({
+            "initContainers": [
+                {"name": "init", "image": "i:1"}, {"name": "side", "image": "s:1", "restartPolicy": "Always"},
+                {"name": "setup", "image": "t:1"},
+            ],
+            "containers": [{"name": "app", "image": "a:1"}],
+        }),
+        &[],
+    )
+}
+
+/// Only the sandbox runs.
+fn fresh(w: &mut World) {
+    w.pod.as_mut().unwrap().containers.clear();
+}
+
+/// `init` has ended with this code, nothing else has run.
+fn after_init(w: &mut World, code: i32) {
+    w.pod.as_mut().unwrap().containers.retain(|c| c.record.name == "init");
+    w.ended("init", code, 100);
+}
+
+#[rustfmt::skip]
+const ROWS: &[Row] = &[
+    ("everything runs", |_| {}, &[]),
+    ("the first one first", fresh, &[
+        "image i:1: first start", "start init#0: first start", "app waits: PodInitializing",
+        "init waits: PodInitializing", "setup waits: PodInitializing", "side waits: PodInitializing",
+    ]),
+    ("the first one runs", |w| {
+        after_init(w, 0);
+        w.state("init", ContainerState::Running { pid: 3, started_at: at(99) });
+    }, &["app waits: PodInitializing", "setup waits: PodInitializing", "side waits: PodInitializing"]),
+    ("the first one succeeded", |w| after_init(w, 0), &[
+        "image s:1: first start", "start side#0: first start", "app waits: PodInitializing",
+        "setup waits: PodInitializing", "side waits: PodInitializing",
+    ]),
+    ("the first one failed", |w| after_init(w, 1), &[
+        "image i:1: exited with 1, restartPolicy OnFailure", "start init#1: exited with 1, restartPolicy OnFailure",
+        "app waits: PodInitializing", "setup waits: PodInitializing", "side waits: PodInitializing",
+    ]),
+    ("the first one keeps failing", |w| { after_init(w, 1); w.attempt("init", 2, 10); }, &[
+        "hold init CrashLoopBackOff until 120: back-off 20s restarting failed container=init pod=p_default(UID)",
+        "wake 120", "app waits: PodInitializing",
+        "init waits: CrashLoopBackOff back-off 20s restarting failed container=init pod=p_default(UID)",
+        "setup waits: PodInitializing", "side waits: PodInitializing",
+    ]),
+    ("the first one's monitor died", |w| { after_init(w, 0); w.state("init", ContainerState::Lost); }, &[
+        "reap init#0: its monitor died", "app waits: PodInitializing", "setup waits: PodInitializing",
+        "side waits: PodInitializing",
+    ]),
+    ("the sidecar runs", |w| { w.forget("setup"); w.forget("app"); }, &[
+        "image t:1: first start", "start setup#0: first start", "app waits: PodInitializing",
+        "setup waits: PodInitializing",
+    ]),
+    ("the sidecar ended before the others", |w| { w.forget("setup"); w.forget("app"); w.ended("side", 0, 100); }, &[
+        "image s:1: exited with 0, restartPolicy Always", "start side#1: exited with 0, restartPolicy Always",
+        "app waits: PodInitializing", "setup waits: PodInitializing",
+    ]),
+    ("all are through", |w| w.forget("app"), &[
+        "image a:1: first start", "start app#0: first start", "app waits: PodInitializing",
+    ]),
+    ("the sidecar ended beside the app", |w| w.ended("side", 1, 100), &[
+        "image s:1: exited with 1, restartPolicy Always", "start side#1: exited with 1, restartPolicy Always",
+    ]),
+    ("sidecar and app ended", |w| { w.ended("side", 1, 100); w.ended("app", 1, 100); }, &[
+        "image s:1: exited with 1, restartPolicy Always", "start side#1: exited with 1, restartPolicy Always",
+        "image a:1: exited with 1, restartPolicy Always", "start app#1: exited with 1, restartPolicy Always",
+    ]),
+    ("records of the init containers are gone", |w| { w.forget("init"); w.forget("setup"); }, &[]),
+    ("an init image changes", |w| w.edit(|v| v["spec"]["initContainers"][0]["image"] = json!("i:2")), &[
+        "update to 2: changed in place: spec.initContainers[0].image",
+    ]),
+    ("a sidecar's image changes", |w| w.edit(|v| v["spec"]["initContainers"][1]["image"] = json!("s:2")), &[
+        "update to 2: changed in place: spec.initContainers[1].image", "stop side#0 30s: image changed from s:1 to s:2",
+    ]),
+    ("a new sandbox initialises again", |w| {
+        w.ended("app", 137, 99);
+        w.ended("side", 137, 99);
+        w.sandbox(Sandbox::Ready { attempt: 1, pid: 9, started_at: at(99), ips: vec![] });
+    }, &[
+        "image i:1: first start", "start init#1: first start", "app waits: PodInitializing",
+        "setup waits: PodInitializing", "side waits: PodInitializing",
+    ]),
+    ("no sandbox yet", World::bare, &[
+        "sandbox#0: no sandbox yet", "app waits: PodInitializing", "init waits: PodInitializing",
+        "setup waits: PodInitializing", "side waits: PodInitializing",
+    ]),
+    ("an init container fails for good", |w| {
+        w.edit(|v| v["spec"]["restartPolicy"] = json!("Never"));
+        w.settle();
+        w.now = at(100);
+        w.forget("setup");
+        w.forget("app");
+        w.ended("init", 3, 99);
+    }, &["stop side#0 30s: all containers ended"]),
+    ("an init container has failed for good and the sidecar is down", |w| {
+        w.edit(|v| v["spec"]["restartPolicy"] = json!("Never"));
+        w.settle();
+        w.forget("setup");
+        w.forget("app");
+        w.ended("init", 3, 99);
+        w.ended("side", 143, 99);
+    }, &["finish Failed: all containers ended", "stop sandbox: all containers ended"]),
+    ("the app is done and the sidecar goes", |w| {
+        w.edit(|v| v["spec"]["restartPolicy"] = json!("OnFailure"));
+        w.settle();
+        w.ended("app", 0, 99);
+    }, &["stop side#0 30s: all containers ended"]),
+    ("how a sidecar ended does not matter", |w| {
+        w.edit(|v| v["spec"]["restartPolicy"] = json!("OnFailure"));
+        w.settle();
+        w.ended("app", 0, 99);
+        w.ended("side", 137, 99);
+    }, &["finish Succeeded: all containers ended", "stop sandbox: all containers ended"]),
+    ("going: the app before the sidecar", |w| w.target = None, &[
+        "mark deleted 30s: removed from the manifests", "stop app#0 30s: removed from the manifests",
+    ]),
+    ("going: the app is gone, ten seconds are used", |w| {
+        w.stubborn.insert("app".into());
+        w.target = None;
+        w.settle();
+        w.now = at(110);
+        w.ended("app", 0, 110);
+    }, &["stop side#0 20s: removed from the manifests"]),
+    ("going: the grace period is over for all", |w| {
+        w.stubborn.insert("app".into());
+        w.target = None;
+        w.settle();
+        w.now = at(130);
+    }, &["kill app#0: grace period exceeded", "stop side#0 2s: removed from the manifests"]),
+];
+
+#[test]
+fn init_containers_come_first_and_in_order() {
+    check(base, ROWS);
+}
