@@ -208,3 +208,12 @@ pub fn docker_archive(tags: &[&str], layers: &[Vec<u8>], config: Value) -> Vec<u
     files.push(("manifest.json".into(), serde_json::to_vec(&manifest).unwrap()));
     archive(&files)
 }
+
+/// The archive of an image that `tests/images/build.sh` made from Debian packages: `busybox`, `debian` or `nginx`.
+pub fn test_image(name: &str) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from);
+    let path = target.join("test-images").join(format!("{name}.tar"));
+    assert!(path.exists(), "{} is missing: run tests/images/build.sh", path.display());
+    path
+}
