@@ -107,7 +107,7 @@ fn conditions(out: &mut String, status: &PodStatus) {
     let Some(conditions) = status.conditions.as_deref().filter(|c| !c.is_empty()) else { return };
     out.push_str("Conditions:\n  Type\tStatus\n");
     for condition in conditions {
-        let _ = writeln!(out, "  {}\t{} ", condition.type_, condition.status);
+        let _ = writeln!(out, "  {} \t{} ", condition.type_, condition.status);
     }
 }
 

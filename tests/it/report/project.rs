@@ -1,1 +1,240 @@
-//! Tests of report's project.
+//! The projection: versions, uids and what is served; and events.
+
+use std::sync::Arc;
+
+use podwright::model::{
+    Admitted, DataObjects, Diagnostics, EventRecord, Kind, ObjectKey, Projection, Revision, RevisionKind,
+};
+use podwright::report::{ProjectInput, aggregate, event_object, event_record, events_between, project, waiting_events};
+use serde_json::{Value, json};
+
+use super::fixture::{at, exited, instance, node, running, scripted};
+use podwright::model::{ContainerKind, Deletion, ObservedPod, Stopping};
+
+fn revision(objects: &[(Kind, &str, Value)]) -> Admitted {
+    let objects = objects.iter().map(|(kind, name, value)| {
+        let namespace = if kind.namespaced() { "default" } else { "" };
+        let key = ObjectKey { kind: *kind, namespace: namespace.into(), name: (*name).into() };
+        let mut value = value.clone();
+        value["apiVersion"] = json!(kind.api_version());
+        value["kind"] = json!(kind.as_str());
+        value["metadata"] = json!({"name": name, "namespace": namespace});
+        (key, Arc::new(value))
+    });
+    Admitted {
+        revision: Revision { kind: RevisionKind::Commit, id: "r".into(), subject: None, branch: None },
+        pods: Default::default(),
+        data: Arc::new(DataObjects::default()),
+        objects: objects.collect(),
+        diagnostics: Diagnostics::default(),
+    }
+}
+
+fn next(admitted: &Admitted, second: i64, previous: &Projection) -> Projection {
+    let (_, pod) = scripted("Always", "", "a=run");
+    let input = ProjectInput { admitted: Some(admitted), pods: &[pod], events: &[], node: &node(), now: at(second) };
+    project(&input, previous)
+}
+
+fn key(kind: Kind, name: &str) -> ObjectKey {
+    let namespace = if kind.namespaced() { "default" } else { "" };
+    ObjectKey { kind, namespace: namespace.into(), name: name.into() }
+}
+
+#[test]
+fn only_what_changes_gets_a_new_version() {
+    let first = next(
+        &revision(&[(Kind::ConfigMap, "a", json!({"data": {"k": "1"}})), (Kind::ConfigMap, "b", json!({}))]),
+        60,
+        &Projection::default(),
+    );
+    let same = next(
+        &revision(&[(Kind::ConfigMap, "a", json!({"data": {"k": "1"}})), (Kind::ConfigMap, "b", json!({}))]),
+        90,
+        &first,
+    );
+    assert_eq!(same.resource_version, first.resource_version);
+    assert_eq!(same.objects, first.objects);
+    let changed = next(
+        &revision(&[(Kind::ConfigMap, "a", json!({"data": {"k": "2"}})), (Kind::ConfigMap, "b", json!({}))]),
+        120,
+        &same,
+    );
+    assert!(changed.resource_version > first.resource_version);
+    let version = |p: &Projection, name| p.objects[&key(Kind::ConfigMap, name)].resource_version;
+    assert_eq!(version(&changed, "a"), changed.resource_version);
+    assert_eq!(version(&changed, "b"), version(&first, "b"));
+    let metadata = |p: &Projection| p.objects[&key(Kind::ConfigMap, "a")].value["metadata"].clone();
+    for member in ["uid", "creationTimestamp"] {
+        assert_eq!(metadata(&changed)[member], metadata(&first)[member], "{member}");
+    }
+    assert_eq!(metadata(&changed)["resourceVersion"], changed.resource_version.to_string());
+    let gone = next(&revision(&[(Kind::ConfigMap, "b", json!({}))]), 150, &changed);
+    assert!(gone.resource_version > changed.resource_version);
+    assert!(!gone.objects.contains_key(&key(Kind::ConfigMap, "a")));
+}
+
+#[test]
+fn an_agent_started_later_hands_out_later_versions() {
+    let admitted = revision(&[]);
+    let first = next(&admitted, 60, &Projection::default());
+    assert!(next(&admitted, 61, &Projection::default()).resource_version > first.resource_version);
+}
+
+#[test]
+fn secrets_and_namespaces_are_served_as_an_api_server_would() {
+    let admitted = revision(&[
+        (Kind::Secret, "s", json!({"stringData": {"user": "admin"}, "data": {"old": "eA=="}})),
+        (Kind::Namespace, "prod", json!({})),
+    ]);
+    let projection = next(&admitted, 60, &Projection::default());
+    let secret = &projection.objects[&key(Kind::Secret, "s")].value;
+    assert_eq!((&secret["data"]["user"], &secret["data"]["old"]), (&json!("YWRtaW4="), &json!("eA==")));
+    assert_eq!((&secret["type"], &secret["stringData"]), (&json!("Opaque"), &Value::Null));
+    let namespaces: Vec<&str> =
+        projection.objects.keys().filter(|k| k.kind == Kind::Namespace).map(|k| k.name.as_str()).collect();
+    assert_eq!(namespaces, ["default", "prod"]);
+    assert_eq!(projection.objects[&key(Kind::Namespace, "prod")].value["status"]["phase"], "Active");
+    assert_eq!(projection.node.unwrap().value["status"]["addresses"][0]["address"], "192.168.7.2");
+}
+
+fn told(events: &[EventRecord]) -> Vec<String> {
+    events
+        .iter()
+        .map(|e| {
+            let path = e.field_path.as_deref().unwrap_or("-");
+            format!("{:?} {} {path} {} @{}", e.kind, e.reason, e.message, e.first.as_second() - at(0).as_second())
+        })
+        .collect()
+}
+
+#[test]
+fn a_pods_story_is_told_in_the_kubelets_words() {
+    let (mut pod, _) = scripted("Always", "", "a");
+    let born = pod.clone();
+    assert_eq!(
+        told(&events_between(None, Some(&born), at(50))),
+        ["Normal Scheduled - Successfully assigned default/web to this node @0"]
+    );
+    pod.containers = vec![instance("a", ContainerKind::App, 0, running(5))];
+    assert_eq!(
+        told(&events_between(Some(&born), Some(&pod), at(50))),
+        [
+            "Normal Pulled spec.containers{a} Container image \"nginx\" already present on machine @2",
+            "Normal Created spec.containers{a} Container created @2",
+            "Normal Started spec.containers{a} Container started @5",
+        ]
+    );
+    assert!(events_between(Some(&pod), Some(&pod), at(50)).is_empty());
+    let mut stopping = pod.clone();
+    stopping.record.deletion = Some(Deletion { requested_at: at(20), grace_seconds: 30, reason: "removed".into() });
+    stopping.containers[0].record.stopping =
+        Some(Stopping { since: at(21), grace_seconds: 30, killed_at: None, reason: "removed".into() });
+    assert_eq!(
+        told(&events_between(Some(&pod), Some(&stopping), at(50))),
+        ["Normal Killing spec.containers{a} Stopping container a @21"]
+    );
+    stopping.record.deletion = None;
+    stopping.containers[0].record.image = "nginx:old".into();
+    assert_eq!(
+        told(&events_between(Some(&pod), Some(&stopping), at(50))),
+        ["Normal Killing spec.containers{a} Container a definition changed, will be restarted @21"]
+    );
+    assert!(events_between(Some(&pod), None, at(50)).is_empty());
+}
+
+#[test]
+fn a_new_incarnation_begins_a_new_story() {
+    let (old, _) = scripted("Always", "", "a=run");
+    let mut new: ObservedPod = old.clone();
+    new.record.uid.0 = "other".into();
+    assert_eq!(events_between(Some(&old), Some(&new), at(9)).len(), 4);
+}
+
+#[test]
+fn waiting_reasons_become_events_once() {
+    let (pod, _) = scripted("Always", "", "a=exit1");
+    let waiting = |entries: &[(&str, &str, &str)]| {
+        entries.iter().map(|(c, r, m)| ((*c).into(), ((*r).into(), (*m).into()))).collect()
+    };
+    let none = waiting(&[]);
+    for (entry, expected) in [
+        (
+            ("a", "CrashLoopBackOff", "b"),
+            vec![
+                "Warning BackOff spec.containers{a} Back-off restarting failed container a in pod \
+             web_default(0e0c9a5e-1111-4222-8333-444455556666) @50",
+            ],
+        ),
+        (
+            ("a", "ErrImagePull", "no route"),
+            vec![
+                "Warning Failed spec.containers{a} Failed to pull image \"nginx\": no route @50",
+                "Warning Failed spec.containers{a} Error: ErrImagePull @50",
+            ],
+        ),
+        (
+            ("a", "ErrImageNeverPull", ""),
+            vec![
+                "Warning ErrImageNeverPull spec.containers{a} Container image \"nginx\" is not present with pull policy of \
+             Never @50",
+            ],
+        ),
+        (
+            ("a", "CreateContainerConfigError", "secret \"x\" not found"),
+            vec!["Warning Failed spec.containers{a} Error: secret \"x\" not found @50"],
+        ),
+        (("", "FailedMount", "no such path"), vec!["Warning FailedMount - no such path @50"]),
+        (
+            ("", "CreatePodSandboxError", "no bridge"),
+            vec!["Warning FailedCreatePodSandBox - Failed to create pod sandbox: no bridge @50"],
+        ),
+        (("a", "ContainerCreating", ""), vec![]),
+    ] {
+        let new = waiting(&[entry]);
+        assert_eq!(told(&waiting_events(&pod, &none, &new, at(50))), expected, "{entry:?}");
+        assert!(waiting_events(&pod, &new, &new, at(51)).is_empty());
+    }
+}
+
+#[test]
+fn equal_events_are_counted_and_the_list_is_bounded() {
+    let (pod, _) = scripted("Always", "", "a=run");
+    let one = events_between(None, Some(&pod), at(9)).remove(0);
+    let mut events = Vec::new();
+    aggregate(&mut events, one.clone(), 2);
+    aggregate(&mut events, EventRecord { first: at(30), last: at(30), ..one.clone() }, 2);
+    assert_eq!((events.len(), events[0].count, events[0].first, events[0].last), (1, 2, at(0), at(30)));
+    for (second, message) in [(40, "x"), (50, "y")] {
+        let new = EventRecord { message: message.into(), first: at(second), last: at(second), ..one.clone() };
+        aggregate(&mut events, new, 2);
+    }
+    assert_eq!(events.iter().map(|e| e.message.as_str()).collect::<Vec<_>>(), ["x", "y"]);
+}
+
+#[test]
+fn an_event_survives_the_api_and_keeps_its_name_over_counts() {
+    let (pod, _) = scripted("Always", "", "a=run");
+    for event in events_between(None, Some(&pod), at(9)) {
+        let object = event_object(&event, 7);
+        assert_eq!(event_record(&object).as_ref(), Some(&event));
+        let again = event_object(&EventRecord { count: 5, last: at(99), ..event }, 7);
+        assert_eq!(again["metadata"]["name"], object["metadata"]["name"]);
+    }
+    assert_eq!(event_record(&json!({"kind": "Event"})), None);
+}
+
+#[test]
+fn an_instance_that_never_started_is_a_failure() {
+    let (mut pod, _) = scripted("Always", "", "a");
+    let born = pod.clone();
+    let mut instance = instance("a", ContainerKind::App, 0, exited(128, 10));
+    if let podwright::model::ContainerState::Exited(exit) = &mut instance.state {
+        exit.started_at = None;
+        exit.reason = Some("StartError".into());
+        exit.message = Some("exec /nope: no such file".into());
+    }
+    pod.containers = vec![instance];
+    let events = events_between(Some(&born), Some(&pod), at(50));
+    assert_eq!(told(&events)[2], "Warning Failed spec.containers{a} Error: exec /nope: no such file @10");
+}
