@@ -1,3 +1,7 @@
 //! The `podwright` program: arguments in, exit code out.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    podwright::cli::main()
+}

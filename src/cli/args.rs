@@ -1,0 +1,398 @@
+//! What was typed. What it means is worked out by `settings` and by each verb.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// Keeps the pods of this machine equal to a directory of Kubernetes manifests in git.
+#[derive(Parser, Debug)]
+#[command(name = "podwright", version, about, max_term_width = 100, subcommand_required = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Global {
+    /// Where pods, images and records live [default: /var/lib/podwright, run-time state in /run/podwright]
+    #[arg(long, global = true, value_name = "DIR", env = "PODWRIGHT_ROOT", help_heading = "Global options")]
+    pub root: Option<PathBuf>,
+    /// The configuration file [default: /etc/podwright/config.yaml, if it is there]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub config: Option<PathBuf>,
+    /// Say more; twice for still more
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
+    pub verbose: u8,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Run the agent: make the pods equal to the directory and keep them so, commit after commit
+    Run(RunArgs),
+    /// Make the pods equal to the directory once [exit: 0 ready, 1 error, 124 not ready in time]
+    Apply(ApplyArgs),
+    /// Check manifests as they are on disk
+    Validate(ValidateArgs),
+    /// Print what admission makes of manifests: presets merged, nothing defaulted
+    Render(RenderArgs),
+    /// Show what would change [exit: 0 nothing, 1 something, 2 error; see --detailed-exitcode]
+    Diff(DiffArgs),
+    /// Stop and remove the pods that the directory names
+    Delete(DeleteArgs),
+    /// Show the agent, its revision and its pods
+    Status(StatusArgs),
+    /// List objects
+    Get(GetArgs),
+    /// Show one object with its events
+    Describe(DescribeArgs),
+    /// Print the log of a container
+    Logs(LogsArgs),
+    /// Run a command in a container
+    Exec(ExecArgs),
+    /// The images of the local store
+    #[command(subcommand)]
+    Image(ImageVerb),
+    /// Stop and remove every pod of the root
+    Down(DownArgs),
+    /// Show the main job on a small example, then remove every trace of it
+    Demo,
+    /// Print the version
+    Version,
+    /// Start of a container's own process; not for people
+    #[command(hide = true)]
+    InternalShim {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+}
+
+/// What the agent logs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// Options of the commands that run pods. Flags win over the configuration file.
+#[derive(Args, Clone, Debug)]
+pub struct AgentArgs {
+    /// The directory of manifests: a git checkout or a part of one
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// Read uncommitted edits too
+    #[arg(long)]
+    pub worktree: bool,
+    /// Allow the image podwright.invalid/host: this machine's own root file system, read-only
+    #[arg(long)]
+    pub allow_host_image: bool,
+    /// Addresses for pods, such as 10.88.0.0/24
+    #[arg(long, value_name = "CIDR")]
+    pub subnet: Option<String>,
+    /// What this machine is called [default: its host name]
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Where the status is written [default: status.yaml in the directory]
+    #[arg(long, value_name = "FILE")]
+    pub status_file: Option<PathBuf>,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
+}
+
+/// `run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub agent: AgentArgs,
+    /// Look at everything again this often even if nothing happens, such as 60s; 0 switches it off
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub resync: Option<Duration>,
+}
+
+/// `apply`.
+#[derive(Args, Debug)]
+pub struct ApplyArgs {
+    #[command(flatten)]
+    pub agent: AgentArgs,
+    /// Wait until every pod is ready
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to wait, such as 90s or 2m
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+/// `validate`.
+#[derive(Args, Debug)]
+pub struct ValidateArgs {
+    /// Files and directories; they are checked together
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: ReportFormat,
+}
+
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// How objects are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ObjectFormat {
+    #[default]
+    Yaml,
+    Json,
+}
+
+/// `render`.
+#[derive(Args, Debug)]
+pub struct RenderArgs {
+    /// A file or a directory, as it is on disk
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: ObjectFormat,
+}
+
+/// `diff`.
+#[derive(Args, Debug)]
+pub struct DiffArgs {
+    /// The directory of manifests
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// Compare with this commit instead of what runs: needs no root, no agent, no runtime
+    #[arg(long, value_name = "REV")]
+    pub base: Option<String>,
+    /// The commit to compare [default: HEAD]
+    #[arg(long, value_name = "REV", requires = "base", conflicts_with = "worktree")]
+    pub head: Option<String>,
+    /// Read uncommitted edits too
+    #[arg(long)]
+    pub worktree: bool,
+    /// Exit 0 without differences, 2 with, 3 when a pod is recreated or deleted, 1 on error
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+/// `delete`.
+#[derive(Args, Debug)]
+pub struct DeleteArgs {
+    /// The directory of manifests
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// Read uncommitted edits too
+    #[arg(long)]
+    pub worktree: bool,
+    /// How long it may take
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+/// `status`.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// Go on and show each change
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+/// Which namespace.
+#[derive(Args, Clone, Debug)]
+pub struct NamespaceArgs {
+    #[arg(short, long, value_name = "NAMESPACE", default_value = "default")]
+    pub namespace: String,
+}
+
+/// `get`.
+#[derive(Args, Debug)]
+pub struct GetArgs {
+    /// pods, configmaps, secrets, serviceaccounts, namespaces, podpresets, events, nodes; or KIND/NAME
+    #[arg(value_name = "KIND")]
+    pub kind: String,
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+    /// In every namespace
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    #[arg(short, long, value_enum)]
+    pub output: Option<GetFormat>,
+    /// After listing, go on and show each change
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Only objects with these labels, such as app=web,tier!=db
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<String>,
+    /// Only objects with these fields, such as status.phase=Running
+    #[arg(long, value_name = "SELECTOR")]
+    pub field_selector: Option<String>,
+    #[arg(long)]
+    pub no_headers: bool,
+}
+
+/// How `get` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GetFormat {
+    Wide,
+    Yaml,
+    Json,
+    Name,
+}
+
+/// `describe`.
+#[derive(Args, Debug)]
+pub struct DescribeArgs {
+    /// pod, or pod/NAME
+    #[arg(value_name = "KIND")]
+    pub kind: String,
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+}
+
+/// `logs`.
+#[derive(Args, Debug)]
+pub struct LogsArgs {
+    #[arg(value_name = "POD")]
+    pub pod: String,
+    #[arg(value_name = "CONTAINER", conflicts_with = "container")]
+    pub positional_container: Option<String>,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+    /// Which container, when the pod has more than one
+    #[arg(short, long, value_name = "CONTAINER")]
+    pub container: Option<String>,
+    /// Go on until the container ends
+    #[arg(short, long)]
+    pub follow: bool,
+    /// The instance before the present one
+    #[arg(short, long)]
+    pub previous: bool,
+    /// A timestamp before each line
+    #[arg(long)]
+    pub timestamps: bool,
+    /// Only this many lines from the end; -1 for all
+    #[arg(long, value_name = "LINES", default_value_t = -1, allow_negative_numbers = true)]
+    pub tail: i64,
+}
+
+/// `exec`.
+#[derive(Args, Debug)]
+pub struct ExecArgs {
+    #[arg(value_name = "POD")]
+    pub pod: String,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+    /// Which container [default: the first]
+    #[arg(short, long, value_name = "CONTAINER")]
+    pub container: Option<String>,
+    /// Hand standard input on
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
+    /// Give the command a terminal
+    #[arg(short = 't', long)]
+    pub tty: bool,
+    /// The command, after --
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// `image ...`.
+#[derive(Subcommand, Debug)]
+pub enum ImageVerb {
+    /// List the images of the store
+    #[command(visible_alias = "list")]
+    Ls,
+    /// Load an oci-archive, a docker-archive or an OCI layout directory
+    Load {
+        /// A file or a directory; - or nothing for standard input
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// The name it gets, when the archive does not say or says otherwise
+        #[arg(long, value_name = "REFERENCE")]
+        name: Option<String>,
+    },
+    /// Remove images from the store
+    Rm {
+        #[arg(value_name = "REFERENCE", required = true)]
+        references: Vec<String>,
+    },
+}
+
+/// `down`.
+#[derive(Args, Debug)]
+pub struct DownArgs {
+    /// How long it may take
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+/// `90`, `90s`, `1m30s`, `500ms`, `2h`: a number without unit counts seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("'{text}' is no duration; write seconds or something like 90s, 2m or 1h30m");
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let number: u64 = rest.get(..digits).and_then(|d| d.parse().ok()).ok_or_else(bad)?;
+        rest = rest.get(digits..).unwrap_or_default();
+        let letters = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_alphabetic()).len();
+        let unit = rest.get(..letters).unwrap_or_default();
+        let milliseconds: u64 = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(bad()),
+        };
+        let part = number.checked_mul(milliseconds).ok_or_else(bad)?;
+        total = total.checked_add(Duration::from_millis(part)).ok_or_else(bad)?;
+        rest = rest.get(letters..).unwrap_or_default();
+    }
+    if text.is_empty() { Err(bad()) } else { Ok(total) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_has_no_contradictions() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read_as_kubectl_writes_them() {
+        let good = [("90", 90_000), ("90s", 90_000), ("1m30s", 90_000), ("500ms", 500), ("2h", 7_200_000), ("0", 0)];
+        for (text, milliseconds) in good {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "s", "5x", "1.5s", "-3", "5s5", "99999999999999999999h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_command_of_exec_stands_after_the_dashes() {
+        let parsed = Cli::try_parse_from(["podwright", "exec", "-it", "web", "-c", "app", "--", "sh", "-c", "ls"]);
+        let Ok(Cli { verb: Verb::Exec(exec), .. }) = parsed else { panic!("no exec") };
+        assert_eq!((exec.stdin, exec.tty, exec.command.join(" ")), (true, true, "sh -c ls".to_owned()));
+    }
+}
