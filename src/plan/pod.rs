@@ -17,6 +17,9 @@ use crate::model::{
     Reason, Sandbox,
 };
 
+/// Kubelet's message for `activeDeadlineSeconds`.
+const DEADLINE: &str = "Pod was active on the node longer than the specified deadline";
+
 /// What one planning round knows beside the pod itself.
 pub(super) struct Round<'a> {
     pub(super) input: &'a PodInput<'a>,
@@ -97,11 +100,11 @@ fn run(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
     if pod.record.terminal.is_some() {
         return finished(round, pod, draft);
     }
-    if let Some(phase) = verdict(spec, pod) {
-        return finish(round, pod, phase, draft);
+    if let Some((phase, why)) = verdict(spec, pod) {
+        return finish(round, pod, (phase, why), draft);
     }
     if past_deadline(round, spec, pod, draft) {
-        return finish(round, pod, "Failed", draft);
+        return finish(round, pod, ("Failed", Reason::Terminating(DEADLINE.to_owned())), draft);
     }
     match &pod.sandbox {
         Sandbox::Ready { attempt, .. } => {
@@ -178,8 +181,8 @@ fn past_deadline(round: &Round<'_>, spec: &PodSpec, pod: &ObservedPod, draft: &m
     true
 }
 
-/// The terminal phase, once nothing may run again.
-fn verdict(spec: &PodSpec, pod: &ObservedPod) -> Option<&'static str> {
+/// The terminal phase, once nothing may run again, and why what still runs is stopped.
+fn verdict(spec: &PodSpec, pod: &ObservedPod) -> Option<(&'static str, Reason)> {
     let policy = spec.restart_policy.as_deref().unwrap_or("Always");
     for container in spec.init_containers.iter().flatten() {
         let kind = restart::kind_of(container, true);
@@ -188,7 +191,7 @@ fn verdict(spec: &PodSpec, pod: &ObservedPod) -> Option<&'static str> {
             && exit.exit_code != 0
             && !restart::may_restart(restart::policy_of(container, kind, policy), exit)
         {
-            return Some("Failed");
+            return Some(("Failed", Reason::Terminating(format!("init container {} failed", container.name))));
         }
     }
     let mut all_succeeded = true;
@@ -203,16 +206,16 @@ fn verdict(spec: &PodSpec, pod: &ObservedPod) -> Option<&'static str> {
         }
     }
     if all_ended {
-        return Some(if all_succeeded { "Succeeded" } else { "Failed" });
+        return Some((if all_succeeded { "Succeeded" } else { "Failed" }, Reason::Finished));
     }
     // Kubelet makes no second sandbox for a pod that never restarts and has run something.
     let lost = policy == "Never" && matches!(pod.sandbox, Sandbox::Dead { .. }) && !pod.containers.is_empty();
-    lost.then_some("Failed")
+    lost.then_some(("Failed", Reason::SandboxDied))
 }
 
 /// Stops what still runs, records the phase, gives the sandbox back.
-fn finish(round: &Round<'_>, pod: &ObservedPod, phase: &str, draft: &mut Draft) {
-    let stop = Stop { reason: Reason::Finished, grace: grace_of(pod), began: None };
+fn finish(round: &Round<'_>, pod: &ObservedPod, (phase, why): (&str, Reason), draft: &mut Draft) {
+    let stop = Stop { reason: why, grace: grace_of(pod), began: None };
     if stop.all(round, pod, draft) {
         draft.step(PodAction::Finish { phase: phase.to_owned() }, Reason::Finished);
         finished(round, pod, draft);

@@ -5,5 +5,6 @@ mod env;
 mod fleet;
 mod pod;
 mod property;
+mod scenario;
 mod volumes;
 mod world;

@@ -54,6 +54,8 @@ pub(crate) struct World {
     pub(crate) stubborn: BTreeSet<String>,
     /// Every step performed, as words.
     pub(crate) log: Vec<String>,
+    /// The same with second and reason.
+    pub(crate) story: Vec<String>,
 }
 
 impl World {
@@ -70,6 +72,7 @@ impl World {
             exits: BTreeMap::new(),
             stubborn: BTreeSet::new(),
             log: Vec::new(),
+            story: Vec::new(),
         }
     }
 
@@ -107,6 +110,8 @@ impl World {
         let mut failed = BTreeSet::new();
         for step in steps {
             self.log.push(word(&step.action));
+            let second = self.now.duration_since(at(0)).as_secs();
+            self.story.push(format!("{second:>5}s  {}: {}", word(&step.action), step.reason));
             self.perform(&step.action, &mut failed);
         }
         self.run_out();

@@ -77,7 +77,7 @@ const NEVER: &[Row] = &[
         w.edit(|v| v["spec"]["containers"][0]["image"] = json!("a:2"));
     }, &["update to 2: changed in place: spec.containers[0].image"]),
     ("the infra process died", |w| w.sandbox(Sandbox::Dead { attempt: 0 }), &[
-        "stop a#0 10s: all containers ended", "stop b#0 10s: all containers ended",
+        "stop a#0 10s: the infra process died", "stop b#0 10s: the infra process died",
     ]),
     ("the infra process died before the second started", |w| {
         w.forget("b");
@@ -101,7 +101,8 @@ const NEVER: &[Row] = &[
         w.stubborn.insert("a".into());
     }, &[
         "update to 2: changed in place: spec.activeDeadlineSeconds",
-        "stop a#0 10s: all containers ended", "stop b#0 10s: all containers ended",
+        "stop a#0 10s: Pod was active on the node longer than the specified deadline",
+        "stop b#0 10s: Pod was active on the node longer than the specified deadline",
     ]),
 ];
 

@@ -147,3 +147,20 @@ fn the_back_off_of_failures_doubles_to_five_minutes_and_ends_with_a_success() {
     assert_eq!(memory.failures["a"].count, 8);
     assert!(podwright::plan::note_success(&memory, "a").failures.is_empty());
 }
+
+#[test]
+fn a_step_that_succeeded_ends_the_failures_it_stands_for() {
+    use podwright::model::PodAction;
+    let failed = |names: &[&str]| {
+        names.iter().fold(PodMemory::default(), |m, name| podwright::plan::note_failure(&m, name, "x", "why", at(0)))
+    };
+    let world = base();
+    let record = Box::new(world.pod.as_ref().unwrap().record.clone());
+    let remaining = |action: PodAction| -> Vec<String> {
+        podwright::plan::note_step(&failed(&["", "a"]), &action).failures.into_keys().collect()
+    };
+    assert_eq!(remaining(PodAction::RunSandbox { attempt: 0 }), ["a"]);
+    assert_eq!(remaining(PodAction::UpdatePod { record: record.clone() }), [""; 0]);
+    assert_eq!(remaining(PodAction::CreatePod { record }), [""; 0]);
+    assert_eq!(remaining(PodAction::StopSandbox), ["", "a"]);
+}

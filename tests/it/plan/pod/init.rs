@@ -104,7 +104,7 @@ const ROWS: &[Row] = &[
         w.forget("setup");
         w.forget("app");
         w.ended("init", 3, 99);
-    }, &["stop side#0 30s: all containers ended"]),
+    }, &["stop side#0 30s: init container init failed"]),
     ("an init container has failed for good and the sidecar is down", |w| {
         w.edit(|v| v["spec"]["restartPolicy"] = json!("Never"));
         w.settle();
