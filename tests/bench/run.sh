@@ -1,0 +1,257 @@
+#!/usr/bin/env bash
+# podwright beside podman, in one run, turn by turn: from a commit to the running process, and what a pod costs.
+#
+#   tests/bench/run.sh [--pods N] [--only podman|podwright]
+#
+# Prints medians and ratios. Needs root, podman with runc, git, and the images of tests/images/build.sh. Everything happens in
+# a mount and network namespace of its own. For podman, `podman kube play` is called the moment the commit is there: a watcher
+# that costs nothing. Both give each pod an infra process and an address on a bridge.
+# PODWRIGHT_BIN names the program to measure; otherwise a release build is made.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+pods=10
+only=
+arguments=("$@")
+while [ $# -gt 0 ]; do
+    case $1 in
+    --pods) pods=${2:?--pods needs a number}; shift 2 ;;
+    --only) only=${2:?--only needs podman or podwright}; shift 2 ;;
+    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) echo "tests/bench/run.sh: unknown argument $1" >&2; exit 64 ;;
+    esac
+done
+case $only in '') sides=(podman podwright) ;; podman | podwright) sides=("$only") ;; *) echo "tests/bench/run.sh: --only podman or podwright" >&2; exit 64 ;; esac
+[[ $pods =~ ^[1-9][0-9]{0,2}$ ]] || { echo "tests/bench/run.sh: --pods takes 1 to 999" >&2; exit 64; }
+
+cannot() { echo "tests/bench/run.sh: $*" >&2; exit 77; }
+[ "$(id -u)" = 0 ] || cannot "needs root"
+for program in podman runc git cc ip; do
+    command -v "$program" >/dev/null || cannot "needs $program: apt-get install podman runc git gcc iproute2"
+done
+if [ "${PODWRIGHT_BENCH_NAMESPACE:-}" != 1 ]; then
+    tests/images/build.sh >&2
+    if [ -z "${PODWRIGHT_BIN:-}" ] && [ "$only" != podman ]; then
+        cargo build --release --locked >&2
+        PODWRIGHT_BIN=${CARGO_TARGET_DIR:-$PWD/target}/release/podwright
+    fi
+    export PODWRIGHT_BIN=${PODWRIGHT_BIN:-} PODWRIGHT_BENCH_NAMESPACE=1
+    exec unshare -m -n --propagation private "$0" "${arguments[@]}"
+fi
+ip link set lo up
+
+image=${CARGO_TARGET_DIR:-$PWD/target}/test-images/busybox.tar
+work=$(mktemp -d /var/tmp/podwright-bench.XXXXXX)
+# What the pods run, recognisable among all processes; never counted.
+readonly workload=987654321
+agent=
+
+cleanup() {
+    set +e
+    if [ -n "$agent" ]; then
+        kill -TERM "$agent" 2>/dev/null
+        wait "$agent" 2>/dev/null
+        "$PODWRIGHT_BIN" down --root "$work/podwright/root" >/dev/null 2>&1
+    fi
+    [ ! -e "$work/podman/containers.conf" ] || podman pod rm -f -a -t 0 >/dev/null 2>&1
+    local mount
+    awk -v root="$work/" 'index($5, root) == 1 {print $5}' /proc/self/mountinfo | tac | while read -r mount; do umount -l "$mount"; done
+    rm -rf --one-file-system "$work"
+}
+trap cleanup EXIT
+
+# --- podman
+
+podman_open() {
+    local dir=$work/podman
+    mkdir -p "$dir/cni" "$dir/pause"
+    cat >"$dir/containers.conf" <<CONF
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+infra_image = "localhost/pause:1"
+events_logger = "none"
+[network]
+network_backend = "cni"
+cni_config_dir = "$dir/cni"
+default_network = "bench"
+CONF
+    printf '[storage]\ndriver = "overlay"\ngraphroot = "%s"\nrunroot = "%s"\n' "$dir/graph" "$dir/run" >"$dir/storage.conf"
+    cat >"$dir/cni/bench.conflist" <<'CONF'
+{"cniVersion":"0.4.0","name":"bench","plugins":[{"type":"bridge","bridge":"bench0","isGateway":true,"ipMasq":false,
+"ipam":{"type":"host-local","ranges":[[{"subnet":"10.99.0.0/16"}]],"routes":[{"dst":"0.0.0.0/0"}]}}]}
+CONF
+    export CONTAINERS_CONF=$dir/containers.conf CONTAINERS_STORAGE_CONF=$dir/storage.conf
+    # Podman's own infra image needs a program of another package; this one is as small as C gets without tricks.
+    printf '#include <unistd.h>\nint main(void){for(;;)pause();}\n' >"$dir/pause.c"
+    cc -Os -static -s -o "$dir/pause/pause" "$dir/pause.c"
+    tar -C "$dir/pause" -cf "$dir/pause.tar" pause
+    podman import -q --change 'ENTRYPOINT ["/pause"]' "$dir/pause.tar" localhost/pause:1 >/dev/null
+    podman load -q -i "$image" >/dev/null
+}
+
+podman_commit() { # FILE: wall time is taken by the caller
+    TIMEFORMAT='%U %S'
+    { time podman kube play "$1" >/dev/null; } 2>"$work/podman.time"
+    tail -1 "$work/podman.time" | awk '{printf "%d\n", ($1 + $2) * 1000}' >>"$work/podman.cpu"
+}
+
+# Everything that is not the workload itself: conmon and the infra processes.
+podman_processes() {
+    local pid
+    for pid in $(pgrep -x conmon || true); do
+        tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q "$work" || continue
+        echo "$pid"
+        pgrep -P "$pid" || true
+    done | while read -r pid; do
+        grep -qsa "$workload" "/proc/$pid/cmdline" && [ "$(cat "/proc/$pid/comm")" != conmon ] || echo "$pid"
+    done
+}
+
+# --- podwright
+
+podwright_open() {
+    local dir=$work/podwright
+    mkdir -p "$dir/root"
+    "$PODWRIGHT_BIN" image load "$image" --root "$dir/root" >&2
+    "$PODWRIGHT_BIN" run "$work/repo-podwright" --root "$dir/root" >"$dir/log" 2>&1 &
+    agent=$!
+    local tries
+    for ((tries = 0; tries < 100; tries++)); do
+        [ ! -e "$work/repo-podwright/status.yaml" ] || return 0
+        kill -0 "$agent" 2>/dev/null || { tail -20 "$dir/log" >&2; echo "tests/bench/run.sh: the agent ended" >&2; exit 1; }
+        sleep 0.1
+    done
+    tail -20 "$dir/log" >&2
+    echo "tests/bench/run.sh: the agent wrote no status within 10 s" >&2
+    exit 1
+}
+
+podwright_commit() { :; } # the agent sees it
+
+# The agent, its shims and monitors, and the infra processes: all that has to do with the root, except the workload.
+podwright_processes() {
+    local pid
+    echo "$agent"
+    for pid in /proc/[0-9]*; do
+        pid=${pid#/proc/}
+        [ "$pid" != "$agent" ] && [ "$pid" != $$ ] && [ "$pid" != "$BASHPID" ] || continue
+        if grep -qs 'podwright-' "/proc/$pid/cgroup" || tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q "$work/podwright"; then
+            grep -qsa "sleep.$workload" "/proc/$pid/cmdline" || echo "$pid"
+        fi
+    done
+}
+
+# --- measuring
+
+cpu_ms() { # PID...: CPU time of processes and the children they waited for
+    local pid total=0 fields
+    for pid in "$@"; do
+        # The name may hold spaces and brackets; the fields after it do not.
+        fields=$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null) || continue
+        set -- $fields
+        total=$((total + ${12} + ${13} + ${14} + ${15}))
+    done
+    echo $((total * 1000 / $(getconf CLK_TCK)))
+}
+
+pss_kb() { # PID...
+    local pid
+    for pid in "$@"; do
+        cat "/proc/$pid/smaps_rollup" 2>/dev/null || true
+    done | awk '/^Pss:/ {sum += $2} END {print sum + 0}'
+}
+
+median() { sort -n | awk '{v[NR] = $1} END {if (NR) print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2; else print 0}'; }
+
+manifest() { # NAME
+    cat <<YAML
+apiVersion: v1
+kind: Pod
+metadata:
+  name: $1
+spec:
+  terminationGracePeriodSeconds: 0
+  volumes:
+    - name: marks
+      hostPath: {path: $work/marks, type: Directory}
+  containers:
+    - name: c
+      image: docker.io/library/busybox:latest
+      imagePullPolicy: Never
+      command: [sh, -c, ": > /marks/$1; exec sleep $workload"]
+      volumeMounts:
+        - {name: marks, mountPath: /marks}
+YAML
+}
+
+round() { # SIDE NUMBER: one more pod, from commit to its process
+    local side=$1 name=$1-$2 repo=$work/repo-$1 begin tries end
+    manifest "$name" >"$repo/$name.yaml"
+    git -C "$repo" add "$name.yaml"
+    begin=$(date +%s%N)
+    git -C "$repo" commit -qm "$name"
+    "${side}_commit" "$repo/$name.yaml"
+    for ((tries = 0; tries < 3000; tries++)); do
+        [ ! -e "$work/marks/$name" ] || break
+        sleep 0.01
+    done
+    [ -e "$work/marks/$name" ] || { echo "tests/bench/run.sh: $side: pod $name did not start within 30 s" >&2; exit 1; }
+    end=$(stat -c %.9Y "$work/marks/$name" | tr -d .)
+    echo $(((end - begin) / 1000)) >>"$work/$side.wall"
+}
+
+mkdir -p "$work/marks"
+for side in "${sides[@]}"; do
+    git init -q "$work/repo-$side"
+    git -C "$work/repo-$side" config user.name bench
+    git -C "$work/repo-$side" config user.email bench@localhost
+    manifest "$side-first" >"$work/repo-$side/$side-first.yaml"
+    git -C "$work/repo-$side" add .
+    git -C "$work/repo-$side" commit -qm first
+    "${side}_open"
+done
+# The first pod of each warms up caches and makes the bridge; it is not counted.
+for side in "${sides[@]}"; do round "$side" warm; : >"$work/$side.wall"; : >"$work/$side.cpu"; done
+declare -A before
+for side in "${sides[@]}"; do before[$side]=$(cpu_ms $("${side}_processes")); done
+for ((i = 1; i <= pods; i++)); do
+    for side in "${sides[@]}"; do round "$side" "$i"; done
+done
+
+printf 'podwright bench: %s\n' "tests/bench/run.sh ${arguments[*]:-}"
+printf 'loadavg %s, %s processors, kernel %s, %s\n' "$(cut -d' ' -f1-3 /proc/loadavg)" "$(nproc)" "$(uname -r)" "$(podman --version)"
+declare -A wall cpu pss idle
+for side in "${sides[@]}"; do
+    mapfile -t processes < <("${side}_processes")
+    started=$(cpu_ms "${processes[@]}")
+    tools=$(awk '{s += $1} END {print s + 0}' "$work/$side.cpu")
+    wall[$side]=$(median <"$work/$side.wall" | awk '{printf "%.1f", $1 / 1000}')
+    cpu[$side]=$(awk -v t=$((started - before[$side] + tools)) -v n="$pods" 'BEGIN {printf "%.1f", t / n}')
+    # Two pods more than were measured: the warm-up, and for podwright the first commit's.
+    running=$(find "$work/marks" -name "$side-*" | wc -l)
+    pss[$side]=$(awk -v t="$(pss_kb "${processes[@]}")" -v n="$running" 'BEGIN {printf "%.0f", t / n}')
+    from=$(cpu_ms "${processes[@]}")
+    sleep 10
+    idle[$side]=$(awk -v t=$(($(cpu_ms "${processes[@]}") - from)) -v n="$running" 'BEGIN {printf "%.3f", t / 10 / n}')
+    if [ "$side" = podwright ]; then
+        echo "podwright: of this the agent alone: $(pss_kb "$agent") kB PSS in all, shared by $running pods"
+    fi
+done
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN {if (b > 0) printf "%.2f", a / b; else printf "-"}'; }
+printf '%-44s %12s %12s %12s\n' "$pods pods, one commit each" "${sides[@]}" "$([ -n "$only" ] || echo ratio)"
+row() { # TITLE ARRAY
+    local -n values=$2
+    local line=() side
+    for side in "${sides[@]}"; do line+=("${values[$side]}"); done
+    [ -n "$only" ] || line+=("$(ratio "${values[podwright]}" "${values[podman]}")")
+    printf '%-44s' "$1"
+    printf ' %12s' "${line[@]}"
+    printf '\n'
+}
+row 'commit to running process, median, ms wall' wall
+row 'the same, mean, ms CPU' cpu
+row 'PSS of helpers per pod, kB' pss
+row 'CPU of helpers per pod at rest, ms/s' idle
