@@ -124,6 +124,8 @@ pub struct ExitRecord {
     pub signal: Option<i32>,
     #[serde(default)]
     pub oom_killed: bool,
+    /// `None` when its process never ran. Whoever reaps an instance that did run fills it in: a reaped instance without it
+    /// counts as a start that was cut short and runs again whatever the policy says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
     pub finished_at: Timestamp,

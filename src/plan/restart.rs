@@ -28,8 +28,12 @@ pub(super) fn policy_of<'a>(container: &'a Container, kind: ContainerKind, pod_p
     }
 }
 
-/// Whether the policy runs an ended container again.
+/// Whether the policy runs an ended container again. A start that was cut short has not run it: kubelet, too, always
+/// starts what it finds merely created.
 pub(super) fn may_restart(policy: &str, exit: &ExitRecord) -> bool {
+    if exit.started_at.is_none() && exit.reason.as_deref() == Some("ContainerStatusUnknown") {
+        return true;
+    }
     match policy {
         "Never" => false,
         "OnFailure" => exit.exit_code != 0,

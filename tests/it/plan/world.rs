@@ -193,9 +193,7 @@ impl World {
                 }
             }
             PodAction::ReapContainer { name, attempt } => {
-                let container = self.instance(name, *attempt);
-                assert!(matches!(container.state, ContainerState::Created | ContainerState::Lost));
-                container.state = ContainerState::Exited(exit(137, now, now));
+                reap(self.instance(name, *attempt), now);
             }
             PodAction::RemoveContainer { name, attempt } => {
                 let at = |c: &ObservedContainer| c.record.name == *name && c.record.attempt == *attempt;
@@ -253,6 +251,17 @@ impl World {
             }
         }
     }
+}
+
+fn reap(container: &mut ObservedContainer, now: Timestamp) {
+    let mut exit = exit(137, now, now);
+    exit.reason = Some("ContainerStatusUnknown".into());
+    match container.state {
+        ContainerState::Created => exit.started_at = None,
+        ContainerState::Lost => {}
+        _ => panic!("reaped what needs no reaping"),
+    }
+    container.state = ContainerState::Exited(exit);
 }
 
 /// A step as a word or two: `start web#0`.

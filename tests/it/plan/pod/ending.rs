@@ -42,6 +42,14 @@ fn going(w: &mut World) {
     w.settle();
 }
 
+/// `a` was reaped, `b` succeeded.
+fn unknown(w: &mut World, started_at: Option<jiff::Timestamp>) {
+    ended(w, 137, 0);
+    let ContainerState::Exited(exit) = &mut w.latest("a").state else { panic!() };
+    exit.reason = Some("ContainerStatusUnknown".into());
+    exit.started_at = started_at;
+}
+
 #[rustfmt::skip]
 const NEVER: &[Row] = &[
     ("one failed, the other runs", |w| w.ended("a", 1, 99), &[]),
@@ -92,6 +100,17 @@ const NEVER: &[Row] = &[
         "a waits: ContainerCreating", "b waits: ContainerCreating",
     ]),
     ("a monitor died", |w| { w.state("a", ContainerState::Lost); w.ended("b", 0, 99); }, &["reap a#0: its monitor died"]),
+    ("a start was cut short: it has not run yet", |w| unknown(w, None), &[
+        "image a:1: exited with 137, restartPolicy Never", "start a#1: exited with 137, restartPolicy Never",
+    ]),
+    ("a monitor died: it has run", |w| unknown(w, Some(at(90))), &[
+        "finish Failed: all containers ended", "stop sandbox: all containers ended",
+    ]),
+    ("a start that failed has had its chance", |w| {
+        unknown(w, None);
+        let ContainerState::Exited(exit) = &mut w.latest("a").state else { panic!() };
+        exit.reason = Some("StartError".into());
+    }, &["finish Failed: all containers ended", "stop sandbox: all containers ended"]),
     ("a deadline ahead", |w| {
         w.edit(|v| v["spec"]["activeDeadlineSeconds"] = json!(300));
         w.settle();
