@@ -7,6 +7,8 @@ mod cli;
 mod config;
 mod control;
 #[cfg(target_os = "linux")]
+mod e2e;
+#[cfg(target_os = "linux")]
 mod image;
 mod manifest;
 #[cfg(target_os = "linux")]

@@ -1,0 +1,123 @@
+//! The commands against a running agent, as a person types them.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use super::harness::{World, text};
+
+const POD: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - {name: a, image: podwright.invalid/host, command: [sh, -c, "echo out; echo err >&2; printf part; while true; do sleep 0.2; echo tick; done"]}
+  - {name: b, image: podwright.invalid/host, command: [sleep, "100000"]}
+"#;
+
+#[test]
+fn e2e_get_describe_logs_and_exec_speak_as_kubectl_does() {
+    let Some(mut world) = World::new() else { return };
+    world.commit(&[("pod.yaml", POD)]);
+    world.start();
+    world.wait_row("web", "2/2", "Running");
+    let table = world.ok(&["get", "pods"]);
+    let header: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(header, ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]);
+    let wide = world.ok(&["get", "pods", "-A", "-o", "wide"]);
+    let header: Vec<&str> = wide.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(header[..8], ["NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", "NODE"]);
+    assert_eq!(world.ok(&["get", "pods", "-o", "name"]), "pod/web\n");
+    assert_eq!(world.ok(&["get", "pods", "-l", "app=web", "-o", "name"]), "pod/web\n");
+    let none = world.output(&["get", "pods", "-l", "app=none"]);
+    assert!(text(&none).contains("No resources found in default namespace."), "{}", text(&none));
+    let missing = world.output(&["get", "pods", "nope"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&missing.stderr), "Error from server (NotFound): pods \"nope\" not found\n");
+
+    let described = world.ok(&["describe", "pod", "web"]);
+    for line in ["Name:", "Namespace:", "Status:", "IP:", "Containers:", "Conditions:", "Volumes:", "Events:"] {
+        assert!(described.lines().any(|l| l.starts_with(line)), "{line}: {described}");
+    }
+    let logs = world.ok(&["logs", "web", "-c", "a"]);
+    assert!(logs.starts_with("out\nerr\n") || logs.starts_with("err\nout\n"), "{logs}");
+    let which = world.output(&["logs", "web"]);
+    assert!(text(&which).contains("a") && text(&which).contains("b"), "{}", text(&which));
+    let mut follow = world.podwright(&["logs", "-f", "web", "-c", "a"]).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    let ticks = lines.map_while(Result::ok).filter(|l| l.ends_with("tick")).take(3).count();
+    assert_eq!(ticks, 3);
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+
+    let exit = world.output(&["exec", "web", "-c", "b", "--", "sh", "-c", "echo here; exit 7"]);
+    assert_eq!(String::from_utf8_lossy(&exit.stdout), "here\n");
+    assert_eq!(exit.status.code(), Some(7), "{}", text(&exit));
+    let status = world.ok(&["status"]);
+    assert!(status.contains("web") && status.contains("Ready"), "{status}");
+    let usage = world.output(&["get", "--no-such-flag"]);
+    assert_eq!(usage.status.code(), Some(64));
+    // Exec and logs need no agent.
+    world.kill();
+    assert_eq!(world.exec("web", "b", &["echo", "still"]), "still\n");
+    assert!(world.ok(&["logs", "web", "-c", "a"]).contains("tick"));
+    let table = world.output(&["get", "pods"]);
+    assert!(text(&table).contains("Unknown"), "{}", text(&table));
+    let status = world.output(&["status"]);
+    assert!(text(&status).contains("Unknown") && text(&status).contains("ago"), "{}", text(&status));
+}
+
+#[test]
+fn e2e_diff_names_the_field_and_the_preset_that_cause_a_recreate() {
+    let Some(world) = World::new() else { return };
+    world.commit(&[("pod.yaml", POD)]);
+    let repo = world.repo();
+    let repo = repo.to_str().unwrap();
+    world.ok(&["apply", repo, "--allow-host-image", "--wait", "--timeout", "60s"]);
+    let same = world.output(&["diff", repo]);
+    assert_eq!(same.status.code(), Some(0), "{}", text(&same));
+    world.commit(&[(
+        "preset.yaml",
+        "apiVersion: settings.k8s.io/v1alpha1\nkind: PodPreset\nmetadata: {name: db}\nspec:\n  selector: {matchLabels: {app: web}}\n  env: [{name: DB_PORT, value: \"6379\"}]\n",
+    )]);
+    let differs = world.output(&["diff", repo]);
+    let said = text(&differs);
+    assert_eq!(differs.status.code(), Some(1), "{said}");
+    for word in ["recreate", "env", "PodPreset db", "+", "DB_PORT"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    let offline = world.output(&["diff", "--base", "HEAD~1", repo]);
+    assert_eq!(offline.status.code(), Some(1), "{}", text(&offline));
+    assert!(text(&offline).contains("PodPreset db"), "{}", text(&offline));
+    assert_eq!(world.identities().len(), 2);
+}
+
+#[test]
+fn e2e_get_watch_shows_a_pod_coming_up() {
+    let Some(mut world) = World::new() else { return };
+    world.commit(&[("ns.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: empty}\n")]);
+    world.start();
+    let mut watch = world.podwright(&["get", "pods", "-w"]).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    world.commit(&[("pod.yaml", POD)]);
+    let running = lines.map_while(Result::ok).find(|l| l.contains("2/2") && l.contains("Running"));
+    assert!(running.is_some_and(|l| l.starts_with("web")));
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+}
+
+#[test]
+fn e2e_images_are_listed_loaded_from_standard_input_and_removed() {
+    let Some(world) = World::new() else { return };
+    let archive = super::harness::archive("busybox");
+    let file = std::fs::File::open(archive).unwrap();
+    let output = world.podwright(&["image", "load", "-"]).stdin(file).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let list = world.ok(&["image", "ls"]);
+    assert!(list.contains("busybox"), "{list}");
+    world.ok(&["image", "rm", "busybox"]);
+    assert!(!world.ok(&["image", "ls"]).contains("busybox"));
+    let missing = world.output(&["image", "rm", "busybox"]);
+    assert_eq!(missing.status.code(), Some(1), "{}", text(&missing));
+}

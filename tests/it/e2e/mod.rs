@@ -1,0 +1,10 @@
+//! End to end: the real binary, the real native runtime, as root, each test on a root and a network of its own.
+
+mod adoption;
+mod bad_input;
+mod commands;
+mod harness;
+mod pods;
+mod readme;
+mod seed;
+mod watching;

@@ -1,0 +1,168 @@
+//! The seed document's manifests, unchanged, each with what its transcript shows.
+
+use std::path::Path;
+
+use super::harness::{World, run};
+
+fn seed(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/seed").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+#[test]
+fn e2e_seed_website_pod_gets_the_allow_database_preset() {
+    let Some(mut world) = World::new() else { return };
+    world.load("nginx");
+    world.commit(&[("preset.yaml", &seed("preset.yaml")), ("pod.yaml", &seed("pod.yaml"))]);
+    world.start();
+    world.wait_row("website", "1/1", "Running");
+
+    let pod = world.pod("website").unwrap();
+    assert_eq!(pod["apiVersion"], "v1");
+    assert_eq!(pod["kind"], "Pod");
+    assert_eq!(pod["metadata"]["name"], "website");
+    assert_eq!(pod["metadata"]["labels"]["app"], "website");
+    assert_eq!(pod["metadata"]["labels"]["role"], "frontend");
+    let version = &pod["metadata"]["annotations"]["podpreset.admission.kubernetes.io/podpreset-allow-database"];
+    assert!(version.as_str().is_some_and(|v| !v.is_empty()), "{version}");
+    let container = &pod["spec"]["containers"][0];
+    assert_eq!(container["name"], "website");
+    assert_eq!(container["image"], "nginx");
+    assert_eq!(container["volumeMounts"][0]["mountPath"], "/cache");
+    assert_eq!(container["volumeMounts"][0]["name"], "cache-volume");
+    assert_eq!(container["ports"][0]["containerPort"], 80);
+    assert_eq!(container["env"][0]["name"], "DB_PORT");
+    assert_eq!(container["env"][0]["value"], "6379");
+    assert_eq!(pod["spec"]["volumes"][0]["name"], "cache-volume");
+    assert!(pod["spec"]["volumes"][0]["emptyDir"].is_object());
+
+    let yaml = world.ok(&["get", "pod", "website", "-o", "yaml"]);
+    assert!(yaml.contains("podpreset.admission.kubernetes.io/podpreset-allow-database:"), "{yaml}");
+    let env = world.exec("website", "website", &["env"]);
+    assert!(env.lines().any(|l| l == "DB_PORT=6379"), "{env}");
+    let mounts = world.exec("website", "website", &["cat", "/proc/self/mountinfo"]);
+    assert!(mounts.lines().any(|l| l.split_whitespace().nth(4) == Some("/cache")), "{mounts}");
+
+    let status = std::fs::read_to_string(world.repo().join("status.yaml")).unwrap();
+    assert!(status.contains("allow-database"), "{status}");
+}
+
+#[test]
+fn e2e_seed_two_containers_share_a_directory() {
+    let Some(mut world) = World::new() else { return };
+    assert!(!Path::new("/data").exists(), "/data exists: the seed's manifest expects to make it");
+    let _remove = RemoveData;
+    world.load("nginx");
+    world.load("debian");
+    world.commit(&[("two-containers.yaml", &seed("two-containers.yaml"))]);
+    world.start();
+    world.wait_row("two-containers", "1/2", "NotReady");
+
+    // A missing untyped hostPath is created, and the debian container has written into it.
+    assert_eq!(std::fs::read_to_string("/data/index.html").unwrap(), "Hello from the debian container\n");
+    let pod = world.pod("two-containers").unwrap();
+    assert_eq!(pod["status"]["phase"], "Running");
+    let statuses = pod["status"]["containerStatuses"].as_array().unwrap();
+    let debian = statuses.iter().find(|s| s["name"] == "debian-container").unwrap();
+    assert_eq!(debian["state"]["terminated"]["exitCode"], 0);
+    assert_eq!(debian["state"]["terminated"]["reason"], "Completed");
+    assert_eq!(debian["restartCount"], 0);
+    let nginx = statuses.iter().find(|s| s["name"] == "nginx-container").unwrap();
+    assert_eq!(nginx["ready"], true);
+
+    // The page answers on the pod's address.
+    let ip = pod["status"]["podIP"].as_str().unwrap().to_owned();
+    let page = world.wait("the page", || {
+        let output = world.inside("bash").args(["-c", &fetch(&ip, 80)]).output().unwrap();
+        let page = String::from_utf8_lossy(&output.stdout).into_owned();
+        page.starts_with("HTTP/1.").then_some(page)
+    });
+    assert!(page.contains("200 OK") && page.ends_with("Hello from the debian container\n"), "{page}");
+}
+
+/// An HTTP request with nothing but bash.
+fn fetch(ip: &str, port: u16) -> String {
+    format!("exec 3<>/dev/tcp/{ip}/{port} && printf 'GET / HTTP/1.0\\r\\nHost: {ip}\\r\\n\\r\\n' >&3 && cat <&3")
+}
+
+struct RemoveData;
+
+impl Drop for RemoveData {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all("/data");
+    }
+}
+
+#[test]
+fn e2e_seed_nginx_shares_its_process_namespace() {
+    let Some(mut world) = World::new() else { return };
+    world.load("nginx");
+    world.load("busybox");
+    world.commit(&[("nginx.yaml", &seed("nginx.yaml"))]);
+    world.start();
+    world.wait_row("nginx", "2/2", "Running");
+    assert_eq!(world.row("nginx").unwrap().2, "0");
+
+    let processes = world.wait("nginx's worker", || {
+        let ps = world.exec("nginx", "shell", &["ps", "ax"]);
+        ps.contains("nginx: worker process").then_some(ps)
+    });
+    let command_of = |line: &str| line.split_whitespace().skip(3).collect::<Vec<_>>().join(" ");
+    let mut lines = processes.lines();
+    let header: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+    assert_eq!(header, ["PID", "USER", "TIME", "COMMAND"]);
+    let first = lines.next().unwrap();
+    assert_eq!(first.split_whitespace().next(), Some("1"), "{processes}");
+    assert_eq!(command_of(first), "/pause", "{processes}");
+    assert!(processes.lines().any(|l| command_of(l) == "nginx: master process nginx -g daemon off;"), "{processes}");
+    assert!(processes.lines().any(|l| command_of(l) == "nginx: worker process"), "{processes}");
+    assert!(processes.lines().any(|l| command_of(l) == "sh"), "{processes}");
+    assert!(processes.lines().any(|l| command_of(l) == "ps ax"), "{processes}");
+
+    // The shell container has a terminal, and so has `exec -it`.
+    let tty = world.ok(&["exec", "-t", "nginx", "-c", "shell", "--", "tty"]);
+    assert!(tty.trim().starts_with("/dev/pts/"), "{tty}");
+
+    // Deleting the manifest deletes the pod.
+    run(world.git().args(["rm", "-q", "nginx.yaml"]));
+    world.commit(&[("other.yaml", "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: other\n")]);
+    world.wait_gone("nginx");
+}
+
+#[test]
+fn e2e_seed_host_pod_shares_the_machines_namespaces() {
+    let Some(mut world) = World::new() else { return };
+    world.load("nginx");
+    world.load("busybox");
+    world.commit(&[("host.yaml", &seed("host.yaml"))]);
+    world.start();
+    world.wait_row("nginx", "2/2", "Running");
+    assert_eq!(world.row("nginx").unwrap().2, "0");
+    let machine = run(std::process::Command::new("uname").arg("-n"));
+    assert_eq!(world.exec("nginx", "shell", &["hostname"]), machine);
+    // The machine's process, IPC and network namespaces: the same links as the agent's.
+    for namespace in ["pid", "ipc"] {
+        let own = std::fs::read_link(format!("/proc/self/ns/{namespace}")).unwrap();
+        let theirs = world.exec("nginx", "shell", &["readlink", &format!("/proc/self/ns/{namespace}")]);
+        assert_eq!(theirs.trim(), own.to_str().unwrap());
+    }
+    let net = run(world.inside("readlink").arg("/proc/self/ns/net"));
+    assert_eq!(world.exec("nginx", "shell", &["readlink", "/proc/self/ns/net"]), net);
+}
+
+#[test]
+fn e2e_apply_and_delete_speak_as_kubectl_does() {
+    let Some(world) = World::new() else { return };
+    world.load("nginx");
+    world.load("busybox");
+    world.commit(&[("nginx.yaml", &seed("nginx.yaml"))]);
+    let repo = world.repo();
+    let repo = repo.to_str().unwrap();
+    let applied = world.ok(&["apply", repo, "--wait", "--timeout", "60s"]);
+    assert!(applied.lines().any(|l| l == "pod/nginx created"), "{applied}");
+    let again = world.ok(&["apply", repo, "--wait", "--timeout", "60s"]);
+    assert!(again.lines().any(|l| l == "pod/nginx unchanged"), "{again}");
+    let deleted = world.ok(&["delete", repo]);
+    assert!(deleted.lines().any(|l| l == "pod \"nginx\" deleted"), "{deleted}");
+    assert!(world.identities().is_empty());
+}
