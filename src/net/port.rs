@@ -1,0 +1,112 @@
+//! Host ports: what a pod asks for.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use k8s_openapi::api::core::v1::PodSpec;
+use serde::{Deserialize, Serialize};
+
+use crate::port::{ErrorKind, PortError};
+
+/// A transport protocol, as manifests spell it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Protocol {
+    #[default]
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+impl Protocol {
+    /// The name in a manifest.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
+            Protocol::Sctp => "SCTP",
+        }
+    }
+}
+
+/// One port of the machine that leads to a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostPort {
+    pub host_port: u16,
+    pub protocol: Protocol,
+    /// Only at this address of the machine; at every address when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_ip: Option<Ipv4Addr>,
+    pub container_port: u16,
+}
+
+impl HostPort {
+    /// Whether both cannot be had at once.
+    pub fn clashes(&self, other: &HostPort) -> bool {
+        let same_address = self.host_ip.is_none() || other.host_ip.is_none() || self.host_ip == other.host_ip;
+        self.host_port == other.host_port && self.protocol == other.protocol && same_address
+    }
+}
+
+impl fmt::Display for HostPort {
+    /// `8080/TCP`, or `127.0.0.1:8080/TCP` with an address.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(ip) = self.host_ip {
+            write!(f, "{ip}:")?;
+        }
+        write!(f, "{}/{}", self.host_port, self.protocol.as_str())
+    }
+}
+
+/// The host ports of a pod's containers, init containers included: a sidecar is one. With hostNetwork every port
+/// counts, since the container listens on the machine itself.
+///
+/// # Errors
+/// `Invalid` when a number, protocol or hostIP is none; IPv6 addresses are not served yet.
+pub fn host_ports(spec: &PodSpec) -> Result<Vec<HostPort>, PortError> {
+    let host_network = spec.host_network.unwrap_or(false);
+    let mut out = Vec::new();
+    for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
+        for port in container.ports.iter().flatten() {
+            let asked = port.host_port.filter(|p| *p != 0).or(host_network.then_some(port.container_port));
+            let Some(asked) = asked else { continue };
+            let bad = |what: String| {
+                PortError::new(ErrorKind::Invalid, "use the ports of container", &container.name, what)
+                    .waiting("CreatePodSandboxError")
+            };
+            let number = |n: i32| {
+                u16::try_from(n).ok().filter(|n| *n != 0).ok_or_else(|| bad(format!("{n} is not a port number")))
+            };
+            let host = HostPort {
+                host_port: number(asked)?,
+                protocol: protocol(port.protocol.as_deref()).map_err(bad)?,
+                host_ip: host_ip(port.host_ip.as_deref()).map_err(bad)?,
+                container_port: number(port.container_port)?,
+            };
+            if !out.contains(&host) {
+                out.push(host);
+            }
+        }
+    }
+    Ok(out)
+}
+
+fn protocol(name: Option<&str>) -> Result<Protocol, String> {
+    match name {
+        None | Some("" | "TCP") => Ok(Protocol::Tcp),
+        Some("UDP") => Ok(Protocol::Udp),
+        Some("SCTP") => Ok(Protocol::Sctp),
+        Some(other) => Err(format!("{other:?} is not a protocol: TCP, UDP or SCTP")),
+    }
+}
+
+fn host_ip(text: Option<&str>) -> Result<Option<Ipv4Addr>, String> {
+    let Some(text) = text.filter(|t| !t.is_empty()) else { return Ok(None) };
+    match text.parse::<IpAddr>() {
+        Ok(ip) if ip.is_unspecified() => Ok(None),
+        Ok(IpAddr::V4(ip)) => Ok(Some(ip)),
+        Ok(IpAddr::V6(_)) => Err(format!("hostIP {text} is an IPv6 address, which host ports do not serve yet")),
+        Err(_) => Err(format!("hostIP {text:?} is not an IP address")),
+    }
+}
