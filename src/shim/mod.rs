@@ -1,1 +1,106 @@
 //! Floor 4: the small process that starts one container and outlives the agent.
+//!
+//! The agent is threaded and never forks a container. [`start`] spawns this program again as a *shim*: one process, one
+//! thread, in a session, a cgroup and a mount namespace of its own. It mounts the root file system, lets libcontainer make
+//! the container, writes `started.json`, reports, and becomes a *monitor*: a tiny program that copies the container's
+//! output into its log, waits for its end and writes `exit.json`. All the while it holds the lock of the instance
+//! directory, so whoever wants to know whether the container lives asks the lock.
+//!
+//! In an instance directory: `lock`, `started.json` ([`Started`]), `exit.json` (`model::ExitRecord`), `upper`, `work` and
+//! `rootfs` of the overlay, and `bundle`, which is a tmpfs seen by the shim alone: what may be secret never touches the
+//! disk. The mounts are in the shim's private namespace, so nothing is left of them when it is gone.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+pub use libcontainer::oci_spec::runtime as oci;
+use serde::{Deserialize, Serialize};
+
+use crate::port::{ErrorKind, PortError};
+
+/// What to start. Sent to the shim through a pipe: it may hold secrets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShimRequest {
+    /// Unique on the machine: letters, digits, `_+-.`; what `ps` shows beside the monitor.
+    pub id: String,
+    /// The instance directory; it exists.
+    pub instance_dir: PathBuf,
+    /// The OCI runtime spec. The shim sets `root.path` and `linux.cgroupsPath` itself; `process.terminal` decides whether
+    /// there is a terminal; `process.args` is never empty; user and groups are numbers. Namespaces to join are given by
+    /// path, `/proc/<infra pid>/ns/net`, and opened while nothing of the container runs yet.
+    pub spec: oci::Spec,
+    /// The read-only layers of the root file system, the topmost first. `/` stands for the machine's own.
+    pub lowers: Vec<PathBuf>,
+    /// Paths of the root file system that get an empty read-only directory or file over them, if they are there.
+    pub covered: Vec<PathBuf>,
+    /// The log, in the CRI format; its directory exists.
+    pub log_path: PathBuf,
+    /// Keep stdin open: reads wait. Without it they end at once. A terminal stays open either way.
+    pub stdin: bool,
+    /// The container's cgroup, a leaf, such as `/podwright-1a2b3c4d/<pod>/<container>.0`. The monitor removes it at the end.
+    pub cgroup: String,
+    /// Where shims and monitors run, a leaf outside the agent's cgroup, such as `/podwright-1a2b3c4d/monitors`.
+    pub monitors_cgroup: String,
+}
+
+/// A container that was started: `started.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Started {
+    /// The container's first process, by its number on the machine.
+    pub pid: i32,
+    /// When that process started ([`crate::sys::process::start_ticks`]).
+    pub start_ticks: u64,
+    /// The monitor; its end is the end of the container as far as records go.
+    pub monitor_pid: i32,
+    /// Of which boot the numbers are ([`crate::sys::process::boot_id`]).
+    pub boot_id: String,
+    pub started_at: Timestamp,
+}
+
+/// A command to run in a running container.
+#[derive(Clone, Debug)]
+pub struct ExecRequest {
+    /// The container's instance directory.
+    pub instance_dir: PathBuf,
+    /// The command with its arguments; not empty.
+    pub command: Vec<String>,
+    /// Pass stdin on.
+    pub stdin: bool,
+    /// Give the command a terminal.
+    pub tty: bool,
+}
+
+/// Starts a container. Takes the lock of the instance directory, spawns `<exe> internal-shim` and waits for its report.
+/// Blocks, a few ten milliseconds as a rule: not for an async worker thread. The shim leaves no child behind; watch
+/// [`Started::monitor_pid`] by pidfd.
+///
+/// `started.json` is written *before* the container's own program runs: an instance without it, and with a free lock,
+/// never ran. `exit.json` may be there already when this returns.
+///
+/// # Errors
+/// `Conflict` when somebody holds the lock: nothing was changed. Otherwise the container could not be started;
+/// `exit.json` with code 128, reason `StartError` and the message has been written, if the disk takes it.
+pub fn start(exe: &Path, request: &ShimRequest) -> Result<Started, PortError> {
+    let _ = exe;
+    Err(PortError::new(ErrorKind::Internal, "start container", &request.id, "not built yet"))
+}
+
+/// The shim's own side: what the hidden verb `internal-shim` does, with the arguments after the verb. The process has one
+/// thread and has started no runtime.
+pub fn main(args: &[String]) -> ExitCode {
+    let _ = args;
+    ExitCode::FAILURE
+}
+
+/// Runs a command in a running container and returns its exit code: 128 + n when signal n ended it, 126 when it cannot be
+/// executed, 127 when there is no such command. The process has one thread and has started no runtime; its terminal is
+/// in raw mode meanwhile when a terminal is asked for.
+///
+/// # Errors
+/// `NotFound` when the container does not run.
+pub fn exec(request: &ExecRequest) -> Result<i32, PortError> {
+    Err(PortError::new(ErrorKind::Internal, "exec in", request.instance_dir.display().to_string(), "not built yet"))
+}

@@ -2,3 +2,15 @@
 
 #[cfg(target_os = "linux")]
 pub mod beneath;
+#[cfg(target_os = "linux")]
+pub mod cgroup;
+#[cfg(target_os = "linux")]
+pub mod infra;
+#[cfg(target_os = "linux")]
+pub mod lock;
+#[cfg(target_os = "linux")]
+pub mod mount;
+#[cfg(target_os = "linux")]
+pub mod pidfd;
+#[cfg(target_os = "linux")]
+pub mod process;

@@ -1,0 +1,304 @@
+//! Cgroups in every mounted hierarchy at once: version 1 (one per controller), version 2, and both side by side. A path is
+//! absolute from the hierarchy's root, such as `/podwright-1a2b3c4d/monitors`. Processes belong into leaves only: version
+//! 2 allows nothing else.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::pidfd;
+
+/// How long processes are given to die of SIGKILL.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a directory is given to become free: the kernel empties it shortly after its last process is gone.
+const REMOVE_PATIENCE: Duration = Duration::from_secs(2);
+const SIGKILL: i32 = 9;
+
+/// One mounted hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hierarchy {
+    mount: PathBuf,
+    unified: bool,
+    cpuset: bool,
+}
+
+impl Hierarchy {
+    pub(crate) fn dir(&self, path: &Path) -> PathBuf {
+        self.mount.join(path)
+    }
+}
+
+/// Names the file in an error, which the system does not.
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn parse(mountinfo: &str) -> Vec<Hierarchy> {
+    let mut devices = BTreeSet::new();
+    let mut found = Vec::new();
+    for line in mountinfo.lines() {
+        let Some((mount, filesystem)) = line.split_once(" - ") else { continue };
+        let mount: Vec<&str> = mount.split(' ').collect();
+        let filesystem: Vec<&str> = filesystem.split(' ').collect();
+        let ([_, _, device, _, point, ..], [kind, ..]) = (&mount[..], &filesystem[..]) else { continue };
+        // A hierarchy that is mounted twice has one device number.
+        if !["cgroup", "cgroup2"].contains(kind) || !devices.insert((*device).to_owned()) {
+            continue;
+        }
+        let cpuset = filesystem.last().is_some_and(|o| o.split(',').any(|o| o == "cpuset"));
+        found.push(Hierarchy {
+            mount: PathBuf::from(super::mount::unescape(point)),
+            unified: *kind == "cgroup2",
+            cpuset,
+        });
+    }
+    found
+}
+
+/// Every mounted hierarchy.
+///
+/// # Errors
+/// From the system; `Unsupported` when none is mounted.
+pub(crate) fn hierarchies() -> io::Result<Vec<Hierarchy>> {
+    let found = parse(&fs::read_to_string("/proc/self/mountinfo")?);
+    if found.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "no cgroup hierarchy is mounted"));
+    }
+    Ok(found)
+}
+
+/// The path relative to a hierarchy's root.
+fn relative(path: &str) -> io::Result<&Path> {
+    let refused = || io::Error::new(io::ErrorKind::InvalidInput, format!("{path:?} is no path of a cgroup"));
+    let relative = Path::new(path.strip_prefix('/').ok_or_else(refused)?);
+    let plain = relative.components().all(|c| matches!(c, Component::Normal(_)));
+    if relative.as_os_str().is_empty() || !plain { Err(refused()) } else { Ok(relative) }
+}
+
+/// A new cgroup of the version 1 cpuset controller takes no process until it has processors and memory nodes.
+fn inherit_cpuset(dir: &Path) -> io::Result<()> {
+    let Some(parent) = dir.parent() else { return Ok(()) };
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let own = dir.join(file);
+        if fs::read_to_string(&own)?.trim().is_empty() {
+            let value = fs::read_to_string(parent.join(file))?;
+            fs::write(&own, value.trim()).map_err(|e| named(&own, &e))?;
+        }
+    }
+    Ok(())
+}
+
+/// Hands the controllers of a version 2 cgroup on to its children, each as far as the kernel allows it: a controller that
+/// is bound elsewhere, or a kernel without it, must not stop a pod that does not need it.
+fn delegate(dir: &Path) {
+    let Ok(controllers) = fs::read_to_string(dir.join("cgroup.controllers")) else { return };
+    for controller in controllers.split_ascii_whitespace() {
+        let _ = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
+    }
+}
+
+fn create_in(hierarchy: &Hierarchy, path: &Path) -> io::Result<()> {
+    let mut dir = hierarchy.mount.clone();
+    for component in path.components() {
+        if hierarchy.unified {
+            delegate(&dir);
+        }
+        dir.push(component);
+        match fs::create_dir(&dir) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(named(&dir, &error)),
+        }
+        if hierarchy.cpuset && !hierarchy.unified {
+            inherit_cpuset(&dir)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the cgroup and its parents in every hierarchy. One that exists is fine.
+///
+/// # Errors
+/// From the system; `InvalidInput` for a path that is not absolute or has `..`.
+pub fn create(path: &str) -> io::Result<()> {
+    let path = relative(path)?;
+    hierarchies()?.iter().try_for_each(|h| create_in(h, path))
+}
+
+/// Makes the cgroup and opens its `cgroup.procs` in every hierarchy for writing, so that a process can enter later,
+/// with nothing but `write(fd, "0")`.
+///
+/// # Errors
+/// As [`create`].
+pub(crate) fn open_procs(path: &str) -> io::Result<Vec<OwnedFd>> {
+    create(path)?;
+    let path = relative(path)?;
+    let open = |h: &Hierarchy| {
+        let file = h.dir(path).join("cgroup.procs");
+        let opened = fs::OpenOptions::new().write(true).open(&file);
+        opened.map(OwnedFd::from).map_err(|e| named(&file, &e))
+    };
+    hierarchies()?.iter().map(open).collect()
+}
+
+/// Moves a process into the cgroup, which is made if it is missing, in every hierarchy.
+///
+/// # Errors
+/// As [`create`]; `ESRCH` when the process is gone.
+pub fn enter(path: &str, pid: i32) -> io::Result<()> {
+    open_procs(path)?.into_iter().try_for_each(|fd| fs::File::from(fd).write_all(pid.to_string().as_bytes()))
+}
+
+/// Moves this process, with all its threads, into the cgroup, which is made if it is missing, in every hierarchy.
+///
+/// # Errors
+/// As [`create`].
+pub fn enter_self(path: &str) -> io::Result<()> {
+    enter(path, 0)
+}
+
+/// The cgroup's directory and those below it, parents first.
+fn tree(top: PathBuf) -> Vec<PathBuf> {
+    let mut dirs = vec![top];
+    let mut next = 0;
+    while let Some(dir) = dirs.get(next) {
+        let children = fs::read_dir(dir).into_iter().flatten().flatten();
+        let children: Vec<PathBuf> =
+            children.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect();
+        dirs.extend(children);
+        next += 1;
+    }
+    dirs
+}
+
+fn members(hierarchies: &[Hierarchy], path: &Path) -> BTreeSet<i32> {
+    let dirs = hierarchies.iter().flat_map(|h| tree(h.dir(path)));
+    let lists = dirs.filter_map(|dir| fs::read_to_string(dir.join("cgroup.procs")).ok());
+    // 0 stands for a process that our process namespace does not show.
+    lists.flat_map(|l| l.lines().filter_map(|p| p.parse().ok()).filter(|p| *p > 0).collect::<Vec<i32>>()).collect()
+}
+
+/// The processes in the cgroup and below it, in any hierarchy.
+///
+/// # Errors
+/// From the system.
+pub fn pids(path: &str) -> io::Result<BTreeSet<i32>> {
+    Ok(members(&hierarchies()?, relative(path)?))
+}
+
+/// Kills every process in the cgroup and below it, and waits until they are gone, a few seconds at most. A cgroup that
+/// does not exist is empty.
+///
+/// # Errors
+/// `TimedOut` when processes survived (stuck in the kernel); whatever else the system says.
+pub fn kill_all(path: &str) -> io::Result<()> {
+    let cgroup = relative(path)?;
+    let hierarchies = hierarchies()?;
+    let deadline = Instant::now() + KILL_PATIENCE;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        for hierarchy in &hierarchies {
+            let dir = hierarchy.dir(cgroup);
+            // Only the hierarchies that have these files take part; a frozen process does not die.
+            if hierarchy.unified {
+                let _ = fs::OpenOptions::new()
+                    .write(true)
+                    .open(dir.join("cgroup.kill"))
+                    .and_then(|mut f| f.write_all(b"1"));
+            } else {
+                let thaw = fs::OpenOptions::new().write(true).open(dir.join("freezer.state"));
+                let _ = thaw.and_then(|mut f| f.write_all(b"THAWED"));
+            }
+        }
+        let listed = members(&hierarchies, cgroup);
+        if listed.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("{listed:?} in {path} survive SIGKILL")));
+        }
+        let opened: Vec<(i32, OwnedFd)> = listed.into_iter().filter_map(|p| Some((p, pidfd::open(p).ok()?))).collect();
+        // Listed once more after the open: what the descriptors name is in the cgroup, and not a newcomer elsewhere.
+        let confirmed = members(&hierarchies, cgroup);
+        for (_, fd) in opened.iter().filter(|(p, _)| confirmed.contains(p)) {
+            let _ = pidfd::send(fd, SIGKILL);
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+/// Removes the cgroup with everything below it from every hierarchy. One that does not exist is fine.
+///
+/// # Errors
+/// `EBUSY` when processes are in it; whatever else the system says.
+pub fn remove(path: &str) -> io::Result<()> {
+    let path = relative(path)?;
+    let deadline = Instant::now() + REMOVE_PATIENCE;
+    for hierarchy in hierarchies()? {
+        for dir in tree(hierarchy.dir(path)).into_iter().rev() {
+            loop {
+                match fs::remove_dir(&dir) {
+                    Ok(()) => break,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                    Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    Err(error) => return Err(named(&dir, &error)),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many processes of the cgroup the kernel has killed for want of memory. 0 when nobody counts.
+///
+/// # Errors
+/// `InvalidInput` for a bad path; whatever else the system says.
+pub fn oom_kills(path: &str) -> io::Result<u64> {
+    let path = relative(path)?;
+    for hierarchy in hierarchies()? {
+        let file = if hierarchy.unified { "memory.events" } else { "memory.oom_control" };
+        let Ok(text) = fs::read_to_string(hierarchy.dir(path).join(file)) else { continue };
+        let count = text.lines().find_map(|l| l.strip_prefix("oom_kill ")).and_then(|n| n.trim().parse().ok());
+        return Ok(count.unwrap_or(0));
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_are_told_apart_by_device() {
+        let found = parse(
+            "30 20 0:25 / /sys/fs/cgroup/cpuset rw,relatime shared:1 - cgroup cgroup rw,cpuset\n\
+             31 20 0:26 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
+             32 20 0:25 / /mnt/again rw - cgroup cgroup rw,cpuset\n\
+             33 20 0:27 / /odd\\040place rw - cgroup cgroup rw,memory\n\
+             34 20 8:1 / / rw - ext4 /dev/vda rw\n",
+        );
+        let expect = |mount: &str, unified, cpuset| Hierarchy { mount: mount.into(), unified, cpuset };
+        assert_eq!(
+            found,
+            [
+                expect("/sys/fs/cgroup/cpuset", false, true),
+                expect("/sys/fs/cgroup/unified", true, false),
+                expect("/odd place", false, false)
+            ]
+        );
+    }
+
+    #[test]
+    fn paths_stay_below_the_root() {
+        assert_eq!(relative("/a/b").unwrap(), Path::new("a/b"));
+        for bad in ["", "/", "a", "/a/../b", "/..", "//"] {
+            assert!(relative(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Locks on files (`flock`). The lock belongs to the open file: it lives until every duplicate of the descriptor is closed,
+//! so that a process can hand it on across `fork` and `exec`, and the kernel frees it however the last holder dies.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::FlockOperation;
+
+fn open(path: &Path, create: bool) -> io::Result<File> {
+    let nofollow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(create)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(nofollow)
+        .open(path)
+}
+
+fn try_lock(file: &File, operation: FlockOperation) -> io::Result<bool> {
+    match rustix::fs::flock(file, operation) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Takes the lock without waiting; the file is made if it is missing. `None` when somebody else holds it. Dropping the
+/// file frees the lock, unless a duplicate was handed on.
+///
+/// # Errors
+/// From the system.
+pub fn acquire(path: &Path) -> io::Result<Option<File>> {
+    let file = open(path, true)?;
+    Ok(try_lock(&file, FlockOperation::NonBlockingLockExclusive)?.then_some(file))
+}
+
+/// Whether somebody holds the lock. A missing file is a free lock.
+///
+/// # Errors
+/// From the system.
+pub fn is_held(path: &Path) -> io::Result<bool> {
+    let file = match open(path, false) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    // Shared, so that two who ask at once do not take each other for the holder.
+    Ok(!try_lock(&file, FlockOperation::NonBlockingLockShared)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_lives_as_long_as_its_last_duplicate() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        assert!(!is_held(&path).unwrap());
+        let held = acquire(&path).unwrap().unwrap();
+        assert!(acquire(&path).unwrap().is_none());
+        let duplicate = held.try_clone().unwrap();
+        drop(held);
+        assert!(is_held(&path).unwrap());
+        drop(duplicate);
+        assert!(!is_held(&path).unwrap());
+        assert!(acquire(&path).unwrap().is_some());
+    }
+}

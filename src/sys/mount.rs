@@ -1,0 +1,84 @@
+//! Mounts: a small tmpfs, and what is mounted where.
+
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, UnmountFlags};
+
+/// Undoes the escapes of `/proc/self/mountinfo`: space, tab, newline and backslash are written as `\ooo`.
+pub(crate) fn unescape(field: &str) -> OsString {
+    let bytes = field.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let octal = bytes.get(at + 1..at + 4).and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 8).ok());
+        match (bytes[at], octal) {
+            (b'\\', Some(byte)) => {
+                out.push(byte);
+                at += 4;
+            }
+            (byte, _) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    OsString::from_vec(out)
+}
+
+/// The mount points of this process's mount namespace, in the order of mounting.
+///
+/// # Errors
+/// From the system.
+pub fn points() -> io::Result<Vec<PathBuf>> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(table.lines().filter_map(|l| l.split(' ').nth(4)).map(|p| PathBuf::from(unescape(p))).collect())
+}
+
+/// Whether something is mounted at exactly this path (without symbolic links in it).
+///
+/// # Errors
+/// From the system.
+pub fn is_mounted(path: &Path) -> io::Result<bool> {
+    Ok(points()?.iter().any(|p| p == path))
+}
+
+/// Mounts a tmpfs of at most `size` bytes at a directory that exists. The root of it gets `mode`.
+///
+/// # Errors
+/// From the system.
+pub fn tmpfs(path: &Path, size: u64, mode: u32) -> io::Result<()> {
+    let options = CString::new(format!("size={size},mode={mode:o}"))?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    Ok(rustix::mount::mount("tmpfs", path, "tmpfs", flags, options.as_c_str())?)
+}
+
+/// Unmounts what is mounted at this path, however many times, even while somebody uses it. Nothing there is fine.
+///
+/// # Errors
+/// From the system.
+pub fn unmount(path: &Path) -> io::Result<()> {
+    loop {
+        match rustix::mount::unmount(CString::new(path.as_os_str().as_bytes())?, UnmountFlags::DETACH) {
+            Ok(()) => {}
+            // Not a mount point, or not there at all.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_unescaped() {
+        assert_eq!(unescape("/a\\040b\\134c\\011"), "/a b\\c\t");
+        assert_eq!(unescape("/plain\\"), "/plain\\");
+        assert!(is_mounted(Path::new("/proc")).unwrap());
+        assert!(!is_mounted(Path::new("/proc/self")).unwrap());
+    }
+}

@@ -1,0 +1,116 @@
+//! Processes by descriptor: a pidfd never names another process that got the same number later.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::process;
+
+fn pid(raw: i32) -> io::Result<Pid> {
+    Pid::from_raw(raw).filter(|p| p.as_raw_nonzero().get() > 0).ok_or_else(|| rustix::io::Errno::SRCH.into())
+}
+
+/// Opens a process. The descriptor is closed on exec.
+///
+/// # Errors
+/// `ESRCH` when there is none; whatever else the system says.
+pub fn open(raw: i32) -> io::Result<OwnedFd> {
+    Ok(rustix::process::pidfd_open(pid(raw)?, PidfdFlags::empty())?)
+}
+
+/// Opens a process if it is the one that started at `start_ticks` (see [`process::start_ticks`]).
+///
+/// # Errors
+/// `ESRCH` when it is gone, a zombie, or another one has its number; whatever else the system says.
+pub fn open_same(raw: i32, start_ticks: u64) -> io::Result<OwnedFd> {
+    let fd = open(raw)?;
+    // Asked after the open: if the number still belongs to that process now, it did when it was opened.
+    match process::start_ticks(raw) {
+        Some(ticks) if ticks == start_ticks => Ok(fd),
+        _ => Err(rustix::io::Errno::SRCH.into()),
+    }
+}
+
+/// Sends a signal by number.
+///
+/// # Errors
+/// `ESRCH` when the process is gone; whatever else the system says.
+pub fn send(fd: impl AsFd, signal: i32) -> io::Result<()> {
+    let signal = Signal::from_named_raw(signal).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(rustix::process::pidfd_send_signal(fd, signal)?)
+}
+
+/// Sends a signal to a process by its number. Prefer [`open_same`] and [`send`] where the start time is known.
+///
+/// # Errors
+/// As [`open`] and [`send`].
+pub fn kill(raw: i32, signal: i32) -> io::Result<()> {
+    send(open(raw)?, signal)
+}
+
+/// Whether the process has ended (it may still be a zombie).
+///
+/// # Errors
+/// From the system.
+pub fn exited(fd: impl AsFd) -> io::Result<bool> {
+    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    loop {
+        match rustix::event::poll(&mut fds, Some(&now)) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return Ok(other? > 0),
+        }
+    }
+}
+
+/// Resolves when the process has ended. Needs a tokio runtime. Cancel-safe.
+///
+/// # Errors
+/// From the system.
+pub async fn wait_exited(fd: &OwnedFd) -> io::Result<()> {
+    let fd = fd.try_clone()?;
+    // SAFETY: the descriptor is open, and owned by `watched` until that has deregistered it.
+    let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE)? };
+    let _ready = watched.readable().await?;
+    Ok(())
+}
+
+/// Removes the zombie of an ended child; does nothing when the process lives or is no child of ours. Never blocks.
+///
+/// # Errors
+/// From the system.
+pub fn reap(fd: impl AsFd) -> io::Result<()> {
+    match rustix::process::waitid(WaitId::PidFd(fd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+        Ok(_) | Err(rustix::io::Errno::CHILD) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_child_is_watched_killed_and_reaped() {
+        #[allow(clippy::zombie_processes)]
+        let child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let number = i32::try_from(child.id()).unwrap();
+        let ticks = process::start_ticks(number).unwrap();
+        assert!(open_same(number, ticks + 1).is_err());
+        let fd = open_same(number, ticks).unwrap();
+        assert!(!exited(&fd).unwrap());
+        reap(&fd).unwrap();
+        send(&fd, 9).unwrap();
+        wait_exited(&fd).await.unwrap();
+        assert!(exited(&fd).unwrap());
+        assert!(open_same(number, ticks).is_err(), "a zombie is nobody");
+        reap(&fd).unwrap();
+        reap(&fd).unwrap();
+        assert!(send(&fd, 9).is_err());
+        assert!(kill(0, 9).is_err() && kill(-1, 9).is_err(), "never a group");
+    }
+}
