@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 /// Keeps the pods of this machine equal to a directory of Kubernetes manifests in git.
 #[derive(Parser, Debug)]
@@ -63,6 +64,12 @@ pub enum Verb {
     Demo,
     /// Print the version
     Version,
+    /// Tries what containers need, in a process of its own; not for people
+    #[command(hide = true)]
+    InternalProbe {
+        /// Where an overlay is to be mounted, if that is to be tried too
+        directory: Option<PathBuf>,
+    },
     /// Start of a container's own process; not for people
     #[command(hide = true)]
     InternalShim {
@@ -72,7 +79,8 @@ pub enum Verb {
 }
 
 /// What the agent logs in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     #[default]
     Text,
@@ -100,9 +108,9 @@ pub struct AgentArgs {
     /// Where the status is written [default: status.yaml in the directory]
     #[arg(long, value_name = "FILE")]
     pub status_file: Option<PathBuf>,
-    /// How log lines look
-    #[arg(long, value_enum, default_value_t)]
-    pub log_format: LogFormat,
+    /// How log lines look [default: text]
+    #[arg(long, value_enum)]
+    pub log_format: Option<LogFormat>,
 }
 
 /// `run`.
@@ -113,6 +121,9 @@ pub struct RunArgs {
     /// Look at everything again this often even if nothing happens, such as 60s; 0 switches it off
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub resync: Option<Duration>,
+    /// Do not watch the directory: look only as often as --resync says
+    #[arg(long)]
+    pub no_watch: bool,
 }
 
 /// `apply`.
@@ -340,7 +351,7 @@ pub struct DownArgs {
 }
 
 /// `90`, `90s`, `1m30s`, `500ms`, `2h`: a number without unit counts seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("'{text}' is no duration; write seconds or something like 90s, 2m or 1h30m");
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(Duration::from_secs(seconds));

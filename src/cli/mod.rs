@@ -8,17 +8,33 @@ pub mod args;
 pub mod error;
 pub mod printer;
 
+mod container;
+mod describe;
+#[cfg(target_os = "linux")]
+mod exec;
+mod get;
+#[cfg(target_os = "linux")]
+mod image;
+pub mod layout;
+mod logs;
+pub mod look;
+mod records;
+mod status;
+
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use args::{Cli, Verb};
+use args::{Cli, Global, Verb};
 use error::{CliError, Ending};
+use layout::Layout;
 
 /// Runs the command of this process.
 pub fn main() -> ExitCode {
     let result = match Cli::try_parse() {
+        #[cfg(target_os = "linux")]
+        Ok(Cli { verb: Verb::InternalShim { rest }, .. }) => return crate::shim::main(&rest),
         Ok(cli) => dispatch(cli),
         Err(error) => usage(&error),
     };
@@ -42,11 +58,40 @@ fn usage(error: &clap::Error) -> Result<Ending, CliError> {
 }
 
 fn dispatch(cli: Cli) -> Result<Ending, CliError> {
+    let global = &cli.global;
     match cli.verb {
+        Verb::Get(args) => get::run(&args, &layout(global)?),
+        Verb::Describe(args) => describe::run(&args, &layout(global)?),
+        Verb::Logs(args) => logs::run(&args, &layout(global)?),
+        Verb::Status(args) => status::run(&args, &layout(global)?),
         Verb::Version => {
             printer::out(&format!("podwright {}\n", env!("CARGO_PKG_VERSION")))?;
             Ok(Ending::Success)
         }
+        other => machine_verb(other, global),
+    }
+}
+
+/// The commands that need the machine's own kernel.
+#[cfg(target_os = "linux")]
+fn machine_verb(verb: Verb, global: &Global) -> Result<Ending, CliError> {
+    match verb {
+        // Before any runtime is started: it needs a process with a single thread.
+        Verb::Exec(args) => exec::run(&args, &layout(global)?),
+        Verb::Image(verb) => image::run(&verb, &layout(global)?),
         _ => Err(CliError::new("this command is not part of this build")),
     }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn machine_verb(_verb: Verb, _global: &Global) -> Result<Ending, CliError> {
+    Err(CliError::new("this command runs on Linux only").hint("validate, render and diff --base work everywhere"))
+}
+
+fn layout(global: &Global) -> Result<Layout, CliError> {
+    Ok(Layout::new(global.root.as_deref(), &current_directory()?))
+}
+
+fn current_directory() -> Result<std::path::PathBuf, CliError> {
+    std::env::current_dir().map_err(|e| CliError::new(format!("cannot find the current directory: {e}")))
 }

@@ -32,6 +32,12 @@ pub fn note(text: &str) {
     let _ = writeln!(stream, "{text}");
 }
 
+/// The same for a text with line ends of its own; nothing for an empty one.
+pub fn note_text(text: &str) {
+    let mut stream = anstream::stderr().lock();
+    let _ = stream.write_all(text.as_bytes());
+}
+
 /// Says why a command failed.
 pub fn failure(error: &CliError) {
     let text = error.to_string();

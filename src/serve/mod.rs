@@ -23,6 +23,6 @@ pub mod snapshot;
 
 pub use client::{Client, ClientError, ListOptions, LogStream, ObjectList, WatchEvent, WatchStream};
 pub use logs::{BackendLogs, LogReader, LogRequest, Progress, stream_file};
-pub use resource::{from_name, path as resource_path};
+pub use resource::{from_name, is_namespaced, path as resource_path, plural, qualified_name};
 pub use selector::{FieldSelector, LabelSelector};
 pub use server::Server;

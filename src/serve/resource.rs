@@ -57,6 +57,23 @@ pub fn from_name(word: &str) -> Option<Listed> {
     })
 }
 
+/// The lower-case plural of a resource: `pods`.
+pub fn plural(listed: Listed) -> &'static str {
+    names(listed).plural
+}
+
+/// Whether its objects live in a namespace.
+pub fn is_namespaced(listed: Listed) -> bool {
+    names(listed).namespaced
+}
+
+/// What `kubectl get -o name` puts before the slash: `pod`, `podpreset.settings.k8s.io`.
+pub fn qualified_name(listed: Listed) -> String {
+    let names = names(listed);
+    let kind = names.kind.to_lowercase();
+    names.api_version.split_once('/').map_or_else(|| kind.clone(), |(group, _)| format!("{kind}.{group}"))
+}
+
 /// The path of a collection, or of one object with `name`. Without `namespace` it is the cluster-wide collection.
 pub fn path(listed: Listed, namespace: Option<&str>, name: Option<&str>) -> String {
     let names = names(listed);

@@ -1,1 +1,6 @@
-//! Tests of `cli`.
+//! The built program, as a person runs it: hermetic, each test in a directory of its own.
+
+mod harness;
+mod images;
+mod look;
+mod usage;

@@ -1,0 +1,116 @@
+//! `image ls`, `image load`, `image rm`: the local store.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use super::args::ImageVerb;
+use super::error::{CliError, Ending};
+use super::layout::Layout;
+use super::{printer, records};
+use crate::image::Store;
+use crate::port::PortError;
+use crate::report::tabs;
+
+/// Runs `image`.
+pub fn run(verb: &ImageVerb, layout: &Layout) -> Result<Ending, CliError> {
+    match verb {
+        ImageVerb::Ls => list(layout),
+        ImageVerb::Load { file, name } => load(layout, file.as_deref(), name.as_deref()),
+        ImageVerb::Rm { references } => remove(layout, references),
+    }
+}
+
+fn store(layout: &Layout) -> Result<Store, CliError> {
+    layout.prepare()?;
+    Ok(Store::open(&layout.images(), None)?)
+}
+
+fn list(layout: &Layout) -> Result<Ending, CliError> {
+    // Looking makes no directories.
+    if !layout.images().exists() {
+        printer::note(&format!("no images in {}", layout.images().display()));
+        return Ok(Ending::Success);
+    }
+    let images = store(layout)?.list()?;
+    let mut rows = vec![["IMAGE", "IMAGE ID", "SIZE"].map(str::to_owned).to_vec()];
+    for image in &images {
+        let size = image.damage.as_ref().map_or_else(|| human_size(image.size), |damage| format!("damaged: {damage}"));
+        let id = image.id.strip_prefix("sha256:").unwrap_or(&image.id);
+        rows.push(vec![image.reference.clone(), id.get(..13).unwrap_or(id).to_owned(), size]);
+    }
+    printer::out(&tabs::table(&rows))?;
+    Ok(Ending::Success)
+}
+
+fn load(layout: &Layout, file: Option<&Path>, name: Option<&str>) -> Result<Ending, CliError> {
+    let store = store(layout)?;
+    let loaded = match file {
+        Some(path) if path.is_dir() => store.load_layout(path, name)?,
+        Some(path) if path != Path::new("-") => {
+            let file = File::open(path).map_err(|e| PortError::io("open", path.display().to_string(), &e))?;
+            store.load(file, name)?
+        }
+        _ if io::IsTerminal::is_terminal(&io::stdin()) => {
+            return Err(CliError::usage("standard input is a terminal").hint("name a file, or pipe an archive in"));
+        }
+        _ => store.load(io::stdin().lock(), name)?,
+    };
+    for image in loaded {
+        printer::out(&format!("Loaded image: {}\n", image.reference))?;
+    }
+    Ok(Ending::Success)
+}
+
+fn remove(layout: &Layout, references: &[String]) -> Result<Ending, CliError> {
+    let store = store(layout)?;
+    let in_use = records::images_in_use(layout)?;
+    let mut ending = Ending::Success;
+    for reference in references {
+        match store.remove(reference, &in_use) {
+            Ok(()) => printer::out(&format!("Removed image: {reference}\n"))?,
+            Err(error) => {
+                printer::failure(&error.into());
+                ending = Ending::Failed;
+            }
+        }
+    }
+    Ok(ending)
+}
+
+/// Bytes as crictl writes them: three digits, decimal units.
+fn human_size(bytes: u64) -> String {
+    let (mut value, mut unit) = (bytes as f64, "B");
+    for next in ["kB", "MB", "GB", "TB"] {
+        if value < 999.5 {
+            break;
+        }
+        (value, unit) = (value / 1000.0, next);
+    }
+    match value {
+        v if unit == "B" => format!("{v}{unit}"),
+        v if v < 9.995 => format!("{v:.2}{unit}"),
+        v if v < 99.95 => format!("{v:.1}{unit}"),
+        v => format!("{v:.0}{unit}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_three_digits() {
+        for (bytes, expected) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1.00kB"),
+            (12_345, "12.3kB"),
+            (999_400, "999kB"),
+            (2_100_000, "2.10MB"),
+            (187_654_321, "188MB"),
+        ] {
+            assert_eq!(human_size(bytes), expected);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Looking without an agent: the records and the last report.
+
+use serde_json::{Value, json};
+
+use super::harness::Place;
+
+/// A root with one pod on record, as an agent that was killed leaves it.
+fn place(report: bool) -> Place {
+    let place = Place::new();
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "web", "namespace": "default", "labels": {"app": "web"}},
+        "spec": {"containers": [{"name": "a", "image": "x"}, {"name": "b", "image": "x"}]},
+    });
+    let source = json!({"path": "web.yaml", "document": 0, "line": 1, "column": 1});
+    let record = json!({
+        "version": 1, "key": {"namespace": "default", "name": "web"}, "uid": "u-1",
+        "createdAt": "2026-01-02T03:04:05Z", "revision": "r1", "generation": 1, "sandboxAttempts": 1,
+        "realised": {"key": {"namespace": "default", "name": "web"}, "source": source, "spec": pod, "effective": pod,
+            "applied": [], "skipped": [], "provenance": [], "digest": "d"},
+    });
+    place.write("root/pods/u-1/record.json", &record.to_string());
+    let log = place.path("root/logs/a.log").display().to_string();
+    let instance = json!({
+        "name": "a", "kind": "app", "attempt": 0, "id": "x", "sandboxAttempt": 0, "image": "x", "imageId": "x",
+        "createdAt": "2026-01-02T03:04:05Z", "logPath": log,
+    });
+    place.write("root/pods/u-1/containers/a/0/record.json", &instance.to_string());
+    place.write("root/logs/a.log", "2026-01-02T03:04:05.0Z stdout F one\n2026-01-02T03:04:06.0Z stderr F two\n");
+    if report {
+        let mut seen = pod.clone();
+        seen["metadata"]["uid"] = json!("u-1");
+        seen["status"] = json!({"phase": "Running", "podIP": "10.88.0.2"});
+        let mut gone = seen.clone();
+        (gone["metadata"]["name"], gone["metadata"]["uid"]) = (json!("gone"), json!("u-0"));
+        let snapshot = json!({
+            "apiVersion": "podwright.dev/v1alpha1", "kind": "ProjectionSnapshot",
+            "reportedAt": "2026-01-02T03:04:05Z", "resourceVersion": 1, "pods": [seen, gone],
+        });
+        place.write("root/snapshot.json", &snapshot.to_string());
+    }
+    place
+}
+
+#[test]
+fn where_no_agent_ever_was_that_is_said_with_the_way_out() {
+    let place = Place::new();
+    for args in [&["get", "pods"][..], &["describe", "pod", "web"], &["logs", "web"], &["status"]] {
+        let said = place.run(args);
+        assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{args:?}");
+        assert!(said.err.starts_with("error: no agent answers on "), "{args:?}: {}", said.err);
+        assert!(said.err.contains("podwright run DIR"), "{args:?}: {}", said.err);
+    }
+    assert!(!place.path("root").exists());
+}
+
+#[test]
+fn a_pod_nobody_reports_on_is_unknown_with_the_age_of_the_last_report() {
+    let place = place(true);
+    let said = place.run(&["get", "pods"]);
+    let rows: Vec<Vec<&str>> = said.out.lines().map(|l| l.split_whitespace().collect()).collect();
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(rows.len(), 2, "what has no record any more is gone: {}", said.out);
+    assert_eq!(rows[1][..4], ["web", "0/2", "Unknown", "0"]);
+    assert!(said.err.contains("its last report was") && said.err.ends_with(" ago\n"), "{}", said.err);
+    let wide = place.run(&["get", "pods", "-o", "wide"]);
+    assert!(wide.out.contains("10.88.0.2"), "{}", wide.out);
+    let status = place.run(&["status"]);
+    assert_eq!(status.code, Some(0));
+    assert!(status.out.contains("Unknown") && status.out.contains(" ago"), "{}", status.out);
+}
+
+#[test]
+fn without_a_report_the_records_tell_which_pods_there_are() {
+    let said = place(false).run(&["get", "pods", "-A", "--no-headers"]);
+    let row: Vec<&str> = said.out.split_whitespace().collect();
+    assert_eq!(row[..4], ["default", "web", "0/2", "Unknown"], "{said:?}");
+    assert!(said.err.contains("on record"), "{}", said.err);
+}
+
+#[test]
+fn names_selectors_and_formats_work_without_an_agent_too() {
+    let place = place(true);
+    for (args, expected) in [
+        (&["get", "pods", "-o", "name"][..], "pod/web\n"),
+        (&["get", "po/web", "-o", "name"], "pod/web\n"),
+        (&["get", "pods", "-l", "app=web", "-o", "name"], "pod/web\n"),
+        (&["get", "pods", "-l", "app=db", "-o", "name"], ""),
+        (&["get", "pods", "--field-selector", "status.phase=Unknown", "-o", "name"], "pod/web\n"),
+    ] {
+        assert_eq!(place.run(args).out, expected, "{args:?}");
+    }
+    let list: Value = serde_json::from_str(&place.run(&["get", "pods", "-o", "json"]).out).unwrap();
+    assert_eq!((&list["kind"], &list["items"][0]["status"]["phase"]), (&json!("List"), &json!("Unknown")));
+    let one = place.run(&["get", "pod", "web", "-o", "yaml"]).out;
+    assert!(one.starts_with("apiVersion: v1\nkind: Pod\nmetadata:\n"), "{one}");
+    let none = place.run(&["get", "pods", "-n", "other"]);
+    assert_eq!((none.code, none.out.as_str()), (Some(0), ""));
+    assert!(none.err.ends_with("No resources found in other namespace.\n"), "{}", none.err);
+    let missing = place.run(&["get", "pods", "nope"]);
+    assert_eq!(missing.code, Some(1));
+    assert!(missing.err.ends_with("Error from server (NotFound): pods \"nope\" not found\n"), "{}", missing.err);
+    let events = place.run(&["get", "events"]);
+    assert_eq!(events.code, Some(1));
+    assert!(events.err.starts_with("error: events are known to a running agent only"), "{}", events.err);
+}
+
+#[test]
+fn logs_and_descriptions_come_from_the_records() {
+    let place = place(true);
+    let logs = place.run(&["logs", "web"]);
+    assert_eq!(logs.out, "one\ntwo\n", "{logs:?}");
+    assert!(logs.err.contains("Defaulted container \"a\" out of: a, b\n"), "{}", logs.err);
+    assert_eq!(place.run(&["logs", "web", "a", "--tail", "1"]).out, "two\n");
+    // The container's monitor is gone, so following ends.
+    assert_eq!(place.run(&["logs", "-f", "pod/web", "-c", "a"]).out, "one\ntwo\n");
+    for (args, words) in [
+        (&["logs", "web", "-c", "b"][..], "container \"b\" in pod \"web\" is waiting to start"),
+        (&["logs", "web", "-c", "a", "-p"], "previous terminated container \"a\" in pod \"web\" not found"),
+        (&["logs", "web", "-c", "x"], "container x is not valid for pod web"),
+        (&["logs", "nope"], "pods \"nope\" not found"),
+    ] {
+        let said = place.run(args);
+        assert_eq!(said.code, Some(1), "{args:?}");
+        assert!(said.err.contains(words), "{args:?}: {}", said.err);
+    }
+    let described = place.run(&["describe", "pod", "web"]);
+    assert!(described.out.starts_with("Name:"), "{}", described.out);
+    assert!(described.out.lines().any(|l| l.split_whitespace().eq(["Status:", "Unknown"])), "{}", described.out);
+}

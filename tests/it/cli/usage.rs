@@ -1,0 +1,73 @@
+//! Command lines that make no sense, help, colour, and output that nobody reads.
+
+use std::process::Stdio;
+
+use super::harness::Place;
+
+#[test]
+fn a_command_line_that_makes_no_sense_exits_with_64() {
+    let place = Place::new();
+    for args in [
+        &["no-such-command"][..],
+        &[],
+        &["get"],
+        &["get", "--no-such-flag"],
+        &["validate"],
+        &["run"],
+        &["run", "pods", "--resync", "soon"],
+        &["diff", "pods", "--head", "HEAD"],
+        &["get", "pods", "web", "-l", "app=web"],
+        &["get", "pods", "-l", "app in web"],
+        &["get", "pods", "--field-selector", "spec.x=1"],
+        &["get", "pods", "-A", "web"],
+        &["get", "pod/"],
+        &["exec", "web"],
+        &["logs", "web", "--tail", "-2"],
+        &["logs", "web", "a", "-c", "b"],
+    ] {
+        let said = place.run(args);
+        assert_eq!(said.code, Some(64), "{args:?}: {said:?}");
+        assert_eq!(said.out, "", "{args:?}");
+        assert!(!said.err.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn help_and_version_are_answers() {
+    let place = Place::new();
+    for args in [&["--help"][..], &["help", "run"], &["--version"], &["version"]] {
+        let said = place.run(args);
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{args:?}");
+        assert!(said.out.contains("podwright"), "{args:?}: {}", said.out);
+    }
+    let hidden = place.run(&["--help"]);
+    assert!(!hidden.out.contains("internal"), "{}", hidden.out);
+}
+
+#[test]
+fn a_kind_nobody_knows_is_named() {
+    let said = Place::new().run(&["get", "deployments"]);
+    assert_eq!(said.code, Some(1));
+    assert_eq!(said.err, "error: the server doesn't have a resource type \"deployments\"\n");
+}
+
+#[test]
+fn output_that_goes_to_no_terminal_has_no_colour() {
+    let place = Place::new();
+    for colour in [None, Some(("NO_COLOR", "1"))] {
+        let mut command = place.podwright(&["get", "deployments"]);
+        command.envs(colour);
+        let output = command.output().unwrap();
+        assert!(!output.stderr.contains(&0x1b), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_a_command_without_a_word() {
+    let place = Place::new();
+    let mut child = place.podwright(&["help", "run"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.code(), Some(141));
+}
