@@ -1,1 +1,5 @@
 //! Floor 4: what runs pods.
+
+mod ledger;
+
+pub use ledger::LedgerFile;

@@ -5,10 +5,12 @@
 
 mod backend;
 mod error;
+mod ledger;
 mod source;
 mod time;
 
 pub use backend::{Capabilities, ContainerBackend, Hint, ImageStatus, PodBackend};
 pub use error::{ErrorKind, PortError};
+pub use ledger::LedgerStore;
 pub use source::{ReadError, Source, StatusSink};
 pub use time::Clock;

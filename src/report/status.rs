@@ -24,6 +24,8 @@ pub struct StatusInput<'a> {
     pub admitted: Option<&'a Admitted>,
     /// Every pod, from [`super::pod_object`].
     pub pods: &'a [Pod],
+    /// Pods that are not yet what the revision says, however they look.
+    pub unsettled: &'a [PodKey],
     /// Why the attempted revision was refused; without errors it was not.
     pub refused: &'a Diagnostics,
     /// Why the manifests could not be read at all, if so.
@@ -95,7 +97,8 @@ fn conditions(input: &StatusInput<'_>) -> Vec<ConditionEntry> {
     let (mut progressing, mut failed) = (Vec::new(), Vec::new());
     for pod in input.pods {
         match standing(pod, input.now) {
-            Standing::Ready => {}
+            Standing::Ready if !is_one_of(pod, input.unsettled) => {}
+            Standing::Ready => progressing.push(format!("{} to change", name_of(pod))),
             Standing::Progressing(what) => progressing.push(what),
             Standing::Failed(what) => failed.push(what),
         }
@@ -140,6 +143,15 @@ fn has(pods: &[Pod], key: &PodKey) -> bool {
     pods.iter().any(|p| {
         p.metadata.namespace.as_deref() == Some(&key.namespace) && p.metadata.name.as_deref() == Some(&key.name)
     })
+}
+
+fn name_of(pod: &Pod) -> PodKey {
+    let metadata = &pod.metadata;
+    PodKey::new(metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+}
+
+fn is_one_of(pod: &Pod, keys: &[PodKey]) -> bool {
+    !keys.is_empty() && keys.contains(&name_of(pod))
 }
 
 fn pods_sentence(verb: &str, pods: &[String]) -> String {

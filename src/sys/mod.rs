@@ -4,6 +4,7 @@
 pub mod beneath;
 #[cfg(target_os = "linux")]
 pub mod cgroup;
+pub mod clock;
 #[cfg(target_os = "linux")]
 pub mod infra;
 #[cfg(target_os = "linux")]

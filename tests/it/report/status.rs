@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use podwright::model::{
-    ActionEntry, Admitted, DataObjects, Diagnostic, Diagnostics, Durable, PresetConflict, Revision, RevisionKind,
-    Severity, SkippedPreset, StatusDocument,
+    ActionEntry, Admitted, DataObjects, Diagnostic, Diagnostics, Durable, PodKey, PresetConflict, Revision,
+    RevisionKind, Severity, SkippedPreset, StatusDocument,
 };
 use podwright::report::{StatusInput, status_document};
 use serde_json::{Value, json};
@@ -61,6 +61,7 @@ fn revision_with(names: &[&str]) -> Admitted {
 struct World {
     durable: Durable,
     pods: Vec<Pod>,
+    unsettled: Vec<PodKey>,
     refused: Diagnostics,
     failure: Option<&'static str>,
     admitted: Admitted,
@@ -70,7 +71,8 @@ struct World {
 impl World {
     fn with(durable: Durable, pods: Vec<Pod>) -> Self {
         let admitted = revision_with(&["web"]);
-        Self { durable, pods, refused: Diagnostics::default(), failure: None, admitted, actions: Vec::new() }
+        let refused = Diagnostics::default();
+        Self { durable, pods, unsettled: Vec::new(), refused, failure: None, admitted, actions: Vec::new() }
     }
 
     fn document(&self) -> StatusDocument {
@@ -79,6 +81,7 @@ impl World {
             durable: &self.durable,
             admitted: Some(&self.admitted),
             pods: &self.pods,
+            unsettled: &self.unsettled,
             refused: &self.refused,
             failure: self.failure,
             uncommitted: &["draft.yaml".to_owned()],
@@ -129,6 +132,16 @@ fn a_refused_revision_stalls_and_names_its_errors_up_to_a_bound() {
     assert_eq!((errors.len(), errors[99].as_str()), (100, "... and 151 more"));
     world.failure = Some("cannot read repository /x: no such directory");
     assert_eq!(world.verdict(), "Stalled SourceNotReadable");
+}
+
+#[test]
+fn a_ready_pod_that_is_still_to_change_is_under_way() {
+    let mut world = World::with(durable("r2", "r2"), vec![pod("Always", "a=run")]);
+    world.unsettled = vec![PodKey::new("default", "other")];
+    assert_eq!(world.verdict(), "Ready Succeeded");
+    world.unsettled = vec![PodKey::new("default", "web")];
+    assert_eq!(world.verdict(), "Reconciling Progressing");
+    assert_eq!(world.document().conditions[0].message.as_deref(), Some("waiting for default/web to change"));
 }
 
 #[test]

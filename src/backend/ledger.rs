@@ -1,0 +1,84 @@
+//! The durable ledger as a file of the state directory.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+
+use crate::model::Durable;
+use crate::port::{ErrorKind, LedgerStore, PortError};
+
+const SAVE: &str = "save the ledger";
+const LOAD: &str = "read the ledger";
+/// A ledger has a few hundred bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// `ledger.json`: replaced whole, fsynced before and after.
+#[derive(Clone, Debug)]
+pub struct LedgerFile {
+    path: PathBuf,
+}
+
+impl LedgerFile {
+    /// The ledger at `path`, whose directory exists. Nothing is read or written yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// On a thread where it may block.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Path) -> Result<T, PortError> + Send + 'static,
+    ) -> Result<T, PortError> {
+        let path = self.path.clone();
+        let subject = path.display().to_string();
+        let joined = tokio::task::spawn_blocking(move || work(&path)).await;
+        joined.unwrap_or_else(|e| Err(PortError::new(ErrorKind::Internal, operation, subject, e.to_string())))
+    }
+}
+
+#[async_trait]
+impl LedgerStore for LedgerFile {
+    async fn load(&self) -> Result<Durable, PortError> {
+        self.blocking(LOAD, load).await
+    }
+
+    async fn save(&self, durable: &Durable) -> Result<(), PortError> {
+        let durable = durable.clone();
+        self.blocking(SAVE, move |path| {
+            save(path, &durable).map_err(|e| PortError::io(SAVE, path.display().to_string(), &e))
+        })
+        .await
+    }
+}
+
+fn load(path: &Path) -> Result<Durable, PortError> {
+    let subject = || path.display().to_string();
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Durable::default()),
+        Err(e) => return Err(PortError::io(LOAD, subject(), &e)),
+    };
+    let mut bytes = Vec::new();
+    file.take(LARGEST).read_to_end(&mut bytes).map_err(|e| PortError::io(LOAD, subject(), &e))?;
+    serde_json::from_slice(&bytes).map_err(|e| {
+        PortError::new(ErrorKind::Corrupt, LOAD, subject(), e.to_string()).with_help("remove it; it is written anew")
+    })
+}
+
+fn save(path: &Path, durable: &Durable) -> std::io::Result<()> {
+    let temporary = path.with_extension("json.new");
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    serde_json::to_writer(&mut file, durable)?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    // The new name survives a power cut once its directory does.
+    match path.parent() {
+        Some(directory) => std::fs::File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,179 @@
+//! The loop: every event is a reason to look again, never a thing to react to.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::event::{Alarms, Event, Events};
+use super::publish::{Publisher, View};
+use super::round::{Parse, Revisions};
+use super::{Kubelet, Progress};
+use crate::model::{Admitted, FleetAction, NodeInfo, ObservedPod, PodKey, PodMemory, Projection, Reason};
+use crate::plan;
+use crate::port::{Clock, LedgerStore, PodBackend, PortError, Source, StatusSink};
+
+/// How long the steps under way may take when the agent ends.
+const LAST_STEPS: Duration = Duration::from_secs(10);
+
+/// What an agent is made of.
+pub struct Parts {
+    pub source: Arc<dyn Source>,
+    pub parse: Parse,
+    pub kubelet: Arc<Kubelet>,
+    pub sink: Arc<dyn StatusSink>,
+    pub ledger: Arc<dyn LedgerStore>,
+    pub clock: Arc<dyn Clock>,
+    pub node: NodeInfo,
+    /// How often the directory and all pods are looked at although nothing hints at it; zero: never.
+    pub resync: Duration,
+}
+
+/// Keeps the pods equal to the directory.
+pub struct Agent {
+    kubelet: Arc<Kubelet>,
+    clock: Arc<dyn Clock>,
+    resync: Duration,
+    revisions: Revisions,
+    publisher: Publisher,
+    /// How often in a row a round failed.
+    rounds: PodMemory,
+}
+
+impl Agent {
+    /// An agent that has done nothing yet; [`run`] makes it go.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { source, parse, kubelet, sink, ledger, clock, node, resync } = parts;
+        Self {
+            kubelet,
+            publisher: Publisher::new(node, sink, clock.now()),
+            clock,
+            resync,
+            revisions: Revisions::new(source, parse, ledger),
+            rounds: PodMemory::default(),
+        }
+    }
+
+    /// What the API serves.
+    pub fn projection(&self) -> watch::Receiver<Arc<Projection>> {
+        self.publisher.projection()
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> watch::Receiver<Arc<Progress>> {
+        self.publisher.progress()
+    }
+
+    /// Reads, admits and hands out targets. What fails is told and tried again.
+    async fn round(&mut self) {
+        self.revisions.look().await;
+        let failure = match (&self.revisions.failure, self.act().await) {
+            (Some(failure), _) => Some(failure.clone()),
+            (None, Err(error)) => Some(error.to_string()),
+            (None, Ok(())) => None,
+        };
+        match &failure {
+            None => self.rounds = plan::note_success(&self.rounds, ""),
+            Some(message) => {
+                if self.rounds.failures.get("").is_none_or(|before| before.message != *message) {
+                    tracing::warn!("{message}; it is tried again, and the pods are kept");
+                }
+                self.rounds = plan::note_failure(&self.rounds, "", "Failed", message, self.clock.now());
+            }
+        }
+        self.revisions.failure = failure;
+    }
+
+    /// Makes the revision that counts the target of every pod.
+    async fn act(&self) -> Result<(), PortError> {
+        let observed = self.kubelet.observe().await?;
+        match &self.revisions.admitted {
+            Some(admitted) => self.target(admitted, &observed).await,
+            None => self.adopt(observed).await,
+        }
+    }
+
+    async fn target(&self, admitted: &Admitted, observed: &[ObservedPod]) -> Result<(), PortError> {
+        self.kubelet.set_data(&admitted.data);
+        let plan = plan::fleet(admitted, observed);
+        let (actions, unchanged) = (plan.actions.len(), plan.unchanged.len());
+        tracing::debug!(revision = %admitted.revision.short(), actions, unchanged, "round");
+        let revision = &admitted.revision.id;
+        let mut told: BTreeSet<&PodKey> = BTreeSet::new();
+        for action in &plan.actions {
+            told.insert(action.key());
+            match action {
+                FleetAction::Remove { key, reason } => self.kubelet.remove(key, reason).await?,
+                FleetAction::Apply { pod, reason } => self.kubelet.apply(Arc::clone(pod), revision, reason).await?,
+            }
+        }
+        // An older target may still be under way to a pod that is as it should be, or to one that has no record yet.
+        for pod in admitted.pods.values().filter(|pod| !told.contains(&pod.key)) {
+            self.kubelet.apply(Arc::clone(pod), revision, &Reason::Unchanged).await?;
+        }
+        for key in self.kubelet.fleet().pods.keys().filter(|key| !admitted.pods.contains_key(*key)) {
+            self.kubelet.remove(key, &Reason::PodRemoved).await?;
+        }
+        Ok(())
+    }
+
+    /// Without a valid revision every pod is kept as its record says; what was going away goes.
+    async fn adopt(&self, observed: Vec<ObservedPod>) -> Result<(), PortError> {
+        for pod in observed {
+            let record = pod.record;
+            match record.deletion {
+                Some(deletion) => self.kubelet.remove(&record.key, &Reason::Terminating(deletion.reason)).await?,
+                None => self.kubelet.apply(record.realised, &record.revision, &Reason::Unchanged).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn publish(&mut self, occasion: Event) {
+        let fleet = self.kubelet.fleet();
+        let view = View {
+            admitted: self.revisions.admitted.as_deref(),
+            durable: &self.revisions.durable,
+            refused: &self.revisions.refused,
+            failure: self.revisions.failure.as_deref(),
+            uncommitted: &self.revisions.uncommitted,
+            fleet: &fleet,
+            now: self.clock.now(),
+        };
+        self.publisher.publish(&view, occasion).await;
+    }
+
+    fn alarms(&self) -> Alarms {
+        let failed = self.rounds.failures.get("");
+        let retry = failed.map(|f| f.at.checked_add(f.backoff).unwrap_or(Timestamp::MAX));
+        Alarms { retry, status: self.publisher.status_due() }
+    }
+}
+
+/// Runs the agent until `cancel`. Steps under way are finished; the pods stay.
+///
+/// A hint says that the directory may have changed; how many there are does not matter.
+pub async fn run(mut agent: Agent, hints: mpsc::Receiver<()>, cancel: CancellationToken) {
+    let clock = (Arc::clone(&agent.clock), agent.resync);
+    let mut events = Events::new(clock, hints, agent.kubelet.changes(), cancel.clone());
+    agent.revisions.load().await;
+    let mut event = Event::Resync;
+    while event != Event::Shutdown {
+        if matches!(event, Event::SourceHint | Event::Resync | Event::Retry) {
+            events.begin_round();
+            // A round that is cut short is a crash between two steps, which the ledger is made for.
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                () = agent.round() => {}
+            }
+        }
+        agent.publish(event).await;
+        event = events.next(agent.alarms()).await;
+    }
+    agent.kubelet.shutdown(LAST_STEPS).await;
+    agent.publish(Event::Shutdown).await;
+}

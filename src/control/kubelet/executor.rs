@@ -1,0 +1,167 @@
+//! Performs the steps of a plan, in order. As much as possible, behavior should *not* live here: which steps, in which
+//! order and why is the plan's; what a failed one ends is a table in `memory`.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::history;
+use super::memory::{Scope, scope};
+use super::state::Goal;
+use super::worker::Worker;
+use crate::model::{PodAction, PodRecord, PodStep, Signal, SignalOrder};
+use crate::port::PortError;
+
+/// What came of a round's steps.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// How many steps were tried.
+    pub(super) tried: usize,
+    /// When the first of the steps that rest may be tried again.
+    pub(super) retry_at: Option<Timestamp>,
+}
+
+impl Outcome {
+    fn rest(&mut self, until: Timestamp) {
+        self.retry_at = Some(self.retry_at.map_or(until, |earlier| earlier.min(until)));
+    }
+}
+
+impl Worker {
+    /// Performs steps until one ends the round, another target comes in or the agent ends.
+    pub(super) async fn perform(&mut self, steps: &[PodStep], goal: &Goal) -> Outcome {
+        let mut outcome = Outcome::default();
+        let mut over: BTreeSet<&str> = BTreeSet::new();
+        for step in steps {
+            let scope = scope(&step.action);
+            if self.is_stale() {
+                break;
+            }
+            if matches!(scope, Scope::Container(name) if over.contains(name)) {
+                continue;
+            }
+            let word = word(&step.action);
+            let resting = self.memory.rests(&word, self.shared.now()).map(|(_, until)| until);
+            let failed = match resting {
+                Some(until) => {
+                    outcome.rest(until);
+                    true
+                }
+                None => {
+                    outcome.tried += 1;
+                    !self.step(step, &word, goal).await
+                }
+            };
+            match scope {
+                Scope::Pod if failed => break,
+                Scope::Container(name) if failed => drop(over.insert(name)),
+                Scope::Pod | Scope::Container(_) | Scope::Nothing => {}
+            }
+        }
+        outcome
+    }
+
+    /// Performs one step. Returns whether it succeeded.
+    async fn step(&mut self, step: &PodStep, word: &str, goal: &Goal) -> bool {
+        tracing::debug!(pod = %self.key, "begin: {word}");
+        let result = self.act(step).await;
+        let now = self.shared.now();
+        match result {
+            Ok(()) => {
+                tracing::info!(pod = %self.key, reason = %step.reason, "{word}");
+                self.memory.done(word, &step.action);
+                if let Some(entry) = history::entry(&self.key, goal, step, now) {
+                    self.shared.lock().history.act(entry);
+                }
+                true
+            }
+            Err(error) => {
+                let reason = error.waiting_reason.unwrap_or_else(|| waiting_reason(&step.action));
+                let until = self.memory.failed(word, &step.action, (reason, &error.to_string()), now);
+                let wait = until.duration_since(now).as_secs();
+                tracing::warn!(pod = %self.key, reason = %step.reason, "{word}: {error}; next try in {wait} s");
+                false
+            }
+        }
+    }
+
+    async fn act(&mut self, step: &PodStep) -> Result<(), PortError> {
+        let (backend, key) = (&self.shared.parts.backend, &self.key);
+        match &step.action {
+            PodAction::CreatePod { record } | PodAction::UpdatePod { record } => {
+                backend.put_record(record).await?;
+                self.record = Some((**record).clone());
+                Ok(())
+            }
+            PodAction::MarkDeleted { deletion } => backend.mark_deleted(key, deletion).await,
+            PodAction::SyncVolumes { volumes } => backend.sync_volumes(key, volumes).await,
+            PodAction::RunSandbox { attempt } => {
+                let _permit = self.shared.starts.acquire().await;
+                backend.run_sandbox(key, *attempt).await
+            }
+            PodAction::StopSandbox => backend.stop_sandbox(key).await,
+            PodAction::EnsureImage(need) => backend.ensure_image(need).await.map(drop),
+            PodAction::StartContainer(start) => {
+                let _permit = self.shared.starts.acquire().await;
+                backend.start_container(key, start).await
+            }
+            PodAction::SignalContainer { name, attempt, signal, grace_seconds } => {
+                let order = SignalOrder {
+                    name: name.clone(),
+                    attempt: *attempt,
+                    signal: *signal,
+                    grace_seconds: *grace_seconds,
+                    reason: step.reason.to_string(),
+                };
+                backend.signal_container(key, &order).await
+            }
+            PodAction::ReapContainer { name, attempt } => backend.reap_container(key, name, *attempt).await,
+            PodAction::RemoveContainer { name, attempt } => backend.remove_container(key, name, *attempt).await,
+            PodAction::Finish { phase } => self.finish(phase).await,
+            PodAction::RemovePod => backend.remove_pod(key).await,
+        }
+    }
+
+    /// Records the terminal phase.
+    async fn finish(&self, phase: &str) -> Result<(), PortError> {
+        let Some(record) = &self.record else { return Ok(()) };
+        let record = PodRecord { terminal: Some(phase.to_owned()), ..record.clone() };
+        self.shared.parts.backend.put_record(&record).await
+    }
+}
+
+/// The waiting reason of Kubernetes for a step whose failure names none.
+fn waiting_reason(action: &PodAction) -> &'static str {
+    match action {
+        PodAction::SyncVolumes { .. } => "FailedMount",
+        PodAction::RunSandbox { .. } => "CreatePodSandboxError",
+        PodAction::EnsureImage(_) => "ErrImagePull",
+        PodAction::StartContainer(_) => "CreateContainerError",
+        PodAction::StopSandbox | PodAction::RemovePod => "FailedKillPod",
+        _ => "FailedSync",
+    }
+}
+
+/// A step in words: what the log says, and what tells failed steps apart. Never a value of the pod's environment.
+pub(super) fn word(action: &PodAction) -> String {
+    match action {
+        PodAction::CreatePod { .. } => "create pod".into(),
+        PodAction::UpdatePod { .. } => "update pod".into(),
+        PodAction::MarkDeleted { deletion } => format!("terminate pod within {} s", deletion.grace_seconds),
+        PodAction::SyncVolumes { .. } => "sync volumes".into(),
+        PodAction::RunSandbox { .. } => "start sandbox".into(),
+        PodAction::StopSandbox => "stop sandbox".into(),
+        PodAction::EnsureImage(need) => format!("image {} for container {}", need.image, need.container),
+        PodAction::StartContainer(start) => format!("start container {}#{}", start.name, start.attempt),
+        PodAction::SignalContainer { name, attempt, signal: Signal::Stop, grace_seconds } => {
+            format!("stop container {name}#{attempt} within {grace_seconds} s")
+        }
+        PodAction::SignalContainer { name, attempt, signal: Signal::Kill, .. } => {
+            format!("kill container {name}#{attempt}")
+        }
+        PodAction::ReapContainer { name, attempt } => format!("clean up after container {name}#{attempt}"),
+        PodAction::RemoveContainer { name, attempt } => format!("forget container {name}#{attempt}"),
+        PodAction::Finish { phase } => format!("finish pod as {phase}"),
+        PodAction::RemovePod => "remove pod".into(),
+    }
+}

@@ -1,0 +1,81 @@
+//! What happened and what was done, as people read it; bounded, in memory.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::state::{Goal, PodState};
+use crate::model::{ActionEntry, EventRecord, PodAction, PodKey, PodStep, Reason};
+use crate::report::{aggregate, events_between, waiting_events};
+
+/// How many different events are kept.
+const EVENTS: usize = 1000;
+/// How many actions are kept.
+const ACTIONS: usize = 50;
+
+#[derive(Default)]
+pub(super) struct History {
+    pub(super) events: Vec<Arc<EventRecord>>,
+    pub(super) actions: VecDeque<ActionEntry>,
+}
+
+impl History {
+    /// The events between the last look at a pod and this one.
+    pub(super) fn observe(&mut self, old: &PodState, new: &PodState, now: Timestamp) {
+        let mut events = events_between(old.observed.as_deref(), new.observed.as_deref(), now);
+        if let Some(pod) = &new.observed {
+            events.extend(waiting_events(pod, &reasons(old), &reasons(new), now));
+        }
+        for event in events {
+            aggregate(&mut self.events, event, EVENTS);
+        }
+    }
+
+    /// An action for the status. One that repeats takes the place of its last equal.
+    pub(super) fn act(&mut self, entry: ActionEntry) {
+        let same = |e: &ActionEntry| {
+            (&e.pod, &e.action, &e.reason, &e.revision) == (&entry.pod, &entry.action, &entry.reason, &entry.revision)
+        };
+        self.actions.retain(|e| !same(e));
+        self.actions.push_back(entry);
+        while self.actions.len() > ACTIONS {
+            self.actions.pop_front();
+        }
+    }
+}
+
+/// Waiting reasons of the containers, and of the pod itself under the empty name.
+fn reasons(state: &PodState) -> BTreeMap<String, (String, String)> {
+    let own = state.holds.iter().filter(|hold| hold.container.is_empty());
+    let own = own.map(|hold| (String::new(), (hold.reason.clone(), hold.message.clone())));
+    state.waiting.iter().map(|(name, why)| (name.clone(), why.clone())).chain(own).collect()
+}
+
+/// A step as an entry of the status, if it is one that people want to read about.
+pub(super) fn entry(key: &PodKey, goal: &Goal, step: &PodStep, now: Timestamp) -> Option<ActionEntry> {
+    let recreated = matches!(step.reason, Reason::Recreated(_));
+    let (action, reason) = match &step.action {
+        // The entry of the recreation was made when the old pod began to go.
+        PodAction::CreatePod { .. } if recreated => return None,
+        PodAction::CreatePod { .. } => ("create", step.reason.to_string()),
+        PodAction::UpdatePod { .. } => ("update in place", step.reason.to_string()),
+        PodAction::MarkDeleted { .. } if recreated => ("recreate", step.reason.to_string()),
+        PodAction::MarkDeleted { .. } => ("delete", step.reason.to_string()),
+        PodAction::StartContainer(start) if start.attempt > 0 => {
+            ("restart container", format!("{}: {}", start.name, step.reason))
+        }
+        _ => return None,
+    };
+    let revision = match goal {
+        Goal::Run { revision, .. } => Some(revision.clone()),
+        Goal::Gone { .. } => None,
+    };
+    Some(ActionEntry {
+        time: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        pod: key.to_string(),
+        action: action.to_owned(),
+        reason,
+        revision,
+    })
+}

@@ -1,0 +1,101 @@
+//! What a worker remembers from round to round: the planner's memory, and how long a failed step rests.
+
+use jiff::Timestamp;
+
+use crate::model::{Failure, PodAction, PodMemory};
+use crate::plan;
+
+/// What a failed step ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope<'a> {
+    /// The round: what follows needs it.
+    Pod,
+    /// The round for this container.
+    Container(&'a str),
+    /// Nothing: no other step of the plan needs it.
+    Nothing,
+}
+
+/// The scope of a step.
+pub(super) fn scope(action: &PodAction) -> Scope<'_> {
+    match action {
+        PodAction::CreatePod { .. }
+        | PodAction::UpdatePod { .. }
+        | PodAction::MarkDeleted { .. }
+        | PodAction::SyncVolumes { .. }
+        | PodAction::RunSandbox { .. }
+        | PodAction::StopSandbox
+        | PodAction::Finish { .. }
+        | PodAction::RemovePod => Scope::Pod,
+        PodAction::EnsureImage(need) => Scope::Container(&need.container),
+        PodAction::StartContainer(start) => Scope::Container(&start.name),
+        PodAction::SignalContainer { .. } | PodAction::ReapContainer { .. } | PodAction::RemoveContainer { .. } => {
+            Scope::Nothing
+        }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Memory {
+    pub(super) plan: PodMemory,
+    /// Failures by step. Most failed steps are held back by the plan; the rest would be planned again at once, so they
+    /// rest here for the same times. It delays, and never changes, what is planned.
+    resting: PodMemory,
+}
+
+impl Memory {
+    /// Until when a step that failed rests.
+    pub(super) fn rests(&self, word: &str, now: Timestamp) -> Option<(&Failure, Timestamp)> {
+        let failure = self.resting.failures.get(word)?;
+        let until = end(failure);
+        // A failure in the future means the clock was set back: the wait cannot be measured.
+        (until > now && failure.at <= now).then_some((failure, until))
+    }
+
+    /// A step succeeded.
+    pub(super) fn done(&mut self, word: &str, action: &PodAction) {
+        self.plan = plan::note_step(&self.plan, action);
+        let failed_before = self.resting.failures.contains_key(word);
+        self.resting = match action {
+            PodAction::CreatePod { .. } | PodAction::UpdatePod { .. } => PodMemory::default(),
+            _ => plan::note_success(&self.resting, word),
+        };
+        if failed_before && scope(action) == Scope::Pod {
+            self.plan = plan::note_success(&self.plan, "");
+        }
+    }
+
+    /// A step failed. Returns until when it rests.
+    pub(super) fn failed(&mut self, word: &str, action: &PodAction, why: (&str, &str), now: Timestamp) -> Timestamp {
+        let (reason, message) = why;
+        let noted = match scope(action) {
+            Scope::Pod => Some(""),
+            Scope::Container(name) => Some(name),
+            Scope::Nothing => None,
+        };
+        if let Some(container) = noted {
+            self.plan = plan::note_failure(&self.plan, container, reason, message, now);
+        }
+        self.rest(word, (reason, message), now)
+    }
+
+    /// Something else than a step of a plan failed, such as observing.
+    pub(super) fn rest(&mut self, word: &str, (reason, message): (&str, &str), now: Timestamp) -> Timestamp {
+        self.resting = plan::note_failure(&self.resting, word, reason, message, now);
+        self.resting.failures.get(word).map_or(now, end)
+    }
+
+    /// It works again.
+    pub(super) fn rested(&mut self, word: &str) {
+        self.resting = plan::note_success(&self.resting, word);
+    }
+
+    /// Another target is tried at once.
+    pub(super) fn retarget(&mut self) {
+        self.resting = PodMemory::default();
+    }
+}
+
+fn end(failure: &Failure) -> Timestamp {
+    failure.at.checked_add(failure.backoff).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,220 @@
+//! A backend of pods out of a backend of containers: one worker per pod.
+
+mod executor;
+mod history;
+mod memory;
+mod state;
+mod worker;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::model::{AdmittedPod, DataObjects, NodeInfo, ObservedPod, PodKey, Reason};
+use crate::port::{Capabilities, Clock, ContainerBackend, Hint, PodBackend, PortError};
+
+pub use state::{FleetState, PodState};
+use state::{Goal, State};
+
+/// What a kubelet is made of.
+pub struct KubeletParts {
+    pub backend: Arc<dyn ContainerBackend>,
+    pub clock: Arc<dyn Clock>,
+    pub node: NodeInfo,
+    /// The root's instance id.
+    pub instance: String,
+    /// How often every pod is looked at although nothing hints at it; zero: never.
+    pub resync: Duration,
+    /// How many sandboxes and containers are started at the same time.
+    pub starts: usize,
+}
+
+/// Keeps pods as they are targeted. Dropping it ends its workers after their current step; the pods stay.
+pub struct Kubelet {
+    shared: Arc<Shared>,
+}
+
+/// What the workers share.
+struct Shared {
+    parts: KubeletParts,
+    state: Mutex<State>,
+    /// Counts what may change the status.
+    changed: watch::Sender<u64>,
+    cancel: CancellationToken,
+    tasks: TaskTracker,
+    starts: Semaphore,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change of the state is complete when its lock is given back, so a panic elsewhere leaves it usable.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn announce(&self) {
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+}
+
+impl Kubelet {
+    /// Begins to listen to the backend. Must be called on a tokio runtime. Nothing is done to a pod without a target.
+    pub fn start(parts: KubeletParts) -> Arc<Self> {
+        let starts = Semaphore::new(parts.starts.max(1));
+        let hints = parts.backend.hints();
+        let shared = Arc::new(Shared {
+            parts,
+            state: Mutex::default(),
+            changed: watch::Sender::new(0),
+            cancel: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            starts,
+        });
+        shared.tasks.spawn(fan_out(Arc::clone(&shared), hints));
+        if !shared.parts.resync.is_zero() {
+            shared.tasks.spawn(resync(Arc::clone(&shared)));
+        }
+        Arc::new(Self { shared })
+    }
+
+    /// The ConfigMaps and Secrets pods may refer to. Pods that use what changed are brought up to date.
+    pub fn set_data(&self, data: &Arc<DataObjects>) {
+        let mut state = self.shared.lock();
+        if *state.data != **data {
+            state.data = Arc::clone(data);
+            state.wake_all();
+        }
+    }
+
+    /// Allows a deletion of the pod no more than this grace period, in seconds. A later call may only lower it.
+    pub fn limit_grace(&self, key: &PodKey, seconds: i64) {
+        let mut state = self.shared.lock();
+        let slot = state.slot(key);
+        slot.grace_limit = Some(slot.grace_limit.map_or(seconds, |limit| limit.min(seconds)));
+        slot.wake();
+    }
+
+    /// What is known about the pods right now.
+    pub fn fleet(&self) -> FleetState {
+        self.shared.lock().fleet()
+    }
+
+    /// Tells that [`Kubelet::fleet`] may give something new.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changed.subscribe()
+    }
+
+    /// Ends the workers after their current step, or without it after `within`. The pods stay.
+    pub async fn shutdown(&self, within: Duration) {
+        self.shared.cancel.cancel();
+        self.shared.tasks.close();
+        let deadline = after(self.shared.now(), within);
+        tokio::select! {
+            biased;
+            () = self.shared.tasks.wait() => {}
+            () = self.shared.parts.clock.sleep_until(deadline) => {
+                tracing::warn!("not every step of the pods ended in time; the next agent goes on from what it finds");
+            }
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.shared.now()
+    }
+
+    /// Never resolves without a deadline.
+    pub(super) async fn sleep_until(&self, deadline: Option<Timestamp>) {
+        match deadline {
+            Some(deadline) => self.shared.parts.clock.sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Sets the target; a worker is there afterwards. The newest target replaces an older one.
+    fn target(&self, key: &PodKey, goal: Goal) {
+        let mut state = self.shared.lock();
+        let slot = state.slot(key);
+        if !slot.set_goal(goal) {
+            return;
+        }
+        if !slot.working {
+            slot.working = true;
+            self.shared.tasks.spawn(worker::supervise(Arc::clone(&self.shared), key.clone()));
+        }
+        drop(state);
+        self.shared.announce();
+    }
+}
+
+impl Drop for Kubelet {
+    fn drop(&mut self) {
+        self.shared.cancel.cancel();
+    }
+}
+
+#[async_trait]
+impl PodBackend for Kubelet {
+    async fn observe(&self) -> Result<Vec<ObservedPod>, PortError> {
+        let pods = self.shared.parts.backend.list().await?;
+        self.shared.lock().seed(&pods);
+        Ok(pods)
+    }
+
+    async fn apply(&self, pod: Arc<AdmittedPod>, revision: &str, reason: &Reason) -> Result<(), PortError> {
+        let key = pod.key.clone();
+        self.target(&key, Goal::Run { pod, revision: revision.to_owned(), reason: reason.clone() });
+        Ok(())
+    }
+
+    async fn remove(&self, key: &PodKey, reason: &Reason) -> Result<(), PortError> {
+        self.target(key, Goal::Gone { reason: reason.clone() });
+        Ok(())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.shared.parts.backend.capabilities()
+    }
+}
+
+/// Wakes the worker a hint is about. A hint for a pod without a target means nothing.
+async fn fan_out(shared: Arc<Shared>, mut hints: mpsc::Receiver<Hint>) {
+    loop {
+        // Cancel-safe: a hint is taken or stays in the channel.
+        let hint = tokio::select! {
+            () = shared.cancel.cancelled() => return,
+            hint = hints.recv() => hint,
+        };
+        match hint {
+            Some(Hint(key)) => shared.lock().wake(&key),
+            None => {
+                tracing::warn!("the backend gives no hints any more; the resync finds what happens");
+                return;
+            }
+        }
+    }
+}
+
+async fn resync(shared: Arc<Shared>) {
+    loop {
+        let next = after(shared.now(), shared.parts.resync);
+        // Cancel-safe: a sleep holds nothing.
+        tokio::select! {
+            () = shared.cancel.cancelled() => return,
+            () = shared.parts.clock.sleep_until(next) => {}
+        }
+        shared.lock().wake_all();
+    }
+}
+
+/// `duration` after `now`, at most the end of time.
+pub(super) fn after(now: Timestamp, duration: Duration) -> Timestamp {
+    SignedDuration::try_from(duration).ok().and_then(|d| now.checked_add(d).ok()).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,190 @@
+//! What the workers have in common: one slot per pod, the data objects, events and actions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use super::history::History;
+use crate::model::{ActionEntry, AdmittedPod, DataObjects, EventRecord, Hold, ObservedPod, PodKey, Reason};
+
+/// What a pod is to become.
+#[derive(Clone, Debug)]
+pub(super) enum Goal {
+    Run { pod: Arc<AdmittedPod>, revision: String, reason: Reason },
+    Gone { reason: Reason },
+}
+
+/// Everything about one pod that is not in the world.
+#[derive(Default)]
+pub(super) struct Slot {
+    pub(super) goal: Option<Goal>,
+    /// Counts the targets: a plan made for an older one is not performed any further.
+    pub(super) sequence: u64,
+    pub(super) grace_limit: Option<i64>,
+    /// A worker is there.
+    pub(super) working: bool,
+    wake: Arc<Notify>,
+    state: PodState,
+}
+
+/// What is known about one pod.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PodState {
+    /// As it was seen last.
+    pub observed: Option<Arc<ObservedPod>>,
+    /// Waiting reason and message by container, of the last plan.
+    pub waiting: BTreeMap<String, (String, String)>,
+    /// What the last plan waits for.
+    pub holds: Vec<Hold>,
+    /// A plan was made since the agent began to look after it.
+    pub planned: bool,
+    /// The last plan was made for the present target, and there was nothing to do.
+    pub settled: bool,
+}
+
+/// What is known about all pods.
+#[derive(Clone, Debug, Default)]
+pub struct FleetState {
+    pub pods: BTreeMap<PodKey, PodState>,
+    pub events: Vec<Arc<EventRecord>>,
+    /// What was done, the newest last.
+    pub actions: Vec<ActionEntry>,
+}
+
+impl FleetState {
+    /// Why a pod is not where it should be, as far as it is known; empty otherwise.
+    pub fn why(&self, key: &PodKey) -> String {
+        self.pods.get(key).map(PodState::why).unwrap_or_default()
+    }
+}
+
+impl PodState {
+    /// The reasons its containers wait and what the last plan waits for, in one line; empty when there is nothing.
+    pub fn why(&self) -> String {
+        let told = |name: &str, reason: &str, message: &str| {
+            let name = if name.is_empty() { String::new() } else { format!("{name}: ") };
+            let message = if message.is_empty() { String::new() } else { format!(": {message}") };
+            format!("{name}{reason}{message}")
+        };
+        let waiting = self.waiting.iter().map(|(name, (reason, message))| told(name, reason, message));
+        let holds = self.holds.iter().filter(|hold| !self.waiting.contains_key(&hold.container));
+        let holds = holds.map(|hold| told(&hold.container, &hold.reason, &hold.message));
+        waiting.chain(holds).collect::<Vec<_>>().join("; ")
+    }
+}
+
+impl Slot {
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Replaces the target. Returns whether it is another one.
+    pub(super) fn set_goal(&mut self, goal: Goal) -> bool {
+        let same = match (&self.goal, &goal) {
+            (Some(Goal::Run { pod: old, .. }), Goal::Run { pod: new, .. }) => {
+                old.digest == new.digest && (old.spec == new.spec && old.effective == new.effective)
+            }
+            (Some(Goal::Gone { .. }), Goal::Gone { .. }) => return false,
+            _ => false,
+        };
+        if matches!(goal, Goal::Run { .. }) {
+            self.grace_limit = None;
+        }
+        // An equal pod of a newer revision still counts: a pod created later is of that one.
+        self.goal = Some(goal);
+        if !same {
+            self.sequence += 1;
+            self.state.settled = false;
+            self.wake();
+        }
+        !same
+    }
+}
+
+/// What one round of a worker begins with.
+pub(super) struct Brief {
+    pub(super) goal: Option<Goal>,
+    pub(super) sequence: u64,
+    pub(super) grace_limit: Option<i64>,
+    pub(super) data: Arc<DataObjects>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    slots: BTreeMap<PodKey, Slot>,
+    pub(super) data: Arc<DataObjects>,
+    pub(super) history: History,
+}
+
+impl State {
+    pub(super) fn slot(&mut self, key: &PodKey) -> &mut Slot {
+        self.slots.entry(key.clone()).or_default()
+    }
+
+    pub(super) fn wake(&self, key: &PodKey) {
+        if let Some(slot) = self.slots.get(key) {
+            slot.wake();
+        }
+    }
+
+    pub(super) fn wake_all(&self) {
+        self.slots.values().for_each(Slot::wake);
+    }
+
+    /// What wakes the worker of a pod.
+    pub(super) fn bell(&mut self, key: &PodKey) -> Arc<Notify> {
+        Arc::clone(&self.slot(key).wake)
+    }
+
+    pub(super) fn brief(&mut self, key: &PodKey) -> Brief {
+        let data = Arc::clone(&self.data);
+        let slot = self.slot(key);
+        Brief { goal: slot.goal.clone(), sequence: slot.sequence, grace_limit: slot.grace_limit, data }
+    }
+
+    /// Whether the target with this number is still the newest.
+    pub(super) fn is_current(&self, key: &PodKey, sequence: u64) -> bool {
+        self.slots.get(key).is_some_and(|slot| slot.sequence == sequence)
+    }
+
+    /// The world as a full relist saw it, for pods that no worker has looked at yet.
+    pub(super) fn seed(&mut self, pods: &[ObservedPod]) {
+        let there = |key: &PodKey| pods.iter().any(|pod| pod.record.key == *key);
+        self.slots.retain(|key, slot| slot.working || slot.goal.is_some() || there(key));
+        for pod in pods {
+            let slot = self.slot(&pod.record.key);
+            if !slot.working {
+                slot.state.observed = Some(Arc::new(pod.clone()));
+            }
+        }
+    }
+
+    /// Stores what a worker saw and planned for the target with this number. Returns whether anything is new.
+    pub(super) fn report(&mut self, key: &PodKey, sequence: u64, mut next: PodState, now: Timestamp) -> bool {
+        let slot = self.slots.entry(key.clone()).or_default();
+        next.settled &= slot.sequence == sequence;
+        self.history.observe(&slot.state, &next, now);
+        let changed = slot.state != next;
+        slot.state = next;
+        changed
+    }
+
+    /// Ends a worker: its slot goes, unless a newer target came in. Returns whether it went.
+    pub(super) fn retire(&mut self, key: &PodKey, sequence: u64) -> bool {
+        let over = self.is_current(key, sequence);
+        if over {
+            self.slots.remove(key);
+        }
+        over
+    }
+
+    pub(super) fn fleet(&self) -> FleetState {
+        FleetState {
+            pods: self.slots.iter().map(|(key, slot)| (key.clone(), slot.state.clone())).collect(),
+            events: self.history.events.clone(),
+            actions: self.history.actions.iter().cloned().collect(),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Which revision counts: reading, judging, remembering. An invalid revision changes nothing that runs.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::admit;
+use crate::model::{Admitted, Desired, Diagnostic, Diagnostics, Durable, Revision, Severity, Snapshot};
+use crate::port::{LedgerStore, ReadError, Source};
+
+/// Turns the bytes of a revision into objects: `manifest::Reader` with its cache.
+pub type Parse = Box<dyn FnMut(&Snapshot) -> Desired + Send>;
+
+/// How many errors of a refused revision are logged; the status lists more.
+const LOGGED: usize = 20;
+
+/// The revision that counts and the one that was looked at last.
+pub(super) struct Revisions {
+    source: Arc<dyn Source>,
+    parse: Arc<Mutex<Parse>>,
+    ledger: Arc<dyn LedgerStore>,
+    pub(super) durable: Durable,
+    /// The last valid revision: the one that is kept.
+    pub(super) admitted: Option<Arc<Admitted>>,
+    /// The revision that was judged last.
+    judged: Option<String>,
+    /// Why it was refused; without errors it was not.
+    pub(super) refused: Diagnostics,
+    /// Why it could not be read or remembered, if so.
+    pub(super) failure: Option<String>,
+    pub(super) uncommitted: Vec<String>,
+    /// What was logged about falling back, lest every round says it again.
+    told: String,
+}
+
+impl Revisions {
+    pub(super) fn new(source: Arc<dyn Source>, parse: Parse, ledger: Arc<dyn LedgerStore>) -> Self {
+        Self {
+            source,
+            parse: Arc::new(Mutex::new(parse)),
+            ledger,
+            durable: Durable::default(),
+            admitted: None,
+            judged: None,
+            refused: Diagnostics::default(),
+            failure: None,
+            uncommitted: Vec::new(),
+            told: String::new(),
+        }
+    }
+
+    /// What the agent before this one remembered. A ledger that cannot be read costs the last applied revision, which
+    /// is needed only while the newest one is invalid: the pods are kept by their records then.
+    pub(super) async fn load(&mut self) {
+        match self.ledger.load().await {
+            Ok(durable) => self.durable = durable,
+            Err(error) => tracing::warn!("{error}; going on without it"),
+        }
+    }
+
+    /// Reads the newest revision and decides which one counts. Afterwards `failure` says whether to try again later.
+    pub(super) async fn look(&mut self) {
+        match self.source.read().await {
+            Ok(snapshot) => {
+                self.uncommitted.clone_from(&snapshot.uncommitted);
+                if self.judged.as_ref() == Some(&snapshot.revision.id) {
+                    self.failure = None;
+                } else {
+                    self.failure = self.judge(snapshot).await.err();
+                }
+            }
+            Err(ReadError::Rejected(diagnostics)) => {
+                self.failure = None;
+                self.judged = None;
+                if self.refused != diagnostics {
+                    log_refusal(None, self.kept(), &diagnostics);
+                    self.refused = diagnostics;
+                }
+            }
+            Err(ReadError::Failed(error)) => self.failure = Some(error.to_string()),
+        }
+        if self.admitted.is_none() {
+            self.fall_back().await;
+        }
+    }
+
+    fn kept(&self) -> Option<&Revision> {
+        self.admitted.as_ref().map(|admitted| &admitted.revision).or(self.durable.last_applied.as_ref())
+    }
+
+    /// Admits a revision or refuses it whole. `Err` when it could not be remembered: then it does not count yet.
+    async fn judge(&mut self, snapshot: Snapshot) -> Result<(), String> {
+        let revision = snapshot.revision.clone();
+        match self.admit(snapshot).await {
+            Ok(admitted) => {
+                let durable = Durable { last_applied: Some(revision.clone()), last_attempted: Some(revision.clone()) };
+                self.remember(durable).await?;
+                let warnings = admitted.diagnostics.counts().1;
+                tracing::info!(revision = %revision.short(), pods = admitted.pods.len(), warnings, "revision is valid");
+                self.admitted = Some(Arc::new(admitted));
+                self.refused = Diagnostics::default();
+            }
+            Err(diagnostics) => {
+                log_refusal(Some(&revision), self.kept(), &diagnostics);
+                let durable = Durable { last_attempted: Some(revision.clone()), ..self.durable.clone() };
+                self.refused = diagnostics;
+                if let Err(error) = self.remember(durable.clone()).await {
+                    // Nothing is done because of it, so nothing depends on its being remembered.
+                    tracing::warn!("{error}");
+                    self.durable = durable;
+                }
+            }
+        }
+        self.judged = Some(revision.id);
+        Ok(())
+    }
+
+    /// Parsing is nearly all of a round's work, so it is done where work may block.
+    async fn admit(&self, snapshot: Snapshot) -> Result<Admitted, Diagnostics> {
+        let parse = Arc::clone(&self.parse);
+        let work = move || {
+            let mut parse = parse.lock().unwrap_or_else(PoisonError::into_inner);
+            admit::admit(&(*parse)(&snapshot))
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(panicked()))
+    }
+
+    async fn remember(&mut self, durable: Durable) -> Result<(), String> {
+        if durable != self.durable {
+            self.ledger.save(&durable).await.map_err(|error| error.to_string())?;
+            self.durable = durable;
+        }
+        Ok(())
+    }
+
+    /// After a start with a newest revision that is no good: the last one that was.
+    async fn fall_back(&mut self) {
+        let Some(last) = self.durable.last_applied.clone() else { return };
+        let short = last.short();
+        let told = match self.source.read_at(&last.id).await {
+            Ok(Some(snapshot)) => match self.admit(snapshot).await {
+                Ok(admitted) => {
+                    tracing::info!(revision = %short, "going on with the last valid revision");
+                    self.admitted = Some(Arc::new(admitted));
+                    return;
+                }
+                Err(_) => format!("the last applied revision {short} is not valid any more"),
+            },
+            Ok(None) => format!("the last applied revision {short} cannot be read any more"),
+            Err(ReadError::Failed(error)) => error.to_string(),
+            Err(ReadError::Rejected(_)) => format!("the last applied revision {short} is not readable any more"),
+        };
+        if self.told != told {
+            tracing::warn!("{told}; the pods are kept as they were last applied");
+            self.told = told;
+        }
+    }
+}
+
+fn log_refusal(revision: Option<&Revision>, kept: Option<&Revision>, diagnostics: &Diagnostics) {
+    let (errors, _) = diagnostics.counts();
+    let revision = revision.map_or_else(|| "the newest revision".to_owned(), |r| format!("revision {}", r.short()));
+    let kept = kept.map_or_else(|| "nothing is changed".to_owned(), |r| format!("revision {} is kept", r.short()));
+    tracing::error!("{revision} is refused, {kept}; errors: {errors}");
+    for diagnostic in diagnostics.0.iter().filter(|d| d.severity == Severity::Error).take(LOGGED) {
+        tracing::error!("{diagnostic}");
+    }
+}
+
+fn panicked() -> Diagnostics {
+    Diagnostics(vec![Diagnostic {
+        severity: Severity::Error,
+        rule: "internal",
+        message: "reading this revision ended in a panic".to_owned(),
+        help: Some("this is a bug in podwright; undo the last change of the manifests until it is fixed".to_owned()),
+        place: None,
+        object: None,
+        field: None,
+    }])
+}
