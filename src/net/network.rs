@@ -1,44 +1,147 @@
-//! The network of one root.
+//! The network of one root: attach, detach, sweep, down.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::fmt::Display;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
-use super::HostPort;
+use tokio::sync::Mutex;
+
+use super::base::{Base, refused};
+use super::lease::{Leases, Taken};
+use super::link::{Link, Links};
+use super::pod::{self, Pod};
+use super::store::Store;
+use super::subnet::{Situation, Subnet, choose};
+use super::{HostPort, busy, nft};
 use crate::model::PodUid;
 use crate::port::{ErrorKind, PortError};
+
+/// Kubernetes' waiting reason of a pod without a network.
+const WAITING: &str = "CreatePodSandboxError";
+/// Digits that follow the bridge's name in the name of a pod's link: the offset of its address in the subnet.
+const LINK_DIGITS: usize = 5;
 
 /// The bridge, addresses and host ports of one root. Nothing of it exists before the first pod is attached.
 #[derive(Debug)]
 pub struct Network {
-    instance: String,
-    state: PathBuf,
+    pub(super) bridge: String,
+    pub(super) table: String,
+    pub(super) wish: Option<Subnet>,
+    pub(super) store: Store,
+    /// The nft program, if there is one.
+    pub(super) nft: Option<PathBuf>,
+    /// Whether the lack of nft, or of its consent, was reported.
+    pub(super) warned: AtomicBool,
+    pub(super) inner: Mutex<Inner>,
+}
+
+/// What changes.
+#[derive(Debug, Default)]
+pub(super) struct Inner {
+    pub(super) leases: Leases,
+    /// The bridge as this process has set it up.
+    pub(super) base: Option<Base>,
+    /// The ruleset as this process has last put it in place.
+    pub(super) applied: Option<String>,
+}
+
+/// An error of the system during one step.
+pub(super) fn failed(operation: &'static str, subject: impl Display, step: &str, error: &io::Error) -> PortError {
+    let mut out = PortError::io(operation, subject.to_string(), error).waiting(WAITING);
+    out.message = format!("{step}: {error}");
+    out
 }
 
 impl Network {
     /// Reads what is remembered below `state` (`network/leases.json`) and checks a wished subnet against the machine.
+    /// `instance` is the root's id, 8 hex digits.
     ///
     /// # Errors
-    /// `Invalid` for a subnet that is none, `Conflict` for one that overlaps a route of the machine.
-    pub fn open(instance: &str, state: &Path, _subnet: Option<&str>) -> Result<Self, PortError> {
-        Ok(Self { instance: instance.to_owned(), state: state.to_owned() })
+    /// `Invalid` for a subnet that is none, `Conflict` for one that overlaps something of the machine or differs from
+    /// the one that pods are connected to.
+    pub fn open(instance: &str, state: &Path, subnet: Option<&str>) -> Result<Self, PortError> {
+        if instance.len() != 8 || !instance.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(PortError::new(
+                ErrorKind::Invalid,
+                "open network",
+                instance,
+                "not an instance id of 8 hex digits",
+            ));
+        }
+        let bridge = format!("pw{instance}");
+        let store = Store::new(state);
+        let leases = store.read()?;
+        let wish = subnet.map(str::parse::<Subnet>).transpose().map_err(|what| {
+            PortError::new(ErrorKind::Invalid, "use subnet", subnet.unwrap_or_default(), what)
+                .with_help("give a subnet such as 10.213.0.0/24")
+        })?;
+        if wish.is_some() {
+            let look =
+                Links::blocking(async |links| Ok((links.get(&bridge).await?.is_some(), links.taken(&bridge).await?)));
+            let (there, taken) = look.map_err(|e| failed("open network", instance, "list routes", &e))?;
+            let pods = leases.addresses();
+            choose(&Situation { wish, remembered: leases.subnet, bridge: there, pods, taken: &taken })
+                .map_err(refused)?;
+        }
+        Ok(Self {
+            table: format!("podwright-{instance}"),
+            bridge,
+            wish,
+            store,
+            nft: nft::find(),
+            warned: AtomicBool::new(false),
+            inner: Mutex::new(Inner { leases, ..Inner::default() }),
+        })
+    }
+
+    /// Uses this program instead of the `nft` that PATH names.
+    #[must_use]
+    pub fn with_nft(mut self, program: PathBuf) -> Self {
+        self.nft = Some(program);
+        self
     }
 
     /// Connects the network namespace of a process: loopback up, `eth0` with the pod's address, default route, host
     /// ports. Repeating it completes what an earlier call began and returns the same address.
     ///
     /// # Errors
-    /// `Conflict` for a busy host port, `Exhausted` without a free address, `Denied` when the machine refuses.
-    pub async fn attach(&self, uid: &PodUid, _netns_pid: i32, _ports: &[HostPort]) -> Result<Vec<IpAddr>, PortError> {
-        Err(self.not_there("attach pod", uid))
+    /// `Conflict` for a busy host port or subnet, `Exhausted` without a free address, `Denied` when the machine refuses.
+    pub async fn attach(&self, uid: &PodUid, netns_pid: i32, ports: &[HostPort]) -> Result<Vec<IpAddr>, PortError> {
+        let namespace = pod::namespace(uid, netns_pid)?;
+        let links = open_links()?;
+        let (base, address) = {
+            let mut inner = self.inner.lock().await;
+            self.check_ports(&inner, uid, ports)?;
+            let base = self.ensure_bridge(&mut inner, &links).await?;
+            let mut leases = inner.leases.clone();
+            let Some(address) = leases.allocate(uid) else { return Err(exhausted(uid, base.subnet, &leases)) };
+            leases.claim(uid, ports);
+            self.keep(&mut inner, leases)?;
+            (base, address)
+        };
+        let pod = Pod { uid, namespace, base, address };
+        self.connect(&links, &pod).await?;
+        let mut inner = self.inner.lock().await;
+        self.apply_rules(&mut inner, !ports.is_empty()).await?;
+        Ok(vec![address.into()])
     }
 
     /// Claims the ports of a pod with hostNetwork, after checking that they are free.
     ///
     /// # Errors
     /// `Conflict` for a busy host port.
-    pub async fn host_network_ports(&self, uid: &PodUid, _ports: &[HostPort]) -> Result<(), PortError> {
-        Err(self.not_there("claim the host ports of pod", uid))
+    pub async fn host_network_ports(&self, uid: &PodUid, ports: &[HostPort]) -> Result<(), PortError> {
+        let mut inner = self.inner.lock().await;
+        self.check_ports(&inner, uid, ports)?;
+        if ports.is_empty() && !inner.leases.pods.contains_key(uid) {
+            return Ok(());
+        }
+        let mut leases = inner.leases.clone();
+        leases.claim(uid, ports);
+        self.keep(&mut inner, leases)
     }
 
     /// Releases link, host ports and address of a pod; also when there is nothing left of it.
@@ -46,33 +149,164 @@ impl Network {
     /// # Errors
     /// When the machine refuses.
     pub async fn detach(&self, uid: &PodUid) -> Result<(), PortError> {
-        Err(self.not_there("detach pod", uid))
+        let link = {
+            let inner = self.inner.lock().await;
+            let Some(lease) = inner.leases.pods.get(uid) else { return Ok(()) };
+            lease.address.zip(inner.leases.subnet).and_then(|(address, subnet)| self.link_name(subnet, address))
+        };
+        if let Some(name) = link {
+            // Tens of milliseconds in the kernel: other pods need not wait for it.
+            let links = open_links()?;
+            let gone = async {
+                match links.get(&name).await? {
+                    Some(link) => links.remove(link.index).await,
+                    None => Ok(()),
+                }
+            };
+            gone.await.map_err(|e| failed("detach pod", uid, &format!("remove link {name}"), &e))?;
+        }
+        let mut inner = self.inner.lock().await;
+        let mut leases = inner.leases.clone();
+        let Some(lease) = leases.pods.remove(uid) else { return Ok(()) };
+        self.keep(&mut inner, leases)?;
+        if lease.address.is_some() && !lease.ports.is_empty() {
+            self.apply_rules(&mut inner, false).await?;
+        }
+        Ok(())
     }
 
-    /// Releases what belongs to pods other than `keep`.
+    /// Releases what belongs to pods other than `keep`, and puts the rules in place again in case somebody has cleared
+    /// them. Not to be called while a pod outside `keep` is being attached.
     ///
     /// # Errors
     /// When the machine refuses.
-    pub async fn sweep(&self, _keep: &BTreeSet<PodUid>) -> Result<(), PortError> {
+    pub async fn sweep(&self, keep: &BTreeSet<PodUid>) -> Result<(), PortError> {
+        let mut inner = self.inner.lock().await;
+        let mut leases = inner.leases.clone();
+        leases.pods.retain(|uid, _| keep.contains(uid));
+        let links = open_links()?;
+        let all = links.list().await.map_err(|e| failed("sweep network", &self.bridge, "list links", &e))?;
+        let kept: BTreeSet<String> = leases
+            .subnet
+            .iter()
+            .flat_map(|s| leases.pods.values().filter_map(|l| self.link_name(*s, l.address?)))
+            .collect();
+        for link in all.iter().filter(|l| self.is_pod_link(&l.name) && !kept.contains(&l.name)) {
+            let removed = links.remove(link.index).await;
+            removed.map_err(|e| failed("sweep network", &self.bridge, &format!("remove link {}", link.name), &e))?;
+        }
+        self.keep(&mut inner, leases)?;
+        if inner.leases.subnet.is_some() && all.iter().any(|l| l.name == self.bridge) {
+            inner.applied = None;
+            self.apply_rules(&mut inner, false).await?;
+        }
         Ok(())
     }
 
     /// Removes everything of this network from the machine and from the state directory.
     ///
     /// # Errors
-    /// When the machine refuses.
+    /// When the machine refuses; it can be called again.
     pub async fn down(&self) -> Result<(), PortError> {
+        let mut inner = self.inner.lock().await;
+        let links = open_links()?;
+        let failed = |step: &str, e: &io::Error| failed("remove network", &self.bridge, step, e);
+        let all = links.list().await.map_err(|e| failed("list links", &e))?;
+        let ours = |l: &&Link| l.name == self.bridge || self.is_pod_link(&l.name);
+        for link in all.iter().filter(ours) {
+            links.remove(link.index).await.map_err(|e| failed(&format!("remove link {}", link.name), &e))?;
+        }
+        if self.store.exists() || all.iter().any(|l| ours(&l)) {
+            self.remove_rules().await?;
+        }
+        if inner.leases.restore_forwarding && !all.iter().any(|l| l.is_bridge && !ours(&l)) {
+            super::sysctl::set(super::sysctl::IP_FORWARD, "0").map_err(|e| failed("turn off IP forwarding", &e))?;
+        }
+        self.store.remove()?;
+        *inner = Inner::default();
         Ok(())
     }
 
-    fn not_there(&self, operation: &'static str, uid: &PodUid) -> PortError {
-        let place = format!("the network of {} ({}) is not there yet", self.instance, self.state.display());
-        PortError::new(ErrorKind::Unavailable, operation, uid.to_string(), place)
+    /// Makes these the leases, on disk first.
+    pub(super) fn keep(&self, inner: &mut Inner, leases: Leases) -> Result<(), PortError> {
+        if inner.leases != leases {
+            self.store.write(&leases).map_err(|e| e.waiting(WAITING))?;
+            inner.leases = leases;
+        }
+        Ok(())
+    }
+
+    /// Refuses ports that another pod or another process has. Those that the pod itself holds were free when it got
+    /// them: by now its own containers may listen there.
+    fn check_ports(&self, inner: &Inner, uid: &PodUid, ports: &[HostPort]) -> Result<(), PortError> {
+        let refuse = |port: &HostPort, why: String, help: &str| {
+            let message = format!("host port {port} {why}");
+            let error = PortError::new(ErrorKind::Conflict, "attach pod", uid.to_string(), message);
+            Err(error.with_help(help).waiting(WAITING))
+        };
+        match inner.leases.taken(uid, ports) {
+            Some(Taken::ByPod(port, other)) => {
+                let why = format!("is in use by another pod of this root, {other}");
+                return refuse(&port, why, "give one of them another hostPort");
+            }
+            Some(Taken::Twice(port)) => {
+                return refuse(&port, "is asked for twice by this pod".to_owned(), "remove one of the two ports");
+            }
+            None => {}
+        }
+        if inner.leases.holds(uid, ports) {
+            return Ok(());
+        }
+        match ports.iter().find(|p| busy::is_busy(p)) {
+            Some(port) => {
+                let why = "is in use by a process of this machine".to_owned();
+                let help =
+                    format!("stop it (`ss -lnp` shows it: look for :{}), or use another hostPort", port.host_port);
+                refuse(port, why, &help)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The near end's name: no two pods have the same, since no two have the same address.
+    pub(super) fn link_name(&self, subnet: Subnet, address: Ipv4Addr) -> Option<String> {
+        subnet.offset(address).map(|offset| format!("{}{offset:0LINK_DIGITS$}", self.bridge))
+    }
+
+    fn is_pod_link(&self, name: &str) -> bool {
+        name.strip_prefix(&self.bridge)
+            .is_some_and(|rest| rest.len() == LINK_DIGITS && rest.bytes().all(|b| b.is_ascii_digit()))
     }
 }
 
-/// The machine's addresses, the one of the default route first; without loopback, link-local ones and the bridges of
-/// podwright.
+fn open_links() -> Result<Links, PortError> {
+    Links::open().map_err(|e| failed("open", "netlink", "open a socket", &e))
+}
+
+fn exhausted(uid: &PodUid, subnet: Subnet, leases: &Leases) -> PortError {
+    let message = format!("every address of {subnet} is in use, by {} pods", leases.addresses());
+    PortError::new(ErrorKind::Exhausted, "attach pod", uid.to_string(), message)
+        .with_help("remove pods, or choose a larger `subnet` after `podwright down`")
+        .waiting(WAITING)
+}
+
+/// The machine's addresses, the one of the default route first, IPv4 before IPv6; without loopback, link-local ones and
+/// podwright's bridges. Empty when they cannot be read.
 pub fn node_ips() -> Vec<IpAddr> {
-    Vec::new()
+    let is_ours = |name: &str| {
+        name.strip_prefix("pw").is_some_and(|id| id.len() == 8 && id.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    let is_local = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local(),
+    };
+    let read = Links::blocking(async |links| {
+        let ours: Vec<u32> = links.list().await?.iter().filter(|l| is_ours(&l.name)).map(|l| l.index).collect();
+        let first = links.default_link().await?;
+        let mut all = links.addresses().await?;
+        all.retain(|a| !is_local(&a.ip) && !ours.contains(&a.link));
+        all.sort_by_key(|a| (Some(a.link) != first, a.ip.is_ipv6(), a.link));
+        Ok(all.iter().map(|a| a.ip).collect())
+    });
+    read.unwrap_or_default()
 }

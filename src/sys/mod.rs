@@ -12,6 +12,8 @@ pub mod lock;
 #[cfg(target_os = "linux")]
 pub mod mount;
 #[cfg(target_os = "linux")]
+pub mod netns;
+#[cfg(target_os = "linux")]
 pub mod pidfd;
 #[cfg(target_os = "linux")]
 pub mod process;

@@ -1,1 +1,10 @@
-//! Tests of `net`.
+//! Tests of `net`: tables for what is arithmetic, machines in network namespaces for what acts (`e2e_*`).
+
+mod attach;
+mod files;
+mod host_ports;
+mod lease;
+mod life;
+mod machine;
+mod ruleset;
+mod subnet;

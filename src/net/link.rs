@@ -1,0 +1,286 @@
+//! Links, addresses and routes by rtnetlink. A connection lives as long as one operation.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsFd, AsRawFd};
+
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use tokio::task::AbortHandle;
+
+use super::subnet::Taken;
+use crate::sys::netns::NetNs;
+
+/// A link, as far as we look at it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Link {
+    pub index: u32,
+    pub name: String,
+    pub mac: Vec<u8>,
+    pub mtu: u32,
+    pub up: bool,
+    pub is_bridge: bool,
+    /// Index of the other end of a veth pair, in the other end's namespace.
+    pub peer: Option<u32>,
+}
+
+/// An address of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    pub link: u32,
+    pub ip: IpAddr,
+    pub prefix: u8,
+}
+
+/// An end of a veth pair to be made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Veth<'a> {
+    pub name: &'a str,
+    /// The bridge's index.
+    pub bridge: u32,
+    pub mtu: u32,
+    /// Where the other end is to appear, as `eth0`.
+    pub peer: &'a NetNs,
+    pub peer_mac: [u8; 6],
+    /// What `ip link` shows as alias.
+    pub alias: &'a str,
+}
+
+/// The name of a pod's link, as the pod sees it.
+pub(super) const POD_LINK: &str = "eth0";
+
+/// A netlink connection into one namespace.
+pub(super) struct Links {
+    handle: Handle,
+    task: AbortHandle,
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn failed(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other.to_string()),
+    }
+}
+
+/// Success when the thing is there already.
+fn or_there(result: Result<(), rtnetlink::Error>) -> io::Result<()> {
+    match result.map_err(failed) {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::EXIST.raw_os_error()) => Ok(()),
+        other => other,
+    }
+}
+
+/// Whether the error says that there is no such link.
+fn is_gone(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
+}
+
+impl Links {
+    /// Into the namespace of the calling thread. Needs a tokio runtime.
+    pub(super) fn open() -> io::Result<Self> {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        Ok(Self { handle, task: tokio::spawn(connection).abort_handle() })
+    }
+
+    /// Into another namespace: the socket is opened there, and used from here.
+    pub(super) fn open_in(namespace: &NetNs) -> io::Result<Self> {
+        let runtime = tokio::runtime::Handle::current();
+        let (connection, handle, _) = namespace.enter(|| {
+            let _inside = runtime.enter();
+            rtnetlink::new_connection()
+        })??;
+        Ok(Self { handle, task: tokio::spawn(connection).abort_handle() })
+    }
+
+    /// Does something with a connection into the calling thread's namespace, without a runtime of the caller's: on a
+    /// thread of its own, which is waited for.
+    pub(super) fn blocking<T: Send>(work: impl AsyncFnOnce(&Links) -> io::Result<T> + Send) -> io::Result<T> {
+        let inside = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+            runtime.block_on(async { work(&Links::open()?).await })
+        };
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("netlink".to_owned()).spawn_scoped(scope, inside)?;
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// The link of that name.
+    pub(super) async fn get(&self, name: &str) -> io::Result<Option<Link>> {
+        let found = self.handle.link().get().match_name(name).execute().try_next().await.map_err(failed);
+        match found {
+            Ok(message) => Ok(message.as_ref().map(link)),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Every link.
+    pub(super) async fn list(&self) -> io::Result<Vec<Link>> {
+        let all: Vec<LinkMessage> = self.handle.link().get().execute().try_collect().await.map_err(failed)?;
+        Ok(all.iter().map(link).collect())
+    }
+
+    /// Every address.
+    pub(super) async fn addresses(&self) -> io::Result<Vec<Address>> {
+        let all: Vec<_> = self.handle.address().get().execute().try_collect().await.map_err(failed)?;
+        let ip = |attributes: &[AddressAttribute]| {
+            // On a point-to-point link `Address` is the other side's.
+            let local =
+                attributes.iter().find_map(|a| if let AddressAttribute::Local(ip) = a { Some(*ip) } else { None });
+            local.or(attributes
+                .iter()
+                .find_map(|a| if let AddressAttribute::Address(ip) = a { Some(*ip) } else { None }))
+        };
+        Ok(all
+            .iter()
+            .filter_map(|m| Some(Address { link: m.header.index, ip: ip(&m.attributes)?, prefix: m.header.prefix_len }))
+            .collect())
+    }
+
+    async fn routes(&self) -> io::Result<Vec<RouteMessage>> {
+        let any = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        self.handle.route().get(any).execute().try_collect().await.map_err(failed)
+    }
+
+    /// Index of the link that the default route leads through.
+    pub(super) async fn default_link(&self) -> io::Result<Option<u32>> {
+        let mut defaults: Vec<(u32, u32)> = self
+            .routes()
+            .await?
+            .iter()
+            .filter(|r| r.header.destination_prefix_length == 0)
+            .filter_map(|r| Some((metric(r), outgoing(r)?)))
+            .collect();
+        defaults.sort_unstable();
+        Ok(defaults.first().map(|(_, link)| *link))
+    }
+
+    /// What the machine uses of the IPv4 addresses: routes of all tables, and addresses; without link `except`.
+    pub(super) async fn taken(&self, except: &str) -> io::Result<Vec<Taken>> {
+        let names = self.list().await?;
+        let name = |index: Option<u32>| {
+            names.iter().find(|l| Some(l.index) == index).map(|l| l.name.clone()).unwrap_or_default()
+        };
+        let routes = self.routes().await?;
+        let routes = routes.iter().filter_map(|route| {
+            let destination = route.attributes.iter().find_map(|a| match a {
+                RouteAttribute::Destination(RouteAddress::Inet(ip)) => Some(*ip),
+                _ => None,
+            })?;
+            let prefix = route.header.destination_prefix_length;
+            Some(Taken { network: destination, prefix, link: name(outgoing(route)), is_address: false })
+        });
+        let addresses = self.addresses().await?;
+        let addresses = addresses.iter().filter_map(|address| match address.ip {
+            IpAddr::V4(ip) => {
+                Some(Taken { network: ip, prefix: address.prefix, link: name(Some(address.link)), is_address: true })
+            }
+            IpAddr::V6(_) => None,
+        });
+        Ok(addresses.chain(routes).filter(|t| t.link != except).collect())
+    }
+
+    /// Makes a bridge that is up; one that is there stays.
+    pub(super) async fn add_bridge(&self, name: &str, mac: [u8; 6], mtu: u32) -> io::Result<()> {
+        let message = LinkBridge::new(name).address(mac.to_vec()).mtu(mtu).build();
+        or_there(self.handle.link().add(message).execute().await)
+    }
+
+    /// Makes a pair whose near end is up, a port of the bridge and may send back where it came from (a pod that calls
+    /// its own host port).
+    pub(super) async fn add_veth(&self, veth: &Veth<'_>) -> io::Result<()> {
+        let peer = LinkMessageBuilder::<LinkUnspec>::new()
+            .name(POD_LINK)
+            .address(veth.peer_mac.to_vec())
+            .mtu(veth.mtu)
+            .setns_by_fd(veth.peer.as_fd().as_raw_fd())
+            .build();
+        let pair = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+            .name(veth.name)
+            .mtu(veth.mtu)
+            .controller(veth.bridge)
+            .up()
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+            .build();
+        self.handle.link().add(pair).execute().await.map_err(failed)
+    }
+
+    /// Brings the near end of a pair into the state [`Links::add_veth`] is to leave it in.
+    pub(super) async fn join_bridge(&self, index: u32, veth: &Veth<'_>) -> io::Result<()> {
+        let up = LinkUnspec::new_with_index(index).controller(veth.bridge).alias(veth.alias).up().build();
+        self.handle.link().change(up).execute().await.map_err(failed)?;
+        self.handle.link().set_port(LinkBridgePort::new(index).hairpin(true).build()).execute().await.map_err(failed)
+    }
+
+    /// Turns a link on.
+    pub(super) async fn up(&self, index: u32) -> io::Result<()> {
+        self.handle.link().change(LinkUnspec::new_with_index(index).up().build()).execute().await.map_err(failed)
+    }
+
+    /// Gives a link this IPv4 address and takes every other one away.
+    pub(super) async fn set_address(&self, index: u32, ip: Ipv4Addr, prefix: u8) -> io::Result<()> {
+        let all: Vec<_> =
+            self.handle.address().get().set_link_index_filter(index).execute().try_collect().await.map_err(failed)?;
+        for message in all {
+            let has = |wanted: IpAddr| message.attributes.contains(&AddressAttribute::Local(wanted));
+            let is_v4 = message.attributes.iter().any(|a| matches!(a, AddressAttribute::Local(IpAddr::V4(_))));
+            if message.header.index == index && is_v4 && !(has(ip.into()) && message.header.prefix_len == prefix) {
+                self.handle.address().del(message).execute().await.map_err(failed)?;
+            }
+        }
+        or_there(self.handle.address().add(index, ip.into(), prefix).execute().await)
+    }
+
+    /// Sends everything else through a gateway on this link.
+    pub(super) async fn set_default_route(&self, index: u32, gateway: Ipv4Addr) -> io::Result<()> {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(index).build();
+        or_there(self.handle.route().add(route).execute().await)
+    }
+
+    /// Removes a link; one that is gone is fine.
+    pub(super) async fn remove(&self, index: u32) -> io::Result<()> {
+        match self.handle.link().del(index).execute().await.map_err(failed) {
+            Err(error) if is_gone(&error) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+fn link(message: &LinkMessage) -> Link {
+    let mut out =
+        Link { index: message.header.index, up: message.header.flags.contains(LinkFlags::Up), ..Link::default() };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => out.name.clone_from(name),
+            LinkAttribute::Address(mac) => out.mac.clone_from(mac),
+            LinkAttribute::Mtu(mtu) => out.mtu = *mtu,
+            LinkAttribute::Link(peer) => out.peer = Some(*peer),
+            LinkAttribute::LinkInfo(info) => out.is_bridge = info.contains(&LinkInfo::Kind(InfoKind::Bridge)),
+            _ => {}
+        }
+    }
+    out
+}
+
+fn metric(route: &RouteMessage) -> u32 {
+    route.attributes.iter().find_map(|a| if let RouteAttribute::Priority(p) = a { Some(*p) } else { None }).unwrap_or(0)
+}
+
+/// Index of the (first) link a route leads through.
+fn outgoing(route: &RouteMessage) -> Option<u32> {
+    route.attributes.iter().find_map(|a| match a {
+        RouteAttribute::Oif(index) => Some(*index),
+        RouteAttribute::MultiPath(hops) => hops.first().map(|hop| hop.interface_index),
+        _ => None,
+    })
+}

@@ -1,0 +1,63 @@
+//! The `nft` program: the one external program of the network.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+/// nft takes milliseconds; whatever takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Where it is when PATH, as of some service managers, lacks the directories of the administrator.
+const USUAL: [&str; 3] = ["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft"];
+/// How much of its complaint is passed on.
+const MAX_COMPLAINT: usize = 500;
+
+/// Why the table was not changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NftError {
+    /// There is no `nft`.
+    Missing,
+    /// It refused, or could not be run: its own words.
+    Refused(String),
+}
+
+/// Finds the program in PATH or where it usually is.
+pub(super) fn find() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let in_path = std::env::split_paths(&path).map(|dir| dir.join("nft"));
+    in_path.chain(USUAL.iter().map(PathBuf::from)).find(|file| file.is_absolute() && file.is_file())
+}
+
+/// Runs a script as one transaction.
+pub(super) async fn run(program: Option<&Path>, script: &str) -> Result<(), NftError> {
+    let Some(program) = program.filter(|p| p.is_file()) else { return Err(NftError::Missing) };
+    let refused = |e: std::io::Error| NftError::Refused(format!("cannot run {}: {e}", program.display()));
+    let mut child = Command::new(program)
+        .args(["-f", "-"])
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(refused)?;
+    let mut stdin = child.stdin.take().expect("invariant: stdin was asked for");
+    let work = async {
+        // A program that ends early closes its input; its status tells.
+        let _ = stdin.write_all(script.as_bytes()).await;
+        drop(stdin);
+        child.wait_with_output().await
+    };
+    let output = match tokio::time::timeout(PATIENCE, work).await {
+        Ok(output) => output.map_err(refused)?,
+        Err(_) => return Err(NftError::Refused(format!("no answer within {} s", PATIENCE.as_secs()))),
+    };
+    if output.status.success() {
+        return Ok(());
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    let first = complaint.lines().next().unwrap_or_default();
+    Err(NftError::Refused(first.chars().take(MAX_COMPLAINT).collect()))
+}

@@ -1,0 +1,92 @@
+//! One pod's end of the network: the pair of links, and what is inside the pod's namespace.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use super::base::Base;
+use super::link::{Link, Links, POD_LINK, Veth};
+use super::network::{Network, failed};
+use crate::model::PodUid;
+use crate::port::{ErrorKind, PortError};
+use crate::sys::netns::NetNs;
+
+/// What is to be connected.
+#[derive(Debug)]
+pub(super) struct Pod<'a> {
+    pub(super) uid: &'a PodUid,
+    pub(super) namespace: NetNs,
+    pub(super) base: Base,
+    pub(super) address: Ipv4Addr,
+}
+
+/// The namespace of a pod's process. Refuses the machine's own, which a process id that was given away again may name.
+pub(super) fn namespace(uid: &PodUid, pid: i32) -> Result<NetNs, PortError> {
+    let at = |e: io::Error| failed("attach pod", uid, &format!("open the network namespace of process {pid}"), &e);
+    let namespace = NetNs::of_process(pid).map_err(at)?;
+    if NetNs::own().and_then(|own| own.same(&namespace)).map_err(at)? {
+        let message = format!("process {pid} has no network namespace of its own");
+        return Err(PortError::new(ErrorKind::Internal, "attach pod", uid.to_string(), message)
+            .waiting("CreatePodSandboxError"));
+    }
+    Ok(namespace)
+}
+
+/// A pod's hardware address: it belongs to the IP address, so that nobody's memory of who had it before matters.
+fn mac(address: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = address.octets();
+    [0x0a, 0x58, a, b, c, d]
+}
+
+/// Whether the two are each other's ends, with the address the pod is to have.
+fn is_pair(near: &Link, far: Option<&Link>, mac: [u8; 6]) -> bool {
+    far.is_some_and(|far| near.peer == Some(far.index) && far.peer == Some(near.index) && far.mac == mac)
+}
+
+/// The link, which must be there.
+async fn expect(links: &Links, name: &str) -> io::Result<Link> {
+    links.get(name).await?.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no such link"))
+}
+
+impl Network {
+    /// Connects a pod. Every step may have been done by an earlier call.
+    pub(super) async fn connect(&self, links: &Links, pod: &Pod<'_>) -> Result<(), PortError> {
+        let at = |step: &'static str| move |e: io::Error| failed("attach pod", pod.uid, step, &e);
+        let inside = Links::open_in(&pod.namespace).map_err(at("enter its network namespace"))?;
+        self.connect_outside(links, &inside, pod).await?;
+        let loopback = expect(&inside, "lo").await.map_err(at("look for lo"))?;
+        inside.up(loopback.index).await.map_err(at("turn lo on"))?;
+        let far = expect(&inside, POD_LINK).await.map_err(at("look for eth0"))?;
+        let prefix = pod.base.subnet.prefix();
+        inside.set_address(far.index, pod.address, prefix).await.map_err(at("give eth0 its address"))?;
+        inside.up(far.index).await.map_err(at("turn eth0 on"))?;
+        let gateway = pod.base.subnet.gateway();
+        inside.set_default_route(far.index, gateway).await.map_err(at("set the default route"))
+    }
+
+    /// The pair of links, its near end on the bridge.
+    async fn connect_outside(&self, links: &Links, inside: &Links, pod: &Pod<'_>) -> Result<(), PortError> {
+        let at = |step: &'static str| move |e: io::Error| failed("attach pod", pod.uid, step, &e);
+        let name = self.link_name(pod.base.subnet, pod.address).expect("invariant: a lease is in its subnet");
+        let veth = Veth {
+            name: &name,
+            bridge: pod.base.index,
+            mtu: pod.base.mtu,
+            peer: &pod.namespace,
+            peer_mac: mac(pod.address),
+            alias: &pod.uid.0,
+        };
+        let near = links.get(&name).await.map_err(at("look for its link"))?;
+        let far = inside.get(POD_LINK).await.map_err(at("look for eth0"))?;
+        let near = match near {
+            Some(near) if is_pair(&near, far.as_ref(), veth.peer_mac) => near,
+            stale => {
+                if let Some(stale) = stale {
+                    links.remove(stale.index).await.map_err(at("remove a stale link"))?;
+                }
+                links.add_veth(&veth).await.map_err(at("make its link"))?;
+                expect(links, &name).await.map_err(at("look for its link"))?
+            }
+        };
+        links.join_bridge(near.index, &veth).await.map_err(at("join the bridge"))
+    }
+}

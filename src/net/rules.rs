@@ -1,0 +1,90 @@
+//! Putting the table in place, and what depends on it.
+
+use std::sync::atomic::Ordering;
+
+use tracing::warn;
+
+use super::network::{Inner, Network};
+use super::nft::{self, NftError};
+use super::ruleset::{Ruleset, render, render_removal};
+use super::sysctl;
+use crate::port::{ErrorKind, PortError};
+
+const INSTALL: &str = "install it, on Debian and Ubuntu with `apt-get install nftables`";
+
+impl Network {
+    /// Puts the rules of all leases in place, if they differ from those this process has put there. Without `needed`
+    /// a failure is a warning, given once.
+    pub(super) async fn apply_rules(&self, inner: &mut Inner, needed: bool) -> Result<(), PortError> {
+        let Some(subnet) = inner.leases.subnet else { return Ok(()) };
+        let forwards = inner.leases.forwards();
+        let text = render(&Ruleset { table: &self.table, bridge: &self.bridge, subnet, forwards: &forwards });
+        if inner.applied.as_ref() == Some(&text) {
+            return Ok(());
+        }
+        inner.applied = None;
+        if forwards.is_empty() {
+            self.route_loopback(false)?;
+        }
+        if let Err(error) = nft::run(self.nft.as_deref(), &text).await {
+            if needed {
+                return Err(self.no_host_ports(&error));
+            }
+            self.warn_once(&error);
+            return Ok(());
+        }
+        if !forwards.is_empty() {
+            // Only now: the rule that keeps pods from the machine's loopback is there.
+            self.route_loopback(true)?;
+        }
+        inner.applied = Some(text);
+        Ok(())
+    }
+
+    /// Removes the table. Without nft there is none.
+    pub(super) async fn remove_rules(&self) -> Result<(), PortError> {
+        match nft::run(self.nft.as_deref(), &render_removal(&self.table)).await {
+            Ok(()) | Err(NftError::Missing) => Ok(()),
+            Err(NftError::Refused(why)) => {
+                Err(PortError::new(ErrorKind::Denied, "remove nftables table", &self.table, why))
+            }
+        }
+    }
+
+    /// Whether `127.0.0.1:port` may lead into the bridge.
+    fn route_loopback(&self, on: bool) -> Result<(), PortError> {
+        let name = format!("ipv4/conf/{}/route_localnet", self.bridge);
+        match sysctl::set(&name, if on { "1" } else { "0" }) {
+            Err(error) if on => {
+                warn!(bridge = self.bridge, %error, "cannot set {name}: host ports do not answer at 127.0.0.1");
+                Ok(())
+            }
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(PortError::io("set", name, &error).waiting("CreatePodSandboxError"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn no_host_ports(&self, error: &NftError) -> PortError {
+        let (message, help) = match error {
+            NftError::Missing => ("host ports need the program nft, which is not installed".to_owned(), INSTALL),
+            NftError::Refused(why) => {
+                (format!("nft refused the rules: {why}"), "the kernel needs nf_tables with nat, masquerade and fib")
+            }
+        };
+        PortError::new(ErrorKind::Denied, "serve host ports of", &self.bridge, message)
+            .with_help(help)
+            .waiting("CreatePodSandboxError")
+    }
+
+    fn warn_once(&self, error: &NftError) {
+        if self.warned.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        match error {
+            NftError::Missing => warn!("no program nft: pods do not reach the outside; {INSTALL}"),
+            NftError::Refused(why) => warn!("nft refused the rules, pods do not reach the outside: {why}"),
+        }
+    }
+}

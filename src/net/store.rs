@@ -1,0 +1,84 @@
+//! The leases on disk: `network/leases.json` below the state directory, replaced as a whole.
+
+use std::ffi::OsStr;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::lease::Leases;
+use crate::port::{ErrorKind, PortError};
+use crate::sys::beneath::Dir;
+
+const NAME: &str = "leases.json";
+const TEMP: &str = ".leases.json.tmp";
+/// Some 65,000 leases with ports.
+const LIMIT: u64 = 32 << 20;
+
+/// Where the leases are kept.
+#[derive(Debug)]
+pub(super) struct Store {
+    dir: PathBuf,
+}
+
+impl Store {
+    pub(super) fn new(state: &Path) -> Self {
+        Self { dir: state.join("network") }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.join(NAME)
+    }
+
+    /// Whether anything was ever kept.
+    pub(super) fn exists(&self) -> bool {
+        self.file().exists()
+    }
+
+    /// What was kept; nothing at first.
+    pub(super) fn read(&self) -> Result<Leases, PortError> {
+        let failed = |e: &io::Error| PortError::io("read", self.file().display().to_string(), e);
+        let dir = match Dir::open(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Leases::default()),
+            other => other.map_err(|e| failed(&e))?,
+        };
+        let mut bytes = Vec::new();
+        match dir.open_file(Path::new(NAME)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Leases::default()),
+            file => file.and_then(|f| f.take(LIMIT).read_to_end(&mut bytes)).map_err(|e| failed(&e))?,
+        };
+        let corrupt = |what: String| {
+            PortError::new(ErrorKind::Corrupt, "read", self.file().display().to_string(), what).with_help(
+                "stop the pods of this root with `podwright down`, or remove the file after the machine was restarted",
+            )
+        };
+        let leases: Leases = serde_json::from_slice(&bytes).map_err(|e| corrupt(e.to_string()))?;
+        if leases.version > Leases::VERSION {
+            let version = leases.version;
+            return Err(corrupt(format!("version {version} of the file is newer than this program")));
+        }
+        Ok(leases)
+    }
+
+    /// Keeps them, durably.
+    pub(super) fn write(&self, leases: &Leases) -> Result<(), PortError> {
+        let write = || -> io::Result<()> {
+            let dir = Dir::make(&self.dir, 0o700)?;
+            dir.remove_tree(OsStr::new(TEMP))?;
+            let mut file = dir.create_file(OsStr::new(TEMP), 0o600)?;
+            file.write_all(&serde_json::to_vec_pretty(leases)?)?;
+            file.sync_all()?;
+            rustix::fs::renameat(&dir, TEMP, &dir, NAME)?;
+            Ok(rustix::fs::fsync(&dir)?)
+        };
+        write().map_err(|e| PortError::io("write", self.file().display().to_string(), &e))
+    }
+
+    /// Forgets everything.
+    pub(super) fn remove(&self) -> Result<(), PortError> {
+        match std::fs::remove_dir_all(&self.dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(PortError::io("remove", self.dir.display().to_string(), &error))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Network namespaces: open sockets in another one without any thread of the program ever staying there.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::thread::LinkNameSpaceType;
+
+/// A handle on a network namespace, which keeps it alive.
+#[derive(Debug)]
+pub struct NetNs(File);
+
+impl AsFd for NetNs {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl NetNs {
+    /// The namespace a process is in.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such process; from the system.
+    pub fn of_process(pid: i32) -> io::Result<Self> {
+        Ok(Self(File::open(format!("/proc/{pid}/ns/net"))?))
+    }
+
+    /// The namespace the calling thread is in.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn own() -> io::Result<Self> {
+        Ok(Self(File::open("/proc/thread-self/ns/net")?))
+    }
+
+    /// Whether both handles are on one namespace.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn same(&self, other: &NetNs) -> io::Result<bool> {
+        let (a, b) = (rustix::fs::fstat(&self.0)?, rustix::fs::fstat(&other.0)?);
+        Ok((a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+    }
+
+    /// Takes the lock of the namespace, held until the handle is dropped. The namespace itself is the lock file: whoever
+    /// shares it meets here, whatever else they share. Returns whether it was free.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn try_lock(&self) -> io::Result<bool> {
+        match rustix::fs::flock(&self.0, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+            other => Ok(other.map(|()| true)?),
+        }
+    }
+
+    /// Runs `work` on a thread of its own inside the namespace, and waits for it. A socket that is opened there stays
+    /// in the namespace and can be used from any thread.
+    ///
+    /// # Errors
+    /// When the thread cannot be started or may not enter.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+        std::thread::scope(|scope| {
+            let inside = move || {
+                rustix::thread::move_into_link_name_space(self.as_fd(), Some(LinkNameSpaceType::Network))?;
+                Ok(work())
+            };
+            let thread = std::thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, inside)?;
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}

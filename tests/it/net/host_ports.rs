@@ -1,0 +1,174 @@
+//! Host ports, from everywhere, and what must not come with them.
+
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::time::Duration;
+
+use podwright::net::{HostPort, Protocol};
+use podwright::port::ErrorKind;
+
+use super::machine::{LOCALHOST, MACHINE, OUTSIDE, Space, ask, echo, on_a_machine, sh, tcp, uid};
+
+#[test]
+fn e2e_a_host_port_answers_outside_pods_itself_and_loopback() {
+    on_a_machine(|machine| {
+        let network = machine.open(None).unwrap();
+        let (web, other) = (machine.attach(&network, "web", &[tcp(8080, 80)]), machine.attach(&network, "other", &[]));
+        let _server = web.space.serve("web", (web.ip, 80));
+        let gateway = Ipv4Addr::new(10, 213, 0, 1);
+        assert_eq!(
+            machine.outside.ask((MACHINE, 8080)).unwrap(),
+            format!("web {OUTSIDE}"),
+            "with the caller's address"
+        );
+        assert_eq!(other.space.ask((MACHINE, 8080)).unwrap(), format!("web {gateway}"));
+        assert_eq!(other.space.ask((gateway, 8080)).unwrap(), format!("web {gateway}"));
+        assert_eq!(web.space.ask((MACHINE, 8080)).unwrap(), format!("web {gateway}"), "a pod calls itself");
+        assert_eq!(ask((LOCALHOST, 8080)).unwrap(), format!("web {gateway}"));
+        assert_eq!(ask((MACHINE, 8080)).unwrap(), format!("web {MACHINE}"));
+        assert!(machine.outside.ask((MACHINE, 80)).is_err(), "the container's port is not the machine's");
+
+        machine.wait(network.detach(&uid("web"))).unwrap();
+        assert!(machine.outside.ask((MACHINE, 8080)).is_err(), "gone with the pod");
+    });
+}
+
+#[test]
+fn e2e_udp_and_tcp_on_one_number_lead_to_different_pods() {
+    on_a_machine(|machine| {
+        let network = machine.open(None).unwrap();
+        let udp = HostPort { protocol: Protocol::Udp, ..tcp(5353, 53) };
+        let (a, b) = (machine.attach(&network, "a", &[udp]), machine.attach(&network, "b", &[tcp(5353, 53)]));
+        let socket = a.space.inside(|| UdpSocket::bind("0.0.0.0:53")).unwrap();
+        let _server = b.space.serve("b", (b.ip, 53));
+        assert_eq!(echo(&machine.outside, (MACHINE, 5353), &socket).unwrap(), "pong");
+        assert_eq!(echo(&b.space, (MACHINE, 5353), &socket).unwrap(), "pong");
+        assert_eq!(machine.outside.ask((MACHINE, 5353)).unwrap(), format!("b {OUTSIDE}"));
+    });
+}
+
+#[test]
+fn e2e_a_host_ip_limits_a_host_port_to_that_address() {
+    on_a_machine(|machine| {
+        sh("ip addr add 192.0.2.3/24 dev eth0");
+        let second = Ipv4Addr::new(192, 0, 2, 3);
+        let network = machine.open(None).unwrap();
+        let at = |ip| HostPort { host_ip: Some(ip), ..tcp(8080, 80) };
+        let a = machine.attach(&network, "a", &[at(LOCALHOST)]);
+        let b = machine.attach(&network, "b", &[at(second)]);
+        let (_a, _b) = (a.space.serve("a", (a.ip, 80)), b.space.serve("b", (b.ip, 80)));
+        assert_eq!(ask((LOCALHOST, 8080)).unwrap(), "a 10.213.0.1");
+        assert_eq!(machine.outside.ask((second, 8080)).unwrap(), format!("b {OUTSIDE}"));
+        assert!(machine.outside.ask((MACHINE, 8080)).is_err());
+    });
+}
+
+/// Whether a datagram that a pod with the right to change its own network sends to 127.0.0.1 of the machine gets there.
+fn attack(pod: &Space, victim: &UdpSocket) -> bool {
+    let to = victim.local_addr().unwrap();
+    pod.inside(|| {
+        sh("ip route del local 127.0.0.1 table local 2>&1; ip route del local 127.0.0.0/8 table local 2>&1; \
+            ip route replace 127.0.0.0/8 via 10.213.0.1");
+        UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"evil", to).unwrap();
+    });
+    victim.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    victim.recv_from(&mut [0; 8]).is_ok()
+}
+
+#[test]
+fn e2e_pods_do_not_reach_the_machines_loopback() {
+    on_a_machine(|machine| {
+        let network = machine.open(None).unwrap();
+        let (_web, evil) = (machine.attach(&network, "web", &[tcp(8080, 80)]), machine.attach(&network, "evil", &[]));
+        let victim = UdpSocket::bind((LOCALHOST, 9999)).unwrap();
+        assert_eq!(sh("cat /proc/sys/net/ipv4/conf/pw0badcafe/route_localnet").trim(), "1");
+        assert!(!attack(&evil.space, &victim));
+        // The attack is a real one: without our rule it succeeds.
+        sh("nft flush chain inet podwright-0badcafe loopback");
+        assert!(attack(&evil.space, &victim));
+        // An agent that looks after its rules ends it.
+        machine.wait(network.sweep(&[uid("web"), uid("evil")].into())).unwrap();
+        assert!(!attack(&evil.space, &victim));
+        // Without host ports the bridge does not even route such packets.
+        machine.wait(network.detach(&uid("web"))).unwrap();
+        assert_eq!(sh("cat /proc/sys/net/ipv4/conf/pw0badcafe/route_localnet").trim(), "0");
+        sh("nft flush chain inet podwright-0badcafe loopback");
+        assert!(!attack(&evil.space, &victim));
+    });
+}
+
+#[test]
+fn e2e_a_busy_host_port_is_refused_and_nothing_is_touched() {
+    on_a_machine(|machine| {
+        let network = machine.open(None).unwrap();
+        let busy = TcpListener::bind((LOCALHOST, 8099)).unwrap();
+        let before = machine.traces();
+        let space = Space::new();
+        let attach = |name: &str| machine.wait(network.attach(&uid(name), space.pid(), &[tcp(8099, 80)]));
+        let error = attach("a").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Conflict);
+        assert_eq!(error.waiting_reason, Some("CreatePodSandboxError"));
+        assert!(error.to_string().contains("host port 8099/TCP is in use by a process of this machine"), "{error}");
+        assert_eq!(machine.traces(), before);
+
+        drop(busy);
+        attach("a").unwrap();
+        let error = attach("b").unwrap_err();
+        assert!(error.to_string().contains("host port 8099/TCP is in use by another pod of this root, a"), "{error}");
+        machine.wait(network.detach(&uid("a"))).unwrap();
+        attach("b").unwrap();
+    });
+}
+
+#[test]
+fn e2e_the_ports_of_a_host_network_pod_are_claimed_too() {
+    on_a_machine(|machine| {
+        let before = machine.traces();
+        let network = machine.open(None).unwrap();
+        let claim = |name: &str, port| machine.wait(network.host_network_ports(&uid(name), &[tcp(port, port)]));
+        claim("a", 8080).unwrap();
+        let _its_container = TcpListener::bind(("0.0.0.0", 8080)).unwrap();
+        claim("a", 8080).unwrap();
+        assert!(claim("b", 8080).unwrap_err().to_string().contains("8080/TCP is in use by another pod"));
+        let space = Space::new();
+        let error = machine.wait(network.attach(&uid("c"), space.pid(), &[tcp(8080, 80)])).unwrap_err();
+        assert!(error.to_string().contains("8080/TCP is in use by another pod"), "{error}");
+
+        machine.wait(network.detach(&uid("a"))).unwrap();
+        assert!(claim("b", 8080).unwrap_err().to_string().contains("8080/TCP is in use by a process"));
+        machine.wait(network.down()).unwrap();
+        assert_eq!(machine.traces(), before, "such pods need neither bridge nor rules");
+    });
+}
+
+#[test]
+fn e2e_udp_and_ipv6_listeners_make_a_port_busy_too() {
+    on_a_machine(|machine| {
+        let network = machine.open(None).unwrap();
+        let _udp = UdpSocket::bind("0.0.0.0:5300").unwrap();
+        let _both = TcpListener::bind("[::]:5301").unwrap();
+        let udp = HostPort { protocol: Protocol::Udp, ..tcp(5300, 53) };
+        for (port, busy) in [(udp, true), (tcp(5300, 53), false), (tcp(5301, 53), true)] {
+            let result = machine.wait(network.host_network_ports(&uid(&port.to_string()), &[port]));
+            assert_eq!(result.is_err(), busy, "{port}");
+        }
+    });
+}
+
+#[test]
+fn e2e_without_nft_only_pods_with_host_ports_are_refused() {
+    on_a_machine(|machine| {
+        let network = machine.open(None).unwrap().with_nft("/nonexistent/nft".into());
+        let (a, b) = (machine.attach(&network, "a", &[]), machine.attach(&network, "b", &[]));
+        let _b = b.space.serve("b", (b.ip, 80));
+        assert_eq!(a.space.ask((b.ip, 80)).unwrap(), format!("b {}", a.ip));
+        let space = Space::new();
+        let error = machine.wait(network.attach(&uid("web"), space.pid(), &[tcp(8080, 80)])).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Denied);
+        assert!(
+            error.to_string().contains("needs the program nft") || error.to_string().contains("need the program nft")
+        );
+        assert!(error.help.unwrap().contains("apt-get install nftables"));
+        machine.wait(network.detach(&uid("web"))).unwrap();
+        machine.wait(network.down()).unwrap();
+    });
+}

@@ -1,0 +1,88 @@
+//! The nftables table, word for word.
+
+use std::net::Ipv4Addr;
+
+use podwright::net::ruleset::{Ruleset, render, render_removal};
+use podwright::net::{HostPort, Protocol};
+
+use super::machine::tcp;
+
+const HEAD: &str = "\
+table inet podwright-0badcafe
+delete table inet podwright-0badcafe
+table inet podwright-0badcafe {
+";
+const CHAINS: &str = "\
+\tchain loopback {
+\t\ttype filter hook prerouting priority raw; policy accept;
+\t\tiifname \"pw0badcafe\" ip daddr 127.0.0.0/8 drop
+\t}
+\tchain prerouting {
+\t\ttype nat hook prerouting priority dstnat; policy accept;
+\t\tfib daddr type local jump host_ports
+\t}
+\tchain output {
+\t\ttype nat hook output priority -100; policy accept;
+\t\tfib daddr type local jump host_ports
+\t}
+\tchain host_ports {
+\t\tdnat ip to ip daddr . meta l4proto . th dport map @address_ports
+\t\tdnat ip to meta l4proto . th dport map @ports
+\t}
+\tchain postrouting {
+\t\ttype nat hook postrouting priority srcnat; policy accept;
+\t\toifname \"pw0badcafe\" ip saddr 127.0.0.0/8 masquerade
+\t\tip saddr 10.213.0.0/24 ip daddr 10.213.0.0/24 ct status dnat masquerade
+\t\tip saddr 10.213.0.0/24 ip daddr != 10.213.0.0/24 masquerade
+\t}
+}
+";
+
+fn rendered(forwards: &[(HostPort, Ipv4Addr)]) -> String {
+    let subnet = "10.213.0.0/24".parse().unwrap();
+    render(&Ruleset { table: "podwright-0badcafe", bridge: "pw0badcafe", subnet, forwards })
+}
+
+#[test]
+fn without_host_ports_the_maps_are_empty() {
+    let maps = "\
+\tmap ports {
+\t\ttype inet_proto . inet_service : ipv4_addr . inet_service
+\t}
+\tmap address_ports {
+\t\ttype ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service
+\t}
+";
+    assert_eq!(rendered(&[]), format!("{HEAD}{maps}{CHAINS}"));
+}
+
+#[test]
+fn a_host_port_is_one_element() {
+    let (a, b) = (Ipv4Addr::new(10, 213, 0, 2), Ipv4Addr::new(10, 213, 0, 3));
+    let maps = "\
+\tmap ports {
+\t\ttype inet_proto . inet_service : ipv4_addr . inet_service
+\t\telements = {
+\t\t\ttcp . 8080 : 10.213.0.2 . 80,
+\t\t\tudp . 53 : 10.213.0.3 . 5353
+\t\t}
+\t}
+\tmap address_ports {
+\t\ttype ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service
+\t\telements = {
+\t\t\t127.0.0.1 . sctp . 9 : 10.213.0.3 . 9
+\t\t}
+\t}
+";
+    let udp = HostPort { protocol: Protocol::Udp, ..tcp(53, 5353) };
+    let sctp = HostPort { protocol: Protocol::Sctp, host_ip: Some(Ipv4Addr::LOCALHOST), ..tcp(9, 9) };
+    assert_eq!(rendered(&[(tcp(8080, 80), a), (udp, b), (sctp, b)]), format!("{HEAD}{maps}{CHAINS}"));
+}
+
+#[test]
+fn the_removal_works_with_and_without_a_table() {
+    assert_eq!(
+        render_removal("podwright-0badcafe"),
+        "table inet podwright-0badcafe\ndelete table inet podwright-0badcafe\n"
+    );
+}
