@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use tokio::sync::Mutex;
+use tracing::warn;
 
 use super::base::{Base, refused};
 use super::lease::{Leases, Taken};
@@ -61,7 +62,7 @@ impl Network {
     ///
     /// # Errors
     /// `Invalid` for a subnet that is none, `Conflict` for one that overlaps something of the machine or differs from
-    /// the one that pods are connected to.
+    /// the one that pods are connected to, `Corrupt` for a damaged lease file while pods may be connected.
     pub fn open(instance: &str, state: &Path, subnet: Option<&str>) -> Result<Self, PortError> {
         if instance.len() != 8 || !instance.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(PortError::new(
@@ -72,16 +73,25 @@ impl Network {
             ));
         }
         let bridge = format!("pw{instance}");
-        let store = Store::new(state);
-        let leases = store.read()?;
         let wish = subnet.map(str::parse::<Subnet>).transpose().map_err(|what| {
             PortError::new(ErrorKind::Invalid, "use subnet", subnet.unwrap_or_default(), what)
                 .with_help("give a subnet such as 10.213.0.0/24")
         })?;
+        let look = Links::blocking(async |links| {
+            let taken = if wish.is_some() { links.taken(&bridge).await? } else { Vec::new() };
+            Ok((links.get(&bridge).await?.is_some(), taken))
+        });
+        let (there, taken) = look.map_err(|e| failed("open network", instance, "look at links and routes", &e))?;
+        let store = Store::new(state);
+        let leases = match store.read() {
+            Err(error) if error.kind == ErrorKind::Corrupt && !there => {
+                // The machine was restarted since: nobody is connected, so nothing is lost but the addresses.
+                warn!(%error, "the pods get new addresses");
+                Leases::default()
+            }
+            other => other?,
+        };
         if wish.is_some() {
-            let look =
-                Links::blocking(async |links| Ok((links.get(&bridge).await?.is_some(), links.taken(&bridge).await?)));
-            let (there, taken) = look.map_err(|e| failed("open network", instance, "list routes", &e))?;
             let pods = leases.addresses();
             choose(&Situation { wish, remembered: leases.subnet, bridge: there, pods, taken: &taken })
                 .map_err(refused)?;

@@ -45,15 +45,15 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Leases::default()),
             file => file.and_then(|f| f.take(LIMIT).read_to_end(&mut bytes)).map_err(|e| failed(&e))?,
         };
-        let corrupt = |what: String| {
-            PortError::new(ErrorKind::Corrupt, "read", self.file().display().to_string(), what).with_help(
-                "stop the pods of this root with `podwright down`, or remove the file after the machine was restarted",
-            )
+        let corrupt = |e: serde_json::Error| {
+            PortError::new(ErrorKind::Corrupt, "read", self.file().display().to_string(), e.to_string())
+                .with_help("restart the machine: without pods the file is made anew")
         };
-        let leases: Leases = serde_json::from_slice(&bytes).map_err(|e| corrupt(e.to_string()))?;
+        let leases: Leases = serde_json::from_slice(&bytes).map_err(corrupt)?;
         if leases.version > Leases::VERSION {
-            let version = leases.version;
-            return Err(corrupt(format!("version {version} of the file is newer than this program")));
+            let message = format!("its version {} is newer than this program's", leases.version);
+            return Err(PortError::new(ErrorKind::Invalid, "read", self.file().display().to_string(), message)
+                .with_help("use the podwright that wrote it, or a newer one"));
         }
         Ok(leases)
     }

@@ -172,16 +172,80 @@ fn e2e_a_sweep_releases_what_belongs_to_no_pod() {
 }
 
 #[test]
-fn e2e_a_damaged_lease_file_is_named_with_the_way_out() {
+fn e2e_a_damaged_lease_file_stops_nobody_after_a_reboot() {
     on_a_machine(|machine| {
-        std::fs::create_dir(machine.state.path().join("network")).unwrap();
         let file = machine.state.path().join("network/leases.json");
-        for content in ["", "{", "{\"version\": 99}", "{\"version\": 1, \"subnet\": \"300.0.0.0/8\"}"] {
+        let _a = machine.attach(&machine.open(None).unwrap(), "a", &[]);
+        for content in ["", "{", "{\"version\": 1, \"subnet\": \"300.0.0.0/8\"}"] {
             std::fs::write(&file, content).unwrap();
             let error = machine.open(None).unwrap_err();
-            assert_eq!(error.kind, ErrorKind::Corrupt, "{content}");
+            assert_eq!(error.kind, ErrorKind::Corrupt, "{content}: pods may be connected");
             assert!(error.to_string().contains("network/leases.json"), "{error}");
         }
+        std::fs::write(&file, "{\"version\": 99}").unwrap();
+        let error = machine.open(None).unwrap_err();
+        assert!(error.to_string().contains("its version 99 is newer than this program's"), "{error}");
+
+        std::fs::write(&file, "{").unwrap();
+        sh("ip link del pw0badcafe");
+        let network = machine.open(None).unwrap();
+        assert_eq!(machine.attach(&network, "a", &[]).ip, Ipv4Addr::new(10, 213, 0, 2));
+        machine.open(None).unwrap();
+    });
+}
+
+#[test]
+fn e2e_a_full_or_read_only_state_directory_is_named_and_the_machine_left_alone() {
+    on_a_machine(|machine| {
+        let dir = machine.state.path().display().to_string();
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+        sh(&format!("mount --make-rprivate /; mount -t tmpfs -o size=8k none {dir}"));
+        let network = machine.open(None).unwrap();
+        let space = Space::new();
+        let attach = || machine.wait(network.attach(&uid("a"), space.pid(), &[tcp(8080, 80)]));
+        let links = || sh("ip -o link | wc -l; nft list ruleset; cat /proc/sys/net/ipv4/ip_forward");
+        let before = links();
+        sh(&format!("head -c 8192 /dev/zero > {dir}/full; mount -o remount,ro {dir}"));
+        for (kind, next) in [
+            (ErrorKind::Denied, format!("mount -o remount,rw {dir}")),
+            (ErrorKind::Exhausted, format!("rm {dir}/full")),
+        ] {
+            let error = attach().unwrap_err();
+            assert_eq!(error.kind, kind, "{error}");
+            assert!(error.to_string().starts_with(&format!("cannot write {dir}/network/leases.json: ")), "{error}");
+            assert_eq!(links(), before);
+            sh(&next);
+        }
+        attach().unwrap();
+        machine.wait(network.down()).unwrap();
+        sh(&format!("umount {dir}"));
+    });
+}
+
+#[test]
+fn e2e_pods_send_packets_no_larger_than_the_way_out_takes() {
+    on_a_machine(|machine| {
+        sh("ip link set eth0 mtu 1400");
+        let network = machine.open(None).unwrap();
+        for name in ["a", "b"] {
+            // Without a pod a bridge falls back to its own idea of a size.
+            let pod = machine.attach(&network, name, &[]);
+            assert!(pod.space.inside(|| sh("ip -o link show eth0")).contains("mtu 1400"));
+            assert!(sh("ip -o link show pw0badcafe").contains("mtu 1400"));
+            machine.wait(network.detach(&uid(name))).unwrap();
+        }
+    });
+}
+
+#[test]
+fn e2e_the_machine_takes_no_ipv6_router_from_pods() {
+    on_a_machine(|machine| {
+        if !std::path::Path::new("/proc/sys/net/ipv6").exists() {
+            return crate::support::skip("the kernel has no IPv6");
+        }
+        let _a = machine.attach(&machine.open(None).unwrap(), "a", &[]);
+        assert_eq!(sh("cat /proc/sys/net/ipv6/conf/pw0badcafe/disable_ipv6").trim(), "1");
+        assert_eq!(sh("ip -6 -o addr show dev pw0badcafe"), "");
     });
 }
 
