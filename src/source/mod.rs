@@ -1,1 +1,35 @@
 //! Floor 4: git, watching, and the status file.
+//!
+//! - [`Directory`]: the manifests of a directory at a revision. In a git checkout they come from the tree of HEAD
+//!   (`checkout`, with the edits of its worktree in `worktree`), elsewhere from disk (`plain`, `disk`). One walk
+//!   (`walk`) applies the same filters and bounds (`name`, `ignore`, `limits`) to each. `owner` decides whose repository
+//!   is read.
+//! - [`read_paths`]: files and directories as they are, for `validate` and `render`.
+//! - [`Watch`]: hints that something changed (`watched` says what is watched and why).
+//! - [`StatusFile`]: where the status goes; `exclude` keeps it out of `git status`.
+//!
+//! Repositories are hostile input: no symbolic link is followed, no filter, hook or other program of the repository is
+//! run, names and messages are stripped of what steers a terminal, and everything is bounded.
+
+mod checkout;
+mod directory;
+mod disk;
+mod exclude;
+mod fault;
+mod ignore;
+mod limits;
+mod name;
+mod owner;
+mod plain;
+mod status_file;
+mod walk;
+mod watch;
+mod watched;
+mod worktree;
+
+pub use directory::{Directory, Options};
+pub use limits::Limits;
+pub use owner::Trust;
+pub use plain::read_paths;
+pub use status_file::StatusFile;
+pub use watch::{DEBOUNCE, Watch};

@@ -6,6 +6,8 @@ pub mod beneath;
 pub mod cgroup;
 pub mod clock;
 #[cfg(target_os = "linux")]
+pub mod git;
+#[cfg(target_os = "linux")]
 pub mod infra;
 #[cfg(target_os = "linux")]
 pub mod lock;

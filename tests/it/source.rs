@@ -1,1 +1,11 @@
-//! Tests of `source`.
+//! Tests of `source`, on real repositories made with the `git` program.
+
+mod git;
+mod hostile;
+mod ignore;
+mod owner;
+mod plain;
+mod repo;
+mod status_file;
+mod watch;
+mod worktree;

@@ -1,0 +1,174 @@
+//! A git checkout: finding it, its HEAD, and the files of a commit's tree.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::path::{Component, Path, PathBuf};
+
+use git2::{Commit, ErrorCode, ObjectType, Odb, Oid, Repository, RepositoryOpenFlags};
+
+use super::fault::{self, READ};
+use super::limits::TREE_BYTES;
+use super::name::join;
+use super::owner::{self, Trust};
+use super::walk::{Content, Entry, Kind, Tree};
+use crate::model::{BlobId, Revision, RevisionKind};
+use crate::port::{ErrorKind, PortError, ReadError};
+
+/// Characters of a commit's subject that are kept.
+const SUBJECT_CHARS: usize = 200;
+
+/// A repository with a worktree, opened for one read.
+pub(super) struct Checkout {
+    pub(super) repository: Repository,
+    /// The worktree's root, without links.
+    pub(super) root: PathBuf,
+}
+
+impl Checkout {
+    /// Opens the repository whose worktree `dir` lies in; `None` when it lies in none.
+    pub(super) fn find(dir: &Path, trust: &Trust) -> Result<Option<Self>, PortError> {
+        #[cfg(target_os = "linux")]
+        crate::sys::git::leave_owner_check_to_us();
+        let none: [&OsStr; 0] = [];
+        let repository = match Repository::open_ext(dir, RepositoryOpenFlags::empty(), none) {
+            Ok(repository) => repository,
+            Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
+            Err(error) if error.code() == ErrorCode::Owner => return Err(owner::refuse(dir)),
+            Err(error) => return Err(fault::git("open the git repository of", dir, &error)),
+        };
+        let inside = dir.starts_with(repository.path()) || dir.starts_with(repository.commondir());
+        let root = match repository.workdir() {
+            Some(root) if !inside => root.to_owned(),
+            _ => {
+                let message = "it is the inside of a git repository, not a checkout";
+                return Err(PortError::new(ErrorKind::Invalid, READ, dir.display().to_string(), message)
+                    .with_help("name a directory of its worktree; a bare repository has none: clone it"));
+            }
+        };
+        let root = std::fs::canonicalize(&root).map_err(|e| PortError::io(READ, root.display().to_string(), &e))?;
+        owner::check(&repository, &root, trust)?;
+        Ok(Some(Self { repository, root }))
+    }
+
+    /// `dir` relative to the worktree's root, with `/` between the parts.
+    pub(super) fn relative(&self, dir: &Path) -> Result<String, PortError> {
+        let rest = dir.strip_prefix(&self.root).ok();
+        let parts: Option<Vec<&str>> = rest.and_then(|rest| {
+            rest.components().map(|c| if let Component::Normal(name) = c { name.to_str() } else { None }).collect()
+        });
+        parts.map(|p| p.join("/")).ok_or_else(|| {
+            let message = "its path within the repository is not plain UTF-8 text";
+            PortError::new(ErrorKind::Invalid, READ, dir.display().to_string(), message).with_help("rename it")
+        })
+    }
+
+    /// The commit HEAD means and the branch it is on; `None` before the first commit.
+    pub(super) fn head(&self) -> Result<Option<(Commit<'_>, Option<String>)>, PortError> {
+        let head = match self.repository.head() {
+            Ok(head) => head,
+            Err(error) if matches!(error.code(), ErrorCode::UnbornBranch) => return Ok(None),
+            Err(error) => return Err(fault::git("read HEAD of", &self.root, &error)),
+        };
+        let branch = head.is_branch().then(|| plain(head.shorthand_bytes()));
+        let commit = head.peel_to_commit().map_err(|e| fault::git("read HEAD of", &self.root, &e))?;
+        Ok(Some((commit, branch)))
+    }
+
+    /// The commit a person means by `revision`, as `git rev-parse` takes it; `None` when there is none.
+    pub(super) fn resolve(&self, revision: &str) -> Result<Option<Commit<'_>>, PortError> {
+        let object = match self.repository.revparse_single(revision) {
+            Ok(object) => object,
+            Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
+            Err(error) => return Err(self.meaningless(revision, error.message())),
+        };
+        let commit = object.peel_to_commit().map_err(|_| self.meaningless(revision, "it does not name a commit"))?;
+        Ok(Some(commit))
+    }
+
+    fn meaningless(&self, revision: &str, why: &str) -> PortError {
+        PortError::new(ErrorKind::Invalid, "find the revision", format!("{revision:?}"), why)
+            .with_help(format!("`git -C {} rev-parse` takes the same names", self.root.display()))
+    }
+}
+
+/// What a commit is called.
+pub(super) fn revision(commit: &Commit<'_>, branch: Option<String>) -> Revision {
+    let subject = commit.summary_bytes().map(plain).filter(|s| !s.is_empty());
+    Revision { kind: RevisionKind::Commit, id: commit.id().to_string(), subject, branch }
+}
+
+/// Text of a repository that is safe to print: what a commit message says could also steer a terminal.
+fn plain(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).chars().filter(|c| !c.is_control()).take(SUBJECT_CHARS).collect()
+}
+
+/// The files of one tree object, below a directory of it.
+pub(super) struct CommitTree<'r> {
+    repository: &'r Repository,
+    odb: Odb<'r>,
+    /// The directory's own tree; `None` when the commit does not have the directory.
+    pub(super) top: Option<Oid>,
+    /// The object of each path listed so far.
+    known: RefCell<HashMap<String, Oid>>,
+}
+
+impl<'r> CommitTree<'r> {
+    /// The directory `dir` of a commit, or nothing at all without one.
+    pub(super) fn new(checkout: &'r Checkout, commit: Option<&Commit<'_>>, dir: &str) -> Result<Self, ReadError> {
+        let repository = &checkout.repository;
+        let failed = |e: git2::Error| fault::git_read(&checkout.root, &e);
+        let odb = repository.odb().map_err(failed)?;
+        let mut new = Self { repository, odb, top: commit.map(Commit::tree_id), known: RefCell::default() };
+        for name in dir.split('/').filter(|n| !n.is_empty()) {
+            let Some(top) = new.top else { break };
+            let tree = new.tree(top)?;
+            new.top = tree.get_name(name).filter(|e| e.kind() == Some(ObjectType::Tree)).map(|e| e.id());
+        }
+        Ok(new)
+    }
+
+    fn failed(&self, error: &git2::Error) -> ReadError {
+        fault::git_read(self.repository.workdir().unwrap_or(self.repository.path()), error)
+    }
+
+    /// The tree object, once its size is known to be bearable.
+    fn tree(&self, id: Oid) -> Result<git2::Tree<'r>, ReadError> {
+        let (size, _) = self.odb.read_header(id).map_err(|e| self.failed(&e))?;
+        if size > TREE_BYTES {
+            let message = "the directory has too many entries".to_owned();
+            return Err(fault::rejected(fault::about("too-many-files", &id.to_string(), message, "split it")));
+        }
+        self.repository.find_tree(id).map_err(|e| self.failed(&e))
+    }
+}
+
+impl Tree for CommitTree<'_> {
+    fn list(&self, dir: &str) -> Result<Vec<Entry>, ReadError> {
+        let id = if dir.is_empty() { self.top } else { self.known.borrow().get(dir).copied() };
+        let Some(id) = id else { return Ok(Vec::new()) };
+        let mut entries = Vec::new();
+        for entry in self.tree(id)?.iter() {
+            let kind = match entry.kind() {
+                Some(ObjectType::Tree) => Kind::Directory,
+                Some(ObjectType::Blob) if entry.filemode() == i32::from(git2::FileMode::Link) => Kind::Link,
+                Some(ObjectType::Blob) => Kind::File,
+                _ => Kind::Other,
+            };
+            let found = Entry::new(entry.name_bytes(), kind);
+            self.known.borrow_mut().insert(join(dir, &found.name), entry.id());
+            entries.push(found);
+        }
+        Ok(entries)
+    }
+
+    fn read(&self, path: &str, limit: u64) -> Result<Content, ReadError> {
+        let Some(id) = self.known.borrow().get(path).copied() else { return Ok(Content::Gone) };
+        let (size, _) = self.odb.read_header(id).map_err(|e| self.failed(&e))?;
+        if size as u64 > limit {
+            return Ok(Content::TooLarge(size as u64));
+        }
+        let blob = self.repository.find_blob(id).map_err(|e| self.failed(&e))?;
+        Ok(Content::Bytes(BlobId(id.to_string()), blob.content().into()))
+    }
+}

@@ -1,0 +1,204 @@
+//! Files as they are on disk, below one open directory. No symbolic link is followed below it.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::fault::READ;
+use super::walk::{Content, Entry, Kind, Tree};
+use crate::model::BlobId;
+use crate::port::{ErrorKind, PortError, ReadError};
+
+#[cfg(not(target_os = "linux"))]
+use portable as handle;
+
+/// A directory on disk.
+pub(super) struct Disk {
+    root: handle::Handle,
+    path: PathBuf,
+}
+
+impl Disk {
+    /// Opens a directory; `path` may lead through links, nothing below it may.
+    pub(super) fn open(path: &Path) -> Result<Self, ReadError> {
+        match handle::Handle::open(path) {
+            Ok(root) => Ok(Self { root, path: path.to_owned() }),
+            Err(error) => Err(unreadable(path, &error)),
+        }
+    }
+
+    /// What is at `path`, a link itself not followed; `None` when nothing is.
+    pub(super) fn kind(&self, path: &str) -> Result<Option<Kind>, ReadError> {
+        self.root.kind(Path::new(path)).map_err(|e| unreadable(&self.path.join(path), &e))
+    }
+
+    /// Opens a file and does something with it; what went away meanwhile is [`Content::Gone`].
+    pub(super) fn open_and(
+        &self,
+        path: &str,
+        work: impl FnOnce(std::fs::File) -> io::Result<Content>,
+    ) -> Result<Content, ReadError> {
+        match self.root.file(Path::new(path)).and_then(work) {
+            Ok(content) => Ok(content),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(Content::Gone)
+            }
+            Err(error) => Err(unreadable(&self.path.join(path), &error)),
+        }
+    }
+}
+
+impl Tree for Disk {
+    fn list(&self, dir: &str) -> Result<Vec<Entry>, ReadError> {
+        match self.root.list(Path::new(dir)) {
+            Ok(entries) => Ok(entries),
+            // A directory that went away while its parent was walked; the root itself was open.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !dir.is_empty() => Ok(Vec::new()),
+            Err(error) => Err(unreadable(&self.path.join(dir), &error)),
+        }
+    }
+
+    fn read(&self, path: &str, limit: u64) -> Result<Content, ReadError> {
+        self.open_and(path, |file| content(file, limit))
+    }
+}
+
+/// Reads a file up to `limit` bytes, however long it says it is.
+pub(super) fn content(file: std::fs::File, limit: u64) -> io::Result<Content> {
+    let length = file.metadata()?.len();
+    if length > limit {
+        return Ok(Content::TooLarge(length));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Ok(Content::TooLarge(bytes.len() as u64));
+    }
+    let blob = git2::Oid::hash_object(git2::ObjectType::Blob, &bytes).map_err(io::Error::other)?;
+    Ok(Content::Bytes(BlobId(blob.to_string()), bytes.into()))
+}
+
+/// A directory or file that cannot be read, in words that say what to do.
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> ReadError {
+    let subject = path.display().to_string();
+    let told = |kind, message: &str, help: &str| PortError::new(kind, READ, &*subject, message).with_help(help);
+    ReadError::Failed(match error.kind() {
+        io::ErrorKind::NotFound => {
+            told(ErrorKind::NotFound, "there is no such directory", "name the directory that holds the manifests")
+        }
+        io::ErrorKind::NotADirectory => {
+            told(ErrorKind::Invalid, "it is not a directory", "name the directory that holds the manifests")
+        }
+        io::ErrorKind::PermissionDenied => {
+            told(ErrorKind::Denied, "permission denied", "let this user read it (chmod a+rX), or run as its owner")
+        }
+        _ => PortError::io(READ, &*subject, error),
+    })
+}
+
+/// Handles that the kernel resolves below the root.
+#[cfg(target_os = "linux")]
+mod handle {
+    use std::fs::File;
+    use std::io;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::Path;
+
+    use rustix::fs::FileType;
+
+    use super::{Entry, Kind};
+    use crate::sys::beneath::Dir;
+
+    pub(super) struct Handle(Dir);
+
+    impl Handle {
+        pub(super) fn open(path: &Path) -> io::Result<Self> {
+            Dir::open(path).map(Self)
+        }
+
+        pub(super) fn kind(&self, path: &Path) -> io::Result<Option<Kind>> {
+            kind(&self.0, path)
+        }
+
+        pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+            let dir = self.0.sub(dir)?;
+            let mut entries = Vec::new();
+            for name in dir.names()? {
+                if let Some(kind) = kind(&dir, Path::new(&name))? {
+                    entries.push(Entry::new(name.as_bytes(), kind));
+                }
+            }
+            Ok(entries)
+        }
+
+        pub(super) fn file(&self, path: &Path) -> io::Result<File> {
+            self.0.open_file(path)
+        }
+    }
+
+    fn kind(dir: &Dir, path: &Path) -> io::Result<Option<Kind>> {
+        Ok(dir.stat(path)?.map(|stat| match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Kind::Directory,
+            FileType::RegularFile => Kind::File,
+            FileType::Symlink => Kind::Link,
+            _ => Kind::Other,
+        }))
+    }
+}
+
+/// Paths instead of handles, for systems without `openat2`: what is validated there is one's own.
+#[cfg(not(target_os = "linux"))]
+mod portable {
+    use std::fs::File;
+    use std::io;
+    use std::path::{Path, PathBuf};
+
+    use super::{Entry, Kind};
+
+    pub(super) struct Handle(PathBuf);
+
+    impl Handle {
+        pub(super) fn open(path: &Path) -> io::Result<Self> {
+            std::fs::read_dir(path)?;
+            Ok(Self(path.to_owned()))
+        }
+
+        pub(super) fn kind(&self, path: &Path) -> io::Result<Option<Kind>> {
+            match std::fs::symlink_metadata(self.0.join(path)) {
+                Ok(metadata) => Ok(Some(kind(metadata.file_type()))),
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            }
+        }
+
+        pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+            let mut entries = Vec::new();
+            for entry in std::fs::read_dir(self.0.join(dir))? {
+                let entry = entry?;
+                entries.push(Entry::new(entry.file_name().as_encoded_bytes(), kind(entry.file_type()?)));
+            }
+            Ok(entries)
+        }
+
+        pub(super) fn file(&self, path: &Path) -> io::Result<File> {
+            let path = self.0.join(path);
+            if !std::fs::symlink_metadata(&path)?.is_file() {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+            }
+            File::open(path)
+        }
+    }
+
+    fn kind(kind: std::fs::FileType) -> Kind {
+        if kind.is_dir() {
+            Kind::Directory
+        } else if kind.is_file() {
+            Kind::File
+        } else if kind.is_symlink() {
+            Kind::Link
+        } else {
+            Kind::Other
+        }
+    }
+}

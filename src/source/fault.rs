@@ -1,0 +1,67 @@
+//! The two ways a read fails, and how git's and the system's errors are told.
+
+use std::path::Path;
+
+use crate::model::{Diagnostic, Diagnostics, Place, Severity, SourceRef};
+use crate::port::{ErrorKind, PortError, ReadError};
+
+/// The verb phrase of every failed read.
+pub(super) const READ: &str = "read the manifests of";
+
+/// A diagnostic at the start of a file, or at one of its lines.
+pub(super) fn diagnostic(rule: &'static str, path: &str, line: (u32, &str), message: String) -> Diagnostic {
+    let at = SourceRef { path: path.into(), document: 0, line: line.0, column: 1 };
+    let width = u32::try_from(line.1.chars().count()).unwrap_or(1).max(1);
+    Diagnostic {
+        severity: Severity::Error,
+        rule,
+        message,
+        help: None,
+        place: Some(Place { at, text: line.1.into(), width }),
+        object: None,
+        field: None,
+    }
+}
+
+/// A diagnostic about a whole file or directory, with the way out.
+pub(super) fn about(rule: &'static str, path: &str, message: String, help: impl Into<String>) -> Diagnostic {
+    Diagnostic { help: Some(help.into()), ..diagnostic(rule, path, (1, ""), message) }
+}
+
+/// One diagnostic that ends the read.
+pub(super) fn rejected(diagnostic: Diagnostic) -> ReadError {
+    ReadError::Rejected(Diagnostics(vec![diagnostic]))
+}
+
+/// An error of libgit2.
+pub(super) fn git(operation: &'static str, subject: &Path, error: &git2::Error) -> PortError {
+    use git2::{ErrorClass, ErrorCode};
+    let kind = match (error.code(), error.class()) {
+        (ErrorCode::Owner, _) | (_, ErrorClass::Filesystem) => ErrorKind::Denied,
+        (ErrorCode::Locked | ErrorCode::Modified, _) => ErrorKind::Unavailable,
+        (ErrorCode::InvalidSpec | ErrorCode::Ambiguous, _) => ErrorKind::Invalid,
+        (ErrorCode::NotFound, _) | (_, ErrorClass::Odb | ErrorClass::Object | ErrorClass::Zlib | ErrorClass::Tree) => {
+            ErrorKind::Corrupt
+        }
+        (_, ErrorClass::NoMemory) => ErrorKind::Exhausted,
+        (_, ErrorClass::Os) => ErrorKind::Unavailable,
+        _ => ErrorKind::Internal,
+    };
+    let help = match kind {
+        ErrorKind::Corrupt => Some("`git fsck` in the checkout says what is missing; a fresh clone repairs it"),
+        _ if error.message().contains("extension") || error.message().contains("object format") => {
+            Some("use a repository with SHA-1 objects and refs in files, the defaults of `git init`")
+        }
+        _ => None,
+    };
+    let new = PortError::new(kind, operation, subject.display().to_string(), error.message());
+    match help {
+        Some(help) => new.with_help(help),
+        None => new,
+    }
+}
+
+/// An error of libgit2 while reading manifests.
+pub(super) fn git_read(subject: &Path, error: &git2::Error) -> ReadError {
+    ReadError::Failed(git(READ, subject, error))
+}

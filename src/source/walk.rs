@@ -1,0 +1,241 @@
+//! One walk over a tree of files, wherever it comes from: git's objects, the disk, or one laid over the other.
+//!
+//! All filters and bounds are here, so that a commit, a worktree and a plain directory are read by the same rules.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::fault::{about, rejected};
+use super::ignore::{Rules, rules_file};
+use super::limits::{IGNORE_FILE_BYTES, Limits};
+use super::name::{IGNORE_FILE, is_hidden, is_manifest, is_status, join};
+use crate::model::{BlobId, Diagnostic, Diagnostics, SourceFile};
+use crate::port::ReadError;
+
+/// What an entry of a directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Directory,
+    File,
+    Link,
+    /// A submodule, a FIFO, a socket, a device.
+    Other,
+}
+
+/// One entry of a directory.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    /// With U+FFFD for what is not UTF-8.
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    /// Whether `name` is the real name.
+    pub(super) exact: bool,
+}
+
+impl Entry {
+    pub(super) fn new(name: &[u8], kind: Kind) -> Self {
+        match std::str::from_utf8(name) {
+            Ok(name) => Self { name: name.to_owned(), kind, exact: true },
+            Err(_) => Self { name: String::from_utf8_lossy(name).into_owned(), kind, exact: false },
+        }
+    }
+}
+
+/// The bytes of a file.
+pub(super) enum Content {
+    Bytes(BlobId, Arc<[u8]>),
+    /// Not read: this many bytes are more than was asked for.
+    TooLarge(u64),
+    /// It was there a moment ago.
+    Gone,
+}
+
+/// A tree of files. Paths are relative to its root, with `/` between their parts; the root is the empty path.
+pub(super) trait Tree {
+    /// The entries of a directory. Only asked for the root and for directories that were listed before.
+    fn list(&self, dir: &str) -> Result<Vec<Entry>, ReadError>;
+
+    /// The bytes of a listed file, if they are at most `limit`.
+    fn read(&self, path: &str, limit: u64) -> Result<Content, ReadError>;
+}
+
+/// What to leave out, and how to name what is found.
+pub(super) struct Scope<'a> {
+    pub(super) limits: &'a Limits,
+    /// Paths that are never manifests: the status file.
+    pub(super) skip: &'a BTreeSet<String>,
+    /// What people see in front of each path: nothing, or what they typed.
+    pub(super) shown_below: &'a str,
+}
+
+/// Everything a walk found.
+#[derive(Clone, Default)]
+pub(super) struct Found {
+    /// Sorted by path.
+    pub(super) files: Vec<SourceFile>,
+    /// Sorted; directories end in `/`.
+    pub(super) ignored: Vec<String>,
+    pub(super) rules: Rules,
+    /// Where the rules came from.
+    pub(super) rule_files: BTreeMap<String, BlobId>,
+}
+
+/// Reads every manifest of a tree. Everything wrong with it is reported at once, except that a bound ends the walk.
+pub(super) fn walk(tree: &dyn Tree, scope: &Scope<'_>) -> Result<Found, ReadError> {
+    let mut walk = Walk { tree, scope, found: Found::default(), bad: Vec::new(), entries: 0, bytes: 0 };
+    walk.directory("", 0)?;
+    let Walk { mut found, bad, .. } = walk;
+    if !bad.is_empty() {
+        let mut all = Diagnostics(bad);
+        all.sort();
+        return Err(ReadError::Rejected(all));
+    }
+    found.files.sort_by(|a, b| a.path.cmp(&b.path));
+    found.ignored.sort();
+    Ok(found)
+}
+
+struct Walk<'a> {
+    tree: &'a dyn Tree,
+    scope: &'a Scope<'a>,
+    found: Found,
+    bad: Vec<Diagnostic>,
+    entries: usize,
+    bytes: u64,
+}
+
+impl Walk<'_> {
+    fn shown(&self, path: &str) -> String {
+        join(self.scope.shown_below, path)
+    }
+
+    fn directory(&mut self, dir: &str, depth: usize) -> Result<(), ReadError> {
+        let mut entries = self.tree.list(dir)?;
+        self.entries += entries.len();
+        if self.entries > self.scope.limits.entries {
+            let message = format!("there are more than {} files and directories", self.scope.limits.entries);
+            let help = "keep the manifests in a directory of their own and name that one";
+            return Err(rejected(about("too-many-files", &self.shown(dir), message, help)));
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        if let Some(rules) = entries.iter().find(|e| e.name == IGNORE_FILE) {
+            self.rules(dir, rules.kind)?;
+        }
+        let mut last = None;
+        for entry in entries.iter().filter(|e| !is_hidden(&e.name)) {
+            let path = join(dir, &entry.name);
+            if last == Some(&entry.name) && entry.exact {
+                // Only a forged tree can hold a name twice, and git would check out either.
+                let message = "the name is in its directory twice".to_owned();
+                self.bad.push(about(
+                    "bad-file-name",
+                    &self.shown(&path),
+                    message,
+                    "commit the directory anew with git",
+                ));
+                continue;
+            }
+            last = Some(&entry.name);
+            self.entry(entry, path, depth)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: &Entry, path: String, depth: usize) -> Result<(), ReadError> {
+        let is_dir = entry.kind == Kind::Directory;
+        if !is_dir && (!is_manifest(&entry.name) || self.scope.skip.contains(&path)) {
+            return Ok(());
+        }
+        if self.found.rules.excludes(&path, is_dir) {
+            let shown = self.shown(&path);
+            self.found.ignored.push(if is_dir { format!("{shown}/") } else { shown });
+            return Ok(());
+        }
+        if !entry.exact || (!is_dir && path.chars().any(char::is_control)) || entry.name.contains('/') {
+            let message = "the name is not plain UTF-8 text".to_owned();
+            let shown: String =
+                self.shown(&path).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+            self.bad.push(about("bad-file-name", &shown, message, "rename it"));
+            return Ok(());
+        }
+        match entry.kind {
+            Kind::Directory if depth >= self.scope.limits.depth => {
+                let message = format!("directories are nested more than {} deep", self.scope.limits.depth);
+                let help = format!("move the manifests up, or exclude the directory in {IGNORE_FILE}");
+                self.bad.push(about("too-deep", &self.shown(&path), message, help));
+                Ok(())
+            }
+            Kind::Directory => self.directory(&path, depth + 1),
+            Kind::File => self.file(path),
+            Kind::Link => {
+                let message = "this is a symbolic link, and links are not followed".to_owned();
+                let help = format!("put the file itself here, or exclude the link in {IGNORE_FILE}");
+                self.bad.push(about("symbolic-link", &self.shown(&path), message, help));
+                Ok(())
+            }
+            Kind::Other => {
+                let help = format!("put a file here, or exclude the name in {IGNORE_FILE}");
+                self.bad.push(about("no-file", &self.shown(&path), "this is no regular file".to_owned(), help));
+                Ok(())
+            }
+        }
+    }
+
+    fn file(&mut self, path: String) -> Result<(), ReadError> {
+        let limits = self.scope.limits;
+        let (blob, bytes) = match self.tree.read(&path, limits.file_bytes)? {
+            Content::Bytes(blob, bytes) => (blob, bytes),
+            Content::Gone => return Ok(()),
+            Content::TooLarge(size) => {
+                let message = format!("the file has {size} bytes, more than {} are not read", limits.file_bytes);
+                let help = format!("split it, or exclude it in {IGNORE_FILE}");
+                self.bad.push(about("file-too-large", &self.shown(&path), message, help));
+                return Ok(());
+            }
+        };
+        if is_status(&bytes) {
+            return Ok(());
+        }
+        self.bytes += bytes.len() as u64;
+        let too_many = self.found.files.len() >= limits.files;
+        if too_many || self.bytes > limits.total_bytes {
+            let message = if too_many {
+                format!("there are more than {} manifest files", limits.files)
+            } else {
+                format!("the manifests have more than {} bytes together", limits.total_bytes)
+            };
+            let help = format!("exclude what is no manifest in {IGNORE_FILE}, or use several directories");
+            return Err(rejected(about("too-many-files", &self.shown(&path), message, help)));
+        }
+        let path = self.shown(&path).into();
+        self.found.files.push(SourceFile { path, blob, bytes });
+        Ok(())
+    }
+
+    fn rules(&mut self, dir: &str, kind: Kind) -> Result<(), ReadError> {
+        let path = rules_file(dir);
+        let shown = self.shown(&path);
+        if kind != Kind::File {
+            let message = "this is no regular file, so its rules cannot be read".to_owned();
+            self.bad.push(about("bad-ignore-file", &shown, message, "put the file itself here"));
+            return Ok(());
+        }
+        match self.tree.read(&path, IGNORE_FILE_BYTES)? {
+            Content::Gone => {}
+            Content::Bytes(blob, bytes) => {
+                let lines = bytes.iter().filter(|b| **b == b'\n').count();
+                if self.found.rules.patterns + lines > self.scope.limits.patterns {
+                    let message = format!("there are more than {} patterns", self.scope.limits.patterns);
+                    return Err(rejected(about("bad-ignore-file", &shown, message, "exclude whole directories")));
+                }
+                self.bad.extend(self.found.rules.add(dir, &shown, &bytes));
+                self.found.rule_files.insert(path, blob);
+            }
+            Content::TooLarge(size) => {
+                let message = format!("the file has {size} bytes, more than {IGNORE_FILE_BYTES} are not read");
+                self.bad.push(about("bad-ignore-file", &shown, message, "exclude whole directories"));
+            }
+        }
+        Ok(())
+    }
+}

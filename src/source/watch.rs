@@ -1,0 +1,198 @@
+//! Watching: what happens in the directory and to git's refs, condensed to hints.
+//!
+//! notify calls back on a thread of its own; that only looks at the event and, if it matters, rings. A second thread
+//! waits for the ring, lets the commotion end, watches what is new, and puts one hint into a channel that holds one. A
+//! hint says "look again" and nothing else; one that is lost is repaired by the next resync.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc as std_mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use notify::event::{EventKind, ModifyKind, RemoveKind};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+
+use super::Directory;
+use super::watched::{Interest, Targets};
+use crate::port::{ErrorKind, PortError};
+
+/// How long it is quiet before a hint is given.
+pub const DEBOUNCE: Duration = Duration::from_millis(150);
+
+/// However busy it is, a hint is given after this long: a change is seen within a second.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
+const OPERATION: &str = "watch";
+
+/// A running watch; dropping it ends it.
+pub struct Watch {
+    bell: std_mpsc::SyncSender<()>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the two threads share.
+struct Shared {
+    interest: Mutex<Interest>,
+    /// A watched directory was removed or moved, so that its watch is gone though its path may be back.
+    moved: AtomicBool,
+}
+
+impl Watch {
+    /// Watches a directory: git's refs, and the files where they are read from disk. Start it before the first read.
+    /// Its end, whatever ended it, closes the channel.
+    ///
+    /// # Errors
+    /// When the system gives no watch; the caller then relies on its resync alone.
+    pub fn start(directory: &Directory, debounce: Duration) -> Result<(Self, mpsc::Receiver<()>), PortError> {
+        let subject = directory.path().display().to_string();
+        let (bell, rings) = std_mpsc::sync_channel(1);
+        let shared = Arc::new(Shared { interest: Mutex::default(), moved: AtomicBool::new(false) });
+        let handler = {
+            let (shared, bell) = (Arc::clone(&shared), bell.clone());
+            // A full channel means that the other thread will look anyway.
+            move |event| {
+                if matters(&shared, event) {
+                    let _ = bell.try_send(());
+                }
+            }
+        };
+        let watcher = notify::recommended_watcher(handler).map_err(|e| refused(&subject, &e))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (hint, hints) = mpsc::channel(1);
+        let mut hand = Hand { directory: directory.clone(), watcher, shared, hint, complained: false };
+        hand.arm().map_err(|e| refused(&subject, &e))?;
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("watch".to_owned())
+            .spawn(move || hand.run(&rings, &stopped, debounce))
+            .map_err(|e| PortError::io(OPERATION, subject, &e))?;
+        Ok((Self { bell, stop, thread: Some(thread) }, hints))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        let _ = self.bell.try_send(());
+        if let Some(thread) = self.thread.take() {
+            // A panic over there was reported by its own hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Whether an event can mean that there is something new to read. Runs on notify's thread and must not block it.
+fn matters(shared: &Shared, event: notify::Result<Event>) -> bool {
+    let Ok(event) = event else { return true };
+    if matches!(event.kind, EventKind::Access(_)) {
+        return false;
+    }
+    if event.need_rescan() {
+        shared.moved.store(true, Ordering::Release);
+        return true;
+    }
+    let interest = shared.interest.lock().unwrap_or_else(PoisonError::into_inner);
+    let away = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
+    let folder = event.kind == EventKind::Remove(RemoveKind::Folder);
+    let mut matters = false;
+    for path in &event.paths {
+        if away && interest.is_watched(path) {
+            shared.moved.store(true, Ordering::Release);
+            matters = true;
+        }
+        matters = matters || interest.cares_for(path, folder);
+    }
+    matters
+}
+
+/// The thread that does the work.
+struct Hand {
+    directory: Directory,
+    watcher: RecommendedWatcher,
+    shared: Arc<Shared>,
+    hint: mpsc::Sender<()>,
+    /// Whether a failure to watch was logged; once is enough, the resync goes on.
+    complained: bool,
+}
+
+impl Hand {
+    fn run(mut self, rings: &std_mpsc::Receiver<()>, stop: &AtomicBool, debounce: Duration) {
+        while rings.recv().is_ok() {
+            let deadline = Instant::now() + LONGEST_WAIT.max(debounce);
+            while !stop.load(Ordering::Acquire) {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() || rings.recv_timeout(left.min(debounce)).is_err() {
+                    break;
+                }
+            }
+            if stop.load(Ordering::Acquire) || self.hint.is_closed() {
+                return;
+            }
+            // Watching before hinting: what changes after the reader looked is seen.
+            if let Err(error) = self.arm()
+                && !std::mem::replace(&mut self.complained, true)
+            {
+                let error = refused(&self.directory.path().display().to_string(), &error);
+                tracing::warn!("{error}");
+            }
+            // A full channel holds a hint that nobody has taken yet, which does as well.
+            let _ = self.hint.try_send(());
+        }
+    }
+
+    /// Watches everything that should be watched now and nothing else.
+    fn arm(&mut self) -> notify::Result<()> {
+        let again = self.shared.moved.swap(false, Ordering::AcqRel);
+        let targets = Targets::of(&self.directory);
+        let wanted = targets.directories();
+        let old = {
+            let mut interest = self.shared.interest.lock().unwrap_or_else(PoisonError::into_inner);
+            interest.replace(targets)
+        };
+        for path in old.difference(&wanted) {
+            // Gone with its directory, most of the time.
+            let _ = self.watcher.unwatch(path);
+        }
+        let mut failed = None;
+        let new: Vec<&PathBuf> = wanted.iter().filter(|p| again || !old.contains(*p)).collect();
+        for path in new {
+            match self.watcher.watch(path, RecursiveMode::NonRecursive) {
+                Ok(()) => {}
+                // It went away in between; its parent is watched and says so.
+                Err(error) if is_gone(&error) => self.shared.moved.store(true, Ordering::Release),
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+fn is_gone(error: &notify::Error) -> bool {
+    match &error.kind {
+        notify::ErrorKind::PathNotFound => true,
+        notify::ErrorKind::Io(error) => error.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+fn refused(subject: &str, error: &notify::Error) -> PortError {
+    use std::io::ErrorKind as Io;
+    let limit = match &error.kind {
+        notify::ErrorKind::MaxFilesWatch => true,
+        notify::ErrorKind::Io(error) => {
+            matches!(error.kind(), Io::StorageFull | Io::QuotaExceeded) || error.raw_os_error() == Some(24)
+        }
+        _ => false,
+    };
+    let kind = if limit { ErrorKind::Exhausted } else { ErrorKind::Unavailable };
+    let new = PortError::new(kind, OPERATION, subject, error.to_string());
+    if limit {
+        new.with_help("changes are found by the resync only; raise fs.inotify.max_user_watches and max_user_instances")
+    } else {
+        new.with_help("changes are found by the resync only")
+    }
+}

@@ -1,0 +1,142 @@
+//! Which directories are watched, and which of the events there matter.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::Directory;
+use super::directory::real_path;
+use super::name::{IGNORE_FILE, is_hidden, is_manifest, temporary};
+
+/// Directories watched at most. More would cost the kernel's limit, which other programs share.
+const MOST_DIRECTORIES: usize = 4096;
+
+/// What there is to watch at one moment.
+#[derive(Default)]
+pub(super) struct Targets {
+    /// Directories of manifests that are read from disk.
+    files: BTreeSet<PathBuf>,
+    /// Directories of branches.
+    refs: BTreeSet<PathBuf>,
+    /// Single paths, existing or not, whose every change matters; their parents are watched.
+    paths: BTreeSet<PathBuf>,
+    /// The status file and its temporary one.
+    ours: BTreeSet<PathBuf>,
+}
+
+impl Targets {
+    /// Looks at the disk.
+    pub(super) fn of(directory: &Directory) -> Self {
+        let inner = &directory.inner;
+        let mut new = Self::default();
+        if let Some(status) = real_path(&inner.status)
+            && let Some(name) = status.file_name()
+        {
+            new.ours.insert(status.with_file_name(temporary(&name.to_string_lossy())));
+            new.ours.insert(status);
+        }
+        // By name, for when it is removed, comes back, or is a link that is pointed elsewhere.
+        new.path(&inner.dir);
+        let real = std::fs::canonicalize(&inner.dir).ok();
+        new.paths.extend(real.clone());
+        if directory.is_git() {
+            new.git(directory);
+        }
+        if let Some(real) = real.filter(|_| !directory.is_git() || inner.options.worktree) {
+            gather(&real, &mut new.files, &|name| !is_hidden(name));
+        }
+        new
+    }
+
+    fn path(&mut self, path: &Path) {
+        self.paths.insert(real_path(path).unwrap_or_else(|| path.to_owned()));
+    }
+
+    fn git(&mut self, directory: &Directory) {
+        let Some((root, gitdir, commondir)) = directory.inner.places() else { return };
+        self.path(&root);
+        self.path(&root.join(".git"));
+        for name in ["HEAD", "logs/HEAD"] {
+            self.path(&gitdir.join(name));
+        }
+        // A repository without a branch yet has no logs, and one whose refs are all packed may lose empty directories.
+        for name in ["packed-refs", "logs", "refs", "refs/heads"] {
+            self.path(&commondir.join(name));
+        }
+        self.path(&gitdir.join("logs"));
+        gather(&commondir.join("refs").join("heads"), &mut self.refs, &|_| true);
+    }
+
+    /// The directories to watch: those that exist, and for what does not exist the nearest one above it.
+    pub(super) fn directories(&self) -> BTreeSet<PathBuf> {
+        let mut all: BTreeSet<PathBuf> = self.files.union(&self.refs).cloned().collect();
+        for path in &self.paths {
+            all.extend(path.ancestors().skip(1).find(|p| p.is_dir()).map(Path::to_owned));
+        }
+        all
+    }
+}
+
+/// `top` and the directories below it, links not followed.
+fn gather(top: &Path, into: &mut BTreeSet<PathBuf>, enter: &dyn Fn(&str) -> bool) {
+    let mut queue = vec![top.to_owned()];
+    while let Some(dir) = queue.pop() {
+        if into.len() >= MOST_DIRECTORIES {
+            return;
+        }
+        let Ok(entries) = std::fs::read_dir(&dir) else { continue };
+        into.insert(dir);
+        for entry in entries.flatten() {
+            let is_dir = entry.file_type().is_ok_and(|t| t.is_dir());
+            if is_dir && enter(&entry.file_name().to_string_lossy()) {
+                queue.push(entry.path());
+            }
+        }
+    }
+}
+
+/// What the threads remember of the targets.
+#[derive(Default)]
+pub(super) struct Interest {
+    targets: Targets,
+    watched: BTreeSet<PathBuf>,
+}
+
+impl Interest {
+    /// Takes new targets; returns the directories watched so far.
+    pub(super) fn replace(&mut self, targets: Targets) -> BTreeSet<PathBuf> {
+        let watched = targets.directories();
+        self.targets = targets;
+        std::mem::replace(&mut self.watched, watched)
+    }
+
+    /// Whether `path` is a watched directory.
+    pub(super) fn is_watched(&self, path: &Path) -> bool {
+        self.watched.contains(path)
+    }
+
+    /// Whether a change at `path` can mean something. `folder` says that it was a directory, if that is known.
+    pub(super) fn cares_for(&self, path: &Path, folder: bool) -> bool {
+        let targets = &self.targets;
+        if targets.ours.contains(path) {
+            return false;
+        }
+        // An ancestor of a path that is missing: it may be on its way back.
+        if targets.paths.iter().any(|p| p == path || (p.starts_with(path) && !self.watched.contains(path))) {
+            return true;
+        }
+        let Some(name) = path.file_name() else { return false };
+        let name = name.to_string_lossy();
+        let Some(parent) = path.parent() else { return false };
+        if targets.refs.contains(parent) {
+            return !name.ends_with(".lock");
+        }
+        if !targets.files.contains(parent) {
+            return false;
+        }
+        // What git ignores is not read from a worktree, so its rules matter as well as ours.
+        is_manifest(&name)
+            || name == IGNORE_FILE
+            || name == ".gitignore"
+            || (!is_hidden(&name) && (folder || path.is_dir()))
+    }
+}

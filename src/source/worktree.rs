@@ -1,0 +1,217 @@
+//! The files of a checkout as they would be committed: what is on disk, less what git ignores.
+//!
+//! libgit2's own comparison of HEAD with a worktree is not used: it walks every tree to its end, however often a hostile
+//! one holds itself. This one walks the disk, within our bounds, and spares reading what the index knows to be unchanged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, Metadata};
+use std::path::Path;
+use std::time::SystemTime;
+
+use git2::{Index, IndexEntry, IndexEntryExtendedFlag};
+
+use super::checkout::Checkout;
+use super::disk::{Disk, content};
+use super::limits::Limits;
+use super::name::{IGNORE_FILE, below, is_hidden, is_manifest, is_status, join};
+use super::walk::{Content, Entry, Found, Kind, Tree};
+use crate::model::SourceFile;
+use crate::port::ReadError;
+
+/// A worktree below one of its directories, compared with what HEAD has there.
+pub(super) struct Worktree<'a> {
+    checkout: &'a Checkout,
+    disk: Disk,
+    /// The directory's place in the worktree.
+    place: &'a str,
+    /// Without one, everything is read and only what HEAD has counts as tracked.
+    index: Option<(Index, Option<SystemTime>)>,
+    head: BTreeMap<&'a str, &'a SourceFile>,
+    /// Paths that a sparse checkout leaves out on purpose.
+    sparse: BTreeSet<String>,
+}
+
+impl<'a> Worktree<'a> {
+    /// `disk` is the directory itself, `place` where in the worktree it is, `head` what HEAD has in it.
+    pub(super) fn new(checkout: &'a Checkout, disk: Disk, place: &'a str, head: &'a Found) -> Self {
+        let index = checkout.repository.index().ok().map(|index| {
+            let written = index.path().and_then(|path| std::fs::metadata(path).ok()?.modified().ok());
+            (index, written)
+        });
+        let head: BTreeMap<&str, &SourceFile> = head.files.iter().map(|f| (&*f.path, f)).collect();
+        let mut new = Self { checkout, disk, place, index, head, sparse: BTreeSet::new() };
+        let sparse = new.head.keys().filter(|path| new.is_sparse(path)).map(|path| (*path).to_owned()).collect();
+        new.sparse = sparse;
+        new
+    }
+
+    fn is_sparse(&self, path: &str) -> bool {
+        let flag = IndexEntryExtendedFlag::SKIP_WORKTREE.bits();
+        self.entry(path).is_some_and(|entry| entry.flags_extended & flag != 0)
+    }
+
+    fn entry(&self, path: &str) -> Option<IndexEntry> {
+        let (index, _) = self.index.as_ref()?;
+        index.get_path(Path::new(&join(self.place, path)), 0)
+    }
+
+    /// Whether git ignores an entry that it does not track.
+    fn is_ignored(&self, path: &str, kind: Kind) -> bool {
+        let full = join(self.place, path);
+        let tracked = match kind {
+            Kind::Directory => {
+                let prefix = format!("{full}/");
+                let indexed = self.index.as_ref().is_some_and(|(index, _)| index.find_prefix(&prefix).is_ok());
+                let first = format!("{path}/");
+                indexed || self.head.range(&*first..).next().is_some_and(|(p, _)| p.starts_with(&first))
+            }
+            _ => self.entry(path).is_some() || self.head.contains_key(path),
+        };
+        // A directory without a slash at its end could not match a pattern that has one.
+        let asked = if kind == Kind::Directory { format!("{full}/") } else { full };
+        !tracked && self.checkout.repository.is_path_ignored(asked).unwrap_or(false)
+    }
+
+    /// What HEAD has at `path`, if the index vouches for the file on disk being the same.
+    fn unchanged(&self, path: &str, file: &Metadata) -> Option<&'a SourceFile> {
+        let head = *self.head.get(path)?;
+        let entry = self.entry(path)?;
+        let (_, written) = self.index.as_ref()?;
+        (entry.id.to_string() == head.blob.0 && looks_like(&entry, file, (*written)?)).then_some(head)
+    }
+
+    fn content(&self, path: &str, file: File, limit: u64) -> std::io::Result<Content> {
+        match self.unchanged(path, &file.metadata()?) {
+            Some(head) => Ok(Content::Bytes(head.blob.clone(), head.bytes.clone())),
+            None => content(file, limit),
+        }
+    }
+
+    /// The paths whose content is not HEAD's: edited, new, deleted. `head` is the same as in [`Worktree::new`]; what its
+    /// rules exclude does not count, nor what is in `skip`. Bounds only end the search.
+    pub(super) fn differences(&self, head: &Found, skip: &BTreeSet<String>, limits: &Limits) -> BTreeSet<String> {
+        let mut search =
+            Search { tree: self, head, skip, limits, seen: BTreeSet::new(), entries: 0, found: BTreeSet::new() };
+        let complete = search.directory("", 0);
+        let Search { seen, mut found, .. } = search;
+        if complete {
+            let known = self.head.keys().copied().chain(head.rule_files.keys().map(String::as_str));
+            found.extend(known.filter(|path| !seen.contains(*path)).map(str::to_owned));
+        }
+        found
+    }
+}
+
+impl Tree for Worktree<'_> {
+    fn list(&self, dir: &str) -> Result<Vec<Entry>, ReadError> {
+        let mut entries = self.disk.list(dir)?;
+        entries.retain(|entry| {
+            let path = join(dir, &entry.name);
+            let nested = || matches!(self.disk.kind(&join(&path, ".git")), Ok(Some(_)));
+            match entry.kind {
+                _ if is_hidden(&entry.name) => true,
+                // Another repository's worktree, like a submodule.
+                Kind::Directory => !self.is_ignored(&path, entry.kind) && !nested(),
+                _ => !is_manifest(&entry.name) || !self.is_ignored(&path, entry.kind),
+            }
+        });
+        for (_, rest) in below(&self.sparse, dir) {
+            let (name, kind) = rest.split_once('/').map_or((rest, Kind::File), |(name, _)| (name, Kind::Directory));
+            if !entries.iter().any(|e| e.name == name) {
+                entries.push(Entry::new(name.as_bytes(), kind));
+            }
+        }
+        Ok(entries)
+    }
+
+    fn read(&self, path: &str, limit: u64) -> Result<Content, ReadError> {
+        let content = self.disk.open_and(path, |file| self.content(path, file, limit))?;
+        match (content, self.head.get(path)) {
+            (Content::Gone, Some(head)) if self.sparse.contains(path) => {
+                Ok(Content::Bytes(head.blob.clone(), head.bytes.clone()))
+            }
+            (content, _) => Ok(content),
+        }
+    }
+}
+
+/// One search for differences.
+struct Search<'a> {
+    tree: &'a Worktree<'a>,
+    head: &'a Found,
+    skip: &'a BTreeSet<String>,
+    limits: &'a Limits,
+    seen: BTreeSet<String>,
+    entries: usize,
+    found: BTreeSet<String>,
+}
+
+impl Search<'_> {
+    /// Whether the directory was seen to its end.
+    fn directory(&mut self, dir: &str, depth: usize) -> bool {
+        let Ok(entries) = self.tree.list(dir) else { return false };
+        self.entries += entries.len();
+        if self.entries > self.limits.entries || depth > self.limits.depth {
+            return false;
+        }
+        let mut complete = true;
+        for entry in entries {
+            let path = join(dir, &entry.name);
+            let rules = entry.name == IGNORE_FILE;
+            if self.skip.contains(&path) || (is_hidden(&entry.name) && !rules) {
+                continue;
+            }
+            if entry.kind == Kind::Directory {
+                complete &= self.head.rules.excludes(&path, true) || self.directory(&path, depth + 1);
+            } else if rules || (is_manifest(&entry.name) && !self.head.rules.excludes(&path, false)) {
+                if self.differs(&path, entry.kind) {
+                    self.found.insert(path.clone());
+                }
+                self.seen.insert(path);
+            }
+        }
+        complete
+    }
+
+    fn differs(&self, path: &str, kind: Kind) -> bool {
+        let head = self.tree.head.get(path).map(|f| &f.blob).or_else(|| self.head.rule_files.get(path));
+        let disk = match kind {
+            Kind::File => self.tree.read(path, self.limits.file_bytes),
+            _ => return true,
+        };
+        match disk {
+            // A status file of ours is no manifest wherever it lies, so nobody forgot to commit it.
+            Ok(Content::Bytes(_, bytes)) if is_status(&bytes) => false,
+            Ok(Content::Bytes(blob, _)) => Some(&blob) != head,
+            Ok(Content::Gone) => false,
+            Ok(Content::TooLarge(_)) | Err(_) => true,
+        }
+    }
+}
+
+/// Whether the index entry was made from this very file, as git decides it: everything that changes with a file is the
+/// same, and it was last changed before the index was written, or else it could have changed in the same instant.
+#[cfg(unix)]
+fn looks_like(entry: &IndexEntry, file: &Metadata, written: SystemTime) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let same = |time: git2::IndexTime, seconds: i64, nanoseconds: i64| {
+        i64::from(time.seconds()) == seconds && i64::from(time.nanoseconds()) == nanoseconds
+    };
+    let truncated = |number: u64| (number & u64::from(u32::MAX)) as u32;
+    file.is_file()
+        && entry.file_size == truncated(file.len())
+        && entry.ino == truncated(file.ino())
+        && same(entry.mtime, file.mtime(), file.mtime_nsec())
+        && same(entry.ctime, file.ctime(), file.ctime_nsec())
+        && file.modified().is_ok_and(|modified| modified < written)
+}
+
+#[cfg(not(unix))]
+fn looks_like(_: &IndexEntry, _: &Metadata, _: SystemTime) -> bool {
+    false
+}
+
+/// Whether both hold the same files. Equal blobs are equal bytes.
+pub(super) fn same(a: &Found, b: &Found) -> bool {
+    a.files.iter().map(|f| (&f.path, &f.blob)).eq(b.files.iter().map(|f| (&f.path, &f.blob)))
+}

@@ -1,0 +1,171 @@
+//! Repositories that want something else than to be read.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use podwright::source::{Directory, Limits, Options};
+
+use super::repo::{Repo, options, paths, rejected};
+
+fn limited(repo: &Repo, limits: Limits) -> Directory {
+    Directory::open(&repo.root, Options { limits, ..options() }).unwrap()
+}
+
+/// Stores an object that git itself would not make.
+fn object(repo: &Repo, kind: &str, bytes: &[u8]) -> String {
+    let mut child = Command::new("git")
+        .current_dir(&repo.root)
+        .args(["hash-object", "-t", kind, "-w", "--stdin", "--literally"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(bytes).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn entry(mode: &str, name: &[u8], id: &str) -> Vec<u8> {
+    let mut out = format!("{mode} ").into_bytes();
+    out.extend_from_slice(name);
+    out.push(0);
+    out.extend((0..20).map(|i| u8::from_str_radix(&id[2 * i..2 * i + 2], 16).unwrap()));
+    out
+}
+
+/// Makes HEAD a commit of this tree.
+fn commit_tree(repo: &Repo, tree: &str) {
+    let commit = repo.git(&["commit-tree", "-m", "forged", tree]);
+    repo.git(&["update-ref", "HEAD", commit.trim()]);
+}
+
+#[test]
+fn links_and_submodules_are_not_followed() {
+    let repo = Repo::with(&[("real/pod.yaml", "a: 1\n")]);
+    let target = object(&repo, "blob", b"/etc/passwd");
+    let tree = [
+        entry("120000", b"dir", &target),
+        entry("120000", b"link.yaml", &target),
+        entry("160000", b"module.yaml", &repo.id("HEAD")),
+        entry("160000", b"module", &repo.id("HEAD")),
+        entry("40000", b"real", &repo.id("HEAD:real")),
+    ];
+    commit_tree(&repo, &object(&repo, "tree", &tree.concat()));
+    let bad = rejected(repo.open("").read_now());
+    assert_eq!(
+        bad,
+        [
+            "link.yaml:1:1: symbolic-link: this is a symbolic link, and links are not followed",
+            "module.yaml:1:1: no-file: this is no regular file",
+        ]
+    );
+    repo.git(&["reset", "--quiet", "--mixed", "HEAD"]);
+    let tree = [entry("120000", b"dir", &target), entry("40000", b"real", &repo.id("HEAD:real"))];
+    commit_tree(&repo, &object(&repo, "tree", &tree.concat()));
+    assert_eq!(paths(&repo.open("").read_now().unwrap()), ["real/pod.yaml"]);
+}
+
+#[test]
+fn a_tree_that_multiplies_is_not_walked_to_its_end() {
+    let repo = Repo::with(&[("pod.yaml", "a: 1\n")]);
+    let blob = repo.id("HEAD:pod.yaml");
+    let mut id = object(&repo, "tree", &entry("100644", b"x.yaml", &blob));
+    for _ in 0..10 {
+        let ten: Vec<u8> = (b'0'..=b'9').flat_map(|name| entry("40000", &[name], &id)).collect();
+        id = object(&repo, "tree", &ten);
+    }
+    commit_tree(&repo, &id);
+    let bad = rejected(repo.open("").read_now());
+    assert_eq!(bad.len(), 1);
+    assert!(bad[0].contains("too-many-files"), "{bad:?}");
+}
+
+#[test]
+fn forged_names_lead_nowhere() {
+    let repo = Repo::with(&[("pod.yaml", "a: 1\n")]);
+    let blob = repo.id("HEAD:pod.yaml");
+    let inner = object(&repo, "tree", &entry("100644", b"x.yaml", &blob));
+    let tree = [
+        entry("40000", b"..", &inner),
+        entry("40000", b".git", &inner),
+        entry("100644", b"a\x1b[31m.yaml", &blob),
+        entry("100644", b"latin-\xe9.yaml", &blob),
+        entry("100644", b"sub/x.yaml", &blob),
+        entry("100644", b"twice.yaml", &blob),
+        entry("100644", b"twice.yaml", &blob),
+    ];
+    commit_tree(&repo, &object(&repo, "tree", &tree.concat()));
+    let bad = rejected(repo.open("").read_now());
+    assert_eq!(
+        bad,
+        [
+            "a\u{fffd}[31m.yaml:1:1: bad-file-name: the name is not plain UTF-8 text",
+            "latin-\u{fffd}.yaml:1:1: bad-file-name: the name is not plain UTF-8 text",
+            "sub/x.yaml:1:1: bad-file-name: the name is not plain UTF-8 text",
+            "twice.yaml:1:1: bad-file-name: the name is in its directory twice",
+        ]
+    );
+}
+
+#[test]
+fn sizes_counts_and_depth_are_bounded() {
+    let files = [("a.yaml", "0123456789"), ("b.yaml", "0123456789"), ("x/y/z/c.yaml", "0123456789")];
+    let repo = Repo::with(&files);
+    let with = |change: fn(&mut Limits)| {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        let committed = limited(&repo, limits.clone()).read_now();
+        repo.write("b.yaml", "changed on disk");
+        let options = Options { limits, worktree: true, ..options() };
+        let edited = Directory::open(&repo.root, options).unwrap().read_now();
+        repo.write("b.yaml", "0123456789");
+        (committed, edited)
+    };
+    let (committed, edited) = with(|l| l.file_bytes = 10);
+    assert_eq!(committed.unwrap().files.len(), 3);
+    assert_eq!(rejected(edited), ["b.yaml:1:1: file-too-large: the file has 15 bytes, more than 10 are not read"]);
+    assert_eq!(rejected(with(|l| l.file_bytes = 9).0).len(), 3, "each is named");
+    assert!(rejected(with(|l| l.files = 2).0)[0].contains("there are more than 2 manifest files"));
+    assert!(rejected(with(|l| l.total_bytes = 29).0)[0].contains("more than 29 bytes together"));
+    let (committed, edited) = with(|l| l.depth = 2);
+    assert_eq!(rejected(committed), ["x/y/z:1:1: too-deep: directories are nested more than 2 deep"]);
+    rejected(edited);
+    assert!(with(|l| l.depth = 3).0.is_ok());
+    assert!(rejected(with(|l| l.entries = 5).0)[0].contains("more than 5 files and directories"));
+    assert!(with(|l| l.entries = 6).0.is_ok());
+}
+
+#[test]
+fn ignore_files_are_bounded() {
+    let many = "x\n".repeat(2001);
+    let repo = Repo::with(&[("a.yaml", ""), (".podwrightignore", &many)]);
+    assert!(rejected(repo.open("").read_now())[0].contains("more than 2000 patterns"));
+    repo.write(".podwrightignore", &"#".repeat(64 * 1024 + 1));
+    repo.commit("long");
+    assert!(rejected(repo.open("").read_now())[0].contains("bad-ignore-file: the file has 65537 bytes"));
+    repo.remove(".podwrightignore");
+    repo.write(".podwrightignore/a", "");
+    repo.commit("directory");
+    assert!(rejected(repo.open("").read_now())[0].contains("no regular file"));
+}
+
+#[test]
+fn what_a_commit_says_steers_no_terminal() {
+    let repo = Repo::empty();
+    repo.write("pod.yaml", "a: 1\n");
+    repo.commit(&format!("red \u{1b}[31m {}", "x".repeat(500)));
+    let subject = repo.open("").read_now().unwrap().revision.subject.unwrap();
+    assert!(subject.starts_with("red [31m x") && subject.chars().count() == 200, "{subject:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn special_files_on_disk_do_not_block() {
+    let temp = tempfile::tempdir().unwrap();
+    std::fs::write(temp.path().join("a.yaml"), "a: 1\n").unwrap();
+    let status = Command::new("mkfifo").arg(temp.path().join("pipe.yaml")).status().unwrap();
+    assert!(status.success());
+    let bad = rejected(Directory::open(temp.path(), options()).unwrap().read_now());
+    assert_eq!(bad, ["pipe.yaml:1:1: no-file: this is no regular file"]);
+}
