@@ -13,6 +13,8 @@
 //! What it changes beyond its own bridge and table: IP forwarding is turned on with the first pod. `down` turns it off
 //! again if it was off before, unless the machine has another bridge by then, whose owner may count on it.
 //!
+//! As in every cluster, whoever has a route to a pod's address reaches the pod; nothing filters between pods.
+//!
 //! Without the program `nft` pods run and reach each other and the machine, but neither the outside nor host ports; a
 //! pod that asks for a host port is refused.
 

@@ -4,7 +4,8 @@
 //! half of it. A host port is one element of a map.
 //!
 //! - `prerouting` and `output`: what arrives for an address of the machine, from outside, from a pod or from the machine
-//!   itself, is looked up in the maps; a hostIP comes before "any address".
+//!   itself, is looked up in the maps; a hostIP comes before "any address". From outside `127.0.0.1` is no address of
+//!   the machine: the kernel refuses such packets, but only after these rules, which would lead them to a pod.
 //! - `postrouting`: pods leave with the machine's address. What a pod or `127.0.0.1` sends to a host port also comes
 //!   from the machine, or the answer would go past it.
 //! - `loopback`: with host ports the bridge routes `127.0.0.0/8` (`route_localnet`, without which `127.0.0.1:port`
@@ -74,7 +75,7 @@ pub fn render(rules: &Ruleset<'_>) -> String {
 \t}}
 \tchain prerouting {{
 \t\ttype nat hook prerouting priority dstnat; policy accept;
-\t\tfib daddr type local jump host_ports
+\t\tip daddr != 127.0.0.0/8 fib daddr type local jump host_ports
 \t}}
 \tchain output {{
 \t\ttype nat hook output priority -100; policy accept;

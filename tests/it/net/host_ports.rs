@@ -8,22 +8,23 @@ use podwright::port::ErrorKind;
 
 use super::machine::{LOCALHOST, MACHINE, OUTSIDE, Space, ask, echo, on_a_machine, sh, tcp, uid};
 
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 213, 0, 1);
+
 #[test]
 fn e2e_a_host_port_answers_outside_pods_itself_and_loopback() {
     on_a_machine(|machine| {
         let network = machine.open(None).unwrap();
         let (web, other) = (machine.attach(&network, "web", &[tcp(8080, 80)]), machine.attach(&network, "other", &[]));
         let _server = web.space.serve("web", (web.ip, 80));
-        let gateway = Ipv4Addr::new(10, 213, 0, 1);
         assert_eq!(
             machine.outside.ask((MACHINE, 8080)).unwrap(),
             format!("web {OUTSIDE}"),
             "with the caller's address"
         );
-        assert_eq!(other.space.ask((MACHINE, 8080)).unwrap(), format!("web {gateway}"));
-        assert_eq!(other.space.ask((gateway, 8080)).unwrap(), format!("web {gateway}"));
-        assert_eq!(web.space.ask((MACHINE, 8080)).unwrap(), format!("web {gateway}"), "a pod calls itself");
-        assert_eq!(ask((LOCALHOST, 8080)).unwrap(), format!("web {gateway}"));
+        assert_eq!(other.space.ask((MACHINE, 8080)).unwrap(), format!("web {GATEWAY}"));
+        assert_eq!(other.space.ask((GATEWAY, 8080)).unwrap(), format!("web {GATEWAY}"));
+        assert_eq!(web.space.ask((MACHINE, 8080)).unwrap(), format!("web {GATEWAY}"), "a pod calls itself");
+        assert_eq!(ask((LOCALHOST, 8080)).unwrap(), format!("web {GATEWAY}"));
         assert_eq!(ask((MACHINE, 8080)).unwrap(), format!("web {MACHINE}"));
         assert!(machine.outside.ask((MACHINE, 80)).is_err(), "the container's port is not the machine's");
 
@@ -62,13 +63,15 @@ fn e2e_a_host_ip_limits_a_host_port_to_that_address() {
     });
 }
 
-/// Whether a datagram that a pod with the right to change its own network sends to 127.0.0.1 of the machine gets there.
-fn attack(pod: &Space, victim: &UdpSocket) -> bool {
-    let to = victim.local_addr().unwrap();
-    pod.inside(|| {
-        sh("ip route del local 127.0.0.1 table local 2>&1; ip route del local 127.0.0.0/8 table local 2>&1; \
-            ip route replace 127.0.0.0/8 via 10.213.0.1");
-        UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"evil", to).unwrap();
+/// Whether a datagram that somebody with the right to change its own network sends to 127.0.0.1 of the machine, at
+/// `gateway`, gets to the victim.
+fn attack(attacker: &Space, gateway: Ipv4Addr, port: u16, victim: &UdpSocket) -> bool {
+    attacker.inside(|| {
+        sh(&format!(
+            "ip route del local 127.0.0.1 table local 2>&1; ip route del local 127.0.0.0/8 table local 2>&1; \
+             ip route replace 127.0.0.0/8 via {gateway}"
+        ));
+        UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"evil", (LOCALHOST, port)).unwrap();
     });
     victim.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     victim.recv_from(&mut [0; 8]).is_ok()
@@ -81,18 +84,32 @@ fn e2e_pods_do_not_reach_the_machines_loopback() {
         let (_web, evil) = (machine.attach(&network, "web", &[tcp(8080, 80)]), machine.attach(&network, "evil", &[]));
         let victim = UdpSocket::bind((LOCALHOST, 9999)).unwrap();
         assert_eq!(sh("cat /proc/sys/net/ipv4/conf/pw0badcafe/route_localnet").trim(), "1");
-        assert!(!attack(&evil.space, &victim));
+        assert!(!attack(&evil.space, GATEWAY, 9999, &victim));
         // The attack is a real one: without our rule it succeeds.
         sh("nft flush chain inet podwright-0badcafe loopback");
-        assert!(attack(&evil.space, &victim));
+        assert!(attack(&evil.space, GATEWAY, 9999, &victim));
         // An agent that looks after its rules ends it.
         machine.wait(network.sweep(&[uid("web"), uid("evil")].into())).unwrap();
-        assert!(!attack(&evil.space, &victim));
+        assert!(!attack(&evil.space, GATEWAY, 9999, &victim));
         // Without host ports the bridge does not even route such packets.
         machine.wait(network.detach(&uid("web"))).unwrap();
         assert_eq!(sh("cat /proc/sys/net/ipv4/conf/pw0badcafe/route_localnet").trim(), "0");
         sh("nft flush chain inet podwright-0badcafe loopback");
-        assert!(!attack(&evil.space, &victim));
+        assert!(!attack(&evil.space, GATEWAY, 9999, &victim));
+    });
+}
+
+#[test]
+fn e2e_a_neighbour_does_not_reach_a_host_port_at_loopback() {
+    on_a_machine(|machine| {
+        let network = machine.open(None).unwrap();
+        let port = HostPort { protocol: Protocol::Udp, host_ip: Some(LOCALHOST), ..tcp(5353, 53) };
+        let pod = machine.attach(&network, "a", &[port]);
+        let victim = pod.space.inside(|| UdpSocket::bind("0.0.0.0:53")).unwrap();
+        assert!(!attack(&machine.outside, MACHINE, 5353, &victim));
+        // The attack is a real one: it succeeds once the rules take what comes from outside to 127.0.0.1.
+        sh("nft insert rule inet podwright-0badcafe prerouting fib daddr type local jump host_ports");
+        assert!(attack(&machine.outside, MACHINE, 5353, &victim));
     });
 }
 

@@ -19,7 +19,7 @@ const CHAINS: &str = "\
 \t}
 \tchain prerouting {
 \t\ttype nat hook prerouting priority dstnat; policy accept;
-\t\tfib daddr type local jump host_ports
+\t\tip daddr != 127.0.0.0/8 fib daddr type local jump host_ports
 \t}
 \tchain output {
 \t\ttype nat hook output priority -100; policy accept;
