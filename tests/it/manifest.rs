@@ -1,1 +1,8 @@
 //! Tests of `manifest`.
+
+mod reading;
+mod schemas;
+mod seed;
+mod snapshot;
+
+pub(crate) use snapshot::{read, snapshot};

@@ -1,0 +1,146 @@
+//! One file: its objects and its problems. Depends on the bytes alone, so it is read once per blob.
+
+use super::object::{self, Object};
+use super::problem::Problem;
+use super::text::{self, Text};
+use super::yaml::{self, Document, Node, Span};
+use super::{document, limits, secret};
+use crate::model::{Diagnostic, ObjectKey, Place, SourceRef};
+
+/// What a file holds.
+#[derive(Debug, Default)]
+pub(super) struct File {
+    pub(super) objects: Vec<Object>,
+    pub(super) excluded: Vec<Excluded>,
+    pub(super) problems: Vec<Located>,
+    /// Problems beyond the bound.
+    pub(super) unlisted: usize,
+    /// What must not be shown of it.
+    pub(super) masks: Masks,
+}
+
+/// An object left out on purpose.
+#[derive(Debug)]
+pub(super) struct Excluded {
+    pub(super) document: u32,
+    pub(super) at: (u32, u32),
+    pub(super) what: String,
+    pub(super) why: String,
+}
+
+/// A problem with its document and object.
+#[derive(Debug)]
+pub(super) struct Located {
+    pub(super) document: u32,
+    pub(super) object: Option<ObjectKey>,
+    pub(super) problem: Problem,
+}
+
+/// Which pieces of a file hold secrets.
+#[derive(Debug, Default)]
+pub(super) enum Masks {
+    #[default]
+    None,
+    Pieces(Vec<Span>),
+    /// It could not be read: no line of it is shown.
+    Everything,
+}
+
+impl File {
+    /// Reads the bytes of a file.
+    pub(super) fn read(bytes: &[u8]) -> Self {
+        let mut file = Self::default();
+        let text = match text::decode(bytes) {
+            Ok(text) => text,
+            Err(problem) => {
+                file.masks = Masks::Everything;
+                file.problems.push(Located { document: 0, object: None, problem });
+                return file;
+            }
+        };
+        let stream = yaml::read(text);
+        if !stream.problems.is_empty() && secret::may_hold_one(text) {
+            file.masks = Masks::Everything;
+        } else {
+            file.mask(&stream.documents);
+        }
+        for (document, problem) in stream.problems {
+            file.problems.push(Located { document, object: None, problem });
+        }
+        let mut ordinal = 0;
+        for document in &stream.documents {
+            ordinal = file.add(document, ordinal);
+        }
+        file.unlisted = file.problems.len().saturating_sub(limits::PROBLEMS);
+        // Of too many, errors are kept before warnings.
+        file.problems.sort_by_key(|located| (located.problem.severity, located.problem.span));
+        file.problems.truncate(limits::PROBLEMS);
+        file
+    }
+
+    fn mask(&mut self, documents: &[Document]) {
+        let mut pieces = Vec::new();
+        documents.iter().for_each(|document| secret::masks(&document.root, &mut pieces));
+        if !pieces.is_empty() {
+            self.masks = Masks::Pieces(pieces);
+        }
+    }
+
+    /// Adds the objects of a document, of which the first is the file's number `ordinal`; returns the next number.
+    fn add(&mut self, document: &Document, mut ordinal: usize) -> usize {
+        let mut found = document::Found::default();
+        document::sort_out(&document.root, &mut found);
+        let index = document.index;
+        for (span, what, why) in found.excluded {
+            self.excluded.push(Excluded { document: index, at: (span.line, span.column), what, why });
+        }
+        let unplaced = found.problems.into_iter().map(|problem| Located { document: index, object: None, problem });
+        self.problems.extend(unplaced);
+        for (kind, node) in found.objects {
+            let (object, problems) = object::read(kind, (index, ordinal), node);
+            let key = object.as_ref().map(|object| &object.key);
+            self.problems.extend(problems.into_iter().map(|problem| Located {
+                document: index,
+                object: key.cloned(),
+                problem,
+            }));
+            self.objects.extend(object);
+            ordinal += 1;
+        }
+        ordinal
+    }
+
+    /// A problem as people read it. `text` is the file's.
+    pub(super) fn diagnostic(
+        &self,
+        path: &std::sync::Arc<str>,
+        text: Option<&Text<'_>>,
+        located: &Located,
+    ) -> Diagnostic {
+        let Located { document, object, problem } = located;
+        let span = problem.span;
+        let (shown, width) = match (text, &self.masks) {
+            (Some(text), Masks::None) => text.shown(span, &[]),
+            (Some(text), Masks::Pieces(pieces)) => text.shown(span, pieces),
+            _ => (String::new(), 1),
+        };
+        let at = SourceRef { path: path.clone(), document: *document, line: span.line, column: span.column };
+        Diagnostic {
+            severity: problem.severity,
+            rule: problem.rule,
+            message: problem.message.clone(),
+            help: problem.help.clone(),
+            place: Some(Place { at, text: shown.into(), width }),
+            object: object.clone(),
+            field: problem.field.clone(),
+        }
+    }
+}
+
+/// Uses the tree of object number `ordinal` of a file, read again: only a problem across objects asks for it.
+pub(super) fn with_tree<T>(bytes: &[u8], ordinal: usize, use_it: impl FnOnce(&Node) -> T) -> Option<T> {
+    let stream = yaml::read(text::decode(bytes).ok()?);
+    let mut found = document::Found::default();
+    stream.documents.iter().for_each(|document| document::sort_out(&document.root, &mut found));
+    found.objects.get(ordinal).map(|(_, node)| use_it(node))
+}

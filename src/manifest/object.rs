@@ -1,0 +1,149 @@
+//! One object: from its tree to a checked value.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::facts::Facts;
+use super::json::{self, Places};
+use super::problem::{Finding, Problem, escape, field_path};
+use super::yaml::Node;
+use super::{rules, schema, support};
+use crate::model::{Kind, ObjectKey, PodPreset, Severity};
+
+/// Fields of `metadata` that only an API server writes; they come along when an object is copied out of a cluster.
+const SERVER_OWNED: [&str; 8] = [
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "managedFields",
+    "selfLink",
+];
+
+/// An object of a file. With an error among its problems its value is not to be used.
+#[derive(Debug)]
+pub(super) struct Object {
+    pub(super) key: ObjectKey,
+    /// Index of its document in the file.
+    pub(super) document: u32,
+    /// Its number among the file's objects.
+    pub(super) ordinal: usize,
+    /// Line and column where it begins.
+    pub(super) at: (u32, u32),
+    pub(super) value: Value,
+    pub(super) places: Arc<Places>,
+    pub(super) facts: Facts,
+    /// What stages compute on; `None` for an object with errors.
+    pub(super) typed: Option<Typed>,
+}
+
+/// An object as the type its kind is computed on.
+#[derive(Debug)]
+pub(super) enum Typed {
+    Pod(Box<Pod>),
+    Preset(Box<PodPreset>),
+    /// Carried as a value.
+    Carried,
+}
+
+/// Reads one object, of which the index of its document and its number in the file are known. It is `None` when it has
+/// no usable name.
+pub(super) fn read(kind: Kind, (document, ordinal): (u32, usize), node: &Node) -> (Option<Object>, Vec<Problem>) {
+    let (mut value, places) = json::to_json(node);
+    let mut findings = drop_server_owned(&mut value);
+    findings.extend(schema::check(kind, &value));
+    findings.extend(rules::check(kind, &value));
+    findings.extend(support::check(kind, &value));
+    fill_namespace(kind, &mut value);
+    let key = key(kind, &value);
+    let typed = if findings.iter().any(|finding| finding.severity == Severity::Error) {
+        None
+    } else {
+        typed(kind, &value, &mut findings)
+    };
+    let problems = findings.into_iter().map(|finding| place(finding, node, &value)).collect();
+    let object = key.map(|key| Object {
+        key,
+        document,
+        ordinal,
+        at: (node.span.line, node.span.column),
+        facts: Facts::of(kind, &value),
+        value,
+        places: Arc::new(places),
+        typed,
+    });
+    (object, problems)
+}
+
+/// A finding at its place in the file.
+pub(super) fn place(finding: Finding, root: &Node, value: &Value) -> Problem {
+    let field = field_path(value, &finding.pointer);
+    Problem {
+        severity: finding.severity,
+        rule: finding.rule,
+        span: json::locate(root, &finding.pointer, finding.part),
+        message: finding.message,
+        help: finding.help,
+        field: Some(field).filter(|field| !field.is_empty()),
+    }
+}
+
+/// Takes out `status` and what the API server owns, with a warning for each that says something.
+fn drop_server_owned(value: &mut Value) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut warn = |pointer: String, name: &str| {
+        let message = format!("`{name}` is written by an API server, not by a manifest: it is left out");
+        findings.push(Finding::warning("server-owned", &pointer, message).at_key().help("remove it"));
+    };
+    let Some(object) = value.as_object_mut() else { return findings };
+    if let Some(status) = object.remove("status") {
+        // `kubectl create --dry-run` prints an empty one.
+        if status.as_object().is_none_or(|status| !status.is_empty()) {
+            warn("/status".to_owned(), "status");
+        }
+    }
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        for field in SERVER_OWNED {
+            if metadata.remove(field).is_some() {
+                warn(format!("/metadata/{}", escape(field)), field);
+            }
+        }
+    }
+    findings
+}
+
+fn fill_namespace(kind: Kind, value: &mut Value) {
+    let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    let is_empty = metadata.get("namespace").is_none_or(|namespace| namespace == "");
+    if kind.namespaced() && is_empty {
+        metadata.insert("namespace".to_owned(), Value::from("default"));
+    }
+}
+
+fn key(kind: Kind, value: &Value) -> Option<ObjectKey> {
+    let metadata = value.get("metadata")?;
+    let name = metadata.get("name")?.as_str().filter(|name| !name.is_empty())?.to_owned();
+    let namespace = match kind.namespaced() {
+        true => metadata.get("namespace")?.as_str()?.to_owned(),
+        false => String::new(),
+    };
+    Some(ObjectKey { kind, namespace, name })
+}
+
+fn typed(kind: Kind, value: &Value, findings: &mut Vec<Finding>) -> Option<Typed> {
+    let made = match kind {
+        Kind::Pod => Pod::deserialize(value).map(|pod| Typed::Pod(Box::new(pod))),
+        Kind::PodPreset => PodPreset::deserialize(value).map(|preset| Typed::Preset(Box::new(preset))),
+        _ => Ok(Typed::Carried),
+    };
+    made.map_err(|error| {
+        let message = format!("the object does not have the form of a {kind}: {error}");
+        findings.push(Finding::error("not-readable", "", message));
+    })
+    .ok()
+}

@@ -1,0 +1,136 @@
+//! Rules for containers.
+
+use std::collections::BTreeMap;
+
+use super::{Subject, View, choice, names as shapes, quantity, shape};
+use crate::manifest::problem::{Finding, field_path, quoted};
+
+/// Names unique among containers and init containers.
+pub(super) fn names(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    let mut seen: BTreeMap<&str, String> = BTreeMap::new();
+    for container in subject.containers() {
+        let Some(name) = container.get("name") else { continue };
+        let Some(text) = name.text() else { continue };
+        if text.is_empty() {
+            out.push(container.missing("name"));
+            continue;
+        }
+        shape(&name, "the container name", shapes::label, out);
+        if let Some(first) = seen.get(text) {
+            let message = format!("container name {} is already used by {first}", quoted(text));
+            out.push(
+                name.error("duplicate-name", message).help("names are unique among containers and initContainers"),
+            );
+            continue;
+        }
+        seen.insert(text, field_path(subject.root.value, &container.pointer));
+    }
+}
+
+pub(super) fn image(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    for container in subject.containers() {
+        let Some(image) = container.get("image").filter(|image| image.text() != Some("")) else {
+            out.push(container.missing("image"));
+            continue;
+        };
+        let Some(text) = image.text() else { continue };
+        if text.chars().any(char::is_whitespace) {
+            out.push(image.error("image", format!("the image {} holds blanks", quoted(text))).help("remove them"));
+        } else if text.contains("://") {
+            let help = "write it as `docker pull` takes it, without a scheme";
+            out.push(image.error("image", format!("the image {} is a URL", quoted(text))).help(help));
+        } else if name_part(text).chars().any(|c| c.is_ascii_uppercase()) {
+            let message = format!("the image name {} holds capital letters", quoted(text));
+            out.push(image.error("image", message).help("image names are lower case; tags may not be"));
+        }
+    }
+}
+
+/// The repository of a reference behind its registry, without tag and digest.
+fn name_part(image: &str) -> &str {
+    let name = image.split_once('@').map_or(image, |(name, _)| name);
+    let start = match name.split_once('/') {
+        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => name.len() - rest.len(),
+        _ => 0,
+    };
+    let name = &name[start..];
+    let last = name.rfind('/').map_or(0, |at| at + 1);
+    name[last..].find(':').map_or(name, |colon| &name[..last + colon])
+}
+
+/// `Always` makes an init container a sidecar; nothing else is allowed there.
+pub(super) fn restart_policy(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    let Some(spec) = subject.root.get("spec") else { return };
+    for container in spec.list("initContainers") {
+        if let Some(policy) = container.get("restartPolicy") {
+            choice(&policy, "restartPolicy", &["Always"], out);
+        }
+    }
+}
+
+pub(super) fn termination(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    for container in subject.containers() {
+        for field in ["terminationMessagePath", "workingDir"] {
+            let Some(path) = container.get(field) else { continue };
+            let Some(text) = path.text().filter(|text| !text.is_empty()) else { continue };
+            if !text.starts_with('/') {
+                out.push(path.error("path", format!("`{field}` {} must be an absolute path", quoted(text))));
+            }
+        }
+    }
+}
+
+/// What a privileged container cannot also ask for.
+pub(super) fn privileges(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    for container in subject.containers() {
+        let Some(context) = container.get("securityContext") else { continue };
+        let escalation = context.get("allowPrivilegeEscalation").filter(|view| view.value == false);
+        let added = context.get("capabilities").map_or_else(Vec::new, |capabilities| capabilities.list("add"));
+        let is_admin = added.iter().any(|c| matches!(c.text(), Some("SYS_ADMIN" | "CAP_SYS_ADMIN")));
+        if let Some(escalation) = escalation
+            && let Some(other) = match (context.is_true("privileged"), is_admin) {
+                (true, _) => Some("`privileged: true`"),
+                (_, true) => Some("the capability CAP_SYS_ADMIN"),
+                _ => None,
+            }
+        {
+            let message = format!("`allowPrivilegeEscalation: false` and {other} cannot go together");
+            out.push(escalation.error("contradiction", message).help("remove one of the two"));
+        }
+        root_user(subject, &context, out);
+    }
+}
+
+/// `runAsNonRoot` with user 0 could never start.
+fn root_user(subject: Subject<'_, '_>, context: &View<'_>, out: &mut Vec<Finding>) {
+    let pod = subject.root.path(&["spec", "securityContext"]);
+    let setting = |field: &str| context.get(field).or_else(|| pod.as_ref().and_then(|pod| pod.get(field)));
+    let non_root = setting("runAsNonRoot").is_some_and(|view| view.value == true);
+    if let Some(user) = setting("runAsUser").filter(|user| non_root && user.integer() == Some(0)) {
+        let message = "`runAsNonRoot: true` and `runAsUser: 0` cannot go together: the container would never start";
+        out.push(user.error("contradiction", message).help("choose another user, or drop `runAsNonRoot`"));
+    }
+}
+
+/// Quantities that can be read, and requests within their limits.
+pub(super) fn resources(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    for container in subject.containers() {
+        let Some(resources) = container.get("resources") else { continue };
+        let limits = resources.get("limits");
+        for list in [&limits, &resources.get("requests")].into_iter().flatten() {
+            for (name, amount) in list.entries() {
+                quantity::check(&amount, &format!("`{name}`"), out);
+            }
+        }
+        let (Some(limits), Some(requests)) = (limits, resources.get("requests")) else { continue };
+        for (name, request) in requests.entries() {
+            let limit = limits.get(name).and_then(|limit| quantity::of(limit.value));
+            if let (Some(asked), Some(limit)) = (quantity::of(request.value), limit)
+                && asked > limit
+            {
+                let message = format!("the request of {name} is larger than its limit");
+                out.push(request.error("resources", message).help("raise the limit, or lower the request"));
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What the schemas cannot say: names, ranges, choices, and how fields go together.
+//!
+//! Each rule is a function from a view of the object to findings; [`RULES`] says which kinds it looks at. Whatever it
+//! does not find is not its business: the schema has already spoken.
+
+mod choices;
+mod container;
+mod data;
+mod env;
+mod metadata;
+mod mounts;
+mod names;
+mod pod;
+mod ports;
+mod preset;
+mod quantity;
+mod selector;
+mod view;
+mod volumes;
+
+use serde_json::Value;
+
+use super::problem::{Finding, alternatives, quoted};
+use crate::model::Kind;
+
+pub(super) use ports::{HostPort, host_ports};
+pub(super) use selector::selects;
+pub(super) use view::View;
+
+/// What a rule looks at.
+#[derive(Clone, Copy)]
+struct Subject<'a, 'v> {
+    kind: Kind,
+    root: &'a View<'v>,
+}
+
+type Check = fn(Subject<'_, '_>, &mut Vec<Finding>);
+
+const EVERY: &[Kind] = &Kind::ALL;
+const POD: &[Kind] = &[Kind::Pod];
+const PRESET: &[Kind] = &[Kind::PodPreset];
+/// Kinds with containers' fields: a preset's spec has those of every container it is merged into.
+const BOTH: &[Kind] = &[Kind::Pod, Kind::PodPreset];
+
+/// Every rule and the kinds it is for.
+const RULES: &[(&[Kind], Check)] = &[
+    (EVERY, metadata::name),
+    (EVERY, metadata::namespace),
+    (EVERY, metadata::labels),
+    (EVERY, metadata::annotations),
+    (BOTH, choices::words),
+    (BOTH, choices::ranges),
+    (POD, pod::spec),
+    (POD, pod::names),
+    (POD, pod::host_namespaces),
+    (POD, pod::dns),
+    (POD, pod::host_aliases),
+    (POD, container::names),
+    (POD, container::image),
+    (POD, container::restart_policy),
+    (POD, container::termination),
+    (POD, container::privileges),
+    (POD, container::resources),
+    (POD, ports::names),
+    (POD, ports::in_one_pod),
+    (POD, ports::on_the_host_network),
+    (BOTH, env::variables),
+    (BOTH, env::sources),
+    (BOTH, volumes::names),
+    (BOTH, volumes::one_source),
+    (BOTH, volumes::empty_dir),
+    (BOTH, volumes::host_path),
+    (BOTH, volumes::data),
+    (BOTH, mounts::paths),
+    (BOTH, mounts::sub_paths),
+    (PRESET, preset::something_to_add),
+    (PRESET, preset::own_volumes),
+    (PRESET, selector::well_formed),
+    (&[Kind::ConfigMap], data::config_map),
+    (&[Kind::Secret], data::secret),
+];
+
+/// Everything the rules have against an object.
+pub(super) fn check(kind: Kind, object: &Value) -> Vec<Finding> {
+    let root = View::root(object);
+    let mut out = Vec::new();
+    for (kinds, rule) in RULES {
+        if kinds.contains(&kind) {
+            rule(Subject { kind, root: &root }, &mut out);
+        }
+    }
+    out
+}
+
+impl<'v> Subject<'_, 'v> {
+    /// The containers of a pod, init containers first, or the one place where a preset has their fields.
+    fn containers(self) -> Vec<View<'v>> {
+        let Some(spec) = self.root.get("spec") else { return vec![] };
+        match self.kind {
+            Kind::PodPreset => vec![spec],
+            _ => containers(&spec),
+        }
+    }
+
+    fn volumes(self) -> Vec<View<'v>> {
+        self.root.get("spec").map_or_else(Vec::new, |spec| spec.list("volumes"))
+    }
+}
+
+/// Init containers and containers, in the order they start.
+pub(super) fn containers<'v>(spec: &View<'v>) -> Vec<View<'v>> {
+    let mut all = spec.list("initContainers");
+    all.extend(spec.list("containers"));
+    all
+}
+
+/// A value that must have the shape of a name.
+fn shape(view: &View<'_>, what: &str, check: names::Shape, out: &mut Vec<Finding>) {
+    if let Some(text) = view.text()
+        && let Err(wrong) = check(text)
+    {
+        out.push(view.error("name", format!("{what} {} must {wrong}", quoted(text))));
+    }
+}
+
+/// A value that must be one of some words.
+fn choice(view: &View<'_>, what: &str, words: &[&str], out: &mut Vec<Finding>) {
+    let Some(text) = view.text() else { return };
+    if words.contains(&text) {
+        return;
+    }
+    let shown: Vec<&str> = words.iter().map(|word| if word.is_empty() { "\"\"" } else { *word }).collect();
+    let finding = view.error("choice", format!("`{what}` must be {}, not {}", alternatives(&shown), quoted(text)));
+    let near = words.iter().map(|word| (strsim::damerau_levenshtein(&word.to_lowercase(), &text.to_lowercase()), word));
+    let near = near.filter(|(distance, word)| *distance <= 2 && !word.is_empty()).min_by_key(|(distance, _)| *distance);
+    out.push(match near {
+        Some((_, word)) => finding.help(format!("did you mean `{word}`?")),
+        None => finding,
+    });
+}

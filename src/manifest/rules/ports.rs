@@ -1,0 +1,110 @@
+//! Rules for ports.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::{Subject, View, containers, names, shape};
+use crate::manifest::problem::{Finding, quoted};
+
+/// A port that a pod takes on the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::manifest) struct HostPort {
+    pub(in crate::manifest) port: i64,
+    pub(in crate::manifest) protocol: String,
+    /// `None` for every address.
+    pub(in crate::manifest) ip: Option<IpAddr>,
+    pub(in crate::manifest) pointer: String,
+}
+
+impl HostPort {
+    /// Whether both cannot be had at once.
+    pub(in crate::manifest) fn clashes(&self, other: &HostPort) -> bool {
+        let same_address = match (self.ip, other.ip) {
+            (Some(a), Some(b)) => a == b,
+            _ => true,
+        };
+        self.port == other.port && self.protocol == other.protocol && same_address
+    }
+
+    /// `80/TCP`, with the address when it has one.
+    pub(in crate::manifest) fn shown(&self) -> String {
+        let ip = self.ip.map_or_else(String::new, |ip| format!(" on {ip}"));
+        format!("{}/{}{ip}", self.port, self.protocol)
+    }
+}
+
+/// The host ports of a pod: those of its containers and sidecars. On the host's network every port is one.
+pub(in crate::manifest) fn host_ports(spec: &View<'_>) -> Vec<HostPort> {
+    let host_network = spec.is_true("hostNetwork");
+    let mut found = Vec::new();
+    for container in containers(spec) {
+        let is_init = container.pointer.starts_with("/spec/initContainers/");
+        if is_init && container.text_of("restartPolicy") != Some("Always") {
+            continue;
+        }
+        for port in container.list("ports") {
+            let number = port.integer_of("hostPort").filter(|number| *number != 0);
+            let Some(number) = number.or_else(|| port.integer_of("containerPort").filter(|_| host_network)) else {
+                continue;
+            };
+            let ip = port.text_of("hostIP").and_then(|ip| ip.parse::<IpAddr>().ok()).filter(|ip| !ip.is_unspecified());
+            found.push(HostPort {
+                port: number,
+                protocol: port.text_of("protocol").unwrap_or("TCP").to_owned(),
+                ip,
+                pointer: port.get("hostPort").map_or(port.pointer, |at| at.pointer),
+            });
+        }
+    }
+    found
+}
+
+/// Names of ports are unique within their container, addresses are addresses.
+pub(super) fn names(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    for container in subject.containers() {
+        let mut seen = BTreeMap::new();
+        for port in container.list("ports") {
+            if let Some(name) = port.get("name").filter(|name| name.text() != Some("")) {
+                shape(&name, "the port name", names::port_name, out);
+                if let Some(text) = name.text()
+                    && seen.insert(text, ()).is_some()
+                {
+                    out.push(name.error("duplicate-name", format!("port name {} is already used", quoted(text))));
+                }
+            }
+            let ip = port.get("hostIP").filter(|ip| ip.text() != Some(""));
+            if let Some(ip) = ip
+                && let Some(text) = ip.text().filter(|text| text.parse::<IpAddr>().is_err())
+            {
+                out.push(ip.error("address", format!("{} is no IP address", quoted(text))));
+            }
+        }
+    }
+}
+
+pub(super) fn in_one_pod(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    let Some(spec) = subject.root.get("spec") else { return };
+    let ports = host_ports(&spec);
+    for (index, port) in ports.iter().enumerate() {
+        if ports[..index].iter().any(|earlier| earlier.clashes(port)) {
+            let message = format!("host port {} is already taken by this pod", port.shown());
+            out.push(Finding::error("host-port", &port.pointer, message).help("choose another port"));
+        }
+    }
+}
+
+/// With the host's network a container listens on the machine itself: there is nothing to map.
+pub(super) fn on_the_host_network(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    let Some(spec) = subject.root.get("spec").filter(|spec| spec.is_true("hostNetwork")) else { return };
+    for port in containers(&spec).iter().flat_map(|container| container.list("ports")) {
+        let host = port.integer_of("hostPort").filter(|host| *host != 0);
+        if let (Some(host), Some(inner)) = (host, port.integer_of("containerPort"))
+            && host != inner
+        {
+            let at = port.get("hostPort").unwrap_or_else(|| port.clone());
+            let message =
+                format!("with `hostNetwork` the `hostPort` must equal the `containerPort` {inner}, not {host}");
+            out.push(at.error("host-port", message).help("remove `hostPort`"));
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The strict JSON Schemas of the kinds, and what an object has against its own.
+
+mod explain;
+mod suggest;
+mod walk;
+
+use std::sync::LazyLock;
+
+use jsonschema::Validator;
+use serde_json::Value;
+
+use super::problem::Finding;
+use crate::model::Kind;
+
+pub(super) use walk::Walk;
+
+/// A kind's schema, as a document to walk and compiled.
+struct Schema {
+    document: Value,
+    validator: Validator,
+}
+
+impl Schema {
+    fn new(text: &str) -> Self {
+        let document: Value = serde_json::from_str(text).expect("invariant: schemas/ holds JSON");
+        let validator = jsonschema::validator_for(&document).expect("invariant: schemas/ holds JSON Schemas");
+        Self { document, validator }
+    }
+}
+
+fn schema(kind: Kind) -> &'static Schema {
+    static NAMESPACE: LazyLock<Schema> = LazyLock::new(|| Schema::new(include_str!("../../../schemas/namespace.json")));
+    static SERVICE_ACCOUNT: LazyLock<Schema> =
+        LazyLock::new(|| Schema::new(include_str!("../../../schemas/serviceaccount.json")));
+    static CONFIG_MAP: LazyLock<Schema> =
+        LazyLock::new(|| Schema::new(include_str!("../../../schemas/configmap.json")));
+    static SECRET: LazyLock<Schema> = LazyLock::new(|| Schema::new(include_str!("../../../schemas/secret.json")));
+    static POD_PRESET: LazyLock<Schema> =
+        LazyLock::new(|| Schema::new(include_str!("../../../schemas/podpreset.json")));
+    static POD: LazyLock<Schema> = LazyLock::new(|| Schema::new(include_str!("../../../schemas/pod.json")));
+    match kind {
+        Kind::Namespace => &NAMESPACE,
+        Kind::ServiceAccount => &SERVICE_ACCOUNT,
+        Kind::ConfigMap => &CONFIG_MAP,
+        Kind::Secret => &SECRET,
+        Kind::PodPreset => &POD_PRESET,
+        Kind::Pod => &POD,
+    }
+}
+
+/// The fields a kind has, to be walked.
+pub(super) fn walk(kind: Kind) -> Walk<'static> {
+    Walk::new(&schema(kind).document)
+}
+
+/// Everything an object has against its kind's schema.
+pub(super) fn check(kind: Kind, object: &Value) -> Vec<Finding> {
+    let schema = schema(kind);
+    // The common case is a valid object, for which asking is cheaper than listing.
+    if schema.validator.is_valid(object) {
+        return vec![];
+    }
+    let walk = Walk::new(&schema.document);
+    // A Secret's values never stand in a message.
+    let explain = explain::Explain { walk, object, quotes: kind != Kind::Secret };
+    schema.validator.iter_errors(object).flat_map(|error| explain.findings(&error)).collect()
+}
