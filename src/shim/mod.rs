@@ -10,6 +10,14 @@
 //! `rootfs` of the overlay, and `bundle`, which is a tmpfs seen by the shim alone: what may be secret never touches the
 //! disk. The mounts are in the shim's private namespace, so nothing is left of them when it is gone.
 
+mod command;
+mod container;
+mod failure;
+mod process;
+mod record;
+mod rootfs;
+mod spawn;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -84,15 +92,13 @@ pub struct ExecRequest {
 /// `Conflict` when somebody holds the lock: nothing was changed. Otherwise the container could not be started;
 /// `exit.json` with code 128, reason `StartError` and the message has been written, if the disk takes it.
 pub fn start(exe: &Path, request: &ShimRequest) -> Result<Started, PortError> {
-    let _ = exe;
-    Err(PortError::new(ErrorKind::Internal, "start container", &request.id, "not built yet"))
+    spawn::start(exe, request)
 }
 
 /// The shim's own side: what the hidden verb `internal-shim` does, with the arguments after the verb. The process has one
 /// thread and has started no runtime.
 pub fn main(args: &[String]) -> ExitCode {
-    let _ = args;
-    ExitCode::FAILURE
+    process::main(args)
 }
 
 /// Runs a command in a running container and returns its exit code: 128 + n when signal n ended it, 126 when it cannot be

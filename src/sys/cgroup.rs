@@ -94,9 +94,13 @@ fn inherit_cpuset(dir: &Path) -> io::Result<()> {
 /// Hands the controllers of a version 2 cgroup on to its children, each as far as the kernel allows it: a controller that
 /// is bound elsewhere, or a kernel without it, must not stop a pod that does not need it.
 fn delegate(dir: &Path) {
+    let control = dir.join("cgroup.subtree_control");
     let Ok(controllers) = fs::read_to_string(dir.join("cgroup.controllers")) else { return };
+    let Ok(delegated) = fs::read_to_string(&control) else { return };
     for controller in controllers.split_ascii_whitespace() {
-        let _ = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
+        if !delegated.split_ascii_whitespace().any(|d| d == controller) {
+            let _ = fs::write(&control, format!("+{controller}"));
+        }
     }
 }
 
@@ -255,19 +259,33 @@ pub fn remove(path: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// The cgroup's directory in each hierarchy, where it exists.
+///
+/// # Errors
+/// As [`pids`].
+pub(crate) fn dirs(path: &str) -> io::Result<Vec<PathBuf>> {
+    let path = relative(path)?;
+    Ok(hierarchies()?.iter().map(|h| h.dir(path)).filter(|d| d.is_dir()).collect())
+}
+
+/// The file that counts the cgroup's OOM kills, if there is one.
+///
+/// # Errors
+/// As [`pids`].
+pub(crate) fn oom_file(path: &str) -> io::Result<Option<PathBuf>> {
+    let path = relative(path)?;
+    let file = |h: &Hierarchy| h.dir(path).join(if h.unified { "memory.events" } else { "memory.oom_control" });
+    Ok(hierarchies()?.iter().map(file).find(|f| f.exists()))
+}
+
 /// How many processes of the cgroup the kernel has killed for want of memory. 0 when nobody counts.
 ///
 /// # Errors
 /// `InvalidInput` for a bad path; whatever else the system says.
 pub fn oom_kills(path: &str) -> io::Result<u64> {
-    let path = relative(path)?;
-    for hierarchy in hierarchies()? {
-        let file = if hierarchy.unified { "memory.events" } else { "memory.oom_control" };
-        let Ok(text) = fs::read_to_string(hierarchy.dir(path).join(file)) else { continue };
-        let count = text.lines().find_map(|l| l.strip_prefix("oom_kill ")).and_then(|n| n.trim().parse().ok());
-        return Ok(count.unwrap_or(0));
-    }
-    Ok(0)
+    let Some(text) = oom_file(path)?.and_then(|file| fs::read_to_string(file).ok()) else { return Ok(0) };
+    let count = text.lines().find_map(|l| l.strip_prefix("oom_kill ")).and_then(|n| n.trim().parse().ok());
+    Ok(count.unwrap_or(0))
 }
 
 #[cfg(test)]

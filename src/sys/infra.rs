@@ -1,7 +1,22 @@
 //! The infra process: `/pause`, which holds the namespaces of a pod and reaps the orphans of a shared process namespace.
 
-use std::io;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::ptr;
+
+use nix::libc;
+use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+
+use super::{cgroup, embedded, process, spawn};
+
+/// Who it runs as: what Kubernetes' own pause image uses, an id without a name that owns nothing.
+const USER: libc::uid_t = 65535;
+/// Not to be killed for want of memory: with it the whole pod would go (the kubelet's value for it).
+const OOM_SCORE_ADJ: &str = "-998";
 
 /// What an infra process is to hold.
 #[derive(Clone, Debug)]
@@ -29,12 +44,240 @@ pub struct Infra {
     pub start_ticks: u64,
 }
 
+/// What happens in the child, in order; each has a number for the report of a failure.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Step {
+    Session,
+    Cgroup,
+    HostName,
+    PrivateMounts,
+    EmptyRoot,
+    Stdio,
+    Capabilities,
+    User,
+    Execute,
+}
+
+impl Step {
+    const ALL: [Self; 9] = [
+        Self::Session,
+        Self::Cgroup,
+        Self::HostName,
+        Self::PrivateMounts,
+        Self::EmptyRoot,
+        Self::Stdio,
+        Self::Capabilities,
+        Self::User,
+        Self::Execute,
+    ];
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Session => "begin a session",
+            Self::Cgroup => "enter its cgroup",
+            Self::HostName => "set the host name",
+            Self::PrivateMounts => "make its mounts private",
+            Self::EmptyRoot => "change to an empty root",
+            Self::Stdio => "open /dev/null",
+            Self::Capabilities => "drop its capabilities",
+            Self::User => "change its user",
+            Self::Execute => "execute /pause",
+        }
+    }
+}
+
+/// Everything the child needs, made beforehand: after the fork of a threaded process another thread's lock may be held
+/// for ever, the allocator's too, so the child makes system calls and nothing else.
+struct Prepared {
+    flags: libc::c_ulong,
+    hostname: Option<Vec<u8>>,
+    empty: CString,
+    procs: Vec<OwnedFd>,
+    null: File,
+    program: RawFd,
+    report: OwnedFd,
+}
+
 /// Starts `/pause` with the namespaces asked for. It is a child of this process, which should reap it when it has ended
 /// ([`super::pidfd::reap`]), and outlives it. Blocks for some milliseconds; may be called in a threaded process.
 ///
 /// # Errors
 /// From the system; the message names the step.
 pub fn start(spec: &InfraSpec) -> io::Result<Infra> {
-    let _ = spec;
-    Err(io::Error::other("not built yet"))
+    let flag = |wanted: bool, flag: libc::c_int| if wanted { flag as libc::c_ulong } else { 0 };
+    let flags = flag(true, libc::CLONE_NEWNS)
+        | flag(spec.net, libc::CLONE_NEWNET)
+        | flag(spec.ipc, libc::CLONE_NEWIPC)
+        | flag(spec.uts.is_some(), libc::CLONE_NEWUTS)
+        | flag(spec.pid, libc::CLONE_NEWPID);
+    let (report, sender) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let prepared = Prepared {
+        flags,
+        hostname: spec.uts.as_ref().map(|name| name.clone().into_bytes()),
+        empty: CString::new(spec.empty.as_os_str().as_bytes())?,
+        procs: cgroup::open_procs(&spec.cgroup)?,
+        null: File::options().read(true).write(true).open("/dev/null")?,
+        program: embedded::pause()?.as_raw_fd(),
+        report: sender,
+    };
+    let pid = fork(&prepared)?;
+    drop(prepared);
+    let mut failure = Vec::new();
+    File::from(report).read_to_end(&mut failure)?;
+    if let Some((step, errno)) = failure.split_first() {
+        let errno = i32::from_ne_bytes(errno.try_into().unwrap_or_default());
+        let step = Step::ALL.get(usize::from(*step)).map_or("start", |s| s.text());
+        reap(pid);
+        let error = io::Error::from_raw_os_error(errno);
+        return Err(io::Error::new(error.kind(), format!("the infra process could not {step}: {error}")));
+    }
+    // Only root of the whole machine may; without it the pod is no worse off than its containers.
+    let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE_ADJ);
+    let start_ticks = process::start_ticks(pid)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the infra process ended at once"))?;
+    Ok(Infra { pid, start_ticks })
+}
+
+fn reap(pid: i32) {
+    let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
+}
+
+/// Forks with new namespaces. No signal arrives between the fork and the exec: a handler of this process would run in
+/// the child, on descriptors that both share.
+fn fork(prepared: &Prepared) -> io::Result<i32> {
+    let mut before = SigSet::empty();
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
+    let flags = prepared.flags | libc::SIGCHLD as libc::c_ulong;
+    // SAFETY: no shared memory and no new stack: as fork(2) does. The child calls `child` alone, which allocates nothing,
+    // takes no lock and does not return.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0usize, 0usize, 0usize, 0usize) };
+    if pid == 0 {
+        child(prepared);
+    }
+    let error = io::Error::last_os_error();
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+    if pid < 0 { Err(error) } else { Ok(pid as i32) }
+}
+
+/// The child's side. System calls only, see [`Prepared`].
+fn child(prepared: &Prepared) -> ! {
+    for (step, action) in [
+        (Step::Session, begin_session as fn(&Prepared) -> bool),
+        (Step::Cgroup, enter_cgroup),
+        (Step::HostName, set_hostname),
+        (Step::PrivateMounts, private_mounts),
+        (Step::EmptyRoot, empty_root),
+        (Step::Stdio, stdio),
+        (Step::Capabilities, drop_capabilities),
+        (Step::User, change_user),
+        (Step::Execute, execute),
+    ] {
+        if !action(prepared) {
+            let errno = nix::errno::Errno::last_raw().to_ne_bytes();
+            let report = [step as u8, errno[0], errno[1], errno[2], errno[3]];
+            // SAFETY: the bytes are valid for reading; _exit runs no handlers.
+            unsafe {
+                libc::write(prepared.report.as_raw_fd(), report.as_ptr().cast(), report.len());
+                libc::_exit(1);
+            }
+        }
+    }
+    // SAFETY: _exit runs no handlers.
+    unsafe { libc::_exit(1) }
+}
+
+fn begin_session(_: &Prepared) -> bool {
+    spawn::reset_actions();
+    // SAFETY: a system call without arguments.
+    unsafe { libc::setsid() >= 0 }
+}
+
+fn enter_cgroup(prepared: &Prepared) -> bool {
+    // SAFETY: the byte is valid for reading.
+    prepared.procs.iter().all(|fd| unsafe { libc::write(fd.as_raw_fd(), c"0".as_ptr().cast(), 1) } == 1)
+}
+
+fn set_hostname(prepared: &Prepared) -> bool {
+    // SAFETY: the name is valid for reading.
+    prepared.hostname.as_ref().is_none_or(|name| unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) } == 0)
+}
+
+/// # Safety
+/// As mount(2) without data.
+unsafe fn mount(source: *const libc::c_char, target: &CStr, flags: libc::c_ulong) -> bool {
+    // SAFETY: as promised by the caller; null stands for what does not matter.
+    unsafe { libc::mount(source, target.as_ptr(), ptr::null(), flags, ptr::null()) == 0 }
+}
+
+fn private_mounts(_: &Prepared) -> bool {
+    // SAFETY: the target ends with a zero byte.
+    unsafe { mount(ptr::null(), c"/", libc::MS_REC | libc::MS_PRIVATE) }
+}
+
+fn empty_root(prepared: &Prepared) -> bool {
+    let empty = prepared.empty.as_c_str();
+    let closed =
+        libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    // SAFETY: every path ends with a zero byte.
+    unsafe {
+        mount(empty.as_ptr(), empty, libc::MS_BIND)
+            && mount(ptr::null(), empty, closed)
+            && libc::chdir(empty.as_ptr()) == 0
+            // Puts the old root on top of the new one, from where it is detached.
+            && libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) == 0
+            && libc::umount2(c".".as_ptr(), libc::MNT_DETACH) == 0
+            && libc::chdir(c"/".as_ptr()) == 0
+    }
+}
+
+fn stdio(prepared: &Prepared) -> bool {
+    let null = prepared.null.as_raw_fd();
+    // SAFETY: plain numbers.
+    let opened = (0..3).all(|fd| unsafe { libc::dup2(null, fd) } == fd);
+    // Every descriptor of this program is closed on exec; this is for those it inherited itself. Old kernels cannot.
+    // SAFETY: plain numbers.
+    unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    opened
+}
+
+fn drop_capabilities(_: &Prepared) -> bool {
+    // SAFETY: plain numbers.
+    unsafe {
+        let mut capability = 0 as libc::c_ulong;
+        // Fails at the first number that this kernel has no capability for.
+        while libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) == 0 {
+            capability += 1;
+        }
+        capability > 0 && libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+    }
+}
+
+/// What is left of the capabilities goes with the user: a change from root to another user clears them, and what could be
+/// inherited counts for nothing without the bounding set.
+fn change_user(_: &Prepared) -> bool {
+    // Raw calls: the C library's would change every thread of the process that was forked, by its records of them.
+    // SAFETY: plain numbers, and an empty list.
+    unsafe {
+        libc::syscall(libc::SYS_setgroups, 0, ptr::null::<libc::gid_t>()) == 0
+            && libc::syscall(libc::SYS_setresgid, USER, USER, USER) == 0
+            && libc::syscall(libc::SYS_setresuid, USER, USER, USER) == 0
+    }
+}
+
+fn execute(prepared: &Prepared) -> bool {
+    let arguments = [c"/pause".as_ptr(), ptr::null()];
+    let environment = [ptr::null::<libc::c_char>()];
+    // SAFETY: both lists end with a null, each string with a zero byte; an empty path stands for the descriptor itself.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            prepared.program,
+            c"".as_ptr(),
+            arguments.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
+    }
+    false
 }

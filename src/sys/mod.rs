@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod clock;
 #[cfg(target_os = "linux")]
 pub mod git;
+pub mod embedded;
 #[cfg(target_os = "linux")]
 pub mod infra;
 #[cfg(target_os = "linux")]
@@ -19,3 +20,5 @@ pub mod netns;
 pub mod pidfd;
 #[cfg(target_os = "linux")]
 pub mod process;
+#[cfg(target_os = "linux")]
+pub mod spawn;

@@ -11,7 +11,8 @@ use tokio::io::unix::AsyncFd;
 use super::process;
 
 fn pid(raw: i32) -> io::Result<Pid> {
-    Pid::from_raw(raw).filter(|p| p.as_raw_nonzero().get() > 0).ok_or_else(|| rustix::io::Errno::SRCH.into())
+    // 0 and negative numbers stand for groups elsewhere; nothing of that here.
+    (raw > 0).then(|| Pid::from_raw(raw)).flatten().ok_or_else(|| rustix::io::Errno::SRCH.into())
 }
 
 /// Opens a process. The descriptor is closed on exec.

@@ -18,6 +18,8 @@ mod net;
 mod plan;
 mod report;
 mod serve;
+#[cfg(target_os = "linux")]
+mod shim;
 mod source;
 #[cfg(target_os = "linux")]
 #[allow(dead_code)]

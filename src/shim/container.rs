@@ -1,0 +1,225 @@
+//! Makes the container with libcontainer, and starts it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::rc::Rc;
+
+use libcontainer::container::Container;
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
+use rustix::fs::OFlags;
+use rustix::pipe::PipeFlags;
+
+use super::failure::{Failure, Step, chain};
+use super::rootfs::Layout;
+use super::{ShimRequest, command, oci};
+use crate::sys::spawn;
+
+const CONSOLE: &str = "console.sock";
+/// Longest message that is read from a process that failed.
+const MAX_MESSAGE: u64 = 4096;
+
+/// The monitor's ends of the container's standard streams.
+pub(super) enum Streams {
+    Pipes {
+        out: OwnedFd,
+        err: OwnedFd,
+    },
+    /// The master side; the slave side is held open so that the terminal never hangs up while the container lives.
+    Terminal {
+        master: OwnedFd,
+        slave: OwnedFd,
+    },
+}
+
+/// A container that was created and waits to be started.
+pub(super) struct Created {
+    container: Container,
+    pub(super) pid: i32,
+    pub(super) streams: Streams,
+    /// The write end of the container's stdin.
+    pub(super) stdin: Option<OwnedFd>,
+    verdict: Verdict,
+}
+
+/// Where the process that becomes the container says why it could not. It ends, without a word, when that process has
+/// executed the container's program.
+struct Verdict(File);
+
+impl Verdict {
+    fn read(self) -> Option<String> {
+        let mut text = Vec::new();
+        let _ = self.0.take(MAX_MESSAGE).read_to_end(&mut text);
+        (!text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+/// What runs in the container's first process when everything else is set up.
+#[derive(Clone)]
+struct Payload {
+    verdict: Rc<OwnedFd>,
+    /// The home directory that libcontainer finds, if the spec names none.
+    home: Rc<RefCell<Option<String>>>,
+}
+
+impl Payload {
+    fn process(spec: &oci::Spec) -> (&[String], &[String]) {
+        let process = spec.process().as_ref();
+        (
+            process.and_then(|p| p.args().as_deref()).unwrap_or_default(),
+            process.and_then(|p| p.env().as_deref()).unwrap_or_default(),
+        )
+    }
+
+    fn say(&self, message: &str) {
+        let _ = rustix::io::write(&*self.verdict, message.as_bytes());
+    }
+}
+
+impl Executor for Payload {
+    fn exec(&self, spec: &oci::Spec) -> Result<(), ExecutorError> {
+        let (arguments, environment) = Self::process(spec);
+        let mut environment = command::unique(environment);
+        if !environment.iter().any(|v| v.starts_with("HOME=")) {
+            environment.extend(self.home.borrow().iter().map(|home| format!("HOME={home}")));
+        }
+        // The shim blocks all signals, and Rust ignores SIGPIPE: neither is for the container.
+        if let Err(error) = spawn::default_signals() {
+            self.say(&format!("resetting the signals: {error}"));
+            return Err(ExecutorError::Other(error.to_string()));
+        }
+        let unusable = command::execute(arguments, &environment);
+        self.say(&unusable.message);
+        Err(ExecutorError::Other(unusable.message))
+    }
+
+    fn validate(&self, spec: &oci::Spec) -> Result<(), ExecutorValidationError> {
+        let (arguments, environment) = Self::process(spec);
+        let name = arguments.first().map(String::as_str).unwrap_or_default();
+        match command::find(name, environment) {
+            Ok(_) => Ok(()),
+            Err(unusable) => {
+                self.say(&unusable.message);
+                Err(ExecutorValidationError::ArgValidationError(unusable.message))
+            }
+        }
+    }
+
+    fn setup_envs(&self, envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
+        *self.home.borrow_mut() = envs.get("HOME").cloned();
+        Ok(())
+    }
+}
+
+/// The spec as libcontainer gets it, written into the bundle.
+pub(super) fn write_config(request: &ShimRequest, layout: &Layout) -> Result<(), Failure> {
+    let mut spec = request.spec.clone();
+    let mut root = spec.root().clone().unwrap_or_default();
+    root.set_path(layout.rootfs.clone());
+    spec.set_root(Some(root));
+    let mut linux = spec.linux().clone().unwrap_or_default();
+    linux.set_cgroups_path(Some(request.cgroup.clone().into()));
+    spec.set_linux(Some(linux));
+    spec.save(layout.bundle.join("config.json")).step("writing the container's configuration")
+}
+
+/// Pipes for the container's standard streams: the builder gets the container's ends, the rest is the monitor's.
+fn pipes(
+    request: &ShimRequest,
+    builder: ContainerBuilder,
+) -> std::io::Result<(ContainerBuilder, Streams, Option<OwnedFd>)> {
+    let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
+    let (out, out_end) = pipe()?;
+    let (err, err_end) = pipe()?;
+    for fd in [&out, &err] {
+        rustix::fs::fcntl_setfl(fd, OFlags::NONBLOCK)?;
+    }
+    let (stdin_end, stdin) = if request.stdin {
+        let (read, write) = pipe()?;
+        (read, Some(write))
+    } else {
+        (OwnedFd::from(File::open("/dev/null")?), None)
+    };
+    let builder = builder.with_stdin(stdin_end).with_stdout(out_end).with_stderr(err_end);
+    Ok((builder, Streams::Pipes { out, err }, stdin))
+}
+
+/// Receives the master side of the terminal that libcontainer made in the container.
+fn terminal(listener: &UnixListener) -> std::io::Result<Streams> {
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+    use rustix::pty::OpenptFlags;
+    listener.set_nonblocking(true)?;
+    let (socket, _) = listener.accept()?;
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0; 64];
+    let mut bytes = [std::io::IoSliceMut::new(&mut byte)];
+    rustix::net::recvmsg(&socket, &mut bytes, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let mut fds = ancillary.drain().filter_map(|m| match m {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    let master = fds.next().and_then(|mut f| f.next()).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    rustix::fs::fcntl_setfl(&master, OFlags::NONBLOCK)?;
+    let slave =
+        rustix::pty::ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    Ok(Streams::Terminal { master, slave })
+}
+
+/// Creates the container: everything is set up, and its first process waits.
+pub(super) fn create(request: &ShimRequest, layout: &Layout) -> Result<Created, Failure> {
+    let (verdict, verdict_end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).step("making a pipe")?;
+    let verdict = Verdict(File::from(verdict));
+    let payload = Payload { verdict: Rc::new(verdict_end), home: Rc::default() };
+    let mut builder = ContainerBuilder::new(request.id.clone(), SyscallType::default())
+        .validate_id()
+        .and_then(|b| b.with_root_path(layout.bundle.join("state")))
+        .step("preparing the container")?
+        .with_executor(payload);
+    let is_terminal = request.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or(false);
+    let (mut console, mut pipes_made) = (None, None);
+    if is_terminal {
+        console = Some(listen(&layout.bundle).step("making the console socket")?);
+        builder = builder.with_console_socket(Some(layout.bundle.join(CONSOLE)));
+    } else {
+        let (with_pipes, streams, stdin) = pipes(request, builder).step("making the standard streams")?;
+        builder = with_pipes;
+        pipes_made = Some((streams, stdin));
+    }
+    let container = match builder.as_init(&layout.bundle).with_systemd(false).build() {
+        Ok(container) => container,
+        Err(error) => return Err(Failure(verdict.read().unwrap_or_else(|| chain(&error)))),
+    };
+    let pid = container.pid().map(|p| p.as_raw()).ok_or_else(|| Failure("the container has no process".to_owned()))?;
+    let terminal = console.map(|listener| terminal(&listener)).transpose().step("receiving the terminal")?;
+    let (streams, stdin) = terminal
+        .map(|terminal| (terminal, None))
+        .or(pipes_made)
+        .ok_or_else(|| Failure("the container has no streams".to_owned()))?;
+    Ok(Created { container, pid, streams, stdin, verdict })
+}
+
+/// A socket below a path that may be longer than a socket's address can be.
+fn listen(bundle: &Path) -> std::io::Result<UnixListener> {
+    std::env::set_current_dir(bundle)?;
+    let listener = UnixListener::bind(CONSOLE);
+    std::env::set_current_dir("/")?;
+    listener
+}
+
+impl Created {
+    /// Has the first process execute the container's program.
+    pub(super) fn start(mut self) -> Result<(Streams, Option<OwnedFd>), Failure> {
+        self.container.start().step("starting the container")?;
+        match self.verdict.read() {
+            Some(message) => Err(Failure(message)),
+            None => Ok((self.streams, self.stdin)),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The shim itself: from the request to the monitor, in one process of one thread.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+
+use super::container::{self, Streams};
+use super::failure::{Failure, Step};
+use super::rootfs::{self, Layout};
+use super::spawn::Report;
+use super::{ShimRequest, Started, record};
+use crate::sys::{cgroup, process, spawn};
+
+/// What the descriptors are that the agent has passed.
+struct Passed {
+    lock: OwnedFd,
+    monitor: OwnedFd,
+}
+
+/// What the monitor gets.
+struct Handover {
+    streams: Streams,
+    stdin: Option<OwnedFd>,
+    log: File,
+    started: Started,
+}
+
+pub(super) fn main(args: &[String]) -> ExitCode {
+    let Ok(passed) = passed(args) else { return ExitCode::FAILURE };
+    if spawn::block_signals().and_then(|()| spawn::leave_parent()).is_err() {
+        return ExitCode::FAILURE;
+    }
+    let Ok(pid) = i32::try_from(std::process::id()) else { return ExitCode::FAILURE };
+    report(&Report::Shim { pid });
+    let mut bytes = Vec::new();
+    let request = io::stdin().lock().read_to_end(&mut bytes);
+    let request: ShimRequest = match request.and_then(|_| Ok(serde_json::from_slice(&bytes)?)) {
+        Ok(request) => request,
+        Err(error) => {
+            report(&Report::Failed { message: format!("the request to its shim cannot be read: {error}") });
+            return ExitCode::FAILURE;
+        }
+    };
+    drop(bytes);
+    match run(&request) {
+        Ok(handover) => {
+            report(&Report::Started(handover.started.clone()));
+            // Returns only when there is no monitor: the container is lost, and found to be as soon as the lock is free.
+            let _ = become_monitor(&request, &passed, &handover);
+        }
+        Err(failure) => {
+            undo(&request);
+            let _ = record::write_failure(&request.instance_dir, &failure.0);
+            report(&Report::Failed { message: failure.0 });
+        }
+    }
+    ExitCode::FAILURE
+}
+
+fn passed(args: &[String]) -> io::Result<Passed> {
+    let fd = |i: usize| args.get(i).and_then(|a| a.parse().ok()).ok_or(io::ErrorKind::InvalidInput);
+    Ok(Passed { lock: spawn::inherited(fd(0)?)?, monitor: spawn::inherited(fd(1)?)? })
+}
+
+/// The agent may be gone, or tired of waiting: the container is started all the same.
+fn report(report: &Report) {
+    if let Ok(mut line) = serde_json::to_vec(report) {
+        line.push(b'\n');
+        let mut stdout = io::stdout().lock();
+        let _ = stdout.write_all(&line).and_then(|()| stdout.flush());
+    }
+}
+
+fn run(request: &ShimRequest) -> Result<Handover, Failure> {
+    cgroup::enter_self(&request.monitors_cgroup).step("entering the monitors' cgroup")?;
+    // What the container leaves behind in the machine's process namespace comes to the monitor, which reaps it.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).step("becoming a subreaper")?;
+    let mut options = File::options();
+    options.append(true).create(true).mode(0o640).custom_flags(nix::libc::O_NOFOLLOW);
+    let log = options.open(&request.log_path).step_on("opening the log", &request.log_path)?;
+    let layout = Layout::of(&request.instance_dir);
+    rootfs::prepare(request, &layout)?;
+    container::write_config(request, &layout)?;
+    record::reserve_exit(&request.instance_dir).step("making room for the exit record")?;
+    let created = container::create(request, &layout)?;
+    // libcontainer knows the hierarchies of controllers; this is for the others: a named one, or version 2 beside 1.
+    cgroup::enter(&request.cgroup, created.pid).step("entering the container's cgroup")?;
+    let started = started(created.pid)?;
+    record::write_started(&request.instance_dir, &started).step("writing the start record")?;
+    let (streams, stdin) = created.start()?;
+    Ok(Handover { streams, stdin, log, started })
+}
+
+fn started(pid: i32) -> Result<Started, Failure> {
+    let start_ticks =
+        process::start_ticks(pid).ok_or_else(|| Failure("the container's process ended at once".to_owned()))?;
+    let monitor_pid = rustix::process::getpid().as_raw_nonzero().get();
+    Ok(Started { pid, start_ticks, monitor_pid, boot_id: process::boot_id(), started_at: Timestamp::now() })
+}
+
+/// Ends whatever of the container there is.
+fn undo(request: &ShimRequest) {
+    let _ = cgroup::kill_all(&request.cgroup);
+    while nix::sys::wait::waitpid(None, Some(nix::sys::wait::WaitPidFlag::WNOHANG))
+        .is_ok_and(|s| s != nix::sys::wait::WaitStatus::StillAlive)
+    {}
+    let _ = cgroup::remove(&request.cgroup);
+}
+
+fn become_monitor(request: &ShimRequest, passed: &Passed, handover: &Handover) -> io::Result<()> {
+    let dir = File::open(&request.instance_dir)?;
+    let mut arguments = vec![b"podwright-monitor".to_vec(), request.id.clone().into_bytes()];
+    let mut keep: Vec<BorrowedFd<'_>> = vec![passed.lock.as_fd()];
+    let named = |key: &str, fd: &dyn AsRawFd| format!("{key}={}", fd.as_raw_fd()).into_bytes();
+    arguments.push(format!("pid={}", handover.started.pid).into_bytes());
+    arguments.push(format!("started={}", handover.started.started_at).into_bytes());
+    arguments.push(named("dir", &dir));
+    arguments.push(named("log", &handover.log));
+    keep.extend([dir.as_fd(), handover.log.as_fd()]);
+    match &handover.streams {
+        Streams::Pipes { out, err } => {
+            arguments.extend([named("out", out), named("err", err)]);
+            keep.extend([out.as_fd(), err.as_fd()]);
+        }
+        Streams::Terminal { master, slave } => {
+            arguments.push(named("tty", master));
+            keep.extend([master.as_fd(), slave.as_fd()]);
+        }
+    }
+    keep.extend(handover.stdin.iter().map(AsFd::as_fd));
+    for dir in cgroup::dirs(&request.cgroup)? {
+        arguments.push([b"cgroup=", dir.as_os_str().as_bytes()].concat());
+    }
+    if let Some(file) = cgroup::oom_file(&request.cgroup)? {
+        arguments.push([b"oom=", file.as_os_str().as_bytes()].concat());
+    }
+    let arguments = arguments.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>()?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    nix::unistd::dup2_stdin(&null)?;
+    nix::unistd::dup2_stdout(&null)?;
+    nix::unistd::dup2_stderr(&null)?;
+    Err(spawn::become_program(passed.monitor.as_fd(), &arguments, &keep))
+}

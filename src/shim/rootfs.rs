@@ -1,0 +1,261 @@
+//! The file systems of a container, mounted in the shim's own mount namespace.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+
+use super::failure::{Failure, Step};
+use super::{ShimRequest, oci};
+use crate::sys::mount;
+
+/// Room for the bundle: the configuration, and what libcontainer notes.
+const BUNDLE_BYTES: u64 = 16 << 20;
+
+/// What every container needs of the machine's mounts.
+const ALWAYS: &[&str] = &["/", "/proc", "/sys", "/dev", "/sys/fs/cgroup"];
+
+/// Where things are in an instance directory.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    pub(super) bundle: PathBuf,
+    pub(super) rootfs: PathBuf,
+    upper: PathBuf,
+    work: PathBuf,
+}
+
+impl Layout {
+    pub(super) fn of(instance_dir: &Path) -> Self {
+        let dir = |name: &str| instance_dir.join(name);
+        Self { bundle: dir("bundle"), rootfs: dir("rootfs"), upper: dir("upper"), work: dir("work") }
+    }
+}
+
+/// Mounts everything; nothing of it is seen outside this process and its children.
+pub(super) fn prepare(request: &ShimRequest, layout: &Layout) -> Result<(), Failure> {
+    own_namespace(request).step("making a mount namespace")?;
+    for dir in [&layout.bundle, &layout.rootfs, &layout.upper, &layout.work] {
+        fs::create_dir_all(dir).step("making the instance's directories")?;
+    }
+    // What is looked up below these by a process of the container is looked up in their mounts; the mode of `upper` is
+    // that of the container's root directory.
+    fs::set_permissions(&layout.upper, fs::Permissions::from_mode(0o755)).step("making the instance's directories")?;
+    bundle(&layout.bundle).step("mounting the bundle")?;
+    overlay(request, layout).step("mounting the root file system")?;
+    for path in &request.covered {
+        cover(layout, path).step_on("covering", path)?;
+    }
+    let cwd = request.spec.process().as_ref().map(|p| p.cwd().as_path()).unwrap_or(Path::new("/"));
+    make_cwd(&layout.rootfs, cwd).step_on("making the working directory", cwd)
+}
+
+fn own_namespace(request: &ShimRequest) -> io::Result<()> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?;
+    // Mounts and, more important, unmounts of the machine still arrive here: no file system stays busy because of us.
+    rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)?;
+    prune(&needed(request))
+}
+
+/// The paths whose mounts, and for bind mounts whatever is mounted below, must stay.
+fn needed(request: &ShimRequest) -> Vec<(PathBuf, bool)> {
+    let real = |p: &Path| fs::canonicalize(p).unwrap_or_else(|_| p.to_owned());
+    let mut paths: Vec<(PathBuf, bool)> = ALWAYS.iter().map(|p| (PathBuf::from(p), *p == "/sys/fs/cgroup")).collect();
+    paths.push((real(&request.instance_dir), false));
+    paths.push((real(&request.log_path), false));
+    paths.extend(request.log_path.parent().map(|p| (real(p), false)));
+    paths.extend(request.lowers.iter().map(|p| (real(p), false)));
+    let mounts = request.spec.mounts().as_deref().unwrap_or_default();
+    paths.extend(mounts.iter().filter(|m| is_bind(m)).filter_map(|m| m.source().as_deref()).map(|p| (real(p), true)));
+    paths
+}
+
+fn is_bind(mount: &oci::Mount) -> bool {
+    let named = |o: &String| o == "bind" || o == "rbind";
+    mount.typ().as_deref() == Some("bind") || mount.options().as_ref().is_some_and(|o| o.iter().any(named))
+}
+
+/// Which mounts may go: those that no needed path lies on, and that do not lie below a needed tree. The topmost only, what
+/// is below goes with them.
+fn superfluous(points: &[PathBuf], needed: &[(PathBuf, bool)]) -> Vec<PathBuf> {
+    let is_needed =
+        |point: &Path| needed.iter().any(|(p, tree)| p.starts_with(point) || (*tree && point.starts_with(p)));
+    let mut gone: Vec<PathBuf> = Vec::new();
+    for point in points {
+        if !is_needed(point) && !gone.iter().any(|g| point.starts_with(g)) {
+            gone.push(point.clone());
+        }
+    }
+    gone
+}
+
+/// libcontainer reads the list of mounts some thirty times for one container, which is what a start costs most with
+/// hundreds of mounts.
+fn prune(needed: &[(PathBuf, bool)]) -> io::Result<()> {
+    for point in superfluous(&mount::points()?, needed) {
+        // Hidden below another mount, or gone by itself: no matter.
+        let _ = rustix::mount::unmount(CString::new(point.as_os_str().as_bytes())?, UnmountFlags::DETACH);
+    }
+    Ok(())
+}
+
+fn bundle(path: &Path) -> io::Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let mount = |options: String| {
+        let options = CString::new(options)?;
+        Ok(rustix::mount::mount("tmpfs", path, "tmpfs", flags, options.as_c_str())?)
+    };
+    let options = format!("size={BUNDLE_BYTES},mode=0700");
+    // Secrets do not belong into the swap space either; before Linux 6.4 that could not be said.
+    mount(format!("{options},noswap")).or_else(|_: io::Error| mount(options))
+}
+
+/// Mounts the layers. They go by short names relative to a directory, since the kernel takes a page of options at most,
+/// and whatever their paths have in them, a colon or a comma.
+fn overlay(request: &ShimRequest, layout: &Layout) -> io::Result<()> {
+    let links = layout.bundle.join("layers");
+    fs::create_dir(&links)?;
+    for (i, lower) in request.lowers.iter().enumerate() {
+        symlink(lower, links.join(i.to_string()))?;
+    }
+    symlink(&layout.upper, links.join("u"))?;
+    symlink(&layout.work, links.join("w"))?;
+    let lowers: Vec<String> = (0..request.lowers.len()).map(|i| i.to_string()).collect();
+    let options = CString::new(format!("lowerdir={},upperdir=u,workdir=w", lowers.join(":")))?;
+    let mount = || -> io::Result<()> {
+        std::env::set_current_dir(&links)?;
+        let mounted =
+            rustix::mount::mount("overlay", &layout.rootfs, "overlay", MountFlags::empty(), options.as_c_str());
+        std::env::set_current_dir("/")?;
+        Ok(mounted?)
+    };
+    match mount() {
+        // The file system of the instance directory cannot hold a writable layer: memory can.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
+            upper_in_memory(&links, &layout.work)?;
+            mount()
+        }
+        other => other,
+    }
+}
+
+fn upper_in_memory(links: &Path, place: &Path) -> io::Result<()> {
+    rustix::mount::mount("tmpfs", place, "tmpfs", MountFlags::NODEV, c"mode=0755")?;
+    for (link, name) in [("u", "upper"), ("w", "work")] {
+        fs::create_dir(place.join(name))?;
+        fs::remove_file(links.join(link))?;
+        symlink(place.join(name), links.join(link))?;
+    }
+    fs::set_permissions(place.join("upper"), fs::Permissions::from_mode(0o755))
+}
+
+/// Resolves a path as a process would whose root is `root`: symbolic links stay within it.
+fn resolve(root: &OwnedFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    loop {
+        match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            Err(rustix::io::Errno::AGAIN) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
+fn open_root(rootfs: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat(CWD, rootfs, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// The path of what a descriptor is open on, for calls that take paths only.
+fn by_descriptor(fd: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}
+
+/// Puts an empty read-only directory or file over a path of the root file system, if it is there.
+fn cover(layout: &Layout, path: &Path) -> io::Result<()> {
+    let target = match resolve(&open_root(&layout.rootfs)?, path, OFlags::PATH) {
+        Ok(target) => target,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let stat = rustix::fs::statat(&target, "", AtFlags::EMPTY_PATH)?;
+    let place = by_descriptor(&target);
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
+        let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        return Ok(rustix::mount::mount("tmpfs", place, "tmpfs", flags, c"size=4k,nr_inodes=1,mode=0555")?);
+    }
+    let empty = layout.bundle.join("empty");
+    fs::write(&empty, b"")?;
+    // Made read-only before anybody can see it: the bind mount of a file has its own flags.
+    rustix::mount::mount_bind(&empty, &empty)?;
+    let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount_remount(&empty, flags, "")?;
+    rustix::mount::mount_bind(&empty, place)?;
+    Ok(rustix::mount::unmount(CString::new(empty.as_os_str().as_bytes())?, UnmountFlags::DETACH)?)
+}
+
+/// Makes the working directory, as other runtimes do, where the image does not have it.
+fn make_cwd(rootfs: &Path, cwd: &Path) -> io::Result<()> {
+    let root = open_root(rootfs)?;
+    let directory = OFlags::PATH | OFlags::DIRECTORY;
+    let mut prefix = PathBuf::from("/");
+    let mut parent = resolve(&root, &prefix, directory)?;
+    for name in cwd.components().skip(1) {
+        prefix.push(name);
+        parent = match resolve(&root, &prefix, directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                rustix::fs::mkdirat(&parent, Path::new(&name), Mode::from_raw_mode(0o755))?;
+                resolve(&root, &prefix, directory)?
+            }
+            // Not a directory, or a link to nowhere: the start will say so, in the container's own terms.
+            Err(_) => return Ok(()),
+            Ok(found) => found,
+        };
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_mounts_that_nothing_needs_go() {
+        let points: Vec<PathBuf> = [
+            "/",
+            "/proc",
+            "/sys",
+            "/sys/fs/cgroup",
+            "/sys/fs/cgroup/cpu",
+            "/dev",
+            "/dev/pts",
+            "/var",
+            "/var/lib/x/a/merged",
+            "/home",
+            "/home/u/mnt",
+            "/data",
+            "/data/sub",
+            "/database",
+            "/run",
+            "/run/netns/a",
+        ]
+        .map(PathBuf::from)
+        .to_vec();
+        let needed = [
+            ("/", false),
+            ("/proc", false),
+            ("/sys", false),
+            ("/dev", false),
+            ("/sys/fs/cgroup", true),
+            ("/var/lib/podwright", false),
+            ("/data", true),
+            ("/run/volumes/v", true),
+        ]
+        .map(|(p, tree)| (PathBuf::from(p), tree));
+        let gone = superfluous(&points, &needed);
+        assert_eq!(gone, ["/dev/pts", "/var/lib/x/a/merged", "/home", "/database", "/run/netns/a"].map(PathBuf::from));
+    }
+}

@@ -1,0 +1,160 @@
+//! The agent's side: spawns a shim and waits for its report.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use serde::{Deserialize, Serialize};
+
+use super::{ShimRequest, Started, record};
+use crate::port::{ErrorKind, PortError};
+use crate::sys::{cgroup, embedded, lock, pidfd, spawn};
+
+pub(super) const OPERATION: &str = "start container";
+/// How long a start may take. Mounts of network file systems can hang; an image layer never takes this long.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// A report holds a few numbers and a message.
+const MAX_REPORT: usize = 64 << 10;
+const SIGKILL: i32 = 9;
+
+/// What the shim writes to its stdout, one JSON document a line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Report {
+    /// First of all: the process that goes on.
+    Shim { pid: i32 },
+    /// The container runs.
+    Started(Started),
+    /// It does not, and there is an exit record that says so.
+    Failed { message: String },
+}
+
+fn failed(request: &ShimRequest, kind: ErrorKind, message: impl Into<String>) -> PortError {
+    PortError::new(kind, OPERATION, &request.id, message).waiting("RunContainerError")
+}
+
+pub(super) fn start(exe: &Path, request: &ShimRequest) -> Result<Started, PortError> {
+    let io = |error: io::Error| PortError::io(OPERATION, &request.id, &error);
+    let lock = lock::acquire(&request.instance_dir.join("lock")).map_err(io)?;
+    let Some(lock) = lock else {
+        return Err(failed(request, ErrorKind::Conflict, "another start of it is under way, or it runs"));
+    };
+    let lock = OwnedFd::from(lock);
+    let outcome = match run(exe, request, &lock) {
+        Ok(outcome) => outcome,
+        // No shim, no report: whatever the cause, nothing of the container may stay.
+        Err(error) => Err(format!("its shim could not be run: {error}")),
+    };
+    outcome.map_err(|message| {
+        if !request.instance_dir.join(record::EXIT).exists() {
+            clean_up(request, &message);
+        }
+        failed(request, ErrorKind::Internal, message)
+    })
+}
+
+/// Ends what a shim that died has left, and writes the record that it did not write.
+fn clean_up(request: &ShimRequest, message: &str) {
+    let killed = cgroup::kill_all(&request.cgroup).and_then(|()| cgroup::remove(&request.cgroup));
+    let written = record::write_failure(&request.instance_dir, message);
+    for error in [killed.err(), written.err()].into_iter().flatten() {
+        tracing::warn!(container = request.id, %error, "cleaning up after a failed start");
+    }
+}
+
+/// `Ok(Err(message))` for what the shim says itself.
+fn run(exe: &Path, request: &ShimRequest, lock: &OwnedFd) -> io::Result<Result<Started, String>> {
+    let monitor = embedded::monitor()?;
+    let request_json = serde_json::to_vec(request)?;
+    let mut command = Command::new(exe);
+    command.args(["internal-shim", &lock.as_raw_fd().to_string(), &monitor.as_raw_fd().to_string()]);
+    // What the agent was told is not for the container's init, which is this program for a moment.
+    command.env_clear().current_dir("/");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    spawn::detach(&mut command, &[lock.as_fd(), monitor]);
+    let mut child = command.spawn()?;
+    let outcome = converse(&mut child, &request_json);
+    // The process that was spawned goes on as a child of nobody and ends itself at once.
+    let _ = child.kill();
+    child.wait()?;
+    outcome
+}
+
+fn converse(child: &mut Child, request: &[u8]) -> io::Result<Result<Started, String>> {
+    let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    };
+    let sent = input.write_all(request);
+    drop(input);
+    let mut lines =
+        Lines { file: File::from(OwnedFd::from(output)), held: Vec::new(), deadline: Instant::now() + PATIENCE };
+    let mut shim = None;
+    loop {
+        match lines.next() {
+            Ok(Some(Report::Shim { pid })) => shim = pidfd::open(pid).ok(),
+            Ok(Some(Report::Started(started))) => return Ok(Ok(started)),
+            Ok(Some(Report::Failed { message })) => return Ok(Err(message)),
+            Ok(None) => {
+                sent?;
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without a report"));
+            }
+            Err(error) => {
+                if let Some(shim) = shim {
+                    let _ = pidfd::send(&shim, SIGKILL);
+                }
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// The lines of a report, read until a deadline.
+struct Lines {
+    file: File,
+    held: Vec<u8>,
+    deadline: Instant,
+}
+
+impl Lines {
+    /// The next one; `None` at the end.
+    fn next(&mut self) -> io::Result<Option<Report>> {
+        loop {
+            if let Some(end) = self.held.iter().position(|b| *b == b'\n') {
+                let line: Vec<u8> = self.held.drain(..=end).collect();
+                return Ok(Some(serde_json::from_slice(&line)?));
+            }
+            if self.held.len() > MAX_REPORT {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "its report does not end"));
+            }
+            self.wait()?;
+            let mut bytes = [0; 4096];
+            match self.file.read(&mut bytes) {
+                Ok(0) => return Ok(None),
+                Ok(count) => self.held.extend_from_slice(&bytes[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn wait(&self) -> io::Result<()> {
+        loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let left =
+                Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(0), tv_nsec: left.subsec_nanos().into() };
+            match rustix::event::poll(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(&left)) {
+                Ok(0) => {
+                    let message = format!("it was not done after {} seconds", PATIENCE.as_secs());
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+                }
+                Ok(_) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}

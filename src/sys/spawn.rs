@@ -1,0 +1,148 @@
+//! Becoming another process: what is inherited, what is left behind. For processes of one thread, except [`detach`].
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::ptr;
+
+use nix::libc;
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+
+fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn set_inherited(fd: RawFd) -> io::Result<()> {
+    // SAFETY: plain numbers.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }.into()).map(drop)
+}
+
+/// Has the command begin a session of its own, and inherit these descriptors under the numbers they have here. They must
+/// stay open until it was started.
+pub(crate) fn detach(command: &mut Command, keep: &[BorrowedFd<'_>]) {
+    let keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
+    let prepare = move || {
+        // SAFETY: a system call without arguments.
+        check(unsafe { libc::setsid() }.into())?;
+        keep.iter().try_for_each(|fd| set_inherited(*fd))
+    };
+    // SAFETY: between fork and exec only system calls are made; nothing is allocated, no lock taken.
+    unsafe { command.pre_exec(prepare) };
+}
+
+/// Takes a descriptor that this process was started with, named by whoever started it. It is closed on exec from now on.
+///
+/// # Errors
+/// `EBADF` when it is not open; `InvalidInput` for stdin, stdout and stderr.
+pub(crate) fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
+    if fd <= 2 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: plain numbers.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }.into())?;
+    // SAFETY: it is open, and by the agreement with the parent process it is ours; each is taken once, at the start.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Forks. `None` in the child, the child's number in the parent.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn fork() -> io::Result<Option<i32>> {
+    // SAFETY: the process has one thread, so no lock is held by a thread that the child does not have.
+    match unsafe { nix::unistd::fork() }? {
+        nix::unistd::ForkResult::Child => Ok(None),
+        nix::unistd::ForkResult::Parent { child } => Ok(Some(child.as_raw())),
+    }
+}
+
+/// Ends this process at once: nothing is flushed, no handler runs.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: takes a number.
+    unsafe { libc::_exit(code) }
+}
+
+/// Goes on as a child of nobody: forks, and the parent ends. Whoever waits for this process waits no longer, and the
+/// process of last resort (init) removes the zombie in the end.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn leave_parent() -> io::Result<()> {
+    match fork()? {
+        Some(_) => exit_now(0),
+        None => Ok(()),
+    }
+}
+
+/// Blocks every signal.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn block_signals() -> io::Result<()> {
+    Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?)
+}
+
+/// Gives every signal its default action, those too that the C library keeps for itself and would not touch. Makes system
+/// calls only: may be called after the fork of a threaded process.
+pub(super) fn reset_actions() {
+    /// What the kernel takes at most: a handler, flags, a restorer, a set of signals. All zero is the default action.
+    const DEFAULT: [u64; 4] = [0; 4];
+    const SET_BYTES: usize = 8;
+    for signal in 1..=64 {
+        // SAFETY: the action is valid for reading and runs no code of ours; the previous one is not asked for. Fails for
+        // the two signals that cannot be changed.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), ptr::null::<u64>(), SET_BYTES) };
+    }
+}
+
+/// Signals as a program expects them that is started from scratch: none blocked, none ignored.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn default_signals() -> io::Result<()> {
+    reset_actions();
+    Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?)
+}
+
+/// Becomes the program that `program` is open on, with an empty environment, no descriptor but stdin, stdout, stderr and
+/// those of `keep`. Returns only when that failed.
+pub(crate) fn become_program(program: BorrowedFd<'_>, arguments: &[CString], keep: &[BorrowedFd<'_>]) -> io::Error {
+    let mut list: Vec<*const libc::c_char> = arguments.iter().map(|a| a.as_ptr()).collect();
+    list.push(ptr::null());
+    let environment = [ptr::null::<libc::c_char>()];
+    if let Err(error) = close_on_exec().and_then(|()| keep.iter().try_for_each(|fd| set_inherited(fd.as_raw_fd()))) {
+        return error;
+    }
+    // SAFETY: both lists end with a null, each string with a zero byte; an empty path stands for the descriptor itself.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_raw_fd(),
+            c"".as_ptr(),
+            list.as_ptr(),
+            environment.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
+    }
+    io::Error::last_os_error()
+}
+
+/// Marks every descriptor but stdin, stdout and stderr to be closed on exec.
+fn close_on_exec() -> io::Result<()> {
+    // SAFETY: plain numbers.
+    let done = check(unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) });
+    if done.is_ok() {
+        return Ok(());
+    }
+    // Before Linux 5.11.
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let Some(fd) = entry?.file_name().to_str().and_then(|n| n.parse::<RawFd>().ok()).filter(|fd| *fd > 2) else {
+            continue;
+        };
+        // SAFETY: plain numbers; the directory's own may be closed already, which is fine.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! The infra process, the shim, the monitor and exec, on this machine's own root file system. Root needed.
+
+mod fixture;
+mod infra;
+mod start;

@@ -1,0 +1,345 @@
+//! Containers from the start to the exit record.
+
+use std::fs;
+
+use podwright::model::ExitRecord;
+use podwright::port::ErrorKind;
+use podwright::sys::{cgroup, lock, pidfd, process};
+
+use super::fixture::{Place, SIGKILL, SIGTERM, until};
+use crate::support;
+
+#[test]
+fn e2e_a_container_runs_logs_and_ends_with_its_exit_code() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let container = place.container("plain", "echo out; echo err >&2; printf part; exit 7");
+    let started = container.start();
+    let exit = container.end();
+    assert_eq!((exit.exit_code, exit.signal, exit.oom_killed), (7, None, false));
+    assert_eq!(exit.started_at, Some(started.started_at));
+    assert!(exit.finished_at >= started.started_at);
+    assert_eq!(exit.reason, None);
+    let log = container.log();
+    assert!(log.contains("stdout F out\n") && log.contains("stderr F err\n"), "{log}");
+    assert!(log.contains("stdout P part\n"), "the end of the stream ends no line: {log}");
+    for line in fs::read_to_string(&container.request.log_path).unwrap().lines() {
+        let time = line.split(' ').next().unwrap();
+        assert_eq!((time.len(), &time[29..]), (30, "Z"), "{line}");
+        assert!(time.parse::<jiff::Timestamp>().unwrap() >= started.started_at, "{line}");
+    }
+    let recorded: podwright::shim::Started =
+        serde_json::from_slice(&fs::read(container.dir.join("started.json")).unwrap()).unwrap();
+    assert_eq!(recorded, started);
+    assert_eq!(process::start_ticks(started.monitor_pid), None);
+}
+
+#[test]
+fn e2e_long_lines_are_split_and_all_output_is_kept() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let script = "head -c 40000 /dev/zero | tr '\\0' x; echo; seq 1 20000; exec >&-; sleep 0.1; echo last >&2";
+    let (exit, log) = place.container("long", script).run();
+    assert_eq!(exit.exit_code, 0);
+    let out: Vec<&str> = log.lines().filter_map(|l| l.strip_prefix("stdout ")).collect();
+    let split: Vec<(&str, usize)> = out[..3].iter().map(|l| (&l[..1], l.len() - 2)).collect();
+    assert_eq!(split, [("P", 16384), ("P", 16384), ("F", 40000 - 2 * 16384)]);
+    let numbers: Vec<String> = (1..=20000).map(|n| format!("F {n}")).collect();
+    assert_eq!(out[3..], numbers, "every line, once, in order");
+    assert!(log.ends_with("stderr F last\n"));
+}
+
+#[test]
+fn e2e_signals_end_a_container_with_128_and_their_number() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let container = place.container("trap", "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.05; done");
+    let started = container.start();
+    container.wait_log("ready");
+    pidfd::kill(started.pid, SIGTERM).unwrap();
+    assert_eq!(container.end().exit_code, 3, "no signal is blocked or ignored that should not be");
+    assert!(container.log().ends_with("stdout F bye\n"));
+    let container = place.container("kill", "sleep 1000");
+    let started = container.start();
+    pidfd::kill(started.pid, SIGKILL).unwrap();
+    let exit = container.end();
+    assert_eq!((exit.exit_code, exit.signal, exit.oom_killed), (137, Some(9), false));
+}
+
+#[test]
+fn e2e_a_broken_pipe_ends_a_process_in_a_container() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let script = "grep -E 'Sig(Blk|Ign)' /proc/self/status; yes | head -n 1; ls -l /proc/self/fd | wc -l";
+    let (_, log) = place.container("pipe", script).run();
+    assert!(log.contains("SigBlk:\t0000000000000000"), "{log}");
+    assert!(log.contains("SigIgn:\t0000000000000000"), "{log}");
+    // "total", three streams, and the directory itself.
+    assert!(log.ends_with("stdout F y\nstdout F 5\n"), "no descriptor leaks: {log}");
+}
+
+#[test]
+fn e2e_namespaces_are_joined_by_path() {
+    if !support::e2e() {
+        return;
+    }
+    let mut place = Place::new();
+    let infra = place.infra(|s| s.pid = true);
+    let all = [("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("pid", "pid")];
+    let script = "for n in net ipc uts pid; do readlink /proc/self/ns/$n; done; hostname; tr '\\0' '\\n' < /proc/1/cmdline; ls /proc/1/root | wc -l";
+    let (exit, log) = place.container("joined", script).join(&infra, &all).run();
+    let mut expected = String::new();
+    for (_, name) in all {
+        let link = fs::read_link(format!("/proc/{}/ns/{name}", infra.pid)).unwrap();
+        expected.push_str(&format!("stdout F {}\n", link.display()));
+    }
+    expected.push_str("stdout F pod-name\nstdout F /pause\n");
+    assert_eq!(exit.exit_code, 0);
+    assert!(log.starts_with(&expected), "{log}");
+    // Without CAP_SYS_PTRACE it may not even look; with it, there is nothing to see.
+    assert!(log.ends_with("stdout F 0\n"), "{log}");
+}
+
+#[test]
+fn e2e_a_terminal_is_a_terminal_and_stdin_stays_open() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let script = "tty; test -t 0 && test -t 1 && test -t 2 && echo all; read -t 1 x; echo $?; exit 4";
+    let (exit, log) = place
+        .container("tty", script)
+        .edit(|s| {
+            s["process"]["terminal"] = true.into();
+            s["process"]["args"][0] = "/bin/bash".into();
+        })
+        .run();
+    // A terminal ends lines with a carriage return. `read` gives up after a second (above 128) and meets no end (1).
+    assert_eq!(exit.exit_code, 4);
+    assert_eq!(log, "stdout F /dev/pts/0\r\nstdout F all\r\nstdout F 142\r\n");
+    for (name, stdin, code) in [("open", true, "142"), ("closed", false, "1")] {
+        let mut container = place.container(name, "read -t 1 x; echo $?");
+        container = container.edit(|s| s["process"]["args"][0] = "/bin/bash".into());
+        container.request.stdin = stdin;
+        assert_eq!(container.run().1, format!("stdout F {code}\n"), "{name}");
+    }
+}
+
+#[test]
+fn e2e_a_command_that_cannot_be_executed_is_a_start_error() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let script = place.temp.path().join("script");
+    fs::write(&script, "#!/no/interpreter\n").unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let script = script.to_str().unwrap();
+    for (name, command, message) in [
+        ("missing", "xyz", r#"exec: "xyz": executable file not found in $PATH"#.to_owned()),
+        ("path", "/bin/xyz", r#"exec: "/bin/xyz": no such file or directory"#.to_owned()),
+        ("mode", "/etc/passwd", r#"exec: "/etc/passwd": permission denied"#.to_owned()),
+        ("interpreter", script, format!("exec: {script:?}: no such file or directory")),
+    ] {
+        let container = place.container(name, "").edit(|s| s["process"]["args"] = serde_json::json!([command]));
+        let error = container.try_start().unwrap_err();
+        assert_eq!(error.message, message);
+        assert_eq!(error.waiting_reason, Some("RunContainerError"));
+        let exit = container.end();
+        assert_eq!((exit.exit_code, exit.reason.as_deref()), (128, Some("StartError")), "{name}");
+        assert_eq!(exit.message.as_deref(), Some(message.as_str()));
+        assert_eq!(exit.started_at, None);
+        assert!(cgroup::pids(&container.request.cgroup).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn e2e_a_start_that_fails_early_leaves_an_exit_record_too() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let mut container = place.container("lower", "true");
+    container.request.lowers = vec!["/nowhere".into()];
+    let error = container.try_start().unwrap_err();
+    assert!(error.message.starts_with("mounting the root file system: "), "{error}");
+    assert_eq!(container.end().exit_code, 128);
+    // A program that is no shim at all.
+    let container = place.container("exe", "true");
+    let error = podwright::shim::start(std::path::Path::new("/bin/false"), &container.request).unwrap_err();
+    assert!(error.message.contains("ended without a report") || error.message.contains("Broken pipe"), "{error}");
+    let exit: ExitRecord = container.end();
+    assert_eq!((exit.exit_code, exit.reason.as_deref()), (128, Some("StartError")));
+}
+
+#[test]
+fn e2e_a_second_start_of_a_running_instance_is_refused() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let container = place.container("once", "sleep 1000");
+    let started = container.start();
+    assert_eq!(container.try_start().unwrap_err().kind, ErrorKind::Conflict);
+    assert!(process::start_ticks(started.pid).is_some());
+    assert!(!container.dir.join("exit.json").exists());
+}
+
+#[test]
+fn e2e_the_monitor_is_outside_of_everything_of_the_agent() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let container = place.container("outlives", "sleep 1000");
+    let started = container.start();
+    let monitor = format!("/proc/{}", started.monitor_pid);
+    until("the shim to be a monitor", || {
+        fs::read(format!("{monitor}/cmdline")).ok().filter(|c| c.starts_with(b"podwright-monitor\0"))
+    });
+    let stat = fs::read_to_string(format!("{monitor}/stat")).unwrap();
+    let fields: Vec<i64> =
+        stat.rsplit_once(')').unwrap().1.split_whitespace().skip(1).take(3).map(|f| f.parse().unwrap()).collect();
+    let own = i64::from(std::process::id());
+    assert_ne!(fields[0], own, "it is no child of this process, so the end of this process is nothing to it");
+    let ours = fs::read_to_string("/proc/self/stat").unwrap();
+    let our_session: i64 = ours.rsplit_once(')').unwrap().1.split_whitespace().nth(3).unwrap().parse().unwrap();
+    assert_ne!(fields[2], our_session, "a session of its own");
+    for line in fs::read_to_string(format!("{monitor}/cgroup")).unwrap().lines() {
+        assert!(line.ends_with(&container.request.monitors_cgroup), "{line}");
+    }
+    for signal in [1, 2, 3, 13, 15] {
+        pidfd::kill(started.monitor_pid, signal).unwrap();
+    }
+    assert!(lock::is_held(&container.dir.join("lock")).unwrap());
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!table.contains(container.dir.to_str().unwrap()), "nothing is mounted on the machine");
+    pidfd::kill(started.pid, SIGKILL).unwrap();
+    assert_eq!(container.end().exit_code, 137);
+}
+
+#[test]
+fn e2e_a_killed_monitor_frees_the_lock_and_the_cgroup_finds_the_container() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let container = place.container("lost", "sleep 1000 & exec sleep 1001");
+    let started = container.start();
+    until("both processes", || (cgroup::pids(&container.request.cgroup).unwrap().len() == 2).then_some(()));
+    pidfd::kill(started.monitor_pid, SIGKILL).unwrap();
+    until("the lock to be free", || (!lock::is_held(&container.dir.join("lock")).unwrap()).then_some(()));
+    assert!(process::start_ticks(started.pid).is_some(), "the container lives on");
+    assert!(!container.dir.join("exit.json").exists());
+    cgroup::kill_all(&container.request.cgroup).unwrap();
+    assert_eq!(process::start_ticks(started.pid), None);
+    cgroup::remove(&container.request.cgroup).unwrap();
+}
+
+#[test]
+fn e2e_what_a_container_leaves_behind_ends_with_it() {
+    if !support::e2e() {
+        return;
+    }
+    let mut place = Place::new();
+    let infra = place.infra(|s| s.pid = true);
+    // In a process namespace that lives on, the kernel ends nobody.
+    let container = place.container("rest", "sleep 1000 & sleep 1000 & echo done").join(&infra, &[("pid", "pid")]);
+    let (exit, log) = container.run();
+    assert_eq!((exit.exit_code, log.as_str()), (0, "stdout F done\n"));
+    assert!(!fs::exists(format!("/sys/fs/cgroup/pids{}", container.request.cgroup)).unwrap());
+    assert!(cgroup::pids(&container.request.cgroup).unwrap().is_empty());
+    assert!(process::start_ticks(infra.pid).is_some());
+}
+
+#[test]
+fn e2e_nothing_of_a_container_is_left_on_the_machine() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let container = place.container("traces", "echo data > /file; mkdir -p /var/x");
+    assert_eq!(container.run().0.exit_code, 0);
+    assert!(!fs::exists("/file").unwrap(), "it wrote into a layer of its own");
+    assert_eq!(fs::read_to_string(container.dir.join("upper/file")).unwrap(), "data\n");
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!table.contains(place.temp.path().to_str().unwrap()));
+    assert_eq!(fs::read_dir(container.dir.join("bundle")).unwrap().count(), 0, "the bundle was memory only");
+    let cgroups = walk_cgroups(&place.cgroup);
+    assert!(!cgroups.iter().any(|c| c.ends_with("/traces")), "{cgroups:?}");
+}
+
+fn walk_cgroups(path: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        let dir = hierarchy.path().join(&path[1..]);
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        found.extend(entries.filter(|e| e.path().is_dir()).map(|e| e.path().display().to_string()));
+    }
+    found
+}
+
+#[test]
+fn e2e_covered_paths_are_empty_and_read_only() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let secret = place.temp.path().join("secret");
+    fs::create_dir(&secret).unwrap();
+    fs::write(secret.join("key"), "do not show").unwrap();
+    fs::write(place.temp.path().join("file"), "do not show").unwrap();
+    std::os::unix::fs::symlink(&secret, place.temp.path().join("link")).unwrap();
+    let at = place.temp.path().display();
+    let script =
+        format!("cat {at}/link/key; cat {at}/file; ls {at}/secret; touch {at}/secret/x; echo x > {at}/file; echo end");
+    let mut container = place.container("covered", &script);
+    container.request.covered = vec![secret.clone(), place.temp.path().join("file"), "/nowhere".into()];
+    let (exit, log) = container.run();
+    assert_eq!(exit.exit_code, 0);
+    assert!(!log.contains("do not show"), "{log}");
+    assert_eq!(log.matches("Read-only file system").count(), 2, "{log}");
+    assert_eq!(log.lines().filter(|l| l.starts_with("stdout")).count(), 1, "{log}");
+}
+
+#[test]
+fn e2e_an_oom_kill_is_told_from_a_kill() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let container = place
+        .container("oom", "exec tail /dev/zero")
+        .edit(|s| s["linux"]["resources"] = serde_json::json!({"memory": {"limit": 16 << 20}}));
+    let exit = container.run().0;
+    assert_eq!((exit.exit_code, exit.oom_killed), (137, true));
+}
+
+#[test]
+fn e2e_a_working_directory_is_made_and_the_environment_is_the_containers_own() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let container = place.container("cwd", "pwd; env | sort").edit(|s| {
+        s["process"]["cwd"] = "/no/such/dir".into();
+        s["process"]["env"] = serde_json::json!(["B=2", "A=1", "PATH=/bin", "B=3"]);
+    });
+    let (exit, log) = container.run();
+    assert_eq!(exit.exit_code, 0);
+    assert!(log.starts_with("stdout F /no/such/dir\n"), "{log}");
+    let variables: Vec<&str> = log
+        .lines()
+        .skip(1)
+        .filter(|l| !l.contains("F PWD=") && !l.contains("F _=") && !l.contains("SHLVL") && !l.contains("OLDPWD"))
+        .collect();
+    assert_eq!(variables, ["stdout F A=1", "stdout F B=3", "stdout F HOME=/root", "stdout F PATH=/bin"]);
+}
