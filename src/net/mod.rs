@@ -20,6 +20,7 @@
 
 mod base;
 mod busy;
+mod conntrack;
 pub mod files;
 pub mod lease;
 mod link;

@@ -47,6 +47,8 @@ pub(super) struct Inner {
     pub(super) base: Option<Base>,
     /// The ruleset as this process has last put it in place.
     pub(super) applied: Option<String>,
+    /// The host ports of that ruleset.
+    pub(super) forwards: Vec<(HostPort, Ipv4Addr)>,
 }
 
 /// An error of the system during one step.

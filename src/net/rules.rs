@@ -1,16 +1,27 @@
 //! Putting the table in place, and what depends on it.
 
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
 
-use tracing::warn;
+use tracing::{debug, warn};
 
+use super::conntrack;
 use super::network::{Inner, Network};
 use super::nft::{self, NftError};
 use super::ruleset::{Ruleset, render, render_removal};
 use super::sysctl;
+use super::{HostPort, Protocol};
 use crate::port::{ErrorKind, PortError};
 
 const INSTALL: &str = "install it, on Debian and Ubuntu with `apt-get install nftables`";
+
+/// UDP ports that lead elsewhere than before.
+fn changed_udp(before: &[(HostPort, Ipv4Addr)], now: &[(HostPort, Ipv4Addr)]) -> BTreeSet<u16> {
+    let gone = before.iter().filter(|f| !now.contains(f));
+    let new = now.iter().filter(|f| !before.contains(f));
+    gone.chain(new).filter(|(port, _)| port.protocol == Protocol::Udp).map(|(port, _)| port.host_port).collect()
+}
 
 impl Network {
     /// Puts the rules of all leases in place, if they differ from those this process has put there. Without `needed`
@@ -38,6 +49,14 @@ impl Network {
             self.route_loopback(true)?;
         }
         inner.applied = Some(text);
+        let changed = changed_udp(&std::mem::replace(&mut inner.forwards, forwards.clone()), &forwards);
+        if !changed.is_empty() {
+            // Whoever asks again with another port of his own is led right anyway.
+            let forgotten = tokio::task::spawn_blocking(move || conntrack::forget_udp(&changed)).await;
+            if let Ok(Err(error)) = forgotten {
+                debug!(%error, "UDP conversations go on as they were begun");
+            }
+        }
         Ok(())
     }
 

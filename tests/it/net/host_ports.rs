@@ -48,6 +48,28 @@ fn e2e_udp_and_tcp_on_one_number_lead_to_different_pods() {
 }
 
 #[test]
+fn e2e_a_client_that_goes_on_sending_by_udp_finds_the_next_pod() {
+    on_a_machine(|machine| {
+        let network = machine.open(None).unwrap();
+        let udp = HostPort { protocol: Protocol::Udp, ..tcp(5353, 53) };
+        let client = machine.outside.inside(|| UdpSocket::bind("0.0.0.0:4444")).unwrap();
+        // Nobody is there yet: the kernel remembers a conversation with the machine itself.
+        client.send_to(b"0", (MACHINE, 5353)).unwrap();
+        for name in ["a", "b"] {
+            let pod = machine.attach(&network, name, &[udp]);
+            let server = pod.space.inside(|| UdpSocket::bind("0.0.0.0:53")).unwrap();
+            server.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+            let _refused_before = client.take_error();
+            client.send_to(name.as_bytes(), (MACHINE, 5353)).unwrap();
+            let mut buffer = [0; 8];
+            let n = server.recv(&mut buffer).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert_eq!(&buffer[..n], name.as_bytes());
+            machine.wait(network.detach(&uid(name))).unwrap();
+        }
+    });
+}
+
+#[test]
 fn e2e_a_host_ip_limits_a_host_port_to_that_address() {
     on_a_machine(|machine| {
         sh("ip addr add 192.0.2.3/24 dev eth0");
