@@ -53,14 +53,18 @@ impl Checkout {
 
     /// `dir` relative to the worktree's root, with `/` between the parts.
     pub(super) fn relative(&self, dir: &Path) -> Result<String, PortError> {
-        let rest = dir.strip_prefix(&self.root).ok();
-        let parts: Option<Vec<&str>> = rest.and_then(|rest| {
-            rest.components().map(|c| if let Component::Normal(name) = c { name.to_str() } else { None }).collect()
-        });
-        parts.map(|p| p.join("/")).ok_or_else(|| {
-            let message = "its path within the repository is not plain UTF-8 text";
-            PortError::new(ErrorKind::Invalid, READ, dir.display().to_string(), message).with_help("rename it")
-        })
+        let error = |message: String, help| {
+            PortError::new(ErrorKind::Invalid, READ, dir.display().to_string(), message).with_help(help)
+        };
+        let Ok(rest) = dir.strip_prefix(&self.root) else {
+            let message = format!("its repository has its worktree elsewhere, in {}", self.root.display());
+            return Err(error(message, "name a directory there, or look at core.worktree"));
+        };
+        let parts: Option<Vec<&str>> =
+            rest.components().map(|c| if let Component::Normal(name) = c { name.to_str() } else { None }).collect();
+        let parts =
+            parts.ok_or_else(|| error("its path within the repository is not UTF-8".to_owned(), "rename it"))?;
+        Ok(parts.join("/"))
     }
 
     /// The commit HEAD means and the branch it is on; `None` before the first commit.

@@ -1,6 +1,5 @@
 //! Keeps the status file out of `git status`, by the repository's own exclude file; tracked files are never touched.
 
-use std::io::Write;
 use std::path::Path;
 
 use super::checkout::Checkout;
@@ -8,11 +7,9 @@ use super::directory::real_path;
 use super::fault;
 use super::name::temporary;
 use super::owner::Trust;
+use super::place;
 use super::status_file::{ELSEWHERE, WRITE};
 use crate::port::{ErrorKind, PortError};
-
-/// Bytes of an exclude file that is still looked through.
-const EXCLUDE_BYTES: u64 = 1 << 20;
 
 const COMMENT: &str = "# the status file of podwright";
 
@@ -26,6 +23,13 @@ pub(super) fn prepare(status: &Path, trust: &Trust) -> Result<(), PortError> {
     let Some(dir) = real.parent() else { return Ok(()) };
     let Some(checkout) = Checkout::find(dir, trust).map_err(|e| e.with_help(ELSEWHERE))? else { return Ok(()) };
     let path = checkout.relative(&real)?;
+    if path.chars().any(char::is_control) {
+        return Err(error(
+            ErrorKind::Invalid,
+            status,
+            "its path has characters that cannot be written into an exclude file",
+        ));
+    }
     if is_tracked(&checkout, &path).map_err(|e| fault::git(WRITE, status, &e))? {
         let message = "git tracks a file of this name, and tracked files are not touched";
         return Err(error(ErrorKind::Conflict, status, message));
@@ -42,10 +46,11 @@ pub(super) fn prepare(status: &Path, trust: &Trust) -> Result<(), PortError> {
     if missing.is_empty() {
         return Ok(());
     }
-    let file = checkout.repository.commondir().join("info").join("exclude");
-    append(&file, &missing).map_err(|e| {
-        let told = PortError::io("enter the status file into", file.display().to_string(), &e);
-        told.with_help(ELSEWHERE)
+    let common = checkout.repository.commondir();
+    let common = std::fs::canonicalize(common).unwrap_or_else(|_| common.to_owned());
+    place::append(&common, "info", "exclude", &|old| addition(old, &missing)).map_err(|e| {
+        let file = common.join("info").join("exclude");
+        PortError::io("enter the status file into", file.display().to_string(), &e).with_help(ELSEWHERE)
     })
 }
 
@@ -56,7 +61,8 @@ fn error(kind: ErrorKind, status: &Path, message: &str) -> PortError {
 /// Whether the index or HEAD has the path: what was removed from the index and not committed is still the user's.
 fn is_tracked(checkout: &Checkout, path: &str) -> Result<bool, git2::Error> {
     let path = Path::new(path);
-    if checkout.repository.index()?.get_path(path, 0).is_some() {
+    // An index that libgit2 cannot read, such as a sparse one, leaves HEAD to be asked.
+    if checkout.repository.index().is_ok_and(|index| index.get_path(path, 0).is_some()) {
         return Ok(true);
     }
     match checkout.repository.head() {
@@ -77,67 +83,21 @@ fn pattern(path: &str) -> String {
     out
 }
 
-/// Appends what the file does not have yet. It is not replaced: it stays its owner's, whoever runs the agent.
-fn append(file: &Path, patterns: &[String]) -> std::io::Result<()> {
-    let old = read(file)?;
-    let mut text = String::new();
-    if old.as_deref().is_some_and(|old| !old.is_empty() && !old.ends_with('\n')) {
-        text.push('\n');
-    }
-    let has = |line: &str| old.as_deref().is_some_and(|old| old.lines().any(|l| l == line));
-    if !has(COMMENT) {
-        text.push_str(COMMENT);
-        text.push('\n');
-    }
+/// What the exclude file does not have yet. It is appended to, not replaced: it stays its owner's.
+fn addition(old: Option<&str>, patterns: &[String]) -> Option<String> {
+    let has = |line: &str| old.is_some_and(|old| old.lines().any(|l| l == line));
     let missing: Vec<&String> = patterns.iter().filter(|p| !has(p)).collect();
     if missing.is_empty() {
-        return Ok(());
+        return None;
     }
-    for pattern in missing {
-        text.push_str(pattern);
+    let mut text = String::new();
+    if old.is_some_and(|old| !old.is_empty() && !old.ends_with('\n')) {
         text.push('\n');
     }
-    let made = old.is_none();
-    if let Some(info) = file.parent().filter(|_| made) {
-        std::fs::create_dir_all(info)?;
+    let comment = Some(COMMENT).filter(|comment| !has(comment));
+    for line in comment.into_iter().chain(missing.into_iter().map(String::as_str)) {
+        text.push_str(line);
+        text.push('\n');
     }
-    let mut open = std::fs::OpenOptions::new().append(true).create(made).open(file)?;
-    open.write_all(text.as_bytes())?;
-    open.sync_all()?;
-    if made {
-        give_to_owner(file)?;
-    }
-    Ok(())
-}
-
-/// The text of the exclude file; `None` when there is none.
-fn read(file: &Path) -> std::io::Result<Option<String>> {
-    match std::fs::metadata(file) {
-        Ok(found) if found.is_file() && found.len() <= EXCLUDE_BYTES => {
-            Ok(Some(String::from_utf8_lossy(&std::fs::read(file)?).into_owned()))
-        }
-        Ok(_) => Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is no regular file of bearable size")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// A file that root made in somebody's repository shall be theirs, like everything beside it.
-#[cfg(unix)]
-fn give_to_owner(file: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    let Some(info) = file.parent() else { return Ok(()) };
-    let repository = std::fs::metadata(info.parent().unwrap_or(info))?;
-    for path in [info, file] {
-        let owner = std::fs::metadata(path)?;
-        if owner.uid() != repository.uid() {
-            std::os::unix::fs::chown(path, Some(repository.uid()), Some(repository.gid()))?;
-        }
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn give_to_owner(_: &Path) -> std::io::Result<()> {
-    Ok(())
+    Some(text)
 }

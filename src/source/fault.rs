@@ -8,19 +8,28 @@ use crate::port::{ErrorKind, PortError, ReadError};
 /// The verb phrase of every failed read.
 pub(super) const READ: &str = "read the manifests of";
 
+/// Characters of a source line that are shown.
+const LINE_CHARS: usize = 200;
+
 /// A diagnostic at the start of a file, or at one of its lines.
 pub(super) fn diagnostic(rule: &'static str, path: &str, line: (u32, &str), message: String) -> Diagnostic {
     let at = SourceRef { path: path.into(), document: 0, line: line.0, column: 1 };
-    let width = u32::try_from(line.1.chars().count()).unwrap_or(1).max(1);
+    let text: String = printable(line.1).chars().take(LINE_CHARS).collect();
+    let width = u32::try_from(text.chars().count()).unwrap_or(1).max(1);
     Diagnostic {
         severity: Severity::Error,
         rule,
-        message,
+        message: printable(&message),
         help: None,
-        place: Some(Place { at, text: line.1.into(), width }),
+        place: Some(Place { at, text: text.into(), width }),
         object: None,
         field: None,
     }
+}
+
+/// Text of a repository without what could steer a terminal.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// A diagnostic about a whole file or directory, with the way out.

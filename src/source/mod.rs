@@ -6,7 +6,8 @@
 //!   is read.
 //! - [`read_paths`]: files and directories as they are, for `validate` and `render`.
 //! - [`Watch`]: hints that something changed (`watched` says what is watched and why).
-//! - [`StatusFile`]: where the status goes; `exclude` keeps it out of `git status`.
+//! - [`StatusFile`]: where the status goes; `exclude` keeps it out of `git status`,
+//!   `place` writes.
 //!
 //! Repositories are hostile input: no symbolic link is followed, no filter, hook or other program of the repository is
 //! run, names and messages are stripped of what steers a terminal, and everything is bounded.
@@ -20,6 +21,7 @@ mod ignore;
 mod limits;
 mod name;
 mod owner;
+mod place;
 mod plain;
 mod status_file;
 mod walk;

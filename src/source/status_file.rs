@@ -6,9 +6,12 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 
+use super::disk::Disk;
 use super::exclude;
 use super::name::{STATUS_MARK, temporary};
 use super::owner::Trust;
+use super::place;
+use super::walk::{Content, Tree};
 use crate::model::StatusDocument;
 use crate::port::{ErrorKind, PortError, StatusSink};
 
@@ -89,7 +92,7 @@ impl Inner {
             let same = match &*last {
                 Some((written, then)) if *then == look => *written == bytes,
                 // Somebody touched it, or this is the first time: the bytes on disk decide.
-                _ => look.length == bytes.len() as u64 && std::fs::read(&self.path).is_ok_and(|found| found == bytes),
+                _ => look.length == bytes.len() as u64 && self.holds(&bytes)?,
             };
             if same {
                 *last = Some((bytes, look));
@@ -126,13 +129,24 @@ impl Inner {
         }
     }
 
-    fn replace(&self, bytes: &[u8]) -> Result<(), PortError> {
-        let (Some(dir), Some(name)) = (self.path.parent(), self.path.file_name()) else {
-            return Err(self.error(ErrorKind::Invalid, "the path has no file name"));
+    /// The directory without links, and the file's name in it.
+    fn place(&self) -> Result<(PathBuf, &str), PortError> {
+        let name = self.path.file_name().and_then(|name| name.to_str());
+        let (Some(dir), Some(name)) = (self.path.parent(), name) else {
+            return Err(self.error(ErrorKind::Invalid, "the path has no file name in plain UTF-8"));
         };
-        let temporary = PathBuf::from(temporary(&name.to_string_lossy()));
-        let dir = std::fs::canonicalize(dir).map_err(|e| self.io(&e))?;
-        place::replace(&dir, &temporary, Path::new(name), bytes).map_err(|e| self.io(&e))
+        Ok((std::fs::canonicalize(dir).map_err(|e| self.io(&e))?, name))
+    }
+
+    fn holds(&self, bytes: &[u8]) -> Result<bool, PortError> {
+        let (dir, name) = self.place()?;
+        let found = Disk::open(&dir).and_then(|disk| disk.read(name, bytes.len() as u64));
+        Ok(matches!(found, Ok(Content::Bytes(_, found)) if *found == *bytes))
+    }
+
+    fn replace(&self, bytes: &[u8]) -> Result<(), PortError> {
+        let (dir, name) = self.place()?;
+        place::replace(&dir, (&temporary(name), name), bytes, MODE).map_err(|e| self.io(&e))
     }
 }
 
@@ -144,63 +158,4 @@ fn inode(found: &std::fs::Metadata) -> u64 {
 #[cfg(not(unix))]
 fn inode(_: &std::fs::Metadata) -> u64 {
     0
-}
-
-/// Through a handle of the directory: what somebody does to the path meanwhile leads nowhere else.
-#[cfg(target_os = "linux")]
-mod place {
-    use std::io::{self, Write};
-    use std::os::unix::fs::PermissionsExt;
-    use std::path::Path;
-
-    use rustix::fs::AtFlags;
-
-    use super::MODE;
-    use crate::sys::beneath::Dir;
-
-    pub(super) fn replace(dir: &Path, temporary: &Path, name: &Path, bytes: &[u8]) -> io::Result<()> {
-        // `dir` was resolved a moment ago; a link in it now is somebody's trick.
-        let dir = Dir::open(Path::new("/"))?.sub(dir.strip_prefix("/").unwrap_or(dir))?;
-        remove(&dir, temporary)?;
-        let written = write(&dir, temporary, bytes)
-            .and_then(|()| Ok(rustix::fs::renameat(&dir, temporary, &dir, name)?))
-            .and_then(|()| dir.fsync());
-        if written.is_err() {
-            remove(&dir, temporary)?;
-        }
-        written
-    }
-
-    fn write(dir: &Dir, temporary: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut file = dir.create_file(temporary.as_os_str(), MODE)?;
-        file.write_all(bytes)?;
-        file.set_permissions(std::fs::Permissions::from_mode(MODE))?;
-        file.sync_all()
-    }
-
-    fn remove(dir: &Dir, name: &Path) -> io::Result<()> {
-        match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-/// By paths, for systems where no agent runs.
-#[cfg(not(target_os = "linux"))]
-mod place {
-    use std::io::{self, Write};
-    use std::path::Path;
-
-    pub(super) fn replace(dir: &Path, temporary: &Path, name: &Path, bytes: &[u8]) -> io::Result<()> {
-        let temporary = dir.join(temporary);
-        match std::fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, dir.join(name))
-    }
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::fault::{about, rejected};
+use super::fault::{about, printable, rejected};
 use super::ignore::{Rules, rules_file};
 use super::limits::{IGNORE_FILE_BYTES, Limits};
 use super::name::{IGNORE_FILE, is_hidden, is_manifest, is_status, join};
@@ -153,8 +153,7 @@ impl Walk<'_> {
         }
         if !entry.exact || (!is_dir && path.chars().any(char::is_control)) || entry.name.contains('/') {
             let message = "the name is not plain UTF-8 text".to_owned();
-            let shown: String =
-                self.shown(&path).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+            let shown = printable(&self.shown(&path));
             self.bad.push(about("bad-file-name", &shown, message, "rename it"));
             return Ok(());
         }

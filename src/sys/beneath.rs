@@ -114,6 +114,20 @@ impl Dir {
         Ok(File::from(fd))
     }
 
+    /// Opens a regular file of this directory for appending, making it with `mode` (subject to the umask) if it is missing.
+    ///
+    /// # Errors
+    /// `ELOOP` for a symbolic link, `InvalidInput` when it is no regular file, and whatever else the system says.
+    pub fn append_file(&self, name: &OsStr, mode: u32) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file =
+            File::from(self.resolve(Path::new(name), flags, Mode::from_raw_mode(mode), ResolveFlags::empty())?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(file)
+    }
+
     /// What is at `path` below this directory, a symbolic link at its end not followed; `None` when nothing is.
     ///
     /// # Errors

@@ -234,6 +234,37 @@ fn the_directory_may_be_missing_on_disk_but_not_the_repository() {
 }
 
 #[test]
+fn what_a_sparse_checkout_leaves_out_is_not_missing() {
+    let repo = Repo::with(&[("deploy/pod.yaml", "a: 1\n"), ("other/pod.yaml", "a: 1\n")]);
+    repo.git(&["sparse-checkout", "set", "--cone", "other"]);
+    assert!(!repo.path("deploy").exists());
+    let snapshot = repo.open("").read_now().unwrap();
+    assert_eq!(paths(&snapshot), ["deploy/pod.yaml", "other/pod.yaml"]);
+    assert!(snapshot.uncommitted.is_empty(), "{:?}", snapshot.uncommitted);
+    let snapshot = repo.open_worktree("").read_now().unwrap();
+    assert_eq!(paths(&snapshot), ["deploy/pod.yaml", "other/pod.yaml"]);
+    assert_eq!(snapshot.revision.kind, RevisionKind::Commit);
+}
+
+#[test]
+fn a_repository_with_its_worktree_elsewhere_says_so() {
+    let repo = Repo::with(&[("pod.yaml", "a: 1\n")]);
+    let elsewhere = repo.temp.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    repo.git(&["config", "core.worktree", elsewhere.to_str().unwrap()]);
+    let error = Directory::open(&repo.root, options()).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("core.worktree"), "{error}");
+}
+
+#[test]
+fn a_repository_of_a_kind_that_cannot_be_read_says_so() {
+    let temp = tempfile::tempdir().unwrap();
+    git(temp.path(), &["init", "--quiet", "--object-format=sha256", "."]);
+    let error = Directory::open(temp.path(), options()).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("SHA-1"), "{error}");
+}
+
+#[test]
 fn a_damaged_repository_is_told_as_such() {
     let repo = Repo::with(&[("pod.yaml", "a: 1\n")]);
     let directory = repo.open("");

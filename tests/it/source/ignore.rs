@@ -91,6 +91,14 @@ fn a_pattern_that_does_not_work_is_named_with_its_line() {
 }
 
 #[test]
+fn a_pattern_steers_no_terminal() {
+    let repo = Repo::with(&[("a.yaml", ""), (".podwrightignore", "\u{1b}[2J[b\n")]);
+    let Err(podwright::port::ReadError::Rejected(bad)) = repo.open("").read_now() else { panic!("not rejected") };
+    let shown = format!("{} {}", bad.0[0], bad.0[0].place.as_ref().unwrap().text);
+    assert!(!shown.contains('\u{1b}'), "{shown:?}");
+}
+
+#[test]
 fn rules_count_on_disk_too() {
     let temp = tempfile::tempdir().unwrap();
     std::fs::write(temp.path().join(".podwrightignore"), "b.yaml\n").unwrap();

@@ -1,13 +1,14 @@
 //! The status file.
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use podwright::port::{ErrorKind, StatusSink};
-use podwright::source::{Directory, Options, StatusFile};
+use podwright::source::{Directory, Options, StatusFile, Trust};
 
 use super::repo::{Repo, git, options, paths, status as document, trust};
+use crate::support;
 
 fn file(path: &Path) -> StatusFile {
     StatusFile::new(path, trust())
@@ -121,6 +122,43 @@ fn a_linked_worktree_uses_the_common_exclude_file() {
 }
 
 #[test]
+fn a_link_in_the_repository_is_not_written_through() {
+    let repo = Repo::with(&[("pod.yaml", "a: 1\n")]);
+    let victim = repo.temp.path().join("victim");
+    std::fs::write(&victim, "keep").unwrap();
+    let exclude = repo.path(".git/info/exclude");
+    std::fs::remove_file(&exclude).unwrap();
+    symlink(&victim, &exclude).unwrap();
+    let status = file(&repo.path("status.yaml"));
+    let error = status.publish_now(&document("a")).unwrap_err();
+    assert!(error.to_string().contains("info/exclude") && error.to_string().contains("--status-file"), "{error}");
+    std::fs::remove_dir_all(repo.path(".git/info")).unwrap();
+    std::fs::create_dir(repo.temp.path().join("info")).unwrap();
+    symlink(repo.temp.path().join("info"), repo.path(".git/info")).unwrap();
+    status.publish_now(&document("a")).unwrap_err();
+    assert_eq!(names(&repo.temp.path().join("info")), Vec::<String>::new());
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "keep");
+    assert!(!repo.path("status.yaml").exists(), "better none than one that git sees");
+}
+
+#[test]
+fn what_root_makes_in_a_users_repository_is_the_users() {
+    if !support::is_root() {
+        return;
+    }
+    let repo = Repo::with(&[("pod.yaml", "a: 1\n")]);
+    std::fs::remove_dir_all(repo.path(".git/info")).unwrap();
+    for path in ["", ".git"] {
+        std::os::unix::fs::lchown(repo.path(path), Some(4711), Some(4711)).unwrap();
+    }
+    let sudo = Trust { sudo_uid: Some(4711), ..trust() };
+    StatusFile::new(&repo.path("status.yaml"), sudo).publish_now(&document("a")).unwrap();
+    for path in [".git/info", ".git/info/exclude"] {
+        assert_eq!(repo.path(path).metadata().unwrap().uid(), 4711, "{path}");
+    }
+}
+
+#[test]
 fn a_tracked_file_is_not_touched() {
     let repo = Repo::with(&[("status.yaml", "a manifest: 1\n")]);
     let status = file(&repo.path("status.yaml"));
@@ -184,6 +222,54 @@ fn a_named_status_file_is_no_manifest_either() {
         let directory = Directory::open(&repo.root, Options { worktree: true, status_file, ..options() }).unwrap();
         assert_eq!(paths(&directory.read_now().unwrap()), ["pod.yaml"]);
     }
+}
+
+/// A thread with mounts of its own, which end with it.
+fn with_a_full_disk(test: impl FnOnce(&Path) + Send) {
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, unshare};
+    std::thread::scope(|scope| {
+        let done = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).unwrap();
+            let none: Option<&str> = None;
+            mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none).unwrap();
+            let temp = tempfile::tempdir().unwrap();
+            mount(Some("podwright"), temp.path(), Some("tmpfs"), MsFlags::empty(), Some("size=64k")).unwrap();
+            test(temp.path());
+            nix::mount::umount2(temp.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
+        });
+        done.join().unwrap();
+    });
+}
+
+#[test]
+fn e2e_a_full_or_read_only_disk_is_named_and_leaves_the_old_file() {
+    use nix::mount::{MsFlags, mount};
+    if !support::e2e() {
+        return;
+    }
+    with_a_full_disk(|dir| {
+        let path = dir.join("status.yaml");
+        let status = file(&path);
+        status.publish_now(&document("a")).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let mut full = std::fs::File::create(dir.join("ballast")).unwrap();
+        while std::io::Write::write_all(&mut full, &[0; 1024]).is_ok() {}
+        let error = status.publish_now(&document("b")).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Exhausted, "{error}");
+        assert!(error.to_string().contains("--status-file"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        assert_eq!(names(dir), ["ballast", "status.yaml"], "no half file is left");
+        drop(full);
+        std::fs::remove_file(dir.join("ballast")).unwrap();
+        let none: Option<&str> = None;
+        mount(none, dir, none, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, none).unwrap();
+        let error = status.publish_now(&document("b")).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Denied, "{error}");
+        assert!(!status.publish_now(&document("a")).unwrap(), "nothing to write, nothing to fail");
+        mount(none, dir, none, MsFlags::MS_REMOUNT, none).unwrap();
+        assert!(status.publish_now(&document("b")).unwrap());
+    });
 }
 
 #[tokio::test]

@@ -268,3 +268,32 @@ async fn dropping_the_watch_ends_the_channel_and_the_other_way_round() {
     drop(hints);
     drop(watch);
 }
+
+/// The body of the next test, in a process of its own.
+#[test]
+fn start_without_inotify() {
+    if std::env::var_os("PODWRIGHT_TEST_NO_INOTIFY").is_none() {
+        return;
+    }
+    let repo = Repo::with(&[("pod.yaml", "a: 1\n")]);
+    let error = Watch::start(&repo.open(""), SHORT).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind, podwright::port::ErrorKind::Exhausted, "{error}");
+    assert!(error.to_string().contains("found by the resync only; raise fs.inotify"), "{error}");
+}
+
+#[test]
+fn e2e_a_watch_that_cannot_start_is_a_value_with_the_way_out() {
+    if !crate::support::e2e() {
+        return;
+    }
+    let script =
+        "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$0\" --exact source::watch::start_without_inotify";
+    let output = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "sh", "-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .env("PODWRIGHT_TEST_NO_INOTIFY", "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+}

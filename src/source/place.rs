@@ -1,0 +1,139 @@
+//! Writing a file in a directory that may be somebody else's: through handles of directories, so that whatever they put
+//! in the way meanwhile leads nowhere else. Paths of directories are without links; a link in one now is a trick.
+
+pub(super) use system::{append, replace};
+
+/// What is to be appended to a text, given what it holds now; `None` when nothing is. `Some("")` makes an empty file.
+pub(super) type Addition<'a> = &'a dyn Fn(Option<&str>) -> Option<String>;
+
+/// Bytes of a file that is still looked through before something is appended.
+const MOST_BYTES: u64 = 1 << 20;
+
+#[cfg(target_os = "linux")]
+mod system {
+    use std::ffi::OsStr;
+    use std::fs::File;
+    use std::io::{self, Read, Write};
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    use rustix::fs::{AtFlags, Gid, Uid};
+
+    use super::{Addition, MOST_BYTES};
+    use crate::sys::beneath::Dir;
+
+    fn directory(path: &Path) -> io::Result<Dir> {
+        Dir::open(Path::new("/"))?.sub(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// Replaces the second of `names` by way of the first: it has the old bytes or the new ones, whatever happens.
+    pub(in crate::source) fn replace(dir: &Path, names: (&str, &str), bytes: &[u8], mode: u32) -> io::Result<()> {
+        let dir = directory(dir)?;
+        let (temporary, name) = names;
+        remove(&dir, temporary)?;
+        let written = write(&dir, temporary, bytes, mode)
+            .and_then(|()| Ok(rustix::fs::renameat(&dir, temporary, &dir, name)?))
+            .and_then(|()| dir.fsync());
+        if written.is_err() {
+            remove(&dir, temporary)?;
+        }
+        written
+    }
+
+    fn write(dir: &Dir, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+        let mut file = dir.create_file(OsStr::new(name), mode)?;
+        file.write_all(bytes)?;
+        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
+        file.sync_all()
+    }
+
+    fn remove(dir: &Dir, name: &str) -> io::Result<()> {
+        match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Appends to `top/sub/name`, making `sub` and the file when they are missing; they then belong to the owner of
+    /// `top`, whoever runs this.
+    pub(in crate::source) fn append(top: &Path, sub: &str, name: &str, addition: Addition<'_>) -> io::Result<()> {
+        let top = directory(top)?;
+        let dir = match top.sub(Path::new(sub)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let dir = top.make_sub(Path::new(sub), 0o755)?;
+                give(&dir, &top)?;
+                dir
+            }
+            other => other?,
+        };
+        let old = match dir.open_file(Path::new(name)) {
+            Ok(file) => Some(text(file)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let Some(new) = addition(old.as_deref()) else { return Ok(()) };
+        let mut file = dir.append_file(OsStr::new(name), 0o644)?;
+        if old.is_none() {
+            give(&file, &top)?;
+        }
+        file.write_all(new.as_bytes())?;
+        file.sync_all()?;
+        dir.fsync()
+    }
+
+    fn text(file: File) -> io::Result<String> {
+        let mut bytes = Vec::new();
+        file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MOST_BYTES {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is too large"));
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn give(made: &impl AsFd, like: &Dir) -> io::Result<()> {
+        let owner = rustix::fs::fstat(like)?;
+        if rustix::fs::fstat(made)?.st_uid != owner.st_uid {
+            let (uid, gid) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
+            rustix::fs::fchown(made, Some(uid), Some(gid))?;
+        }
+        Ok(())
+    }
+}
+
+/// By paths, for systems where no agent runs.
+#[cfg(not(target_os = "linux"))]
+mod system {
+    use std::fs::OpenOptions;
+    use std::io::{self, Write};
+    use std::path::Path;
+
+    use super::{Addition, MOST_BYTES};
+
+    pub(in crate::source) fn replace(dir: &Path, names: (&str, &str), bytes: &[u8], _mode: u32) -> io::Result<()> {
+        let temporary = dir.join(names.0);
+        match std::fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, dir.join(names.1))
+    }
+
+    pub(in crate::source) fn append(top: &Path, sub: &str, name: &str, addition: Addition<'_>) -> io::Result<()> {
+        let path = top.join(sub).join(name);
+        let old = match std::fs::symlink_metadata(&path) {
+            Ok(found) if found.is_file() && found.len() <= MOST_BYTES => {
+                Some(String::from_utf8_lossy(&std::fs::read(&path)?).into_owned())
+            }
+            Ok(_) => return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file of bearable size")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let Some(new) = addition(old.as_deref()) else { return Ok(()) };
+        std::fs::create_dir_all(top.join(sub))?;
+        OpenOptions::new().append(true).create(true).open(&path)?.write_all(new.as_bytes())
+    }
+}
