@@ -17,6 +17,8 @@ use crate::report::{PodView, ProjectInput, StatusInput, pod_object, pod_row, pro
 
 /// A new agent knows why containers wait only after it has planned for them; this long it may take.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
+/// A change waits this long for what comes with it: most states of a pod under way last no longer.
+const TOGETHER: Duration = Duration::from_millis(250);
 /// Between two writes of the status document.
 const APART: Duration = Duration::from_secs(1);
 /// The same when nothing differs but counts, times and messages: flash lasts for years.
@@ -40,6 +42,8 @@ pub(super) struct Publisher {
     sink: Arc<dyn StatusSink>,
     begun: Timestamp,
     written: Option<StatusDocument>,
+    /// Since when the document differs from what was written.
+    differs: Option<Timestamp>,
     /// When it was written, or when that was tried in vain.
     tried: Option<Timestamp>,
     failure: Option<String>,
@@ -55,6 +59,7 @@ impl Publisher {
             sink,
             begun: now,
             written: None,
+            differs: None,
             tried: None,
             failure: None,
             due: None,
@@ -161,6 +166,7 @@ impl Publisher {
         match self.sink.publish(&document).await {
             Ok(wrote) => {
                 self.failure = None;
+                self.differs = None;
                 self.written = Some(document);
                 if wrote {
                     self.tried = Some(view.now);
@@ -179,17 +185,23 @@ impl Publisher {
     }
 
     /// Until when a document has to wait; `None` when it need not.
-    fn wait(&self, document: &StatusDocument, view: &View<'_>) -> Option<Timestamp> {
-        let Some(written) = &self.written else {
-            let unknown = view.fleet.pods.values().any(|state| state.observed.is_some() && !state.planned);
-            let first = unknown.then(|| after(self.begun, FIRST_LOOK));
-            let again = self.failure.is_some().then(|| self.tried.map(|tried| after(tried, COUNTS_APART))).flatten();
-            return first.max(again);
+    fn wait(&mut self, document: &StatusDocument, view: &View<'_>) -> Option<Timestamp> {
+        if self.written.as_ref() == Some(document) {
+            self.differs = None;
+            return None;
+        }
+        // A clock that was set back cannot measure a wait.
+        let differs = self.differs.filter(|since| *since <= view.now).unwrap_or(view.now);
+        self.differs = Some(differs);
+        let tried = self.tried.filter(|tried| *tried <= view.now);
+        let apart = match &self.written {
+            _ if self.failure.is_some() => COUNTS_APART,
+            Some(written) if coarse(written) == coarse(document) => COUNTS_APART,
+            _ => APART,
         };
-        // A clock that was set back cannot measure the wait.
-        let tried = self.tried.filter(|tried| *tried <= view.now && written != document)?;
-        let apart = if self.failure.is_some() || coarse(written) == coarse(document) { COUNTS_APART } else { APART };
-        Some(after(tried, apart))
+        let unknown = view.fleet.pods.values().any(|state| state.observed.is_some() && !state.planned);
+        let first = (self.written.is_none() && unknown).then(|| after(self.begun, FIRST_LOOK));
+        [Some(after(differs, TOGETHER)), tried.map(|tried| after(tried, apart)), first].into_iter().flatten().max()
     }
 }
 

@@ -1,1 +1,9 @@
-//! Tests of `control`.
+//! Tests of `control` over the fake backend, on paused time: a minute costs nothing.
+
+mod commits;
+mod crash;
+mod failures;
+mod kubelet;
+mod life;
+mod rig;
+mod status;

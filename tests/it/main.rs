@@ -5,6 +5,9 @@
 mod admit;
 mod cli;
 mod config;
+#[cfg(target_os = "linux")]
+mod contract;
+#[cfg(target_os = "linux")]
 mod control;
 #[cfg(target_os = "linux")]
 mod e2e;

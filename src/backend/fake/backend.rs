@@ -1,0 +1,353 @@
+//! The verbs of the port, performed in memory.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::Fake;
+use super::behaviour::{Call, Fault, Verb};
+use super::machine::{End, Machine, Pod, find, finish};
+use crate::model::{
+    ContainerRecord, ContainerStart, ContainerState, Deletion, ExitRecord, ImageNeed, ObservedContainer, ObservedPod,
+    PodKey, PodRecord, Sandbox, Signal, SignalOrder, Stopping, VolumePayload,
+};
+use crate::port::{Capabilities, ContainerBackend, ErrorKind, Hint, ImageStatus, PortError};
+
+/// How many hints wait at most.
+const HINTS: usize = 1024;
+
+impl Fake {
+    /// One call: what is to go wrong goes wrong around `work`.
+    async fn perform<T>(
+        &self,
+        call: (Verb, Option<&PodKey>, String),
+        work: impl FnOnce(&mut Machine, Timestamp) -> Result<T, PortError> + Send,
+    ) -> Result<T, PortError> {
+        // Whoever calls can be interleaved with others here, as with real work.
+        tokio::task::yield_now().await;
+        let (verb, pod, subject) = call;
+        let fault = self.call(Call { verb, pod: pod.cloned(), subject });
+        match fault {
+            Some(Fault::Fail(error)) => return Err(error),
+            Some(Fault::Hang) => return std::future::pending().await,
+            Some(Fault::Slow(time)) => self.clock.sleep_until(self.ending(time)).await,
+            Some(Fault::Panic) => panic!("told to"),
+            Some(Fault::FailAfter(_) | Fault::HangAfter) | None => {}
+        }
+        let result = {
+            let now = self.clock.now();
+            let mut machine = self.machine();
+            let result = work(&mut machine, now);
+            if let (true, Some(pod)) = (verb.changes(), pod) {
+                machine.hint(pod);
+            }
+            result
+        };
+        match fault {
+            Some(Fault::FailAfter(error)) => Err(error),
+            Some(Fault::HangAfter) => std::future::pending().await,
+            _ => result,
+        }
+    }
+}
+
+fn pod<'a>(machine: &'a mut Machine, key: &PodKey, operation: &'static str) -> Result<&'a mut Pod, PortError> {
+    let missing = || PortError::new(ErrorKind::NotFound, operation, key.to_string(), "the pod has no record");
+    machine.pods.get_mut(key).ok_or_else(missing)
+}
+
+fn conflict(operation: &'static str, key: &PodKey, message: &str) -> PortError {
+    PortError::new(ErrorKind::Conflict, operation, key.to_string(), message)
+}
+
+#[async_trait]
+impl ContainerBackend for Fake {
+    async fn list(&self) -> Result<Vec<ObservedPod>, PortError> {
+        let list = |machine: &mut Machine, _| Ok(machine.pods.values().map(|pod| pod.observed.clone()).collect());
+        self.perform((Verb::List, None, String::new()), list).await
+    }
+
+    async fn observe(&self, key: &PodKey) -> Result<Option<ObservedPod>, PortError> {
+        let look = |machine: &mut Machine, _| Ok(machine.pods.get(key).map(|pod| pod.observed.clone()));
+        self.perform((Verb::Observe, Some(key), String::new()), look).await
+    }
+
+    async fn put_record(&self, record: &PodRecord) -> Result<(), PortError> {
+        let key = &record.key;
+        let put = |machine: &mut Machine, _| {
+            match machine.pods.get_mut(key) {
+                Some(pod) if pod.observed.record.uid != record.uid => {
+                    return Err(conflict("record pod", key, "another pod of this name is on record"));
+                }
+                Some(pod) => pod.observed.record = record.clone(),
+                None => {
+                    let observed =
+                        ObservedPod { record: record.clone(), sandbox: Sandbox::Absent, containers: Vec::new() };
+                    let pod =
+                        Pod { observed, volumes: Vec::new(), starts: Default::default(), ends: Default::default() };
+                    machine.pods.insert(key.clone(), pod);
+                }
+            }
+            Ok(())
+        };
+        self.perform((Verb::PutRecord, Some(key), String::new()), put).await
+    }
+
+    async fn mark_deleted(&self, key: &PodKey, deletion: &Deletion) -> Result<(), PortError> {
+        let mark = |machine: &mut Machine, _| {
+            pod(machine, key, "mark as deleted")?.observed.record.deletion = Some(deletion.clone());
+            Ok(())
+        };
+        self.perform((Verb::MarkDeleted, Some(key), format!("{}s", deletion.grace_seconds)), mark).await
+    }
+
+    async fn sync_volumes(&self, key: &PodKey, volumes: &[VolumePayload]) -> Result<(), PortError> {
+        let sync = |machine: &mut Machine, _| {
+            pod(machine, key, "sync the volumes of")?.volumes = volumes.to_vec();
+            Ok(())
+        };
+        self.perform((Verb::SyncVolumes, Some(key), String::new()), sync).await
+    }
+
+    async fn run_sandbox(&self, key: &PodKey, attempt: u32) -> Result<(), PortError> {
+        let run = |machine: &mut Machine, now| {
+            let (pid, ip) = (machine.pid(), machine.address());
+            let observed = &mut pod(machine, key, "start the sandbox of")?.observed;
+            match observed.sandbox {
+                Sandbox::Ready { attempt: there, .. } if there == attempt => return Ok(()),
+                Sandbox::Ready { .. } => return Err(conflict("start the sandbox of", key, "another sandbox runs")),
+                Sandbox::Absent | Sandbox::Dead { .. } => {}
+            }
+            observed.sandbox = Sandbox::Ready { attempt, pid, started_at: now, ips: vec![ip] };
+            observed.record.sandbox_attempts = observed.record.sandbox_attempts.max(attempt + 1);
+            Ok(())
+        };
+        self.perform((Verb::RunSandbox, Some(key), format!("#{attempt}")), run).await
+    }
+
+    async fn stop_sandbox(&self, key: &PodKey) -> Result<(), PortError> {
+        let stop = |machine: &mut Machine, _| {
+            let Some(pod) = machine.pods.get_mut(key) else { return Ok(()) };
+            if pod.observed.containers.iter().any(ObservedContainer::is_live) {
+                return Err(conflict("stop the sandbox of", key, "containers run in it"));
+            }
+            pod.observed.sandbox = Sandbox::Absent;
+            Ok(())
+        };
+        self.perform((Verb::StopSandbox, Some(key), String::new()), stop).await
+    }
+
+    async fn ensure_image(&self, need: &ImageNeed) -> Result<ImageStatus, PortError> {
+        let ensure = |machine: &mut Machine, _| {
+            if machine.missing.contains(&need.image) {
+                let waiting = if need.policy == "Never" { "ErrImageNeverPull" } else { "ErrImagePull" };
+                let text = "no such image in the store";
+                return Err(PortError::new(ErrorKind::NotFound, "provide image", &need.image, text).waiting(waiting));
+            }
+            Ok(ImageStatus { reference: need.image.clone(), id: id_of(&need.image), size: 1 })
+        };
+        self.perform((Verb::EnsureImage, None, need.image.clone()), ensure).await
+    }
+
+    async fn start_container(&self, key: &PodKey, start: &ContainerStart) -> Result<(), PortError> {
+        let subject = format!("{}#{}", start.name, start.attempt);
+        let run = |machine: &mut Machine, now| self.start(machine, key, start, now);
+        self.perform((Verb::StartContainer, Some(key), subject), run).await
+    }
+
+    async fn signal_container(&self, key: &PodKey, order: &SignalOrder) -> Result<(), PortError> {
+        let subject = format!("{}#{} {:?}", order.name, order.attempt, order.signal);
+        let signal = |machine: &mut Machine, now| self.signal(machine, key, order, now);
+        self.perform((Verb::SignalContainer, Some(key), subject), signal).await
+    }
+
+    async fn reap_container(&self, key: &PodKey, name: &str, attempt: u32) -> Result<(), PortError> {
+        let reap = |machine: &mut Machine, now| {
+            let pod = pod(machine, key, "clean up after a container of")?;
+            let started = pod.starts.get(&(name.to_owned(), attempt)).map(|_| ());
+            pod.ends.remove(&(name.to_owned(), attempt));
+            let Some(container) = find(&mut pod.observed, name, attempt) else { return Ok(()) };
+            let started_at = match container.state {
+                ContainerState::Exited(_) => return Ok(()),
+                ContainerState::Running { .. } => {
+                    return Err(conflict("clean up after a container of", key, "its monitor is alive"));
+                }
+                ContainerState::Lost => started.map(|()| container.record.created_at),
+                ContainerState::Created => None,
+            };
+            container.state = ContainerState::Exited(ExitRecord {
+                exit_code: 137,
+                signal: None,
+                oom_killed: false,
+                started_at,
+                finished_at: now,
+                reason: Some("ContainerStatusUnknown".to_owned()),
+                message: Some("its monitor is gone".to_owned()),
+            });
+            Ok(())
+        };
+        self.perform((Verb::ReapContainer, Some(key), format!("{name}#{attempt}")), reap).await
+    }
+
+    async fn remove_container(&self, key: &PodKey, name: &str, attempt: u32) -> Result<(), PortError> {
+        let remove = |machine: &mut Machine, _| {
+            let Some(pod) = machine.pods.get_mut(key) else { return Ok(()) };
+            if find(&mut pod.observed, name, attempt).is_some_and(|c| c.is_live()) {
+                return Err(conflict("remove a container of", key, "it runs"));
+            }
+            pod.observed.containers.retain(|c| c.record.name != name || c.record.attempt != attempt);
+            pod.starts.remove(&(name.to_owned(), attempt));
+            Ok(())
+        };
+        self.perform((Verb::RemoveContainer, Some(key), format!("{name}#{attempt}")), remove).await
+    }
+
+    async fn remove_pod(&self, key: &PodKey) -> Result<(), PortError> {
+        let remove = |machine: &mut Machine, _| {
+            let Some(pod) = machine.pods.get(key) else { return Ok(()) };
+            let live = pod.observed.containers.iter().any(ObservedContainer::is_live);
+            if live || matches!(pod.observed.sandbox, Sandbox::Ready { .. }) {
+                return Err(conflict("remove pod", key, "processes of it run"));
+            }
+            machine.pods.remove(key);
+            Ok(())
+        };
+        self.perform((Verb::RemovePod, Some(key), String::new()), remove).await
+    }
+
+    fn hints(&self) -> mpsc::Receiver<Hint> {
+        let (sender, receiver) = mpsc::channel(HINTS);
+        self.machine().listeners.push(sender);
+        receiver
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { name: "fake".to_owned(), pod_network: true }
+    }
+}
+
+impl Fake {
+    fn start(
+        &self,
+        machine: &mut Machine,
+        key: &PodKey,
+        start: &ContainerStart,
+        now: Timestamp,
+    ) -> Result<(), PortError> {
+        const OPERATION: &str = "start a container of";
+        let behaviour = machine.behaviours.get(&start.name).cloned().unwrap_or_default();
+        let pid = machine.pid();
+        let pod = pod(machine, key, OPERATION)?;
+        let at = (start.name.clone(), start.attempt);
+        if find(&mut pod.observed, &start.name, start.attempt).is_some() {
+            return Ok(());
+        }
+        let Sandbox::Ready { attempt: sandbox_attempt, .. } = pod.observed.sandbox else {
+            return Err(conflict(OPERATION, key, "it has no sandbox"));
+        };
+        if pod.observed.latest(&start.name).is_some_and(ObservedContainer::is_live) {
+            return Err(conflict(OPERATION, key, "another instance of it runs"));
+        }
+        let image = image_of(&pod.observed, &start.name);
+        let record = ContainerRecord {
+            name: start.name.clone(),
+            kind: start.kind,
+            attempt: start.attempt,
+            id: format!("{}-{}-{}", pod.observed.record.uid, start.name, start.attempt),
+            sandbox_attempt,
+            image_id: id_of(&image),
+            image,
+            created_at: now,
+            backoff: start.backoff,
+            log_path: format!("/logs/{key}/{}/{}.log", start.name, start.attempt),
+            stopping: None,
+        };
+        let state = match &behaviour.fails_to_start {
+            None => ContainerState::Running { pid, started_at: now },
+            Some(why) => ContainerState::Exited(ExitRecord {
+                exit_code: 128,
+                signal: None,
+                oom_killed: false,
+                started_at: None,
+                finished_at: now,
+                reason: Some("StartError".to_owned()),
+                message: Some(why.clone()),
+            }),
+        };
+        pod.observed.containers.push(ObservedContainer { record, state });
+        pod.observed
+            .containers
+            .sort_by(|a, b| (&a.record.name, a.record.attempt).cmp(&(&b.record.name, b.record.attempt)));
+        if let Some(digest) = &start.env_digest {
+            pod.observed.record.env_digests.insert(start.name.clone(), digest.clone());
+        }
+        pod.starts.insert(at.clone(), start.clone());
+        if let Some(why) = behaviour.fails_to_start {
+            return Err(
+                PortError::new(ErrorKind::Invalid, OPERATION, key.to_string(), why).waiting("RunContainerError")
+            );
+        }
+        if let Some((after, code)) = behaviour.exits {
+            let ends = self.ending(after);
+            pod.ends.insert(at, End { at: ends, code, signal: None });
+            self.announce_at(key, ends);
+        }
+        Ok(())
+    }
+
+    fn signal(
+        &self,
+        machine: &mut Machine,
+        key: &PodKey,
+        order: &SignalOrder,
+        now: Timestamp,
+    ) -> Result<(), PortError> {
+        let behaviour = machine.behaviours.get(&order.name).cloned().unwrap_or_default();
+        let pod = pod(machine, key, "signal a container of")?;
+        let at = (order.name.clone(), order.attempt);
+        let Some(container) = find(&mut pod.observed, &order.name, order.attempt) else {
+            let text = format!("{}#{} is not on record", order.name, order.attempt);
+            return Err(PortError::new(ErrorKind::NotFound, "signal a container of", key.to_string(), text));
+        };
+        if !matches!(container.state, ContainerState::Running { .. }) {
+            return Ok(());
+        }
+        let stopping = container.record.stopping.get_or_insert(Stopping {
+            since: now,
+            grace_seconds: order.grace_seconds,
+            killed_at: None,
+            reason: order.reason.clone(),
+        });
+        match order.signal {
+            Signal::Kill => {
+                stopping.killed_at.get_or_insert(now);
+                finish(container, End { at: now, code: 137, signal: Some(9) });
+                pod.ends.remove(&at);
+            }
+            Signal::Stop => {
+                stopping.grace_seconds = stopping.grace_seconds.min(order.grace_seconds);
+                if !behaviour.ignores_stop {
+                    let ends = self.ending(behaviour.stops_after);
+                    let end = End { at: ends, code: 143, signal: Some(15) };
+                    let sooner = pod.ends.get(&at).is_some_and(|planned| planned.at <= ends);
+                    if !sooner {
+                        pod.ends.insert(at, end);
+                        self.announce_at(key, ends);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn image_of(pod: &ObservedPod, container: &str) -> String {
+    let spec = pod.record.realised.effective.spec.as_ref();
+    let all = spec.into_iter().flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
+    all.into_iter().find(|c| c.name == container).and_then(|c| c.image.clone()).unwrap_or_default()
+}
+
+/// An identity that is the same for the same image.
+fn id_of(image: &str) -> String {
+    format!("sha256:{:0>64}", image.bytes().map(|byte| format!("{byte:02x}")).take(32).collect::<String>())
+}

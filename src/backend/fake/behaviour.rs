@@ -1,0 +1,90 @@
+//! What can be told to the fake.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::model::PodKey;
+use crate::port::PortError;
+
+/// What the instances of a container do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Behaviour {
+    /// Ends by itself after this long with this exit code; runs until it is stopped otherwise.
+    pub exits: Option<(Duration, i32)>,
+    /// The stop signal does nothing to it.
+    pub ignores_stop: bool,
+    /// How long it takes to end after the stop signal.
+    pub stops_after: Duration,
+    /// It cannot be started, for this reason.
+    pub fails_to_start: Option<String>,
+}
+
+impl Behaviour {
+    /// Ends after `after` with `code`.
+    pub fn exits(after: Duration, code: i32) -> Self {
+        Self { exits: Some((after, code)), ..Self::default() }
+    }
+}
+
+/// The verbs of the port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verb {
+    List,
+    Observe,
+    PutRecord,
+    MarkDeleted,
+    SyncVolumes,
+    RunSandbox,
+    StopSandbox,
+    EnsureImage,
+    StartContainer,
+    SignalContainer,
+    ReapContainer,
+    RemoveContainer,
+    RemovePod,
+}
+
+impl Verb {
+    /// Whether it changes the world.
+    pub fn changes(self) -> bool {
+        !matches!(self, Verb::List | Verb::Observe)
+    }
+}
+
+/// One call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub verb: Verb,
+    /// Absent for images and lists.
+    pub pod: Option<PodKey>,
+    /// `name#attempt` of a container, `#attempt` of a sandbox, an image; empty otherwise.
+    pub subject: String,
+}
+
+impl fmt::Display for Call {
+    /// `StartContainer default/web app#0`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.verb)?;
+        if let Some(pod) = &self.pod {
+            write!(f, " {pod}")?;
+        }
+        if self.subject.is_empty() { Ok(()) } else { write!(f, " {}", self.subject) }
+    }
+}
+
+/// What goes wrong with a call.
+#[derive(Debug)]
+pub enum Fault {
+    /// Nothing is done, and it fails.
+    Fail(PortError),
+    /// It is done, and still fails.
+    FailAfter(PortError),
+    /// Nothing is done, and it never returns: whoever called is dead.
+    Hang,
+    /// It is done and never returns.
+    HangAfter,
+    /// It takes this long.
+    Slow(Duration),
+    /// The caller's thread panics in it.
+    Panic,
+}

@@ -1,0 +1,144 @@
+//! The world of the fake: what runs, and what time does to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::behaviour::Behaviour;
+use crate::model::{
+    ContainerStart, ContainerState, ExitRecord, ObservedContainer, ObservedPod, PodKey, Sandbox, VolumePayload,
+};
+use crate::port::Hint;
+
+/// How an instance will end, unless something comes in between.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    pub(super) at: Timestamp,
+    pub(super) code: i32,
+    pub(super) signal: Option<i32>,
+}
+
+#[derive(Debug)]
+pub(super) struct Pod {
+    pub(super) observed: ObservedPod,
+    pub(super) volumes: Vec<VolumePayload>,
+    pub(super) starts: BTreeMap<(String, u32), ContainerStart>,
+    pub(super) ends: BTreeMap<(String, u32), End>,
+}
+
+#[derive(Default)]
+pub(super) struct Machine {
+    pub(super) pods: BTreeMap<PodKey, Pod>,
+    pub(super) behaviours: BTreeMap<String, Behaviour>,
+    /// Images that are not there.
+    pub(super) missing: BTreeSet<String>,
+    /// Hints get lost.
+    pub(super) deaf: bool,
+    pub(super) listeners: Vec<mpsc::Sender<Hint>>,
+    /// The last process id given.
+    pids: i32,
+    /// The last address given, as the last byte of it.
+    addresses: u8,
+}
+
+impl Machine {
+    pub(super) fn pid(&mut self) -> i32 {
+        self.pids += 1;
+        1000 + self.pids
+    }
+
+    pub(super) fn address(&mut self) -> std::net::IpAddr {
+        self.addresses = self.addresses.wrapping_add(1);
+        std::net::Ipv4Addr::new(10, 88, 0, self.addresses).into()
+    }
+
+    /// What time has done until now.
+    pub(super) fn run_until(&mut self, now: Timestamp) {
+        for pod in self.pods.values_mut() {
+            let due: Vec<_> =
+                pod.ends.iter().filter(|(_, end)| end.at <= now).map(|(at, end)| (at.clone(), *end)).collect();
+            for (instance, end) in due {
+                pod.ends.remove(&instance);
+                if let Some(container) = find(&mut pod.observed, &instance.0, instance.1) {
+                    finish(container, end);
+                }
+            }
+        }
+    }
+
+    /// Tells everyone that listens; a full channel drops the hint.
+    pub(super) fn hint(&mut self, key: &PodKey) {
+        if !self.deaf {
+            self.listeners.retain(|listener| !listener.is_closed());
+            for listener in &self.listeners {
+                // A hint that finds no room is dropped, as the port says.
+                let _ = listener.try_send(Hint(key.clone()));
+            }
+        }
+    }
+
+    fn newest(&mut self, key: &PodKey, container: &str) -> Option<&mut ObservedContainer> {
+        let pod = &mut self.pods.get_mut(key)?.observed;
+        let attempt = pod.latest(container)?.record.attempt;
+        find(pod, container, attempt)
+    }
+
+    pub(super) fn exit(&mut self, key: &PodKey, container: &str, code: i32, at: Timestamp) {
+        if let Some(container) = self.newest(key, container) {
+            finish(container, End { at, code, signal: None });
+        }
+        self.hint(key);
+    }
+
+    pub(super) fn lose_monitor(&mut self, key: &PodKey, container: &str) {
+        if let Some(container) = self.newest(key, container).filter(|c| c.is_live()) {
+            container.state = ContainerState::Lost;
+        }
+        self.hint(key);
+    }
+
+    pub(super) fn kill_sandbox(&mut self, key: &PodKey) {
+        if let Some(pod) = self.pods.get_mut(key)
+            && let Sandbox::Ready { attempt, .. } = pod.observed.sandbox
+        {
+            pod.observed.sandbox = Sandbox::Dead { attempt };
+        }
+        self.hint(key);
+    }
+
+    pub(super) fn processes(&self) -> BTreeMap<String, (i32, Timestamp)> {
+        let mut found = BTreeMap::new();
+        for (key, pod) in &self.pods {
+            if let Sandbox::Ready { pid, started_at, .. } = pod.observed.sandbox {
+                found.insert(key.to_string(), (pid, started_at));
+            }
+            for container in &pod.observed.containers {
+                if let ContainerState::Running { pid, started_at } = container.state {
+                    found.insert(format!("{key}/{}", container.record.name), (pid, started_at));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// One instance of a pod.
+pub(super) fn find<'a>(pod: &'a mut ObservedPod, name: &str, attempt: u32) -> Option<&'a mut ObservedContainer> {
+    pod.containers.iter_mut().find(|c| c.record.name == name && c.record.attempt == attempt)
+}
+
+/// Ends an instance that runs.
+pub(super) fn finish(container: &mut ObservedContainer, end: End) {
+    if let ContainerState::Running { started_at, .. } = container.state {
+        container.state = ContainerState::Exited(ExitRecord {
+            exit_code: end.code,
+            signal: end.signal,
+            oom_killed: false,
+            started_at: Some(started_at),
+            finished_at: end.at,
+            reason: None,
+            message: None,
+        });
+    }
+}

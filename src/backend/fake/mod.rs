@@ -1,0 +1,169 @@
+//! A complete backend of containers in memory: pods, sandboxes and containers behave as they are told, on a virtual clock.
+//!
+//! It is no mock: every verb of the port works, is idempotent and reports what it did. What a container does is told by its
+//! name ([`Fake::behave`]), what goes wrong by a function over the calls ([`Fake::on_call`]). The world in it outlives
+//! whoever drives it, as a machine outlives an agent.
+
+mod backend;
+mod behaviour;
+mod clock;
+mod machine;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::model::{ContainerStart, ObservedPod, PodKey, VolumePayload};
+use crate::port::Clock;
+
+pub use behaviour::{Behaviour, Call, Fault, Verb};
+pub use clock::VirtualClock;
+use machine::Machine;
+
+/// How many calls are remembered.
+const CALLS: usize = 100_000;
+
+/// The backend. Clones of its `Arc` share one world.
+pub struct Fake {
+    clock: Arc<dyn Clock>,
+    machine: Arc<Mutex<Machine>>,
+    script: Mutex<Script>,
+}
+
+type FaultOf = Box<dyn FnMut(&Call) -> Option<Fault> + Send>;
+
+/// What was asked, and what is to go wrong.
+#[derive(Default)]
+struct Script {
+    calls: Vec<Call>,
+    fault: Option<FaultOf>,
+}
+
+impl Fake {
+    /// An empty machine that knows every image. Its time is the clock's.
+    pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self { clock, machine: Arc::default(), script: Mutex::default() })
+    }
+
+    fn machine(&self) -> MutexGuard<'_, Machine> {
+        let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+        machine.run_until(self.clock.now());
+        machine
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What every later instance of containers with this name does.
+    pub fn behave(&self, container: &str, behaviour: Behaviour) {
+        self.machine().behaviours.insert(container.to_owned(), behaviour);
+    }
+
+    /// Takes an image away, or brings it back.
+    pub fn set_image(&self, image: &str, present: bool) {
+        let mut machine = self.machine();
+        if present {
+            machine.missing.remove(image);
+        } else {
+            machine.missing.insert(image.to_owned());
+        }
+    }
+
+    /// Asked before every call what is to go wrong with it. Replaces the one before.
+    pub fn on_call(&self, fault: impl FnMut(&Call) -> Option<Fault> + Send + 'static) {
+        self.script().fault = Some(Box::new(fault));
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn heal(&self) {
+        self.script().fault = None;
+    }
+
+    /// Hints get lost, or no longer.
+    pub fn lose_hints(&self, lost: bool) {
+        self.machine().deaf = lost;
+    }
+
+    /// Every call so far, in order.
+    pub fn calls(&self) -> Vec<Call> {
+        self.script().calls.clone()
+    }
+
+    /// Forgets the calls so far.
+    pub fn forget_calls(&self) {
+        self.script().calls.clear();
+    }
+
+    /// The newest instance of a container ends now, by itself.
+    pub fn exit(&self, key: &PodKey, container: &str, code: i32) {
+        let now = self.clock.now();
+        self.machine().exit(key, container, code, now);
+    }
+
+    /// The monitor of a container's newest instance dies.
+    pub fn lose_monitor(&self, key: &PodKey, container: &str) {
+        self.machine().lose_monitor(key, container);
+    }
+
+    /// The infra process of a pod dies.
+    pub fn kill_sandbox(&self, key: &PodKey) {
+        self.machine().kill_sandbox(key);
+    }
+
+    /// A pod as it is, without asking through the port.
+    pub fn pod(&self, key: &PodKey) -> Option<ObservedPod> {
+        self.machine().pods.get(key).map(|pod| pod.observed.clone())
+    }
+
+    /// The pods there are.
+    pub fn keys(&self) -> BTreeSet<PodKey> {
+        self.machine().pods.keys().cloned().collect()
+    }
+
+    /// The volumes as they were synced last.
+    pub fn volumes(&self, key: &PodKey) -> Vec<VolumePayload> {
+        self.machine().pods.get(key).map(|pod| pod.volumes.clone()).unwrap_or_default()
+    }
+
+    /// What the newest instance of a container was started with.
+    pub fn started(&self, key: &PodKey, container: &str) -> Option<ContainerStart> {
+        let machine = self.machine();
+        let pod = machine.pods.get(key)?;
+        let attempt = pod.observed.latest(container)?.record.attempt;
+        pod.starts.get(&(container.to_owned(), attempt)).cloned()
+    }
+
+    /// Process id and start time of everything that runs, by `pod/container` and `pod` for its infra process.
+    pub fn processes(&self) -> BTreeMap<String, (i32, Timestamp)> {
+        self.machine().processes()
+    }
+
+    /// Waits until a change of the world is due to be hinted at, and hints at it.
+    fn announce_at(&self, key: &PodKey, ends: Timestamp) {
+        let (machine, clock, key) = (Arc::clone(&self.machine), Arc::clone(&self.clock), key.clone());
+        tokio::spawn(async move {
+            clock.sleep_until(ends).await;
+            let mut machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
+            machine.run_until(clock.now());
+            machine.hint(&key);
+        });
+    }
+
+    /// Notes a call and says what is to go wrong with it.
+    fn call(&self, call: Call) -> Option<Fault> {
+        let mut script = self.script();
+        let fault = script.fault.as_mut().and_then(|fault| fault(&call));
+        if script.calls.len() < CALLS {
+            script.calls.push(call);
+        }
+        fault
+    }
+
+    fn ending(&self, after: Duration) -> Timestamp {
+        let now = self.clock.now();
+        jiff::SignedDuration::try_from(after).ok().and_then(|d| now.checked_add(d).ok()).unwrap_or(Timestamp::MAX)
+    }
+}

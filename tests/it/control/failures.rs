@@ -1,0 +1,235 @@
+//! What goes wrong on the way, and what it costs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use podwright::backend::fake::{Behaviour, Call, Fault, Verb};
+use podwright::control::{PodStanding, Verdict};
+use podwright::model::ContainerState;
+use podwright::port::{ErrorKind, PortError};
+use serde_json::json;
+
+use super::rig::{Rig, eventually, id, key, pod, pod_with};
+
+fn error() -> PortError {
+    PortError::new(ErrorKind::Unavailable, "do", "it", "told to")
+}
+
+/// Fails the first `times` calls of a verb; counts all of them.
+fn failing(verb: Verb, times: usize, after: bool) -> (Arc<AtomicUsize>, impl FnMut(&Call) -> Option<Fault> + Send) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = count.clone();
+    let fault = move |call: &Call| {
+        let hit = call.verb == verb && counter.fetch_add(1, Ordering::SeqCst) < times;
+        hit.then(|| if after { Fault::FailAfter(error()) } else { Fault::Fail(error()) })
+    };
+    (count, fault)
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_verb_fails_the_pod_gets_there_in_the_end() {
+    let verbs = [
+        Verb::List,
+        Verb::Observe,
+        Verb::PutRecord,
+        Verb::SyncVolumes,
+        Verb::RunSandbox,
+        Verb::EnsureImage,
+        Verb::StartContainer,
+        Verb::MarkDeleted,
+        Verb::SignalContainer,
+        Verb::StopSandbox,
+        Verb::RemovePod,
+    ];
+    for verb in verbs {
+        for after in [false, true] {
+            let spec =
+                json!({"containers": [{"name": "app", "image": "i:1"}], "volumes": [{"name": "v", "emptyDir": {}}]});
+            let rig = Rig::new(&[pod_with("web", spec)]);
+            let (count, fault) = failing(verb, 3, after);
+            rig.fake.on_call(fault);
+            let mut agent = rig.start();
+            agent.done(&id(1)).await;
+            let second = rig.commit(&agent, &[pod("other", "i:1")]);
+            agent.done(&second).await;
+            let calls = count.load(Ordering::SeqCst);
+            assert!(calls >= 4 || after, "{verb:?} was tried {calls} times only");
+            assert_eq!(rig.uids().into_keys().collect::<Vec<_>>(), ["other"], "{verb:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_for_good_is_tried_rarely_and_told() {
+    for verb in
+        [Verb::Observe, Verb::PutRecord, Verb::SyncVolumes, Verb::RunSandbox, Verb::EnsureImage, Verb::StartContainer]
+    {
+        let spec = json!({"containers": [{"name": "app", "image": "i:1"}], "volumes": [{"name": "v", "emptyDir": {}}]});
+        let rig = Rig::new(&[pod_with("web", spec)]);
+        let (count, fault) = failing(verb, usize::MAX, false);
+        rig.fake.on_call(fault);
+        let agent = rig.start();
+        rig.pass(3600).await;
+        // 10, 20, 40, 80, 160 and then 300 s.
+        let tries = count.load(Ordering::SeqCst);
+        assert!((14..=18).contains(&tries), "{verb:?}: {tries} tries in an hour");
+        let progress = agent.progress.borrow().clone();
+        assert_eq!(progress.pods[0].standing, PodStanding::Progressing);
+        if verb != Verb::Observe {
+            assert!(progress.pods[0].message.contains("cannot do it: told to"), "{verb:?}: {:?}", progress.pods[0]);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_teardown_that_fails_for_good_is_tried_rarely() {
+    for verb in [Verb::MarkDeleted, Verb::SignalContainer, Verb::StopSandbox, Verb::RemovePod] {
+        let rig = Rig::new(&[pod("web", "i:1")]);
+        let mut agent = rig.start();
+        agent.done(&id(1)).await;
+        let (count, fault) = failing(verb, usize::MAX, false);
+        rig.fake.on_call(fault);
+        rig.commit(&agent, &[]);
+        rig.pass(3600).await;
+        let tries = count.load(Ordering::SeqCst);
+        assert!((12..=40).contains(&tries), "{verb:?}: {tries} tries in an hour");
+        let told = &agent.progress.borrow().pods[0];
+        assert_eq!(told.standing, PodStanding::Leaving);
+        assert!(told.message.contains("told to"), "{verb:?}: {told:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_cannot_be_forgotten_does_not_hinder_the_next_one() {
+    let rig = Rig::new(&[pod("web", "i:1")]);
+    rig.fake.behave("app", Behaviour::exits(Duration::from_secs(1), 1));
+    let (_, fault) = failing(Verb::RemoveContainer, usize::MAX, false);
+    rig.fake.on_call(fault);
+    let _agent = rig.start();
+    eventually("a fifth instance", || rig.fake.pod(&key("web")).is_some_and(|p| p.containers.len() >= 5)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_image_holds_up_its_own_container_only() {
+    let spec = json!({"containers": [{"name": "bad", "image": "missing:1"}, {"name": "good", "image": "i:1"}]});
+    let rig = Rig::new(&[pod_with("web", spec)]);
+    rig.fake.set_image("missing:1", false);
+    let mut agent = rig.start();
+    let told = agent.until("told", |p| p.pods.iter().any(|pod| pod.message.contains("no such image"))).await;
+    assert!(!told.is_done() && !told.is_hopeless());
+    eventually("the good one runs", || rig.pod("web").latest("good").is_some_and(|c| c.is_live())).await;
+    rig.pass(30).await;
+    assert_eq!(rig.sink.last().pods[0].status, "ImagePullBackOff");
+    assert!(
+        agent.kubelet.fleet().events.iter().any(|e| e.reason == "Failed" && e.message.contains("Failed to pull image"))
+    );
+    rig.fake.set_image("missing:1", true);
+    agent.done(&id(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_cannot_be_started_is_told_with_its_reason() {
+    let rig = Rig::new(&[pod("web", "i:1")]);
+    let behaviour = Behaviour { fails_to_start: Some("exec: no such file".into()), ..Behaviour::default() };
+    rig.fake.behave("app", behaviour);
+    let mut agent = rig.start();
+    agent.until("told", |p| p.pods.iter().any(|pod| pod.message.contains("exec: no such file"))).await;
+    rig.pass(120).await;
+    assert!(rig.pod("web").latest("app").unwrap().record.attempt >= 2, "it is tried again");
+    rig.fake.behave("app", Behaviour::default());
+    agent.done(&id(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_panics_is_begun_anew_and_the_others_do_not_notice() {
+    let rig = Rig::new(&[pod("web", "i:1"), pod("db", "i:1")]);
+    let mut panics = 2;
+    rig.fake.on_call(move |call| {
+        let hit = call.verb == Verb::RunSandbox && call.pod == Some(key("web")) && panics > 0;
+        panics -= i32::from(hit);
+        hit.then_some(Fault::Panic)
+    });
+    let mut agent = rig.start();
+    eventually("db runs", || rig.fake.pod(&key("db")).is_some_and(|p| p.latest("app").is_some())).await;
+    assert!(rig.fake.pod(&key("web")).unwrap().containers.is_empty());
+    agent.done(&id(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_pod_does_not_hold_up_the_others() {
+    let rig = Rig::new(&[pod("slow", "i:1"), pod("web", "i:1")]);
+    rig.fake.on_call(|call| (call.verb == Verb::EnsureImage).then_some(Fault::Slow(Duration::from_secs(1))));
+    rig.fake.on_call(|call| {
+        let hit = call.verb == Verb::PutRecord && call.pod == Some(key("slow"));
+        hit.then_some(Fault::Slow(Duration::from_secs(3000)))
+    });
+    let mut agent = rig.start();
+    let begun = rig.now();
+    agent
+        .until("web is ready", |p| p.pods.iter().any(|pod| pod.key == key("web") && pod.standing == PodStanding::Ready))
+        .await;
+    assert!(rig.now().duration_since(begun).as_secs() < 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_containers_are_started_at_once_than_allowed() {
+    let pods: Vec<_> = (0..8).map(|i| pod(&format!("web{i}"), "i:1")).collect();
+    let rig = Rig::new(&pods);
+    rig.fake.on_call(|call| (call.verb == Verb::StartContainer).then_some(Fault::Slow(Duration::from_secs(10))));
+    let mut agent = rig.start();
+    let begun = rig.now();
+    agent.done(&id(1)).await;
+    // Eight starts, two at a time.
+    assert_eq!(rig.now().duration_since(begun).as_secs(), 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_vanishes_keeps_the_pods_and_is_told() {
+    let rig = Rig::new(&[pod("web", "i:1")]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    let running = rig.fake.processes();
+    *rig.directory.vanished.lock().unwrap() = true;
+    agent.hint();
+    let progress = agent.until("told", |p| matches!(p.verdict, Verdict::Failed(_))).await;
+    assert_eq!(progress.verdict, Verdict::Failed("cannot read directory the test: told to".into()));
+    rig.pass(600).await;
+    assert_eq!(rig.fake.processes(), running);
+    assert_eq!((rig.sink.condition().as_str(), rig.sink.last().errors.len()), ("Stalled", 1));
+    // It is looked for without a hint and without a resync.
+    *rig.directory.vanished.lock().unwrap() = false;
+    let second = rig.directory.commit(&[pod("web", "i:2")]);
+    agent.done(&second).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_ledger_nothing_new_is_applied() {
+    let rig = Rig::new(&[pod("web", "i:1")]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    *rig.ledger.full.lock().unwrap() = true;
+    rig.commit(&agent, &[pod("web", "i:2")]);
+    agent.until("told", |p| matches!(p.verdict, Verdict::Failed(_))).await;
+    rig.pass(60).await;
+    assert_eq!(rig.pod("web").latest("app").unwrap().record.image, "i:1");
+    assert!(matches!(rig.pod("web").latest("app").unwrap().state, ContainerState::Running { .. }));
+    *rig.ledger.full.lock().unwrap() = false;
+    agent.done(&id(2)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ledger_is_saved_before_anything_is_done() {
+    let rig = Rig::new(&[pod("web", "i:1")]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    let saves = rig.ledger.saves.lock().unwrap().clone();
+    assert_eq!(saves.len(), 1);
+    assert_eq!(saves[0].0.last_applied.as_ref().unwrap().id, id(1));
+    assert_eq!(saves[0].1, 0, "saved before the first change");
+    let done = rig.changes().len();
+    let second = rig.commit(&agent, &[pod("web", "i:2")]);
+    agent.done(&second).await;
+    let saves = rig.ledger.saves.lock().unwrap().clone();
+    assert_eq!((saves.len(), saves[1].1), (2, done));
+}

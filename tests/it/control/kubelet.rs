@@ -1,0 +1,216 @@
+//! The kubelet by itself: targets, removal on request, and whatever may happen in any order.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use podwright::backend::fake::{Behaviour, Fault, Verb};
+use podwright::control::remove_pods;
+use podwright::model::{AdmittedPod, ContainerState, Reason, Sandbox};
+use podwright::port::PodBackend;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::rig::{Rig, eventually, key, pod, pod_with};
+use crate::admit::{admitted, pod_of};
+
+fn target(name: &str, spec: serde_json::Value) -> Arc<AdmittedPod> {
+    pod_of(&admitted(&[pod_with(name, spec)]), "default", name)
+}
+
+fn simple(name: &str, image: &str) -> Arc<AdmittedPod> {
+    pod_of(&admitted(&[pod(name, image)]), "default", name)
+}
+
+async fn runs(rig: &Rig, name: &str) {
+    eventually("it runs", || {
+        let pod = rig.fake.pod(&key(name));
+        pod.is_some_and(|p| p.latest("app").is_some_and(|c| matches!(c.state, ContainerState::Running { .. })))
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_named_pods_are_removed_and_others_are_not_touched() {
+    let rig = Rig::new(&[]);
+    let kubelet = rig.kubelet();
+    for name in ["a", "b"] {
+        kubelet.apply(simple(name, "i:1"), "r1", &Reason::PodAdded).await.unwrap();
+        runs(&rig, name).await;
+    }
+    kubelet.shutdown(Duration::from_secs(1)).await;
+    // Another process, as `delete` is one.
+    let kubelet = rig.kubelet();
+    rig.fake.forget_calls();
+    let which = BTreeSet::from([key("a"), key("never-was")]);
+    let removed = remove_pods(&kubelet, Some(&which), None, None).await.unwrap();
+    assert_eq!((removed.gone, removed.left), (vec![key("a")], vec![]));
+    assert!(rig.fake.pod(&key("a")).is_none());
+    assert!(!rig.changes().iter().any(|call| call.contains("default/b")), "{:?}", rig.changes());
+    let removed = remove_pods(&kubelet, None, None, None).await.unwrap();
+    assert_eq!(removed.gone, [key("b")]);
+    assert!(rig.fake.keys().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_go_in_time_is_named_with_its_reason() {
+    let rig = Rig::new(&[]);
+    rig.fake.behave("app", Behaviour { ignores_stop: true, ..Behaviour::default() });
+    let kubelet = rig.kubelet();
+    kubelet.apply(simple("a", "i:1"), "r1", &Reason::PodAdded).await.unwrap();
+    runs(&rig, "a").await;
+    let deadline = rig.now() + SignedDuration::from_secs(5);
+    let removed = remove_pods(&kubelet, None, None, Some(deadline)).await.unwrap();
+    assert_eq!(removed.left.len(), 1);
+    assert!(removed.left[0].1.contains("told to stop"), "{removed:?}");
+    // A second request with less patience shortens the grace period; it never grows again.
+    let begun = rig.now();
+    let removed = remove_pods(&kubelet, None, Some(0), None).await.unwrap();
+    assert_eq!(removed.gone, [key("a")]);
+    assert!(rig.now().duration_since(begun).as_secs() <= 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grace_period_only_ever_shrinks() {
+    let rig = Rig::new(&[]);
+    rig.fake.behave("app", Behaviour { ignores_stop: true, ..Behaviour::default() });
+    let kubelet = rig.kubelet();
+    kubelet.apply(simple("a", "i:1"), "r1", &Reason::PodAdded).await.unwrap();
+    runs(&rig, "a").await;
+    let begun = rig.now();
+    kubelet.limit_grace(&key("a"), 12);
+    kubelet.remove(&key("a"), &Reason::DeletionRequested).await.unwrap();
+    rig.pass(1).await;
+    kubelet.limit_grace(&key("a"), 500);
+    rig.pass(1).await;
+    assert_eq!(rig.pod("a").record.deletion.unwrap().grace_seconds, 12);
+    eventually("gone", || rig.fake.pod(&key("a")).is_none()).await;
+    assert!(rig.now().duration_since(begun).as_secs() <= 13);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_target_stops_what_is_left_of_an_older_plan() {
+    let rig = Rig::new(&[]);
+    let kubelet = rig.kubelet();
+    rig.fake.on_call(|call| (call.verb == Verb::RunSandbox).then_some(Fault::Slow(Duration::from_secs(5))));
+    kubelet.apply(simple("a", "i:1"), "r1", &Reason::PodAdded).await.unwrap();
+    rig.pass(1).await;
+    kubelet.remove(&key("a"), &Reason::PodRemoved).await.unwrap();
+    eventually("gone", || kubelet.fleet().pods.is_empty()).await;
+    assert!(rig.fake.keys().is_empty());
+    assert!(!rig.changes().iter().any(|call| call.starts_with("Start")), "{:?}", rig.changes());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_wanted_again_while_it_goes_is_made_anew() {
+    let rig = Rig::new(&[]);
+    rig.fake.behave("app", Behaviour { stops_after: Duration::from_secs(8), ..Behaviour::default() });
+    let kubelet = rig.kubelet();
+    kubelet.apply(simple("a", "i:1"), "r1", &Reason::PodAdded).await.unwrap();
+    runs(&rig, "a").await;
+    let uid = rig.pod("a").record.uid;
+    kubelet.remove(&key("a"), &Reason::PodRemoved).await.unwrap();
+    rig.pass(2).await;
+    kubelet.apply(simple("a", "i:1"), "r2", &Reason::PodAdded).await.unwrap();
+    eventually("another pod", || rig.fake.pod(&key("a")).is_some_and(|p| p.record.uid != uid)).await;
+    runs(&rig, "a").await;
+    assert_eq!(rig.pod("a").record.revision, "r2");
+}
+
+/// What may happen to a pod between two looks.
+#[derive(Clone, Copy, Debug)]
+enum Happening {
+    Apply(usize),
+    Remove,
+    Exit(i32),
+    LoseMonitor,
+    KillSandbox,
+    Fail(usize),
+    Pass(u64),
+    NewAgent,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        3 => (0..3_usize).prop_map(Happening::Apply),
+        1 => Just(Happening::Remove),
+        2 => (0..2).prop_map(Happening::Exit),
+        1 => Just(Happening::LoseMonitor),
+        1 => Just(Happening::KillSandbox),
+        2 => (0..30_usize).prop_map(Happening::Fail),
+        3 => (0..40_u64).prop_map(Happening::Pass),
+        1 => Just(Happening::NewAgent),
+    ]
+}
+
+fn variant(number: usize) -> Arc<AdmittedPod> {
+    let image = format!("i:{}", usize::from(number == 1));
+    let env = json!([{"name": "V", "value": format!("{}", number / 2)}]);
+    let containers = json!([{"name": "app", "image": image, "env": env}, {"name": "side", "image": "i:0"}]);
+    target("web", json!({"containers": containers, "terminationGracePeriodSeconds": 5}))
+}
+
+async fn play(happenings: &[Happening]) {
+    let rig = Rig::new(&[]);
+    let mut kubelet = rig.kubelet();
+    let mut wanted = Some(0);
+    let web = key("web");
+    for happening in happenings {
+        match *happening {
+            Happening::Apply(number) => wanted = Some(number),
+            Happening::Remove => wanted = None,
+            Happening::Exit(code) => rig.fake.exit(&web, "app", code),
+            Happening::LoseMonitor => rig.fake.lose_monitor(&web, "app"),
+            Happening::KillSandbox => rig.fake.kill_sandbox(&web),
+            Happening::Fail(skip) => {
+                let mut left = skip;
+                rig.fake.on_call(move |call| {
+                    let hit = call.verb.changes() && left == 0;
+                    left = left.saturating_sub(usize::from(call.verb.changes()));
+                    let error =
+                        podwright::port::PortError::new(podwright::port::ErrorKind::Unavailable, "do", "it", "told to");
+                    hit.then_some(Fault::FailAfter(error))
+                });
+            }
+            Happening::Pass(seconds) => rig.pass(seconds).await,
+            Happening::NewAgent => {
+                kubelet.shutdown(Duration::from_secs(1)).await;
+                kubelet = rig.kubelet();
+            }
+        }
+        match wanted {
+            Some(number) => kubelet.apply(variant(number), "r", &Reason::PodAdded).await.unwrap(),
+            None => kubelet.remove(&web, &Reason::PodRemoved).await.unwrap(),
+        }
+    }
+    rig.fake.heal();
+    rig.pass(2 * 3600).await;
+    // Two hours later everything is as it should be, and nothing is done any more.
+    rig.fake.forget_calls();
+    rig.pass(3600).await;
+    assert_eq!(rig.changes(), [""; 0], "it never comes to rest");
+    match wanted {
+        None => assert!(rig.fake.keys().is_empty() && kubelet.fleet().pods.is_empty()),
+        Some(number) => {
+            let pod = rig.pod("web");
+            let (target, realised) = (variant(number), &pod.record.realised);
+            assert_eq!(realised.spec, target.spec);
+            assert!(matches!(pod.sandbox, Sandbox::Ready { .. }));
+            for name in ["app", "side"] {
+                assert!(matches!(pod.latest(name).unwrap().state, ContainerState::Running { .. }), "{name}");
+            }
+            let state = &kubelet.fleet().pods[&web];
+            assert!(state.settled && state.holds.is_empty() && state.waiting.is_empty(), "{state:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn whatever_happens_the_pod_comes_to_rest_as_it_was_targeted_last(happenings in prop::collection::vec(happening(), 1..12)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(play(&happenings));
+    }
+}
