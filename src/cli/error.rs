@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use crate::config::ConfigError;
 use crate::model::Diagnostics;
 use crate::port::{PortError, ReadError};
 use crate::report;
@@ -149,6 +150,15 @@ impl From<ReadError> for CliError {
         match error {
             ReadError::Rejected(diagnostics) => CliError::refused(&diagnostics),
             ReadError::Failed(error) => error.into(),
+        }
+    }
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            ConfigError::Unreadable(error) => error.into(),
+            ConfigError::Wrong(diagnostics) => CliError::refused(&diagnostics),
         }
     }
 }

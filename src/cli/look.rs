@@ -49,8 +49,6 @@ pub enum Source {
 pub struct LastReport {
     /// Every pod on record, STATUS Unknown unless it had ended for good.
     pub pods: Vec<Pod>,
-    /// When the agent last wrote what it saw.
-    pub reported_at: Option<Timestamp>,
     /// The age of the report in words, for standard error.
     pub words: String,
 }
@@ -97,7 +95,7 @@ pub fn last_report(layout: &Layout, now: Timestamp) -> Result<Option<LastReport>
         }
         None => format!("no agent answers on {}; this is what is on record", layout.socket().display()),
     };
-    Ok(Some(LastReport { pods: records.iter().map(|r| pod(r, &known, now)).collect(), reported_at, words }))
+    Ok(Some(LastReport { pods: records.iter().map(|r| pod(r, &known, now)).collect(), words }))
 }
 
 /// A pod on record as it must be shown: from the last report if that knew it, else from the record.

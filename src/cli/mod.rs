@@ -10,6 +10,7 @@ pub mod printer;
 
 mod container;
 mod describe;
+mod diff;
 #[cfg(target_os = "linux")]
 mod exec;
 mod get;
@@ -17,7 +18,8 @@ mod get;
 mod image;
 pub mod layout;
 mod logs;
-pub mod look;
+mod look;
+mod manifests;
 mod records;
 mod status;
 
@@ -60,6 +62,9 @@ fn usage(error: &clap::Error) -> Result<Ending, CliError> {
 fn dispatch(cli: Cli) -> Result<Ending, CliError> {
     let global = &cli.global;
     match cli.verb {
+        Verb::Validate(args) => manifests::validate(&args),
+        Verb::Render(args) => manifests::render(&args),
+        Verb::Diff(args) => diff::run(&args, &layout(global)?),
         Verb::Get(args) => get::run(&args, &layout(global)?),
         Verb::Describe(args) => describe::run(&args, &layout(global)?),
         Verb::Logs(args) => logs::run(&args, &layout(global)?),
@@ -68,23 +73,23 @@ fn dispatch(cli: Cli) -> Result<Ending, CliError> {
             printer::out(&format!("podwright {}\n", env!("CARGO_PKG_VERSION")))?;
             Ok(Ending::Success)
         }
-        other => machine_verb(other, global),
+        verb => on_this_machine(verb, global),
     }
 }
 
-/// The commands that need the machine's own kernel.
+/// The commands that need Linux. Those before needed none of it; `main` has sent the shim its own way already.
 #[cfg(target_os = "linux")]
-fn machine_verb(verb: Verb, global: &Global) -> Result<Ending, CliError> {
+fn on_this_machine(verb: Verb, global: &Global) -> Result<Ending, CliError> {
     match verb {
         // Before any runtime is started: it needs a process with a single thread.
         Verb::Exec(args) => exec::run(&args, &layout(global)?),
         Verb::Image(verb) => image::run(&verb, &layout(global)?),
-        _ => Err(CliError::new("this command is not part of this build")),
+        other => Err(CliError::usage(format!("{other:?} is not run this way"))),
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn machine_verb(_verb: Verb, _global: &Global) -> Result<Ending, CliError> {
+fn on_this_machine(_verb: Verb, _global: &Global) -> Result<Ending, CliError> {
     Err(CliError::new("this command runs on Linux only").hint("validate, render and diff --base work everywhere"))
 }
 

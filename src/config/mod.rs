@@ -1,1 +1,70 @@
-//! Floor 6: settings: the configuration file and flags over it.
+//! Floor 6: the configuration file. Strict: every problem at once, each with its place.
+//!
+//! [`Config`] is what a file says; `check` reads it out of the marked document and says what is wrong with it. The schema
+//! under `schemas/` describes the same for editors; a test compares the two.
+
+mod check;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::cli::args::LogFormat;
+use crate::manifest::read_document;
+use crate::model::{Diagnostics, Taint};
+use crate::port::PortError;
+
+/// The file that is read when none is named, if it is there.
+pub const DEFAULT: &str = "/etc/podwright/config.yaml";
+const OPERATION: &str = "read the configuration";
+
+/// What a configuration file says. Everything left out is `None` or empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    pub node_name: Option<String>,
+    pub labels: BTreeMap<String, String>,
+    pub taints: Vec<Taint>,
+    /// Resource name → quantity.
+    pub allocatable: BTreeMap<String, String>,
+    pub subnet: Option<String>,
+    pub allow_host_image: bool,
+    pub covered_paths: Vec<PathBuf>,
+    /// Zero switches the resync off.
+    pub resync: Option<Duration>,
+    pub status_file: Option<PathBuf>,
+    pub log_format: Option<LogFormat>,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    Unreadable(PortError),
+    /// What it says is wrong: all of it.
+    Wrong(Diagnostics),
+}
+
+/// Loads the configuration: the named file, which must be there, or the default one if it is.
+///
+/// # Errors
+/// When the file cannot be read or anything in it is wrong.
+pub fn load(explicit: Option<&Path>) -> Result<Config, ConfigError> {
+    let path = explicit.unwrap_or(Path::new(DEFAULT));
+    match std::fs::read(path) {
+        Ok(bytes) => parse(&path.display().to_string(), &bytes).map_err(ConfigError::Wrong),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && explicit.is_none() => Ok(Config::default()),
+        Err(e) => Err(ConfigError::Unreadable(PortError::io(OPERATION, path.display().to_string(), &e))),
+    }
+}
+
+/// Reads a configuration. `path` is what its diagnostics are called after. An empty file says nothing.
+///
+/// # Errors
+/// Everything that is wrong with it, in order of place.
+pub fn parse(path: &str, bytes: &[u8]) -> Result<Config, Diagnostics> {
+    match read_document(path, bytes)? {
+        Some(document) => check::config(&document),
+        None => Ok(Config::default()),
+    }
+}

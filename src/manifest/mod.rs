@@ -12,6 +12,7 @@ mod facts;
 mod file;
 mod json;
 mod limits;
+mod marked;
 mod object;
 mod problem;
 mod reader;
@@ -22,4 +23,5 @@ pub mod support;
 mod text;
 mod yaml;
 
+pub use marked::{MarkedDocument, read_document};
 pub use reader::Reader;

@@ -3,4 +3,5 @@
 mod harness;
 mod images;
 mod look;
+mod manifests;
 mod usage;

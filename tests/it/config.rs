@@ -1,1 +1,162 @@
-//! Tests of `config`.
+//! The configuration file.
+
+use std::path::Path;
+use std::time::Duration;
+
+use podwright::cli::args::LogFormat;
+use podwright::config::{Config, ConfigError, load, parse};
+use podwright::model::Taint;
+use serde_json::Value;
+
+const FULL: &str = r#"
+apiVersion: podwright.dev/v1alpha1
+kind: Config
+nodeName: edge-7
+labels:
+  site: north
+  example.com/role: ""
+taints:
+- key: dedicated
+  value: line-3
+  effect: NoSchedule
+- {key: example.com/x, effect: NoExecute}
+allocatable:
+  cpu: 2
+  memory: 4Gi
+  example.com/gpu: "1"
+subnet: 10.88.0.0/24
+allowHostImage: true
+coveredPaths: [/etc/ssl/private, /root]
+resync: 90s
+statusFile: /var/status.yaml
+logFormat: json
+"#;
+
+fn schema() -> Value {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/config.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Whether the schema takes a document, as an editor would see it.
+fn fits(text: &str) -> bool {
+    let value: Value = serde_yaml::from_str(text).unwrap();
+    jsonschema::validator_for(&schema()).unwrap().is_valid(&value)
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = parse("c.yaml", FULL.as_bytes()).unwrap();
+    let text = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let taint = |key: &str, value: Option<&str>, effect: &str| Taint {
+        key: key.into(),
+        value: value.map(str::to_owned),
+        effect: effect.into(),
+    };
+    let expected = Config {
+        node_name: Some("edge-7".into()),
+        labels: text(&[("site", "north"), ("example.com/role", "")]),
+        taints: vec![taint("dedicated", Some("line-3"), "NoSchedule"), taint("example.com/x", None, "NoExecute")],
+        allocatable: text(&[("cpu", "2"), ("memory", "4Gi"), ("example.com/gpu", "1")]),
+        subnet: Some("10.88.0.0/24".into()),
+        allow_host_image: true,
+        covered_paths: vec!["/etc/ssl/private".into(), "/root".into()],
+        resync: Some(Duration::from_secs(90)),
+        status_file: Some("/var/status.yaml".into()),
+        log_format: Some(LogFormat::Json),
+    };
+    assert_eq!(config, expected);
+    assert!(fits(FULL));
+}
+
+#[test]
+fn the_schema_has_the_keys_that_are_read_and_no_other() {
+    let document: Value = serde_yaml::from_str(FULL).unwrap();
+    let mut read: Vec<&String> = document.as_object().unwrap().keys().collect();
+    let schema = schema();
+    let mut named: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
+    named.retain(|key| *key != "mirrors");
+    read.sort();
+    named.sort();
+    assert_eq!(read, named);
+}
+
+#[test]
+fn what_is_wrong_is_told_by_the_reader_and_by_the_schema() {
+    for (text, message, help) in [
+        ("nodename: x", "unknown key `nodename`", "did you mean `nodeName`?"),
+        ("anything: x", "unknown key `anything`", "the keys are apiVersion, kind,"),
+        ("apiVersion: v1", "it must be `podwright.dev/v1alpha1`", "leave the line out"),
+        ("kind: Pod", "it must be `Config`", "leave the line out"),
+        ("nodeName: Edge_7", "`Edge_7` is no name for a node", "lower-case"),
+        ("nodeName: 7", "expected text, found a number", "quote it"),
+        ("labels: [a]", "expected a mapping, found a list", "key: value"),
+        ("labels: {a: -x}", "`-x` is no value of a label", "letters"),
+        ("labels: {a: true}", "expected text, found a boolean", "quote it"),
+        ("labels: {a: 1}", "expected text, found a number", "quote it"),
+        ("labels: {-a: x}", "`-a` is no name of a label", "letters"),
+        ("taints: {a: b}", "expected a list, found a mapping", "- "),
+        ("taints: [a]", "expected a mapping, found text", "effect"),
+        ("taints: [{key: a}]", "missing key `effect`", "add `effect`"),
+        ("taints: [{effect: NoSchedule}]", "missing key `key`", "add `key`"),
+        ("taints: [{key: a, effect: Never}]", "`Never` is no effect of a taint", "NoSchedule"),
+        ("taints: [{key: a, effect: NoExecute, valeu: b}]", "unknown key `valeu`", "did you mean `value`?"),
+        ("allocatable: {memory: 4GB}", "`4GB` is no quantity", "4Gi"),
+        ("allocatable: {cpu: 1.5.2}", "`1.5.2` is no quantity", "500m"),
+        ("allocatable: {cpu: -1}", "expected text, found a number", "quote it"),
+        ("subnet: 10", "expected text, found a number", "quote it"),
+        ("allowHostImage: 'yes'", "expected true or false, found text", "without quotes"),
+        ("coveredPaths: /root", "expected a list, found text", "- "),
+        ("coveredPaths: [root]", "`root` is no absolute path", "`/`"),
+        ("statusFile: out.yaml", "`out.yaml` is no absolute path", "`/`"),
+        ("logFormat: yaml", "it must be `text` or `json`", "one of the two"),
+        ("mirrors: [{registry: a}]", "`mirrors` is not honoured yet", "image load"),
+        ("mirrors: a", "expected a list, found text", "- "),
+        ("- a", "the configuration is a mapping of keys", "nodeName"),
+    ] {
+        let errors = parse("c.yaml", text.as_bytes()).unwrap_err();
+        let [error] = errors.0.as_slice() else { panic!("{text}: {errors:?}") };
+        assert!(error.message.starts_with(message), "{text}: {}", error.message);
+        assert!(error.help.as_ref().is_some_and(|h| h.contains(help)), "{text}: {:?}", error.help);
+        assert!(!fits(text), "the schema takes {text}");
+    }
+}
+
+#[test]
+fn what_a_schema_cannot_say_is_told_too() {
+    for (text, message) in [
+        ("resync: soon", "'soon' is no duration"),
+        ("subnet: 10.88.0.0", "`10.88.0.0` is no subnet: the `/` is missing"),
+        ("subnet: 10.88.0.0/33", "`10.88.0.0/33` is no subnet: the prefix length"),
+        ("subnet: 10.88.0.1/24", "`10.88.0.1/24` is no subnet: bits behind the prefix are set"),
+        ("subnet: fd00::/64", "`fd00::/64` is no subnet: it is no IPv4"),
+        ("nodeName: [", ""),
+        ("nodeName: a\nnodeName: b", ""),
+    ] {
+        let errors = parse("c.yaml", text.as_bytes()).unwrap_err();
+        assert!(errors.0[0].message.starts_with(message), "{text}: {errors:?}");
+    }
+}
+
+#[test]
+fn all_errors_come_at_once_each_at_its_place() {
+    let text = "nodename: x\nlabels:\n  a: b\n  c: -d\nresync: soon\n";
+    let errors = parse("/etc/c.yaml", text.as_bytes()).unwrap_err();
+    let places: Vec<String> = errors.0.iter().map(|d| d.place.as_ref().unwrap().at.to_string()).collect();
+    assert_eq!(places, ["/etc/c.yaml:1:1", "/etc/c.yaml:4:6", "/etc/c.yaml:5:9"]);
+    assert_eq!(&*errors.0[1].place.as_ref().unwrap().text, "  c: -d");
+}
+
+#[test]
+fn an_empty_file_says_nothing() {
+    for text in ["", "# nothing\n", "---\n"] {
+        assert_eq!(parse("c.yaml", text.as_bytes()).unwrap(), Config::default(), "{text:?}");
+    }
+    assert_eq!(parse("c.yaml", b"resync: 0").unwrap().resync, Some(Duration::ZERO));
+}
+
+#[test]
+fn a_named_file_must_be_there() {
+    let missing = Path::new("/nonexistent/config.yaml");
+    let Err(ConfigError::Unreadable(error)) = load(Some(missing)) else { panic!("a missing file was read") };
+    assert!(error.to_string().contains("/nonexistent/config.yaml"), "{error}");
+}

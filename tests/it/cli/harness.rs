@@ -1,6 +1,6 @@
 //! A directory for one test, and the program in it with nothing of this machine's environment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// What a command printed and how it ended.
@@ -50,5 +50,27 @@ impl Place {
 
     pub fn run(&self, args: &[&str]) -> Said {
         self.podwright(args).output().unwrap().into()
+    }
+}
+/// A repository of manifests.
+pub struct Repo(git2::Repository);
+
+impl Repo {
+    pub fn create(path: &Path) -> Self {
+        let mut options = git2::RepositoryInitOptions::new();
+        Self(git2::Repository::init_opts(path, options.initial_head("main")).unwrap())
+    }
+
+    /// Commits everything that is in the worktree.
+    pub fn commit(&self, message: &str) {
+        let mut index = self.0.index().unwrap();
+        index.add_all(["*"], git2::IndexAddOption::DEFAULT, None).unwrap();
+        index.update_all(["*"], None).unwrap();
+        index.write().unwrap();
+        let tree = self.0.find_tree(index.write_tree().unwrap()).unwrap();
+        let author = git2::Signature::new("tester", "tester@example.com", &git2::Time::new(1_800_000_000, 0)).unwrap();
+        let parent = self.0.head().ok().map(|head| head.peel_to_commit().unwrap());
+        let parents: Vec<_> = parent.iter().collect();
+        self.0.commit(Some("HEAD"), &author, &author, message, &tree, &parents).unwrap();
     }
 }
