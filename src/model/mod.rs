@@ -16,6 +16,7 @@ mod node;
 mod object;
 mod observed;
 mod projection;
+pub mod quantity;
 mod snapshot;
 mod status;
 

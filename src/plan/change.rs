@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::quantity;
+use crate::model::quantity;
 use crate::model::{AdmittedPod, FieldChange, Origin, PodRecord};
 
 /// What a changed field does to a running pod.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceFieldSelector};
 
-use super::quantity;
+use crate::model::quantity;
 use crate::model::{NodeInfo, PodUid};
 
 /// A pod as its containers may ask about it.

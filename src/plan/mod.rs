@@ -13,7 +13,6 @@ mod field;
 mod fleet;
 mod payload;
 mod pod;
-mod quantity;
 mod restart;
 mod start;
 mod teardown;

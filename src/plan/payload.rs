@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{
     ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath, Pod, SecretVolumeSource, Volume,
 };
 
-use super::quantity;
+use crate::model::quantity;
 use crate::model::{DataObjects, Masked, PayloadFile, VolumeMaterial, VolumePayload};
 
 /// Permission bits of a projected file unless the volume or the item says otherwise.

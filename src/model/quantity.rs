@@ -6,7 +6,7 @@ use serde_json::Value;
 const NANO: i128 = 1_000_000_000;
 
 /// A quantity in billionths; `None` when it is none or too large.
-pub(super) fn nanos(text: &str) -> Option<i128> {
+pub fn nanos(text: &str) -> Option<i128> {
     let end = text.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '+' | '-')).unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
     let (up, down) = scale(suffix)?;
@@ -56,13 +56,13 @@ fn scale(suffix: &str) -> Option<(i128, i128)> {
 }
 
 /// A number of bytes, rounded up.
-pub(super) fn bytes(text: &str) -> Option<u64> {
+pub fn bytes(text: &str) -> Option<u64> {
     let nanos = nanos(text).filter(|nanos| *nanos >= 0)?;
     u64::try_from(nanos.checked_add(NANO - 1)? / NANO).ok()
 }
 
 /// Whether two JSON values are the same quantity.
-pub(super) fn equal(a: Option<&Value>, b: Option<&Value>) -> bool {
+pub fn equal(a: Option<&Value>, b: Option<&Value>) -> bool {
     let read = |value: Option<&Value>| match value? {
         Value::String(text) => nanos(text),
         Value::Number(number) => nanos(&number.to_string()),
