@@ -3,5 +3,6 @@
 pub mod fake;
 
 mod ledger;
+pub mod native;
 
 pub use ledger::LedgerFile;

@@ -1,1 +1,4 @@
-//! Tests of `native`.
+//! The native backend.
+
+mod spec;
+mod user;

@@ -1,0 +1,102 @@
+//! Once per start: what runs is taken over, and what belongs to no pod any more is cleared away.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use super::paths::{REMOVING, is_uid, shown};
+use super::{Inner, blocking, end, open};
+use crate::model::PodUid;
+use crate::port::PortError;
+use crate::sys::beneath::Dir;
+
+/// Clears away the leavings of pods other than `keep`. What cannot be cleared is told and tried again at the next start:
+/// it must not keep the pods that are there from running.
+pub(super) async fn sweep(inner: &Arc<Inner>, keep: &BTreeSet<PodUid>) {
+    let (paths, known) = (inner.paths.clone(), keep.clone());
+    let strays = blocking(move || {
+        let mut found = BTreeSet::new();
+        let places = [paths.pods(), paths.run_pods(), paths.state.join("volumes"), paths.run.join("volumes")];
+        for place in &places {
+            found.extend(open::pod_directories(place)?.into_iter().filter(|n| is_uid(n)).map(PodUid));
+        }
+        let removing = Dir::open(&paths.pods()).and_then(|pods| {
+            for name in pods.names()? {
+                if name.to_str().is_some_and(|n| n.starts_with(REMOVING)) {
+                    pods.remove_tree(&name)?;
+                }
+            }
+            Ok(())
+        });
+        removing.map_err(|e| PortError::io("clear", shown(&paths.pods()), &e))?;
+        found.retain(|uid| !known.contains(uid));
+        Ok(found)
+    });
+    match strays.await {
+        Ok(strays) => {
+            for uid in strays {
+                tracing::info!(pod = %uid, "clearing away what is left of a pod without a record");
+                told(remove(inner, &uid).await);
+            }
+        }
+        Err(error) => told(Err(error)),
+    }
+    told(inner.network.sweep(keep).await);
+}
+
+fn told(result: Result<(), PortError>) {
+    if let Err(error) = result {
+        tracing::warn!("{error}");
+    }
+}
+
+async fn remove(inner: &Arc<Inner>, uid: &PodUid) -> Result<(), PortError> {
+    end::clear(inner, uid, None).await?;
+    let (pods, uid) = (inner.paths.pods(), uid.clone());
+    blocking(move || {
+        let remove = Dir::open(&pods).and_then(|dir| dir.remove_tree(OsStr::new(&uid.0)));
+        remove.map_err(|e| PortError::io("remove", shown(&pods.join(&uid.0)), &e))
+    })
+    .await
+}
+
+/// Removes everything that is left of a root without pods, but for its images and settings.
+pub(super) async fn teardown(inner: &Arc<Inner>) -> Result<(), PortError> {
+    use crate::port::ErrorKind;
+    use crate::sys::{cgroup, mount};
+
+    let (seen, known) = (inner.clone(), inner.paths.clone());
+    let pods = blocking(move || super::observe::uids(&seen.paths)).await?;
+    if !pods.is_empty() {
+        let message = format!("{} pods are still on record", pods.len());
+        return Err(PortError::new(ErrorKind::Conflict, "take down", shown(&known.state), message)
+            .with_help("remove the pods first"));
+    }
+    inner.hub.close();
+    inner.network.down().await?;
+    blocking(move || {
+        let failed = |place: String| move |e: std::io::Error| PortError::io("remove", place, &e);
+        let top = known.root_cgroup();
+        cgroup::kill_all(&top).map_err(failed(top.clone()))?;
+        cgroup::remove(&top).map_err(failed(top.clone()))?;
+        let volumes = known.run.join("volumes");
+        mount::unmount(&volumes).map_err(failed(shown(&volumes)))?;
+        let run = Dir::open(&known.run).map_err(failed(shown(&known.run)))?;
+        for name in ["pods", "empty", "volumes"] {
+            run.remove_tree(OsStr::new(name)).map_err(failed(shown(&known.run.join(name))))?;
+        }
+        // Only if nothing else is in it: the socket, say, is another's.
+        match std::fs::remove_dir(&known.run) {
+            Err(error) if !matches!(error.raw_os_error(), Some(code) if in_use(code)) => {
+                Err(failed(shown(&known.run))(error))
+            }
+            _ => Ok(()),
+        }
+    })
+    .await
+}
+
+fn in_use(code: i32) -> bool {
+    use rustix::io::Errno;
+    [Errno::NOTEMPTY, Errno::EXIST, Errno::BUSY, Errno::NOENT].iter().any(|e| e.raw_os_error() == code)
+}

@@ -1,0 +1,245 @@
+//! How instances and pods end: signals, cleaning up after lost ones, forgetting.
+
+use std::ffi::OsStr;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::observe::{self, State};
+use super::paths::{InstanceName, REMOVING, shown};
+use super::records::{self, CONTAINER, EXIT, LOCK, STARTED, Stored};
+use super::{Inner, blocking, sandbox, signal};
+use crate::model::{ContainerRecord, ExitRecord, PodKey, PodRecord, PodUid, Signal, SignalOrder, Stopping};
+use crate::port::{ErrorKind, PortError};
+use crate::shim::Started;
+use crate::sys::beneath::Dir;
+use crate::sys::{cgroup, lock, pidfd};
+
+/// How long a shim or monitor may take to end after its container was killed.
+const MONITOR_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Records a signal and sends it.
+pub(super) fn signal(inner: &Inner, uid: &PodUid, order: &SignalOrder) -> Result<(), PortError> {
+    const OPERATION: &str = "signal container";
+    let name = InstanceName::new(uid, &order.name, order.attempt)?;
+    let dir = inner.paths.instance_dir(&name);
+    let failed = |e: io::Error| PortError::io(OPERATION, subject(&name), &e);
+    let state = observe::state(&dir).map_err(failed)?;
+    if matches!(state, State::Exited(_)) {
+        return Ok(());
+    }
+    let Some(record) = records::read::<ContainerRecord>(&dir, CONTAINER).map_err(failed)?.ok() else {
+        return Err(PortError::new(ErrorKind::NotFound, OPERATION, subject(&name), "it has no record"));
+    };
+    let image = record.image.clone();
+    let now = Timestamp::now();
+    let before = record.stopping.clone();
+    let stopping = match order.signal {
+        // Told twice is told once; only the time it has may shrink.
+        Signal::Stop => match before.clone() {
+            Some(told) => Stopping { grace_seconds: told.grace_seconds.min(order.grace_seconds), ..told },
+            None => Stopping {
+                since: now,
+                grace_seconds: order.grace_seconds,
+                killed_at: None,
+                reason: order.reason.clone(),
+            },
+        },
+        Signal::Kill => {
+            let told = before.clone().unwrap_or_else(|| Stopping {
+                since: now,
+                grace_seconds: order.grace_seconds,
+                killed_at: None,
+                reason: order.reason.clone(),
+            });
+            Stopping { killed_at: told.killed_at.or(Some(now)), ..told }
+        }
+    };
+    if before.as_ref() != Some(&stopping) {
+        records::write(&dir, CONTAINER, &ContainerRecord { stopping: Some(stopping), ..record }).map_err(failed)?;
+    }
+    match (order.signal, state) {
+        (Signal::Kill, _) => cgroup::kill_all(&inner.paths.container_cgroup(&name)).map_err(failed),
+        (Signal::Stop, State::Running(started)) => {
+            let signal = stop_signal(inner, &image);
+            let sent = pidfd::open_same(started.pid, started.start_ticks).and_then(|fd| pidfd::send(&fd, signal));
+            match sent {
+                // It ended by itself just now.
+                Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => Ok(()),
+                other => other.map_err(failed),
+            }
+        }
+        (Signal::Stop, _) => Ok(()),
+    }
+}
+
+/// The image's stop signal. An image that is gone by now had none that could be known.
+fn stop_signal(inner: &Inner, image: &str) -> i32 {
+    let resolved = inner.images.resolve(image).ok().flatten();
+    resolved.and_then(|i| i.config.stop_signal).and_then(|s| signal::parse(&s)).unwrap_or(signal::TERM)
+}
+
+/// Kills what is left of an instance without a monitor and writes its exit record.
+pub(super) fn reap(inner: &Inner, uid: &PodUid, container: &str, attempt: u32) -> Result<(), PortError> {
+    const OPERATION: &str = "clean up after container";
+    let name = InstanceName::new(uid, container, attempt)?;
+    let dir = inner.paths.instance_dir(&name);
+    let failed = |e: io::Error| PortError::io(OPERATION, subject(&name), &e);
+    // A container with a monitor has nobody to clean up after.
+    if matches!(observe::state(&dir).map_err(failed)?, State::Exited(_) | State::Running(_)) {
+        return Ok(());
+    }
+    let cgroup = inner.paths.container_cgroup(&name);
+    cgroup::kill_all(&cgroup).map_err(failed)?;
+    let deadline = Instant::now() + MONITOR_PATIENCE;
+    while lock::is_held(&dir.join(LOCK)).map_err(failed)? {
+        if Instant::now() > deadline {
+            let message = "the process that started it holds its lock and does not end";
+            return Err(PortError::new(ErrorKind::Unavailable, OPERATION, subject(&name), message));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Whoever held the lock may have brought it to an end after all.
+    if matches!(observe::state(&dir).map_err(failed)?, State::Exited(_)) {
+        return Ok(());
+    }
+    let started = match records::read::<Started>(&dir, STARTED).map_err(failed)? {
+        Stored::There(started) => Some(started.started_at),
+        // It did run; when is lost.
+        Stored::Damaged(_) => {
+            records::read::<ContainerRecord>(&dir, CONTAINER).map_err(failed)?.ok().map(|r| r.created_at)
+        }
+        Stored::Missing => None,
+    };
+    cgroup::remove(&cgroup).map_err(failed)?;
+    let exit = ExitRecord {
+        exit_code: 137,
+        signal: None,
+        oom_killed: false,
+        started_at: started,
+        finished_at: Timestamp::now(),
+        reason: Some("ContainerStatusUnknown".to_owned()),
+        message: Some("The container's monitor is gone and left no exit record".to_owned()),
+    };
+    records::write(&dir, EXIT, &exit).map_err(failed)
+}
+
+/// Removes an ended instance: writable layer, log, record.
+pub(super) fn remove_container(
+    inner: &Inner,
+    (key, uid): (&PodKey, &PodUid),
+    container: &str,
+    attempt: u32,
+) -> Result<(), PortError> {
+    const OPERATION: &str = "remove container";
+    let name = InstanceName::new(uid, container, attempt)?;
+    let dir = inner.paths.instance_dir(&name);
+    let failed = |e: io::Error| PortError::io(OPERATION, subject(&name), &e);
+    if lock::is_held(&dir.join(LOCK)).map_err(failed)? {
+        return Err(PortError::new(ErrorKind::Conflict, OPERATION, subject(&name), "its monitor still runs"));
+    }
+    let cgroup = inner.paths.container_cgroup(&name);
+    cgroup::kill_all(&cgroup).map_err(failed)?;
+    cgroup::remove(&cgroup).map_err(failed)?;
+    match std::fs::remove_file(inner.paths.log(key, &name)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    forget(&dir).map_err(failed)
+}
+
+/// Takes a directory out of sight in one step and then deletes it, with what earlier calls may have left.
+fn forget(dir: &std::path::Path) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else { return Ok(()) };
+    let parent = match Dir::open(parent) {
+        Ok(parent) => parent,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let mut aside = std::ffi::OsString::from(REMOVING);
+    aside.push(name);
+    parent.remove_tree(&aside)?;
+    match rustix::fs::renameat(&parent, name, &parent, &aside) {
+        Ok(()) => parent.fsync()?,
+        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    }
+    parent.remove_tree(&aside)
+}
+
+/// Removes everything of a pod, its directory with the record last.
+pub(super) async fn remove_pod(inner: Arc<Inner>, key: PodKey) -> Result<(), PortError> {
+    let Some(uid) = inner.find(&key).await? else { return Ok(()) };
+    let (check, pod) = (inner.clone(), uid.clone());
+    blocking(move || no_monitors(&check, &pod)).await?;
+    clear(&inner, &uid, Some(&key)).await?;
+    let (forgotten, pod) = (inner.clone(), uid.clone());
+    blocking(move || {
+        let dir = forgotten.paths.pod(&pod);
+        forget(&dir).map_err(|e| PortError::io("remove", shown(&dir), &e))
+    })
+    .await?;
+    inner.forget(&key);
+    Ok(())
+}
+
+fn no_monitors(inner: &Inner, uid: &PodUid) -> Result<(), PortError> {
+    for name in observe::instances(&inner.paths, uid)? {
+        let path = inner.paths.instance_dir(&name).join(LOCK);
+        if lock::is_held(&path).map_err(|e| PortError::io("remove pod", uid.to_string(), &e))? {
+            let message = format!("container {} still runs", name.container);
+            return Err(PortError::new(ErrorKind::Conflict, "remove pod", uid.to_string(), message));
+        }
+    }
+    Ok(())
+}
+
+/// Ends every process of a pod and gives back all it has outside its directory.
+pub(super) async fn clear(inner: &Arc<Inner>, uid: &PodUid, key: Option<&PodKey>) -> Result<(), PortError> {
+    let (paths, pod) = (inner.paths.clone(), uid.clone());
+    blocking(move || {
+        let failed = |e: io::Error| PortError::io("end the processes of pod", pod.to_string(), &e);
+        cgroup::kill_all(&paths.pod_cgroup(&pod)).map_err(failed)
+    })
+    .await?;
+    sandbox::release(inner, uid).await?;
+    let (inner, uid, key) = (inner.clone(), uid.clone(), key.cloned());
+    blocking(move || {
+        let failed = |e: io::Error| PortError::io("remove what belongs to pod", uid.to_string(), &e);
+        cgroup::remove(&inner.paths.pod_cgroup(&uid)).map_err(failed)?;
+        inner.volumes.remove(&uid)?;
+        if let (Some(key), Ok(logs)) = (key, Dir::open(&inner.paths.logs())) {
+            let dir = inner.paths.pod_logs(&key, &uid);
+            logs.remove_tree(dir.file_name().unwrap_or(OsStr::new(""))).map_err(failed)?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Ends and puts away a pod whose record cannot be read: nobody can say what it is, and its successor needs its ports.
+pub(super) async fn quarantine(inner: &Arc<Inner>, uid: &PodUid, why: &str) -> Result<(), PortError> {
+    clear(inner, uid, None).await?;
+    let (inner, uid, why) = (inner.clone(), uid.clone(), why.to_owned());
+    blocking(move || {
+        let from = inner.paths.pod(&uid);
+        let to = inner.paths.state.join("damaged").join(format!("{uid}-{}", Timestamp::now().as_second()));
+        let failed = |e: io::Error| PortError::io("set aside", shown(&from), &e);
+        Dir::make(&inner.paths.state.join("damaged"), 0o700).map_err(failed)?;
+        std::fs::rename(&from, &to).map_err(failed)?;
+        tracing::error!(pod = %uid, place = %to.display(), why, "a pod's record was damaged: the pod was ended and set aside");
+        Ok(())
+    })
+    .await
+}
+
+/// Marks a pod as going away.
+pub(super) fn mark(record: PodRecord, deletion: &crate::model::Deletion) -> PodRecord {
+    PodRecord { deletion: Some(deletion.clone()), ..record }
+}
+
+fn subject(name: &InstanceName) -> String {
+    format!("{}.{} of pod {}", name.container, name.attempt, name.uid)
+}

@@ -1,0 +1,64 @@
+//! `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` of a pod's containers, renewed whenever one of them starts.
+
+use std::ffi::OsStr;
+use std::io::{self, Read, Write};
+use std::net::IpAddr;
+use std::path::Path;
+
+use k8s_openapi::api::core::v1::PodSpec;
+
+use super::machine;
+use crate::model::PodKey;
+use crate::net::files::{self, Dns, Hosts};
+use crate::sys::beneath::Dir;
+
+const CLUSTER_DOMAIN: &str = "cluster.local";
+/// No longer file is compared.
+const LONGEST: u64 = 1 << 20;
+
+/// The host name a pod's processes see.
+pub(super) fn hostname(spec: &PodSpec, pod_name: &str) -> String {
+    if spec.host_network == Some(true) { machine::hostname() } else { files::pod_hostname(spec, pod_name) }
+}
+
+/// Writes the three files into `dir`.
+pub(super) fn write(dir: &Path, spec: &PodSpec, key: &PodKey, ips: &[IpAddr]) -> io::Result<()> {
+    let host_network = spec.host_network == Some(true);
+    let hostname = hostname(spec, &key.name);
+    let domain = files::pod_domain(spec, &key.namespace, CLUSTER_DOMAIN);
+    let node_hosts = if host_network { Some(std::fs::read_to_string("/etc/hosts").unwrap_or_default()) } else { None };
+    let hosts = files::hosts_file(&Hosts {
+        ips,
+        hostname: &hostname,
+        domain: domain.as_deref(),
+        aliases: spec.host_aliases.as_deref().unwrap_or_default(),
+        host_network: node_hosts.as_deref(),
+    });
+    let resolver = files::resolv_conf(&Dns {
+        policy: spec.dns_policy.as_deref(),
+        host_network,
+        config: spec.dns_config.as_ref(),
+        node: &files::node_resolv_conf(),
+    });
+    let dir = Dir::make(dir, 0o700)?;
+    put(&dir, "hosts", &hosts)?;
+    put(&dir, "hostname", &files::hostname_file(&hostname))?;
+    put(&dir, "resolv.conf", &resolver.text)
+}
+
+/// Writes a file in place: it is bound into containers that run, and they are to see the new text.
+fn put(dir: &Dir, name: &str, text: &str) -> io::Result<()> {
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CREATE | rustix::fs::OFlags::NOFOLLOW;
+    let flags = flags | rustix::fs::OFlags::CLOEXEC;
+    let mode = rustix::fs::Mode::from_raw_mode(0o644);
+    let mut file = std::fs::File::from(rustix::fs::openat(dir, OsStr::new(name), flags, mode)?);
+    let mut before = Vec::new();
+    Read::by_ref(&mut file).take(LONGEST).read_to_end(&mut before)?;
+    if before == text.as_bytes() {
+        return Ok(());
+    }
+    rustix::fs::fchmod(&file, mode)?;
+    file.set_len(0)?;
+    io::Seek::rewind(&mut file)?;
+    file.write_all(text.as_bytes())
+}

@@ -1,0 +1,289 @@
+//! Pods on this machine, without any other runtime: infra processes, shims, images, volumes and a bridge put together.
+//!
+//! Nothing is remembered in memory that is not on disk or in the kernel: records say what was meant ([`records`]), locks
+//! and process numbers say what lives ([`observe`]). So an agent that is started again adopts what runs, and a verb that is
+//! repeated finds its own work done.
+//!
+//! | place | what |
+//! |---|---|
+//! | `pods/<uid>/record.json` | the pod; removed last |
+//! | `pods/<uid>/sandbox.json` | the infra process, written when its network is there |
+//! | `pods/<uid>/etc/` | hosts, hostname, resolv.conf |
+//! | `pods/<uid>/containers/<name>/<attempt>/` | one instance, see [`crate::shim`] |
+//! | `logs/<namespace>_<name>_<uid>/<container>/<attempt>.log` | its log |
+//! | `images/`, `volumes/`, `network/` | see there |
+//! | run: `pods/<uid>/shm`, `volumes/` | tmpfs |
+//! | run: `pods/<uid>/subpaths-<name>-<attempt>/` | parts of volumes while a container starts |
+//! | `damaged/` | pods whose record could not be read |
+//!
+//! Work that blocks runs on blocking threads. The verbs of one pod that change something wait for each other and run to
+//! their end even when the caller goes away; those of different pods run side by side.
+
+mod adopt;
+mod end;
+mod etc;
+mod image;
+mod machine;
+mod observe;
+mod open;
+mod paths;
+mod records;
+mod rootfs;
+mod sandbox;
+mod signal;
+pub mod spec;
+mod start;
+mod subpath;
+mod termination;
+pub mod user;
+mod verbs;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use self::observe::{Found, Seen};
+use self::paths::Paths;
+use self::records::Stored;
+use self::watch::Hub;
+use crate::image::{HostImage, Store};
+use crate::model::{NodeInfo, ObservedPod, PodKey, PodRecord, PodUid};
+use crate::net::Network;
+use crate::port::{ErrorKind, PortError};
+use crate::sys::pidfd;
+use crate::volume::Volumes;
+
+/// How long an observation waits for a container that is just being started.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+const START_PAUSE: Duration = Duration::from_millis(20);
+
+/// What a native backend is made of.
+#[derive(Clone, Debug)]
+pub struct NativeOptions {
+    /// What outlives the machine: an absolute path.
+    pub state: PathBuf,
+    /// What ends with it: an absolute path, best on a tmpfs.
+    pub run: PathBuf,
+    /// The podwright program, which is started again as a shim.
+    pub exe: PathBuf,
+    /// The root's instance id, 8 hexadecimal digits.
+    pub instance: String,
+    /// Whether `podwright.invalid/host`, the machine's own root file system, may be used as an image.
+    pub allow_host_image: bool,
+    /// Paths that containers on the host image do not see, besides `state` and `run`.
+    pub covered: Vec<PathBuf>,
+    /// The wished subnet of the pods.
+    pub subnet: Option<String>,
+    /// The machine as its pods see it; its first address is that of pods with hostNetwork.
+    pub node: NodeInfo,
+}
+
+/// The native backend of one root.
+#[derive(Debug)]
+pub struct Native {
+    inner: Arc<Inner>,
+}
+
+/// What the verbs share.
+#[derive(Debug)]
+struct Inner {
+    paths: Paths,
+    exe: PathBuf,
+    node: NodeInfo,
+    images: Store,
+    volumes: Volumes,
+    network: Network,
+    hub: Arc<Hub>,
+    /// Which uid a name has; `None` until every record was read once.
+    index: Mutex<Option<BTreeMap<PodKey, PodUid>>>,
+    /// One lock per pod for the verbs that change something.
+    verbs: Mutex<BTreeMap<PodKey, Arc<tokio::sync::Mutex<()>>>>,
+    swept: AtomicBool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Native {
+    /// Opens a root: makes its directories, checks that pods can run here, opens images, volumes and network. Nothing that
+    /// runs is touched.
+    ///
+    /// # Errors
+    /// `Denied` without the rights or on a read-only file system, `Exhausted` on a full one, `Invalid` when a newer
+    /// program wrote the records, `Conflict` for a subnet that the machine uses.
+    pub fn open(options: NativeOptions) -> Result<Arc<Self>, PortError> {
+        let NativeOptions { state, run, exe, instance, allow_host_image, mut covered, subnet, node } = options;
+        let paths = Paths { state, run, instance };
+        open::prepare(&paths)?;
+        covered.extend([paths.state.clone(), paths.run.clone()]);
+        let host = allow_host_image.then_some(HostImage { covered });
+        let inner = Inner {
+            images: Store::open(&paths.state.join("images"), host)?,
+            volumes: Volumes::new(paths.state.join("volumes"), paths.run.join("volumes")),
+            network: Network::open(&paths.instance, &paths.state, subnet.as_deref())?,
+            exe,
+            node,
+            hub: Arc::default(),
+            index: Mutex::default(),
+            verbs: Mutex::default(),
+            swept: AtomicBool::new(false),
+            paths,
+        };
+        Ok(Arc::new(Self { inner: Arc::new(inner) }))
+    }
+
+    /// Removes everything the root has on the machine once its last pod is gone: bridge, rules, cgroups, mounts, run-time
+    /// directories. Images and settings stay.
+    ///
+    /// # Errors
+    /// `Conflict` while there are pods.
+    pub async fn teardown_root(&self) -> Result<(), PortError> {
+        adopt::teardown(&self.inner).await
+    }
+
+    /// The image store of this root.
+    pub fn images(&self) -> &Store {
+        &self.inner.images
+    }
+}
+
+impl Drop for Native {
+    fn drop(&mut self) {
+        self.inner.hub.close();
+    }
+}
+
+/// Runs what blocks on a thread for it.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PortError> + Send + 'static,
+) -> Result<T, PortError> {
+    joined(tokio::task::spawn_blocking(work)).await
+}
+
+async fn joined<T>(
+    task: impl Future<Output = Result<Result<T, PortError>, tokio::task::JoinError>>,
+) -> Result<T, PortError> {
+    match task.await {
+        Ok(result) => result,
+        Err(error) => {
+            let message = format!("a task of the native backend ended early: {error}");
+            Err(PortError::new(ErrorKind::Internal, "finish", "a step", message))
+        }
+    }
+}
+
+impl Inner {
+    fn no_pod(key: &PodKey) -> PortError {
+        PortError::new(ErrorKind::NotFound, "find pod", key.to_string(), "there is no record of it")
+    }
+
+    /// The uid of a pod, `None` when there is no record of it.
+    async fn find(self: &Arc<Self>, key: &PodKey) -> Result<Option<PodUid>, PortError> {
+        if lock(&self.index).is_none() {
+            self.look_at_all().await?;
+        }
+        Ok(lock(&self.index).as_ref().and_then(|index| index.get(key).cloned()))
+    }
+
+    async fn uid(self: &Arc<Self>, key: &PodKey) -> Result<PodUid, PortError> {
+        self.find(key).await?.ok_or_else(|| Self::no_pod(key))
+    }
+
+    fn remember(&self, key: &PodKey, uid: &PodUid) {
+        if let Some(index) = lock(&self.index).as_mut() {
+            index.insert(key.clone(), uid.clone());
+        }
+    }
+
+    fn forget(&self, key: &PodKey) {
+        if let Some(index) = lock(&self.index).as_mut() {
+            index.remove(key);
+        }
+        lock(&self.verbs).remove(key);
+    }
+
+    fn read_record(&self, key: &PodKey, uid: &PodUid) -> Result<PodRecord, PortError> {
+        match observe::record(&self.paths, uid)? {
+            Stored::There(record) => Ok(record),
+            Stored::Missing => Err(Self::no_pod(key)),
+            Stored::Damaged(why) => {
+                Err(PortError::new(ErrorKind::Corrupt, "read the record of pod", key.to_string(), why))
+            }
+        }
+    }
+
+    async fn record(self: &Arc<Self>, key: &PodKey, uid: &PodUid) -> Result<PodRecord, PortError> {
+        let (inner, key, uid) = (self.clone(), key.clone(), uid.clone());
+        blocking(move || inner.read_record(&key, &uid)).await
+    }
+
+    /// Looks at one pod, waiting for containers that are being started, and watches what lives.
+    async fn look(self: &Arc<Self>, uid: &PodUid, deadline: Instant) -> Result<Option<ObservedPod>, PortError> {
+        loop {
+            let (inner, pod) = (self.clone(), uid.clone());
+            let found = blocking(move || {
+                let found = observe::look(&inner.paths, &pod)?;
+                if let Found::Pod(seen) = &found {
+                    inner.watch(seen);
+                }
+                Ok(found)
+            });
+            match found.await? {
+                Found::Pod(seen) if seen.in_flight && Instant::now() < deadline => {
+                    tokio::time::sleep(START_PAUSE).await;
+                }
+                Found::Pod(seen) => return Ok(Some(seen.pod)),
+                Found::Nothing => return Ok(None),
+                Found::Damaged(why) => {
+                    end::quarantine(self, uid, &why).await?;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Looks at every pod, renews the index, and the first time clears away what belongs to none.
+    async fn look_at_all(self: &Arc<Self>) -> Result<Vec<ObservedPod>, PortError> {
+        let inner = self.clone();
+        let uids = blocking(move || observe::uids(&inner.paths)).await?;
+        let deadline = Instant::now() + START_PATIENCE;
+        let mut pods = Vec::new();
+        for uid in &uids {
+            pods.extend(self.look(uid, deadline).await?);
+        }
+        pods.sort_by(|a, b| a.record.key.cmp(&b.record.key));
+        if !self.swept.swap(true, Ordering::AcqRel) {
+            let keep: BTreeSet<PodUid> = pods.iter().map(|p| p.record.uid.clone()).collect();
+            adopt::sweep(self, &keep).await;
+        }
+        let mut index = lock(&self.index);
+        let fresh = pods.iter().map(|p| (p.record.key.clone(), p.record.uid.clone()));
+        match index.as_mut() {
+            // A pod that was made while the others were looked at must not be forgotten.
+            Some(index) => index.extend(fresh),
+            None => *index = Some(fresh.collect()),
+        }
+        drop(index);
+        Ok(pods)
+    }
+
+    fn watch(&self, seen: &Seen) {
+        let record = &seen.pod.record;
+        for (pid, name) in &seen.monitors {
+            self.watch_monitor(&record.key, name, *pid);
+        }
+        if let Some((pid, ticks)) = seen.infra.filter(|(pid, _)| !self.hub.watches(&record.uid, *pid)) {
+            match pidfd::open_same(pid, ticks) {
+                Ok(fd) => self.hub.watch(&record.key, &record.uid, pid, fd),
+                Err(_) => self.hub.tell(&record.key),
+            }
+        }
+    }
+}

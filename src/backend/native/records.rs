@@ -1,0 +1,148 @@
+//! Records: small JSON files, replaced whole. A reader meets the old one or the new one, also after a power cut.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read, Write};
+use std::net::IpAddr;
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::sys::beneath::Dir;
+
+pub(super) const POD: &str = "record.json";
+pub(super) const SANDBOX: &str = "sandbox.json";
+pub(super) const CONTAINER: &str = "record.json";
+pub(super) const STARTED: &str = "started.json";
+pub(super) const EXIT: &str = "exit.json";
+pub(super) const LOCK: &str = "lock";
+pub(super) const TERMINATION_LOG: &str = "termination-log";
+
+/// No larger record is read.
+const LARGEST: u64 = 64 << 20;
+
+/// The infra process of a pod: `sandbox.json`. It is written when everything of the sandbox is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SandboxRecord {
+    pub(super) attempt: u32,
+    pub(super) pid: i32,
+    pub(super) start_ticks: u64,
+    pub(super) boot_id: String,
+    pub(super) started_at: Timestamp,
+    pub(super) ips: Vec<IpAddr>,
+}
+
+/// What a record file holds.
+#[derive(Debug)]
+pub(super) enum Stored<T> {
+    There(T),
+    Missing,
+    /// It is there and cannot be understood: why.
+    Damaged(String),
+}
+
+impl<T> Stored<T> {
+    pub(super) fn ok(self) -> Option<T> {
+        match self {
+            Stored::There(value) => Some(value),
+            Stored::Missing | Stored::Damaged(_) => None,
+        }
+    }
+}
+
+/// Reads one record.
+pub(super) fn read<T: DeserializeOwned>(dir: &Path, name: &str) -> io::Result<Stored<T>> {
+    let gone = |e: &io::Error| matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+    let opened = Dir::open(dir).and_then(|dir| dir.open_file(Path::new(name)));
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if gone(&error) => return Ok(Stored::Missing),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(Stored::Damaged(error.to_string())),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        return Ok(Stored::Damaged("it is too large".to_owned()));
+    }
+    Ok(match serde_json::from_slice(&bytes) {
+        Ok(value) => Stored::There(value),
+        Err(error) => Stored::Damaged(error.to_string()),
+    })
+}
+
+/// Writes one record so that it is on the disk when this returns. The directory and its parents are made.
+pub(super) fn write<T: Serialize>(dir: &Path, name: &str, value: &T) -> io::Result<()> {
+    let dir = Dir::make(dir, 0o700)?;
+    let temporary = OsString::from(format!(".{name}.tmp"));
+    dir.remove_tree(&temporary)?;
+    let mut file = dir.create_file(&temporary, 0o600)?;
+    file.write_all(&serde_json::to_vec(value)?)?;
+    file.sync_all()?;
+    rustix::fs::renameat(&dir, &temporary, &dir, name)?;
+    dir.fsync()
+}
+
+/// Removes one record. Nothing there is fine.
+pub(super) fn remove(dir: &Path, name: &str) -> io::Result<()> {
+    match Dir::open(dir) {
+        Ok(dir) => {
+            dir.remove_tree(OsStr::new(name))?;
+            dir.fsync()
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Keeps a damaged record beside the place it stood in, for people to look at.
+pub(super) fn set_aside(dir: &Path, name: &str) -> io::Result<()> {
+    let dir = Dir::open(dir)?;
+    Ok(rustix::fs::renameat(&dir, name, &dir, format!("{name}.damaged"))?)
+}
+
+/// The names of the directories in `path`; none when it is not there.
+pub(super) fn directories(path: &Path) -> io::Result<Vec<String>> {
+    let dir = match Dir::open(path) {
+        Ok(dir) => dir,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut out = Vec::new();
+    for name in dir.names()? {
+        let is_dir = dir
+            .stat(Path::new(&name))?
+            .is_some_and(|s| crate::sys::beneath::is_type(&s, rustix::fs::FileType::Directory));
+        if let (true, Ok(name)) = (is_dir, name.into_string()) {
+            out.push(name);
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_there_missing_or_damaged() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("a/b");
+        assert!(matches!(read::<u32>(&dir, "x").unwrap(), Stored::Missing));
+        write(&dir, "x", &7_u32).unwrap();
+        write(&dir, "x", &8_u32).unwrap();
+        assert!(matches!(read::<u32>(&dir, "x").unwrap(), Stored::There(8)));
+        for damage in [&b""[..], b"{", b"\"text\"", b"\xff\xfe"] {
+            std::fs::write(dir.join("x"), damage).unwrap();
+            assert!(matches!(read::<u32>(&dir, "x").unwrap(), Stored::Damaged(_)), "{damage:?}");
+        }
+        set_aside(&dir, "x").unwrap();
+        assert!(matches!(read::<u32>(&dir, "x").unwrap(), Stored::Missing));
+        std::fs::create_dir(dir.join("x")).unwrap();
+        assert!(matches!(read::<u32>(&dir, "x").unwrap(), Stored::Damaged(_)));
+        assert_eq!(directories(temp.path()).unwrap(), ["a"]);
+        assert!(directories(&temp.path().join("none")).unwrap().is_empty());
+    }
+}

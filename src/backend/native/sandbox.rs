@@ -1,0 +1,184 @@
+//! The sandbox of a pod: the infra process, its namespaces, network and shared memory.
+//!
+//! `sandbox.json` is written last. Whatever an interrupted start left behind is found without it: the process by its
+//! cgroup, the address by the pod's uid, the mount by its place.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::paths::{Paths, shown};
+use super::records::{self, POD, SANDBOX, SandboxRecord, Stored};
+use super::{Inner, blocking, etc, observe, subpath};
+use crate::model::{PodKey, PodRecord, PodUid};
+use crate::net;
+use crate::port::{ErrorKind, PortError};
+use crate::sys::infra::{self, Infra, InfraSpec};
+use crate::sys::{cgroup, mount, pidfd, process};
+
+const RUN: &str = "run sandbox of pod";
+const STOP: &str = "stop sandbox of pod";
+const WAITING: &str = "CreatePodSandboxError";
+/// The size of a pod's `/dev/shm`, as with containerd.
+const SHM_SIZE: u64 = 64 << 20;
+/// How long an infra process may take from its death to its zombie.
+const REAP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Starts the sandbox, or completes what an earlier call began.
+pub(super) async fn run(inner: Arc<Inner>, key: PodKey, attempt: u32) -> Result<(), PortError> {
+    let uid = inner.uid(&key).await?;
+    let record = inner.record(&key, &uid).await?;
+    let (paths, pod) = (inner.paths.clone(), record.clone());
+    let started = blocking(move || prepare(&paths, &pod, attempt)).await?;
+    let Some(infra) = started else { return Ok(()) };
+    match connect(&inner, &record, &infra).await {
+        Ok(ips) => {
+            let inner = inner.clone();
+            blocking(move || keep(&inner, &record, attempt, (&infra, ips))).await
+        }
+        Err(error) => {
+            // Nothing half-made stays: the next try starts from the beginning.
+            if let Err(error) = release(&inner, &uid).await {
+                tracing::warn!(pod = %key, "{error}");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The infra process in its namespaces, with the pod's shared memory; `None` when the sandbox runs already.
+fn prepare(paths: &Paths, record: &PodRecord, attempt: u32) -> Result<Option<Infra>, PortError> {
+    let (key, uid) = (&record.key, &record.uid);
+    let failed = |e: &std::io::Error| PortError::io(RUN, key.to_string(), e).waiting(WAITING);
+    if let Stored::There(old) = observe::sandbox_record(paths, uid)?
+        && observe::infra_lives(&old)
+    {
+        if old.attempt == attempt {
+            return Ok(None);
+        }
+        let message = format!("sandbox {} still runs, and {attempt} was asked for", old.attempt);
+        return Err(PortError::new(ErrorKind::Conflict, RUN, key.to_string(), message).waiting(WAITING));
+    }
+    let cgroup = paths.infra_cgroup(uid);
+    cgroup::kill_all(&cgroup).map_err(|e| failed(&e))?;
+    let spec = record.realised.effective.spec.clone().unwrap_or_default();
+    let host_ipc = spec.host_ipc == Some(true);
+    if !host_ipc {
+        make_shm(&paths.shm(uid)).map_err(|e| failed(&e))?;
+    }
+    let host_network = spec.host_network == Some(true);
+    let infra = infra::start(&InfraSpec {
+        empty: paths.empty(),
+        net: !host_network,
+        ipc: !host_ipc,
+        uts: (!host_network).then(|| etc::hostname(&spec, &key.name)),
+        pid: spec.share_process_namespace == Some(true) && spec.host_pid != Some(true),
+        cgroup,
+    });
+    infra.map(Some).map_err(|e| {
+        let error = failed(&e);
+        if error.kind == ErrorKind::Denied { error.with_help(super::open::NEEDS_ROOT) } else { error }
+    })
+}
+
+fn make_shm(shm: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(shm)?;
+    if mount::is_mounted(&shm.canonicalize()?)? {
+        return Ok(());
+    }
+    mount::tmpfs(shm, SHM_SIZE, 0o1777)
+}
+
+/// The pod's addresses, once its network is there.
+async fn connect(inner: &Inner, record: &PodRecord, infra: &Infra) -> Result<Vec<IpAddr>, PortError> {
+    let spec = record.realised.effective.spec.clone().unwrap_or_default();
+    let ports = net::host_ports(&spec)?;
+    if spec.host_network == Some(true) {
+        inner.network.host_network_ports(&record.uid, &ports).await?;
+        return Ok(inner.node.ips.first().copied().into_iter().collect());
+    }
+    inner.network.attach(&record.uid, infra.pid, &ports).await
+}
+
+/// Writes down a sandbox that is complete, and watches it.
+fn keep(inner: &Inner, record: &PodRecord, attempt: u32, (infra, ips): (&Infra, Vec<IpAddr>)) -> Result<(), PortError> {
+    let (key, uid) = (&record.key, &record.uid);
+    let failed = |e: std::io::Error| PortError::io(RUN, key.to_string(), &e).waiting(WAITING);
+    let dir = inner.paths.pod(uid);
+    if record.sandbox_attempts <= attempt {
+        let record = PodRecord { sandbox_attempts: attempt.saturating_add(1), ..record.clone() };
+        records::write(&dir, POD, &record).map_err(failed)?;
+    }
+    let sandbox = SandboxRecord {
+        attempt,
+        pid: infra.pid,
+        start_ticks: infra.start_ticks,
+        boot_id: process::boot_id(),
+        started_at: Timestamp::now(),
+        ips,
+    };
+    records::write(&dir, SANDBOX, &sandbox).map_err(failed)?;
+    match pidfd::open_same(infra.pid, infra.start_ticks) {
+        Ok(fd) => inner.hub.watch(key, uid, infra.pid, fd),
+        // Dead already: the next look says so.
+        Err(_) => inner.hub.tell(key),
+    }
+    Ok(())
+}
+
+/// Ends the sandbox and forgets it.
+pub(super) async fn stop(inner: Arc<Inner>, key: PodKey) -> Result<(), PortError> {
+    let Some(uid) = inner.find(&key).await? else { return Ok(()) };
+    release(&inner, &uid).await?;
+    let dir = inner.paths.pod(&uid);
+    blocking(move || records::remove(&dir, SANDBOX).map_err(|e| PortError::io(STOP, key.to_string(), &e))).await
+}
+
+/// Ends the infra process and gives back what it held. Repeating it is fine, and so is nothing there.
+pub(super) async fn release(inner: &Arc<Inner>, uid: &PodUid) -> Result<(), PortError> {
+    let (paths, pod) = (inner.paths.clone(), uid.clone());
+    blocking(move || kill(&paths, &pod)).await?;
+    inner.network.detach(uid).await?;
+    let (paths, pod) = (inner.paths.clone(), uid.clone());
+    blocking(move || unmount(&paths, &pod)).await
+}
+
+fn kill(paths: &Paths, uid: &PodUid) -> Result<(), PortError> {
+    let failed = |e: std::io::Error| PortError::io(STOP, uid.to_string(), &e);
+    let cgroup = paths.infra_cgroup(uid);
+    // It may be a child of this process: then it must not stay a zombie.
+    let children: Vec<_> = cgroup::pids(&cgroup).map_err(failed)?.into_iter().flat_map(pidfd::open).collect();
+    cgroup::kill_all(&cgroup).map_err(failed)?;
+    for child in &children {
+        // It leaves the cgroup a moment before it can be waited for.
+        let deadline = Instant::now() + REAP_PATIENCE;
+        while !pidfd::exited(child).map_err(failed)? && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        pidfd::reap(child).map_err(failed)?;
+    }
+    cgroup::remove(&cgroup).map_err(failed)
+}
+
+/// Unmounts and removes the pod's run-time directory.
+fn unmount(paths: &Paths, uid: &PodUid) -> Result<(), PortError> {
+    let dir = paths.run_pod(uid);
+    let failed = |e: std::io::Error| PortError::io("clear", shown(&dir), &e);
+    mount::unmount(&paths.shm(uid)).map_err(failed)?;
+    for name in records::directories(&dir).map_err(failed)? {
+        if name.starts_with("subpaths-") {
+            subpath::release(&dir.join(name)).map_err(failed)?;
+        }
+    }
+    match std::fs::remove_dir(paths.shm(uid)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    match std::fs::remove_dir(&dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,72 @@
+//! What is mounted in a container: the file systems of every container, then files and volumes of the pod.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::Input;
+
+const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// A directory or file of the machine that appears in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    pub source: PathBuf,
+    pub destination: PathBuf,
+    pub read_only: bool,
+}
+
+/// All mounts, parents before what is mounted in them. What the pod mounts replaces a default of the same place.
+pub(super) fn mounts(input: &Input<'_>, privileged: bool, read_only_root: bool) -> Value {
+    let mut all = defaults(privileged);
+    let mut add = |destination: &Path, mount: Value| {
+        let destination = normal(destination);
+        all.retain(|(d, _)| *d != destination);
+        all.push((destination, mount));
+    };
+    for (file, place) in [("hosts", "/etc/hosts"), ("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")] {
+        add(Path::new(place), bind(&input.files.etc.join(file), Path::new(place), read_only_root));
+    }
+    add(Path::new("/dev/shm"), bind(input.files.shm, Path::new("/dev/shm"), false));
+    let log = input.container.termination_message_path.as_deref().filter(|p| !p.is_empty()).unwrap_or(TERMINATION_LOG);
+    add(Path::new(log), bind(input.files.termination_log, Path::new(log), false));
+    for volume in input.binds {
+        add(&volume.destination, bind(&volume.source, &volume.destination, volume.read_only));
+    }
+    // A stable sort: what is equally deep stays in the order of the pod.
+    all.sort_by_key(|(destination, _)| destination.components().count());
+    all.into_iter().map(|(_, mount)| mount).collect()
+}
+
+/// The path without `.` and doubled or trailing slashes.
+fn normal(path: &Path) -> PathBuf {
+    path.components().collect()
+}
+
+fn bind(source: &Path, destination: &Path, read_only: bool) -> Value {
+    json!({
+        "destination": normal(destination),
+        "type": "bind",
+        "source": source,
+        "options": ["rbind", "rprivate", if read_only { "ro" } else { "rw" }],
+    })
+}
+
+/// The file systems containerd gives every container.
+fn defaults(privileged: bool) -> Vec<(PathBuf, Value)> {
+    let access = if privileged { "rw" } else { "ro" };
+    let rows: [(&str, &str, &str, &[&str]); 6] = [
+        ("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        ("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        ("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        ("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        ("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access]),
+        ("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", access]),
+    ];
+    rows.into_iter()
+        .map(|(destination, kind, source, options)| {
+            let mount = json!({ "destination": destination, "type": kind, "source": source, "options": options });
+            (PathBuf::from(destination), mount)
+        })
+        .collect()
+}

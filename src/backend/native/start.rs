@@ -1,0 +1,304 @@
+//! One container from its plan to its running process.
+//!
+//! Everything that can be wrong with the plan is found before anything is written. Then come the instance directory, its
+//! record, and the shim, which takes the lock: what is cut short in between is seen as `Created`.
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, PodSpec};
+
+use super::observe::{self, State};
+use super::paths::InstanceName;
+use super::records::{self, CONTAINER, EXIT, POD, TERMINATION_LOG};
+use super::rootfs::Rootfs;
+use super::spec::{self, Bind, Input, OwnFiles, SpecError};
+use super::subpath::Held;
+use super::user::{self, Accounts, Identity, Wish};
+use super::{Inner, etc, image, machine};
+use crate::image::Image;
+use crate::model::{ContainerRecord, ContainerStart, ExitRecord, MountSource, PodKey, PodRecord, PodUid};
+use crate::port::{ErrorKind, PortError};
+use crate::shim::{self, ShimRequest};
+use crate::sys::lock;
+
+const OPERATION: &str = "start container";
+const CONFIG: &str = "CreateContainerConfigError";
+const CREATE: &str = "CreateContainerError";
+/// The largest account file of an image that is read.
+const ACCOUNT_FILE: u64 = 4 << 20;
+
+/// A start in the making.
+struct Start<'a> {
+    inner: &'a Inner,
+    key: &'a PodKey,
+    record: &'a PodRecord,
+    pod: &'a PodSpec,
+    container: &'a Container,
+    plan: &'a ContainerStart,
+    name: InstanceName,
+    dir: PathBuf,
+}
+
+/// The sandbox as the start needs it.
+struct Infra {
+    pid: i32,
+    attempt: u32,
+    ips: Vec<std::net::IpAddr>,
+}
+
+/// Creates and starts an instance. One that exists already is left as it is.
+pub(super) fn start(inner: &Inner, key: &PodKey, uid: &PodUid, plan: &ContainerStart) -> Result<(), PortError> {
+    let subject = format!("{key}/{}", plan.name);
+    let fail = |kind, message: &str| PortError::new(kind, OPERATION, subject.clone(), message);
+    let record = inner.read_record(key, uid)?;
+    let name = InstanceName::new(uid, &plan.name, plan.attempt)?;
+    let dir = inner.paths.instance_dir(&name);
+    if !matches!(observe::state(&dir).map_err(|e| PortError::io(OPERATION, subject.clone(), &e))?, State::Created) {
+        return Ok(());
+    }
+    let pod = record.realised.effective.spec.as_ref();
+    let pod = pod.ok_or_else(|| fail(ErrorKind::Invalid, "the pod has no spec").waiting(CONFIG))?;
+    let found = observe::container(pod, &plan.name);
+    let (container, _) = found.ok_or_else(|| fail(ErrorKind::NotFound, "the pod has no such container"))?;
+    let infra = infra(inner, uid)?;
+    let infra = infra.ok_or_else(|| fail(ErrorKind::Unavailable, "the pod's sandbox does not run"))?;
+    Start { inner, key, record: &record, pod, container, plan, name, dir }.run(&infra)
+}
+
+fn infra(inner: &Inner, uid: &PodUid) -> Result<Option<Infra>, PortError> {
+    let record = observe::sandbox_record(&inner.paths, uid)?.ok().filter(observe::infra_lives);
+    Ok(record.map(|r| Infra { pid: r.pid, attempt: r.attempt, ips: r.ips }))
+}
+
+impl Start<'_> {
+    fn subject(&self) -> String {
+        format!("{}/{}", self.key, self.plan.name)
+    }
+
+    fn io(&self, waiting: &'static str) -> impl Fn(io::Error) -> PortError {
+        let subject = self.subject();
+        move |error| PortError::io(OPERATION, subject.clone(), &error).waiting(waiting)
+    }
+
+    fn refuse(&self, waiting: &'static str, message: String) -> PortError {
+        PortError::new(ErrorKind::Invalid, OPERATION, self.subject(), message).waiting(waiting)
+    }
+
+    fn run(&self, infra: &Infra) -> Result<(), PortError> {
+        let paths = &self.inner.paths;
+        let reference = self.container.image.as_deref().unwrap_or_default();
+        let never = self.container.image_pull_policy.as_deref() == Some("Never");
+        let image = image::resolve(self.inner, reference, never)?;
+        let rootfs = Rootfs::open(&image.lower).map_err(self.io(CREATE))?;
+        let identity = self.identity(&image, &rootfs)?;
+        // Parts of volumes are held until the container has them.
+        let mut held = Held::new(paths.sub_paths(&self.name)).map_err(self.io(CREATE))?;
+        let mut binds = self.volumes(&mut held)?;
+        let anonymous = self.anonymous(&image, &binds);
+        binds.extend(anonymous.iter().map(|(_, bind)| bind.clone()));
+        let spec = self.spec(infra, &image, &identity, &binds)?;
+
+        etc::write(&paths.etc(&self.name.uid), self.pod, self.key, &infra.ips).map_err(self.io(CREATE))?;
+        self.make_directories(&rootfs, &anonymous).map_err(self.io(CREATE))?;
+        self.write_records(infra, &image).map_err(self.io(CREATE))?;
+        let request = ShimRequest {
+            id: observe::instance_id(paths, &self.name),
+            instance_dir: self.dir.clone(),
+            spec,
+            lowers: image.lower.clone(),
+            covered: image.covered.clone(),
+            log_path: paths.log(self.key, &self.name),
+            stdin: self.container.stdin == Some(true),
+            cgroup: paths.container_cgroup(&self.name),
+            monitors_cgroup: paths.monitors_cgroup(),
+        };
+        let started = shim::start(&self.inner.exe, &request);
+        drop(held);
+        match started {
+            Ok(started) => {
+                self.inner.watch_monitor(self.key, &self.name, started.monitor_pid);
+                Ok(())
+            }
+            Err(error) => self.start_failed(error),
+        }
+    }
+
+    /// A start that failed is an instance that ended: its exit record tells, and the restart policy decides.
+    fn start_failed(&self, error: PortError) -> Result<(), PortError> {
+        match observe::state(&self.dir).map_err(self.io(CREATE))? {
+            State::Exited(_) => Ok(()),
+            State::Created => {
+                let exit = ExitRecord {
+                    exit_code: 128,
+                    signal: None,
+                    oom_killed: false,
+                    started_at: None,
+                    finished_at: Timestamp::now(),
+                    reason: Some("StartError".to_owned()),
+                    message: Some(error.message.clone()),
+                };
+                // Where even that cannot be written, the error goes up.
+                records::write(&self.dir, EXIT, &exit).map_err(|_| error)
+            }
+            State::Running(_) | State::InFlight | State::Lost => Err(error),
+        }
+    }
+
+    fn identity(&self, image: &Image, rootfs: &Rootfs) -> Result<Identity, PortError> {
+        let read = |path: &str| rootfs.read(Path::new(path), ACCOUNT_FILE);
+        let passwd = read("etc/passwd").map_err(self.io(CONFIG))?.unwrap_or_default();
+        let group = read("etc/group").map_err(self.io(CONFIG))?.unwrap_or_default();
+        let wish = Wish::of(self.pod, self.container);
+        user::resolve(&wish, &image.config.user, &Accounts { passwd: &passwd, group: &group })
+            .map_err(|message| self.refuse(CONFIG, message))
+    }
+
+    /// The pod's volumes in this container.
+    fn volumes(&self, held: &mut Held) -> Result<Vec<Bind>, PortError> {
+        let mut out = Vec::new();
+        for mount in &self.plan.mounts {
+            let MountSource::Volume { name, sub_path } = &mount.source;
+            let Some(volume) = self.inner.volumes.path(&self.name.uid, name) else {
+                let message = format!("volume {name} was not made");
+                return Err(PortError::new(ErrorKind::Unavailable, OPERATION, self.subject(), message));
+            };
+            let source = match sub_path.as_deref().filter(|s| !s.is_empty()) {
+                None => volume,
+                Some(part) => held.bind(&volume, part).map_err(|e| {
+                    let what = format!("failed to prepare subPath {part:?} of volume {name}: {e}");
+                    self.refuse(CONFIG, what)
+                })?,
+            };
+            let destination = PathBuf::from(&mount.mount_path);
+            if !destination.is_absolute() {
+                return Err(self.refuse(CONFIG, format!("mountPath {:?} is not absolute", mount.mount_path)));
+            }
+            out.push(Bind { source, destination, read_only: mount.read_only });
+        }
+        Ok(out)
+    }
+
+    /// The volumes the image declares and the pod does not mount: each an empty directory of this instance. With the path
+    /// in the image.
+    fn anonymous(&self, image: &Image, binds: &[Bind]) -> Vec<(PathBuf, Bind)> {
+        let mut out = Vec::new();
+        for (number, place) in image.config.volumes.iter().enumerate() {
+            let destination: PathBuf = Path::new("/").join(place).components().collect();
+            let plain = destination.components().all(|c| c != std::path::Component::ParentDir);
+            let mounted = binds.iter().any(|b| b.destination.components().collect::<PathBuf>() == destination);
+            if plain && !mounted && destination != Path::new("/") {
+                let source = self.dir.join("volumes").join(number.to_string());
+                out.push((destination.clone(), Bind { source, destination, read_only: false }));
+            }
+        }
+        out
+    }
+
+    fn spec(
+        &self,
+        infra: &Infra,
+        image: &Image,
+        identity: &Identity,
+        binds: &[Bind],
+    ) -> Result<shim::oci::Spec, PortError> {
+        let paths = &self.inner.paths;
+        let host_ipc = self.pod.host_ipc == Some(true);
+        let shm = if host_ipc { PathBuf::from("/dev/shm") } else { paths.shm(&self.name.uid) };
+        let devices = match spec::is_privileged(self.container) {
+            true => machine::devices().map_err(self.io(CREATE))?,
+            false => Vec::new(),
+        };
+        let json = spec::build(&Input {
+            pod: self.pod,
+            container: self.container,
+            start: self.plan,
+            image: &image.config,
+            identity,
+            hostname: &etc::hostname(self.pod, &self.key.name),
+            infra_pid: infra.pid,
+            binds,
+            files: OwnFiles {
+                etc: &paths.etc(&self.name.uid),
+                termination_log: &self.dir.join(TERMINATION_LOG),
+                shm: &shm,
+            },
+            bounding: machine::capability_set("CapBnd").map_err(self.io(CREATE))?,
+            devices: &devices,
+        });
+        let json = json.map_err(|e| match e {
+            SpecError::NoCommand | SpecError::Capability(_) => self.refuse(CREATE, e.to_string()),
+            SpecError::Quantity(..) => self.refuse(CONFIG, e.to_string()),
+        })?;
+        // The message of a failed conversion could quote a value of the environment.
+        serde_json::from_value(json).map_err(|_| {
+            PortError::new(ErrorKind::Internal, OPERATION, self.subject(), "the OCI spec was built wrongly")
+                .waiting(CREATE)
+        })
+    }
+
+    fn make_directories(&self, rootfs: &Rootfs, anonymous: &[(PathBuf, Bind)]) -> io::Result<()> {
+        let private = |dir: &Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        private(&self.dir)?;
+        if let Some(logs) = self.inner.paths.log(self.key, &self.name).parent() {
+            private(logs)?;
+        }
+        for (place, bind) in anonymous {
+            private(&bind.source)?;
+            let (uid, gid, mode) = rootfs.directory(place)?.unwrap_or((0, 0, 0o755));
+            std::os::unix::fs::chown(&bind.source, Some(uid), Some(gid))?;
+            std::fs::set_permissions(&bind.source, std::fs::Permissions::from_mode(mode))?;
+        }
+        let log = self.dir.join(TERMINATION_LOG);
+        std::fs::OpenOptions::new().create(true).append(true).mode(0o666).open(&log)?;
+        // Whatever user the container has may write there.
+        std::fs::set_permissions(&log, std::fs::Permissions::from_mode(0o666))
+    }
+
+    /// The instance's record, and in the pod's the digest of what its variables were made of.
+    fn write_records(&self, infra: &Infra, image: &Image) -> io::Result<()> {
+        let paths = &self.inner.paths;
+        let digest = self.plan.env_digest.as_ref();
+        if self.record.env_digests.get(&self.plan.name) != digest {
+            let mut record = self.record.clone();
+            match digest {
+                Some(digest) => record.env_digests.insert(self.plan.name.clone(), digest.clone()),
+                None => record.env_digests.remove(&self.plan.name),
+            };
+            records::write(&paths.pod(&self.name.uid), POD, &record)?;
+        }
+        let record = ContainerRecord {
+            name: self.plan.name.clone(),
+            kind: self.plan.kind,
+            attempt: self.plan.attempt,
+            id: observe::instance_id(paths, &self.name),
+            sandbox_attempt: infra.attempt,
+            image: self.container.image.clone().unwrap_or_default(),
+            image_id: image.id.clone(),
+            created_at: Timestamp::now(),
+            backoff: self.plan.backoff,
+            log_path: paths.log(self.key, &self.name).display().to_string(),
+            stopping: None,
+        };
+        records::write(&self.dir, CONTAINER, &record)
+    }
+}
+
+impl Inner {
+    /// Watches a monitor by its number, which is its own as long as the instance's lock is held.
+    pub(super) fn watch_monitor(&self, key: &PodKey, name: &InstanceName, pid: i32) {
+        if self.hub.watches(&name.uid, pid) {
+            return;
+        }
+        let held = |_: &std::os::fd::OwnedFd| {
+            lock::is_held(&self.paths.instance_dir(name).join(records::LOCK)).unwrap_or(false)
+        };
+        match crate::sys::pidfd::open(pid).ok().filter(held) {
+            Some(fd) => self.hub.watch(key, &name.uid, pid, fd),
+            // It has ended in the meantime.
+            None => self.hub.tell(key),
+        }
+    }
+}

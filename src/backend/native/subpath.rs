@@ -1,0 +1,158 @@
+//! Parts of volumes (`subPath`). A container can change what is in its volumes at any time, so a path that was looked at
+//! may lead elsewhere when it is mounted. What is resolved here, below the volume, is therefore bound at once, by its open
+//! descriptor, to a place of our own; the container's mount is made of that, and the place is given up after the start.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+
+use crate::sys::mount;
+
+/// Places where parts of volumes are bound for one start; they go when this is dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    dir: PathBuf,
+    count: usize,
+}
+
+impl Held {
+    /// Nothing held yet. What an earlier start may have left in `dir` is cleared away.
+    pub(super) fn new(dir: PathBuf) -> io::Result<Self> {
+        release(&dir)?;
+        Ok(Self { dir, count: 0 })
+    }
+
+    /// Resolves `part` below the volume, makes missing directories, and binds it. Returns where it is bound.
+    pub(super) fn bind(&mut self, volume: &Path, part: &str) -> io::Result<PathBuf> {
+        let part = Path::new(part);
+        if !part.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "must be relative and without `..`"));
+        }
+        let opened = open_or_make(volume, part)?;
+        std::fs::create_dir_all(&self.dir)?;
+        let target = self.dir.join(self.count.to_string());
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(&opened)?.st_mode);
+        if kind == FileType::Directory {
+            std::fs::create_dir_all(&target)?;
+        } else {
+            File::create(&target)?;
+        }
+        self.count += 1;
+        let source = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+        rustix::mount::mount_bind(&source, &target)?;
+        Ok(target)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Err(error) = release(&self.dir) {
+            tracing::warn!(place = %self.dir.display(), %error, "a part of a volume stays mounted until its pod is removed");
+        }
+    }
+}
+
+/// Gives up every place in `dir`, whoever made it.
+pub(super) fn release(dir: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        mount::unmount(&entry.path())?;
+        if entry.file_type()?.is_dir() {
+            std::fs::remove_dir(entry.path())?
+        } else {
+            std::fs::remove_file(entry.path())?
+        }
+    }
+    std::fs::remove_dir(dir)
+}
+
+/// Opens a path below the volume. Symbolic links are followed while they stay below it: projected files are such links.
+fn open(volume: impl AsFd, part: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    loop {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        match rustix::fs::openat2(volume.as_fd(), part, flags, Mode::empty(), resolve) {
+            // A rename raced with the walk; the kernel asks to try again.
+            Err(rustix::io::Errno::AGAIN) => {}
+            Err(rustix::io::Errno::XDEV) => {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it leads out of its volume"));
+            }
+            other => return Ok(other?),
+        }
+    }
+}
+
+fn open_or_make(volume: &Path, part: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let volume = rustix::fs::openat(CWD, volume, flags, Mode::empty())?;
+    let part: PathBuf = part.components().filter(|c| matches!(c, Component::Normal(_))).collect();
+    if part.as_os_str().is_empty() {
+        return Ok(volume);
+    }
+    match open(&volume, &part) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => return other,
+    }
+    // New directories get the volume's own mode, as with the kubelet.
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(&volume)?.st_mode & 0o777);
+    let mut at = PathBuf::new();
+    for name in &part {
+        let parent = if at.as_os_str().is_empty() { volume.try_clone()? } else { open(&volume, &at)? };
+        at.push(name);
+        match rustix::fs::mkdirat(&parent, name, mode) {
+            Ok(()) => {
+                let made = rustix::fs::openat(&parent, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
+                let path = format!("/proc/self/fd/{}", made.as_raw_fd());
+                rustix::fs::chmodat(CWD, path, mode, AtFlags::empty())?;
+            }
+            Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    open(&volume, &part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn reached(fd: &OwnedFd) -> PathBuf {
+        std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap()
+    }
+
+    #[test]
+    fn a_part_is_found_or_made_and_never_outside() {
+        let temp = tempfile::tempdir().unwrap();
+        let base = temp.path().canonicalize().unwrap();
+        let (volume, outside) = (base.join("volume"), base.join("outside"));
+        std::fs::create_dir_all(volume.join("..data_1")).unwrap();
+        std::fs::create_dir_all(&outside).unwrap();
+        std::fs::write(volume.join("..data_1/key"), "value").unwrap();
+        symlink("..data_1", volume.join("..data")).unwrap();
+        symlink("..data/key", volume.join("key")).unwrap();
+        symlink("../outside", volume.join("up")).unwrap();
+        symlink(&outside, volume.join("away")).unwrap();
+        symlink("loop", volume.join("loop")).unwrap();
+
+        assert_eq!(reached(&open_or_make(&volume, Path::new("key")).unwrap()), volume.join("..data_1/key"));
+        assert_eq!(reached(&open_or_make(&volume, Path::new("new/./deep")).unwrap()), volume.join("new/deep"));
+        assert_eq!(reached(&open_or_make(&volume, Path::new(".")).unwrap()), volume);
+        for bad in ["up", "up/x", "away", "away/x", "loop", "key/x"] {
+            assert!(open_or_make(&volume, Path::new(bad)).is_err(), "{bad}");
+        }
+        assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+        let mut held = Held::new(base.join("held")).unwrap();
+        for bad in ["/etc", "..", "a/../../b"] {
+            assert!(held.bind(&volume, bad).is_err(), "{bad}");
+        }
+    }
+}

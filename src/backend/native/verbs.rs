@@ -1,0 +1,160 @@
+//! The verbs of the port.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::paths::{check_key, check_uid};
+use super::records::{self, POD, Stored};
+use super::{Inner, Native, START_PATIENCE, blocking, end, image, joined, lock, observe, sandbox, start};
+use crate::model::{
+    ContainerStart, Deletion, ImageNeed, ObservedPod, PodKey, PodRecord, PodUid, SignalOrder, VolumePayload,
+};
+use crate::port::{Capabilities, ContainerBackend, ErrorKind, Hint, ImageStatus, PortError};
+
+impl Native {
+    /// Runs a verb that changes something: after the others of its pod, and to its end even if the caller goes away.
+    async fn verb<T, F, W>(&self, key: &PodKey, work: F) -> Result<T, PortError>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Inner>) -> W + Send + 'static,
+        W: Future<Output = Result<T, PortError>> + Send + 'static,
+    {
+        let turn = lock(&self.inner.verbs).entry(key.clone()).or_default().clone();
+        let inner = self.inner.clone();
+        joined(tokio::spawn(async move {
+            let _turn = turn.lock_owned().await;
+            work(inner).await
+        }))
+        .await
+    }
+
+    /// A verb on a pod that exists, on a blocking thread.
+    async fn work<T, F>(&self, key: &PodKey, work: F) -> Result<T, PortError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Inner, &PodKey, &PodUid) -> Result<T, PortError> + Send + 'static,
+    {
+        let key = key.clone();
+        self.verb(&key.clone(), move |inner| async move {
+            let uid = inner.uid(&key).await?;
+            blocking(move || work(&inner, &key, &uid)).await
+        })
+        .await
+    }
+}
+
+/// Writes a pod's record over an older one of the same pod.
+fn put(inner: &Inner, record: &PodRecord) -> Result<(), PortError> {
+    const OPERATION: &str = "write the record of pod";
+    let (key, uid) = (&record.key, &record.uid);
+    check_key(key)?;
+    check_uid(uid)?;
+    if record.version != PodRecord::VERSION {
+        let message = format!("this program does not write version {}", record.version);
+        return Err(PortError::new(ErrorKind::Invalid, OPERATION, key.to_string(), message));
+    }
+    let mut record = record.clone();
+    if let Stored::There(old) = observe::record(&inner.paths, uid)? {
+        // How many sandboxes there were is counted here; a caller may know an older number.
+        record.sandbox_attempts = record.sandbox_attempts.max(old.sandbox_attempts);
+        if record == old {
+            return Ok(());
+        }
+    }
+    let write = || {
+        records::write(&inner.paths.pod(uid), POD, &record)?;
+        crate::sys::beneath::Dir::open(&inner.paths.pods())?.fsync()
+    };
+    write().map_err(|e| PortError::io(OPERATION, key.to_string(), &e))
+}
+
+#[async_trait]
+impl ContainerBackend for Native {
+    async fn list(&self) -> Result<Vec<ObservedPod>, PortError> {
+        self.inner.look_at_all().await
+    }
+
+    async fn observe(&self, key: &PodKey) -> Result<Option<ObservedPod>, PortError> {
+        let Some(uid) = self.inner.find(key).await? else { return Ok(None) };
+        self.inner.look(&uid, Instant::now() + START_PATIENCE).await
+    }
+
+    async fn put_record(&self, record: &PodRecord) -> Result<(), PortError> {
+        let record = record.clone();
+        self.verb(&record.key.clone(), move |inner| async move {
+            if let Some(uid) = inner.find(&record.key).await?.filter(|uid| *uid != record.uid) {
+                let message = format!("another pod has this name: {uid}");
+                let key = record.key.to_string();
+                return Err(PortError::new(ErrorKind::Conflict, "write the record of pod", key, message));
+            }
+            blocking(move || {
+                put(&inner, &record)?;
+                inner.remember(&record.key, &record.uid);
+                Ok(())
+            })
+            .await
+        })
+        .await
+    }
+
+    async fn mark_deleted(&self, key: &PodKey, deletion: &Deletion) -> Result<(), PortError> {
+        let deletion = deletion.clone();
+        self.work(key, move |inner, key, uid| put(inner, &end::mark(inner.read_record(key, uid)?, &deletion))).await
+    }
+
+    async fn sync_volumes(&self, key: &PodKey, volumes: &[VolumePayload]) -> Result<(), PortError> {
+        let volumes = volumes.to_vec();
+        self.work(key, move |inner, _, uid| inner.volumes.sync(uid, &volumes)).await
+    }
+
+    async fn run_sandbox(&self, key: &PodKey, attempt: u32) -> Result<(), PortError> {
+        let pod = key.clone();
+        self.verb(key, move |inner| sandbox::run(inner, pod, attempt)).await
+    }
+
+    async fn stop_sandbox(&self, key: &PodKey) -> Result<(), PortError> {
+        let pod = key.clone();
+        self.verb(key, move |inner| sandbox::stop(inner, pod)).await
+    }
+
+    async fn ensure_image(&self, need: &ImageNeed) -> Result<ImageStatus, PortError> {
+        image::ensure(self.inner.clone(), need.clone()).await
+    }
+
+    async fn start_container(&self, key: &PodKey, plan: &ContainerStart) -> Result<(), PortError> {
+        let plan = plan.clone();
+        self.work(key, move |inner, key, uid| start::start(inner, key, uid, &plan)).await
+    }
+
+    async fn signal_container(&self, key: &PodKey, order: &SignalOrder) -> Result<(), PortError> {
+        let order = order.clone();
+        self.work(key, move |inner, _, uid| end::signal(inner, uid, &order)).await
+    }
+
+    async fn reap_container(&self, key: &PodKey, name: &str, attempt: u32) -> Result<(), PortError> {
+        let name = name.to_owned();
+        self.work(key, move |inner, _, uid| end::reap(inner, uid, &name, attempt)).await
+    }
+
+    async fn remove_container(&self, key: &PodKey, name: &str, attempt: u32) -> Result<(), PortError> {
+        let name = name.to_owned();
+        self.work(key, move |inner, key, uid| end::remove_container(inner, (key, uid), &name, attempt)).await
+    }
+
+    async fn remove_pod(&self, key: &PodKey) -> Result<(), PortError> {
+        let pod = key.clone();
+        self.verb(key, move |inner| end::remove_pod(inner, pod)).await
+    }
+
+    fn hints(&self) -> mpsc::Receiver<Hint> {
+        self.inner.hub.listen()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { name: "native".to_owned(), pod_network: true }
+    }
+}

@@ -1,0 +1,328 @@
+//! The OCI runtime spec of a container, whole, for pods of different kinds.
+
+use std::path::Path;
+
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::{Capabilities, Pod};
+use podwright::backend::native::spec::{
+    Bind, CapabilityError, HostDevice, Input, OwnFiles, SpecError, build, capabilities, command_line,
+};
+use podwright::backend::native::user::Identity;
+use podwright::image::ImageConfig;
+use podwright::model::{ContainerKind, ContainerStart, EnvValue, Masked};
+use serde_json::{Value, json};
+
+/// Everything but SYS_RESOURCE, as on a machine that keeps it back.
+const BOUNDING: u64 = ((1 << 41) - 1) & !(1 << 24);
+
+fn words(list: &[&str]) -> Vec<Masked<String>> {
+    list.iter().map(|w| Masked::new((*w).to_owned())).collect()
+}
+
+fn image() -> ImageConfig {
+    ImageConfig {
+        entrypoint: vec!["/entry".into()],
+        cmd: vec!["serve".into()],
+        env: vec![("PATH".into(), "/bin".into()), ("MODE".into(), "image".into())],
+        working_dir: "/srv".into(),
+        ..ImageConfig::default()
+    }
+}
+
+fn plan() -> ContainerStart {
+    ContainerStart {
+        name: "app".into(),
+        kind: ContainerKind::App,
+        attempt: 0,
+        backoff: SignedDuration::ZERO,
+        command: None,
+        args: None,
+        env: vec![EnvValue { name: "MODE".into(), value: Masked::new("pod".into()) }],
+        mounts: Vec::new(),
+        env_digest: None,
+    }
+}
+
+/// Builds the spec of the only container of a pod of this spec.
+fn spec_with(pod: Value, binds: &[Bind]) -> Result<Value, SpecError> {
+    let pod: Pod = serde_json::from_value(json!({ "spec": pod })).unwrap();
+    let pod = pod.spec.unwrap();
+    let devices = [HostDevice { path: "/dev/sda".into(), kind: 'b', major: 8, minor: 0, mode: 0o660, uid: 0, gid: 6 }];
+    let built = build(&Input {
+        pod: &pod,
+        container: &pod.containers[0],
+        start: &plan(),
+        image: &image(),
+        identity: &Identity { uid: 101, gid: 102, groups: vec![33, 102], home: Some("/home/app".into()) },
+        hostname: "web",
+        infra_pid: 4711,
+        binds,
+        files: OwnFiles {
+            etc: Path::new("/s/etc"),
+            termination_log: Path::new("/s/termination-log"),
+            shm: Path::new("/r/shm"),
+        },
+        bounding: BOUNDING,
+        devices: &devices,
+    });
+    // What is built is what the shim can read.
+    if let Ok(json) = &built {
+        serde_json::from_value::<podwright::shim::oci::Spec>(json.clone()).unwrap();
+    }
+    built
+}
+
+fn spec(pod: Value) -> Value {
+    spec_with(pod, &[]).unwrap()
+}
+
+fn default_capabilities() -> Value {
+    let names = [
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "FOWNER",
+        "FSETID",
+        "KILL",
+        "SETGID",
+        "SETUID",
+        "SETPCAP",
+        "NET_BIND_SERVICE",
+        "NET_RAW",
+        "SYS_CHROOT",
+        "MKNOD",
+        "AUDIT_WRITE",
+        "SETFCAP",
+    ];
+    names.iter().map(|n| format!("CAP_{n}")).collect()
+}
+
+fn bind(source: &str, destination: &str, access: &str) -> Value {
+    json!({ "destination": destination, "type": "bind", "source": source, "options": ["rbind", "rprivate", access] })
+}
+
+#[test]
+fn a_plain_container() {
+    let set = default_capabilities();
+    let expected = json!({
+        "ociVersion": "1.0.2",
+        "root": { "path": "rootfs", "readonly": false },
+        "process": {
+            "terminal": false,
+            "user": { "uid": 101, "gid": 102, "additionalGids": [33, 102] },
+            "args": ["/entry", "serve"],
+            "env": ["PATH=/bin", "HOSTNAME=web", "MODE=pod", "HOME=/home/app"],
+            "cwd": "/srv",
+            "capabilities": { "bounding": set, "effective": set, "permitted": set, "inheritable": [], "ambient": [] }
+        },
+        "mounts": [
+            { "destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"] },
+            {
+                "destination": "/dev", "type": "tmpfs", "source": "tmpfs",
+                "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]
+            },
+            {
+                "destination": "/sys", "type": "sysfs", "source": "sysfs",
+                "options": ["nosuid", "noexec", "nodev", "ro"]
+            },
+            {
+                "destination": "/dev/pts", "type": "devpts", "source": "devpts",
+                "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
+            },
+            { "destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"] },
+            bind("/s/etc/hosts", "/etc/hosts", "rw"),
+            bind("/s/etc/hostname", "/etc/hostname", "rw"),
+            bind("/s/etc/resolv.conf", "/etc/resolv.conf", "rw"),
+            bind("/r/shm", "/dev/shm", "rw"),
+            bind("/s/termination-log", "/dev/termination-log", "rw"),
+            {
+                "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+                "options": ["nosuid", "noexec", "nodev", "relatime", "ro"]
+            }
+        ],
+        "linux": {
+            "resources": { "devices": [{ "allow": false, "access": "rwm" }], "cpu": { "shares": 2 } },
+            "namespaces": [
+                { "type": "pid" },
+                { "type": "network", "path": "/proc/4711/ns/net" },
+                { "type": "uts", "path": "/proc/4711/ns/uts" },
+                { "type": "ipc", "path": "/proc/4711/ns/ipc" },
+                { "type": "mount" },
+                { "type": "cgroup" }
+            ],
+            "maskedPaths": [
+                "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
+                "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"
+            ],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+        }
+    });
+    assert_eq!(spec(json!({ "containers": [{ "name": "app" }] })), expected);
+}
+
+#[test]
+fn a_privileged_container() {
+    let plain = spec(json!({ "containers": [{ "name": "app" }] }));
+    let built = spec(json!({ "containers": [{
+        "name": "app",
+        "securityContext": { "privileged": true, "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } }
+    }] }));
+    let bounding = built["process"]["capabilities"]["bounding"].as_array().unwrap();
+    assert_eq!(bounding.len(), 40, "all there are but the one the machine keeps back");
+    assert!(!bounding.contains(&json!("CAP_SYS_RESOURCE")));
+    assert_eq!(built["process"].get("noNewPrivileges"), None);
+    let mut expected = plain;
+    let everything = built["process"]["capabilities"].clone();
+    expected["process"]["capabilities"] = everything;
+    for place in ["/sys", "/sys/fs/cgroup"] {
+        let mounts = expected["mounts"].as_array_mut().unwrap();
+        let mount = mounts.iter_mut().find(|m| m["destination"] == place).unwrap();
+        *mount["options"].as_array_mut().unwrap().last_mut().unwrap() = json!("rw");
+    }
+    let namespaces = expected["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|n| n["type"] != "cgroup");
+    expected["linux"]["resources"]["devices"] = json!([{ "allow": true, "access": "rwm" }]);
+    expected["linux"]["devices"] = json!([{
+        "path": "/dev/sda", "type": "b", "major": 8, "minor": 0, "fileMode": 0o660, "uid": 0, "gid": 6
+    }]);
+    let linux = expected["linux"].as_object_mut().unwrap();
+    linux.remove("maskedPaths");
+    linux.remove("readonlyPaths");
+    assert_eq!(built, expected);
+}
+
+#[test]
+fn namespaces_of_the_machine_and_shared_ones() {
+    let namespaces = |extra: Value| {
+        let mut pod = json!({ "containers": [{ "name": "app" }] });
+        pod.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        let built = spec(pod);
+        let list = built["linux"]["namespaces"].as_array().unwrap().clone();
+        let text = |n: &Value| match n["path"].as_str() {
+            Some(path) => format!("{}={path}", n["type"].as_str().unwrap()),
+            None => n["type"].as_str().unwrap().to_owned(),
+        };
+        list.iter().map(text).collect::<Vec<String>>().join(" ")
+    };
+    let net = "network=/proc/4711/ns/net uts=/proc/4711/ns/uts";
+    let ipc = "ipc=/proc/4711/ns/ipc";
+    let rows = [
+        (json!({}), format!("pid {net} {ipc} mount cgroup")),
+        (json!({ "hostNetwork": true }), format!("pid {ipc} mount cgroup")),
+        (json!({ "hostPID": true }), format!("{net} {ipc} mount cgroup")),
+        (json!({ "hostIPC": true }), format!("pid {net} mount cgroup")),
+        (json!({ "hostNetwork": true, "hostPID": true, "hostIPC": true }), "mount cgroup".to_owned()),
+        (json!({ "shareProcessNamespace": true }), format!("pid=/proc/4711/ns/pid {net} {ipc} mount cgroup")),
+    ];
+    for (extra, expected) in rows {
+        assert_eq!(namespaces(extra.clone()), expected, "{extra}");
+    }
+}
+
+#[test]
+fn command_and_args_follow_kubernetes_rules() {
+    let rows: [(&[&str], &[&str], &[&str]); 4] = [
+        (&[], &[], &["/entry", "serve"]),
+        (&["/bin/x"], &[], &["/bin/x"]),
+        (&[], &["a", "b"], &["/entry", "a", "b"]),
+        (&["/bin/x"], &["a"], &["/bin/x", "a"]),
+    ];
+    for (command, args, expected) in rows {
+        let given = |list: &[&str]| (!list.is_empty()).then(|| words(list));
+        let line = command_line(given(command).as_deref(), given(args).as_deref(), &image()).unwrap();
+        assert_eq!(line, expected);
+        // An empty list is none.
+        assert_eq!(command_line(Some(&words(command)), Some(&words(args)), &image()).unwrap(), expected);
+    }
+    let bare = ImageConfig::default();
+    assert_eq!(command_line(None, None, &bare), Err(SpecError::NoCommand));
+    assert_eq!(command_line(None, Some(&words(&["a"])), &bare).unwrap(), ["a"]);
+    let cmd_only = ImageConfig { cmd: vec!["sh".into()], ..ImageConfig::default() };
+    assert_eq!(command_line(None, None, &cmd_only).unwrap(), ["sh"]);
+    assert_eq!(command_line(None, Some(&words(&["a"])), &cmd_only).unwrap(), ["a"]);
+}
+
+#[test]
+fn capabilities_are_added_and_dropped_as_containerd_does() {
+    const CHOWN: u64 = 1;
+    const NET_ADMIN: u64 = 1 << 12;
+    const SYS_TIME: u64 = 1 << 25;
+    let default = capabilities(None, BOUNDING).unwrap();
+    let set = |add: &[&str], drop: &[&str]| {
+        let list = |names: &[&str]| Some(names.iter().map(|n| (*n).to_owned()).collect());
+        capabilities(Some(&Capabilities { add: list(add), drop: list(drop) }), BOUNDING)
+    };
+    let rows: [(&[&str], &[&str], u64); 9] = [
+        (&[], &[], default),
+        (&["NET_ADMIN"], &[], default | NET_ADMIN),
+        (&["CAP_SYS_TIME", "net_admin"], &[], default | SYS_TIME | NET_ADMIN),
+        (&[], &["CHOWN"], default & !CHOWN),
+        (&[], &["ALL"], 0),
+        (&["NET_ADMIN"], &["all"], NET_ADMIN),
+        (&["ALL"], &[], BOUNDING),
+        (&["ALL"], &["CHOWN", "NO_SUCH"], BOUNDING & !CHOWN),
+        (&["ALL"], &["ALL"], 0),
+    ];
+    for (add, drop, expected) in rows {
+        assert_eq!(set(add, drop), Ok(expected), "{add:?} {drop:?}");
+    }
+    assert_eq!(set(&["FLY"], &[]), Err(CapabilityError::Unknown("FLY".into())));
+    assert_eq!(set(&["SYS_RESOURCE"], &[]), Err(CapabilityError::Withheld("SYS_RESOURCE".into())));
+    assert_eq!(capabilities(None, CHOWN), Ok(CHOWN), "never more than this process may hand out");
+}
+
+#[test]
+fn fields_that_change_the_process() {
+    let built = spec(json!({ "containers": [{
+        "name": "app", "tty": true, "workingDir": "/work",
+        "securityContext": { "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true },
+        "resources": { "limits": { "cpu": "500m", "memory": "64Mi" }, "requests": { "cpu": "100m" } }
+    }] }));
+    assert_eq!(built["process"]["terminal"], true);
+    assert_eq!(built["process"]["cwd"], "/work");
+    assert_eq!(built["process"]["noNewPrivileges"], true);
+    assert_eq!(
+        built["process"]["env"],
+        json!(["PATH=/bin", "HOSTNAME=web", "TERM=xterm", "MODE=pod", "HOME=/home/app"])
+    );
+    assert_eq!(built["root"]["readonly"], true);
+    assert_eq!(built["linux"]["resources"]["cpu"], json!({ "shares": 102, "quota": 50_000, "period": 100_000 }));
+    assert_eq!(built["linux"]["resources"]["memory"], json!({ "limit": 67_108_864 }));
+    let hosts = built["mounts"].as_array().unwrap().iter().find(|m| m["destination"] == "/etc/hosts").unwrap().clone();
+    assert_eq!(hosts, bind("/s/etc/hosts", "/etc/hosts", "ro"));
+    // Left out and not false: a seccomp filter would not load.
+    let allowed = json!({ "name": "app", "securityContext": { "allowPrivilegeEscalation": true } });
+    assert_eq!(spec(json!({ "containers": [allowed] }))["process"].get("noNewPrivileges"), None);
+    let odd = json!({ "name": "app", "resources": { "limits": { "memory": "lots" } } });
+    let error = spec_with(json!({ "containers": [odd] }), &[]).unwrap_err();
+    assert_eq!(error.to_string(), "resources.limits.memory: \"lots\" is no quantity");
+}
+
+#[test]
+fn what_the_pod_mounts_replaces_a_default_and_parents_come_first() {
+    let volume = |source: &str, destination: &str, read_only| Bind {
+        source: source.into(),
+        destination: destination.into(),
+        read_only,
+    };
+    let binds = [
+        volume("/v/deep", "/data/a/b", true),
+        volume("/v/hosts", "/etc/hosts/", false),
+        volume("/v/shm", "/dev//shm", false),
+        volume("/v/data", "/data/./", false),
+    ];
+    let pod = json!({ "containers": [{ "name": "app", "terminationMessagePath": "/tmp/why" }] });
+    let built = spec_with(pod, &binds).unwrap();
+    let mounts = built["mounts"].as_array().unwrap();
+    let at = |place: &str| {
+        let found: Vec<usize> = (0..mounts.len()).filter(|at| mounts[*at]["destination"] == place).collect();
+        assert_eq!(found.len(), 1, "{place}");
+        found[0]
+    };
+    assert_eq!(mounts[at("/etc/hosts")], bind("/v/hosts", "/etc/hosts", "rw"));
+    assert_eq!(mounts[at("/dev/shm")], bind("/v/shm", "/dev/shm", "rw"));
+    assert_eq!(mounts[at("/data/a/b")], bind("/v/deep", "/data/a/b", "ro"));
+    assert_eq!(mounts[at("/tmp/why")], bind("/s/termination-log", "/tmp/why", "rw"));
+    assert!(at("/data") < at("/data/a/b"));
+    assert!(at("/dev") < at("/dev/shm"));
+    assert!(!mounts.iter().any(|m| m["destination"] == "/dev/termination-log"));
+}
