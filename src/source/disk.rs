@@ -103,7 +103,7 @@ mod handle {
     use std::os::unix::ffi::OsStrExt;
     use std::path::Path;
 
-    use rustix::fs::FileType;
+    use rustix::fs::{AtFlags, FileType, Stat};
 
     use super::{Entry, Kind};
     use crate::sys::beneath::Dir;
@@ -116,15 +116,18 @@ mod handle {
         }
 
         pub(super) fn kind(&self, path: &Path) -> io::Result<Option<Kind>> {
-            kind(&self.0, path)
+            Ok(self.0.stat(path)?.map(|stat| kind(&stat)))
         }
 
         pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
             let dir = self.0.sub(dir)?;
             let mut entries = Vec::new();
             for name in dir.names()? {
-                if let Some(kind) = kind(&dir, Path::new(&name))? {
-                    entries.push(Entry::new(name.as_bytes(), kind));
+                // A single name needs no care how it is resolved.
+                match rustix::fs::statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => entries.push(Entry::new(name.as_bytes(), kind(&stat))),
+                    Err(rustix::io::Errno::NOENT) => {}
+                    Err(error) => return Err(error.into()),
                 }
             }
             Ok(entries)
@@ -135,13 +138,13 @@ mod handle {
         }
     }
 
-    fn kind(dir: &Dir, path: &Path) -> io::Result<Option<Kind>> {
-        Ok(dir.stat(path)?.map(|stat| match FileType::from_raw_mode(stat.st_mode) {
+    fn kind(stat: &Stat) -> Kind {
+        match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Kind::Directory,
             FileType::RegularFile => Kind::File,
             FileType::Symlink => Kind::Link,
             _ => Kind::Other,
-        }))
+        }
     }
 }
 

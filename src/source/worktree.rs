@@ -26,7 +26,8 @@ pub(super) struct Worktree<'a> {
     place: &'a str,
     /// Without one, everything is read and only what HEAD has counts as tracked.
     index: Option<(Index, Option<SystemTime>)>,
-    head: BTreeMap<&'a str, &'a SourceFile>,
+    /// What HEAD has, and what the index knows of it.
+    head: BTreeMap<&'a str, (&'a SourceFile, Option<IndexEntry>)>,
     /// Paths that a sparse checkout leaves out on purpose.
     sparse: BTreeSet<String>,
 }
@@ -38,16 +39,16 @@ impl<'a> Worktree<'a> {
             let written = index.path().and_then(|path| std::fs::metadata(path).ok()?.modified().ok());
             (index, written)
         });
-        let head: BTreeMap<&str, &SourceFile> = head.files.iter().map(|f| (&*f.path, f)).collect();
-        let mut new = Self { checkout, disk, place, index, head, sparse: BTreeSet::new() };
-        let sparse = new.head.keys().filter(|path| new.is_sparse(path)).map(|path| (*path).to_owned()).collect();
-        new.sparse = sparse;
-        new
-    }
-
-    fn is_sparse(&self, path: &str) -> bool {
+        let mut new = Self { checkout, disk, place, index, head: BTreeMap::new(), sparse: BTreeSet::new() };
         let flag = IndexEntryExtendedFlag::SKIP_WORKTREE.bits();
-        self.entry(path).is_some_and(|entry| entry.flags_extended & flag != 0)
+        for file in &head.files {
+            let entry = new.entry(&file.path);
+            if entry.as_ref().is_some_and(|entry| entry.flags_extended & flag != 0) {
+                new.sparse.insert(file.path.to_string());
+            }
+            new.head.insert(&file.path, (file, entry));
+        }
+        new
     }
 
     fn entry(&self, path: &str) -> Option<IndexEntry> {
@@ -65,7 +66,7 @@ impl<'a> Worktree<'a> {
                 let first = format!("{path}/");
                 indexed || self.head.range(&*first..).next().is_some_and(|(p, _)| p.starts_with(&first))
             }
-            _ => self.entry(path).is_some() || self.head.contains_key(path),
+            _ => self.head.contains_key(path) || self.entry(path).is_some(),
         };
         // A directory without a slash at its end could not match a pattern that has one.
         let asked = if kind == Kind::Directory { format!("{full}/") } else { full };
@@ -74,10 +75,10 @@ impl<'a> Worktree<'a> {
 
     /// What HEAD has at `path`, if the index vouches for the file on disk being the same.
     fn unchanged(&self, path: &str, file: &Metadata) -> Option<&'a SourceFile> {
-        let head = *self.head.get(path)?;
-        let entry = self.entry(path)?;
+        let (head, entry) = self.head.get(path)?;
+        let entry = entry.as_ref()?;
         let (_, written) = self.index.as_ref()?;
-        (entry.id.to_string() == head.blob.0 && looks_like(&entry, file, (*written)?)).then_some(head)
+        (looks_like(entry, file, (*written)?) && entry.id.to_string() == head.blob.0).then_some(*head)
     }
 
     fn content(&self, path: &str, file: File, limit: u64) -> std::io::Result<Content> {
@@ -127,7 +128,7 @@ impl Tree for Worktree<'_> {
     fn read(&self, path: &str, limit: u64) -> Result<Content, ReadError> {
         let content = self.disk.open_and(path, |file| self.content(path, file, limit))?;
         match (content, self.head.get(path)) {
-            (Content::Gone, Some(head)) if self.sparse.contains(path) => {
+            (Content::Gone, Some((head, _))) if self.sparse.contains(path) => {
                 Ok(Content::Bytes(head.blob.clone(), head.bytes.clone()))
             }
             (content, _) => Ok(content),
@@ -174,7 +175,7 @@ impl Search<'_> {
     }
 
     fn differs(&self, path: &str, kind: Kind) -> bool {
-        let head = self.tree.head.get(path).map(|f| &f.blob).or_else(|| self.head.rule_files.get(path));
+        let head = self.tree.head.get(path).map(|(f, _)| &f.blob).or_else(|| self.head.rule_files.get(path));
         let disk = match kind {
             Kind::File => self.tree.read(path, self.limits.file_bytes),
             _ => return true,

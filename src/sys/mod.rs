@@ -5,9 +5,9 @@ pub mod beneath;
 #[cfg(target_os = "linux")]
 pub mod cgroup;
 pub mod clock;
+pub mod embedded;
 #[cfg(target_os = "linux")]
 pub mod git;
-pub mod embedded;
 #[cfg(target_os = "linux")]
 pub mod infra;
 #[cfg(target_os = "linux")]
