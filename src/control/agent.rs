@@ -12,7 +12,7 @@ use super::event::{Alarms, Event, Events};
 use super::publish::{Publisher, View};
 use super::round::{Parse, Revisions};
 use super::{Kubelet, Progress};
-use crate::model::{Admitted, FleetAction, NodeInfo, ObservedPod, PodKey, PodMemory, Projection, Reason};
+use crate::model::{Admitted, Failure, FleetAction, NodeInfo, ObservedPod, PodKey, PodMemory, Projection, Reason};
 use crate::plan;
 use crate::port::{Clock, LedgerStore, PodBackend, PortError, Source, StatusSink};
 
@@ -147,8 +147,14 @@ impl Agent {
     }
 
     fn alarms(&self) -> Alarms {
-        let failed = self.rounds.failures.get("");
-        let retry = failed.map(|f| f.at.checked_add(f.backoff).unwrap_or(Timestamp::MAX));
+        // A failure in the future means the clock was set back: the wait cannot be measured.
+        let now = self.clock.now();
+        let until = |f: &Failure| match f.at.checked_add(f.backoff) {
+            _ if f.at > now => now,
+            Ok(until) => until,
+            Err(_) => Timestamp::MAX,
+        };
+        let retry = self.rounds.failures.get("").map(until);
         Alarms { retry, status: self.publisher.status_due() }
     }
 }

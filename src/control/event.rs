@@ -10,6 +10,9 @@ use tokio_util::sync::CancellationToken;
 use super::kubelet::after;
 use crate::port::Clock;
 
+/// Pods that start together change many times a second; what is published is the whole each time.
+const CHANGES_APART: Duration = Duration::from_millis(50);
+
 /// Everything that may happen to the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
@@ -36,6 +39,8 @@ pub(super) struct Events {
     next_resync: Option<Timestamp>,
     hints: Option<mpsc::Receiver<()>>,
     pods: watch::Receiver<u64>,
+    /// The next change of pods is not told before this.
+    quiet_until: Option<Timestamp>,
 }
 
 /// When the loop wants to be woken even if nothing happens.
@@ -52,7 +57,7 @@ impl Events {
         pods: watch::Receiver<u64>,
         cancel: CancellationToken,
     ) -> Self {
-        Self { cancel, clock, resync, next_resync: None, hints: Some(hints), pods }
+        Self { cancel, clock, resync, next_resync: None, hints: Some(hints), pods, quiet_until: None }
     }
 
     /// The next resync is a whole period from now: a round just began.
@@ -68,6 +73,14 @@ impl Events {
             let sleep = async |deadline: Option<Timestamp>| match deadline {
                 Some(deadline) => self.clock.sleep_until(deadline).await,
                 None => std::future::pending().await,
+            };
+            let quiet_until = self.quiet_until.filter(|until| *until <= after(self.clock.now(), CHANGES_APART));
+            let change = async {
+                if let Some(until) = quiet_until {
+                    self.clock.sleep_until(until).await;
+                }
+                // The kubelet lives as long as the agent, so its side is never gone.
+                let _ = self.pods.changed().await;
             };
             let hint = async {
                 match &mut self.hints {
@@ -88,7 +101,10 @@ impl Events {
                 },
                 () = sleep(self.next_resync) => return Event::Resync,
                 () = sleep(alarms.retry) => return Event::Retry,
-                _ = self.pods.changed() => return Event::PodsChanged,
+                () = change => {
+                    self.quiet_until = Some(after(self.clock.now(), CHANGES_APART));
+                    return Event::PodsChanged;
+                }
                 () = sleep(alarms.status) => return Event::StatusDue,
             }
         }

@@ -10,6 +10,6 @@ pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Timestamp;
 
-    /// Resolves at `deadline`, at once if it has passed.
+    /// Resolves at `deadline`, at once if it has passed; earlier when the clock was set back: whoever waits looks again.
     fn sleep_until(&self, deadline: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }

@@ -4,6 +4,8 @@ mod commits;
 mod crash;
 mod failures;
 mod kubelet;
+mod ledger;
 mod life;
+mod real;
 mod rig;
 mod status;

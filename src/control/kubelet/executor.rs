@@ -2,15 +2,20 @@
 //! order and why is the plan's; what a failed one ends is a table in `memory`.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::after;
 use super::history;
 use super::memory::{Scope, scope};
 use super::state::Goal;
 use super::worker::Worker;
 use crate::model::{PodAction, PodRecord, PodStep, Signal, SignalOrder};
 use crate::port::PortError;
+
+/// So long a start may hold up others.
+const TURN: Duration = Duration::from_secs(60);
 
 /// What came of a round's steps.
 #[derive(Debug, Default)]
@@ -95,16 +100,10 @@ impl Worker {
             }
             PodAction::MarkDeleted { deletion } => backend.mark_deleted(key, deletion).await,
             PodAction::SyncVolumes { volumes } => backend.sync_volumes(key, volumes).await,
-            PodAction::RunSandbox { attempt } => {
-                let _permit = self.shared.starts.acquire().await;
-                backend.run_sandbox(key, *attempt).await
-            }
+            PodAction::RunSandbox { attempt } => self.in_turn(backend.run_sandbox(key, *attempt)).await,
             PodAction::StopSandbox => backend.stop_sandbox(key).await,
             PodAction::EnsureImage(need) => backend.ensure_image(need).await.map(drop),
-            PodAction::StartContainer(start) => {
-                let _permit = self.shared.starts.acquire().await;
-                backend.start_container(key, start).await
-            }
+            PodAction::StartContainer(start) => self.in_turn(backend.start_container(key, start)).await,
             PodAction::SignalContainer { name, attempt, signal, grace_seconds } => {
                 let order = SignalOrder {
                     name: name.clone(),
@@ -120,6 +119,21 @@ impl Worker {
             PodAction::Finish { phase } => self.finish(phase).await,
             PodAction::RemovePod => backend.remove_pod(key).await,
         }
+    }
+
+    /// Performs a costly step when it is its turn. One that takes very long gives its turn back and goes on, lest it
+    /// holds up every other pod.
+    async fn in_turn<T>(&self, step: impl Future<Output = T>) -> T {
+        let turn = self.shared.starts.acquire().await;
+        let mut step = std::pin::pin!(step);
+        let over = after(self.shared.now(), TURN);
+        // Cancel-safe: the step is only lent to the selection.
+        tokio::select! {
+            biased;
+            done = &mut step => return done,
+            () = self.shared.parts.clock.sleep_until(over) => drop(turn),
+        }
+        step.await
     }
 
     /// Records the terminal phase.

@@ -185,6 +185,19 @@ async fn no_more_containers_are_started_at_once_than_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn starts_that_never_end_do_not_hold_up_the_others_for_ever() {
+    let rig = Rig::new(&[pod("a", "i:1"), pod("b", "i:1"), pod("c", "i:1")]);
+    rig.fake.on_call(|call| {
+        let stuck = call.verb == Verb::RunSandbox && call.pod != Some(key("c"));
+        stuck.then_some(Fault::Hang)
+    });
+    let mut agent = rig.start();
+    agent
+        .until("c is ready", |p| p.pods.iter().any(|pod| pod.key == key("c") && pod.standing == PodStanding::Ready))
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_directory_that_vanishes_keeps_the_pods_and_is_told() {
     let rig = Rig::new(&[pod("web", "i:1")]);
     let mut agent = rig.start();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use podwright::backend::fake::Behaviour;
+use podwright::backend::fake::{Behaviour, Fault};
 
 use super::rig::{Rig, id, pod};
 
@@ -41,6 +41,28 @@ async fn a_new_agent_with_nothing_to_do_writes_once_at_most() {
     assert!(rig.sink.count() <= count + 1, "{:#?}", &rig.sink.written.lock().unwrap()[count..]);
     assert_eq!(rig.sink.last().pods, last.pods);
     assert_eq!(rig.sink.condition(), "Ready");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_document_calls_a_revision_ready_before_its_pods_are() {
+    let rig = Rig::new(&[pod("web", "i:1"), pod("db", "i:1")]);
+    rig.fake.behave("app", Behaviour { stops_after: Duration::from_secs(4), ..Behaviour::default() });
+    rig.fake.on_call(|call| call.verb.changes().then_some(Fault::Slow(Duration::from_secs(2))));
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    let second = rig.commit(&agent, &[pod("web", "i:2"), pod("db", "i:1")]);
+    agent.done(&second).await;
+    rig.pass(10).await;
+    let written = rig.sink.written.lock().unwrap().clone();
+    let of_second = written.iter().filter(|d| d.last_applied_revision.as_ref() == Some(&second));
+    let mut seen = (0, 0);
+    for document in of_second {
+        let ready = document.conditions.iter().any(|c| c.kind == "Ready" && c.status == "True");
+        let image = &document.pods[1].containers[0].image;
+        assert!(!ready || image == "i:2", "{document:#?}");
+        seen = (seen.0 + usize::from(ready), seen.1 + usize::from(!ready));
+    }
+    assert!(seen.0 == 1 && seen.1 >= 1, "{seen:?}");
 }
 
 #[tokio::test(start_paused = true)]
