@@ -8,20 +8,41 @@ pub mod args;
 pub mod error;
 pub mod printer;
 
+#[cfg(target_os = "linux")]
+mod apply;
 mod container;
+#[cfg(target_os = "linux")]
+mod demo;
 mod describe;
 mod diff;
+#[cfg(target_os = "linux")]
+mod engine;
 #[cfg(target_os = "linux")]
 mod exec;
 mod get;
 #[cfg(target_os = "linux")]
 mod image;
-pub mod layout;
+mod layout;
+#[cfg(target_os = "linux")]
+mod lock;
+mod logging;
 mod logs;
 mod look;
+mod machine;
 mod manifests;
+#[cfg(target_os = "linux")]
+mod probe;
 mod records;
+#[cfg(target_os = "linux")]
+mod remove;
+#[cfg(target_os = "linux")]
+mod run;
+#[cfg(target_os = "linux")]
+mod saver;
+mod settings;
 mod status;
+#[cfg(target_os = "linux")]
+mod statuses;
 
 use std::process::ExitCode;
 
@@ -31,6 +52,8 @@ use clap::error::ErrorKind;
 use args::{Cli, Global, Verb};
 use error::{CliError, Ending};
 use layout::Layout;
+#[cfg(target_os = "linux")]
+use settings::{Settings, Typed};
 
 /// Runs the command of this process.
 pub fn main() -> ExitCode {
@@ -80,10 +103,20 @@ fn dispatch(cli: Cli) -> Result<Ending, CliError> {
 /// The commands that need Linux. Those before needed none of it; `main` has sent the shim its own way already.
 #[cfg(target_os = "linux")]
 fn on_this_machine(verb: Verb, global: &Global) -> Result<Ending, CliError> {
+    let without_flags = Typed { global, agent: None, resync: None };
     match verb {
+        Verb::Run(args) => {
+            let typed = Typed { agent: Some(&args.agent), resync: args.resync, ..without_flags };
+            run::run(&args, settings(typed)?)
+        }
+        Verb::Apply(args) => apply::run(&args, settings(Typed { agent: Some(&args.agent), ..without_flags })?),
+        Verb::Delete(args) => remove::delete(&args, settings(without_flags)?),
+        Verb::Down(args) => remove::down(&args, settings(without_flags)?),
         // Before any runtime is started: it needs a process with a single thread.
         Verb::Exec(args) => exec::run(&args, &layout(global)?),
         Verb::Image(verb) => image::run(&verb, &layout(global)?),
+        Verb::Demo => demo::run(),
+        Verb::InternalProbe { directory } => Ok(probe::main(directory.as_deref())),
         other => Err(CliError::usage(format!("{other:?} is not run this way"))),
     }
 }
@@ -91,6 +124,13 @@ fn on_this_machine(verb: Verb, global: &Global) -> Result<Ending, CliError> {
 #[cfg(not(target_os = "linux"))]
 fn on_this_machine(_verb: Verb, _global: &Global) -> Result<Ending, CliError> {
     Err(CliError::new("this command runs on Linux only").hint("validate, render and diff --base work everywhere"))
+}
+
+/// Flags over the configuration over what the machine says.
+#[cfg(target_os = "linux")]
+fn settings(typed: Typed<'_>) -> Result<Settings, CliError> {
+    let config = crate::config::load(typed.global.config.as_deref())?;
+    Ok(settings::settings(typed, &config, &machine::Machine::probe(), &current_directory()?))
 }
 
 fn layout(global: &Global) -> Result<Layout, CliError> {

@@ -1,0 +1,182 @@
+//! The one place where adapters are opened and put together.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::error::CliError;
+use super::lock::RootLock;
+use super::settings::Settings;
+use super::statuses::Statuses;
+use super::{lock, logging, saver};
+use crate::backend::LedgerFile;
+use crate::backend::native::{Native, NativeOptions};
+use crate::control::{self, Agent, Kubelet, KubeletParts, Parts, Progress};
+use crate::manifest::Reader;
+use crate::model::Projection;
+use crate::port::{PortError, Source};
+use crate::serve::{BackendLogs, Server};
+use crate::source::{Directory, StatusFile};
+use crate::sys::clock::SystemClock;
+
+/// How many pods and containers are started at the same time.
+const STARTS: usize = 8;
+/// Threads of the runtime: podwright waits far more than it computes.
+const THREADS: usize = 2;
+/// How long the tasks beside the loop may take at the end.
+const LAST_TASKS: Duration = Duration::from_secs(5);
+
+/// The machine's side, open and ours alone.
+pub struct Engine {
+    pub settings: Settings,
+    pub native: Arc<Native>,
+    instance: String,
+    /// Given back when everything else is done.
+    _lock: RootLock,
+}
+
+impl Engine {
+    /// Opens the root for a command that changes pods.
+    ///
+    /// # Errors
+    /// When the root cannot be used or somebody else works on it.
+    pub fn open(settings: Settings, verb: &'static str) -> Result<Self, CliError> {
+        let layout = &settings.layout;
+        layout.prepare()?;
+        let lock = lock::take(layout, verb)?;
+        let instance = layout.instance()?;
+        let native = Native::open(NativeOptions {
+            state: layout.state.clone(),
+            run: layout.run.clone(),
+            exe: "/proc/self/exe".into(),
+            instance: instance.clone(),
+            allow_host_image: settings.allow_host_image,
+            covered: settings.covered.clone(),
+            subnet: settings.subnet.clone(),
+            node: settings.node.clone(),
+        })?;
+        Ok(Self { settings, native, instance, _lock: lock })
+    }
+
+    /// Workers for the pods of this root. Needs a runtime.
+    pub fn kubelet(&self) -> Arc<Kubelet> {
+        Kubelet::start(KubeletParts {
+            backend: self.native.clone(),
+            clock: Arc::new(SystemClock),
+            node: self.settings.node.clone(),
+            instance: self.instance.clone(),
+            resync: self.resync(),
+            starts: STARTS,
+        })
+    }
+
+    fn resync(&self) -> Duration {
+        self.settings.resync.unwrap_or(Duration::ZERO)
+    }
+
+    /// Starts the loop and what stands beside it: the API on its socket and the last report on disk.
+    ///
+    /// # Errors
+    /// When the socket cannot be bound.
+    pub async fn start(
+        &self,
+        source: Arc<dyn Source>,
+        status: StatusFile,
+        hints: mpsc::Receiver<()>,
+    ) -> Result<Live, PortError> {
+        let layout = &self.settings.layout;
+        let server = Server::bind(&layout.socket()).await?;
+        let mut reader = Reader::new();
+        let agent = Agent::new(Parts {
+            source,
+            parse: Box::new(move |snapshot| reader.read(snapshot)),
+            kubelet: self.kubelet(),
+            sink: Arc::new(Statuses { file: status, copy: layout.status() }),
+            ledger: Arc::new(LedgerFile::new(layout.ledger())),
+            clock: Arc::new(SystemClock),
+            node: self.settings.node.clone(),
+            resync: self.resync(),
+        });
+        let (projection, progress) = (agent.projection(), agent.progress());
+        let (cancel, over) = (CancellationToken::new(), CancellationToken::new());
+        let logs = Arc::new(BackendLogs { backend: self.native.clone() });
+        let server = tokio::spawn(serve(server, projection.clone(), logs));
+        let saver = tokio::spawn(saver::keep(layout.snapshot(), projection, over.clone()));
+        let agent = tokio::spawn(control::run(agent, hints, cancel.clone()));
+        Ok(Live { progress, cancel, over, agent, server, saver })
+    }
+}
+
+async fn serve(server: Server, projection: watch::Receiver<Arc<Projection>>, logs: Arc<BackendLogs>) {
+    if let Err(error) = server.serve(projection, logs).await {
+        tracing::error!("{error}; pods are kept, but get, describe and logs find no agent");
+    }
+}
+
+/// A running loop.
+pub struct Live {
+    pub progress: watch::Receiver<Arc<Progress>>,
+    cancel: CancellationToken,
+    over: CancellationToken,
+    agent: JoinHandle<()>,
+    server: JoinHandle<()>,
+    saver: JoinHandle<()>,
+}
+
+impl Live {
+    /// Resolves when the loop has ended by itself, which only a bug makes it do.
+    pub async fn broken(&mut self) -> CliError {
+        match (&mut self.agent).await {
+            Ok(()) => CliError::new("the agent's loop ended by itself"),
+            Err(error) => CliError::new(format!("the agent's loop broke: {error}")),
+        }
+    }
+
+    /// Ends the loop: steps under way are finished, the last report is written, the pods stay.
+    pub async fn stop(self) {
+        self.cancel.cancel();
+        if !self.agent.is_finished() {
+            // A loop that broke was told by `broken` already.
+            let _ = self.agent.await;
+        }
+        self.server.abort();
+        self.over.cancel();
+        if tokio::time::timeout(LAST_TASKS, self.saver).await.is_err() {
+            tracing::warn!("the last report was not written in time");
+        }
+    }
+}
+
+/// The runtime of a command that works on pods.
+pub fn runtime() -> Result<Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()
+        .map_err(|e| CliError::new(format!("cannot start the runtime: {e}")))
+}
+
+/// Switches logging on as the settings say.
+pub fn log(settings: &Settings, quiet: logging::Quiet) {
+    logging::start(settings.log_format, settings.verbose, quiet);
+}
+
+/// Opens the directory of manifests with its status file.
+///
+/// # Errors
+/// When it is none or cannot be read.
+pub fn directory(path: &Path, worktree: bool, settings: &Settings) -> Result<(Directory, StatusFile), CliError> {
+    let options = crate::source::Options {
+        worktree,
+        status_file: settings.status_file.clone(),
+        ..crate::source::Options::default()
+    };
+    let directory = Directory::open(path, options)?;
+    let status = StatusFile::of(&directory);
+    Ok((directory, status))
+}
