@@ -86,3 +86,31 @@ fn a_link_in_the_worktree_is_not_followed() {
     let bad = super::repo::rejected(directory.read_now());
     assert_eq!(bad, ["a.yaml:1:1: symbolic-link: this is a symbolic link, and links are not followed"]);
 }
+
+/// git's racy entries: a file that was changed again in the instant the index was written looks as the index says.
+#[cfg(unix)]
+#[test]
+fn the_index_vouches_for_older_files_only() {
+    use std::os::unix::fs::MetadataExt;
+    let repo = Repo::with(&[("pod.yaml", "a: 1\n")]);
+    repo.write("pod.yaml", "a: 2\n");
+    let file = repo.path("pod.yaml").metadata().unwrap();
+    let time = |seconds: i64, nanoseconds: i64| git2::IndexTime::new(seconds as i32, nanoseconds as u32);
+    let mut index = git2::Index::open(&repo.path(".git/index")).unwrap();
+    let mut entry = index.get_path("pod.yaml".as_ref(), 0).unwrap();
+    entry.mtime = time(file.mtime(), file.mtime_nsec());
+    entry.ctime = time(file.ctime(), file.ctime_nsec());
+    entry.ino = file.ino() as u32;
+    index.add(&entry).unwrap();
+    index.write().unwrap();
+    let written_at = |when| {
+        let index = std::fs::File::options().write(true).open(repo.path(".git/index")).unwrap();
+        index.set_modified(when).unwrap();
+    };
+    let directory = repo.open_worktree("");
+    let changed = file.modified().unwrap();
+    written_at(changed);
+    assert_eq!(text(&directory.read_now().unwrap(), "pod.yaml"), "a: 2\n", "as old as the index: read");
+    written_at(changed + std::time::Duration::from_secs(1));
+    assert_eq!(text(&directory.read_now().unwrap(), "pod.yaml"), "a: 1\n", "older than the index: believed");
+}
