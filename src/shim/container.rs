@@ -18,7 +18,7 @@ use rustix::pipe::PipeFlags;
 
 use super::failure::{Failure, Step, chain};
 use super::rootfs::Layout;
-use super::{ShimRequest, command, oci};
+use super::{ShimRequest, command, oci, relay};
 use crate::sys::spawn;
 
 const CONSOLE: &str = "console.sock";
@@ -152,20 +152,10 @@ fn pipes(
 
 /// Receives the master side of the terminal that libcontainer made in the container.
 fn terminal(listener: &UnixListener) -> std::io::Result<Streams> {
-    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
     use rustix::pty::OpenptFlags;
     listener.set_nonblocking(true)?;
     let (socket, _) = listener.accept()?;
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0; 64];
-    let mut bytes = [std::io::IoSliceMut::new(&mut byte)];
-    rustix::net::recvmsg(&socket, &mut bytes, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-    let mut fds = ancillary.drain().filter_map(|m| match m {
-        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-        _ => None,
-    });
-    let master = fds.next().and_then(|mut f| f.next()).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    let master = relay::receive(&socket)?.ok_or(std::io::ErrorKind::UnexpectedEof)?;
     rustix::fs::fcntl_setfl(&master, OFlags::NONBLOCK)?;
     let slave =
         rustix::pty::ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;

@@ -12,9 +12,11 @@
 
 mod command;
 mod container;
+mod exec;
 mod failure;
 mod process;
 mod record;
+mod relay;
 mod rootfs;
 mod spawn;
 
@@ -25,7 +27,7 @@ use jiff::Timestamp;
 pub use libcontainer::oci_spec::runtime as oci;
 use serde::{Deserialize, Serialize};
 
-use crate::port::{ErrorKind, PortError};
+use crate::port::PortError;
 
 /// What to start. Sent to the shim through a pipe: it may hold secrets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -102,11 +104,11 @@ pub fn main(args: &[String]) -> ExitCode {
 }
 
 /// Runs a command in a running container and returns its exit code: 128 + n when signal n ended it, 126 when it cannot be
-/// executed, 127 when there is no such command. The process has one thread and has started no runtime; its terminal is
+/// executed, 127 when there is no such command, which its stderr tells. The process has one thread and has started no runtime; its terminal is
 /// in raw mode meanwhile when a terminal is asked for.
 ///
 /// # Errors
 /// `NotFound` when the container does not run.
 pub fn exec(request: &ExecRequest) -> Result<i32, PortError> {
-    Err(PortError::new(ErrorKind::Internal, "exec in", request.instance_dir.display().to_string(), "not built yet"))
+    exec::run(request)
 }

@@ -22,12 +22,26 @@ const SIGKILL: i32 = 9;
 pub(crate) struct Hierarchy {
     mount: PathBuf,
     unified: bool,
-    cpuset: bool,
+    /// Version 1: the controllers (`cpu`, `cpuacct`) or the name (`name=systemd`), among other options.
+    options: Vec<String>,
 }
 
 impl Hierarchy {
     pub(crate) fn dir(&self, path: &Path) -> PathBuf {
         self.mount.join(path)
+    }
+
+    /// The path of a process in this hierarchy, from its `/proc/<pid>/cgroup`.
+    fn path_in<'a>(&self, text: &'a str) -> Option<&'a str> {
+        text.lines().find_map(|line| {
+            let mut fields = line.splitn(3, ':');
+            let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+            let matches = match self.unified {
+                true => controllers.is_empty(),
+                false => controllers.split(',').any(|c| self.options.iter().any(|o| o == c)),
+            };
+            matches.then_some(path)
+        })
     }
 }
 
@@ -48,11 +62,10 @@ fn parse(mountinfo: &str) -> Vec<Hierarchy> {
         if !["cgroup", "cgroup2"].contains(kind) || !devices.insert((*device).to_owned()) {
             continue;
         }
-        let cpuset = filesystem.last().is_some_and(|o| o.split(',').any(|o| o == "cpuset"));
         found.push(Hierarchy {
             mount: PathBuf::from(super::mount::unescape(point)),
             unified: *kind == "cgroup2",
-            cpuset,
+            options: filesystem.last().iter().flat_map(|o| o.split(',')).map(str::to_owned).collect(),
         });
     }
     found
@@ -116,7 +129,7 @@ fn create_in(hierarchy: &Hierarchy, path: &Path) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(named(&dir, &error)),
         }
-        if hierarchy.cpuset && !hierarchy.unified {
+        if !hierarchy.unified && hierarchy.options.iter().any(|o| o == "cpuset") {
             inherit_cpuset(&dir)?;
         }
     }
@@ -146,6 +159,22 @@ pub(crate) fn open_procs(path: &str) -> io::Result<Vec<OwnedFd>> {
         opened.map(OwnedFd::from).map_err(|e| named(&file, &e))
     };
     hierarchies()?.iter().map(open).collect()
+}
+
+/// Opens the `cgroup.procs` of the cgroups that a process is in, as [`open_procs`] does.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn open_procs_of(pid: i32) -> io::Result<Vec<OwnedFd>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let hierarchies = hierarchies()?;
+    let paths = hierarchies.iter().filter_map(|h| Some((h, h.path_in(&text)?)));
+    let open = |(h, path): (&Hierarchy, &str)| {
+        let file = h.dir(Path::new(path.trim_start_matches('/'))).join("cgroup.procs");
+        let opened = fs::OpenOptions::new().write(true).open(&file);
+        opened.map(OwnedFd::from).map_err(|e| named(&file, &e))
+    };
+    paths.map(open).collect()
 }
 
 /// Moves a process into the cgroup, which is made if it is missing, in every hierarchy.
@@ -301,15 +330,20 @@ mod tests {
              33 20 0:27 / /odd\\040place rw - cgroup cgroup rw,memory\n\
              34 20 8:1 / / rw - ext4 /dev/vda rw\n",
         );
-        let expect = |mount: &str, unified, cpuset| Hierarchy { mount: mount.into(), unified, cpuset };
-        assert_eq!(
-            found,
-            [
-                expect("/sys/fs/cgroup/cpuset", false, true),
-                expect("/sys/fs/cgroup/unified", true, false),
-                expect("/odd place", false, false)
-            ]
-        );
+        let expect = |mount: &str, unified, options: &str| Hierarchy {
+            mount: mount.into(),
+            unified,
+            options: options.split(',').map(str::to_owned).collect(),
+        };
+        let expected = [
+            expect("/sys/fs/cgroup/cpuset", false, "rw,cpuset"),
+            expect("/sys/fs/cgroup/unified", true, "rw"),
+            expect("/odd place", false, "rw,memory"),
+        ];
+        assert_eq!(found, expected);
+        let own = "3:cpuset:/a\n2:memory:/b:c\n0::/d\n";
+        let paths: Vec<_> = expected.iter().map(|h| h.path_in(own)).collect();
+        assert_eq!(paths, [Some("/a"), Some("/d"), Some("/b:c")]);
     }
 
     #[test]

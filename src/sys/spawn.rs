@@ -130,7 +130,10 @@ pub(crate) fn become_program(program: BorrowedFd<'_>, arguments: &[CString], kee
 }
 
 /// Marks every descriptor but stdin, stdout and stderr to be closed on exec.
-fn close_on_exec() -> io::Result<()> {
+///
+/// # Errors
+/// From the system.
+pub(crate) fn close_on_exec() -> io::Result<()> {
     // SAFETY: plain numbers.
     let done = check(unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) });
     if done.is_ok() {

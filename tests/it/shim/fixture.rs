@@ -1,10 +1,14 @@
 //! A place for containers of a test: directories, cgroups, infra processes; nothing of it is left at the end.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use podwright::model::ExitRecord;
+use jiff::{SignedDuration, Timestamp};
+use podwright::model::{AdmittedPod, ContainerKind, ContainerRecord, ExitRecord, PodKey, PodRecord, PodUid, SourceRef};
 use podwright::port::PortError;
 use podwright::shim::{self, ShimRequest, Started};
 use podwright::sys::infra::{Infra, InfraSpec};
@@ -110,7 +114,7 @@ fn spec(args: &[&str]) -> Value {
 
 impl Container {
     fn new(place: &Place, name: &str, args: &[&str]) -> Self {
-        let dir = place.temp.path().join("containers").join(name).join("0");
+        let dir = place.temp.path().join("pods").join(name).join("containers/main/0");
         std::fs::create_dir_all(&dir).unwrap();
         let request = ShimRequest {
             id: format!("{}-{name}", &place.cgroup[1..]),
@@ -183,4 +187,77 @@ impl Container {
     pub fn wait_log(&self, text: &str) -> String {
         until(text, || Some(self.log()).filter(|l| l.contains(text)))
     }
+
+    pub fn started(&self) -> Started {
+        serde_json::from_slice(&std::fs::read(self.dir.join("started.json")).unwrap()).unwrap()
+    }
+
+    /// `podwright exec`, which finds the container by the records of its pod.
+    pub fn exec_command(&self, flags: &[&str], command: &[&str]) -> Command {
+        let pod = self.dir.ancestors().nth(3).unwrap();
+        let name = pod.file_name().unwrap().to_str().unwrap();
+        std::fs::write(pod.join("record.json"), serde_json::to_vec(&pod_record(name)).unwrap()).unwrap();
+        std::fs::write(self.dir.join("record.json"), serde_json::to_vec(&container_record()).unwrap()).unwrap();
+        let mut exec = Command::new(exe());
+        exec.arg("--root")
+            .arg(pod.ancestors().nth(2).unwrap())
+            .arg("exec")
+            .args(flags)
+            .args([name, "--"])
+            .args(command);
+        exec
+    }
+
+    pub fn exec(&self, flags: &[&str], command: &[&str]) -> Output {
+        self.exec_command(flags, command).stdin(Stdio::null()).output().unwrap()
+    }
+}
+
+fn pod_record(name: &str) -> PodRecord {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"},
+        "spec": {"containers": [{"name": "main"}]}});
+    let pod: k8s_openapi::api::core::v1::Pod = serde_json::from_value(pod).unwrap();
+    let admitted = AdmittedPod {
+        key: PodKey::new("default", name),
+        source: SourceRef { path: "pod.yaml".into(), document: 0, line: 1, column: 1 },
+        spec: pod.clone(),
+        effective: pod,
+        applied: Vec::new(),
+        skipped: Vec::new(),
+        provenance: Vec::new(),
+        digest: "d".into(),
+    };
+    PodRecord {
+        version: PodRecord::VERSION,
+        key: admitted.key.clone(),
+        uid: PodUid(name.into()),
+        created_at: Timestamp::UNIX_EPOCH,
+        revision: "r".into(),
+        realised: Arc::new(admitted),
+        generation: 1,
+        sandbox_attempts: 1,
+        deletion: None,
+        terminal: None,
+        env_digests: BTreeMap::new(),
+    }
+}
+
+fn container_record() -> ContainerRecord {
+    ContainerRecord {
+        name: "main".into(),
+        kind: ContainerKind::App,
+        attempt: 0,
+        id: "main-0".into(),
+        sandbox_attempt: 0,
+        image: "image".into(),
+        image_id: "sha256:0".into(),
+        created_at: Timestamp::UNIX_EPOCH,
+        backoff: SignedDuration::ZERO,
+        log_path: "log".into(),
+        stopping: None,
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }

@@ -1,0 +1,215 @@
+//! Runs a command in a running container: joins the namespaces and the cgroup of the container's first process and
+//! becomes what that process is: its user, capabilities and environment.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use nix::sched::{CloneFlags, setns};
+use rustix::process::DumpableBehavior;
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::relay::{self, Stdio};
+use super::{ExecRequest, Started, command, oci, record};
+use crate::port::{ErrorKind, PortError};
+use crate::sys::{cgroup, lock, pidfd, spawn};
+
+const OPERATION: &str = "run a command in";
+/// What shells and container runtimes answer when a command cannot be executed.
+const CANNOT_EXECUTE: i32 = 126;
+/// Largest `/etc/passwd` of an image that is read.
+const MAX_PASSWD: u64 = 1 << 20;
+
+/// The container as the command needs it.
+struct Target {
+    pidfd: OwnedFd,
+    procs: Vec<OwnedFd>,
+    process: oci::Process,
+    oom_score_adj: String,
+}
+
+fn not_running(request: &ExecRequest) -> PortError {
+    let subject = request.instance_dir.display().to_string();
+    PortError::new(ErrorKind::NotFound, OPERATION, subject, "the container does not run")
+}
+
+impl Target {
+    fn open(request: &ExecRequest) -> Result<Self, PortError> {
+        let dir = &request.instance_dir;
+        let failed = |error: io::Error| PortError::io(OPERATION, dir.display().to_string(), &error);
+        if !lock::is_held(&dir.join("lock")).map_err(failed)? {
+            return Err(not_running(request));
+        }
+        let started = match fs::read(dir.join(record::STARTED)) {
+            Ok(bytes) => serde_json::from_slice::<Started>(&bytes).map_err(|e| failed(e.into()))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_running(request)),
+            Err(error) => return Err(failed(error)),
+        };
+        let pidfd = pidfd::open_same(started.pid, started.start_ticks).map_err(|_| not_running(request))?;
+        let spec = read_spec(&started, dir).map_err(failed)?;
+        let process = spec.process().clone().ok_or_else(|| not_running(request))?;
+        let procs = cgroup::open_procs_of(started.pid).map_err(failed)?;
+        let oom_score_adj = fs::read_to_string(format!("/proc/{}/oom_score_adj", started.pid)).unwrap_or_default();
+        Ok(Self { pidfd, procs, process, oom_score_adj })
+    }
+}
+
+/// The configuration is in the memory of the monitor's mount namespace, nowhere else.
+fn read_spec(started: &Started, dir: &Path) -> io::Result<oci::Spec> {
+    let root = Path::new("/proc").join(started.monitor_pid.to_string()).join("root");
+    let path = root.join(dir.strip_prefix("/").unwrap_or(dir)).join("bundle/config.json");
+    Ok(serde_json::from_slice(&fs::read(path)?)?)
+}
+
+pub(super) fn run(request: &ExecRequest) -> Result<i32, PortError> {
+    let target = Target::open(request)?;
+    let failed = |error: io::Error| PortError::io(OPERATION, request.instance_dir.display().to_string(), &error);
+    let (stdio, ends) = Stdio::make(request.stdin, request.tty).map_err(failed)?;
+    // Until it has executed the command, no process of the container may look into the child, which is one of them from
+    // its first moment: it holds what is open here.
+    let dumpable = |behavior| rustix::process::set_dumpable_behavior(behavior).map_err(|e| failed(e.into()));
+    dumpable(DumpableBehavior::NotDumpable)?;
+    setns(&target.pidfd, CloneFlags::CLONE_NEWPID).map_err(|e| failed(e.into()))?;
+    let signals = relay::block_signals().map_err(failed)?;
+    let Some(child) = spawn::fork().map_err(failed)? else {
+        drop(stdio);
+        let code = become_command(&target, request, ends);
+        spawn::exit_now(code);
+    };
+    dumpable(DumpableBehavior::Dumpable)?;
+    drop(ends);
+    // As easily killed for want of memory as the container's own processes.
+    let _ = fs::write(format!("/proc/{child}/oom_score_adj"), &target.oom_score_adj);
+    relay::run(child, stdio, &signals).map_err(failed)
+}
+
+/// The child's side: returns only when the command cannot be executed. It says so on the command's own stderr.
+fn become_command(target: &Target, request: &ExecRequest, ends: relay::Ends) -> i32 {
+    let (code, message) = match prepare(target, request, ends) {
+        Ok(environment) => {
+            let unusable = command::execute(&request.command, &environment);
+            (unusable.code, unusable.message)
+        }
+        Err(error) => (CANNOT_EXECUTE, error.to_string()),
+    };
+    let _ = writeln!(io::stderr(), "error: {message}");
+    code
+}
+
+/// Says what was being done.
+fn doing<T, E: Into<io::Error>>(what: &str, result: Result<T, E>) -> io::Result<T> {
+    result.map_err(|error| {
+        let error = error.into();
+        io::Error::new(error.kind(), format!("{what}: {error}"))
+    })
+}
+
+/// Becomes a process of the container in everything but the program; the environment for that.
+fn prepare(target: &Target, request: &ExecRequest, ends: relay::Ends) -> io::Result<Vec<String>> {
+    for procs in &target.procs {
+        doing("entering the container's cgroup", rustix::io::write(procs, b"0"))?;
+    }
+    let namespaces = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWCGROUP;
+    doing("joining the container's namespaces", setns(&target.pidfd, namespaces).map_err(io::Error::from))?;
+    // A session of its own: the caller's terminal is not the command's, which therefore cannot type on it.
+    doing("beginning a session", rustix::process::setsid())?;
+    let user = target.process.user();
+    doing("setting up its streams", ends.install(user.uid()))?;
+    doing("closing what is open", spawn::close_on_exec())?;
+    let cwd = target.process.cwd();
+    doing(&format!("changing to {}", cwd.display()), std::env::set_current_dir(cwd))?;
+    let environment = environment(&target.process, request.tty);
+    become_user(&target.process)?;
+    doing("resetting the signals", spawn::default_signals())?;
+    Ok(environment)
+}
+
+fn environment(process: &oci::Process, tty: bool) -> Vec<String> {
+    let mut environment = command::unique(process.env().as_deref().unwrap_or_default());
+    let has = |environment: &[String], name: &str| environment.iter().any(|v| v.starts_with(name));
+    if !has(&environment, "HOME=") {
+        environment.push(format!("HOME={}", home(process.user().uid())));
+    }
+    if tty && !has(&environment, "TERM=") {
+        let term = std::env::var("TERM").ok().filter(|t| !t.is_empty() && !t.contains('\0'));
+        environment.push(format!("TERM={}", term.as_deref().unwrap_or("xterm")));
+    }
+    environment
+}
+
+/// The home directory that the image gives a user.
+fn home(uid: u32) -> String {
+    let mut text = String::new();
+    let read = File::open("/etc/passwd").and_then(|f| f.take(MAX_PASSWD).read_to_string(&mut text));
+    let fields = text.lines().map(|l| l.split(':').collect::<Vec<_>>());
+    let found = fields
+        .filter(|f| f.get(2).is_some_and(|n| n.parse() == Ok(uid)))
+        .find_map(|f| f.get(5).map(|h| (*h).to_owned()));
+    read.ok().and(found).filter(|home| !home.is_empty()).unwrap_or_else(|| "/".to_owned())
+}
+
+fn capability_set(list: Option<&oci::Capabilities>) -> CapabilitySet {
+    let one = |capability: &oci::Capability| {
+        let name = capability.to_string();
+        CapabilitySet::from_name(name.trim_start_matches("CAP_")).unwrap_or(CapabilitySet::empty())
+    };
+    list.into_iter().flatten().map(one).fold(CapabilitySet::empty(), |all, one| all | one)
+}
+
+/// User, groups, capabilities, limits and the promise to gain no more, as the container's first process has them.
+fn become_user(process: &oci::Process) -> io::Result<()> {
+    use rustix::thread as this;
+    for limit in process.rlimits().iter().flatten() {
+        // Raising a limit takes a capability that not every machine grants; the container's start was as lenient.
+        let _ = set_limit(limit);
+    }
+    let user = process.user();
+    let sets = process.capabilities().as_ref();
+    let of = |get: fn(&oci::LinuxCapabilities) -> &Option<oci::Capabilities>| {
+        capability_set(sets.and_then(|s| get(s).as_ref()))
+    };
+    let bounding = of(oci::LinuxCapabilities::bounding);
+    for one in CapabilitySet::all().iter().filter(|c| !bounding.contains(*c)) {
+        match this::remove_capability_from_bounding_set(one) {
+            // A capability that this kernel does not have.
+            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Err(error) => return doing("dropping a capability", Err(error)),
+        }
+    }
+    if process.no_new_privileges() == Some(true) {
+        doing("renouncing new privileges", this::set_no_new_privs(true))?;
+    }
+    doing("keeping the capabilities", this::set_keep_capabilities(true))?;
+    let groups: Vec<_> = user.additional_gids().iter().flatten().map(|g| nix::unistd::Gid::from_raw(*g)).collect();
+    let (uid, gid) = (nix::unistd::Uid::from_raw(user.uid()), nix::unistd::Gid::from_raw(user.gid()));
+    doing("setting the groups", nix::unistd::setgroups(&groups))?;
+    doing("setting the group", nix::unistd::setresgid(gid, gid, gid))?;
+    doing("setting the user", nix::unistd::setresuid(uid, uid, uid))?;
+    let sets = CapabilitySets {
+        effective: of(oci::LinuxCapabilities::effective),
+        permitted: of(oci::LinuxCapabilities::permitted),
+        inheritable: of(oci::LinuxCapabilities::inheritable),
+    };
+    doing("setting the capabilities", this::set_capabilities(None, sets))?;
+    for one in of(oci::LinuxCapabilities::ambient).iter() {
+        doing("setting an ambient capability", this::configure_capability_in_ambient_set(one, true))?;
+    }
+    Ok(())
+}
+
+fn set_limit(limit: &oci::PosixRlimit) -> io::Result<()> {
+    use nix::sys::resource::{Resource, setrlimit};
+    let resource = match limit.typ() {
+        oci::PosixRlimitType::RlimitNofile => Resource::RLIMIT_NOFILE,
+        oci::PosixRlimitType::RlimitNproc => Resource::RLIMIT_NPROC,
+        oci::PosixRlimitType::RlimitCore => Resource::RLIMIT_CORE,
+        oci::PosixRlimitType::RlimitMemlock => Resource::RLIMIT_MEMLOCK,
+        _ => return Ok(()),
+    };
+    Ok(setrlimit(resource, limit.soft(), limit.hard())?)
+}

@@ -1,0 +1,341 @@
+//! Between the caller's terminal and a command in a container: streams, window size, signals, and the exit code.
+
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType,
+};
+use rustix::pipe::PipeFlags;
+use rustix::pty::OpenptFlags;
+use rustix::termios::{OptionalActions, Termios};
+
+/// The inode number, and the device number, of `ptmx` in a devpts.
+const PTMX_INODE: u64 = 2;
+const PTMX_DEVICE: (u32, u32) = (5, 2);
+/// What a terminal takes for the end of its input, at the start of a line: Ctrl-D.
+const END_OF_INPUT: &[u8] = b"\x04";
+const BUFFER: usize = 16 << 10;
+/// Buffers that are still read from each stream after the command's end.
+const DRAINED: usize = 256;
+
+/// Signals that are the command's business when they come here.
+const FORWARDED: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGHUP];
+
+/// The caller's side of the command's streams.
+pub(super) enum Stdio {
+    /// The terminal's master side comes through this socket.
+    Terminal { receiver: OwnedFd, stdin: bool },
+    /// What is not passed on as it is: the caller's terminal, which a container must not hold.
+    Pipes { stdin: Option<OwnedFd>, out: Option<OwnedFd>, err: Option<OwnedFd> },
+}
+
+/// The command's side.
+pub(super) enum Ends {
+    Terminal { sender: OwnedFd },
+    Pipes { stdin: OwnedFd, out: Option<OwnedFd>, err: Option<OwnedFd> },
+}
+
+impl Stdio {
+    pub(super) fn make(stdin: bool, tty: bool) -> io::Result<(Self, Ends)> {
+        if tty {
+            let flags = SocketFlags::CLOEXEC;
+            let (receiver, sender) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+            return Ok((Self::Terminal { receiver, stdin }, Ends::Terminal { sender }));
+        }
+        let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
+        let mut input = None;
+        let stdin_end = match stdin {
+            false => File::open("/dev/null")?.into(),
+            true if io::stdin().is_terminal() => {
+                let (end, write) = pipe()?;
+                rustix::fs::fcntl_setfl(&write, OFlags::NONBLOCK)?;
+                input = Some(write);
+                end
+            }
+            true => io::stdin().as_fd().try_clone_to_owned()?,
+        };
+        let output = |is_terminal: bool| -> io::Result<(Option<OwnedFd>, Option<OwnedFd>)> {
+            if !is_terminal {
+                return Ok((None, None));
+            }
+            let (read, end) = pipe()?;
+            rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK)?;
+            Ok((Some(read), Some(end)))
+        };
+        let (out, out_end) = output(io::stdout().is_terminal())?;
+        let (err, err_end) = output(io::stderr().is_terminal())?;
+        Ok((Self::Pipes { stdin: input, out, err }, Ends::Pipes { stdin: stdin_end, out: out_end, err: err_end }))
+    }
+}
+
+impl Ends {
+    /// Makes these the standard streams of this process, which is in the container already and leads a session.
+    pub(super) fn install(self, uid: u32) -> io::Result<()> {
+        match self {
+            Self::Terminal { sender } => {
+                let (master, slave) = open_terminal()?;
+                rustix::process::ioctl_tiocsctty(&slave)?;
+                // The user may open its own terminal again.
+                rustix::fs::fchown(&slave, Some(rustix::fs::Uid::from_raw(uid)), None)?;
+                send(&sender, &master)?;
+                nix::unistd::dup2_stdin(&slave)?;
+                nix::unistd::dup2_stdout(&slave)?;
+                nix::unistd::dup2_stderr(&slave)?;
+            }
+            Self::Pipes { stdin, out, err } => {
+                nix::unistd::dup2_stdin(&stdin)?;
+                out.iter().try_for_each(nix::unistd::dup2_stdout)?;
+                err.iter().try_for_each(nix::unistd::dup2_stderr)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A terminal of the container's own devpts. What is at the path is the container's work: it is looked at before use.
+fn open_terminal() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let master = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&master)?;
+    let device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+    if stat.st_ino != PTMX_INODE || device != PTMX_DEVICE {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "/dev/pts/ptmx of the container makes no terminals"));
+    }
+    rustix::pty::unlockpt(&master)?;
+    let slave = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let slave = rustix::pty::ioctl_tiocgptpeer(&master, slave)?;
+    Ok((master, slave))
+}
+
+fn send(socket: &OwnedFd, fd: &OwnedFd) -> io::Result<()> {
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let fds = [fd.as_fd()];
+    ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+    rustix::net::sendmsg(socket, &[io::IoSlice::new(b"t")], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Receives a descriptor; `None` when the other side has gone without sending one.
+pub(super) fn receive(socket: impl AsFd) -> io::Result<Option<OwnedFd>> {
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut bytes = [0; 64];
+    let mut bytes = [io::IoSliceMut::new(&mut bytes)];
+    rustix::net::recvmsg(socket, &mut bytes, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let mut messages = ancillary.drain().filter_map(|m| match m {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    Ok(messages.next().and_then(|mut fds| fds.next()))
+}
+
+/// Signals as a descriptor, from before the fork on: none is missed.
+pub(super) fn block_signals() -> io::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in FORWARDED.into_iter().chain([Signal::SIGCHLD, Signal::SIGWINCH]) {
+        set.add(signal);
+    }
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
+    Ok(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+}
+
+/// The caller's terminal in raw mode, until this is dropped.
+struct Raw {
+    before: Termios,
+}
+
+impl Raw {
+    fn enter() -> Option<Self> {
+        let before = rustix::termios::tcgetattr(io::stdin()).ok()?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        rustix::termios::tcsetattr(io::stdin(), OptionalActions::Drain, &raw).ok()?;
+        Some(Self { before })
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let _ = rustix::termios::tcsetattr(io::stdin(), OptionalActions::Drain, &self.before);
+    }
+}
+
+/// One direction. Holds at most one buffer: what cannot be written yet is not followed by more.
+struct Flow {
+    from: OwnedFd,
+    to: OwnedFd,
+    held: Vec<u8>,
+    open: bool,
+    /// Towards the command. The caller's stdin may block: it is read only when there is something.
+    inward: bool,
+    /// Written once when the input has ended.
+    farewell: &'static [u8],
+}
+
+impl Flow {
+    fn out(from: impl AsFd, to: impl AsFd) -> io::Result<Self> {
+        let own = |fd: BorrowedFd<'_>| fd.try_clone_to_owned();
+        let (from, to) = (own(from.as_fd())?, own(to.as_fd())?);
+        Ok(Self { from, to, held: Vec::new(), open: true, inward: false, farewell: b"" })
+    }
+
+    fn inward(to: impl AsFd, farewell: &'static [u8]) -> io::Result<Self> {
+        Ok(Self { inward: true, farewell, ..Self::out(io::stdin(), to)? })
+    }
+
+    fn poll(&self) -> PollFd<'_> {
+        match self.held.is_empty() {
+            false => PollFd::new(&self.to, PollFlags::OUT),
+            true => PollFd::new(&self.from, PollFlags::IN),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        !self.open && self.held.is_empty()
+    }
+
+    /// Moves what can be moved now; whether that was anything.
+    fn step(&mut self) -> bool {
+        if self.held.is_empty() && self.open {
+            let mut bytes = vec![0; BUFFER];
+            match rustix::io::read(&self.from, &mut bytes) {
+                Ok(0) => self.end(),
+                Ok(count) => self.held.extend_from_slice(&bytes[..count]),
+                Err(Errno::AGAIN | Errno::INTR) => return false,
+                // A terminal whose other side is closed.
+                Err(_) => self.end(),
+            }
+        }
+        if self.held.is_empty() {
+            return false;
+        }
+        match rustix::io::write(&self.to, &self.held) {
+            Ok(count) => drop(self.held.drain(..count)),
+            Err(Errno::AGAIN | Errno::INTR) => return false,
+            // Nobody takes it any more.
+            Err(_) => {
+                self.held.clear();
+                self.open = false;
+            }
+        }
+        true
+    }
+
+    fn end(&mut self) {
+        self.open = false;
+        self.held.extend_from_slice(self.farewell);
+    }
+}
+
+/// Serves a command until it has ended; its exit code.
+pub(super) fn run(child: i32, stdio: Stdio, signals: &SignalFd) -> io::Result<i32> {
+    let mut session = Session { child: Pid::from_raw(child), terminal: None, flows: Vec::new() };
+    let mut raw = None;
+    match stdio {
+        Stdio::Terminal { receiver, stdin } => {
+            // Without a terminal the command has ended already, and said why.
+            if let Some(master) = receive(&receiver)? {
+                raw = (stdin && io::stdin().is_terminal()).then(Raw::enter).flatten();
+                session.flows.push(Flow::out(&master, io::stdout())?);
+                if stdin {
+                    session.flows.push(Flow::inward(&master, END_OF_INPUT)?);
+                }
+                session.terminal = Some(master);
+                session.copy_size();
+            }
+        }
+        Stdio::Pipes { stdin, out, err } => {
+            let flows = [
+                out.map(|out| Flow::out(out, io::stdout())),
+                err.map(|err| Flow::out(err, io::stderr())),
+                stdin.map(|pipe| Flow::inward(pipe, b"")),
+            ];
+            session.flows = flows.into_iter().flatten().collect::<io::Result<_>>()?;
+        }
+    }
+    let code = session.serve(signals);
+    drop(raw);
+    code
+}
+
+struct Session {
+    child: Pid,
+    terminal: Option<OwnedFd>,
+    flows: Vec<Flow>,
+}
+
+impl Session {
+    /// The command's terminal is as large as the caller's.
+    fn copy_size(&self) {
+        let Some(master) = &self.terminal else { return };
+        let size = rustix::termios::tcgetwinsize(io::stdout()).or_else(|_| rustix::termios::tcgetwinsize(io::stdin()));
+        if let Ok(size) = size {
+            let _ = rustix::termios::tcsetwinsize(master, size);
+        }
+    }
+
+    fn serve(&mut self, signals: &SignalFd) -> io::Result<i32> {
+        loop {
+            let mut fds = vec![PollFd::new(signals, PollFlags::IN)];
+            fds.extend(self.flows.iter().map(Flow::poll));
+            match rustix::event::poll(&mut fds, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+            if ready[0]
+                && let Some(code) = self.signals(signals)?
+            {
+                self.drain();
+                return Ok(code);
+            }
+            for (flow, _) in self.flows.iter_mut().zip(&ready[1..]).filter(|(_, ready)| **ready) {
+                flow.step();
+            }
+            // Closes what has ended: the command meets the end of its input.
+            self.flows.retain(|flow| !flow.is_done());
+        }
+    }
+
+    /// What has been written before the end. A process that the command leaves behind may hold the streams: it is not
+    /// waited for.
+    fn drain(&mut self) {
+        for flow in self.flows.iter_mut().filter(|f| !f.inward) {
+            for _ in 0..DRAINED {
+                if !flow.step() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Handles what has come; the exit code once the command has ended.
+    fn signals(&self, signals: &SignalFd) -> io::Result<Option<i32>> {
+        while let Some(info) = signals.read_signal()? {
+            match i32::try_from(info.ssi_signo).ok().and_then(|n| Signal::try_from(n).ok()) {
+                Some(Signal::SIGWINCH) => self.copy_size(),
+                // The command leads a process group, which gets what a terminal's foreground would get.
+                Some(signal) if FORWARDED.contains(&signal) => {
+                    let _ = kill(Pid::from_raw(-self.child.as_raw()), signal);
+                }
+                _ => {}
+            }
+        }
+        Ok(match waitpid(self.child, Some(WaitPidFlag::WNOHANG))? {
+            WaitStatus::Exited(_, code) => Some(code),
+            WaitStatus::Signaled(_, signal, _) => Some(128 + signal as i32),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,252 @@
+//! `podwright exec`: commands in running containers.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::process::Stdio;
+
+use podwright::sys::{cgroup, process};
+use rustix::pty::OpenptFlags;
+use rustix::termios::{LocalModes, Winsize};
+use serde_json::json;
+
+use super::fixture::{Container, Place, text, until};
+use crate::support;
+
+const SIGWINCH: i32 = 28;
+
+fn running(place: &mut Place) -> Container {
+    let infra = place.infra(|_| ());
+    let all = [("network", "net"), ("ipc", "ipc"), ("uts", "uts")];
+    let container = place.container("main", "echo marker > /marker; echo ready; sleep 1000").join(&infra, &all);
+    container.start();
+    container.wait_log("ready");
+    container
+}
+
+#[test]
+fn e2e_exec_runs_in_the_namespaces_the_cgroup_and_the_environment_of_the_container() {
+    if !support::e2e() {
+        return;
+    }
+    let mut place = Place::new();
+    let container = running(&mut place);
+    let script = "cat /marker; hostname; echo $GREETING; echo $HOME; pwd; for n in mnt net ipc uts pid; do readlink /proc/self/ns/$n; done";
+    let output = container.exec(&[], &["sh", "-c", script]);
+    assert_eq!(text(&output.stderr), "");
+    let started = container.started();
+    let mut expected = "marker\npod-name\nhello world\n/root\n/\n".to_owned();
+    for name in ["mnt", "net", "ipc", "uts", "pid"] {
+        let link = std::fs::read_link(format!("/proc/{}/ns/{name}", started.pid)).unwrap();
+        expected.push_str(&format!("{}\n", link.display()));
+    }
+    assert_eq!(text(&output.stdout), expected);
+    let cgroups = text(&container.exec(&[], &["cat", "/proc/self/cgroup"]).stdout);
+    assert!(cgroups.lines().all(|l| l.ends_with(&container.request.cgroup)), "in every hierarchy: {cgroups}");
+    let status = text(&container.exec(&[], &["cat", "/proc/self/status"]).stdout);
+    let init = std::fs::read_to_string(format!("/proc/{}/status", started.pid)).unwrap();
+    for field in [
+        "CapInh",
+        "CapPrm",
+        "CapEff",
+        "CapBnd",
+        "CapAmb",
+        "NoNewPrivs",
+        "Seccomp:",
+        "SigBlk",
+        "SigIgn",
+        "Uid",
+        "Groups",
+    ] {
+        let line = |s: &str| s.lines().find(|l| l.starts_with(field)).unwrap().trim().to_owned();
+        assert_eq!(line(&status), line(&init), "as the container's own process");
+    }
+    let fds = text(&container.exec(&[], &["ls", "/proc/self/fd"]).stdout);
+    assert_eq!(fds, "0\n1\n2\n3\n", "no descriptor leaks");
+}
+
+#[test]
+fn e2e_exec_ends_as_its_command_does() {
+    if !support::e2e() {
+        return;
+    }
+    let mut place = Place::new();
+    let container = running(&mut place);
+    for (command, code, error) in [
+        (&["sh", "-c", "exit 42"][..], 42, ""),
+        (&["sh", "-c", "kill -9 $$"], 137, ""),
+        (&["xyz"], 127, "error: exec: \"xyz\": executable file not found in $PATH\n"),
+        (&["/bin/xyz"], 127, "error: exec: \"/bin/xyz\": no such file or directory\n"),
+        (&["/etc/passwd"], 126, "error: exec: \"/etc/passwd\": permission denied\n"),
+    ] {
+        let output = container.exec(&[], command);
+        assert_eq!(text(&output.stderr), error);
+        assert_eq!(output.status.code(), Some(code), "{command:?}");
+    }
+}
+
+#[test]
+fn e2e_exec_passes_stdin_only_when_asked() {
+    if !support::e2e() {
+        return;
+    }
+    let mut place = Place::new();
+    let container = running(&mut place);
+    for (flags, expected) in [(&["-i"][..], "typed"), (&[], "")] {
+        let mut command = container.exec_command(flags, &["cat"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(b"typed");
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((text(&output.stdout).as_str(), output.status.code()), (expected, Some(0)), "{flags:?}");
+    }
+}
+
+#[test]
+fn e2e_exec_forwards_signals_to_the_command() {
+    if !support::e2e() {
+        return;
+    }
+    let mut place = Place::new();
+    let container = running(&mut place);
+    let script = "trap 'exit 5' TERM; echo up > /up; while :; do sleep 0.05; done";
+    let mut child = container.exec_command(&[], &["sh", "-c", script]).stderr(Stdio::null()).spawn().unwrap();
+    until("the trap", || std::fs::exists(format!("/proc/{}/root/up", container.started().pid)).unwrap().then_some(()));
+    podwright::sys::pidfd::kill(i32::try_from(child.id()).unwrap(), 15).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+}
+
+/// A terminal with a person before it.
+struct Terminal {
+    master: File,
+    slave: File,
+}
+
+impl Terminal {
+    fn new() -> Self {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = rustix::pty::openpt(flags).unwrap();
+        rustix::pty::unlockpt(&master).unwrap();
+        let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).unwrap();
+        Self { master: master.into(), slave: slave.into() }
+    }
+
+    fn resize(&self, rows: u16, columns: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&self.master, size).unwrap();
+    }
+
+    fn echoes(&self) -> bool {
+        rustix::termios::tcgetattr(&self.slave).unwrap().local_modes.contains(LocalModes::ECHO)
+    }
+
+    fn types(&mut self, text: &str) {
+        self.master.write_all(text.as_bytes()).unwrap();
+    }
+
+    fn shows(&mut self, expected: &str) {
+        let mut seen = vec![0; expected.len()];
+        self.master.read_exact(&mut seen).unwrap();
+        assert_eq!(text(&seen), expected);
+    }
+}
+
+#[test]
+fn e2e_exec_with_a_terminal_gives_one_of_the_container() {
+    if !support::e2e() {
+        return;
+    }
+    let mut place = Place::new();
+    let container = running(&mut place);
+    let mut terminal = Terminal::new();
+    terminal.resize(33, 99);
+    let script =
+        "tty; stty size; echo $TERM; cat; trap 'stty size; exit 9' WINCH; echo now; while :; do sleep 0.05; done";
+    let mut command = container.exec_command(&["-it"], &["sh", "-c", script]);
+    let slave = || terminal.slave.try_clone().unwrap();
+    command.env("TERM", "test-term").stdin(slave()).stdout(slave()).stderr(slave());
+    let mut child = command.spawn().unwrap();
+    terminal.shows("/dev/pts/0\r\n33 99\r\ntest-term\r\n");
+    assert!(!terminal.echoes(), "in raw mode");
+    terminal.types("typed\r");
+    terminal.shows("typed\r\ntyped\r\n");
+    terminal.types("\x04");
+    terminal.shows("now\r\n");
+    terminal.resize(44, 88);
+    podwright::sys::pidfd::kill(i32::try_from(child.id()).unwrap(), SIGWINCH).unwrap();
+    terminal.shows("44 88\r\n");
+    assert_eq!(child.wait().unwrap().code(), Some(9));
+    assert!(terminal.echoes(), "as it was before");
+}
+
+#[test]
+fn e2e_exec_keeps_the_callers_terminal_from_a_command_without_one() {
+    if !support::e2e() {
+        return;
+    }
+    let mut place = Place::new();
+    let container = running(&mut place);
+    let mut terminal = Terminal::new();
+    let script = "for n in 0 1 2; do test -t $n || echo no; done; cat; echo error >&2";
+    let mut command = container.exec_command(&["-i"], &["sh", "-c", script]);
+    let slave = || terminal.slave.try_clone().unwrap();
+    command.stdin(slave()).stdout(slave()).stderr(slave());
+    let mut child = command.spawn().unwrap();
+    terminal.shows("no\r\nno\r\nno\r\n");
+    terminal.types("line\r\x04");
+    terminal.shows("line\r\nline\r\nerror\r\n");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn e2e_exec_drops_to_the_containers_user() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let container = place.container("user", "echo ready; sleep 1000").edit(|s| {
+        s["process"]["user"] = json!({"uid": 1234, "gid": 2345, "additionalGids": [3456]});
+        s["process"]["noNewPrivileges"] = true.into();
+        s["process"]["cwd"] = "/tmp".into();
+        s["process"]["capabilities"] = json!({"bounding": ["CAP_CHOWN"]});
+    });
+    container.start();
+    container.wait_log("ready");
+    let script =
+        "id -u; id -g; id -G; pwd; grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status; tty > /dev/null; echo $?";
+    let expected =
+        "1234\n2345\n2345 3456\n/tmp\nCapEff:\t0000000000000000\nCapBnd:\t0000000000000001\nNoNewPrivs:\t1\n1\n";
+    assert_eq!(text(&container.exec(&[], &["sh", "-c", script]).stdout), expected);
+    // Its own terminal may be opened again.
+    let output = container.exec(&["-t"], &["sh", "-c", "echo again > $(tty); exit 3"]);
+    assert_eq!((text(&output.stdout).as_str(), output.status.code()), ("again\r\n", Some(3)));
+}
+
+#[test]
+fn e2e_exec_in_a_container_that_ended_says_so() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let container = place.container("ended", "exit 0");
+    container.run();
+    let output = container.exec(&[], &["true"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("does not run"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn e2e_what_exec_leaves_behind_ends_with_the_container() {
+    if !support::e2e() {
+        return;
+    }
+    let mut place = Place::new();
+    let container = running(&mut place);
+    let output = container.exec(&[], &["sh", "-c", "sleep 1000 > /dev/null 2>&1 & echo started"]);
+    assert_eq!(text(&output.stdout), "started\n");
+    let started = container.started();
+    let left: Vec<i32> =
+        cgroup::pids(&container.request.cgroup).unwrap().into_iter().filter(|p| *p != started.pid).collect();
+    assert!(!left.is_empty());
+    podwright::sys::pidfd::kill(started.pid, 9).unwrap();
+    container.end();
+    assert!(left.iter().all(|p| process::start_ticks(*p).is_none()));
+}
