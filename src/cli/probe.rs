@@ -61,7 +61,7 @@ fn child(directory: Option<&Path>) -> Result<(), String> {
 
 /// What to do where pods cannot run.
 pub const WAY_OUT: &str =
-    "run it as root (sudo podwright ...); inside of a container that container must be privileged";
+    "run it as root, for example with sudo; inside of a container, that container must be a privileged one";
 
 /// Refuses a command that runs pods where that is not possible.
 ///

@@ -1,6 +1,7 @@
 //! `delete` and `down`: pods stopped and removed, by the directory or all of them.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,6 +9,7 @@ use jiff::Timestamp;
 use super::args::{DeleteArgs, DownArgs};
 use super::engine::{self, Engine};
 use super::error::{CliError, Ending};
+use super::layout::Layout;
 use super::logging::Quiet;
 use super::manifests::{self, Verdict};
 use super::settings::Settings;
@@ -53,14 +55,28 @@ pub fn down(args: &DownArgs, settings: Settings) -> Result<Ending, CliError> {
         let removed = remove(&engine, None, args.timeout).await?;
         tell(&removed, args.timeout)?;
         engine.native.teardown_root().await?;
-        // The last report is about pods that are gone.
-        match std::fs::remove_file(engine.settings.layout.snapshot()) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(CliError::new(format!("cannot remove {}: {e}", engine.settings.layout.snapshot().display())))
-            }
-            _ => Ok(Ending::Success),
-        }
+        forget_reports(&engine.settings.layout)?;
+        Ok(Ending::Success)
     })
+}
+
+/// The last report and the last status are about pods that are gone.
+fn forget_reports(layout: &Layout) -> Result<(), CliError> {
+    for path in [layout.snapshot(), layout.status()] {
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                return Err(CliError::new(format!("cannot remove {}: {e}", path.display())));
+            }
+            _ => {}
+        }
+    }
+    match std::fs::remove_dir(&layout.run) {
+        // Not empty: what is in there is not ours.
+        Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
+            Err(CliError::new(format!("cannot remove {}: {e}", layout.run.display())))
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn remove(engine: &Engine, which: Option<&BTreeSet<PodKey>>, timeout: Duration) -> Result<Removed, CliError> {

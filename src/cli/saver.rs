@@ -31,6 +31,8 @@ pub async fn keep(path: PathBuf, mut projections: watch::Receiver<Arc<Projection
             changed = projections.changed() => if changed.is_err() { break },
         }
     }
+    // Whatever was written before: the age of the report counts from now.
+    saver.written = None;
     let last = projections.borrow().clone();
     saver.save(&last).await;
 }
@@ -65,6 +67,7 @@ impl Saver {
 
     async fn save(&mut self, projection: &Projection) {
         let pods = pods(projection);
+        // Nothing is known before the first round: an older report is better than none.
         if projection.resource_version == 0 || self.written.as_ref() == Some(&pods) {
             return;
         }

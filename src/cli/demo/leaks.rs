@@ -109,11 +109,17 @@ impl Traces {
     }
 }
 
-/// The process ids of this machine.
+/// The process ids of this machine. One that has ended and waits for its parent to notice holds nothing any more.
 fn processes() -> Vec<String> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name.bytes().all(|b| b.is_ascii_digit())).collect()
+    names.filter(|name| name.bytes().all(|b| b.is_ascii_digit()) && is_alive(name)).collect()
+}
+
+/// The state is the first letter after the name, which may hold anything and stands in parentheses.
+fn is_alive(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 /// The namespaces of a process, such as `net:[4026531840]`.

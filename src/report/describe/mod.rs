@@ -141,6 +141,12 @@ fn toleration(entry: &Toleration) -> String {
     text
 }
 
+/// How the events of a start follow each other; they often come in the same second, which is all the API tells.
+fn order(reason: &str) -> usize {
+    let start = ["Scheduled", "Pulling", "Pulled", "Created", "Started"];
+    start.iter().position(|r| *r == reason).unwrap_or(start.len())
+}
+
 fn events_section(out: &mut String, events: &[EventRecord], now: Timestamp) {
     if events.is_empty() {
         out.push_str("Events:\t<none>\n");
@@ -148,7 +154,7 @@ fn events_section(out: &mut String, events: &[EventRecord], now: Timestamp) {
     }
     out.push_str("Events:\n  Type\tReason\tAge\tFrom\tMessage\n  ----\t------\t----\t----\t-------\n");
     let mut sorted: Vec<&EventRecord> = events.iter().collect();
-    sorted.sort_by_key(|e| e.last);
+    sorted.sort_by_key(|e| (e.last.as_second(), order(&e.reason), e.last));
     for event in sorted {
         let kind = match event.kind {
             EventType::Normal => "Normal",
