@@ -1,6 +1,7 @@
 //! What one instance may leave behind on a machine, looked for by its names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,14 +13,15 @@ const DEPTH: u32 = 4;
 pub struct Traces {
     instance: String,
     directory: PathBuf,
-    namespaces: BTreeSet<String>,
+    /// Held open until the last look: the kernel gives the number of a namespace that is gone to the next one at once.
+    namespaces: BTreeMap<String, File>,
 }
 
 impl Traces {
     /// Nothing seen yet.
     pub fn new(instance: &str, directory: &Path) -> Self {
         let directory = std::fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
-        Self { instance: instance.to_owned(), directory, namespaces: BTreeSet::new() }
+        Self { instance: instance.to_owned(), directory, namespaces: BTreeMap::new() }
     }
 
     /// Remembers the namespaces of the instance's processes that are not this process's own.
@@ -27,7 +29,8 @@ impl Traces {
         let own = namespaces("self");
         for pid in processes() {
             if self.in_our_cgroup(&pid) {
-                self.namespaces.extend(namespaces(&pid).into_iter().filter(|n| !own.contains(n)));
+                let others = namespaces(&pid).into_iter().filter(|(name, _)| !own.contains_key(name));
+                self.namespaces.extend(others.filter_map(|(name, path)| Some((name, File::open(path).ok()?))));
             }
         }
     }
@@ -68,7 +71,7 @@ impl Traces {
                 left.push(format!("process {pid} ({})", name.trim()));
             }
             let held: Vec<String> =
-                namespaces(&pid).into_iter().filter(|namespace| self.namespaces.contains(namespace)).collect();
+                namespaces(&pid).into_keys().filter(|name| self.namespaces.contains_key(name)).collect();
             if !held.is_empty() {
                 left.push(format!("namespaces of process {pid} ({}): {}", name.trim(), held.join(", ")));
             }
@@ -84,7 +87,7 @@ impl Traces {
             for line in text.lines() {
                 let mut fields = line.split(' ').skip(3);
                 let (root, point) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
-                let kept = self.namespaces.contains(root);
+                let kept = self.namespaces.contains_key(root);
                 if kept || Path::new(point).starts_with(&directory) || line.contains(&self.group()) {
                     found.insert(format!("mount {point}"));
                 }
@@ -122,11 +125,11 @@ fn is_alive(pid: &str) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
-/// The namespaces of a process, such as `net:[4026531840]`.
-fn namespaces(pid: &str) -> BTreeSet<String> {
+/// The namespaces of a process by name, such as `net:[4026531840]`, each with the file that stands for it.
+fn namespaces(pid: &str) -> BTreeMap<String, PathBuf> {
     let entries = std::fs::read_dir(format!("/proc/{pid}/ns")).into_iter().flatten().flatten();
-    let links = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
-    links.map(|link| link.display().to_string()).collect()
+    let links = entries.filter_map(|entry| Some((std::fs::read_link(entry.path()).ok()?, entry.path())));
+    links.map(|(link, path)| (link.display().to_string(), path)).collect()
 }
 
 /// Directories of a name below `path`, not looking into those.

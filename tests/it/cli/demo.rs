@@ -19,7 +19,10 @@ fn compare(name: &str, said: &Said) {
         std::fs::write(golden(name), &text).unwrap();
     }
     let expected = std::fs::read_to_string(golden(name)).unwrap();
-    assert_eq!(text, expected, "{name} differs; standard error was: {}", said.err);
+    if text != expected {
+        let diff = similar::TextDiff::from_lines(&expected, &text);
+        panic!("{name} differs:\n{}\nstandard error: {}", diff.unified_diff().context_radius(3), said.err);
+    }
     assert_eq!(said.err, "");
 }
 
