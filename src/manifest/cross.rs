@@ -92,8 +92,14 @@ fn open_mounts<'b>(
     object.facts.open_mounts.iter().filter(|(volume, _)| !in_namespace.iter().any(|p| gives(p, volume, object))).map(
         |(volume, pointer)| {
             let message = format!("the pod has no volume {}", quoted(volume));
-            Finding::error("unknown-volume", pointer, message)
-                .help("add it to `volumes`, or select the pod with a PodPreset that brings it")
+            let own = object.value.pointer("/spec/volumes").and_then(Value::as_array).into_iter().flatten();
+            let near = own
+                .filter_map(|volume| volume.get("name")?.as_str())
+                .find(|name| strsim::damerau_levenshtein(name, volume) <= (volume.chars().count() / 3).max(1));
+            Finding::error("unknown-volume", pointer, message).help(near.map_or_else(
+                || "add it to `volumes`, or select the pod with a PodPreset that brings it".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            ))
         },
     )
 }

@@ -62,9 +62,14 @@ impl File {
         if !stream.problems.is_empty() && secret::may_hold_one(text) {
             file.masks = Masks::Everything;
         } else {
-            file.mask(&stream.documents);
+            file.mask(&stream.documents, secret::may_hold_one(text));
         }
-        for (document, problem) in stream.problems {
+        for (document, mut problem) in stream.problems {
+            if matches!(file.masks, Masks::Everything) {
+                // Names of keys may be told, pieces of the text not.
+                let passes = if problem.rule == "duplicate-key" { secret::may_be_told } else { |_: &str| false };
+                problem.message = secret::masked(&problem.message, passes);
+            }
             file.problems.push(Located { document, object: None, problem });
         }
         let mut ordinal = 0;
@@ -78,9 +83,9 @@ impl File {
         file
     }
 
-    fn mask(&mut self, documents: &[Document]) {
+    fn mask(&mut self, documents: &[Document], wary: bool) {
         let mut pieces = Vec::new();
-        documents.iter().for_each(|document| secret::masks(&document.root, &mut pieces));
+        documents.iter().for_each(|document| secret::masks(&document.root, wary, &mut pieces));
         if !pieces.is_empty() {
             self.masks = Masks::Pieces(pieces);
         }
@@ -129,7 +134,7 @@ impl File {
             severity: problem.severity,
             rule: problem.rule,
             message: problem.message.clone(),
-            help: problem.help.clone(),
+            help: Some(problem.help.clone()),
             place: Some(Place { at, text: shown.into(), width }),
             object: object.clone(),
             field: problem.field.clone(),

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::facts::Facts;
 use super::json::{self, Places};
-use super::problem::{Finding, Problem, escape, field_path};
+use super::problem::{Finding, Problem, escape, field_path, segments};
 use super::yaml::Node;
-use super::{rules, schema, support};
+use super::{rules, schema, secret, support};
 use crate::model::{Kind, ObjectKey, PodPreset, Severity};
 
 /// Fields of `metadata` that only an API server writes; they come along when an object is copied out of a cluster.
@@ -60,13 +60,20 @@ pub(super) fn read(kind: Kind, (document, ordinal): (u32, usize), node: &Node) -
     findings.extend(rules::check(kind, &value));
     findings.extend(support::check(kind, &value));
     fill_namespace(kind, &mut value);
+    join_lines(kind, &mut value);
     let key = key(kind, &value);
     let typed = if findings.iter().any(|finding| finding.severity == Severity::Error) {
         None
     } else {
         typed(kind, &value, &mut findings)
     };
-    let problems = findings.into_iter().map(|finding| place(finding, node, &value)).collect();
+    let mut problems: Vec<Problem> = Vec::new();
+    for problem in findings.into_iter().map(|finding| place(finding, node, &value)) {
+        // Schema and rules may say the same.
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
     let object = key.map(|key| Object {
         key,
         document,
@@ -82,14 +89,18 @@ pub(super) fn read(kind: Kind, (document, ordinal): (u32, usize), node: &Node) -
 
 /// A finding at its place in the file.
 pub(super) fn place(finding: Finding, root: &Node, value: &Value) -> Problem {
-    let field = field_path(value, &finding.pointer);
+    // A key that is no name may be a value of a Secret.
+    let is_secret = value.get("kind").is_some_and(|kind| kind == Kind::Secret.as_str());
+    let is_told = !is_secret || segments(&finding.pointer).all(|segment| secret::may_be_told(&segment));
+    let field = Some(field_path(value, &finding.pointer)).filter(|field| is_told && !field.is_empty());
+    let message = if is_secret { secret::masked(&finding.message, secret::may_be_told) } else { finding.message };
     Problem {
         severity: finding.severity,
         rule: finding.rule,
         span: json::locate(root, &finding.pointer, finding.part),
-        message: finding.message,
+        message,
         help: finding.help,
-        field: Some(field).filter(|field| !field.is_empty()),
+        field,
     }
 }
 
@@ -122,6 +133,20 @@ fn fill_namespace(kind: Kind, value: &mut Value) {
     let is_empty = metadata.get("namespace").is_none_or(|namespace| namespace == "");
     if kind.namespaced() && is_empty {
         metadata.insert("namespace".to_owned(), Value::from("default"));
+    }
+}
+
+/// Kubernetes takes line breaks in base64, its types here do not.
+fn join_lines(kind: Kind, value: &mut Value) {
+    let field = match kind {
+        Kind::Secret => "data",
+        Kind::ConfigMap => "binaryData",
+        _ => return,
+    };
+    for (_, text) in value.get_mut(field).and_then(Value::as_object_mut).into_iter().flatten() {
+        if let Value::String(text) = text {
+            text.retain(|c| !matches!(c, '\n' | '\r'));
+        }
     }
 }
 

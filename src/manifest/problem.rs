@@ -13,14 +13,14 @@ pub(super) struct Problem {
     pub(super) rule: &'static str,
     pub(super) span: Span,
     pub(super) message: String,
-    pub(super) help: Option<String>,
+    pub(super) help: String,
     pub(super) field: Option<String>,
 }
 
 impl Problem {
     /// An error with its way out.
     pub(super) fn error(rule: &'static str, span: Span, message: impl Into<String>, help: impl Into<String>) -> Self {
-        let (message, help) = (message.into(), Some(help.into()));
+        let (message, help) = (message.into(), help.into());
         Self { severity: Severity::Error, rule, span, message, help, field: None }
     }
 }
@@ -42,7 +42,7 @@ pub(super) struct Finding {
     pub(super) pointer: String,
     pub(super) part: Part,
     pub(super) message: String,
-    pub(super) help: Option<String>,
+    pub(super) help: String,
 }
 
 impl Finding {
@@ -50,7 +50,8 @@ impl Finding {
     pub(super) fn error(rule: &'static str, pointer: &str, message: impl Into<String>) -> Self {
         let pointer = pointer.to_owned();
         let message = message.into();
-        Self { severity: Severity::Error, rule, pointer, part: Part::Value, message, help: None }
+        let help = way_out(rule).to_owned();
+        Self { severity: Severity::Error, rule, pointer, part: Part::Value, message, help }
     }
 
     /// A warning about a value.
@@ -63,15 +64,34 @@ impl Finding {
         Self { part: Part::Key, ..self }
     }
 
-    /// The same with a way out.
+    /// The same with a better way out than its rule has.
     pub(super) fn help(self, help: impl Into<String>) -> Self {
-        Self { help: Some(help.into()), ..self }
+        Self { help: help.into(), ..self }
     }
 }
 
-/// Foreign text as a message shows it: in double quotes, shortened.
+/// The way out of a rule where nothing better is known.
+fn way_out(rule: &str) -> &'static str {
+    match rule {
+        "name" => "choose another name",
+        "label" | "annotation" | "data-key" => "rename it",
+        "choice" => "write one of them",
+        "number-range" => "choose a number within the range",
+        "quantity" => "write a number with a suffix of m, k, M, G, T or Ki, Mi, Gi, Ti, such as 500m or 1Gi",
+        "duplicate-name" => "use each name once",
+        "address" => "write an address such as 192.0.2.1",
+        "path" => "correct the path",
+        "one-of" => "write exactly one of them",
+        "dns" => "remove what is too much",
+        "selector" => "correct the values",
+        "missing-field" => "add it",
+        _ => "correct the value",
+    }
+}
+
+/// Foreign text as a message shows it: in double quotes, of which it holds none itself, and shortened.
 pub(super) fn quoted(text: &str) -> String {
-    let mut short: String = text.chars().take(QUOTED).collect();
+    let mut short: String = text.chars().take(QUOTED).map(|c| if c == '"' { '\'' } else { c }).collect();
     if short.len() < text.len() {
         short.push_str("...");
     }

@@ -1,19 +1,25 @@
 //! What of a Secret must not be shown with a source line: every value except those that name the object.
 
+use super::rules::names;
 use super::yaml::{Content, Node, Span};
 
-/// Pieces of the document that hold values of Secrets. A document is one when any `kind` in it looks like it, also a
-/// misspelt one or another product's, such as SealedSecret.
-pub(super) fn masks(root: &Node, found: &mut Vec<Span>) {
-    match &root.content {
-        Content::Sequence(items) => items.iter().for_each(|item| masks(item, found)),
-        Content::Mapping(entries) => {
-            if root.get("kind").and_then(Node::text).is_some_and(is_secret) {
-                hide(root, "", found);
-            } else {
-                entries.iter().for_each(|entry| masks(&entry.value, found));
-            }
-        }
+/// Pieces of a document that hold values of Secrets. A mapping is one when its `kind` looks like it, also a misspelt one
+/// or another product's, such as SealedSecret; in a file that speaks of secrets at all, also what has no kind.
+pub(super) fn masks(root: &Node, wary: bool, found: &mut Vec<Span>) {
+    let kind = root.get("kind").and_then(Node::text);
+    if kind.is_some_and(is_secret) || (kind.is_none() && wary) {
+        hide(root, "", found);
+    } else {
+        descend(root, found);
+    }
+}
+
+/// Objects within a document: the items of a List.
+fn descend(node: &Node, found: &mut Vec<Span>) {
+    match &node.content {
+        Content::Sequence(items) => items.iter().for_each(|item| descend(item, found)),
+        Content::Mapping(_) if node.get("kind").and_then(Node::text).is_some_and(is_secret) => hide(node, "", found),
+        Content::Mapping(entries) => entries.iter().for_each(|entry| descend(&entry.value, found)),
         _ => {}
     }
 }
@@ -34,11 +40,25 @@ fn hide(node: &Node, pointer: &str, found: &mut Vec<Span>) {
         Content::Sequence(items) => items.iter().for_each(|item| hide(item, pointer, found)),
         Content::Mapping(entries) => {
             for entry in entries {
+                if !may_be_told(&entry.key.text) {
+                    found.push(entry.key.span);
+                }
                 hide(&entry.value, &format!("{pointer}/{}", entry.key.text), found);
             }
         }
         _ => found.push(node.span),
     }
+}
+
+/// Whether a key of a Secret may stand in a message. One that is no possible key may be a value with its colon forgotten.
+pub(super) fn may_be_told(key: &str) -> bool {
+    names::data_key(key).is_ok()
+}
+
+/// A message without those texts it quotes that do not pass.
+pub(super) fn masked(message: &str, passes: fn(&str) -> bool) -> String {
+    let mask = |(index, piece)| if index % 2 == 1 && !passes(piece) { "***" } else { piece };
+    message.split('"').enumerate().map(mask).collect::<Vec<_>>().join("\"")
 }
 
 /// Whether a file that cannot be parsed may hold a Secret, so that no line of it is shown.

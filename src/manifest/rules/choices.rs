@@ -68,7 +68,7 @@ pub(super) fn ranges(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
             let name = pattern.trim_end_matches("/*").rsplit('/').next().unwrap_or(pattern);
             let octal = *most == MODE.1;
             let message = match (octal, *most) {
-                (true, _) => format!("`{name}` must be between 0 and 0777, not {number} (octal {number:#o})"),
+                (true, _) => format!("`{name}` must be between 0 and 0777, not {number} (octal 0{number:o})"),
                 (_, i64::MAX) => format!("`{name}` must be at least {least}, not {number}"),
                 _ => format!("`{name}` must be between {least} and {most}, not {number}"),
             };

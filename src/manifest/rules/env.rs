@@ -23,7 +23,7 @@ pub(super) fn variables(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     for variable in subject.containers().iter().flat_map(|container| container.list("env")) {
         match variable.get("name") {
             Some(name) if name.text() == Some("") => out.push(variable.missing("name")),
-            Some(name) => shape(&name, "the variable name", names::env_name, out),
+            Some(name) => variable_name(&name, "the variable name", out),
             None => {}
         }
         let Some(from) = variable.get("valueFrom") else { continue };
@@ -40,6 +40,14 @@ pub(super) fn variables(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
         if let Some(field) = from.get("fieldRef") {
             field_reference(&field, out);
         }
+    }
+}
+
+fn variable_name(view: &View<'_>, what: &str, out: &mut Vec<Finding>) {
+    if let Some(text) = view.text()
+        && let Err(wrong) = names::env_name(text)
+    {
+        out.push(view.error("name", format!("{what} {} must {wrong}", quoted(text))));
     }
 }
 
@@ -87,7 +95,7 @@ fn field_reference(reference: &View<'_>, out: &mut Vec<Finding>) {
 pub(super) fn sources(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     for source in subject.containers().iter().flat_map(|container| container.list("envFrom")) {
         if let Some(prefix) = source.get("prefix").filter(|prefix| prefix.text() != Some("")) {
-            shape(&prefix, "the prefix", names::env_name, out);
+            variable_name(&prefix, "the prefix", out);
         }
         let references: Vec<View<'_>> =
             ["configMapRef", "secretRef"].into_iter().filter_map(|field| source.get(field)).collect();

@@ -8,19 +8,11 @@ use crate::model::Kind;
 const ANNOTATIONS: usize = 256 << 10;
 
 pub(super) fn name(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
-    let Some(metadata) = subject.root.get("metadata") else { return };
+    let Some(metadata) = subject.root.get("metadata").filter(|metadata| metadata.value.is_object()) else { return };
     match metadata.get("name") {
         Some(name) if name.text() != Some("") => {
             let check = if subject.kind == Kind::Namespace { names::label } else { names::subdomain };
             shape(&name, "the name", check, out);
-        }
-        _ if metadata.has("generateName") => {
-            let at = metadata.get("generateName").unwrap_or(metadata);
-            out.push(
-                at.error("missing-field", "`generateName` would name another object each time the manifests are read")
-                    .at_key()
-                    .help("write `name` instead"),
-            );
         }
         _ => out.push(metadata.missing("name")),
     }

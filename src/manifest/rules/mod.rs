@@ -9,7 +9,7 @@ mod data;
 mod env;
 mod metadata;
 mod mounts;
-mod names;
+pub(super) mod names;
 mod pod;
 mod ports;
 mod preset;
@@ -119,8 +119,18 @@ fn shape(view: &View<'_>, what: &str, check: names::Shape, out: &mut Vec<Finding
     if let Some(text) = view.text()
         && let Err(wrong) = check(text)
     {
-        out.push(view.error("name", format!("{what} {} must {wrong}", quoted(text))));
+        let finding = view.error("name", format!("{what} {} must {wrong}", quoted(text)));
+        let near = nearest(text);
+        let good = near != text && check(&near).is_ok();
+        out.push(if good { finding.help(format!("write for example `{near}`")) } else { finding });
     }
+}
+
+/// The nearest text that has the shape of most names.
+fn nearest(text: &str) -> String {
+    let fold = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c.to_ascii_lowercase() } else { '-' };
+    let folded: String = text.chars().map(fold).collect();
+    folded.trim_matches(['-', '.']).to_owned()
 }
 
 /// A value that must be one of some words.
@@ -132,7 +142,9 @@ fn choice(view: &View<'_>, what: &str, words: &[&str], out: &mut Vec<Finding>) {
     let shown: Vec<&str> = words.iter().map(|word| if word.is_empty() { "\"\"" } else { *word }).collect();
     let finding = view.error("choice", format!("`{what}` must be {}, not {}", alternatives(&shown), quoted(text)));
     let near = words.iter().map(|word| (strsim::damerau_levenshtein(&word.to_lowercase(), &text.to_lowercase()), word));
-    let near = near.filter(|(distance, word)| *distance <= 2 && !word.is_empty()).min_by_key(|(distance, _)| *distance);
+    let slips = (text.chars().count() / 3).max(1);
+    let near =
+        near.filter(|(distance, word)| *distance <= slips && !word.is_empty()).min_by_key(|(distance, _)| *distance);
     out.push(match near {
         Some((_, word)) => finding.help(format!("did you mean `{word}`?")),
         None => finding,

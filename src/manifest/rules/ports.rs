@@ -13,6 +13,8 @@ pub(in crate::manifest) struct HostPort {
     pub(in crate::manifest) protocol: String,
     /// `None` for every address.
     pub(in crate::manifest) ip: Option<IpAddr>,
+    /// Whether it is taken as long as the pod runs: an init container lets go of it.
+    pub(in crate::manifest) lasting: bool,
     pub(in crate::manifest) pointer: String,
 }
 
@@ -33,15 +35,13 @@ impl HostPort {
     }
 }
 
-/// The host ports of a pod: those of its containers and sidecars. On the host's network every port is one.
+/// The host ports of a pod. On the host's network every port is one.
 pub(in crate::manifest) fn host_ports(spec: &View<'_>) -> Vec<HostPort> {
     let host_network = spec.is_true("hostNetwork");
     let mut found = Vec::new();
     for container in containers(spec) {
         let is_init = container.pointer.starts_with("/spec/initContainers/");
-        if is_init && container.text_of("restartPolicy") != Some("Always") {
-            continue;
-        }
+        let lasting = !is_init || container.text_of("restartPolicy") == Some("Always");
         for port in container.list("ports") {
             let number = port.integer_of("hostPort").filter(|number| *number != 0);
             let Some(number) = number.or_else(|| port.integer_of("containerPort").filter(|_| host_network)) else {
@@ -52,6 +52,7 @@ pub(in crate::manifest) fn host_ports(spec: &View<'_>) -> Vec<HostPort> {
                 port: number,
                 protocol: port.text_of("protocol").unwrap_or("TCP").to_owned(),
                 ip,
+                lasting,
                 pointer: port.get("hostPort").map_or(port.pointer, |at| at.pointer),
             });
         }
@@ -84,7 +85,8 @@ pub(super) fn names(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
 
 pub(super) fn in_one_pod(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     let Some(spec) = subject.root.get("spec") else { return };
-    let ports = host_ports(&spec);
+    let mut ports = host_ports(&spec);
+    ports.retain(|port| port.lasting);
     for (index, port) in ports.iter().enumerate() {
         if ports[..index].iter().any(|earlier| earlier.clashes(port)) {
             let message = format!("host port {} is already taken by this pod", port.shown());

@@ -13,10 +13,7 @@ pub(super) fn check(view: &View<'_>, what: &str, out: &mut Vec<Finding>) {
     let text = text(view.value);
     match of(view.value) {
         None => {
-            let finding = view.error("quantity", format!("{what} {} is no quantity", quoted(&text)));
-            out.push(
-                finding.help("write a number with a suffix of m, k, M, G, T or Ki, Mi, Gi, Ti, such as 500m or 1Gi"),
-            );
+            out.push(view.error("quantity", format!("{what} {} is no quantity", quoted(&text))));
         }
         Some(amount) if amount < 0.0 => {
             out.push(view.error("quantity", format!("{what} {} is negative", quoted(&text))));

@@ -28,7 +28,7 @@ pub(super) fn names(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
 pub(super) fn one_source(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     for volume in subject.volumes() {
         let known = schema::walk(Kind::Pod).at(["spec", "volumes", "0"].into_iter().map(str::to_owned));
-        let is_source = |key: &str| key != "name" && known.is_some_and(|known| known.field(key).is_some());
+        let is_source = |key: &str| key != "name" && known.is_some_and(|known| known.property(key).is_some());
         let sources: Vec<(&str, View<'_>)> = volume.entries().into_iter().filter(|(key, _)| is_source(key)).collect();
         if let [(first, _), others @ ..] = sources.as_slice() {
             for (key, source) in others {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::problem::Finding;
 use crate::model::Kind;
 
-pub(super) use walk::Walk;
+pub(super) use walk::{Shape, Walk};
 
 /// A kind's schema, as a document to walk and compiled.
 struct Schema {

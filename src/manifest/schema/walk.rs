@@ -46,10 +46,14 @@ impl<'a> Walk<'a> {
         fields.into_iter().flat_map(Map::iter).map(move |(name, schema)| (name, self.to(schema)))
     }
 
+    /// The field `name` of an object.
+    pub(in crate::manifest) fn property(self, name: &str) -> Option<Walk<'a>> {
+        self.here.get("properties").and_then(|fields| fields.get(name)).map(|schema| self.to(schema))
+    }
+
     /// The field `name` of an object, or the value of a map.
     pub(in crate::manifest) fn field(self, name: &str) -> Option<Walk<'a>> {
-        let own = self.here.get("properties").and_then(|fields| fields.get(name));
-        own.map(|schema| self.to(schema)).or_else(|| self.values())
+        self.property(name).or_else(|| self.values())
     }
 
     /// What the values of a map are.

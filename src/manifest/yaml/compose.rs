@@ -86,8 +86,9 @@ impl Composer {
         number(self.documents.saturating_sub(1))
     }
 
-    fn event(&mut self, event: Event<'_>, span: &ScanSpan) -> Result<(), Stop> {
-        let span = to_span(span);
+    fn event(&mut self, event: Event<'_>, source: &ScanSpan) -> Result<(), Stop> {
+        let span = to_span(source);
+        let tag_span = source.tag_span().map_or(span, |tag| to_span(&tag));
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
@@ -106,16 +107,16 @@ impl Composer {
                 Ok(())
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let content = self.scalar(&text, style, tag.as_deref(), span)?;
+                let content = self.scalar(&text, style, tag.as_deref(), tag_span)?;
                 let is_merge = style == ScalarStyle::Plain && tag.is_none() && text == "<<";
                 self.add(Node::scalar(span, content), anchor, is_merge)
             }
             Event::SequenceStart(_, anchor, tag) => {
-                self.check_tag(tag.as_deref(), "seq", span)?;
+                self.check_tag(tag.as_deref(), "seq", tag_span)?;
                 self.start(span, anchor, Body::Sequence(Vec::new()))
             }
             Event::MappingStart(_, anchor, tag) => {
-                self.check_tag(tag.as_deref(), "map", span)?;
+                self.check_tag(tag.as_deref(), "map", tag_span)?;
                 self.start(span, anchor, Body::Mapping(Mapping::default()))
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
@@ -124,7 +125,7 @@ impl Composer {
                 "yaml-alias",
                 span,
                 format!("alias {} has no anchor before it in this document", quoted(&format!("*{name}"))),
-                format!("define it with `&{name}`, or quote the value if it is meant as text"),
+                "define it with `&name`, or quote the value if it is meant as text",
             )),
             _ => Ok(()),
         }
@@ -330,7 +331,8 @@ fn unknown_tag(span: Span) -> Problem {
 }
 
 fn too_deep(span: Span) -> Problem {
-    too_much(span, &format!("more than {} levels of nesting", limits::DEPTH))
+    let message = format!("more than {} levels of nesting", limits::DEPTH);
+    Problem::error("too-large", span, message, "no field of a manifest stands that deep: check the brackets")
 }
 
 fn too_much(span: Span, what: &str) -> Problem {

@@ -1,0 +1,74 @@
+//! Values that are not honoured although their field is.
+
+use super::not_yet;
+use crate::manifest::problem::{Finding, quoted};
+use crate::manifest::rules::{View, containers};
+use crate::model::Kind;
+
+pub(super) fn check(kind: Kind, root: &View<'_>, out: &mut Vec<Finding>) {
+    let Some(spec) = root.get("spec") else { return };
+    match kind {
+        Kind::Pod => {
+            let containers = containers(&spec);
+            containers.iter().for_each(|container| resources(container, out));
+            containers.iter().for_each(|container| host_addresses(container, out));
+            token(&spec, out);
+        }
+        Kind::PodPreset => {}
+        _ => return,
+    }
+    for medium in spec.list("volumes").iter().filter_map(|volume| volume.path(&["emptyDir", "medium"])) {
+        if let Some(text) = medium.text().filter(|text| text.starts_with("HugePages")) {
+            out.push(not_yet(kind, &medium, &format!("the medium {}", quoted(text)), "use `Memory`"));
+        }
+    }
+}
+
+/// cpu and memory reach the cgroup; nothing else is limited.
+fn resources(container: &View<'_>, out: &mut Vec<Finding>) {
+    for list in ["limits", "requests"].into_iter().filter_map(|list| container.path(&["resources", list])) {
+        for (name, amount) in list.entries() {
+            match name {
+                "cpu" | "memory" => {}
+                "ephemeral-storage" => {
+                    let message = "`ephemeral-storage` has no effect here: the use of disk is not limited yet";
+                    out.push(Finding::warning("no-effect", &amount.pointer, message).at_key().help("remove it"));
+                }
+                other => {
+                    let what = format!("the resource {}", quoted(other));
+                    out.push(not_yet(Kind::Pod, &amount, &what, "cpu and memory are limited"));
+                }
+            }
+        }
+    }
+}
+
+/// Host ports are mapped for IPv4.
+fn host_addresses(container: &View<'_>, out: &mut Vec<Finding>) {
+    for address in container.list("ports").iter().filter_map(|port| port.get("hostIP")) {
+        if let Some(text) = address.text().filter(|text| text.contains(':') && *text != "::") {
+            out.push(not_yet(
+                Kind::Pod,
+                &address,
+                &format!("the IPv6 address {}", quoted(text)),
+                "use an IPv4 address",
+            ));
+        }
+    }
+}
+
+/// An account's token is not mounted, which a pod that names an account may wait for.
+fn token(spec: &View<'_>, out: &mut Vec<Finding>) {
+    if spec.get("automountServiceAccountToken").is_some_and(|automount| automount.value == false) {
+        return;
+    }
+    let asked = spec.get("automountServiceAccountToken").or_else(|| {
+        let account = spec.get("serviceAccountName").or_else(|| spec.get("serviceAccount"));
+        account.filter(|account| account.text().is_some_and(|text| !text.is_empty() && text != "default"))
+    });
+    if let Some(asked) = asked {
+        let message = "no token of the account is mounted into the pod yet";
+        let finding = Finding::warning("no-effect", &asked.pointer, message);
+        out.push(finding.help("write `automountServiceAccountToken: false` to say that the pod needs none"));
+    }
+}

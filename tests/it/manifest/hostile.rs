@@ -1,0 +1,140 @@
+//! Foreign bytes: reading is total, bounded, and never tells a secret.
+
+use proptest::prelude::*;
+
+use podwright::manifest::Reader;
+use podwright::report::diagnostics_text;
+
+use super::{read, snapshot};
+
+/// Pieces that YAML and manifests are made of, to be put together at random.
+const PIECES: [&str; 40] = [
+    "apiVersion: v1\n",
+    "kind: Pod\n",
+    "kind: Secret\n",
+    "kind: List\n",
+    "metadata:\n",
+    "  name: a\n",
+    "spec:\n",
+    "  containers:\n",
+    "  - name: c\n",
+    "    image: i\n",
+    "data:\n",
+    "items:\n",
+    "- ",
+    "  ",
+    "\n",
+    ": ",
+    "&a ",
+    "*a ",
+    "<<: *a\n",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    "\"",
+    "'",
+    "|\n",
+    ">-\n",
+    "? ",
+    "---\n",
+    "...\n",
+    "# c\n",
+    "!!str ",
+    "!x ",
+    "\t",
+    "0644",
+    "yes",
+    "~",
+    "é",
+    "\u{feff}",
+];
+
+fn settings() -> ProptestConfig {
+    ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(settings())]
+
+    #[test]
+    fn reading_any_bytes_ends_in_objects_or_problems(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let desired = read(&[("f.yaml", &bytes)]);
+        let _ = diagnostics_text(&desired.diagnostics);
+        prop_assert!(desired.diagnostics.has_errors() || !desired.pods.is_empty() || !desired.others.is_empty()
+            || !desired.presets.is_empty());
+    }
+
+    #[test]
+    fn reading_pieces_of_manifests_ends_and_says_the_same_twice(
+        picks in proptest::collection::vec(0..PIECES.len(), 0..60)
+    ) {
+        let text: String = picks.into_iter().map(|pick| PIECES[pick]).collect();
+        let mut reader = Reader::new();
+        let first = reader.read(&snapshot(&[("f.yaml", &text)]));
+        let again = reader.read(&snapshot(&[("f.yaml", &text)]));
+        prop_assert_eq!(diagnostics_text(&first.diagnostics), diagnostics_text(&again.diagnostics));
+        prop_assert_eq!(first.pods, again.pods);
+        for diagnostic in &first.diagnostics.0 {
+            if let Some(place) = &diagnostic.place {
+                let line = text.split('\n').nth(place.at.line as usize - 1);
+                prop_assert!(line.is_some(), "{diagnostic} is beyond the file");
+            }
+        }
+    }
+
+    #[test]
+    fn a_manifest_with_a_changed_byte_is_still_read_to_its_end(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/manifests/ok/every-honoured-field.yaml");
+        let mut bytes = std::fs::read(path).unwrap();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        let desired = read(&[("f.yaml", &bytes)]);
+        let _ = diagnostics_text(&desired.diagnostics);
+    }
+
+    #[test]
+    fn a_secret_with_any_change_is_told_without_its_values(
+        at in any::<prop::sample::Index>(), piece in 0..PIECES.len(), cut in 0..8_usize
+    ) {
+        let text = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: s\n  annotations: {n: planted-0}\ntype: Opaque\nstringData:\n  a: planted-1\n  b: |\n    planted-2\n    planted-3\n  c: [planted-4, planted-5]\ndata: {d: planted-6}\n";
+        // The kind stays one that tells a Secret from other objects.
+        let start = text.find("metadata").unwrap();
+        let at = start + at.index(text.len() - start);
+        let end = (at + cut).min(text.len());
+        let changed = format!("{}{}{}", &text[..at], PIECES[piece], &text[end..]);
+        let shown = format!("{:?}", read(&[("f.yaml", &changed)]).diagnostics);
+        prop_assert!(!shown.contains("planted"), "{changed}\n{shown}");
+    }
+}
+
+#[test]
+fn bombs_are_refused_before_they_go_off() {
+    let wide = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), vec!["*a"; 5000].join(", "));
+    let nested: String = (0..60).fold("x".to_owned(), |inner, n| format!("&a{n} [{inner}, {}]", "y, ".repeat(2000)));
+    let merges = format!("a: &a {{{}}}\n", (0..3000).map(|n| format!("k{n}: v")).collect::<Vec<_>>().join(", "))
+        + &(0..50).map(|n| format!("b{n}: {{<<: *a}}\n")).collect::<String>();
+    let cases = [
+        ("a text repeated by aliases", wide),
+        ("anchors within anchors", format!("a: {nested}\n")),
+        ("merge keys", merges),
+        ("many documents", "---\n".repeat(20_002)),
+        ("deep blocks", (0..200).map(|n| format!("{}a:\n", " ".repeat(n))).collect()),
+        ("deep brackets", "[".repeat(100_000)),
+    ];
+    for (what, text) in cases {
+        let desired = read(&[("f.yaml", &text)]);
+        let rules: Vec<&str> = desired.diagnostics.0.iter().map(|d| d.rule).collect();
+        assert!(rules.contains(&"too-large"), "{what}: {rules:?}");
+    }
+}
+
+#[test]
+fn problems_of_a_file_are_bounded_and_the_rest_is_counted() {
+    let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\n".to_owned()
+        + &(0..500).map(|n| format!("x{n}: 1\n")).collect::<String>();
+    let desired = read(&[("f.yaml", &text)]);
+    assert_eq!(desired.diagnostics.0.len(), 101);
+    assert_eq!(desired.diagnostics.0[100].message, "f.yaml: 400 more problems are not listed");
+}

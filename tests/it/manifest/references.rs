@@ -1,0 +1,108 @@
+//! What objects have to do with each other, and fields whose meaning is in the reading alone.
+
+use podwright::model::Severity;
+
+use super::read;
+
+fn pod(spec: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: web}}\nspec:\n  {spec}\n  containers: [{{name: c, image: i}}]\n"
+    )
+}
+
+/// `rule field` of each diagnostic, errors in capitals.
+fn told(files: &[(&str, &str)]) -> Vec<String> {
+    let show = |d: &podwright::model::Diagnostic| {
+        let rule = if d.severity == Severity::Error { d.rule.to_uppercase() } else { d.rule.to_owned() };
+        format!("{rule} {}", d.field.as_deref().unwrap_or_default())
+    };
+    read(files).diagnostics.0.iter().map(show).collect()
+}
+
+const ROBOT: &str = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: robot}\n";
+
+#[test]
+fn an_account_must_be_among_the_manifests() {
+    let quiet = "automountServiceAccountToken: false\n  ";
+    for field in ["serviceAccountName", "serviceAccount"] {
+        let named = pod(&format!("{quiet}{field}: robot"));
+        assert_eq!(told(&[("pod.yaml", &named)]), [format!("MISSING-OBJECT spec.{field}")]);
+        assert_eq!(told(&[("pod.yaml", &named), ("robot.yaml", ROBOT)]), [""; 0]);
+        let elsewhere = ROBOT.replace("name: robot", "name: robot, namespace: other");
+        assert_eq!(told(&[("pod.yaml", &named), ("robot.yaml", &elsewhere)]), [format!("MISSING-OBJECT spec.{field}")]);
+        assert_eq!(told(&[("pod.yaml", &pod(&format!("{field}: default")))]), [""; 0], "every namespace has it");
+    }
+    let both = pod(&format!("{quiet}serviceAccountName: robot\n  serviceAccount: other"));
+    assert_eq!(told(&[("pod.yaml", &both), ("robot.yaml", ROBOT)]), ["CONTRADICTION spec.serviceAccount"]);
+}
+
+#[test]
+fn no_token_is_mounted_and_that_is_said() {
+    let cases = [
+        ("automountServiceAccountToken: false\n  serviceAccountName: robot", vec![]),
+        ("automountServiceAccountToken: true", vec!["no-effect spec.automountServiceAccountToken"]),
+        ("serviceAccountName: robot", vec!["no-effect spec.serviceAccountName"]),
+        ("serviceAccountName: default", vec![]),
+    ];
+    for (spec, expected) in cases {
+        assert_eq!(told(&[("pod.yaml", &pod(spec)), ("robot.yaml", ROBOT)]), expected, "{spec}");
+    }
+}
+
+#[test]
+fn a_field_reference_is_of_version_one() {
+    let with = |version: &str| {
+        pod("restartPolicy: Always").replace(
+            "image: i}",
+            &format!("image: i, env: [{{name: A, valueFrom: {{fieldRef: {{{version}fieldPath: metadata.name}}}}}}]}}"),
+        )
+    };
+    assert_eq!(told(&[("pod.yaml", &with(""))]), [""; 0]);
+    assert_eq!(told(&[("pod.yaml", &with("apiVersion: v1, "))]), [""; 0]);
+    let expected = ["CHOICE spec.containers[0].env[0].valueFrom.fieldRef.apiVersion"];
+    assert_eq!(told(&[("pod.yaml", &with("apiVersion: v2, "))]), expected);
+}
+
+#[test]
+fn names_of_ports_are_checked_and_shown() {
+    let text = pod("restartPolicy: Always").replace("image: i}", "image: i, ports: [{name: http, containerPort: 80}]}");
+    let desired = read(&[("pod.yaml", &text)]);
+    assert!(desired.diagnostics.0.is_empty());
+    let (_, pod) = desired.pods.values().next().unwrap();
+    let ports = pod.spec.as_ref().unwrap().containers[0].ports.as_ref().unwrap();
+    assert_eq!(ports[0].name.as_deref(), Some("http"));
+    let expected = ["NAME spec.containers[0].ports[0].name"];
+    assert_eq!(told(&[("pod.yaml", &text.replace("name: http", "name: HTTP"))]), expected);
+}
+
+#[test]
+fn keys_that_a_type_needs_are_asked_for() {
+    let secret = |kind: &str, key: &str| {
+        format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\ntype: {kind}\nstringData: {{{key}: x}}\n")
+    };
+    let types = [
+        ("kubernetes.io/dockerconfigjson", ".dockerconfigjson"),
+        ("kubernetes.io/dockercfg", ".dockercfg"),
+        ("kubernetes.io/ssh-auth", "ssh-privatekey"),
+        ("Opaque", "other"),
+        ("example.com/own", "other"),
+    ];
+    for (kind, key) in types {
+        assert_eq!(told(&[("s.yaml", &secret(kind, key))]), [""; 0], "{kind}");
+        let expected = if key == "other" { vec![] } else { vec!["MISSING-FIELD type"] };
+        assert_eq!(told(&[("s.yaml", &secret(kind, "nothing"))]), expected, "{kind}");
+    }
+}
+
+#[test]
+fn an_optional_reference_may_lead_nowhere_and_another_one_is_a_warning() {
+    let volumes = |optional: &str| {
+        pod(&format!(
+            "volumes: [{{name: a, configMap: {{name: m{optional}}}}}, {{name: b, secret: {{secretName: s{optional}}}}}]"
+        ))
+    };
+    assert_eq!(told(&[("pod.yaml", &volumes(", optional: true"))]), [""; 0]);
+    let expected =
+        ["missing-object spec.volumes[0].configMap.name", "missing-object spec.volumes[1].secret.secretName"];
+    assert_eq!(told(&[("pod.yaml", &volumes(""))]), expected);
+}
