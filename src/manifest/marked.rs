@@ -65,7 +65,7 @@ fn refused(path: &Arc<str>, text: &str, problems: &[Problem]) -> Diagnostics {
         severity: Severity::Error,
         rule: problem.rule,
         message: problem.message.clone(),
-        help: problem.help.clone(),
+        help: Some(problem.help.clone()),
         place: Some(place(path, text, problem.span)),
         object: None,
         field: None,
