@@ -18,7 +18,7 @@ use rustix::pipe::PipeFlags;
 
 use super::failure::{Failure, Step, chain};
 use super::rootfs::Layout;
-use super::{ShimRequest, command, oci, relay};
+use super::{ShimRequest, command, oci, relay, trace};
 use crate::sys::spawn;
 
 const CONSOLE: &str = "console.sock";
@@ -126,7 +126,26 @@ pub(super) fn write_config(request: &ShimRequest, layout: &Layout) -> Result<(),
     let mut linux = spec.linux().clone().unwrap_or_default();
     linux.set_cgroups_path(Some(request.cgroup.clone().into()));
     spec.set_linux(Some(linux));
+    if let Some(process) = spec.process_mut() {
+        process.set_capabilities(process.capabilities().as_ref().map(within_bounds));
+        // Given to the container's process alone, see `Created::set_oom_score`: not to this one.
+        process.set_oom_score_adj(None);
+    }
     spec.save(layout.bundle.join("config.json")).step("writing the container's configuration")
+}
+
+/// Leaves away the capabilities that this machine grants nobody: asking for them is an error, and "all" means all there are.
+fn within_bounds(sets: &oci::LinuxCapabilities) -> oci::LinuxCapabilities {
+    let granted = |capability: &oci::Capability| {
+        let name = capability.to_string();
+        let one = rustix::thread::CapabilitySet::from_name(name.trim_start_matches("CAP_"));
+        one.is_some_and(|c| rustix::thread::capability_is_in_bounding_set(c) == Ok(true))
+    };
+    let of = |set: &Option<oci::Capabilities>| set.as_ref().map(|s| s.iter().filter(|c| granted(c)).copied().collect());
+    let mut bounded = sets.clone();
+    bounded.set_bounding(of(sets.bounding())).set_effective(of(sets.effective())).set_permitted(of(sets.permitted()));
+    bounded.set_inheritable(of(sets.inheritable())).set_ambient(of(sets.ambient()));
+    bounded
 }
 
 /// Pipes for the container's standard streams: the builder gets the container's ends, the rest is the monitor's.
@@ -166,6 +185,9 @@ fn terminal(listener: &UnixListener) -> std::io::Result<Streams> {
 pub(super) fn create(request: &ShimRequest, layout: &Layout) -> Result<Created, Failure> {
     let (verdict, verdict_end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).step("making a pipe")?;
     let verdict = Verdict(File::from(verdict));
+    let (errors, errors_end) =
+        rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).step("making a pipe")?;
+    trace::errors_to(errors_end);
     let payload = Payload { verdict: Rc::new(verdict_end), home: Rc::default() };
     let mut builder = ContainerBuilder::new(request.id.clone(), SyscallType::default())
         .validate_id()
@@ -184,7 +206,7 @@ pub(super) fn create(request: &ShimRequest, layout: &Layout) -> Result<Created, 
     }
     let container = match builder.as_init(&layout.bundle).with_systemd(false).build() {
         Ok(container) => container,
-        Err(error) => return Err(Failure(verdict.read().unwrap_or_else(|| chain(&error)))),
+        Err(error) => return Err(Failure(verdict.read().or_else(|| cause(errors)).unwrap_or_else(|| chain(&error)))),
     };
     let pid = container.pid().map(|p| p.as_raw()).ok_or_else(|| Failure("the container has no process".to_owned()))?;
     let terminal = console.map(|listener| terminal(&listener)).transpose().step("receiving the terminal")?;
@@ -193,6 +215,14 @@ pub(super) fn create(request: &ShimRequest, layout: &Layout) -> Result<Created, 
         .or(pipes_made)
         .ok_or_else(|| Failure("the container has no streams".to_owned()))?;
     Ok(Created { container, pid, streams, stdin, verdict })
+}
+
+/// libcontainer's first error.
+fn cause(errors: OwnedFd) -> Option<String> {
+    let mut bytes = [0; MAX_MESSAGE as usize];
+    let count = rustix::io::read(&errors, &mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
+    trace::cause(&text)
 }
 
 /// A socket below a path that may be longer than a socket's address can be.
@@ -204,6 +234,14 @@ fn listen(bundle: &Path) -> std::io::Result<UnixListener> {
 }
 
 impl Created {
+    /// How easily the container's processes are killed for want of memory. Less easily than now takes a capability that
+    /// not every machine grants: then it stays as it is.
+    pub(super) fn set_oom_score(&self, request: &ShimRequest) {
+        if let Some(score) = request.spec.process().as_ref().and_then(|p| p.oom_score_adj()) {
+            let _ = std::fs::write(format!("/proc/{}/oom_score_adj", self.pid), score.to_string());
+        }
+    }
+
     /// Has the first process execute the container's program.
     pub(super) fn start(mut self) -> Result<(Streams, Option<OwnedFd>), Failure> {
         self.container.start().step("starting the container")?;

@@ -13,7 +13,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use super::relay::{self, Stdio};
 use super::{ExecRequest, Started, command, oci, record};
 use crate::port::{ErrorKind, PortError};
-use crate::sys::{cgroup, lock, pidfd, spawn};
+use crate::sys::{cgroup, lock, pidfd, sealed, spawn};
 
 const OPERATION: &str = "run a command in";
 /// What shells and container runtimes answer when a command cannot be executed.
@@ -63,8 +63,9 @@ fn read_spec(started: &Started, dir: &Path) -> io::Result<oci::Spec> {
 }
 
 pub(super) fn run(request: &ExecRequest) -> Result<i32, PortError> {
-    let target = Target::open(request)?;
     let failed = |error: io::Error| PortError::io(OPERATION, request.instance_dir.display().to_string(), &error);
+    sealed::restart().map_err(failed)?;
+    let target = Target::open(request)?;
     let (stdio, ends) = Stdio::make(request.stdin, request.tty).map_err(failed)?;
     // Until it has executed the command, no process of the container may look into the child, which is one of them from
     // its first moment: it holds what is open here.

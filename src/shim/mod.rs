@@ -19,6 +19,7 @@ mod record;
 mod relay;
 mod rootfs;
 mod spawn;
+mod trace;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -91,6 +91,7 @@ fn run(request: &ShimRequest) -> Result<Handover, Failure> {
     let created = container::create(request, &layout)?;
     // libcontainer knows the hierarchies of controllers; this is for the others: a named one, or version 2 beside 1.
     cgroup::enter(&request.cgroup, created.pid).step("entering the container's cgroup")?;
+    created.set_oom_score(request);
     let started = started(created.pid)?;
     record::write_started(&request.instance_dir, &started).step("writing the start record")?;
     let (streams, stdin) = created.start()?;

@@ -48,6 +48,12 @@ pub(super) fn prepare(request: &ShimRequest, layout: &Layout) -> Result<(), Fail
     fs::set_permissions(&layout.upper, fs::Permissions::from_mode(0o755)).step("making the instance's directories")?;
     bundle(&layout.bundle).step("mounting the bundle")?;
     overlay(request, layout).step("mounting the root file system")?;
+    for mount in request.spec.mounts().iter().flatten().filter(|m| is_bind(m)) {
+        if let Some(source) = mount.source() {
+            let what = format!("mounting at {} what is at", mount.destination().display());
+            fs::symlink_metadata(source).step_on(&what, source)?;
+        }
+    }
     for path in &request.covered {
         cover(layout, path).step_on("covering", path)?;
     }

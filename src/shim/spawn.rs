@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ShimRequest, Started, record};
 use crate::port::{ErrorKind, PortError};
-use crate::sys::{cgroup, embedded, lock, pidfd, spawn};
+use crate::sys::{cgroup, embedded, lock, pidfd, sealed, spawn};
 
 pub(super) const OPERATION: &str = "start container";
 /// How long a start may take. Mounts of network file systems can hang; an image layer never takes this long.
@@ -70,7 +71,11 @@ fn clean_up(request: &ShimRequest, message: &str) {
 fn run(exe: &Path, request: &ShimRequest, lock: &OwnedFd) -> io::Result<Result<Started, String>> {
     let monitor = embedded::monitor()?;
     let request_json = serde_json::to_vec(request)?;
-    let mut command = Command::new(exe);
+    // An old kernel has no such views: then it is the file itself.
+    let view = sealed::view(exe).ok();
+    let program = view.as_ref().map_or_else(|| exe.to_owned(), sealed::path);
+    let mut command = Command::new(program);
+    command.arg0(exe);
     command.args(["internal-shim", &lock.as_raw_fd().to_string(), &monitor.as_raw_fd().to_string()]);
     // What the agent was told is not for the container's init, which is this program for a moment.
     command.env_clear().current_dir("/");

@@ -21,4 +21,6 @@ pub mod pidfd;
 #[cfg(target_os = "linux")]
 pub mod process;
 #[cfg(target_os = "linux")]
+pub mod sealed;
+#[cfg(target_os = "linux")]
 pub mod spawn;

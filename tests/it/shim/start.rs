@@ -343,3 +343,89 @@ fn e2e_a_working_directory_is_made_and_the_environment_is_the_containers_own() {
         .collect();
     assert_eq!(variables, ["stdout F A=1", "stdout F B=3", "stdout F HOME=/root", "stdout F PATH=/bin"]);
 }
+
+#[test]
+fn e2e_a_container_that_executes_the_runtime_cannot_change_it() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let args = serde_json::json!(["/proc/self/exe", "--root", "/tmp/none", "image", "load"]);
+    let mut container = place.container("self", "").edit(|s| s["process"]["args"] = args);
+    container.request.stdin = true;
+    let started = container.start();
+    let exe = format!("/proc/{}/exe", started.pid);
+    let own = fs::metadata(super::fixture::exe()).unwrap();
+    let running = fs::metadata(&exe).unwrap();
+    assert_eq!(
+        std::os::unix::fs::MetadataExt::ino(&running),
+        std::os::unix::fs::MetadataExt::ino(&own),
+        "it is this program"
+    );
+    let flags = nix::sys::statvfs::statvfs(exe.as_str()).unwrap().flags();
+    assert!(flags.contains(nix::sys::statvfs::FsFlags::ST_RDONLY), "on a read-only mount: {flags:?}");
+    pidfd::kill(started.pid, SIGKILL).unwrap();
+    container.end();
+}
+
+#[test]
+fn e2e_a_start_that_fails_says_why_in_one_sentence() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let mount =
+        |mount: serde_json::Value| move |s: &mut serde_json::Value| s["mounts"].as_array_mut().unwrap().push(mount);
+    let source =
+        serde_json::json!({"destination": "/data", "type": "bind", "source": "/no/source", "options": ["rbind"]});
+    let kind = serde_json::json!({"destination": "/data", "type": "nosuchfs", "source": "x", "options": []});
+    let memory = serde_json::json!({"memory": {"limit": 1000}});
+    for (name, container, message) in [
+        (
+            "source",
+            place.container("source", "true").edit(mount(source)),
+            "mounting at /data what is at /no/source: No such file",
+        ),
+        ("kind", place.container("kind", "true").edit(mount(kind)), "mounting x at /data: syscall: ENODEV"),
+        (
+            "cwd",
+            place.container("cwd", "true").edit(|s| s["process"]["cwd"] = "/etc/passwd".into()),
+            "failed to chdir (e: ENOTDIR)",
+        ),
+        (
+            "memory",
+            place.container("memory", "true").edit(|s| s["linux"]["resources"] = memory),
+            "failed to apply cgroup",
+        ),
+    ] {
+        let error = container.try_start().unwrap_err();
+        assert!(error.message.starts_with(message), "{name}: {}", error.message);
+        assert_eq!(container.end().message, Some(error.message));
+        assert!(cgroup::pids(&container.request.cgroup).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn e2e_what_the_machine_does_not_grant_is_done_without() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let all: Vec<String> = fs::read_to_string("/proc/self/status")
+        .unwrap()
+        .lines()
+        .filter(|l| l.starts_with("CapBnd"))
+        .map(|l| l.split_whitespace().last().unwrap().to_owned())
+        .collect();
+    let caps = ["CAP_CHOWN", "CAP_SYS_RESOURCE", "CAP_SYS_ADMIN"];
+    let container = place.container("caps", "grep CapBnd /proc/self/status; cat /proc/self/oom_score_adj").edit(|s| {
+        s["process"]["capabilities"] = serde_json::json!({"bounding": caps, "effective": caps, "permitted": caps});
+        s["process"]["oomScoreAdj"] = 500.into();
+    });
+    let (exit, log) = container.run();
+    assert_eq!(exit.exit_code, 0);
+    let granted = u64::from_str_radix(&all[0], 16).unwrap() & (1 | 1 << 24 | 1 << 21);
+    assert_eq!(log, format!("stdout F CapBnd:\t{granted:016x}\nstdout F 500\n"));
+    let container = place.container("score", "true").edit(|s| s["process"]["oomScoreAdj"] = (-999).into());
+    assert_eq!(container.run().0.exit_code, 0);
+}
