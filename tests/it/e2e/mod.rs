@@ -3,6 +3,7 @@
 mod adoption;
 mod bad_input;
 mod commands;
+mod fields;
 mod harness;
 mod pods;
 mod readme;
