@@ -25,11 +25,9 @@ mod image;
 mod layout;
 #[cfg(target_os = "linux")]
 mod lock;
-#[cfg(target_os = "linux")]
 mod logging;
 mod logs;
 mod look;
-#[cfg(target_os = "linux")]
 mod machine;
 mod manifests;
 #[cfg(target_os = "linux")]
@@ -41,7 +39,6 @@ mod remove;
 mod run;
 #[cfg(target_os = "linux")]
 mod saver;
-#[cfg(target_os = "linux")]
 mod settings;
 mod status;
 #[cfg(target_os = "linux")]

@@ -222,6 +222,17 @@ pub fn pids(path: &str) -> io::Result<BTreeSet<i32>> {
     Ok(members(&hierarchies()?, relative(path)?))
 }
 
+/// The names of the cgroups right below it, in any hierarchy. A cgroup that does not exist has none.
+///
+/// # Errors
+/// From the system.
+pub fn children(path: &str) -> io::Result<BTreeSet<String>> {
+    let path = relative(path)?;
+    let entries = hierarchies()?.into_iter().filter_map(|h| fs::read_dir(h.dir(path)).ok()).flatten().flatten();
+    let dirs = entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+    Ok(dirs.filter_map(|e| e.file_name().into_string().ok()).collect())
+}
+
 /// Kills every process in the cgroup and below it, and waits until they are gone, a few seconds at most. A cgroup that
 /// does not exist is empty.
 ///

@@ -1,7 +1,7 @@
 //! Processes by descriptor: a pidfd never names another process that got the same number later.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
@@ -36,13 +36,24 @@ pub fn open_same(raw: i32, start_ticks: u64) -> io::Result<OwnedFd> {
     }
 }
 
-/// Sends a signal by number.
+/// Sends a signal by number, a real-time one (34 to 64) too.
 ///
 /// # Errors
 /// `ESRCH` when the process is gone; whatever else the system says.
 pub fn send(fd: impl AsFd, signal: i32) -> io::Result<()> {
-    let signal = Signal::from_named_raw(signal).ok_or(io::ErrorKind::InvalidInput)?;
-    Ok(rustix::process::pidfd_send_signal(fd, signal)?)
+    if let Some(signal) = Signal::from_named_raw(signal) {
+        return Ok(rustix::process::pidfd_send_signal(fd, signal)?);
+    }
+    if !(34..=64).contains(&signal) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // rustix keeps to the signals with a name.
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is open during the call, and no memory is passed.
+    let sent = unsafe {
+        nix::libc::syscall(nix::libc::SYS_pidfd_send_signal, fd, signal, std::ptr::null::<nix::libc::siginfo_t>(), 0)
+    };
+    if sent == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Sends a signal to a process by its number. Prefer [`open_same`] and [`send`] where the start time is known.
@@ -105,7 +116,11 @@ mod tests {
         let fd = open_same(number, ticks).unwrap();
         assert!(!exited(&fd).unwrap());
         reap(&fd).unwrap();
-        send(&fd, 9).unwrap();
+        for none in [0, -1, 32, 33, 65, i32::MAX] {
+            assert!(send(&fd, none).is_err(), "{none}");
+        }
+        // Whoever does not handle a real-time signal dies of it.
+        send(&fd, 37).unwrap();
         wait_exited(&fd).await.unwrap();
         assert!(exited(&fd).unwrap());
         assert!(open_same(number, ticks).is_err(), "a zombie is nobody");

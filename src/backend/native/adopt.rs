@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use super::paths::{REMOVING, is_uid, shown};
+use super::paths::{self, REMOVING, is_uid, shown};
 use super::{Inner, blocking, end, open};
 use crate::model::PodUid;
-use crate::port::PortError;
+use crate::port::{ErrorKind, PortError};
 use crate::sys::beneath::Dir;
+use crate::sys::{cgroup, mount};
 
 /// Clears away the leavings of pods other than `keep`. What cannot be cleared is told and tried again at the next start:
 /// it must not keep the pods that are there from running.
@@ -20,6 +21,10 @@ pub(super) async fn sweep(inner: &Arc<Inner>, keep: &BTreeSet<PodUid>) {
         for place in &places {
             found.extend(open::pod_directories(place)?.into_iter().filter(|n| is_uid(n)).map(PodUid));
         }
+        let top = paths.root_cgroup();
+        let cgroups = cgroup::children(&top).map_err(|e| PortError::io("list cgroups in", top, &e))?;
+        let uids = cgroups.iter().filter_map(|name| paths::uid_of_cgroup(name));
+        found.extend(uids.map(|uid| PodUid(uid.to_owned())));
         let removing = Dir::open(&paths.pods()).and_then(|pods| {
             for name in pods.names()? {
                 if name.to_str().is_some_and(|n| n.starts_with(REMOVING)) {
@@ -62,9 +67,6 @@ async fn remove(inner: &Arc<Inner>, uid: &PodUid) -> Result<(), PortError> {
 
 /// Removes everything that is left of a root without pods, but for its images and settings.
 pub(super) async fn teardown(inner: &Arc<Inner>) -> Result<(), PortError> {
-    use crate::port::ErrorKind;
-    use crate::sys::{cgroup, mount};
-
     let (seen, known) = (inner.clone(), inner.paths.clone());
     let pods = blocking(move || super::observe::uids(&seen.paths)).await?;
     if !pods.is_empty() {
@@ -81,8 +83,11 @@ pub(super) async fn teardown(inner: &Arc<Inner>) -> Result<(), PortError> {
         cgroup::remove(&top).map_err(failed(top.clone()))?;
         let volumes = known.run.join("volumes");
         mount::unmount(&volumes).map_err(failed(shown(&volumes)))?;
-        let run = Dir::open(&known.run).map_err(failed(shown(&known.run)))?;
-        for name in ["pods", "empty", "volumes"] {
+        let run = match Dir::open(&known.run) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(failed(shown(&known.run)))?,
+        };
+        for name in ["pods", "empty", "cgroup", "volumes"] {
             run.remove_tree(OsStr::new(name)).map_err(failed(shown(&known.run.join(name))))?;
         }
         // Only if nothing else is in it: the socket, say, is another's.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -87,19 +88,21 @@ pub(super) fn reap(inner: &Inner, uid: &PodUid, container: &str, attempt: u32) -
     let name = InstanceName::new(uid, container, attempt)?;
     let dir = inner.paths.instance_dir(&name);
     let failed = |e: io::Error| PortError::io(OPERATION, subject(&name), &e);
-    // A container with a monitor has nobody to clean up after.
-    if matches!(observe::state(&dir).map_err(failed)?, State::Exited(_) | State::Running(_)) {
+    match observe::state(&dir).map_err(failed)? {
+        State::Exited(_) => return Ok(()),
+        State::Running(_) => {
+            return Err(PortError::new(ErrorKind::Conflict, OPERATION, subject(&name), "its monitor is alive"));
+        }
+        State::InFlight | State::Lost | State::Created => {}
+    }
+    if !dir.exists() {
         return Ok(());
     }
     let cgroup = inner.paths.container_cgroup(&name);
     cgroup::kill_all(&cgroup).map_err(failed)?;
-    let deadline = Instant::now() + MONITOR_PATIENCE;
-    while lock::is_held(&dir.join(LOCK)).map_err(failed)? {
-        if Instant::now() > deadline {
-            let message = "the process that started it holds its lock and does not end";
-            return Err(PortError::new(ErrorKind::Unavailable, OPERATION, subject(&name), message));
-        }
-        std::thread::sleep(Duration::from_millis(20));
+    if !is_free_soon(&dir).map_err(failed)? {
+        let message = "the process that started it holds its lock and does not end";
+        return Err(PortError::new(ErrorKind::Unavailable, OPERATION, subject(&name), message));
     }
     // Whoever held the lock may have brought it to an end after all.
     if matches!(observe::state(&dir).map_err(failed)?, State::Exited(_)) {
@@ -126,6 +129,40 @@ pub(super) fn reap(inner: &Inner, uid: &PodUid, container: &str, attempt: u32) -
     records::write(&dir, EXIT, &exit).map_err(failed)
 }
 
+/// Waits until nobody holds the lock of an instance; whether it came to that.
+fn is_free_soon(dir: &Path) -> io::Result<bool> {
+    let deadline = Instant::now() + MONITOR_PATIENCE;
+    while lock::is_held(&dir.join(LOCK))? {
+        if Instant::now() > deadline {
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(true)
+}
+
+/// Whether an instance and its monitor have ended. A monitor lives a little longer than its exit record takes to write.
+fn is_over(dir: &Path) -> io::Result<bool> {
+    match observe::state(dir)? {
+        State::Exited(_) => is_free_soon(dir),
+        State::Running(_) | State::InFlight => Ok(false),
+        // The cgroup tells what is left of it.
+        State::Lost | State::Created => Ok(!lock::is_held(&dir.join(LOCK))?),
+    }
+}
+
+/// Refuses while a container of the pod runs.
+pub(super) fn all_over(inner: &Inner, uid: &PodUid, operation: &'static str) -> Result<(), PortError> {
+    for name in observe::instances(&inner.paths, uid)? {
+        let over = is_over(&inner.paths.instance_dir(&name));
+        if !over.map_err(|e| PortError::io(operation, uid.to_string(), &e))? {
+            let message = format!("container {} runs", name.container);
+            return Err(PortError::new(ErrorKind::Conflict, operation, uid.to_string(), message));
+        }
+    }
+    Ok(())
+}
+
 /// Removes an ended instance: writable layer, log, record.
 pub(super) fn remove_container(
     inner: &Inner,
@@ -137,8 +174,8 @@ pub(super) fn remove_container(
     let name = InstanceName::new(uid, container, attempt)?;
     let dir = inner.paths.instance_dir(&name);
     let failed = |e: io::Error| PortError::io(OPERATION, subject(&name), &e);
-    if lock::is_held(&dir.join(LOCK)).map_err(failed)? {
-        return Err(PortError::new(ErrorKind::Conflict, OPERATION, subject(&name), "its monitor still runs"));
+    if !is_over(&dir).map_err(failed)? {
+        return Err(PortError::new(ErrorKind::Conflict, OPERATION, subject(&name), "it runs"));
     }
     let cgroup = inner.paths.container_cgroup(&name);
     cgroup::kill_all(&cgroup).map_err(failed)?;
@@ -151,7 +188,7 @@ pub(super) fn remove_container(
 }
 
 /// Takes a directory out of sight in one step and then deletes it, with what earlier calls may have left.
-fn forget(dir: &std::path::Path) -> io::Result<()> {
+fn forget(dir: &Path) -> io::Result<()> {
     let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else { return Ok(()) };
     let parent = match Dir::open(parent) {
         Ok(parent) => parent,
@@ -173,7 +210,7 @@ fn forget(dir: &std::path::Path) -> io::Result<()> {
 pub(super) async fn remove_pod(inner: Arc<Inner>, key: PodKey) -> Result<(), PortError> {
     let Some(uid) = inner.find(&key).await? else { return Ok(()) };
     let (check, pod) = (inner.clone(), uid.clone());
-    blocking(move || no_monitors(&check, &pod)).await?;
+    blocking(move || all_over(&check, &pod, "remove pod")).await?;
     clear(&inner, &uid, Some(&key)).await?;
     let (forgotten, pod) = (inner.clone(), uid.clone());
     blocking(move || {
@@ -182,17 +219,6 @@ pub(super) async fn remove_pod(inner: Arc<Inner>, key: PodKey) -> Result<(), Por
     })
     .await?;
     inner.forget(&key);
-    Ok(())
-}
-
-fn no_monitors(inner: &Inner, uid: &PodUid) -> Result<(), PortError> {
-    for name in observe::instances(&inner.paths, uid)? {
-        let path = inner.paths.instance_dir(&name).join(LOCK);
-        if lock::is_held(&path).map_err(|e| PortError::io("remove pod", uid.to_string(), &e))? {
-            let message = format!("container {} still runs", name.container);
-            return Err(PortError::new(ErrorKind::Conflict, "remove pod", uid.to_string(), message));
-        }
-    }
     Ok(())
 }
 

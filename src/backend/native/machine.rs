@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
-use super::spec::HostDevice;
+use super::spec::{CgroupView, HostDevice};
 use crate::sys::beneath::Dir;
+use crate::sys::cgroup;
 
 /// How deep and how many: `/dev` is the machine's own, but bounded all the same.
 const DEEPEST: usize = 8;
@@ -25,6 +26,32 @@ pub(super) fn capability_set(name: &str) -> io::Result<u64> {
 /// The machine's host name.
 pub(super) fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Makes a cgroup and says how its processes are to see it. `stand` is made for those who need one.
+pub(super) fn cgroup_view(path: &str, stand: &Path) -> io::Result<CgroupView> {
+    const TOP: &str = "/sys/fs/cgroup";
+    cgroup::create(path)?;
+    let mut out = Vec::new();
+    for dir in cgroup::dirs(path)? {
+        let mount = dir.ancestors().nth(Path::new(path).components().count() - 1);
+        match mount.and_then(|m| m.strip_prefix(TOP).ok()).and_then(Path::to_str) {
+            Some("") => return Ok(CgroupView::Unified),
+            Some(name) if !name.contains('/') => {
+                // `cpu,cpuacct` is known by its parts too.
+                let parts = name.split(',').filter(|part| *part != name).map(str::to_owned);
+                out.extend(parts.map(|part| (part, dir.clone())));
+                out.push((name.to_owned(), dir.clone()));
+            }
+            // Mounted in an odd place: the container does without.
+            Some(_) | None => {}
+        }
+    }
+    out.sort();
+    for (name, _) in &out {
+        Dir::make(&stand.join(name), 0o755)?;
+    }
+    Ok(CgroupView::Split { stand: stand.to_owned(), dirs: out })
 }
 
 /// Every device node of the machine, for privileged containers.

@@ -42,7 +42,6 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -100,11 +99,12 @@ struct Inner {
     volumes: Volumes,
     network: Network,
     hub: Arc<Hub>,
-    /// Which uid a name has; `None` until every record was read once.
-    index: Mutex<Option<BTreeMap<PodKey, PodUid>>>,
+    /// Which uid a name has.
+    index: Mutex<BTreeMap<PodKey, PodUid>>,
     /// One lock per pod for the verbs that change something.
     verbs: Mutex<BTreeMap<PodKey, Arc<tokio::sync::Mutex<()>>>>,
-    swept: AtomicBool,
+    /// Every record was read once, and what belongs to no pod was cleared away: before that no verb begins.
+    adopted: tokio::sync::OnceCell<()>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -133,7 +133,7 @@ impl Native {
             hub: Arc::default(),
             index: Mutex::default(),
             verbs: Mutex::default(),
-            swept: AtomicBool::new(false),
+            adopted: tokio::sync::OnceCell::new(),
             paths,
         };
         Ok(Arc::new(Self { inner: Arc::new(inner) }))
@@ -186,10 +186,8 @@ impl Inner {
 
     /// The uid of a pod, `None` when there is no record of it.
     async fn find(self: &Arc<Self>, key: &PodKey) -> Result<Option<PodUid>, PortError> {
-        if lock(&self.index).is_none() {
-            self.look_at_all().await?;
-        }
-        Ok(lock(&self.index).as_ref().and_then(|index| index.get(key).cloned()))
+        self.adopt().await?;
+        Ok(lock(&self.index).get(key).cloned())
     }
 
     async fn uid(self: &Arc<Self>, key: &PodKey) -> Result<PodUid, PortError> {
@@ -197,15 +195,11 @@ impl Inner {
     }
 
     fn remember(&self, key: &PodKey, uid: &PodUid) {
-        if let Some(index) = lock(&self.index).as_mut() {
-            index.insert(key.clone(), uid.clone());
-        }
+        lock(&self.index).insert(key.clone(), uid.clone());
     }
 
     fn forget(&self, key: &PodKey) {
-        if let Some(index) = lock(&self.index).as_mut() {
-            index.remove(key);
-        }
+        lock(&self.index).remove(key);
         lock(&self.verbs).remove(key);
     }
 
@@ -249,8 +243,25 @@ impl Inner {
         }
     }
 
-    /// Looks at every pod, renews the index, and the first time clears away what belongs to none.
+    /// Takes over what the root has, once.
+    async fn adopt(self: &Arc<Self>) -> Result<(), PortError> {
+        let first = async || {
+            let pods = self.look_at_each().await?;
+            let keep: BTreeSet<PodUid> = pods.into_iter().map(|p| p.record.uid).collect();
+            adopt::sweep(self, &keep).await;
+            Ok(())
+        };
+        self.adopted.get_or_try_init(first).await.copied()
+    }
+
+    /// Looks at every pod.
     async fn look_at_all(self: &Arc<Self>) -> Result<Vec<ObservedPod>, PortError> {
+        self.adopt().await?;
+        self.look_at_each().await
+    }
+
+    /// Looks at every pod and renews the index. A pod that is made meanwhile keeps its place in it.
+    async fn look_at_each(self: &Arc<Self>) -> Result<Vec<ObservedPod>, PortError> {
         let inner = self.clone();
         let uids = blocking(move || observe::uids(&inner.paths)).await?;
         let deadline = Instant::now() + START_PATIENCE;
@@ -259,18 +270,7 @@ impl Inner {
             pods.extend(self.look(uid, deadline).await?);
         }
         pods.sort_by(|a, b| a.record.key.cmp(&b.record.key));
-        if !self.swept.swap(true, Ordering::AcqRel) {
-            let keep: BTreeSet<PodUid> = pods.iter().map(|p| p.record.uid.clone()).collect();
-            adopt::sweep(self, &keep).await;
-        }
-        let mut index = lock(&self.index);
-        let fresh = pods.iter().map(|p| (p.record.key.clone(), p.record.uid.clone()));
-        match index.as_mut() {
-            // A pod that was made while the others were looked at must not be forgotten.
-            Some(index) => index.extend(fresh),
-            None => *index = Some(fresh.collect()),
-        }
-        drop(index);
+        lock(&self.index).extend(pods.iter().map(|p| (p.record.key.clone(), p.record.uid.clone())));
         Ok(pods)
     }
 

@@ -92,6 +92,11 @@ impl Paths {
         self.run.join("empty")
     }
 
+    /// Empty directories named after the machine's cgroup controllers, see [`super::spec::CgroupView`].
+    pub(super) fn cgroup_stand(&self) -> PathBuf {
+        self.run.join("cgroup")
+    }
+
     pub(super) fn root_cgroup(&self) -> String {
         format!("/podwright-{}", self.instance)
     }
@@ -117,6 +122,11 @@ impl Paths {
 /// Whether a string can be a uid: it becomes the name of a directory and of a cgroup.
 pub(super) fn is_uid(text: &str) -> bool {
     !text.is_empty() && text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+}
+
+/// The uid in the name of a pod's cgroup.
+pub(super) fn uid_of_cgroup(name: &str) -> Option<&str> {
+    name.strip_prefix("pod").filter(|uid| is_uid(uid))
 }
 
 /// Refuses a uid that is none.

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::paths::{Paths, shown};
 use super::records::{self, POD, SANDBOX, SandboxRecord, Stored};
-use super::{Inner, blocking, etc, observe, subpath};
+use super::{Inner, blocking, end, etc, observe, subpath};
 use crate::model::{PodKey, PodRecord, PodUid};
 use crate::net;
 use crate::port::{ErrorKind, PortError};
@@ -132,6 +132,8 @@ fn keep(inner: &Inner, record: &PodRecord, attempt: u32, (infra, ips): (&Infra, 
 /// Ends the sandbox and forgets it.
 pub(super) async fn stop(inner: Arc<Inner>, key: PodKey) -> Result<(), PortError> {
     let Some(uid) = inner.find(&key).await? else { return Ok(()) };
+    let (check, pod) = (inner.clone(), uid.clone());
+    blocking(move || end::all_over(&check, &pod, STOP)).await?;
     release(&inner, &uid).await?;
     let dir = inner.paths.pod(&uid);
     blocking(move || records::remove(&dir, SANDBOX).map_err(|e| PortError::io(STOP, key.to_string(), &e))).await

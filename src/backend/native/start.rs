@@ -59,6 +59,9 @@ pub(super) fn start(inner: &Inner, key: &PodKey, uid: &PodUid, plan: &ContainerS
     if !matches!(observe::state(&dir).map_err(|e| PortError::io(OPERATION, subject.clone(), &e))?, State::Created) {
         return Ok(());
     }
+    if let Some(other) = running(inner, &name).map_err(|e| PortError::io(OPERATION, subject.clone(), &e))? {
+        return Err(fail(ErrorKind::Conflict, &format!("instance {other} of it runs")));
+    }
     let pod = record.realised.effective.spec.as_ref();
     let pod = pod.ok_or_else(|| fail(ErrorKind::Invalid, "the pod has no spec").waiting(CONFIG))?;
     let found = observe::container(pod, &plan.name);
@@ -66,6 +69,21 @@ pub(super) fn start(inner: &Inner, key: &PodKey, uid: &PodUid, plan: &ContainerS
     let infra = infra(inner, uid)?;
     let infra = infra.ok_or_else(|| fail(ErrorKind::Unavailable, "the pod's sandbox does not run"))?;
     Start { inner, key, record: &record, pod, container, plan, name, dir }.run(&infra)
+}
+
+/// Another instance of the same container that runs.
+fn running(inner: &Inner, name: &InstanceName) -> io::Result<Option<u32>> {
+    let siblings = inner.paths.containers(&name.uid).join(&name.container);
+    for attempt in records::directories(&siblings)? {
+        let Ok(attempt) = attempt.parse::<u32>() else { continue };
+        let sibling = InstanceName { attempt, ..name.clone() };
+        if attempt != name.attempt
+            && matches!(observe::state(&inner.paths.instance_dir(&sibling))?, State::Running(_) | State::InFlight)
+        {
+            return Ok(Some(attempt));
+        }
+    }
+    Ok(None)
 }
 
 fn infra(inner: &Inner, uid: &PodUid) -> Result<Option<Infra>, PortError> {
@@ -122,29 +140,30 @@ impl Start<'_> {
                 self.inner.watch_monitor(self.key, &self.name, started.monitor_pid);
                 Ok(())
             }
-            Err(error) => self.start_failed(error),
+            Err(error) => Err(self.start_failed(error)),
         }
     }
 
     /// A start that failed is an instance that ended: its exit record tells, and the restart policy decides.
-    fn start_failed(&self, error: PortError) -> Result<(), PortError> {
-        match observe::state(&self.dir).map_err(self.io(CREATE))? {
-            State::Exited(_) => Ok(()),
-            State::Created => {
-                let exit = ExitRecord {
-                    exit_code: 128,
-                    signal: None,
-                    oom_killed: false,
-                    started_at: None,
-                    finished_at: Timestamp::now(),
-                    reason: Some("StartError".to_owned()),
-                    message: Some(error.message.clone()),
-                };
-                // Where even that cannot be written, the error goes up.
-                records::write(&self.dir, EXIT, &exit).map_err(|_| error)
-            }
-            State::Running(_) | State::InFlight | State::Lost => Err(error),
+    fn start_failed(&self, error: PortError) -> PortError {
+        let exit = ExitRecord {
+            exit_code: 128,
+            signal: None,
+            oom_killed: false,
+            started_at: None,
+            finished_at: Timestamp::now(),
+            reason: Some("StartError".to_owned()),
+            message: Some(error.message.clone()),
+        };
+        let written = match observe::state(&self.dir) {
+            // The shim could not write it, or never came to life.
+            Ok(State::Created) => records::write(&self.dir, EXIT, &exit),
+            other => other.map(|_| ()),
+        };
+        if let Err(error) = written {
+            tracing::warn!(container = self.subject(), %error, "a failed start could not be written down");
         }
+        error
     }
 
     fn identity(&self, image: &Image, rootfs: &Rootfs) -> Result<Identity, PortError> {
@@ -211,6 +230,8 @@ impl Start<'_> {
             true => machine::devices().map_err(self.io(CREATE))?,
             false => Vec::new(),
         };
+        let cgroups = machine::cgroup_view(&paths.container_cgroup(&self.name), &paths.cgroup_stand());
+        let cgroups = cgroups.map_err(self.io(CREATE))?;
         let json = spec::build(&Input {
             pod: self.pod,
             container: self.container,
@@ -225,6 +246,7 @@ impl Start<'_> {
                 termination_log: &self.dir.join(TERMINATION_LOG),
                 shm: &shm,
             },
+            cgroups: &cgroups,
             bounding: machine::capability_set("CapBnd").map_err(self.io(CREATE))?,
             devices: &devices,
         });

@@ -141,8 +141,12 @@ impl ContainerBackend for Native {
     }
 
     async fn remove_container(&self, key: &PodKey, name: &str, attempt: u32) -> Result<(), PortError> {
-        let name = name.to_owned();
-        self.work(key, move |inner, key, uid| end::remove_container(inner, (key, uid), &name, attempt)).await
+        let (name, pod) = (name.to_owned(), key.clone());
+        self.verb(key, move |inner| async move {
+            let Some(uid) = inner.find(&pod).await? else { return Ok(()) };
+            blocking(move || end::remove_container(&inner, (&pod, &uid), &name, attempt)).await
+        })
+        .await
     }
 
     async fn remove_pod(&self, key: &PodKey) -> Result<(), PortError> {

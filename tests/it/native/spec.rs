@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Capabilities, Pod};
 use podwright::backend::native::spec::{
-    Bind, CapabilityError, HostDevice, Input, OwnFiles, SpecError, build, capabilities, command_line,
+    Bind, CapabilityError, CgroupView, HostDevice, Input, OwnFiles, SpecError, build, capabilities, command_line,
 };
 use podwright::backend::native::user::Identity;
 use podwright::image::ImageConfig;
@@ -45,6 +45,10 @@ fn plan() -> ContainerStart {
 
 /// Builds the spec of the only container of a pod of this spec.
 fn spec_with(pod: Value, binds: &[Bind]) -> Result<Value, SpecError> {
+    spec_on(&CgroupView::Unified, pod, binds)
+}
+
+fn spec_on(cgroups: &CgroupView, pod: Value, binds: &[Bind]) -> Result<Value, SpecError> {
     let pod: Pod = serde_json::from_value(json!({ "spec": pod })).unwrap();
     let pod = pod.spec.unwrap();
     let devices = [HostDevice { path: "/dev/sda".into(), kind: 'b', major: 8, minor: 0, mode: 0o660, uid: 0, gid: 6 }];
@@ -62,6 +66,7 @@ fn spec_with(pod: Value, binds: &[Bind]) -> Result<Value, SpecError> {
             termination_log: Path::new("/s/termination-log"),
             shm: Path::new("/r/shm"),
         },
+        cgroups,
         bounding: BOUNDING,
         devices: &devices,
     });
@@ -325,4 +330,37 @@ fn what_the_pod_mounts_replaces_a_default_and_parents_come_first() {
     assert!(at("/data") < at("/data/a/b"));
     assert!(at("/dev") < at("/dev/shm"));
     assert!(!mounts.iter().any(|m| m["destination"] == "/dev/termination-log"));
+}
+
+#[test]
+fn cgroups_of_version_1_are_shown_one_by_one_and_read_only() {
+    let view = CgroupView::Split {
+        stand: "/r/cgroup".into(),
+        dirs: vec![("cpu".into(), "/sys/fs/cgroup/cpu/c".into()), ("memory".into(), "/sys/fs/cgroup/memory/c".into())],
+    };
+    for (privileged, access) in [(false, "ro"), (true, "rw")] {
+        let container = json!({ "name": "app", "securityContext": { "privileged": privileged } });
+        let built = spec_on(&view, json!({ "containers": [container] }), &[]).unwrap();
+        let seen: Vec<String> = built["mounts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|m| m["destination"].as_str().unwrap().starts_with("/sys/fs/cgroup"))
+            .map(|m| {
+                let access = m["options"].as_array().unwrap().last().unwrap();
+                format!(
+                    "{} {} {}",
+                    m["source"].as_str().unwrap(),
+                    m["destination"].as_str().unwrap(),
+                    access.as_str().unwrap()
+                )
+            })
+            .collect();
+        let expected = [
+            "/r/cgroup /sys/fs/cgroup ro".to_owned(),
+            format!("/sys/fs/cgroup/cpu/c /sys/fs/cgroup/cpu {access}"),
+            format!("/sys/fs/cgroup/memory/c /sys/fs/cgroup/memory {access}"),
+        ];
+        assert_eq!(seen, expected);
+    }
 }

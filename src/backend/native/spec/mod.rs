@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use serde_json::{Value, json};
 
-pub use mounts::Bind;
+pub use mounts::{Bind, CgroupView};
 pub use process::command_line;
 pub use security::{CapabilityError, capabilities};
 
@@ -58,6 +58,7 @@ pub struct Input<'a> {
     /// The pod's volumes and the image's, with their places on the machine.
     pub binds: &'a [Bind],
     pub files: OwnFiles<'a>,
+    pub cgroups: &'a CgroupView,
     /// The capabilities this process may hand out, as the kernel's bit set.
     pub bounding: u64,
     /// Only needed for a privileged container.

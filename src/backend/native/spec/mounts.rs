@@ -16,9 +16,20 @@ pub struct Bind {
     pub read_only: bool,
 }
 
+/// How the container sees its own cgroup at `/sys/fs/cgroup`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CgroupView {
+    /// Version 2: a mount of its own, whose root the cgroup namespace makes the container's cgroup.
+    Unified,
+    /// Version 1: each controller's directory of the container's cgroup, over an empty directory of the same name in
+    /// `stand`. Mounted by the runtime they would be writable: a container could raise its own limits.
+    Split { stand: PathBuf, dirs: Vec<(String, PathBuf)> },
+}
+
 /// All mounts, parents before what is mounted in them. What the pod mounts replaces a default of the same place.
 pub(super) fn mounts(input: &Input<'_>, privileged: bool, read_only_root: bool) -> Value {
     let mut all = defaults(privileged);
+    all.extend(cgroups(input.cgroups, privileged));
     let mut add = |destination: &Path, mount: Value| {
         let destination = normal(destination);
         all.retain(|(d, _)| *d != destination);
@@ -55,13 +66,12 @@ fn bind(source: &Path, destination: &Path, read_only: bool) -> Value {
 /// The file systems containerd gives every container.
 fn defaults(privileged: bool) -> Vec<(PathBuf, Value)> {
     let access = if privileged { "rw" } else { "ro" };
-    let rows: [(&str, &str, &str, &[&str]); 6] = [
+    let rows: [(&str, &str, &str, &[&str]); 5] = [
         ("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         ("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
         ("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
         ("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         ("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access]),
-        ("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", access]),
     ];
     rows.into_iter()
         .map(|(destination, kind, source, options)| {
@@ -69,4 +79,26 @@ fn defaults(privileged: bool) -> Vec<(PathBuf, Value)> {
             (PathBuf::from(destination), mount)
         })
         .collect()
+}
+
+fn cgroups(view: &CgroupView, privileged: bool) -> Vec<(PathBuf, Value)> {
+    const PLACE: &str = "/sys/fs/cgroup";
+    let access = if privileged { "rw" } else { "ro" };
+    match view {
+        CgroupView::Unified => {
+            let options = ["nosuid", "noexec", "nodev", "relatime", access];
+            let mount = json!({ "destination": PLACE, "type": "cgroup", "source": "cgroup", "options": options });
+            vec![(PathBuf::from(PLACE), mount)]
+        }
+        CgroupView::Split { stand, dirs } => {
+            let mount = |source: &Path, destination: &Path, access: &str| {
+                let options = ["rbind", "rprivate", "nosuid", "noexec", "nodev", access];
+                json!({ "destination": destination, "type": "bind", "source": source, "options": options })
+            };
+            let top = PathBuf::from(PLACE);
+            let mut out = vec![(top.clone(), mount(stand, &top, "ro"))];
+            out.extend(dirs.iter().map(|(name, dir)| (top.join(name), mount(dir, &top.join(name), access))));
+            out
+        }
+    }
 }

@@ -1,0 +1,317 @@
+//! What a crash, a full disk or a bad block can leave behind: nothing is hidden, nothing leaks, nothing panics.
+
+use podwright::model::{ContainerState, ExitRecord, PodRecord, Sandbox};
+use podwright::port::{ContainerBackend, ErrorKind};
+use podwright::shim::Started;
+use podwright::sys::{cgroup, pidfd};
+use serde_json::{Value, json};
+
+use super::fixture::{TestPod, is_alive, on_root, until};
+use crate::support;
+
+fn json_of<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> T {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn e2e_a_container_that_lost_its_monitor_is_lost_until_it_is_reaped() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let pod = TestPod::script("web", "echo up; sleep 1000");
+        pod.create(&native).await;
+        pod.start(&native, "app", 0).await;
+        let started: Started = json_of(&root.instance_dir(&pod, "app", 0).join("started.json"));
+        let mut hints = native.hints();
+        pidfd::kill(started.monitor_pid, 9).unwrap();
+        assert_eq!(hints.recv().await.unwrap().0, *pod.key());
+        assert_eq!(pod.container(&native, "app").await.state, ContainerState::Lost);
+        assert!(is_alive(started.pid), "the container survives its monitor");
+        for _ in 0..2 {
+            native.reap_container(pod.key(), "app", 0).await.unwrap();
+        }
+        assert!(!is_alive(started.pid));
+        let exit = pod.exit(&native, "app").await;
+        assert_eq!((exit.exit_code, exit.reason.as_deref()), (137, Some("ContainerStatusUnknown")));
+        assert_eq!(exit.started_at, Some(started.started_at));
+        // A pod that is removed takes the lost ones with it.
+        pod.start(&native, "app", 1).await;
+        let started: Started = json_of(&root.instance_dir(&pod, "app", 1).join("started.json"));
+        assert_eq!(native.remove_pod(pod.key()).await.unwrap_err().kind, ErrorKind::Conflict);
+        assert_eq!(native.stop_sandbox(pod.key()).await.unwrap_err().kind, ErrorKind::Conflict);
+        pidfd::kill(started.monitor_pid, 9).unwrap();
+        until("the pod to go", async || native.remove_pod(pod.key()).await.ok()).await;
+        assert!(!is_alive(started.pid));
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_starts_that_were_cut_short_are_cleaned_up() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let pod = TestPod::script("web", "echo up; sleep 1000");
+        pod.create(&native).await;
+        pod.start(&native, "app", 0).await;
+        let dir = root.instance_dir(&pod, "app", 0);
+        let started: Started = json_of(&dir.join("started.json"));
+        // As if the machine had stopped right after the record was written.
+        pidfd::kill(started.monitor_pid, 9).unwrap();
+        until("the lock to be free", async || {
+            (!podwright::sys::lock::is_held(&dir.join("lock")).unwrap()).then_some(())
+        })
+        .await;
+        std::fs::remove_file(dir.join("started.json")).unwrap();
+        assert_eq!(pod.container(&native, "app").await.state, ContainerState::Created);
+        native.reap_container(pod.key(), "app", 0).await.unwrap();
+        let exit = pod.exit(&native, "app").await;
+        assert_eq!((exit.exit_code, exit.started_at), (137, None));
+        assert!(!is_alive(started.pid), "what ran without a record is killed");
+        // A directory without a record is no instance, and in nobody's way.
+        std::fs::create_dir_all(root.instance_dir(&pod, "app", 1)).unwrap();
+        std::fs::write(root.instance_dir(&pod, "app", 1).join(".record.json.tmp"), "{").unwrap();
+        std::fs::create_dir_all(root.instance_dir(&pod, "app", 1).with_file_name("no-number")).unwrap();
+        assert_eq!(pod.look(&native).await.containers.len(), 1);
+        pod.start(&native, "app", 1).await;
+        pod.wait_log(&native, "app", "up").await;
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_damaged_records_of_containers_are_made_good() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let pod = TestPod::script("web", "echo up; exec sleep 1000");
+        pod.create(&native).await;
+        pod.start(&native, "app", 0).await;
+        let before = pod.container(&native, "app").await;
+        let dir = root.instance_dir(&pod, "app", 0);
+        std::fs::write(dir.join("record.json"), "\0\0\0").unwrap();
+        let after = pod.container(&native, "app").await;
+        assert_eq!(after.state, before.state, "it runs on");
+        assert_eq!((&after.record.id, &after.record.log_path), (&before.record.id, &before.record.log_path));
+        assert_eq!(after.record.sandbox_attempt, before.record.sandbox_attempt);
+        assert!(dir.join("record.json.damaged").exists());
+        assert_eq!(pod.container(&native, "app").await, after);
+        // With nobody to ask who it is, it is lost.
+        std::fs::write(dir.join("started.json"), "[]").unwrap();
+        assert_eq!(pod.container(&native, "app").await.state, ContainerState::Lost);
+        native.reap_container(pod.key(), "app", 0).await.unwrap();
+        pod.exit(&native, "app").await;
+        // An exit record that cannot be read is written anew.
+        std::fs::write(dir.join("exit.json"), "{\"exitCode\":").unwrap();
+        assert_eq!(pod.container(&native, "app").await.state, ContainerState::Lost);
+        native.reap_container(pod.key(), "app", 0).await.unwrap();
+        let exit: ExitRecord = json_of(&dir.join("exit.json"));
+        assert!(exit.started_at.is_some(), "it did run");
+        // The sandbox: its process number is lost, so it is as good as dead, and goes.
+        let infra = pod.infra(&native).await;
+        std::fs::write(root.pod_dir(&pod).join("sandbox.json"), "").unwrap();
+        assert_eq!(pod.look(&native).await.sandbox, Sandbox::Dead { attempt: 0 });
+        native.stop_sandbox(pod.key()).await.unwrap();
+        assert!(!is_alive(infra));
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_a_damaged_pod_is_ended_and_set_aside_and_hides_no_other() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let (bad, good) = (TestPod::script("bad", "sleep 1000"), TestPod::script("good", "sleep 1000"));
+        for pod in [&bad, &good] {
+            pod.create(&native).await;
+            pod.start(&native, "app", 0).await;
+        }
+        let (pid, infra) = (bad.pid(&native, "app").await, bad.infra(&native).await);
+        let record = root.pod_dir(&bad).join("record.json");
+        for damage in ["", "{", "{\"version\":1}", "null"] {
+            std::fs::write(&record, damage).unwrap();
+            let native = root.open();
+            let seen = native.list().await.unwrap();
+            assert_eq!(seen.iter().map(|p| &p.record.key).collect::<Vec<_>>(), [good.key()], "{damage:?}");
+            if !root.pod_dir(&bad).exists() {
+                break;
+            }
+        }
+        assert!(!is_alive(pid) && !is_alive(infra));
+        assert_eq!(std::fs::read_dir(root.state().join("damaged")).unwrap().count(), 1);
+        let native = root.open();
+        assert_eq!(native.observe(bad.key()).await.unwrap(), None);
+        // Its name can be had again.
+        bad.create(&native).await;
+        bad.remove(&native).await;
+        good.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_records_of_a_newer_program_are_left_alone() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let pod = TestPod::script("web", "sleep 1000");
+        native.put_record(&pod.record).await.unwrap();
+        let path = root.pod_dir(&pod).join("record.json");
+        let old = std::fs::read(&path).unwrap();
+        let mut newer: Value = serde_json::from_slice(&old).unwrap();
+        newer["version"] = json!(PodRecord::VERSION + 1);
+        newer["realised"] = json!("something else");
+        std::fs::write(&path, newer.to_string()).unwrap();
+        let error = podwright::backend::native::Native::open(root.options()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Invalid);
+        assert!(error.to_string().contains("run the newer podwright"), "{error}");
+        assert_eq!(native.list().await.unwrap_err().kind, ErrorKind::Invalid);
+        assert_eq!(std::fs::read(&path).unwrap(), newer.to_string().as_bytes());
+        std::fs::write(&path, old).unwrap();
+        native.remove_pod(pod.key()).await.unwrap();
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_an_infra_process_without_a_record_does_not_leak() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let pod = TestPod::script("web", "sleep 1000");
+        pod.create(&native).await;
+        let first = pod.infra(&native).await;
+        let ips = pod.look(&native).await.ips().to_vec();
+        // As if the agent had died just before it wrote the record.
+        std::fs::remove_file(root.pod_dir(&pod).join("sandbox.json")).unwrap();
+        let native = root.open();
+        assert_eq!(pod.look(&native).await.sandbox, Sandbox::Absent);
+        native.run_sandbox(pod.key(), 0).await.unwrap();
+        assert!(!is_alive(first));
+        assert_eq!(pod.look(&native).await.ips(), ips);
+        let second = pod.infra(&native).await;
+        // And when the pod is removed instead.
+        std::fs::remove_file(root.pod_dir(&pod).join("sandbox.json")).unwrap();
+        native.remove_pod(pod.key()).await.unwrap();
+        assert!(!is_alive(second));
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_what_belongs_to_no_pod_is_cleared_away_at_the_start() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let pod = TestPod::script("web", "sleep 1000");
+        pod.create(&native).await;
+        pod.start(&native, "app", 0).await;
+        let (pid, infra) = (pod.pid(&native, "app").await, pod.infra(&native).await);
+        // Somebody deleted the pod's directory: nothing on disk names its processes any more.
+        std::fs::remove_dir_all(root.pod_dir(&pod)).unwrap();
+        std::fs::create_dir_all(root.state().join("pods/.removing-other/x")).unwrap();
+        let native = root.open();
+        assert_eq!(native.list().await.unwrap(), []);
+        assert!(!is_alive(pid) && !is_alive(infra));
+        assert_eq!(std::fs::read_dir(root.state().join("pods")).unwrap().count(), 0);
+        let top = format!("/podwright-{}", root.instance);
+        until("the monitor to go", async || cgroup::pids(&top).unwrap().is_empty().then_some(())).await;
+        // Not even the run-time directory names it: only its cgroup does.
+        pod.create(&native).await;
+        pod.start(&native, "app", 0).await;
+        let pid = pod.pid(&native, "app").await;
+        let run = root.state().join("run/pods").join(&pod.uid().0);
+        podwright::sys::mount::unmount(&run.join("shm")).unwrap();
+        std::fs::remove_dir_all(run).unwrap();
+        std::fs::remove_dir_all(root.pod_dir(&pod)).unwrap();
+        let native = root.open();
+        assert_eq!(native.list().await.unwrap(), []);
+        assert!(!is_alive(pid));
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_a_sandbox_that_cannot_be_connected_leaves_nothing() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let spec = json!({
+            "hostNetwork": true,
+            "containers": [{ "name": "app", "command": ["sleep", "1000"], "ports": [{ "containerPort": 8080 }] }]
+        });
+        let (one, two) = (TestPod::new("one", spec.clone()), TestPod::new("two", spec));
+        one.create(&native).await;
+        native.put_record(&two.record).await.unwrap();
+        for _ in 0..2 {
+            let error = native.run_sandbox(two.key(), 0).await.unwrap_err();
+            assert_eq!((error.kind, error.waiting_reason), (ErrorKind::Conflict, Some("CreatePodSandboxError")));
+            assert!(error.to_string().contains("8080"), "{error}");
+            assert_eq!(two.look(&native).await.sandbox, Sandbox::Absent);
+            let cgroup = format!("/podwright-{}/pod{}", root.instance, two.uid());
+            assert!(cgroup::pids(&cgroup).unwrap().is_empty());
+            assert!(!root.state().join("run/pods").join(&two.uid().0).exists());
+        }
+        one.remove(&native).await;
+        native.run_sandbox(two.key(), 0).await.unwrap();
+        two.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_a_root_that_cannot_be_used_is_refused_with_place_and_way_out() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        use podwright::backend::native::{Native, NativeOptions};
+        use podwright::sys::mount;
+
+        let refused = |options: NativeOptions| Native::open(options).unwrap_err();
+        // Full: a file system without room.
+        let small = root.temp.path().join("small");
+        std::fs::create_dir(&small).unwrap();
+        mount::tmpfs(&small, 16 << 10, 0o700).unwrap();
+        let error = refused(NativeOptions { state: small.clone(), run: small.join("run"), ..root.options() });
+        mount::unmount(&small).unwrap();
+        assert_eq!(error.kind, ErrorKind::Exhausted);
+        let text = error.to_string();
+        assert!(text.contains(small.to_str().unwrap()) && text.contains("make room there"), "{text}");
+        // Read-only.
+        mount::tmpfs(&small, 1 << 20, 0o700).unwrap();
+        let flags = rustix::mount::MountFlags::RDONLY;
+        rustix::mount::mount_remount(&small, flags, c"").unwrap();
+        let error = refused(NativeOptions { state: small.clone(), run: small.join("run"), ..root.options() });
+        mount::unmount(&small).unwrap();
+        assert_eq!(error.kind, ErrorKind::Denied);
+        assert!(error.to_string().contains("for writing"), "{error}");
+        // A file in the way.
+        std::fs::write(root.temp.path().join("file"), "").unwrap();
+        let error = refused(NativeOptions { state: root.temp.path().join("file"), ..root.options() });
+        assert!(error.to_string().contains("a file is in the way"), "{error}");
+        let error = refused(NativeOptions { state: "relative".into(), ..root.options() });
+        assert_eq!(error.kind, ErrorKind::Invalid);
+        let error = refused(NativeOptions { instance: "../x".into(), ..root.options() });
+        assert_eq!(error.kind, ErrorKind::Invalid);
+    });
+}
