@@ -6,8 +6,11 @@ use serde_json::Value;
 
 use super::object::Object;
 use super::problem::{Finding, quoted};
-use super::rules::{HostPort, selects};
+use super::rules::{HostPort, Taken, selects};
 use crate::model::{Kind, ObjectKey, SourceRef};
+
+/// How many volumes a misspelt name is compared with.
+const COMPARED: usize = 100;
 
 /// An object with the file it stands in.
 #[derive(Clone, Copy)]
@@ -41,7 +44,9 @@ pub(super) fn check<'a>(objects: &[Placed<'a>]) -> Vec<(Placed<'a>, Finding)> {
     let presets = presets(objects);
     for placed in objects {
         out.extend(references(placed, &index).map(|finding| (*placed, finding)));
-        out.extend(open_mounts(placed, &presets).map(|finding| (*placed, finding)));
+        let mut findings = Vec::new();
+        open_mounts(placed, &presets, &mut findings);
+        out.extend(findings.into_iter().map(|finding| (*placed, finding)));
     }
     host_ports(objects, &mut out);
     out
@@ -83,50 +88,46 @@ fn presets<'a>(objects: &[Placed<'a>]) -> BTreeMap<&'a str, Vec<&'a Object>> {
 }
 
 /// Mounts of volumes that neither the pod nor a preset that selects it defines.
-fn open_mounts<'b>(
-    placed: &'b Placed<'_>,
-    presets: &'b BTreeMap<&str, Vec<&Object>>,
-) -> impl Iterator<Item = Finding> + 'b {
-    let object = placed.object;
-    let in_namespace = presets.get(object.key.namespace.as_str()).map_or(&[][..], Vec::as_slice);
-    object.facts.open_mounts.iter().filter(|(volume, _)| !in_namespace.iter().any(|p| gives(p, volume, object))).map(
-        |(volume, pointer)| {
-            let message = format!("the pod has no volume {}", quoted(volume));
-            let own = object.value.pointer("/spec/volumes").and_then(Value::as_array).into_iter().flatten();
-            let near = own
-                .filter_map(|volume| volume.get("name")?.as_str())
-                .find(|name| strsim::damerau_levenshtein(name, volume) <= (volume.chars().count() / 3).max(1));
-            Finding::error("unknown-volume", pointer, message).help(near.map_or_else(
-                || "add it to `volumes`, or select the pod with a PodPreset that brings it".to_owned(),
-                |near| format!("did you mean `{near}`?"),
-            ))
-        },
-    )
-}
-
-fn gives(preset: &Object, volume: &str, pod: &Object) -> bool {
-    let Some(spec) = preset.value.get("spec") else { return false };
-    let volumes = spec.get("volumes").and_then(Value::as_array);
-    let has = volumes.into_iter().flatten().any(|v| v.get("name").and_then(Value::as_str) == Some(volume));
+fn open_mounts(placed: &Placed<'_>, presets: &BTreeMap<&str, Vec<&Object>>, out: &mut Vec<Finding>) {
+    let pod = placed.object;
+    if pod.facts.open_mounts.is_empty() {
+        return;
+    }
     let labels = pod.value.pointer("/metadata/labels").and_then(Value::as_object);
-    has && spec.get("selector").is_some_and(|selector| selects(selector, labels))
+    let selected =
+        |preset: &&&Object| preset.value.pointer("/spec/selector").is_some_and(|selector| selects(selector, labels));
+    let in_namespace = presets.get(pod.key.namespace.as_str()).map_or(&[][..], Vec::as_slice);
+    let givers: Vec<&Object> = in_namespace.iter().filter(selected).copied().collect();
+    for (volume, pointer) in &pod.facts.open_mounts {
+        if givers.iter().any(|preset| preset.facts.volumes.contains(volume)) {
+            continue;
+        }
+        let slips = (volume.chars().count() / 3).max(1);
+        let mut own = pod.facts.volumes.iter().take(COMPARED);
+        let help = match own.find(|name| strsim::damerau_levenshtein(name, volume) <= slips) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "add it to `volumes`, or select the pod with a PodPreset that brings it".to_owned(),
+        };
+        let message = format!("the pod has no volume {}", quoted(volume));
+        out.push(Finding::error("unknown-volume", pointer, message).help(help));
+    }
 }
 
 /// Ports of the machine that two pods want.
 fn host_ports<'a>(objects: &[Placed<'a>], out: &mut Vec<(Placed<'a>, Finding)>) {
-    let mut taken: BTreeMap<i64, Vec<(Placed<'a>, &'a HostPort)>> = BTreeMap::new();
+    let mut taken: Taken<'a, (Placed<'a>, &'a HostPort)> = Taken::new();
     for placed in objects {
-        for port in &placed.object.facts.host_ports {
-            let holders = taken.entry(port.port).or_default();
-            let other =
-                holders.iter().find(|(other, held)| held.clashes(port) && other.object.key != placed.object.key);
-            if let Some((other, held)) = other {
-                let place = other.at(&held.pointer);
-                let message = format!("host port {} is already taken by {} at {place}", port.shown(), other.object.key);
-                let finding = Finding::error("host-port", &port.pointer, message);
-                out.push((*placed, finding.help("choose another port: both pods run on this machine")));
-            }
-            holders.push((*placed, port));
+        let ports = &placed.object.facts.host_ports;
+        for port in ports {
+            let Some((other, held)) = taken.clash(port).filter(|(other, _)| other.object.key != placed.object.key)
+            else {
+                continue;
+            };
+            let place = other.at(&held.pointer);
+            let message = format!("host port {} is already taken by {} at {place}", port.shown(), other.object.key);
+            let finding = Finding::error("host-port", &port.pointer, message);
+            out.push((*placed, finding.help("choose another port: both pods run on this machine")));
         }
+        ports.iter().for_each(|port| taken.take(port, (*placed, port)));
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Facts {
     pub(super) host_ports: Vec<HostPort>,
     /// Mounts of volumes that the pod itself does not define: the volume's name, and where it stands.
     pub(super) open_mounts: Vec<(String, String)>,
+    /// Names of the volumes it defines.
+    pub(super) volumes: BTreeSet<String>,
 }
 
 impl Facts {
@@ -31,16 +33,19 @@ impl Facts {
     pub(super) fn of(kind: Kind, value: &Value) -> Self {
         let root = View::root(value);
         let Some(spec) = root.get("spec") else { return Self::default() };
+        let named = |volume: View<'_>| volume.text_of("name").map(str::to_owned);
+        let volumes: BTreeSet<String> = spec.list("volumes").into_iter().filter_map(named).collect();
         match kind {
             Kind::Pod => {
                 let containers = containers(&spec);
                 let mut references = data_references(&spec, &containers);
                 references.extend(account(&spec));
-                Self { references, host_ports: host_ports(&spec), open_mounts: open_mounts(&spec, &containers) }
+                let open_mounts = open_mounts(&volumes, &containers);
+                Self { references, host_ports: host_ports(&spec), open_mounts, volumes }
             }
             Kind::PodPreset => {
                 let references = data_references(&spec, std::slice::from_ref(&spec));
-                Self { references, ..Self::default() }
+                Self { references, volumes, ..Self::default() }
             }
             _ => Self::default(),
         }
@@ -83,13 +88,11 @@ fn account(spec: &View<'_>) -> Option<Reference> {
     Some(Reference { kind: Kind::ServiceAccount, name: name.text()?.to_owned(), pointer: name.pointer })
 }
 
-fn open_mounts(spec: &View<'_>, containers: &[View<'_>]) -> Vec<(String, String)> {
-    let volumes = spec.list("volumes");
-    let known: BTreeSet<&str> = volumes.iter().filter_map(|volume| volume.text_of("name")).collect();
+fn open_mounts(volumes: &BTreeSet<String>, containers: &[View<'_>]) -> Vec<(String, String)> {
     let names = containers.iter().flat_map(|container| container.list("volumeMounts"));
     names
         .filter_map(|mount| mount.get("name"))
         .filter_map(|name| Some((name.text()?.to_owned(), name.pointer)))
-        .filter(|(name, _)| !name.is_empty() && !known.contains(name.as_str()))
+        .filter(|(name, _)| !name.is_empty() && !volumes.contains(name))
         .collect()
 }

@@ -76,7 +76,7 @@ impl File {
         for document in &stream.documents {
             ordinal = file.add(document, ordinal);
         }
-        file.unlisted = file.problems.len().saturating_sub(limits::PROBLEMS);
+        file.unlisted += file.problems.len().saturating_sub(limits::PROBLEMS);
         // Of too many, errors are kept before warnings.
         file.problems.sort_by_key(|located| (located.problem.severity, located.problem.span));
         file.problems.truncate(limits::PROBLEMS);
@@ -102,7 +102,8 @@ impl File {
         let unplaced = found.problems.into_iter().map(|problem| Located { document: index, object: None, problem });
         self.problems.extend(unplaced);
         for (kind, node) in found.objects {
-            let (object, problems) = object::read(kind, (index, ordinal), node);
+            let (object, problems, unlisted) = object::read(kind, (index, ordinal), node);
+            self.unlisted += unlisted;
             let key = object.as_ref().map(|object| &object.key);
             self.problems.extend(problems.into_iter().map(|problem| Located {
                 document: index,
@@ -142,10 +143,11 @@ impl File {
     }
 }
 
-/// Uses the tree of object number `ordinal` of a file, read again: only a problem across objects asks for it.
-pub(super) fn with_tree<T>(bytes: &[u8], ordinal: usize, use_it: impl FnOnce(&Node) -> T) -> Option<T> {
-    let stream = yaml::read(text::decode(bytes).ok()?);
+/// Uses the trees of a file's objects, read again: only a problem across objects asks for them.
+pub(super) fn with_trees(text: &str, use_them: impl FnOnce(&[&Node])) {
+    let stream = yaml::read(text);
     let mut found = document::Found::default();
     stream.documents.iter().for_each(|document| document::sort_out(&document.root, &mut found));
-    found.objects.get(ordinal).map(|(_, node)| use_it(node))
+    let trees: Vec<&Node> = found.objects.into_iter().map(|(_, node)| node).collect();
+    use_them(&trees);
 }

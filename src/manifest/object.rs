@@ -10,7 +10,7 @@ use super::facts::Facts;
 use super::json::{self, Places};
 use super::problem::{Finding, Problem, escape, field_path, segments};
 use super::yaml::Node;
-use super::{rules, schema, secret, support};
+use super::{limits, rules, schema, secret, support};
 use crate::model::{Kind, ObjectKey, PodPreset, Severity};
 
 /// Fields of `metadata` that only an API server writes; they come along when an object is copied out of a cluster.
@@ -52,8 +52,12 @@ pub(super) enum Typed {
 }
 
 /// Reads one object, of which the index of its document and its number in the file are known. It is `None` when it has
-/// no usable name.
-pub(super) fn read(kind: Kind, (document, ordinal): (u32, usize), node: &Node) -> (Option<Object>, Vec<Problem>) {
+/// no usable name. Its problems are bounded; the number of those that are left out comes with them.
+pub(super) fn read(
+    kind: Kind,
+    (document, ordinal): (u32, usize),
+    node: &Node,
+) -> (Option<Object>, Vec<Problem>, usize) {
     let (mut value, places) = json::to_json(node);
     let mut findings = drop_server_owned(&mut value);
     findings.extend(schema::check(kind, &value));
@@ -67,13 +71,7 @@ pub(super) fn read(kind: Kind, (document, ordinal): (u32, usize), node: &Node) -
     } else {
         typed(kind, &value, &mut findings)
     };
-    let mut problems: Vec<Problem> = Vec::new();
-    for problem in findings.into_iter().map(|finding| place(finding, node, &value)) {
-        // Schema and rules may say the same.
-        if !problems.contains(&problem) {
-            problems.push(problem);
-        }
-    }
+    let (problems, unlisted) = place_all(findings, node, &value);
     let object = key.map(|key| Object {
         key,
         document,
@@ -84,7 +82,21 @@ pub(super) fn read(kind: Kind, (document, ordinal): (u32, usize), node: &Node) -
         places: Arc::new(places),
         typed,
     });
-    (object, problems)
+    (object, problems, unlisted)
+}
+
+/// The findings at their places, each once: schema and rules may say the same. Of too many, errors are kept first.
+fn place_all(mut findings: Vec<Finding>, node: &Node, value: &Value) -> (Vec<Problem>, usize) {
+    findings.sort_by_key(|finding| finding.severity);
+    let unlisted = findings.len().saturating_sub(limits::PROBLEMS);
+    findings.truncate(limits::PROBLEMS);
+    let mut problems: Vec<Problem> = Vec::new();
+    for problem in findings.into_iter().map(|finding| place(finding, node, value)) {
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
+    (problems, unlisted)
 }
 
 /// A finding at its place in the file.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::cross::{self, Placed};
 use super::file::{self, File, Located};
+use super::limits;
 use super::object::{self, Object, Typed};
 use super::problem::Finding;
 use super::text::{self, Text};
@@ -109,10 +110,7 @@ fn diagnose(source: &SourceFile, file: &File, diagnostics: &mut Diagnostics) {
     }
     let text = text::decode(&source.bytes).ok().map(Text::new);
     diagnostics.0.extend(file.problems.iter().map(|problem| file.diagnostic(&source.path, text.as_ref(), problem)));
-    if file.unlisted > 0 {
-        let message = format!("{}: {} more problems are not listed", source.path, file.unlisted);
-        diagnostics.0.push(bare("too-many-problems", message, "correct the listed ones first"));
-    }
+    unlisted(source, file.unlisted, diagnostics);
 }
 
 /// The problems between objects.
@@ -126,17 +124,42 @@ fn across(snapshot: &Snapshot, files: &[Arc<File>], diagnostics: &mut Diagnostic
             file.objects.iter().map(move |object| Placed { file: index, path: &source.path, object })
         })
         .collect();
+    let mut by_file: BTreeMap<usize, Vec<(&Object, Finding)>> = BTreeMap::new();
     for (placed, finding) in cross::check(&placed) {
-        let source = &snapshot.files[placed.file];
-        diagnostics.0.extend(diagnostic(source, &files[placed.file], placed.object, finding));
+        by_file.entry(placed.file).or_default().push((placed.object, finding));
+    }
+    for (index, findings) in by_file {
+        diagnose_across(&snapshot.files[index], &files[index], findings, diagnostics);
     }
 }
 
-fn diagnostic(source: &SourceFile, file: &File, object: &Object, finding: Finding) -> Option<Diagnostic> {
-    let problem = file::with_tree(&source.bytes, object.ordinal, |node| object::place(finding, node, &object.value))?;
-    let text = Text::new(text::decode(&source.bytes).ok()?);
-    let located = Located { document: object.document, object: Some(object.key.clone()), problem };
-    Some(file.diagnostic(&source.path, Some(&text), &located))
+fn diagnose_across(
+    source: &SourceFile,
+    file: &File,
+    mut findings: Vec<(&Object, Finding)>,
+    diagnostics: &mut Diagnostics,
+) {
+    // Errors before warnings, in the order found.
+    findings.sort_by_key(|(_, finding)| finding.severity);
+    unlisted(source, findings.len().saturating_sub(limits::PROBLEMS), diagnostics);
+    findings.truncate(limits::PROBLEMS);
+    let Ok(text) = text::decode(&source.bytes) else { return };
+    let lines = Text::new(text);
+    file::with_trees(text, |trees| {
+        for (object, finding) in findings {
+            let Some(tree) = trees.get(object.ordinal) else { continue };
+            let problem = object::place(finding, tree, &object.value);
+            let located = Located { document: object.document, object: Some(object.key.clone()), problem };
+            diagnostics.0.push(file.diagnostic(&source.path, Some(&lines), &located));
+        }
+    });
+}
+
+fn unlisted(source: &SourceFile, count: usize, diagnostics: &mut Diagnostics) {
+    if count > 0 {
+        let message = format!("{}: {count} more problems are not listed", source.path);
+        diagnostics.0.push(bare("too-many-problems", message, "correct the listed ones first"));
+    }
 }
 
 /// A snapshot without an object would remove every pod: more likely the directory is the wrong one.

@@ -23,7 +23,7 @@ use serde_json::Value;
 use super::problem::{Finding, alternatives, quoted};
 use crate::model::Kind;
 
-pub(super) use ports::{HostPort, host_ports};
+pub(super) use ports::{HostPort, Taken, host_ports};
 pub(super) use selector::selects;
 pub(super) use view::View;
 

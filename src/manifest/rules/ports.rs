@@ -1,6 +1,6 @@
 //! Rules for ports.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use super::{Subject, View, containers, names, shape};
@@ -19,19 +19,49 @@ pub(in crate::manifest) struct HostPort {
 }
 
 impl HostPort {
-    /// Whether both cannot be had at once.
-    pub(in crate::manifest) fn clashes(&self, other: &HostPort) -> bool {
-        let same_address = match (self.ip, other.ip) {
-            (Some(a), Some(b)) => a == b,
-            _ => true,
-        };
-        self.port == other.port && self.protocol == other.protocol && same_address
-    }
-
     /// `80/TCP`, with the address when it has one.
     pub(in crate::manifest) fn shown(&self) -> String {
         let ip = self.ip.map_or_else(String::new, |ip| format!(" on {ip}"));
         format!("{}/{}{ip}", self.port, self.protocol)
+    }
+}
+
+/// Ports that are taken, each with who took it first.
+#[derive(Debug)]
+pub(in crate::manifest) struct Taken<'p, T> {
+    by_port: HashMap<(i64, &'p str), Holders<T>>,
+}
+
+#[derive(Debug)]
+struct Holders<T> {
+    everywhere: Option<T>,
+    at: BTreeMap<IpAddr, T>,
+}
+
+impl<'p, T: Copy> Taken<'p, T> {
+    pub(in crate::manifest) fn new() -> Self {
+        Self { by_port: HashMap::new() }
+    }
+
+    /// Who has a port that cannot be had beside this one.
+    pub(in crate::manifest) fn clash(&self, port: &'p HostPort) -> Option<T> {
+        let holders = self.by_port.get(&(port.port, port.protocol.as_str()))?;
+        holders.everywhere.or_else(|| match port.ip {
+            Some(ip) => holders.at.get(&ip).copied(),
+            None => holders.at.values().next().copied(),
+        })
+    }
+
+    /// Takes a port, unless it is taken.
+    pub(in crate::manifest) fn take(&mut self, port: &'p HostPort, holder: T) {
+        let holders = self
+            .by_port
+            .entry((port.port, &port.protocol))
+            .or_insert_with(|| Holders { everywhere: None, at: BTreeMap::new() });
+        match port.ip {
+            Some(ip) => drop(holders.at.entry(ip).or_insert(holder)),
+            None => drop(holders.everywhere.get_or_insert(holder)),
+        }
     }
 }
 
@@ -87,8 +117,11 @@ pub(super) fn in_one_pod(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     let Some(spec) = subject.root.get("spec") else { return };
     let mut ports = host_ports(&spec);
     ports.retain(|port| port.lasting);
-    for (index, port) in ports.iter().enumerate() {
-        if ports[..index].iter().any(|earlier| earlier.clashes(port)) {
+    let mut taken = Taken::new();
+    for port in &ports {
+        let clash = taken.clash(port);
+        taken.take(port, ());
+        if clash.is_some() {
             let message = format!("host port {} is already taken by this pod", port.shown());
             out.push(Finding::error("host-port", &port.pointer, message).help("choose another port"));
         }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::suggest;
 use super::walk::Walk;
+use crate::manifest::limits;
 use crate::manifest::problem::{Finding, escape, quoted, segments};
 
 /// One object and its schema.
@@ -21,7 +22,9 @@ impl Explain<'_> {
         let pointer = error.instance_path().as_str();
         match error.kind() {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
-                unexpected.iter().map(|name| self.unknown(pointer, name)).collect()
+                // What is not listed needs no suggestion.
+                let unknown = |(index, name): (usize, &String)| self.unknown(pointer, name, index < limits::PROBLEMS);
+                unexpected.iter().enumerate().map(unknown).collect()
             }
             ValidationErrorKind::Required { property } => {
                 let name = property.as_str().unwrap_or_default();
@@ -40,9 +43,9 @@ impl Explain<'_> {
         }
     }
 
-    fn unknown(&self, pointer: &str, name: &str) -> Finding {
+    fn unknown(&self, pointer: &str, name: &str, suggests: bool) -> Finding {
         let at = format!("{pointer}/{}", escape(name));
-        let help = suggest::help(self.walk, self.object, pointer, name);
+        let help = if suggests { suggest::help(self.walk, self.object, pointer, name) } else { "remove it".to_owned() };
         Finding::error("unknown-field", &at, format!("unknown field {}", quoted(name))).at_key().help(help)
     }
 

@@ -293,6 +293,9 @@ impl Composer {
                 Some(first) => {
                     let first = mapping.entries[*first].key.span;
                     self.stream.problems.push((document, duplicate(&key, first)));
+                    if self.stream.problems.len() >= limits::PROBLEMS {
+                        return Err(too_much(key.span, &format!("more than {} duplicate keys", limits::PROBLEMS)));
+                    }
                 }
                 None => {
                     mapping.seen.insert(key.text.clone(), mapping.entries.len());

@@ -138,3 +138,38 @@ fn problems_of_a_file_are_bounded_and_the_rest_is_counted() {
     assert_eq!(desired.diagnostics.0.len(), 101);
     assert_eq!(desired.diagnostics.0[100].message, "f.yaml: 400 more problems are not listed");
 }
+
+/// Quadratic work on any of these would not end while a person watches.
+#[test]
+fn one_mistake_many_times_is_told_a_hundred_times() {
+    let many = |line: &dyn Fn(usize) -> String| (0..5_000).map(line).collect::<String>();
+    let head = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n";
+    let container = "  containers:\n  - name: c\n    image: i\n";
+    let cases = [
+        ("unknown fields", format!("{head}{}{container}", many(&|n| format!("  x{n}: 1\n")))),
+        ("duplicate keys", format!("{head}{}{container}", many(&|_| "  x: 1\n".into()))),
+        (
+            "ports",
+            format!("{head}{container}    ports:\n{}", many(&|_| "    - {containerPort: 1, hostPort: 1}\n".into())),
+        ),
+        (
+            "mounts",
+            format!(
+                "{head}{container}    volumeMounts:\n{}",
+                many(&|n| format!("    - {{name: v{n}, mountPath: /{n}}}\n"))
+            ),
+        ),
+        ("volumes", format!("{head}  volumes:\n{}{container}", many(&|_| "  - name: v\n".into()))),
+        (
+            "references",
+            format!("{head}{container}    envFrom:\n{}", many(&|n| format!("    - configMapRef: {{name: m{n}}}\n"))),
+        ),
+        ("containers", format!("{head}  containers:\n{}", many(&|n| format!("  - {{name: C{n}, image: i}}\n")))),
+        ("objects", many(&|_| "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\n".into())),
+    ];
+    for (what, text) in cases {
+        let desired = read(&[("f.yaml", &text)]);
+        let told = desired.diagnostics.0.len();
+        assert!((100..=102).contains(&told), "{what}: {told}");
+    }
+}
