@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use super::paths::{self, REMOVING, is_uid, shown};
+use super::paths::{self, Paths, REMOVING, is_uid, shown};
 use super::{Inner, blocking, end, open};
 use crate::model::PodUid;
 use crate::port::{ErrorKind, PortError};
@@ -34,6 +34,7 @@ pub(super) async fn sweep(inner: &Arc<Inner>, keep: &BTreeSet<PodUid>) {
             Ok(())
         });
         removing.map_err(|e| PortError::io("clear", shown(&paths.pods()), &e))?;
+        remove_logs(&paths, &known)?;
         found.retain(|uid| !known.contains(uid));
         Ok(found)
     });
@@ -47,6 +48,19 @@ pub(super) async fn sweep(inner: &Arc<Inner>, keep: &BTreeSet<PodUid>) {
         Err(error) => told(Err(error)),
     }
     told(inner.network.sweep(keep).await);
+}
+
+/// Removes the logs of pods that are gone: a pod that was set aside could not name its own.
+fn remove_logs(paths: &Paths, known: &BTreeSet<PodUid>) -> Result<(), PortError> {
+    let logs = paths.logs();
+    for name in open::pod_directories(&logs)? {
+        let uid = name.rsplit('_').next().unwrap_or_default();
+        if is_uid(uid) && !known.contains(&PodUid(uid.to_owned())) {
+            let removed = Dir::open(&logs).and_then(|dir| dir.remove_tree(OsStr::new(&name)));
+            removed.map_err(|e| PortError::io("remove", shown(&logs.join(&name)), &e))?;
+        }
+    }
+    Ok(())
 }
 
 fn told(result: Result<(), PortError>) {

@@ -176,3 +176,81 @@ fn is_opaque(layer: &Dir, path: &Path) -> io::Result<bool> {
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn place(base: &Path, layers: &[&str]) -> Rootfs {
+        Rootfs::open(&layers.iter().map(|l| base.join(l)).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn upper_layers_come_first_and_links_stay_inside() {
+        let temp = tempfile::tempdir().unwrap();
+        let base = temp.path();
+        for dir in ["top/etc", "middle/usr/etc", "bottom/etc", "bottom/deep/er", "outside"] {
+            std::fs::create_dir_all(base.join(dir)).unwrap();
+        }
+        std::fs::write(base.join("outside/secret"), "outside").unwrap();
+        std::fs::write(base.join("bottom/etc/passwd"), "bottom").unwrap();
+        std::fs::write(base.join("top/etc/group"), "top").unwrap();
+        std::fs::write(base.join("bottom/etc/group"), "hidden").unwrap();
+        std::fs::write(base.join("middle/usr/etc/real"), "real").unwrap();
+        std::fs::write(base.join("top/file"), "a file hides the directories below").unwrap();
+        std::fs::create_dir(base.join("bottom/file")).unwrap();
+        std::fs::write(base.join("bottom/file/x"), "hidden").unwrap();
+        symlink("/usr/etc/real", base.join("top/absolute")).unwrap();
+        symlink("../../../../usr/./etc/real", base.join("top/etc/upward")).unwrap();
+        symlink(base.join("outside/secret"), base.join("top/outward")).unwrap();
+        symlink("loop", base.join("top/loop")).unwrap();
+        symlink("/usr", base.join("bottom/link")).unwrap();
+        let rootfs = place(base, &["top", "middle", "bottom"]);
+        let read = |path: &str| rootfs.read(Path::new(path), 100).map(|b| b.map(|b| String::from_utf8(b).unwrap()));
+        let rows = [
+            ("etc/passwd", Some("bottom")),
+            ("/etc/group", Some("top")),
+            ("absolute", Some("real")),
+            ("etc/upward", Some("real")),
+            ("link/etc/real", Some("real")),
+            ("deep/er/../../etc/passwd", Some("bottom")),
+            ("outward", None),
+            ("file/x", None),
+            ("etc", None),
+            ("none", None),
+        ];
+        for (path, expected) in rows {
+            assert_eq!(read(path).unwrap().as_deref(), expected, "{path}");
+        }
+        assert!(read("loop").is_err());
+        assert!(rootfs.read(Path::new("file"), 5).is_err(), "larger than asked for");
+        assert!(rootfs.directory(Path::new("deep/er")).unwrap().is_some());
+        assert!(rootfs.directory(Path::new("file")).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_an_upper_layer_removed_is_not_there() {
+        use rustix::fs::{CWD, Mode, XattrFlags};
+        let temp = tempfile::tempdir().unwrap();
+        let base = temp.path();
+        for dir in ["top/opaque", "bottom/opaque", "bottom/gone"] {
+            std::fs::create_dir_all(base.join(dir)).unwrap();
+        }
+        for file in ["bottom/opaque/x", "bottom/gone/x", "bottom/file"] {
+            std::fs::write(base.join(file), "removed").unwrap();
+        }
+        let whiteout =
+            |path: &str| rustix::fs::mknodat(CWD, base.join(path), FileType::CharacterDevice, Mode::empty(), 0);
+        let made = whiteout("top/gone").and_then(|()| whiteout("top/file"));
+        if made.is_err() || rustix::fs::setxattr(base.join("top/opaque"), OPAQUE, b"y", XattrFlags::empty()).is_err() {
+            // Only root may make them.
+            return;
+        }
+        let rootfs = place(base, &["top", "bottom"]);
+        for path in ["opaque/x", "gone/x", "gone", "file"] {
+            assert_eq!(rootfs.read(Path::new(path), 100).unwrap(), None, "{path}");
+        }
+        assert!(rootfs.directory(Path::new("opaque")).unwrap().is_some());
+    }
+}

@@ -230,7 +230,9 @@ fn e2e_what_belongs_to_no_pod_is_cleared_away_at_the_start() {
         let native = root.open();
         assert_eq!(native.list().await.unwrap(), []);
         assert!(!is_alive(pid) && !is_alive(infra));
-        assert_eq!(std::fs::read_dir(root.state().join("pods")).unwrap().count(), 0);
+        for place in ["pods", "logs", "run/pods"] {
+            assert_eq!(std::fs::read_dir(root.state().join(place)).unwrap().count(), 0, "{place}");
+        }
         let top = format!("/podwright-{}", root.instance);
         until("the monitor to go", async || cgroup::pids(&top).unwrap().is_empty().then_some(())).await;
         // Not even the run-time directory names it: only its cgroup does.
