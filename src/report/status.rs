@@ -120,7 +120,7 @@ fn conditions(input: &StatusInput<'_>) -> Vec<ConditionEntry> {
     } else if !failed.is_empty() {
         ("PodFailed", pods_sentence("failed:", &failed), "Stalled")
     } else {
-        ("Succeeded", format!("{} pods ready or complete", input.pods.len()), "Ready")
+        ("Succeeded", all_well(input.pods.len()), "Ready")
     };
     let (reason, message, which) = verdict;
     ["Ready", "Reconciling", "Stalled"]
@@ -152,6 +152,10 @@ fn name_of(pod: &Pod) -> PodKey {
 
 fn is_one_of(pod: &Pod, keys: &[PodKey]) -> bool {
     !keys.is_empty() && keys.contains(&name_of(pod))
+}
+
+fn all_well(pods: usize) -> String {
+    format!("{pods} {} ready or complete", if pods == 1 { "pod" } else { "pods" })
 }
 
 fn pods_sentence(verb: &str, pods: &[String]) -> String {
