@@ -5,7 +5,7 @@ use std::io;
 
 use crate::config::ConfigError;
 use crate::model::Diagnostics;
-use crate::port::{PortError, ReadError};
+use crate::port::{ErrorKind, PortError, ReadError};
 use crate::report;
 
 /// How a command ended.
@@ -138,9 +138,10 @@ impl fmt::Display for CliError {
 impl From<PortError> for CliError {
     fn from(error: PortError) -> Self {
         let sentence = format!("cannot {} {}: {}", error.operation, error.subject, error.message);
-        match error.help {
-            Some(help) => CliError::new(sentence).hint(help),
-            None => CliError::new(sentence),
+        match (error.help, error.kind) {
+            (Some(help), _) => CliError::new(sentence).hint(help),
+            (None, ErrorKind::Denied) => CliError::new(sentence).hint("run it as root"),
+            (None, _) => CliError::new(sentence),
         }
     }
 }
@@ -176,7 +177,6 @@ impl From<io::Error> for CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::port::ErrorKind;
 
     #[test]
     fn each_ending_has_the_exit_code_the_documentation_names() {
@@ -206,6 +206,12 @@ mod tests {
             CliError::from(error).to_string(),
             "error: cannot create /x: permission denied\n  help: run it as root\n"
         );
+    }
+
+    #[test]
+    fn what_is_denied_always_has_a_way_out() {
+        let error = PortError::new(ErrorKind::Denied, "read", "/x", "permission denied");
+        assert!(CliError::from(error).to_string().ends_with("\n  help: run it as root\n"));
     }
 
     #[test]

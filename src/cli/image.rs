@@ -28,9 +28,14 @@ fn store(layout: &Layout) -> Result<Store, CliError> {
 
 fn list(layout: &Layout) -> Result<Ending, CliError> {
     // Looking makes no directories.
-    if !layout.images().exists() {
-        printer::note(&format!("no images in {}", layout.images().display()));
-        return Ok(Ending::Success);
+    let directory = layout.images();
+    match directory.try_exists() {
+        Ok(true) => {}
+        Ok(false) => {
+            printer::note(&format!("no images in {}", directory.display()));
+            return Ok(Ending::Success);
+        }
+        Err(e) => return Err(PortError::io("list images", directory.display().to_string(), &e).into()),
     }
     let images = store(layout)?.list()?;
     let mut rows = vec![["IMAGE", "IMAGE ID", "SIZE"].map(str::to_owned).to_vec()];

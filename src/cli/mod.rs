@@ -25,9 +25,11 @@ mod image;
 mod layout;
 #[cfg(target_os = "linux")]
 mod lock;
+#[cfg(target_os = "linux")]
 mod logging;
 mod logs;
 mod look;
+#[cfg(target_os = "linux")]
 mod machine;
 mod manifests;
 #[cfg(target_os = "linux")]
@@ -39,6 +41,7 @@ mod remove;
 mod run;
 #[cfg(target_os = "linux")]
 mod saver;
+#[cfg(target_os = "linux")]
 mod settings;
 mod status;
 #[cfg(target_os = "linux")]

@@ -84,7 +84,7 @@ pub fn images_in_use(layout: &Layout) -> Result<Vec<String>, CliError> {
 
 /// The directories in `path`; none when it is not there.
 fn directories(path: &Path) -> Result<Vec<PathBuf>, CliError> {
-    let failed = |e: &io::Error| denied(PortError::io(OPERATION, path.display().to_string(), e));
+    let failed = |e: &io::Error| CliError::from(PortError::io(OPERATION, path.display().to_string(), e));
     let entries = match std::fs::read_dir(path) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -116,11 +116,6 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, CliError> {
             .map(Some)
             .map_err(|e| PortError::new(ErrorKind::Corrupt, OPERATION, subject(), e.to_string()).into()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(denied(PortError::io(OPERATION, subject(), &e))),
+        Err(e) => Err(PortError::io(OPERATION, subject(), &e).into()),
     }
-}
-
-fn denied(error: PortError) -> CliError {
-    let error = if error.kind == ErrorKind::Denied { error.with_help("run it as root") } else { error };
-    error.into()
 }

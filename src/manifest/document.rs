@@ -101,7 +101,7 @@ fn unknown_kind(root: &Node, version: &str, kind: &str) -> Problem {
             "build it with `kustomize build` and commit the result, or exclude it with .podwrightignore".to_owned()
         }
         (_, "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job" | "CronJob") => {
-            format!("write its pods as Pods, or exclude it with the annotation {IGNORE}: \"true\"")
+            format!("write its pods as Pods, or exclude it with .podwrightignore or the annotation {IGNORE}: \"true\"")
         }
         _ => format!(
             "the kinds are {}; exclude another one with the annotation {IGNORE}: \"true\" or with .podwrightignore",

@@ -7,6 +7,8 @@ mod leaks;
 mod repo;
 mod stage;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::error::{CliError, Ending};
 use super::{printer, probe};
 use leaks::Traces;
@@ -38,7 +40,7 @@ pub fn run() -> Result<Ending, CliError> {
     }
 }
 
-/// Plays a script and clears the stage whatever happens, Ctrl-C included.
+/// Plays a script and clears the stage whatever happens, signals included.
 async fn play(
     directory: std::path::PathBuf,
     script: impl AsyncFnOnce(&mut Stage) -> Result<Ending, CliError>,
@@ -46,7 +48,7 @@ async fn play(
     let mut stage = Stage::new(directory)?;
     let outcome = tokio::select! {
         outcome = script(&mut stage) => outcome,
-        _ = tokio::signal::ctrl_c() => Err(CliError::silent(Ending::Interrupted)),
+        asked = interrupted() => asked.and(Err(CliError::silent(Ending::Interrupted))),
     };
     let cleared = stage.clear().await;
     match (outcome, cleared) {
@@ -57,6 +59,20 @@ async fn play(
         (Ok(_), Err(left)) => Err(left),
         (outcome, Ok(())) => outcome,
     }
+}
+
+/// Resolves when somebody wants the demo to end: Ctrl-C, a closed terminal, a service manager.
+async fn interrupted() -> Result<(), CliError> {
+    let listen = |kind| signal(kind).map_err(|e| CliError::new(format!("cannot wait for signals: {e}")));
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    Ok(())
 }
 
 /// Everything there is to see.

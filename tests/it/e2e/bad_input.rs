@@ -69,21 +69,28 @@ fn e2e_a_missing_image_is_named_with_the_way_out_and_blocks_nobody() {
 #[test]
 fn e2e_a_busy_host_port_is_named() {
     let Some(mut world) = World::new() else { return };
-    let mut listener = world.inside("busybox").args(["nc", "-l", "-p", "8099", "-s", "0.0.0.0"]).spawn().unwrap();
+    world.load("busybox");
+    // Something of the machine listens there: a pod with its network that does not declare the port.
+    let holder = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: holder\nspec:\n  terminationGracePeriodSeconds: 0\n  hostNetwork: true\n  containers:\n  - {name: c, image: busybox, command: [httpd, -f, -p, \"0.0.0.0:8099\"]}\n";
+    world.commit(&[("holder.yaml", holder)]);
+    world.start();
+    world.wait_row("holder", "1/1", "Running");
+    world.wait("the port to be busy", || {
+        run(world.inside("cat").arg("/proc/net/tcp")).contains(":1FA3 00000000:0000 0A").then_some(())
+    });
     let pod = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\nspec:\n  terminationGracePeriodSeconds: 0\n  containers:\n  - name: c\n    image: podwright.invalid/host\n    command: [sleep, \"100000\"]\n    ports: [{containerPort: 80, hostPort: 8099}]\n";
     world.commit(&[("a.yaml", pod), ("b.yaml", &sleeper("other", ""))]);
-    world.start();
     world.wait_row("other", "1/1", "Running");
     world.wait("the port in describe", || world.ok(&["describe", "pod", "web"]).contains("8099/TCP is").then_some(()));
-    listener.kill().unwrap();
-    listener.wait().unwrap();
+    run(world.git().args(["rm", "-q", "holder.yaml"]));
+    world.commit(&[]);
     world.wait_row("web", "1/1", "Running");
 }
 
 #[test]
 fn e2e_a_subnet_that_clashes_with_a_route_is_refused() {
     let Some(world) = World::new() else { return };
-    run(world.inside("ip").args(["link", "add", "clash0", "type", "dummy"]));
+    run(world.inside("ip").args(["link", "add", "clash0", "type", "bridge"]));
     run(world.inside("ip").args(["addr", "add", "10.77.0.1/16", "dev", "clash0"]));
     run(world.inside("ip").args(["link", "set", "clash0", "up"]));
     world.commit(&[("a.yaml", &sleeper("web", ""))]);
@@ -100,7 +107,7 @@ fn e2e_a_subnet_that_clashes_with_a_route_is_refused() {
             "--timeout",
             "5s",
         ],
-        &["10.77.3.0/24", "10.77.0.0/16", "clash0"],
+        &["10.77.3.0/24", "10.77.0.1/16", "clash0"],
     );
     // Without a wish the next free one is taken.
     world.ok(&["apply", repo.to_str().unwrap(), "--allow-host-image", "--wait", "--timeout", "60s"]);

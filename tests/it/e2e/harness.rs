@@ -226,6 +226,15 @@ impl World {
         self.ok(&args)
     }
 
+    /// What an HTTP server on this world's network says to a GET of `/`, with nothing but bash; empty when none answers.
+    pub fn page(&self, ip: &str, port: u16) -> String {
+        let script = format!(
+            "exec 3<>/dev/tcp/{ip}/{port} && printf 'GET / HTTP/1.0\\r\\nHost: {ip}\\r\\n\\r\\n' >&3 && cat <&3"
+        );
+        let output = self.inside("bash").args(["-c", &script]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// The main processes of every running container, by container, with their start times.
     pub fn identities(&self) -> Identity {
         let mut found = Identity::new();

@@ -41,28 +41,47 @@ spec:
     assert!(!processes.contains("httpd"), "{processes}");
 }
 
+/// Two nginx containers: `back` listens on a UNIX socket in an emptyDir, `front` passes requests on to it.
+const SOCKET: &str = r#"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: conf}
+data:
+  back.conf: |
+    events {}
+    http { server { listen unix:/sockets/back.sock; location / { return 200 "through the socket\n"; } } }
+  front.conf: |
+    events {}
+    http { server { listen 8080; location / { proxy_pass http://unix:/sockets/back.sock:/; } } }
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: pair}
+spec:
+  terminationGracePeriodSeconds: 0
+  volumes:
+  - {name: sockets, emptyDir: {}}
+  - {name: conf, configMap: {name: conf}}
+  containers:
+  - name: back
+    image: nginx
+    args: [nginx, -c, /conf/back.conf, -g, daemon off;]
+    volumeMounts: [{name: sockets, mountPath: /sockets}, {name: conf, mountPath: /conf}]
+  - name: front
+    image: nginx
+    args: [nginx, -c, /conf/front.conf, -g, daemon off;]
+    volumeMounts: [{name: sockets, mountPath: /sockets}, {name: conf, mountPath: /conf}]
+"#;
+
 #[test]
 fn e2e_a_unix_socket_in_an_empty_dir_joins_two_containers() {
     let Some(mut world) = World::new() else { return };
-    let container = |name: &str, script: &str| {
-        format!(
-            "  - name: {name}\n    image: podwright.invalid/host\n    command: [python3, -c, '{script}']\n    volumeMounts: [{{name: run, mountPath: /mnt}}]\n"
-        )
-    };
-    let server = "import socket; s=socket.socket(socket.AF_UNIX); s.bind(\"/mnt/s\"); s.listen()\nwhile True: c,_=s.accept(); c.send(b\"through the socket\"); c.close()";
-    let client = "import socket,time\nwhile True:\n  try:\n    s=socket.socket(socket.AF_UNIX); s.connect(\"/mnt/s\"); print(s.recv(99).decode(),flush=True); break\n  except OSError: time.sleep(0.1)\ntime.sleep(100000)";
-    let indent = |s: &str| s.replace('\n', "\n\n      ");
-    let text = format!(
-        "apiVersion: v1\nkind: Pod\nmetadata: {{name: pair}}\nspec:\n  terminationGracePeriodSeconds: 0\n  volumes: [{{name: run, emptyDir: {{}}}}]\n  containers:\n{}{}",
-        container("server", &indent(server)),
-        container("client", &indent(client)),
-    );
-    world.commit(&[("pod.yaml", &text)]);
+    world.load("nginx");
+    world.commit(&[("pod.yaml", SOCKET)]);
     world.start();
     world.wait_row("pair", "2/2", "Running");
-    world.wait("the answer in the log", || {
-        (world.ok(&["logs", "pair", "-c", "client"]) == "through the socket\n").then_some(())
-    });
+    let ip = world.pod("pair").unwrap()["status"]["podIP"].as_str().unwrap().to_owned();
+    world.wait("the answer through both", || world.page(&ip, 8080).ends_with("through the socket\n").then_some(()));
 }
 
 #[test]

@@ -129,3 +129,39 @@ fn what_is_not_honoured_is_told_for_each_field() {
     }
     assert!(told > 140, "{told}");
 }
+
+/// Every function of the sources and the tests.
+fn functions() -> std::collections::BTreeSet<String> {
+    let mut found = std::collections::BTreeSet::new();
+    let mut queue: Vec<PathBuf> =
+        ["src", "tests/it"].map(|folder| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder)).into();
+    while let Some(path) = queue.pop() {
+        if path.is_dir() {
+            queue.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let mut lines = text.lines().map(str::trim).peekable();
+            while let Some(line) = lines.next() {
+                let name =
+                    lines.peek().and_then(|next| next.strip_prefix("fn ")?.split_once('(')).map(|(name, _)| name);
+                found.extend(name.filter(|_| line == "#[test]").map(str::to_owned));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn what_is_honoured_names_a_test_that_exists() {
+    let functions = functions();
+    assert!(functions.contains("what_is_honoured_names_a_test_that_exists"));
+    let missing: std::collections::BTreeSet<&str> = Kind::ALL
+        .into_iter()
+        .flat_map(fields)
+        .filter_map(|(_, support)| match support {
+            Some(Support::Honoured(test)) if !functions.contains(test) => Some(test),
+            _ => None,
+        })
+        .collect();
+    assert!(missing.is_empty(), "no such test: {missing:#?}");
+}

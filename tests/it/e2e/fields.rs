@@ -1,0 +1,223 @@
+//! Fields of pods and containers, each by what a process in the container sees of it.
+
+use super::harness::{World, start_time};
+
+/// A pod of busybox containers that sleep; `spec` and `container` are flow mappings' contents.
+fn pod(name: &str, spec: &str, container: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  terminationGracePeriodSeconds: 0\n{spec}  containers:\n  - name: c\n    image: busybox\n{container}"
+    )
+}
+
+const SLEEP: &str = "    command: [sleep, \"100000\"]\n";
+
+#[test]
+fn e2e_names_are_resolved_as_the_pod_says() {
+    let Some(mut world) = World::new() else { return };
+    world.load("busybox");
+    let own = "  hostname: left\n  subdomain: shop\n  hostAliases: [{ip: 10.1.2.3, hostnames: [foo.remote, bar.remote]}]\n  dnsPolicy: None\n  dnsConfig: {nameservers: [192.0.2.53], searches: [shop.example], options: [{name: ndots, value: \"2\"}, {name: edns0}]}\n";
+    let added = "  dnsPolicy: Default\n  dnsConfig: {searches: [more.example]}\n";
+    world.commit(&[
+        ("own.yaml", &pod("own", own, SLEEP)),
+        ("added.yaml", &pod("added", added, SLEEP)),
+        ("plain.yaml", &pod("plain", "", SLEEP)),
+    ]);
+    world.start();
+    for name in ["own", "added", "plain"] {
+        world.wait_row(name, "1/1", "Running");
+    }
+    let resolver = world.exec("own", "c", &["cat", "/etc/resolv.conf"]);
+    let mut lines: Vec<&str> = resolver.lines().filter(|l| !l.is_empty() && !l.starts_with('#')).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["nameserver 192.0.2.53", "options ndots:2 edns0", "search shop.example"]);
+    let hosts = world.exec("own", "c", &["cat", "/etc/hosts"]);
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert!(hosts.lines().any(|l| words(l) == ["10.1.2.3", "foo.remote", "bar.remote"]), "{hosts}");
+    let ip = world.pod("own").unwrap()["status"]["podIP"].as_str().unwrap().to_owned();
+    let named = hosts.lines().find(|l| words(l).first() == Some(&ip)).unwrap_or_else(|| panic!("{hosts}"));
+    assert!(words(named).iter().any(|w| w == "left") && named.contains("left.shop.default.svc"), "{hosts}");
+    assert_eq!(world.exec("own", "c", &["hostname"]), "left\n");
+    assert_eq!(world.exec("plain", "c", &["hostname"]), "plain\n");
+    let resolver = world.exec("added", "c", &["cat", "/etc/resolv.conf"]);
+    let search = resolver.lines().find(|l| l.starts_with("search ")).unwrap_or_else(|| panic!("{resolver}"));
+    assert!(search.split_whitespace().any(|w| w == "more.example"), "{resolver}");
+}
+
+#[test]
+fn e2e_the_environment_holds_what_the_pod_says_and_no_service_links() {
+    let Some(mut world) = World::new() else { return };
+    world.load("busybox");
+    world.commit(&[("pod.yaml", &pod("p", "", &format!("{SLEEP}    env: [{{name: OWN, value: here}}]\n")))]);
+    world.start();
+    world.wait_row("p", "1/1", "Running");
+    let env = world.exec("p", "c", &["env"]);
+    assert!(env.lines().any(|l| l == "OWN=here"), "{env}");
+    assert!(!env.contains("_SERVICE_HOST"), "there are no services to link to: {env}");
+}
+
+#[test]
+fn e2e_users_and_capabilities_are_what_the_pod_says() {
+    let Some(mut world) = World::new() else { return };
+    world.load("busybox");
+    let context = "  securityContext: {runAsUser: 1001, runAsGroup: 1002, supplementalGroups: [1003, 1004], runAsNonRoot: true}\n";
+    let more = "  - {name: other, image: busybox, command: [sleep, \"100000\"], securityContext: {runAsUser: 2001, runAsGroup: 2002}}\n";
+    let confined = "    securityContext: {readOnlyRootFilesystem: true, allowPrivilegeEscalation: false, capabilities: {add: [NET_ADMIN], drop: [ALL]}}\n";
+    world.commit(&[
+        ("users.yaml", &(pod("users", context, SLEEP) + more)),
+        ("confined.yaml", &pod("confined", "", &format!("{SLEEP}{confined}"))),
+        ("mighty.yaml", &pod("mighty", "", &format!("{SLEEP}    securityContext: {{privileged: true}}\n"))),
+        ("plain.yaml", &pod("plain", "", SLEEP)),
+        ("root.yaml", &pod("root", "  securityContext: {runAsNonRoot: true}\n", SLEEP)),
+    ]);
+    world.start();
+    for (name, ready) in [("users", "2/2"), ("confined", "1/1"), ("mighty", "1/1"), ("plain", "1/1")] {
+        world.wait_row(name, ready, "Running");
+    }
+    let status = |pod: &str, container: &str, field: &str| {
+        let text = world.exec(pod, container, &["cat", "/proc/1/status"]);
+        let line = text.lines().find(|l| l.starts_with(&format!("{field}:"))).unwrap_or_else(|| panic!("{text}"));
+        line.split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let number = |pod: &str, field: &str| u64::from_str_radix(&status(pod, "c", field)[0], 16).unwrap();
+    assert_eq!(status("users", "c", "Uid")[0], "1001");
+    assert_eq!(status("users", "c", "Gid")[0], "1002");
+    let groups = status("users", "c", "Groups");
+    assert!(["1003", "1004"].iter().all(|g| groups.iter().any(|own| own == g)), "{groups:?}");
+    assert_eq!(
+        (status("users", "other", "Uid")[0].as_str(), status("users", "other", "Gid")[0].as_str()),
+        ("2001", "2002")
+    );
+    let net_admin = 1 << 12;
+    assert_eq!(number("confined", "CapBnd"), net_admin);
+    assert_eq!(number("confined", "CapEff"), net_admin);
+    assert_eq!(number("plain", "CapEff") & net_admin, 0);
+    assert_eq!((number("confined", "NoNewPrivs"), number("plain", "NoNewPrivs")), (1, 0));
+    assert!(number("mighty", "CapEff") & (1 << 21) != 0, "a privileged container has CAP_SYS_ADMIN");
+    let touch = ["sh", "-c", "touch /x 2>&1; true"];
+    assert!(world.exec("confined", "c", &touch).contains("Read-only file system"));
+    assert_eq!(world.exec("plain", "c", &touch), "");
+    world.wait_row("root", "0/1", "CreateContainerConfigError");
+}
+
+#[test]
+fn e2e_a_container_starts_where_and_as_it_says() {
+    let Some(mut world) = World::new() else { return };
+    world.load("busybox");
+    let there = "    command: [sh, -c, \"pwd; sleep 100000\"]\n    workingDir: /var/spool\n";
+    let once = "    command: [sh, -c, \"read line; echo got $line; cat; echo ended; sleep 100000\"]\n    stdin: true\n    stdinOnce: true\n";
+    world.commit(&[("there.yaml", &pod("there", "", there)), ("once.yaml", &pod("once", "", once))]);
+    world.start();
+    world.wait_row("there", "1/1", "Running");
+    world.wait_row("once", "1/1", "Running");
+    world.wait("its directory", || (world.ok(&["logs", "there"]) == "/var/spool\n").then_some(()));
+    // Nobody is attached: the input stays open.
+    assert_eq!(world.ok(&["logs", "once"]), "");
+}
+
+/// The cgroup directory of a process for a controller, and whether it is of version 1.
+fn cgroup_of(pid: i64, controller: &str) -> (std::path::PathBuf, bool) {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    for line in text.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next().unwrap(), parts.next().unwrap().trim_start_matches('/'));
+        if controllers.split(',').any(|c| c == controller) {
+            return (std::path::Path::new("/sys/fs/cgroup").join(controllers).join(path), true);
+        }
+    }
+    let line = text.lines().find(|l| l.starts_with("0::")).unwrap();
+    (std::path::Path::new("/sys/fs/cgroup").join(line[3..].trim_start_matches('/')), false)
+}
+
+#[test]
+fn e2e_limits_reach_the_cgroup() {
+    let Some(mut world) = World::new() else { return };
+    world.load("busybox");
+    let resources = "    resources: {limits: {cpu: 500m, memory: 64Mi}, requests: {cpu: 0.25, memory: 32Mi}}\n";
+    world.commit(&[("pod.yaml", &pod("p", "", &format!("{SLEEP}{resources}")))]);
+    world.start();
+    world.wait_row("p", "1/1", "Running");
+    let (pid, start) = *world.identities().values().next().unwrap();
+    assert_eq!(start_time(pid), Some(start));
+    let read = |controller: &str, old: &str, new: &str| {
+        let (directory, is_old) = cgroup_of(pid, controller);
+        let path = directory.join(if is_old { old } else { new });
+        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).trim().to_owned()
+    };
+    assert_eq!(read("memory", "memory.limit_in_bytes", "memory.max"), (64 << 20).to_string());
+    let quota = read("cpu", "cpu.cfs_quota_us", "cpu.max");
+    assert!(["50000", "50000 100000"].contains(&quota.as_str()), "{quota}");
+    let weight = read("cpu", "cpu.shares", "cpu.weight");
+    assert!(["256", "10"].contains(&weight.as_str()), "a quarter of a core is 256 shares: {weight}");
+}
+
+#[test]
+fn e2e_the_last_words_of_a_container_are_kept() {
+    let Some(mut world) = World::new() else { return };
+    world.load("busybox");
+    let script = |path: &str, code: u32| {
+        format!("    command: [sh, -c, \"echo from the log; echo from the file > {path}; exit {code}\"]\n")
+    };
+    let silent =
+        "    command: [sh, -c, \"echo from the log; exit 3\"]\n    terminationMessagePolicy: FallbackToLogsOnError\n";
+    let never = "  restartPolicy: Never\n";
+    world.commit(&[
+        ("usual.yaml", &pod("usual", never, &script("/dev/termination-log", 1))),
+        (
+            "own.yaml",
+            &pod("own", never, &format!("{}    terminationMessagePath: /tmp/words\n", script("/tmp/words", 0))),
+        ),
+        ("silent.yaml", &pod("silent", never, silent)),
+    ]);
+    world.start();
+    world.wait_row("usual", "0/1", "Error");
+    world.wait_row("own", "0/1", "Completed");
+    world.wait_row("silent", "0/1", "Error");
+    let words = |name: &str| {
+        let pod = world.pod(name).unwrap();
+        pod["status"]["containerStatuses"][0]["state"]["terminated"]["message"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(words("usual"), "from the file\n");
+    assert_eq!(words("own"), "from the file\n");
+    assert_eq!(words("silent"), "from the log\n");
+}
+
+#[test]
+fn e2e_a_pod_past_its_deadline_fails() {
+    let Some(mut world) = World::new() else { return };
+    world.load("busybox");
+    world.commit(&[("pod.yaml", &pod("late", "  activeDeadlineSeconds: 2\n", SLEEP))]);
+    world.start();
+    world.wait("the deadline", || (world.pod("late")?["status"]["phase"] == "Failed").then_some(()));
+    world.wait("its end", || world.identities().is_empty().then_some(()));
+}
+
+#[test]
+fn e2e_a_sidecar_runs_beside_the_others() {
+    let Some(mut world) = World::new() else { return };
+    world.load("busybox");
+    let inits = "  restartPolicy: Never\n  volumes: [{name: v, emptyDir: {}}]\n  initContainers:\n  - {name: side, image: busybox, restartPolicy: Always, command: [sh, -c, \"echo up > /v/side; sleep 100000\"], volumeMounts: [{name: v, mountPath: /v}]}\n  - {name: after, image: busybox, command: [sh, -c, \"until cat /v/side; do sleep 0.1; done\"], volumeMounts: [{name: v, mountPath: /v}]}\n";
+    let main = "    command: [sh, -c, \"cat /v/side; until test -e /v/go; do sleep 0.1; done\"]\n    volumeMounts: [{name: v, mountPath: /v}]\n";
+    world.commit(&[("pod.yaml", &pod("p", inits, main))]);
+    world.start();
+    world.wait_row("p", "2/2", "Running");
+    assert_eq!(world.ok(&["logs", "p", "-c", "after"]), "up\n");
+    world.exec("p", "c", &["touch", "/v/go"]);
+    // The sidecar ends with the last container and keeps nobody waiting.
+    world.wait("the pod to succeed", || (world.pod("p")?["status"]["phase"] == "Succeeded").then_some(()));
+    assert!(world.identities().is_empty());
+}
+
+#[test]
+fn e2e_the_pull_policy_decides_what_an_absent_image_means() {
+    let Some(mut world) = World::new() else { return };
+    let with = |name: &str, policy: &str| {
+        pod(name, "", &format!("    imagePullPolicy: {policy}\n")).replace("image: busybox", "image: absent:1")
+    };
+    world.commit(&[("never.yaml", &with("never", "Never")), ("maybe.yaml", &with("maybe", "IfNotPresent"))]);
+    world.start();
+    world.wait_row("never", "0/1", "ErrImageNeverPull");
+    world.wait("the other one", || {
+        let (_, status, _) = world.row("maybe")?;
+        ["ErrImagePull", "ImagePullBackOff"].contains(&status.as_str()).then_some(())
+    });
+}
