@@ -13,6 +13,9 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 /// How deep a tree is walked while it is removed, one open directory each. What lies deeper is moved up first: a
 /// container can nest directories deeper than there are file descriptors.
 const MAX_DEPTH: usize = 64;
+/// How many names of one directory are held at a time while it is emptied: a container can make more files than there is
+/// memory for their names.
+const BATCH: usize = 1024;
 
 /// An open directory; the methods that take a path reach below it only.
 #[derive(Debug)]
@@ -145,15 +148,24 @@ impl Dir {
     /// # Errors
     /// From the system.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
+        let mut names = self.some_names(usize::MAX)?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// At most `limit` names from the beginning of this directory, in no order.
+    fn some_names(&self, limit: usize) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.fd)? {
+            if names.len() == limit {
+                break;
+            }
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
                 names.push(OsString::from_vec(name.to_vec()));
             }
         }
-        names.sort();
         Ok(names)
     }
 
@@ -214,8 +226,17 @@ impl Removal<'_> {
             return Ok(());
         }
         let child = Dir { fd };
-        for entry in child.names()? {
-            self.remove(&child, &entry, depth + 1)?;
+        let mut before = Vec::new();
+        loop {
+            let entries = child.some_names(BATCH)?;
+            // A damaged file system may list what cannot be found: then deleting it below says so.
+            if entries.is_empty() || entries == before {
+                break;
+            }
+            for entry in &entries {
+                self.remove(&child, entry, depth + 1)?;
+            }
+            before = entries;
         }
         match rustix::fs::unlinkat(&dir.fd, name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
@@ -275,6 +296,12 @@ mod tests {
         }
         drop(deep);
         root.remove_tree(OsStr::new("deep")).unwrap();
+        let wide = root.make_sub(Path::new("wide/below"), 0o700).unwrap();
+        for number in 0..3 * BATCH + 1 {
+            wide.create_file(OsStr::new(&number.to_string()), 0o600).unwrap();
+        }
+        assert_eq!((wide.some_names(BATCH).unwrap().len(), wide.names().unwrap().len()), (BATCH, 3 * BATCH + 1));
+        root.remove_tree(OsStr::new("wide")).unwrap();
         assert_eq!(root.names().unwrap(), Vec::<OsString>::new());
         assert!(root.remove_tree(OsStr::new("..")).is_err());
         assert!(root.remove_tree(OsStr::new("a/b")).is_err());
