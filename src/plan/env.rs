@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    ConfigMapKeySelector, Container, EnvFromSource, EnvVar, ResourceFieldSelector, SecretKeySelector,
+    ConfigMapKeySelector, Container, EnvFromSource, EnvVar, Pod, ResourceFieldSelector, SecretKeySelector,
 };
 use sha2::{Digest, Sha256};
 
@@ -47,7 +47,7 @@ pub(super) fn resolve(container: &Container, scope: &Scope<'_>) -> Result<Resolv
     Ok(Resolved {
         command: words(&container.command).filter(|words: &Vec<_>| !words.is_empty()),
         args: words(&container.args).filter(|words: &Vec<_>| !words.is_empty()),
-        mounts: mounts(container, &vars)?,
+        mounts: mounts(container, scope.fields.pod, &vars)?,
         env_digest: vars.digest(scope.instance),
         env: vars.values,
     })
@@ -217,7 +217,7 @@ fn utf8(bytes: &[u8], secret: &str, key: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn mounts(container: &Container, vars: &Variables) -> Result<Vec<VolumeMountPlan>, String> {
+fn mounts(container: &Container, pod: &Pod, vars: &Variables) -> Result<Vec<VolumeMountPlan>, String> {
     let mut plans = Vec::new();
     for mount in container.volume_mounts.iter().flatten() {
         let expr = mount.sub_path_expr.as_deref().filter(|expr| !expr.is_empty());
@@ -245,8 +245,14 @@ fn mounts(container: &Container, vars: &Variables) -> Result<Vec<VolumeMountPlan
         plans.push(VolumeMountPlan {
             source: MountSource::Volume { name: mount.name.clone(), sub_path },
             mount_path: mount.mount_path.clone(),
-            read_only: mount.read_only == Some(true),
+            read_only: mount.read_only == Some(true) || is_always_read_only(pod, &mount.name),
         });
     }
     Ok(plans)
+}
+
+/// The files of these kinds are the agent's: as with the kubelet, no container writes to them, whatever the mount asks.
+fn is_always_read_only(pod: &Pod, volume: &str) -> bool {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.filter(|v| v.name == volume).any(|v| v.config_map.is_some() || v.secret.is_some())
 }

@@ -110,7 +110,6 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("@.resources.limits", "e2e_limits_reach_the_cgroup"),
     ("@.resources.requests", "e2e_limits_reach_the_cgroup"),
     ("@.stdin", "e2e_a_terminal_is_a_terminal_and_stdin_stays_open"),
-    ("@.stdinOnce", "e2e_a_container_starts_where_and_as_it_says"),
     ("@.tty", "e2e_a_terminal_is_a_terminal_and_stdin_stays_open"),
     ("@.terminationMessagePath", "e2e_the_last_words_of_a_container_are_kept"),
     ("@.terminationMessagePolicy", "e2e_the_last_words_of_a_container_are_kept"),
@@ -171,6 +170,7 @@ pub(super) const NO_EFFECT: &[(&str, &str)] = &[
     ("spec.priority", NO_SCHEDULER),
     ("spec.priorityClassName", NO_SCHEDULER),
     ("spec.schedulerName", NO_SCHEDULER),
+    ("@.stdinOnce", "nobody can attach to a container, so its stdin stays open and silent"),
     ("@.resizePolicy", "changed resources make a new pod"),
     ("spec.finalizers", "no controller waits for a removal"),
     ("immutable", "the manifests alone decide what changes"),
@@ -181,6 +181,7 @@ pub(super) const NO_EFFECT: &[(&str, &str)] = &[
 
 const ONE_MACHINE: &str = "every pod of the directory runs on this machine";
 const LOCAL_VOLUMES: &str = "use emptyDir, hostPath, configMap or secret";
+const NO_SECCOMP: &str = "this version applies no seccomp filter, not even a default one";
 const PROBES: &str = "a container counts as ready while it runs";
 
 /// Fields that are refused until they are honoured, and what to do instead or what happens meanwhile.
@@ -207,7 +208,7 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("spec.securityContext.fsGroupChangePolicy", "volumes keep their owner"),
     ("spec.securityContext.seLinuxChangePolicy", "no label is applied"),
     ("spec.securityContext.seLinuxOptions", "no label is applied"),
-    ("spec.securityContext.seccompProfile", "the runtime's own choice applies"),
+    ("spec.securityContext.seccompProfile", NO_SECCOMP),
     ("spec.securityContext.supplementalGroupsPolicy", "groups of the image are merged"),
     ("spec.securityContext.sysctls", "set them on the machine"),
     ("spec.securityContext.windowsOptions", "every pod runs on Linux"),
@@ -221,7 +222,7 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("@.securityContext.appArmorProfile", "no profile is applied"),
     ("@.securityContext.procMount", "parts of /proc are hidden unless the container is privileged"),
     ("@.securityContext.seLinuxOptions", "no label is applied"),
-    ("@.securityContext.seccompProfile", "the runtime's own choice applies"),
+    ("@.securityContext.seccompProfile", NO_SECCOMP),
     ("@.securityContext.windowsOptions", "every pod runs on Linux"),
     ("@.volumeDevices", "use a hostPath volume"),
     ("@.volumeMounts[].mountPropagation", "mounts made later are not passed on"),
@@ -268,6 +269,7 @@ pub(super) const HARMLESS: &[(&str, &str)] = &[
     ("spec.schedulerName", r#""default-scheduler""#),
     ("spec.securityContext.supplementalGroupsPolicy", r#""Merge""#),
     ("@.securityContext.procMount", r#""Default""#),
+    ("@.stdinOnce", "false"),
     ("@.volumeMounts[].mountPropagation", r#""None""#),
     ("@.volumeMounts[].recursiveReadOnly", r#""Disabled""#),
     ("immutable", "false"),

@@ -194,7 +194,10 @@ data: {{user: YWRtaW4=}}
     );
     let ip = world.pod("reader").unwrap()["status"]["podIP"].as_str().unwrap().to_owned();
     assert_eq!(sh("echo $IP"), format!("{ip}\n"));
-    assert!(sh("touch /cred/x 2>&1; touch /conf/x 2>&1; true").contains("Read-only file system"));
+    for place in ["/cred/x", "/conf/x", "/conf/..data/greeting", "/one"] {
+        let said = sh(&format!("(echo y > {place}) 2>&1; true"));
+        assert!(said.contains("Read-only file system"), "{place}: {said}");
+    }
     // Secrets live on tmpfs only: no file of the root that is on a disk holds one.
     let disk = rustix_dev(&world.root());
     for path in walk(&world.root()) {

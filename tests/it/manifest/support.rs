@@ -130,6 +130,33 @@ fn what_is_not_honoured_is_told_for_each_field() {
     assert!(told > 140, "{told}");
 }
 
+#[test]
+fn what_nobody_does_is_not_claimed() {
+    let told = |container: Value, volume: Value| -> Vec<(String, String)> {
+        let mut c = json!({"name": "c", "image": "i", "volumeMounts": [{"name": "v", "mountPath": "/v"}]});
+        c.as_object_mut().unwrap().extend(container.as_object().unwrap().clone());
+        let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+            "spec": {"containers": [c], "volumes": [{"name": "v", "emptyDir": volume}]}});
+        let desired = read(&[("f.json", object.to_string())]);
+        desired.diagnostics.0.iter().map(|d| (d.rule.to_owned(), format!("{} {:?}", d.message, d.help))).collect()
+    };
+    let cases = [
+        (json!({}), json!({"sizeLimit": "1Gi"}), "no-effect", "the use of disk is not limited yet"),
+        (json!({"stdin": true, "stdinOnce": true}), json!({}), "no-effect", "nobody can attach to a container"),
+        (
+            json!({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}),
+            json!({}),
+            "not-honoured-yet",
+            "this version applies no seccomp filter",
+        ),
+    ];
+    for (container, volume, rule, words) in cases {
+        let told = told(container.clone(), volume);
+        assert!(told.len() == 1 && told[0].0 == rule && told[0].1.contains(words), "{container}: {told:?}");
+    }
+    assert_eq!(told(json!({"stdin": true, "stdinOnce": false}), json!({"medium": "Memory", "sizeLimit": "1Mi"})), []);
+}
+
 /// Every function of the sources and the tests.
 fn functions() -> std::collections::BTreeSet<String> {
     let mut found = std::collections::BTreeSet::new();

@@ -24,7 +24,10 @@ fn start(container: Value) -> Result<ContainerStart, String> {
     all.push(json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "p", "labels": {"app": "web"}, "annotations": {"a.b/c": "note"}},
-        "spec": {"containers": [c], "serviceAccountName": "robot", "volumes": [{"name": "v", "emptyDir": {}}]},
+        "spec": {"containers": [c], "serviceAccountName": "robot", "volumes": [
+            {"name": "v", "emptyDir": {}}, {"name": "h", "hostPath": {"path": "/x"}},
+            {"name": "m", "configMap": {"name": "m"}}, {"name": "s", "secret": {"secretName": "s"}},
+        ]},
     }));
     let admitted = admitted(&all);
     let pod = pod_of(&admitted, "default", "p");
@@ -179,6 +182,28 @@ fn command_args_and_sub_paths_see_every_variable() {
         })
         .collect();
     assert_eq!(mounts, [("v", Some("d/x"), "/a", true), ("v", None, "/b", false)]);
+}
+
+#[test]
+fn volumes_of_config_maps_and_secrets_are_read_only_whatever_is_asked() {
+    let rows = [
+        ("v", None, false),
+        ("v", Some(true), true),
+        ("h", None, false),
+        ("h", Some(false), false),
+        ("h", Some(true), true),
+        ("m", None, true),
+        ("m", Some(false), true),
+        ("s", None, true),
+        ("s", Some(false), true),
+        ("s", Some(true), true),
+    ];
+    for (name, asked, expected) in rows {
+        let mount = json!({"name": name, "mountPath": "/a", "readOnly": asked});
+        let mounts = start(json!({"volumeMounts": [mount]})).unwrap().mounts;
+        assert_eq!(mounts.len(), 1);
+        assert_eq!(mounts[0].read_only, expected, "{name} {asked:?}");
+    }
 }
 
 #[test]
