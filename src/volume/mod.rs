@@ -22,6 +22,7 @@ use crate::port::{ErrorKind, PortError};
 use crate::sys::beneath::Dir;
 
 const MAKE: &str = "make volume";
+const SET_ASIDE: &str = "set aside volumes of pod";
 const REMOVE: &str = "remove volumes of pod";
 /// What a pod's containers wait in while a volume cannot be made, as with the kubelet.
 const WAITING: &str = "ContainerCreating";
@@ -39,7 +40,7 @@ pub struct Volumes {
 
 impl Volumes {
     /// Volumes below `disk`, sensitive ones and `medium: Memory` below `tmpfs`. Nothing is made until it is needed;
-    /// where `tmpfs` is on no tmpfs, one is mounted there while a pod needs it.
+    /// a tmpfs of limited size is mounted on `tmpfs` while a pod needs it.
     pub fn new(disk: PathBuf, tmpfs: PathBuf) -> Self {
         Self { disk, tmpfs, paths: Mutex::default(), mounting: Mutex::default() }
     }
@@ -99,6 +100,28 @@ impl Volumes {
         }
         self.paths.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
         Ok(())
+    }
+
+    /// Moves what the pod has on the disk to `place`, a path that is free, for people to look at; when that is on another
+    /// file system, it stays here under a name that is no pod's. Nothing there is fine.
+    ///
+    /// # Errors
+    /// When it could not be moved; then it is where it was.
+    pub fn set_aside(&self, uid: &PodUid, place: &Path) -> Result<(), PortError> {
+        check_uid(uid, SET_ASIDE)?;
+        let from = self.disk.join(&uid.0);
+        let moved = match std::fs::rename(&from, place) {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                std::fs::rename(&from, self.disk.join(format!(".damaged-{uid}")))
+            }
+            other => other,
+        };
+        match moved {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(PortError::io(SET_ASIDE, uid.to_string(), &error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn recorded(&self, uid: &PodUid) -> BTreeMap<String, PathBuf> {

@@ -1,4 +1,7 @@
 //! Memory-backed volumes: the tmpfs root, which holds every Secret, and a mount of its own for each `medium: Memory`.
+//!
+//! The root is always a mount of its own, also below a run directory that is on a tmpfs: it has a size of its own, so
+//! that Secrets do not fill the `/run` of the machine, and nothing on it is a device or gains rights.
 
 use std::ffi::OsStr;
 use std::io;
@@ -16,17 +19,37 @@ const RAMFS_MAGIC: u64 = 0x8584_58f6;
 /// Mounts stacked on one directory; more are a sign of something else at work.
 const MAX_STACKED: usize = 16;
 
-/// Opens the tmpfs root, which is mounted first when the place is on no tmpfs.
+/// How much the root may hold; a Secret has 1 MiB at most, and two versions of it while it changes.
+const ROOT_SIZE: u64 = 64 << 20;
+/// On small machines it is this part of the memory.
+const PART_OF_MEMORY: u64 = 10;
+
+/// Opens the tmpfs root. It is mounted first unless this or an earlier agent has done so.
 pub(super) fn root(path: &Path) -> io::Result<Dir> {
     let dir = Dir::make(path, 0o700)?;
-    if check(&dir).is_ok() {
+    if is_mount(&dir, path)? && check(&dir).is_ok() {
         return Ok(dir);
     }
-    mount(&dir, "mode=0700")?;
+    // Not NOEXEC: containers would have it on their mounts, and a script may come from a Secret.
+    mount(&dir, MountFlags::NODEV | MountFlags::NOSUID, &format!("mode=0700,size={}", root_size()))?;
     // The handle is of the directory below the mount.
     let dir = Dir::open(path)?;
     check(&dir)?;
     Ok(dir)
+}
+
+fn root_size() -> u64 {
+    let info = rustix::system::sysinfo();
+    // Both are machine words, whose width depends on the machine.
+    #[allow(clippy::useless_conversion)]
+    let memory = u64::try_from(info.totalram).unwrap_or(u64::MAX).saturating_mul(u64::from(info.mem_unit));
+    ROOT_SIZE.min(memory / PART_OF_MEMORY)
+}
+
+/// Whether the open directory at this path is another file system than the directory above it.
+fn is_mount(dir: &Dir, path: &Path) -> io::Result<bool> {
+    let Some(parent) = path.parent() else { return Ok(true) };
+    Ok(rustix::fs::fstat(dir)?.st_dev != rustix::fs::fstat(Dir::open(parent)?)?.st_dev)
 }
 
 /// Refuses a directory that is on anything but memory.
@@ -46,16 +69,16 @@ pub(super) fn mount_volume(pod: &Dir, name: &str, size: Option<u64>) -> io::Resu
         return Ok(());
     }
     match size {
-        Some(size) => mount(&dir, &format!("mode=0777,size={size}")),
-        None => mount(&dir, "mode=0777"),
+        Some(size) => mount(&dir, MountFlags::NODEV, &format!("mode=0777,size={size}")),
+        None => mount(&dir, MountFlags::NODEV, "mode=0777"),
     }
 }
 
 /// Mounts on the very directory that is open, whatever its path means by now.
-fn mount(dir: &Dir, options: &str) -> io::Result<()> {
+fn mount(dir: &Dir, flags: MountFlags, options: &str) -> io::Result<()> {
     let target = PathBuf::from(format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd()));
     let options = std::ffi::CString::new(options)?;
-    rustix::mount::mount("tmpfs", target, "tmpfs", MountFlags::NODEV, options.as_c_str()).map_err(|errno| {
+    rustix::mount::mount("tmpfs", target, "tmpfs", flags, options.as_c_str()).map_err(|errno| {
         let error = io::Error::from(errno);
         io::Error::new(error.kind(), format!("a tmpfs could not be mounted: {error}"))
     })
@@ -79,14 +102,10 @@ pub(super) fn clear(root: &Path, pod: &OsStr) -> io::Result<()> {
     dir.remove_tree(pod)
 }
 
-/// Unmounts the root when it is a mount of its own and holds nothing any more.
+/// Unmounts the root when it is mounted and holds nothing any more.
 pub(super) fn release_root(root: &Path) -> io::Result<()> {
-    let (dir, parent) = match (Dir::open(root), root.parent().map(Dir::open)) {
-        (Ok(dir), Some(Ok(parent))) => (dir, parent),
-        _ => return Ok(()),
-    };
-    let is_mount = rustix::fs::fstat(&dir)?.st_dev != rustix::fs::fstat(&parent)?.st_dev;
-    if !is_mount || check(&dir).is_err() || !dir.names()?.is_empty() {
+    let Ok(dir) = Dir::open(root) else { return Ok(()) };
+    if !is_mount(&dir, root)? || check(&dir).is_err() || !dir.names()?.is_empty() {
         return Ok(());
     }
     drop(dir);

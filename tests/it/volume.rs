@@ -19,7 +19,10 @@ struct Ground {
 
 impl Ground {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap())
+    }
+
+    fn at(dir: tempfile::TempDir) -> Self {
         let volumes = Volumes::new(dir.path().join("pods"), dir.path().join("run/volumes"));
         Self { dir, volumes, uid: PodUid("6d2f9a1e-0000-4000-8000-000000000001".into()) }
     }
@@ -87,6 +90,23 @@ fn an_empty_dir_is_open_to_every_user_and_keeps_its_content() {
     ground.volumes.remove(&ground.uid).unwrap();
     assert!(!path.exists() && Path::new("/etc/passwd").exists());
     assert_eq!(ground.volumes.path(&ground.uid, "cache"), None);
+}
+
+#[test]
+fn what_is_set_aside_is_kept_whatever_its_place() {
+    let ground = Ground::new();
+    let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
+    let empty = || VolumeMaterial::EmptyDir { memory: false, size_limit: None };
+    for (place, kept) in [
+        (ground.dir.path().join("aside"), ground.dir.path().join("aside")),
+        (elsewhere.path().join("aside"), ground.dir.path().join(format!("pods/.damaged-{}", ground.uid))),
+    ] {
+        std::fs::write(ground.sync("cache", empty()).unwrap().join("precious"), "x").unwrap();
+        ground.volumes.set_aside(&ground.uid, &place).unwrap();
+        ground.volumes.set_aside(&ground.uid, &place).unwrap();
+        ground.volumes.remove(&ground.uid).unwrap();
+        assert_eq!(std::fs::read_to_string(kept.join("cache/precious")).unwrap(), "x");
+    }
 }
 
 #[test]
@@ -307,6 +327,39 @@ fn secrets_and_memory_live_on_tmpfs_and_leave_no_mount() {
     assert!(ground.volumes.path(&other, "t").unwrap().join("t").exists());
     ground.volumes.remove(&other).unwrap();
     assert_eq!(ground.mounts(), Vec::<String>::new());
+}
+
+#[test]
+fn secrets_have_a_tmpfs_of_their_own_also_on_a_tmpfs_and_share_it_with_earlier_agents() {
+    if !is_root() {
+        return;
+    }
+    let ground = Ground::at(tempfile::tempdir_in("/dev/shm").unwrap());
+    assert_eq!(rustix::fs::statfs(ground.dir.path()).unwrap().f_type, 0x0102_1994, "/dev/shm is a tmpfs");
+    let secret = |text: &str| files(&[("token", text, 0o400)], true);
+    let path = ground.sync("token", secret("one")).unwrap();
+    let root = ground.dir.path().join("run/volumes");
+    assert_eq!(ground.mounts(), [root.to_str().unwrap()]);
+    assert_eq!(std::fs::metadata(&root).unwrap().mode() & 0o7777, 0o700);
+    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let line = mountinfo.lines().find(|l| l.contains(root.to_str().unwrap())).unwrap();
+    assert!(["nosuid", "nodev"].iter().all(|o| line.split(' ').nth(5).unwrap().contains(o)), "{line}");
+    let space = rustix::fs::statvfs(&root).unwrap();
+    let size = space.f_blocks * space.f_frsize;
+    assert!((1..=64 << 20).contains(&size), "{size}");
+
+    // An agent that is started again finds the mount and what is on it.
+    let again = Volumes::new(ground.dir.path().join("pods"), root.clone());
+    assert_eq!(again.path(&ground.uid, "token"), Some(path.clone()));
+    let inode = std::fs::metadata(&path).unwrap().ino();
+    again.sync(&ground.uid, &[VolumePayload { name: "token".into(), material: secret("two") }]).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode, "what containers have mounted is the same directory");
+    assert_eq!(std::fs::read_to_string(path.join("token")).unwrap(), "two");
+    assert_eq!(ground.mounts().len(), 1, "{:?}", ground.mounts());
+
+    again.remove(&ground.uid).unwrap();
+    assert_eq!(ground.mounts(), Vec::<String>::new());
+    assert!(!path.exists());
 }
 
 #[test]

@@ -20,6 +20,8 @@ use crate::sys::{cgroup, lock, pidfd};
 
 /// How long a shim or monitor may take to end after its container was killed.
 const MONITOR_PATIENCE: Duration = Duration::from_secs(5);
+/// How many damaged pods are kept for people to look at.
+const MOST_DAMAGED: usize = 10;
 
 /// Records a signal and sends it.
 pub(super) fn signal(inner: &Inner, uid: &PodUid, order: &SignalOrder) -> Result<(), PortError> {
@@ -246,19 +248,38 @@ pub(super) async fn clear(inner: &Arc<Inner>, uid: &PodUid, key: Option<&PodKey>
 }
 
 /// Ends and puts away a pod whose record cannot be read: nobody can say what it is, and its successor needs its ports.
+/// Its data goes with it: whoever mends the record may want both.
 pub(super) async fn quarantine(inner: &Arc<Inner>, uid: &PodUid, why: &str) -> Result<(), PortError> {
+    let (from, kept) = (inner.paths.pod(uid), inner.clone());
+    let (pod, place) = (uid.clone(), from.join("volumes"));
+    let saved = blocking(move || kept.volumes.set_aside(&pod, &place)).await;
+    if let Err(error) = saved {
+        // It cannot stay: the pod's name and ports are wanted. But this must not pass unseen.
+        tracing::error!(pod = %uid, "the data of a damaged pod is lost: {error}");
+    }
     clear(inner, uid, None).await?;
     let (inner, uid, why) = (inner.clone(), uid.clone(), why.to_owned());
     blocking(move || {
-        let from = inner.paths.pod(&uid);
-        let to = inner.paths.state.join("damaged").join(format!("{uid}-{}", Timestamp::now().as_second()));
+        let damaged = inner.paths.state.join("damaged");
+        let to = damaged.join(format!("{uid}-{}", Timestamp::now().as_second()));
         let failed = |e: io::Error| PortError::io("set aside", shown(&from), &e);
-        Dir::make(&inner.paths.state.join("damaged"), 0o700).map_err(failed)?;
+        let dir = Dir::make(&damaged, 0o700).map_err(failed)?;
         std::fs::rename(&from, &to).map_err(failed)?;
         tracing::error!(pod = %uid, place = %to.display(), why, "a pod's record was damaged: the pod was ended and set aside");
+        if let Err(error) = keep_newest(&dir) {
+            tracing::warn!(place = %damaged.display(), %error, "old damaged pods could not be removed");
+        }
         Ok(())
     })
     .await
+}
+
+/// Removes all but the newest of the pods that were set aside, named `<uid>-<second>`.
+fn keep_newest(damaged: &Dir) -> io::Result<()> {
+    let second = |name: &std::ffi::OsString| -> Option<i64> { name.to_str()?.rsplit('-').next()?.parse().ok() };
+    let mut names = damaged.names()?;
+    names.sort_by_key(|name| std::cmp::Reverse(second(name)));
+    names.iter().skip(MOST_DAMAGED).try_for_each(|name| damaged.remove_tree(name))
 }
 
 /// Marks a pod as going away.

@@ -14,7 +14,7 @@
 //! | `images/`, `volumes/`, `network/` | see there |
 //! | run: `pods/<uid>/shm`, `volumes/` | tmpfs |
 //! | run: `pods/<uid>/subpaths-<name>-<attempt>/` | parts of volumes while a container starts |
-//! | `damaged/` | pods whose record could not be read |
+//! | `damaged/` | the newest pods whose record could not be read, with their data |
 //!
 //! Work that blocks runs on blocking threads. The verbs of one pod that change something wait for each other and run to
 //! their end even when the caller goes away; those of different pods run side by side.

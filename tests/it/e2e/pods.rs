@@ -157,7 +157,7 @@ spec:
     - {name: conf, mountPath: /one, subPath: greeting}
   volumes:
   - {name: conf, configMap: {name: conf}}
-  - {name: cred, secret: {secretName: cred, defaultMode: 0400, items: [{key: user, path: as/who, mode: 0440}, {key: password, path: word}]}}
+  - {name: cred, secret: {secretName: cred, defaultMode: 0400, items: [{key: user, path: as/who, mode: 0440}, {key: password, path: word}, {key: script, path: run, mode: 0500}]}}
 "#;
 
 #[test]
@@ -176,7 +176,7 @@ apiVersion: v1
 kind: Secret
 metadata: {{name: cred}}
 stringData: {{password: planted-c1oudc0w}}
-data: {{user: YWRtaW4=}}
+data: {{user: YWRtaW4=, script: IyEvYmluL3NoCmVjaG8gcmFuCg==}}
 "#
         )
     };
@@ -187,6 +187,7 @@ data: {{user: YWRtaW4=}}
     let sh = |script: &str| world.exec("reader", "c", &["sh", "-c", script]);
     assert_eq!(sh("cat /conf/greeting /conf/path.with.dots"), "hellodeep");
     assert_eq!(sh("cat /cred/as/who /cred/word /one"), "adminplanted-c1oudc0whello");
+    assert_eq!(sh("/cred/run"), "ran\n");
     assert_eq!(sh("stat -L -c %a /conf/greeting /cred/as/who /cred/word"), "644\n440\n400\n");
     assert_eq!(
         sh("echo $PASSWORD $GREETING $BOTH $NAME $P_greeting"),

@@ -1,6 +1,8 @@
 //! What a crash, a full disk or a bad block can leave behind: nothing is hidden, nothing leaks, nothing panics.
 
-use podwright::model::{ContainerState, ExitRecord, PodRecord, Sandbox};
+use std::collections::BTreeSet;
+
+use podwright::model::{ContainerState, ExitRecord, PodRecord, Sandbox, VolumeMaterial, VolumePayload};
 use podwright::port::{ContainerBackend, ErrorKind};
 use podwright::shim::Started;
 use podwright::sys::{cgroup, pidfd};
@@ -137,6 +139,13 @@ fn e2e_a_damaged_pod_is_ended_and_set_aside_and_hides_no_other() {
             pod.create(&native).await;
             pod.start(&native, "app", 0).await;
         }
+        let data = VolumeMaterial::EmptyDir { memory: false, size_limit: None };
+        native.sync_volumes(bad.key(), &[VolumePayload { name: "data".into(), material: data }]).await.unwrap();
+        std::fs::write(root.state().join("volumes").join(&bad.uid().0).join("data/precious"), "x").unwrap();
+        // Others were set aside long ago.
+        for second in 1..=12 {
+            std::fs::create_dir_all(root.state().join(format!("damaged/0af3-{second}/volumes/data"))).unwrap();
+        }
         let (pid, infra) = (bad.pid(&native, "app").await, bad.infra(&native).await);
         let record = root.pod_dir(&bad).join("record.json");
         for damage in ["", "{", "{\"version\":1}", "null"] {
@@ -149,7 +158,14 @@ fn e2e_a_damaged_pod_is_ended_and_set_aside_and_hides_no_other() {
             }
         }
         assert!(!is_alive(pid) && !is_alive(infra));
-        assert_eq!(std::fs::read_dir(root.state().join("damaged")).unwrap().count(), 1);
+        let aside = std::fs::read_dir(root.state().join("damaged")).unwrap();
+        let aside: BTreeSet<String> = aside.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        assert_eq!(aside.len(), 10, "the newest are kept: {aside:?}");
+        assert!(!aside.contains("0af3-3") && aside.contains("0af3-4"), "{aside:?}");
+        let own = aside.iter().find(|name| name.starts_with(&bad.uid().0)).unwrap();
+        let kept = root.state().join("damaged").join(own);
+        assert!(kept.join("record.json").exists());
+        assert_eq!(std::fs::read_to_string(kept.join("volumes/data/precious")).unwrap(), "x");
         let native = root.open();
         assert_eq!(native.observe(bad.key()).await.unwrap(), None);
         // Its name can be had again.
