@@ -5,6 +5,7 @@
 #   tests/fresh.sh                    cargo run --release -- demo
 #   tests/fresh.sh -- COMMAND...      another command
 #   tests/fresh.sh --packages git,... more packages for it
+#   tests/fresh.sh --without-git      the same files in a directory that is no clone
 #
 # Needs root, debootstrap and a few GB below /var/tmp. Package sources, proxies and cargo's configuration are this
 # machine's. Exit code: the command's, 64 for a wrong argument, 77 when it cannot be tried here.
@@ -13,11 +14,13 @@ cd "$(dirname "$0")/.."
 
 packages=gcc,libc6-dev,ca-certificates
 command=(cargo run --release -- demo)
+without_git=
 while [ $# -gt 0 ]; do
     case $1 in
+    --without-git) without_git=1; shift ;;
     --packages) packages+=,${2:?--packages needs a list}; shift 2 ;;
     --) shift; command=("$@"); break ;;
-    -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "tests/fresh.sh: unknown argument $1" >&2; exit 64 ;;
     esac
 done
@@ -32,6 +35,7 @@ command -v rustc >/dev/null || cannot "needs the Rust toolchain: see https://rus
 if [ "${PODWRIGHT_FRESH_NAMESPACE:-}" != 1 ]; then
     arguments=(--packages "${packages#gcc,libc6-dev,ca-certificates}" -- "${command[@]}")
     [ "${arguments[1]}" ] || arguments=(-- "${command[@]}")
+    [ -z "$without_git" ] || arguments=(--without-git "${arguments[@]}")
     PODWRIGHT_FRESH_NAMESPACE=1 exec unshare -m --propagation private "$0" "${arguments[@]}"
 fi
 
@@ -70,6 +74,7 @@ for file in config.toml config credentials.toml; do
     [ ! -e "$cargo_home/$file" ] || cp "$cargo_home/$file" "$fresh/root/.cargo/$file"
 done
 git clone -q --no-hardlinks "$PWD" "$fresh/root/podwright"
+[ -z "$without_git" ] || rm -rf "$fresh/root/podwright/.git"
 
 mount --bind "$fresh" "$fresh"
 mount --bind "$(rustc --print sysroot)" "$fresh/opt/rust"
@@ -91,7 +96,8 @@ status=0
 env -i "${keep[@]}" unshare -m --propagation private bash -c '
     cd "$1" && pivot_root . old && umount -l /old && rmdir /old && cd /root/podwright && shift && exec "$@"
 ' bash "$fresh" "${command[@]}" || status=$?
-changed=$(git -C "$fresh/root/podwright" status --porcelain | head -5)
+changed=
+[ -n "$without_git" ] || changed=$(git -C "$fresh/root/podwright" status --porcelain | head -5)
 if [ -n "$changed" ]; then
     printf 'fresh: the clone is not clean afterwards:\n%s\n' "$changed" >&2
     [ "$status" != 0 ] || status=1

@@ -145,7 +145,7 @@ cargo test --locked --no-run
 snapshot | sort -u >"$work/before"
 
 say "Tests of the parts"
-count cargo test --locked -- --skip e2e_
+count cargo test --locked --no-fail-fast -- --skip e2e_
 if [ ${#not_run[@]} = 0 ]; then
     say "Tests from end to end"
     PODWRIGHT_E2E=1 count cargo test --locked --test it -- e2e_ --test-threads=2

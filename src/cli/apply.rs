@@ -78,7 +78,9 @@ pub fn run(args: &ApplyArgs, settings: Settings) -> Result<Ending, CliError> {
 fn uncommitted(snapshot: &Snapshot) {
     if !snapshot.uncommitted.is_empty() {
         let paths = snapshot.uncommitted.join(", ");
-        printer::note(&format!("warning: uncommitted and not read: {paths}; commit them or use --worktree"));
+        let count = snapshot.uncommitted.len();
+        let text = format!("warning: uncommitted and not read ({count}): {paths}; commit them or use --worktree");
+        printer::note(&text);
     }
 }
 
@@ -122,10 +124,15 @@ fn is_under_way(progress: &Progress) -> bool {
         PodStanding::Ready | PodStanding::Succeeded | PodStanding::Failed => true,
         PodStanding::Leaving => false,
         PodStanding::Progressing => {
-            !matches!(pod.status.as_str(), "Pending" | "ContainerCreating" | "PodInitializing" | "Terminating")
+            pod.stuck
+                || !matches!(pod.status.as_str(), "Pending" | "ContainerCreating" | "PodInitializing" | "Terminating")
         }
     };
     progress.verdict == Standing::Applied && progress.pods.iter().all(begun)
+}
+
+fn is_in_trouble(pod: &PodProgress) -> bool {
+    pod.standing == PodStanding::Failed || pod.stuck
 }
 
 fn verdict(outcome: Outcome, progress: &Progress, timeout: Duration) -> Result<Ending, CliError> {
@@ -133,6 +140,10 @@ fn verdict(outcome: Outcome, progress: &Progress, timeout: Duration) -> Result<E
         printer::note(&format!("warning: {failure}"));
     }
     match outcome {
+        // A pod that says what keeps it from running will not run by itself once this process has ended.
+        Outcome::Done if progress.unready().any(is_in_trouble) => {
+            Err(unready("not every pod could be started", progress))
+        }
         Outcome::Done => Ok(Ending::Success),
         Outcome::Interrupted => Err(CliError::silent(Ending::Interrupted)),
         Outcome::InVain => Err(match &progress.verdict {
@@ -167,6 +178,7 @@ mod tests {
             standing: *standing,
             status: (*status).to_owned(),
             message: if *status == "ErrImagePull" { "no such image".to_owned() } else { String::new() },
+            stuck: *status == "ErrImagePull",
         };
         Progress { verdict: Standing::Applied, pods: pods.iter().map(pod).collect(), ..Progress::default() }
     }
@@ -185,6 +197,20 @@ mod tests {
             assert_eq!(is_under_way(&progress(pods)), expected, "{pods:?}");
         }
         assert!(!is_under_way(&Progress::default()), "nothing was read yet");
+    }
+
+    #[test]
+    fn without_wait_a_pod_that_cannot_run_is_an_error() {
+        let mut now = progress(&[("web", PodStanding::Ready, "Running"), ("b", PodStanding::Progressing, "Init:0/1")]);
+        assert_eq!(verdict(Outcome::Done, &now, Duration::ZERO).unwrap(), Ending::Success);
+        // A busy host port: the container waits as any other, the pod is stuck.
+        now.pods[1].status = "ContainerCreating".to_owned();
+        assert!(!is_under_way(&now));
+        now.pods[1].stuck = true;
+        assert!(is_under_way(&now));
+        let error = verdict(Outcome::Done, &now, Duration::ZERO).unwrap_err();
+        assert_eq!(error.ending, Ending::Failed);
+        assert_eq!(error.to_string(), "error: not every pod could be started\n  pod/b ContainerCreating\n");
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct PodProgress {
     pub status: String,
     /// Why it is not ready, as far as it is known; empty otherwise.
     pub message: String,
+    /// Something is wrong with it, beyond that it takes its time: a step failed and waits to be tried again.
+    pub stuck: bool,
 }
 
 /// How far everything is.

@@ -228,7 +228,8 @@ fn pod_progress(view: &View<'_>, key: &PodKey, pod: &Pod) -> PodProgress {
     };
     let done = matches!(standing, PodStanding::Ready | PodStanding::Succeeded);
     let message = if done { String::new() } else { view.fleet.why(key) };
-    PodProgress { key: key.clone(), standing, status: pod_row(pod, view.now).status, message }
+    let stuck = view.fleet.pods.get(key).is_some_and(PodState::is_stuck);
+    PodProgress { key: key.clone(), standing, status: pod_row(pod, view.now).status, message, stuck }
 }
 
 /// A document without what may change often.

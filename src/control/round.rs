@@ -60,6 +60,10 @@ impl Revisions {
     pub(super) async fn look(&mut self) {
         match self.source.read().await {
             Ok(snapshot) => {
+                if self.uncommitted != snapshot.uncommitted && !snapshot.uncommitted.is_empty() {
+                    let paths = snapshot.uncommitted.join(", ");
+                    tracing::info!(count = snapshot.uncommitted.len(), paths, "uncommitted and not read");
+                }
                 self.uncommitted.clone_from(&snapshot.uncommitted);
                 if self.judged.as_ref() == Some(&snapshot.revision.id) {
                     self.failure = None;

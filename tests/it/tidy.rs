@@ -235,3 +235,60 @@ fn the_top_level_is_fixed() {
         .collect();
     assert!(extra.is_empty(), "not part of the visible top level: {extra:?}");
 }
+
+/// The files that are compiled on every system: those a chain of `mod` lines without `cfg(target_os = "linux")` reaches.
+fn portable_files() -> Vec<PathBuf> {
+    let mut queue = vec![(root().join("src/lib.rs"), root().join("src"))];
+    let mut found = Vec::new();
+    while let Some((file, base)) = queue.pop() {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let mut linux = false;
+        for line in production(&text).lines().map(str::trim) {
+            if line.starts_with("#[") {
+                linux |= line.contains("target_os = \"linux\"");
+                continue;
+            }
+            let module = line.trim_start_matches("pub ").trim_start_matches("pub(super) ").strip_prefix("mod ");
+            if let (Some(name), false) = (module.and_then(|m| m.strip_suffix(';')), linux) {
+                let places = [base.join(format!("{name}.rs")), base.join(name).join("mod.rs")];
+                queue.extend(places.into_iter().filter(|p| p.exists()).map(|p| (p, base.join(name))));
+            }
+            linux = false;
+        }
+        found.push(file);
+    }
+    found
+}
+
+#[test]
+fn what_is_compiled_everywhere_names_nothing_of_linux_alone() {
+    const LINUX: &[&str] = &[
+        "crate::backend",
+        "crate::image",
+        "crate::net",
+        "crate::shim",
+        "crate::volume",
+        "libcontainer::",
+        "nix::",
+        "rtnetlink::",
+        "std::os::linux",
+    ];
+    let files = portable_files();
+    assert!(files.iter().any(|f| f.ends_with("manifest/mod.rs")) && files.iter().any(|f| f.ends_with("cli/diff.rs")));
+    assert!(!files.iter().any(|f| f.ends_with("shim/mod.rs")));
+    let mut wrong = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let lines: Vec<&str> = production(&text).lines().collect();
+        for (index, line) in lines.iter().enumerate().filter(|(_, l)| !l.trim_start().starts_with("//")) {
+            let gated = index > 0 && lines[index - 1].contains("target_os = \"linux\"");
+            let names = LINUX.iter().any(|l| {
+                line.match_indices(l).any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+            });
+            if names && !gated {
+                wrong.push(format!("{}:{}: {}", file.display(), index + 1, line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "behind no cfg(target_os = \"linux\"): {wrong:#?}");
+}

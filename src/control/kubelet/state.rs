@@ -73,6 +73,11 @@ impl PodState {
         let holds = holds.map(|hold| told(&hold.container, &hold.reason, &hold.message));
         waiting.chain(holds).collect::<Vec<_>>().join("; ")
     }
+
+    /// Whether the last plan waits for anything but the end of containers that were told to stop.
+    pub fn is_stuck(&self) -> bool {
+        self.holds.iter().any(|hold| hold.reason != "Terminating")
+    }
 }
 
 impl Slot {

@@ -62,6 +62,39 @@ fn output_that_goes_to_no_terminal_has_no_colour() {
     }
 }
 
+/// What a command writes to a terminal as its standard error.
+#[cfg(target_os = "linux")]
+fn on_a_terminal(mut command: std::process::Command) -> String {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use std::io::Read;
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+    let terminal = std::fs::OpenOptions::new().read(true).write(true).open(name).unwrap();
+    let mut child = command.env("TERM", "xterm").stdout(Stdio::null()).stderr(terminal).spawn().unwrap();
+    child.wait().unwrap();
+    drop(command);
+    let mut said = Vec::new();
+    // A terminal nobody holds any more ends with an error instead of an end of file.
+    let _ = std::fs::File::from(master).read_to_end(&mut said);
+    String::from_utf8(said).unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_terminal_gets_colour_unless_no_color_is_set() {
+    let place = Place::new();
+    let mut coloured = place.podwright(&["get", "deployments"]);
+    coloured.env_remove("NO_COLOR");
+    let said = on_a_terminal(coloured);
+    assert!(said.contains('\u{1b}') && said.contains("deployments"), "{said:?}");
+    let mut plain = place.podwright(&["get", "deployments"]);
+    plain.env("NO_COLOR", "1");
+    let said = on_a_terminal(plain);
+    assert!(!said.contains('\u{1b}') && said.contains("deployments"), "{said:?}");
+}
+
 #[test]
 fn a_closed_pipe_ends_a_command_without_a_word() {
     let place = Place::new();

@@ -3,7 +3,9 @@
 use std::process::Command;
 use std::time::Duration;
 
-use super::harness::{World, run};
+use rustix::process::Signal;
+
+use super::harness::{World, run, signal};
 
 const PODS: &str = r#"
 apiVersion: v1
@@ -102,7 +104,7 @@ fn e2e_clearing_the_agents_cgroup_stops_no_pod() {
         let group = format!("{hierarchy}/{name}");
         for pid in std::fs::read_to_string(format!("{group}/cgroup.procs")).unwrap().lines() {
             // Ends every process that a service manager would end.
-            let _ = Command::new("kill").args(["-KILL", pid]).status();
+            signal(pid.parse().unwrap(), Signal::KILL);
         }
     }
     world.kill();

@@ -2,7 +2,9 @@
 
 use std::process::{Command, Stdio};
 
-use super::harness::{World, run, text};
+use rustix::process::Signal;
+
+use super::harness::{World, run, signal, text};
 
 const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\nspec:\n  terminationGracePeriodSeconds: 0\n  \
                    containers:\n  - name: c\n    image: podwright.invalid/host\n    command: [sleep, \"100000\"]\n";
@@ -82,7 +84,7 @@ fn e2e_a_log_as_json_is_json_on_every_line() {
     let mut command = world.podwright(&["run", &repo, "--allow-host-image", "--log-format", "json", "-v"]);
     let agent = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     world.wait_row("web", "1/1", "Running");
-    run(Command::new("kill").args(["-INT", &agent.id().to_string()]));
+    signal(agent.id(), Signal::INT);
     let output = agent.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     let log = String::from_utf8(output.stderr).unwrap();

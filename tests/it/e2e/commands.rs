@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use super::harness::{World, text};
+use super::harness::{World, run, text};
 
 const POD: &str = r#"
 apiVersion: v1
@@ -91,6 +91,40 @@ fn e2e_diff_names_the_field_and_the_preset_that_cause_a_recreate() {
     assert_eq!(offline.status.code(), Some(1), "{}", text(&offline));
     assert!(text(&offline).contains("PodPreset db"), "{}", text(&offline));
     assert_eq!(world.identities().len(), 2);
+}
+
+#[test]
+fn e2e_the_status_is_written_where_it_is_asked_for_and_watched() {
+    let Some(world) = World::new() else { return };
+    let elsewhere = world.scratch().join("elsewhere.yaml");
+    let flag = elsewhere.display().to_string();
+    let mut world = world.with_flags(&["--allow-host-image", "--status-file", &flag, "-v"]);
+    world.commit(&[("ns.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: empty}\n")]);
+    world.write("extra.yaml", "not committed");
+    world.start();
+    let mut watch = world.podwright(&["status", "-w"]).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    run(world.git().args(["add", "ns.yaml"]));
+    world.write("pod.yaml", POD);
+    run(world.git().args(["add", "pod.yaml"]));
+    run(world.git().args(["commit", "-q", "-m", "a pod"]));
+    let running = lines.map_while(Result::ok).find(|l| l.contains("web") && l.contains("2/2"));
+    assert!(running.is_some());
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    let written = world.wait("the status elsewhere", || {
+        std::fs::read_to_string(&elsewhere).ok().filter(|t| t.contains("2/2") && t.contains("extra.yaml"))
+    });
+    assert!(written.contains("kind: Status"), "{written}");
+    assert!(!world.repo().join("status.yaml").exists());
+    // What was not read is counted and named; -v says more than the actions.
+    let log = world.log();
+    assert!(log.contains("count=1") && log.contains("extra.yaml"), "{log}");
+    assert!(log.contains("DEBUG"), "{log}");
+    assert_eq!(world.stop(), Some(0));
+    let repo = world.repo();
+    let apply = world.output(&["apply", repo.to_str().unwrap(), "--allow-host-image", "--wait"]);
+    assert!(text(&apply).contains("uncommitted and not read (1): extra.yaml"), "{}", text(&apply));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 use crate::support;
@@ -158,7 +159,7 @@ impl World {
     /// Ends the agent with SIGTERM and gives its exit code.
     pub fn stop(&mut self) -> Option<i32> {
         let mut agent = self.agent.take().expect("an agent");
-        run(Command::new("kill").args(["-TERM", &agent.id().to_string()]));
+        signal(agent.id(), Signal::TERM);
         agent.wait().unwrap().code()
     }
 
@@ -208,6 +209,13 @@ impl World {
     pub fn wait_row(&self, name: &str, ready: &str, status: &str) {
         self.wait(&format!("{name} to be {ready} {status}"), || {
             self.row(name).filter(|(r, s, _)| r == ready && s == status).map(|_| ())
+        });
+    }
+
+    /// Waits until the description of a pod has these words.
+    pub fn wait_described(&self, name: &str, words: &str) {
+        self.wait(&format!("{words} in the description of {name}"), || {
+            text(&self.output(&["describe", "pod", name])).contains(words).then_some(())
         });
     }
 
@@ -267,6 +275,12 @@ impl Drop for World {
             eprintln!("agent log:\n{}", self.log());
         }
     }
+}
+
+/// Sends a signal to a process that lives.
+pub fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
 }
 
 /// Standard output and standard error together.

@@ -4,8 +4,9 @@ use std::process::{Child, Command, Stdio};
 
 use clap::Parser;
 use podwright::cli::args::Cli;
+use rustix::process::Signal;
 
-use super::harness::{World, run};
+use super::harness::{World, run, signal};
 
 /// The lines of the `sh` blocks below a heading.
 fn commands(heading: &str) -> Vec<String> {
@@ -78,7 +79,7 @@ fn e2e_what_the_readme_does_by_hand_works_as_it_stands() {
                 let env = world.output(&["exec", "website", "--", "env"]);
                 super::harness::text(&env).contains("DB_PORT=6380").then_some(())
             });
-            run(Command::new("kill").args(["-TERM", &running.0.id().to_string()]));
+            signal(running.0.id(), Signal::TERM);
             assert_eq!(running.0.wait().unwrap().code(), Some(0));
         }
         let output = shell(&line).output().unwrap();
