@@ -7,11 +7,12 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::sched::{CloneFlags, setns};
+use rustix::fs::OFlags;
 use rustix::process::DumpableBehavior;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::relay::{self, Stdio};
-use super::{ExecRequest, Started, command, oci, record};
+use super::{ExecRequest, Started, command, oci, record, rootfs};
 use crate::port::{ErrorKind, PortError};
 use crate::sys::{cgroup, lock, pidfd, sealed, spawn};
 
@@ -123,11 +124,20 @@ fn prepare(target: &Target, request: &ExecRequest, ends: relay::Ends) -> io::Res
     doing("setting up its streams", ends.install(user.uid()))?;
     doing("closing what is open", spawn::close_on_exec())?;
     let cwd = target.process.cwd();
-    doing(&format!("changing to {}", cwd.display()), std::env::set_current_dir(cwd))?;
+    doing(&format!("changing to {}", cwd.display()), change_directory(cwd))?;
     let environment = environment(&target.process, request.tty);
     become_user(&target.process)?;
     doing("resetting the signals", spawn::default_signals())?;
     Ok(environment)
+}
+
+/// What is at the path is the container's work, and this process may still go anywhere: it follows no link of `/proc`.
+fn change_directory(cwd: &Path) -> io::Result<()> {
+    let directory = rootfs::resolve(&rootfs::open_root(Path::new("/"))?, cwd, OFlags::PATH | OFlags::DIRECTORY)?;
+    rustix::process::fchdir(&directory)?;
+    // Outside of the root directory it would not begin with a slash.
+    let is_inside = rustix::process::getcwd(Vec::new())?.as_bytes().starts_with(b"/");
+    if is_inside { Ok(()) } else { Err(io::Error::new(io::ErrorKind::NotFound, "it is outside of the container")) }
 }
 
 fn environment(process: &oci::Process, tty: bool) -> Vec<String> {
@@ -143,10 +153,17 @@ fn environment(process: &oci::Process, tty: bool) -> Vec<String> {
     environment
 }
 
+/// A FIFO in its place must not make anybody wait for its writer, a device is no list of users.
+fn open_passwd() -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::from(rootfs::resolve(&rootfs::open_root(Path::new("/"))?, Path::new("/etc/passwd"), flags)?);
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
+}
+
 /// The home directory that the image gives a user.
 fn home(uid: u32) -> String {
     let mut text = String::new();
-    let read = File::open("/etc/passwd").and_then(|f| f.take(MAX_PASSWD).read_to_string(&mut text));
+    let read = open_passwd().and_then(|f| f.take(MAX_PASSWD).read_to_string(&mut text));
     let fields = text.lines().map(|l| l.split(':').collect::<Vec<_>>());
     let found = fields
         .filter(|f| f.get(2).is_some_and(|n| n.parse() == Ok(uid)))

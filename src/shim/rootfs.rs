@@ -13,6 +13,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use super::failure::{Failure, Step};
 use super::{ShimRequest, oci};
+use crate::sys::beneath::Dir;
 use crate::sys::mount;
 
 /// Room for the bundle: the configuration, and what libcontainer notes.
@@ -48,6 +49,7 @@ pub(super) fn prepare(request: &ShimRequest, layout: &Layout) -> Result<(), Fail
     fs::set_permissions(&layout.upper, fs::Permissions::from_mode(0o755)).step("making the instance's directories")?;
     bundle(&layout.bundle).step("mounting the bundle")?;
     overlay(request, layout).step("mounting the root file system")?;
+    plain_directories(&layout.rootfs)?;
     for mount in request.spec.mounts().iter().flatten().filter(|m| is_bind(m)) {
         if let Some(source) = mount.source() {
             let what = format!("mounting at {} what is at", mount.destination().display());
@@ -161,7 +163,7 @@ fn upper_in_memory(links: &Path, place: &Path) -> io::Result<()> {
 }
 
 /// Resolves a path as a process would whose root is `root`: symbolic links stay within it.
-fn resolve(root: &OwnedFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+pub(super) fn resolve(root: &OwnedFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     loop {
         match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
@@ -171,7 +173,22 @@ fn resolve(root: &OwnedFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     }
 }
 
-fn open_root(rootfs: &Path) -> io::Result<OwnedFd> {
+/// Refuses an image that has something else than a directory where libcontainer mounts, and then makes nodes and links by
+/// path: through a symbolic link these would be the machine's.
+fn plain_directories(rootfs: &Path) -> Result<(), Failure> {
+    let root = Dir::open(rootfs).step("opening the root file system")?;
+    for name in ["dev", "proc", "sys"] {
+        match root.sub(Path::new(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).step_on("the image must have a directory at", &Path::new("/").join(name));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn open_root(rootfs: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(CWD, rootfs, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 

@@ -250,3 +250,32 @@ fn e2e_what_exec_leaves_behind_ends_with_the_container() {
     container.end();
     assert!(left.iter().all(|p| process::start_ticks(*p).is_none()));
 }
+
+#[test]
+fn e2e_exec_does_not_follow_a_working_directory_out_of_the_container() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let script = "echo first; rmdir /moved; ln -s /proc/1/root /moved; echo ready; sleep 1000";
+    let container = place.container("cwd", script).edit(|s| s["process"]["cwd"] = "/moved".into());
+    container.start();
+    container.wait_log("ready");
+    let output = container.exec(&[], &["pwd"]);
+    let error = text(&output.stderr);
+    assert!(error.starts_with("error: changing to /moved: "), "{error}");
+    assert_eq!((text(&output.stdout).as_str(), output.status.code()), ("", Some(126)));
+}
+
+#[test]
+fn e2e_exec_waits_for_no_list_of_users_that_is_none() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let container = place.container("passwd", "rm /etc/passwd; mkfifo /etc/passwd; echo ready; sleep 1000");
+    container.start();
+    container.wait_log("ready");
+    let output = container.exec(&[], &["sh", "-c", "echo $HOME"]);
+    assert_eq!((text(&output.stdout).as_str(), output.status.code()), ("/\n", Some(0)));
+}

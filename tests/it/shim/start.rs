@@ -450,3 +450,23 @@ fn e2e_a_container_opens_only_the_devices_it_is_granted() {
     assert!(log.contains("/mem: Operation not permitted"), "{log}");
     assert!(log.contains("stdout F fine\n"), "{log}");
 }
+
+#[test]
+fn e2e_an_image_cannot_have_the_machine_written_to_through_a_link() {
+    if !support::e2e() {
+        return;
+    }
+    for name in ["dev", "proc", "sys"] {
+        let place = Place::new();
+        let mut container = place.container("linked", "true");
+        let (layer, outside) = (place.temp.path().join("layer"), place.temp.path().join("outside"));
+        fs::create_dir_all(&layer).unwrap();
+        fs::create_dir_all(&outside).unwrap();
+        std::os::unix::fs::symlink(&outside, layer.join(name)).unwrap();
+        container.request.lowers = vec![layer];
+        let error = container.try_start().unwrap_err();
+        assert!(error.message.starts_with(&format!("the image must have a directory at /{name}: ")), "{error}");
+        assert_eq!(container.end().reason.as_deref(), Some("StartError"));
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    }
+}
