@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{AdmittedPod, ContainerKind, Deletion, ExitRecord, Masked, PodKey, PodRecord};
+use super::{AdmittedPod, ContainerKind, Deletion, ExitRecord, Masked, PodKey, PodRecord, TerminalCause};
 
 /// One field that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -274,6 +274,7 @@ pub enum PodAction {
     /// Record the terminal phase (`Succeeded` or `Failed`).
     Finish {
         phase: String,
+        cause: Option<TerminalCause>,
     },
     /// Forget the pod: volumes, directories, record.
     RemovePod,

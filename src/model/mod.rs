@@ -35,7 +35,7 @@ pub use node::{NodeInfo, Taint};
 pub use object::{Desired, DesiredObject, Excluded, PodPreset, PodPresetSpec};
 pub use observed::{
     ContainerKind, ContainerRecord, ContainerState, Deletion, ExitRecord, ObservedContainer, ObservedPod, PodRecord,
-    Sandbox, Stopping,
+    Sandbox, Stopping, TerminalCause,
 };
 pub use projection::{EventRecord, EventType, Projected, Projection};
 pub use snapshot::{BlobId, Revision, RevisionKind, Snapshot, SourceFile, SourceRef};

@@ -19,6 +19,15 @@ pub struct Deletion {
     pub reason: String,
 }
 
+/// What ended a pod, as `status.reason` and `status.message` tell it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TerminalCause {
+    /// `DeadlineExceeded`.
+    pub reason: String,
+    pub message: String,
+}
+
 /// What a backend remembers of a pod, durably, from before its first process until after its last.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -41,6 +50,9 @@ pub struct PodRecord {
     /// The phase once it is terminal (`Succeeded` or `Failed`): it never changes back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal: Option<String>,
+    /// Why the phase is terminal, when that was not for its containers alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal_cause: Option<TerminalCause>,
     /// Keyed digests of the ConfigMap and Secret values that each container's env used when it was started.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env_digests: BTreeMap<String, String>,

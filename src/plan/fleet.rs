@@ -63,6 +63,7 @@ fn running(pod: &Arc<AdmittedPod>, revision: &str, now: Timestamp) -> ObservedPo
             sandbox_attempts: 1,
             deletion: None,
             terminal: None,
+            terminal_cause: None,
             env_digests: BTreeMap::new(),
         },
         sandbox: Sandbox::Ready { attempt: 0, pid: 0, started_at: now, ips: Vec::new() },

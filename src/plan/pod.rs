@@ -14,7 +14,7 @@ use super::teardown::{self, Stop, grace_of};
 use super::{PodInput, Target, payload, restart, start};
 use crate::model::{
     AdmittedPod, ContainerKind, Failure, ObservedContainer, ObservedPod, PodAction, PodKey, PodPlan, PodRecord, PodUid,
-    Reason, Sandbox,
+    Reason, Sandbox, TerminalCause,
 };
 
 /// Kubelet's message for `activeDeadlineSeconds`.
@@ -100,11 +100,18 @@ fn run(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
     if pod.record.terminal.is_some() {
         return finished(round, pod, draft);
     }
+    let deadline = deadline(spec, pod);
     if let Some((phase, why)) = verdict(spec, pod) {
-        return finish(round, pod, (phase, why), draft);
+        // A container that was stopped at the deadline may have ended well: the pod has not.
+        let last = pod.containers.iter().filter_map(|c| c.exit()).map(|exit| exit.finished_at).max();
+        let late = deadline.is_some_and(|deadline| last.is_some_and(|last| last >= deadline));
+        let ending = if late { Ending::late() } else { Ending { phase, why, cause: None } };
+        return finish(round, pod, ending, draft);
     }
-    if past_deadline(round, spec, pod, draft) {
-        return finish(round, pod, ("Failed", Reason::Terminating(DEADLINE.to_owned())), draft);
+    match deadline {
+        Some(deadline) if deadline <= round.input.now => return finish(round, pod, Ending::late(), draft),
+        Some(deadline) => draft.wake(deadline),
+        None => {}
     }
     match &pod.sandbox {
         Sandbox::Ready { attempt, .. } => {
@@ -170,15 +177,25 @@ fn sync_volumes(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
     }
 }
 
-/// `activeDeadlineSeconds` is over. Before that it is a reason to wake up.
-fn past_deadline(round: &Round<'_>, spec: &PodSpec, pod: &ObservedPod, draft: &mut Draft) -> bool {
-    let Some(seconds) = spec.active_deadline_seconds else { return false };
-    let deadline = pod.record.created_at.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
-    if deadline > round.input.now {
-        draft.wake(deadline);
-        return false;
+/// When `activeDeadlineSeconds` is over.
+fn deadline(spec: &PodSpec, pod: &ObservedPod) -> Option<Timestamp> {
+    let seconds = spec.active_deadline_seconds?;
+    Some(pod.record.created_at.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX))
+}
+
+/// How a pod ends for good.
+struct Ending {
+    phase: &'static str,
+    /// Why what still runs is stopped.
+    why: Reason,
+    cause: Option<TerminalCause>,
+}
+
+impl Ending {
+    fn late() -> Self {
+        let cause = TerminalCause { reason: "DeadlineExceeded".to_owned(), message: DEADLINE.to_owned() };
+        Self { phase: "Failed", why: Reason::Terminating(DEADLINE.to_owned()), cause: Some(cause) }
     }
-    true
 }
 
 /// The terminal phase, once nothing may run again, and why what still runs is stopped.
@@ -214,10 +231,10 @@ fn verdict(spec: &PodSpec, pod: &ObservedPod) -> Option<(&'static str, Reason)> 
 }
 
 /// Stops what still runs, records the phase, gives the sandbox back.
-fn finish(round: &Round<'_>, pod: &ObservedPod, (phase, why): (&str, Reason), draft: &mut Draft) {
-    let stop = Stop { reason: why, grace: grace_of(pod), began: None };
+fn finish(round: &Round<'_>, pod: &ObservedPod, ending: Ending, draft: &mut Draft) {
+    let stop = Stop { reason: ending.why, grace: grace_of(pod), began: None };
     if stop.all(round, pod, draft) {
-        draft.step(PodAction::Finish { phase: phase.to_owned() }, Reason::Finished);
+        draft.step(PodAction::Finish { phase: ending.phase.to_owned(), cause: ending.cause }, Reason::Finished);
         finished(round, pod, draft);
     }
 }
@@ -242,6 +259,7 @@ fn new_record(input: &PodInput<'_>, pod: &Arc<AdmittedPod>, revision: &str) -> P
         sandbox_attempts: 0,
         deletion: None,
         terminal: None,
+        terminal_cause: None,
         env_digests: std::collections::BTreeMap::new(),
     }
 }

@@ -73,8 +73,11 @@ fn status(view: &PodView<'_>, spec: &PodSpec) -> PodStatus {
     let host_ips = one_per_family(&view.node.ips);
     let begun = view.observed.is_some();
     let pod_ips = pod_ips(view, spec);
+    let cause = record.and_then(|r| r.terminal_cause.as_ref());
     PodStatus {
         phase: Some(phase),
+        reason: cause.map(|c| c.reason.clone()),
+        message: cause.map(|c| c.message.clone()),
         conditions: Some(conditions),
         host_ip: host_ips.first().filter(|_| begun).cloned(),
         host_ips: begun.then(|| host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect()),

@@ -74,6 +74,7 @@ impl Contract {
             sandbox_attempts: 0,
             deletion: None,
             terminal: None,
+            terminal_cause: None,
             env_digests: BTreeMap::new(),
             key,
         }

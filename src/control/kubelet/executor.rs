@@ -11,7 +11,7 @@ use super::history;
 use super::memory::{Scope, scope};
 use super::state::Goal;
 use super::worker::Worker;
-use crate::model::{PodAction, PodRecord, PodStep, Signal, SignalOrder};
+use crate::model::{PodAction, PodRecord, PodStep, Signal, SignalOrder, TerminalCause};
 use crate::port::PortError;
 
 /// So long a start may hold up others.
@@ -116,7 +116,7 @@ impl Worker {
             }
             PodAction::ReapContainer { name, attempt } => backend.reap_container(key, name, *attempt).await,
             PodAction::RemoveContainer { name, attempt } => backend.remove_container(key, name, *attempt).await,
-            PodAction::Finish { phase } => self.finish(phase).await,
+            PodAction::Finish { phase, cause } => self.finish(phase, cause.as_ref()).await,
             PodAction::RemovePod => backend.remove_pod(key).await,
         }
     }
@@ -137,9 +137,9 @@ impl Worker {
     }
 
     /// Records the terminal phase.
-    async fn finish(&self, phase: &str) -> Result<(), PortError> {
+    async fn finish(&self, phase: &str, cause: Option<&TerminalCause>) -> Result<(), PortError> {
         let Some(record) = &self.record else { return Ok(()) };
-        let record = PodRecord { terminal: Some(phase.to_owned()), ..record.clone() };
+        let record = PodRecord { terminal: Some(phase.to_owned()), terminal_cause: cause.cloned(), ..record.clone() };
         self.shared.parts.backend.put_record(&record).await
     }
 }
@@ -175,7 +175,7 @@ pub(super) fn word(action: &PodAction) -> String {
         }
         PodAction::ReapContainer { name, attempt } => format!("clean up after container {name}#{attempt}"),
         PodAction::RemoveContainer { name, attempt } => format!("forget container {name}#{attempt}"),
-        PodAction::Finish { phase } => format!("finish pod as {phase}"),
+        PodAction::Finish { phase, .. } => format!("finish pod as {phase}"),
         PodAction::RemovePod => "remove pod".into(),
     }
 }

@@ -189,6 +189,7 @@ fn e2e_a_pod_past_its_deadline_fails() {
     world.start();
     world.wait("the deadline", || (world.pod("late")?["status"]["phase"] == "Failed").then_some(()));
     world.wait("its end", || world.identities().is_empty().then_some(()));
+    world.wait("its cause", || (world.pod("late")?["status"]["reason"] == "DeadlineExceeded").then_some(()));
 }
 
 #[test]

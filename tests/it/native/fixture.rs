@@ -163,6 +163,7 @@ impl TestPod {
             sandbox_attempts: 0,
             deletion: None,
             terminal: None,
+            terminal_cause: None,
             env_digests: BTreeMap::new(),
         };
         Self { record }

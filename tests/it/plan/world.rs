@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use podwright::model::{
     AdmittedPod, ContainerRecord, ContainerStart, ContainerState, DataObjects, ExitRecord, NodeInfo, ObservedContainer,
-    ObservedPod, PodAction, PodKey, PodMemory, PodPlan, PodStep, Reason, Sandbox, Signal, Stopping,
+    ObservedPod, PodAction, PodKey, PodMemory, PodPlan, PodStep, Reason, Sandbox, Signal, Stopping, TerminalCause,
 };
 use podwright::plan::{self, PodInput, Target};
 
@@ -141,6 +141,11 @@ impl World {
         found.expect("a step for an instance that is on record")
     }
 
+    fn finish(&mut self, phase: &str, cause: Option<&TerminalCause>) {
+        let record = &mut self.observed().record;
+        (record.terminal, record.terminal_cause) = (Some(phase.to_owned()), cause.cloned());
+    }
+
     fn perform(&mut self, action: &PodAction, failed: &mut BTreeSet<String>) {
         let now = self.now;
         match action {
@@ -200,7 +205,7 @@ impl World {
                 assert!(self.instance(name, *attempt).exit().is_some(), "a live instance removed");
                 self.observed().containers.retain(|c| !at(c));
             }
-            PodAction::Finish { phase } => self.observed().record.terminal = Some(phase.clone()),
+            PodAction::Finish { phase, cause } => self.finish(phase, cause.as_ref()),
             PodAction::RemovePod => {
                 let pod = self.pod.take().expect("a pod to remove");
                 assert!(pod.containers.iter().all(|c| !c.is_live()) && pod.sandbox == Sandbox::Absent);
@@ -291,7 +296,8 @@ pub(crate) fn word(action: &PodAction) -> String {
         PodAction::SignalContainer { name, attempt, signal: Signal::Kill, .. } => format!("kill {name}#{attempt}"),
         PodAction::ReapContainer { name, attempt } => format!("reap {name}#{attempt}"),
         PodAction::RemoveContainer { name, attempt } => format!("forget {name}#{attempt}"),
-        PodAction::Finish { phase } => format!("finish {phase}"),
+        PodAction::Finish { phase, cause: None } => format!("finish {phase}"),
+        PodAction::Finish { phase, cause: Some(cause) } => format!("finish {phase} ({})", cause.reason),
         PodAction::RemovePod => "remove".into(),
     }
 }

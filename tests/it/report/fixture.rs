@@ -55,6 +55,7 @@ pub fn observed(pod: AdmittedPod) -> ObservedPod {
             sandbox_attempts: 1,
             deletion: None,
             terminal: None,
+            terminal_cause: None,
             env_digests: BTreeMap::new(),
         },
         sandbox: Sandbox::Ready { attempt: 0, pid: 100, started_at: at(1), ips: vec!["10.88.0.5".parse().unwrap()] },

@@ -1,6 +1,6 @@
 //! The phase and the conditions, row by row.
 
-use podwright::model::{Deletion, Sandbox};
+use podwright::model::{Deletion, PodRecord, Sandbox, TerminalCause};
 
 use super::fixture::{at, exited, instance, object, scripted};
 use k8s_openapi::api::core::v1::Pod;
@@ -80,6 +80,26 @@ fn a_terminal_phase_never_changes_back() {
     let (mut pod, _) = scripted("Never", "", "a=run");
     pod.record.terminal = Some("Failed".into());
     assert_eq!(phase(&object(&pod, &[])), "Failed");
+}
+
+#[test]
+fn a_pod_that_was_too_slow_says_so() {
+    let (mut pod, before) = scripted("Never", "", "a=exit0");
+    let told = |pod: &Pod| {
+        let status = pod.status.clone().unwrap();
+        (status.phase, status.reason, status.message)
+    };
+    assert_eq!(told(&before), (Some("Succeeded".into()), None, None));
+    pod.record.terminal = Some("Failed".into());
+    let message = "Pod was active on the node longer than the specified deadline".to_owned();
+    pod.record.terminal_cause = Some(TerminalCause { reason: "DeadlineExceeded".into(), message: message.clone() });
+    // It outlives the agent; a record of an earlier one has none.
+    let mut record = serde_json::to_value(&pod.record).unwrap();
+    assert_eq!(serde_json::from_value::<PodRecord>(record.clone()).unwrap(), pod.record);
+    let expected = (Some("Failed".into()), Some("DeadlineExceeded".into()), Some(message));
+    assert_eq!(told(&object(&pod, &[])), expected);
+    record.as_object_mut().unwrap().remove("terminalCause").unwrap();
+    assert_eq!(serde_json::from_value::<PodRecord>(record).unwrap().terminal_cause, None);
 }
 
 /// The conditions as `Type=Status(Reason)@seconds`.

@@ -238,6 +238,7 @@ fn pod_record(name: &str) -> PodRecord {
         sandbox_attempts: 1,
         deletion: None,
         terminal: None,
+        terminal_cause: None,
         env_digests: BTreeMap::new(),
     }
 }

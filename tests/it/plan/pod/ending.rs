@@ -35,6 +35,12 @@ fn done(w: &mut World) {
     w.settle();
 }
 
+/// The deadline is on record.
+fn deadline(w: &mut World, seconds: i64) {
+    w.edit(|v| v["spec"]["activeDeadlineSeconds"] = json!(seconds));
+    w.pod.as_mut().unwrap().record.realised = w.target.clone().unwrap();
+}
+
 /// Told to go at second 100; both ignore it.
 fn going(w: &mut World) {
     w.stubborn.extend(["a".into(), "b".into()]);
@@ -115,6 +121,18 @@ const NEVER: &[Row] = &[
         w.edit(|v| v["spec"]["activeDeadlineSeconds"] = json!(300));
         w.settle();
     }, &["wake 300"]),
+    ("a deadline passed, what it stopped ended well", |w| { deadline(w, 50); ended(w, 0, 0); }, &[
+        "finish Failed (DeadlineExceeded): all containers ended", "stop sandbox: all containers ended",
+    ]),
+    ("a deadline passed, what it stopped failed", |w| { deadline(w, 50); ended(w, 137, 143); }, &[
+        "finish Failed (DeadlineExceeded): all containers ended", "stop sandbox: all containers ended",
+    ]),
+    ("a deadline passed after all had ended", |w| { deadline(w, 100); ended(w, 0, 0); w.now = at(500); }, &[
+        "finish Succeeded: all containers ended", "stop sandbox: all containers ended",
+    ]),
+    ("a deadline passed before anything ran", |w| { deadline(w, 50); w.pod.as_mut().unwrap().containers.clear(); }, &[
+        "finish Failed (DeadlineExceeded): all containers ended", "stop sandbox: all containers ended",
+    ]),
     ("a deadline passed", |w| {
         w.edit(|v| v["spec"]["activeDeadlineSeconds"] = json!(50));
         w.stubborn.insert("a".into());
