@@ -118,6 +118,7 @@ fn prepare(target: &Target, request: &ExecRequest, ends: relay::Ends) -> io::Res
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWCGROUP;
     doing("joining the container's namespaces", setns(&target.pidfd, namespaces).map_err(io::Error::from))?;
+    doing("making a keyring", spawn::own_keyring())?;
     // A session of its own: the caller's terminal is not the command's, which therefore cannot type on it.
     doing("beginning a session", rustix::process::setsid())?;
     let user = target.process.user();

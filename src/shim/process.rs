@@ -88,6 +88,7 @@ fn run(request: &ShimRequest) -> Result<Handover, Failure> {
     rootfs::prepare(request, &layout)?;
     container::write_config(request, &layout)?;
     record::reserve_exit(&request.instance_dir).step("making room for the exit record")?;
+    spawn::own_keyring().step("making a keyring")?;
     let created = container::create(request, &layout)?;
     // libcontainer knows the hierarchies of controllers; this is for the others: a named one, or version 2 beside 1.
     cgroup::enter(&request.cgroup, created.pid).step("entering the container's cgroup")?;

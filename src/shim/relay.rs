@@ -9,7 +9,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -25,8 +25,10 @@ const PTMX_DEVICE: (u32, u32) = (5, 2);
 /// What a terminal takes for the end of its input, at the start of a line: Ctrl-D.
 const END_OF_INPUT: &[u8] = b"\x04";
 const BUFFER: usize = 16 << 10;
-/// Buffers that are still read from each stream after the command's end.
-const DRAINED: usize = 256;
+/// What a pipe takes at once when there is any room: more could make this process wait for the reader, deaf to signals.
+const PIECE: usize = 4096;
+/// Bytes that are still read from each stream after the command's end, if no more wait there.
+const DRAINED: usize = 4 << 20;
 
 /// Signals that are the command's business when they come here.
 const FORWARDED: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGHUP];
@@ -35,14 +37,14 @@ const FORWARDED: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT
 pub(super) enum Stdio {
     /// The terminal's master side comes through this socket.
     Terminal { receiver: OwnedFd, stdin: bool },
-    /// What is not passed on as it is: the caller's terminal, which a container must not hold.
-    Pipes { stdin: Option<OwnedFd>, out: Option<OwnedFd>, err: Option<OwnedFd> },
+    /// Never the caller's own files: whoever has a descriptor can open it again through `/proc`, for writing and reading.
+    Pipes { stdin: Option<OwnedFd>, out: OwnedFd, err: OwnedFd },
 }
 
 /// The command's side.
 pub(super) enum Ends {
     Terminal { sender: OwnedFd },
-    Pipes { stdin: OwnedFd, out: Option<OwnedFd>, err: Option<OwnedFd> },
+    Pipes { stdin: OwnedFd, out: OwnedFd, err: OwnedFd },
 }
 
 impl Stdio {
@@ -53,27 +55,15 @@ impl Stdio {
             return Ok((Self::Terminal { receiver, stdin }, Ends::Terminal { sender }));
         }
         let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
-        let mut input = None;
-        let stdin_end = match stdin {
-            false => File::open("/dev/null")?.into(),
-            true if io::stdin().is_terminal() => {
-                let (end, write) = pipe()?;
-                rustix::fs::fcntl_setfl(&write, OFlags::NONBLOCK)?;
-                input = Some(write);
-                end
-            }
-            true => io::stdin().as_fd().try_clone_to_owned()?,
+        let (stdin_end, input) = match stdin {
+            false => (File::open("/dev/null")?.into(), None),
+            true => pipe().map(|(end, write)| (end, Some(write)))?,
         };
-        let output = |is_terminal: bool| -> io::Result<(Option<OwnedFd>, Option<OwnedFd>)> {
-            if !is_terminal {
-                return Ok((None, None));
-            }
-            let (read, end) = pipe()?;
-            rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK)?;
-            Ok((Some(read), Some(end)))
-        };
-        let (out, out_end) = output(io::stdout().is_terminal())?;
-        let (err, err_end) = output(io::stderr().is_terminal())?;
+        let (out, out_end) = pipe()?;
+        let (err, err_end) = pipe()?;
+        for own in input.iter().chain([&out, &err]) {
+            rustix::fs::fcntl_setfl(own, OFlags::NONBLOCK)?;
+        }
         Ok((Self::Pipes { stdin: input, out, err }, Ends::Pipes { stdin: stdin_end, out: out_end, err: err_end }))
     }
 }
@@ -93,9 +83,15 @@ impl Ends {
                 nix::unistd::dup2_stderr(&slave)?;
             }
             Self::Pipes { stdin, out, err } => {
+                // The user may open its own streams again, `/dev/stdout`; `/dev/null` is everybody's as it is.
+                for pipe in [&stdin, &out, &err] {
+                    if FileType::from_raw_mode(rustix::fs::fstat(pipe)?.st_mode) == FileType::Fifo {
+                        rustix::fs::fchown(pipe, Some(rustix::fs::Uid::from_raw(uid)), None)?;
+                    }
+                }
                 nix::unistd::dup2_stdin(&stdin)?;
-                out.iter().try_for_each(nix::unistd::dup2_stdout)?;
-                err.iter().try_for_each(nix::unistd::dup2_stderr)?;
+                nix::unistd::dup2_stdout(&out)?;
+                nix::unistd::dup2_stderr(&err)?;
             }
         }
         Ok(())
@@ -205,31 +201,40 @@ impl Flow {
         !self.open && self.held.is_empty()
     }
 
-    /// Moves what can be moved now; whether that was anything.
-    fn step(&mut self) -> bool {
+    /// Moves what can be moved now.
+    fn step(&mut self) {
         if self.held.is_empty() && self.open {
-            let mut bytes = vec![0; BUFFER];
-            match rustix::io::read(&self.from, &mut bytes) {
-                Ok(0) => self.end(),
-                Ok(count) => self.held.extend_from_slice(&bytes[..count]),
-                Err(Errno::AGAIN | Errno::INTR) => return false,
-                // A terminal whose other side is closed.
-                Err(_) => self.end(),
-            }
+            self.read();
         }
-        if self.held.is_empty() {
-            return false;
-        }
-        match rustix::io::write(&self.to, &self.held) {
-            Ok(count) => drop(self.held.drain(..count)),
+        self.write();
+    }
+
+    /// Whether there was an answer, be it the end.
+    fn read(&mut self) -> bool {
+        let mut bytes = vec![0; BUFFER];
+        match rustix::io::read(&self.from, &mut bytes) {
+            Ok(0) => self.end(),
+            Ok(count) => self.held.extend_from_slice(&bytes[..count]),
             Err(Errno::AGAIN | Errno::INTR) => return false,
+            // A terminal whose other side is closed.
+            Err(_) => self.end(),
+        }
+        true
+    }
+
+    fn write(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        match rustix::io::write(&self.to, &self.held[..self.held.len().min(PIECE)]) {
+            Ok(count) => drop(self.held.drain(..count)),
+            Err(Errno::AGAIN | Errno::INTR) => {}
             // Nobody takes it any more.
             Err(_) => {
                 self.held.clear();
                 self.open = false;
             }
         }
-        true
     }
 
     fn end(&mut self) {
@@ -257,8 +262,8 @@ pub(super) fn run(child: i32, stdio: Stdio, signals: &SignalFd) -> io::Result<i3
         }
         Stdio::Pipes { stdin, out, err } => {
             let flows = [
-                out.map(|out| Flow::out(out, io::stdout())),
-                err.map(|err| Flow::out(err, io::stderr())),
+                Some(Flow::out(out, io::stdout())),
+                Some(Flow::out(err, io::stderr())),
                 stdin.map(|pipe| Flow::inward(pipe, b"")),
             ];
             session.flows = flows.into_iter().flatten().collect::<io::Result<_>>()?;
@@ -297,7 +302,7 @@ impl Session {
             if ready[0]
                 && let Some(code) = self.signals(signals)?
             {
-                self.drain();
+                self.drain(signals)?;
                 return Ok(code);
             }
             for (flow, _) in self.flows.iter_mut().zip(&ready[1..]).filter(|(_, ready)| **ready) {
@@ -308,15 +313,35 @@ impl Session {
         }
     }
 
-    /// What has been written before the end. A process that the command leaves behind may hold the streams: it is not
-    /// waited for.
-    fn drain(&mut self) {
-        for flow in self.flows.iter_mut().filter(|f| !f.inward) {
-            for _ in 0..DRAINED {
-                if !flow.step() {
-                    break;
+    /// Passes on what was written before the end, however slowly it is taken. A process that the command leaves behind may
+    /// hold the streams: it is not waited for, nor are its words read for ever. A signal ends this early.
+    fn drain(&mut self, signals: &SignalFd) -> io::Result<()> {
+        self.flows.retain(|flow| !flow.inward);
+        let waiting = |flow: &Flow| rustix::io::ioctl_fionread(&flow.from).ok().and_then(|n| usize::try_from(n).ok());
+        let mut left: Vec<usize> = self.flows.iter().map(|f| waiting(f).unwrap_or(0).max(DRAINED)).collect();
+        loop {
+            for (flow, left) in self.flows.iter_mut().zip(&mut left) {
+                if flow.held.is_empty() && flow.open {
+                    flow.open = *left > 0 && flow.read();
+                    *left = left.saturating_sub(flow.held.len());
                 }
             }
+            let mut fds = vec![PollFd::new(signals, PollFlags::IN)];
+            let full = self.flows.iter().filter(|f| !f.held.is_empty());
+            fds.extend(full.map(|f| PollFd::new(&f.to, PollFlags::OUT)));
+            if fds.len() == 1 {
+                return Ok(());
+            }
+            match rustix::event::poll(&mut fds, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if !fds[0].revents().is_empty() && ends(signals)? {
+                return Ok(());
+            }
+            let ready: Vec<bool> = fds[1..].iter().map(|fd| !fd.revents().is_empty()).collect();
+            let full = self.flows.iter_mut().filter(|f| !f.held.is_empty());
+            full.zip(ready).filter(|(_, ready)| *ready).for_each(|(flow, _)| flow.write());
         }
     }
 
@@ -338,4 +363,15 @@ impl Session {
             _ => None,
         })
     }
+}
+
+/// Whether one of the signals that have come is meant to end something.
+fn ends(signals: &SignalFd) -> io::Result<bool> {
+    while let Some(info) = signals.read_signal()? {
+        let signal = i32::try_from(info.ssi_signo).ok().and_then(|n| Signal::try_from(n).ok());
+        if signal.is_some_and(|s| FORWARDED.contains(&s)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -71,10 +71,9 @@ fn clean_up(request: &ShimRequest, message: &str) {
 fn run(exe: &Path, request: &ShimRequest, lock: &OwnedFd) -> io::Result<Result<Started, String>> {
     let monitor = embedded::monitor()?;
     let request_json = serde_json::to_vec(request)?;
-    // An old kernel has no such views: then it is the file itself.
-    let view = sealed::view(exe).ok();
-    let program = view.as_ref().map_or_else(|| exe.to_owned(), sealed::path);
-    let mut command = Command::new(program);
+    // Never the file itself: the container's first process runs it for a moment, and could write to it.
+    let program = sealed::program(exe)?;
+    let mut command = Command::new(sealed::path(&program));
     command.arg0(exe);
     command.args(["internal-shim", &lock.as_raw_fd().to_string(), &monitor.as_raw_fd().to_string()]);
     // What the agent was told is not for the container's init, which is this program for a moment.

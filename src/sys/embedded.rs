@@ -3,7 +3,7 @@
 //! change the file for the next one.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
@@ -12,7 +12,8 @@ use rustix::fs::{MemfdFlags, SealFlags};
 const PAUSE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
 const MONITOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/monitor"));
 
-fn sealed(name: &str, program: &[u8]) -> io::Result<OwnedFd> {
+/// A copy in memory that nobody can change, to be executed. `program` gives the bytes.
+pub(super) fn sealed(name: &str, mut program: impl Read) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let fd = match rustix::fs::memfd_create(name, flags | MemfdFlags::EXEC) {
         // Before Linux 6.3 there was no such flag, and every memory file could be executed.
@@ -20,7 +21,7 @@ fn sealed(name: &str, program: &[u8]) -> io::Result<OwnedFd> {
         other => other?,
     };
     let mut file = File::from(fd);
-    file.write_all(program)?;
+    io::copy(&mut program, &mut file)?;
     rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     Ok(file.into())
 }
@@ -54,6 +55,8 @@ pub(crate) fn monitor() -> io::Result<BorrowedFd<'static>> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     /// An ELF header's field of two bytes.

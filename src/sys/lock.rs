@@ -5,7 +5,9 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use rustix::event::Timespec;
 use rustix::fs::FlockOperation;
 
 fn open(path: &Path, create: bool) -> io::Result<File> {
@@ -28,14 +30,25 @@ fn try_lock(file: &File, operation: FlockOperation) -> io::Result<bool> {
     }
 }
 
-/// Takes the lock without waiting; the file is made if it is missing. `None` when somebody else holds it. Dropping the
+/// How long somebody is given who only looks whether the lock is held, and holds it for that moment.
+const LOOK: Duration = Duration::from_millis(150);
+const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+
+/// Takes the lock without waiting for whoever holds it; the file is made if it is missing. `None` when somebody else holds it. Dropping the
 /// file frees the lock, unless a duplicate was handed on.
 ///
 /// # Errors
 /// From the system.
 pub fn acquire(path: &Path) -> io::Result<Option<File>> {
     let file = open(path, true)?;
-    Ok(try_lock(&file, FlockOperation::NonBlockingLockExclusive)?.then_some(file))
+    let deadline = Instant::now() + LOOK;
+    while !try_lock(&file, FlockOperation::NonBlockingLockExclusive)? {
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        let _ = rustix::event::poll(&mut [], Some(&PAUSE));
+    }
+    Ok(Some(file))
 }
 
 /// Whether somebody holds the lock. A missing file is a free lock.
@@ -55,6 +68,20 @@ pub fn is_held(path: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_only_looks_keeps_nobody_from_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let look = open(&path, true).unwrap();
+        assert!(try_lock(&look, FlockOperation::NonBlockingLockShared).unwrap());
+        let looker = std::thread::spawn(move || {
+            let _ = rustix::event::poll(&mut [], Some(&PAUSE));
+            drop(look);
+        });
+        assert!(acquire(&path).unwrap().is_some());
+        looker.join().unwrap();
+    }
 
     #[test]
     fn a_lock_lives_as_long_as_its_last_duplicate() {

@@ -76,6 +76,21 @@ pub(crate) fn leave_parent() -> io::Result<()> {
     }
 }
 
+/// Gives this process, and those it forks, a session keyring of their own: the one they came with may hold keys of the
+/// machine's administrator. A kernel without keyrings, or that does not allow them, has nothing to be kept from.
+///
+/// # Errors
+/// From the system, such as `EDQUOT`.
+pub(crate) fn own_keyring() -> io::Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: a number, and the null pointer that stands for a keyring without a name.
+    let joined = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, ptr::null::<libc::c_char>()) };
+    match check(joined) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
 /// Blocks every signal.
 ///
 /// # Errors

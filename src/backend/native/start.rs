@@ -146,6 +146,10 @@ impl Start<'_> {
 
     /// A start that failed is an instance that ended: its exit record tells, and the restart policy decides.
     fn start_failed(&self, error: PortError) -> PortError {
+        // Another start of the same instance: that one tells how it ends.
+        if error.kind == ErrorKind::Conflict {
+            return error;
+        }
         let exit = ExitRecord {
             exit_code: 128,
             signal: None,

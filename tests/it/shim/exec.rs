@@ -279,3 +279,83 @@ fn e2e_exec_waits_for_no_list_of_users_that_is_none() {
     let output = container.exec(&[], &["sh", "-c", "echo $HOME"]);
     assert_eq!((text(&output.stdout).as_str(), output.status.code()), ("/\n", Some(0)));
 }
+
+#[test]
+fn e2e_exec_gives_a_command_pipes_and_passes_all_of_its_output_on() {
+    if !support::e2e() {
+        return;
+    }
+    let mut place = Place::new();
+    let container = running(&mut place);
+    let path = place.temp.path().join("output");
+    let into = |flags: &[&str], command: &[&str]| {
+        let file = || File::options().create(true).append(true).open(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        let mut exec = container.exec_command(flags, command);
+        assert!(
+            exec.stdin(File::open("/etc/passwd").unwrap()).stdout(file()).stderr(file()).status().unwrap().success()
+        );
+        std::fs::read(&path).unwrap()
+    };
+    let links = text(&into(&["-i"], &["readlink", "/proc/self/fd/0", "/proc/self/fd/1", "/proc/self/fd/2"]));
+    assert_eq!(links.lines().filter(|l| l.starts_with("pipe:[")).count(), 3, "none of the caller's files: {links}");
+    assert_eq!(into(&["-i"], &["cat"]), std::fs::read("/etc/passwd").unwrap());
+    let script = "head -c 5000000 /dev/zero | tr '\\0' x; head -c 5000000 /dev/zero | tr '\\0' y >&2";
+    let output = container.exec(&[], &["sh", "-c", script]);
+    assert_eq!((output.stdout.len(), output.stderr.len()), (5_000_000, 5_000_000));
+    assert!(output.stdout.iter().all(|b| *b == b'x') && output.stderr.iter().all(|b| *b == b'y'));
+    assert_eq!(into(&[], &["sh", "-c", script]).len(), 10_000_000);
+}
+
+#[test]
+fn e2e_exec_lets_a_command_without_privileges_open_its_streams_again() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let container = place.container("streams", "echo ready; sleep 1000").edit(|s| {
+        s["process"]["user"] = json!({"uid": 1234, "gid": 2345});
+        s["process"]["capabilities"] = json!({"bounding": []});
+    });
+    container.start();
+    container.wait_log("ready");
+    let output = container.exec(&[], &["sh", "-c", "echo out > /proc/self/fd/1; echo err > /proc/self/fd/2"]);
+    assert_eq!((text(&output.stdout).as_str(), text(&output.stderr).as_str()), ("out\n", "err\n"));
+}
+
+#[test]
+fn e2e_exec_that_nobody_reads_still_ends_on_a_signal() {
+    if !support::e2e() {
+        return;
+    }
+    let mut place = Place::new();
+    let container = running(&mut place);
+    let mut command = container.exec_command(&[], &["sh", "-c", "head -c 100000 /dev/zero; exit 3"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    // The caller's pipe takes less than that: the rest waits. The first signals may be the command's.
+    let out = child.stdout.take().unwrap();
+    until("a full pipe", || (rustix::io::ioctl_fionread(&out).unwrap() > 30_000).then_some(()));
+    let status = until("its end", || {
+        podwright::sys::pidfd::kill(i32::try_from(child.id()).unwrap(), 15).unwrap();
+        child.try_wait().unwrap()
+    });
+    assert!([Some(3), Some(143)].contains(&status.code()), "{status:?}");
+}
+
+#[test]
+fn e2e_a_container_and_a_command_in_it_have_keyrings_of_their_own() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    // The number of the session's keyring: "get keyring id", "of the session", "do not make one".
+    let script = format!("print syscall({}, 0, -3, 0), qq(\\n)", nix::libc::SYS_keyctl);
+    let machine = std::process::Command::new("perl").args(["-e", &script]).output().unwrap();
+    let container = place.container("keys", &format!("perl -e '{script}'; echo ready; sleep 1000"));
+    container.start();
+    let log = container.wait_log("ready");
+    let inside = container.exec(&[], &["perl", "-e", &script]);
+    let ids = [text(&machine.stdout), log.lines().next().unwrap().replace("stdout F ", ""), text(&inside.stdout)];
+    let ids: std::collections::BTreeSet<i64> = ids.iter().map(|id| id.trim().parse().unwrap()).collect();
+    assert!(ids.len() == 3 && !ids.contains(&-1), "{ids:?}");
+}
