@@ -2,7 +2,7 @@
 //! becomes what that process is: its user, capabilities and environment.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, PipeWriter, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -72,25 +72,67 @@ pub(super) fn run(request: &ExecRequest) -> Result<i32, PortError> {
     // its first moment: it holds what is open here.
     let dumpable = |behavior| rustix::process::set_dumpable_behavior(behavior).map_err(|e| failed(e.into()));
     dumpable(DumpableBehavior::NotDumpable)?;
-    setns(&target.pidfd, CloneFlags::CLONE_NEWPID).map_err(|e| failed(e.into()))?;
     let signals = relay::block_signals().map_err(failed)?;
-    let Some(child) = spawn::fork().map_err(failed)? else {
+    let (number, number_end) = io::pipe().map_err(failed)?;
+    // The command's process comes here when the one between has ended.
+    let adopt = |who| rustix::process::set_child_subreaper(who).map_err(|e| failed(e.into()));
+    adopt(Some(rustix::process::getpid()))?;
+    let Some(between) = spawn::fork().map_err(failed)? else {
         drop(stdio);
-        let code = become_command(&target, request, ends);
+        let code = go_between(&target, request, ends, number_end);
         spawn::exit_now(code);
     };
     dumpable(DumpableBehavior::Dumpable)?;
-    drop(ends);
+    drop((ends, number_end));
+    let mut bytes = [0; size_of::<i32>()];
+    let child = match (&number).read_exact(&mut bytes) {
+        Ok(()) => {
+            nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(between), None).map_err(|e| failed(e.into()))?;
+            i32::from_ne_bytes(bytes)
+        }
+        // It has no child, and says why on the command's stderr.
+        Err(_) => between,
+    };
+    adopt(None)?;
     // As easily killed for want of memory as the container's own processes.
     let _ = fs::write(format!("/proc/{child}/oom_score_adj"), &target.oom_score_adj);
     relay::run(child, stdio, &signals).map_err(failed)
 }
 
-/// The child's side: returns only when the command cannot be executed. It says so on the command's own stderr.
-fn become_command(target: &Target, request: &ExecRequest, ends: relay::Ends) -> i32 {
-    let (code, message) = match prepare(target, request, ends) {
-        Ok(environment) => {
-            let unusable = command::execute(&request.command, &environment);
+/// The process between this one and the command's. Everything that takes more rights than the command has is done here,
+/// where the container's processes do not see it; then it has the command's process, and tells its number.
+fn go_between(target: &Target, request: &ExecRequest, ends: relay::Ends, number: PipeWriter) -> i32 {
+    let failed = |error: &io::Error| {
+        let _ = writeln!(io::stderr(), "error: {error}");
+        CANNOT_EXECUTE
+    };
+    let environment = match prepare(target, request, ends) {
+        Ok(environment) => environment,
+        Err(error) => return failed(&error),
+    };
+    match spawn::fork() {
+        Ok(None) => {
+            drop(number);
+            become_command(request, &environment)
+        }
+        Ok(Some(child)) => {
+            let _ = (&number).write_all(&child.to_ne_bytes());
+            0
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+/// The command's process: returns only when the command cannot be executed. It says so on the command's own stderr.
+fn become_command(request: &ExecRequest, environment: &[String]) -> i32 {
+    // A session of its own: the caller's terminal is not the command's, which therefore cannot type on it.
+    let mut ready = doing("beginning a session", rustix::process::setsid()).map(drop);
+    if request.tty {
+        ready = ready.and_then(|()| doing("taking the terminal", rustix::process::ioctl_tiocsctty(io::stdin())));
+    }
+    let (code, message) = match ready.and_then(|()| doing("resetting the signals", spawn::default_signals())) {
+        Ok(()) => {
+            let unusable = command::execute(&request.command, environment);
             (unusable.code, unusable.message)
         }
         Err(error) => (CANNOT_EXECUTE, error.to_string()),
@@ -107,8 +149,10 @@ fn doing<T, E: Into<io::Error>>(what: &str, result: Result<T, E>) -> io::Result<
     })
 }
 
-/// Becomes a process of the container in everything but the program; the environment for that.
+/// Gets everything of a process of the container but its number and its program; the environment for that.
 fn prepare(target: &Target, request: &ExecRequest, ends: relay::Ends) -> io::Result<Vec<String>> {
+    // What is opened from here on is closed on exec anyway.
+    doing("closing what is open", spawn::close_on_exec())?;
     for procs in &target.procs {
         doing("entering the container's cgroup", rustix::io::write(procs, b"0"))?;
     }
@@ -116,19 +160,16 @@ fn prepare(target: &Target, request: &ExecRequest, ends: relay::Ends) -> io::Res
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWCGROUP;
     doing("joining the container's namespaces", setns(&target.pidfd, namespaces).map_err(io::Error::from))?;
     doing("making a keyring", spawn::own_keyring())?;
-    // A session of its own: the caller's terminal is not the command's, which therefore cannot type on it.
-    doing("beginning a session", rustix::process::setsid())?;
     let user = target.process.user();
     doing("setting up its streams", ends.install(user.uid()))?;
-    doing("closing what is open", spawn::close_on_exec())?;
     let cwd = target.process.cwd();
     doing(&format!("changing to {}", cwd.display()), change_directory(cwd))?;
     let environment = environment(&target.process, request.tty);
     become_user(&target.process)?;
-    doing("resetting the signals", spawn::default_signals())?;
     Ok(environment)
 }
 

@@ -69,12 +69,12 @@ impl Stdio {
 }
 
 impl Ends {
-    /// Makes these the standard streams of this process, which is in the container already and leads a session.
+    /// Makes these the standard streams of this process, which is in the container already. A terminal waits to be taken
+    /// by the leader of a session.
     pub(super) fn install(self, uid: u32) -> io::Result<()> {
         match self {
             Self::Terminal { sender } => {
                 let (master, slave) = open_terminal()?;
-                rustix::process::ioctl_tiocsctty(&slave)?;
                 // The user may open its own terminal again.
                 rustix::fs::fchown(&slave, Some(rustix::fs::Uid::from_raw(uid)), None)?;
                 send(&sender, &master)?;
@@ -201,12 +201,14 @@ impl Flow {
         !self.open && self.held.is_empty()
     }
 
-    /// Moves what can be moved now.
+    /// Does what was waited for: reads, or writes. Never a write right after a read, there may be no room.
     fn step(&mut self) {
-        if self.held.is_empty() && self.open {
-            self.read();
+        match self.held.is_empty() {
+            true => {
+                self.read();
+            }
+            false => self.write(),
         }
-        self.write();
     }
 
     /// Whether there was an answer, be it the end.

@@ -359,3 +359,23 @@ fn e2e_a_container_and_a_command_in_it_have_keyrings_of_their_own() {
     let ids: std::collections::BTreeSet<i64> = ids.iter().map(|id| id.trim().parse().unwrap()).collect();
     assert!(ids.len() == 3 && !ids.contains(&-1), "{ids:?}");
 }
+
+#[test]
+fn e2e_exec_shows_the_container_no_process_that_may_do_more_than_its_own() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let watch = "print qq(ready\\n); while (!-e q(/stop)) { for (glob(q(/proc/[0-9]*/status))) { open(F, $_) or next; \
+         for (<F>) { $seen{$_} = 1 if /^CapPrm/ } } } print(keys(%seen), qq(done\\n))";
+    let container = place.container("watch", &format!("perl -e '$| = 1; {watch}'"));
+    container.start();
+    container.wait_log("ready");
+    for _ in 0..20 {
+        assert!(container.exec(&[], &["true"]).status.success());
+    }
+    // The container, and with it this command, may end before it says how it went.
+    container.exec(&[], &["touch", "/stop"]);
+    let log = container.wait_log("done");
+    assert_eq!(log.lines().filter(|l| l.contains("CapPrm")).count(), 1, "{log}");
+}
