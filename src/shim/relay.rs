@@ -75,6 +75,8 @@ impl Ends {
         match self {
             Self::Terminal { sender } => {
                 let (master, slave) = open_terminal()?;
+                // Before the command runs, which asks for it at once; these are the caller's streams still.
+                copy_size(&master);
                 // The user may open its own terminal again.
                 rustix::fs::fchown(&slave, Some(rustix::fs::Uid::from_raw(uid)), None)?;
                 send(&sender, &master)?;
@@ -111,6 +113,14 @@ fn open_terminal() -> io::Result<(OwnedFd, OwnedFd)> {
     let slave = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, slave)?;
     Ok((master, slave))
+}
+
+/// Makes a terminal as large as the caller's.
+fn copy_size(master: &OwnedFd) {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).or_else(|_| rustix::termios::tcgetwinsize(io::stdin()));
+    if let Ok(size) = size {
+        let _ = rustix::termios::tcsetwinsize(master, size);
+    }
 }
 
 fn send(socket: &OwnedFd, fd: &OwnedFd) -> io::Result<()> {
@@ -285,11 +295,7 @@ struct Session {
 impl Session {
     /// The command's terminal is as large as the caller's.
     fn copy_size(&self) {
-        let Some(master) = &self.terminal else { return };
-        let size = rustix::termios::tcgetwinsize(io::stdout()).or_else(|_| rustix::termios::tcgetwinsize(io::stdin()));
-        if let Ok(size) = size {
-            let _ = rustix::termios::tcsetwinsize(master, size);
-        }
+        self.terminal.iter().for_each(copy_size);
     }
 
     fn serve(&mut self, signals: &SignalFd) -> io::Result<i32> {
