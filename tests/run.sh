@@ -128,6 +128,9 @@ check_leaks() {
 work=$(mktemp -d /tmp/pwt.XXXXXX)
 trap 'rm -rf --one-file-system "$work"' EXIT
 mkdir "$work/tmp"
+# Some tests act as another user.
+chmod 711 "$work"
+chmod 1777 "$work/tmp"
 export TMPDIR=$work/tmp PODWRIGHT_TEST_SKIPS=$work/skips
 : >"$PODWRIGHT_TEST_SKIPS"
 
