@@ -138,7 +138,7 @@ podwright_processes() {
     for pid in /proc/[0-9]*; do
         pid=${pid#/proc/}
         [ "$pid" != "$agent" ] && [ "$pid" != $$ ] && [ "$pid" != "$BASHPID" ] || continue
-        if grep -qs 'podwright-' "/proc/$pid/cgroup" || tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q "$work/podwright"; then
+        if grep -qs 'podwright-' "/proc/$pid/cgroup" || tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q "$work/podwright"; then
             grep -qsa "sleep.$workload" "/proc/$pid/cmdline" || echo "$pid"
         fi
     done
