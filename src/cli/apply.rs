@@ -16,7 +16,7 @@ use super::manifests::{self, Verdict};
 use super::settings::Settings;
 use super::{printer, probe};
 use crate::control::{PodProgress, PodStanding, Progress, Verdict as Standing};
-use crate::model::{Admitted, FleetAction, FleetPlan, PodKey, Reason, Snapshot};
+use crate::model::{Admitted, FleetPlan, PodKey, Snapshot, Verb};
 use crate::plan;
 use crate::port::{ContainerBackend, ReadError, Source};
 use crate::report;
@@ -89,10 +89,12 @@ fn actions(plan: &FleetPlan, admitted: &Admitted) -> String {
     let mut verbs: BTreeMap<&PodKey, &str> = admitted.pods.keys().map(|key| (key, "unchanged")).collect();
     let mut deleted = String::new();
     for action in &plan.actions {
-        match (action, action.reason()) {
-            (FleetAction::Remove { key, .. }, _) => deleted.push_str(&format!("pod/{} deleted\n", key.name)),
-            (FleetAction::Apply { .. }, Reason::PodAdded) => drop(verbs.insert(action.key(), "created")),
-            (FleetAction::Apply { .. }, _) => drop(verbs.insert(action.key(), "configured")),
+        match action.verb() {
+            Verb::Delete => deleted.push_str(&format!("pod/{} deleted\n", action.key().name)),
+            Verb::Unchanged => {}
+            verb => {
+                verbs.insert(action.key(), if verb == Verb::Create { "created" } else { "configured" });
+            }
         }
     }
     verbs.iter().fold(deleted, |text, (key, verb)| text + &format!("pod/{} {verb}\n", key.name))

@@ -9,7 +9,7 @@ use super::error::{CliError, Ending};
 use super::layout::Layout;
 use super::manifests::{Verdict, judge};
 use super::{printer, records};
-use crate::model::{Admitted, FleetAction, FleetPlan, ObservedPod, Reason, Sandbox, Snapshot};
+use crate::model::{Admitted, FleetAction, FleetPlan, ObservedPod, Sandbox, Snapshot, Verb};
 use crate::plan;
 use crate::report;
 use crate::source::{Directory, Options};
@@ -70,9 +70,7 @@ fn running(layout: &Layout) -> Result<Vec<ObservedPod>, CliError> {
 }
 
 fn ending(plan: &FleetPlan, detailed: bool) -> Ending {
-    let disruptive = |action: &FleetAction| {
-        matches!(action, FleetAction::Remove { .. }) || matches!(action.reason(), Reason::Recreated(_))
-    };
+    let disruptive = |action: &FleetAction| matches!(action.verb(), Verb::Recreate | Verb::Delete);
     match (plan.actions.is_empty(), detailed) {
         (true, _) => Ending::Success,
         (false, false) => Ending::Differences,

@@ -2,24 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{AdmittedPod, ContainerKind, Deletion, ExitRecord, Masked, PodKey, PodRecord, TerminalCause};
-
-/// One field that differs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldChange {
-    /// As Kubernetes writes paths, such as `spec.containers[0].image`.
-    pub field: String,
-    /// The old value as compact JSON; `None` when the field is new.
-    pub before: Option<String>,
-    /// The new value as compact JSON; `None` when the field goes.
-    pub after: Option<String>,
-    /// The preset whose change caused it, if one did.
-    pub preset: Option<String>,
-}
+use super::{Cause, ContainerKind, Deletion, ExitRecord, FieldChange, Masked, PodRecord, TerminalCause};
 
 /// Why an action is taken. Closed: the same value feeds diff, log, event and status.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,9 +53,10 @@ impl fmt::Display for Reason {
         let fields = |changes: &[FieldChange]| {
             let mut names: Vec<String> = changes
                 .iter()
-                .map(|c| match &c.preset {
-                    Some(preset) => format!("{} (PodPreset {preset})", c.field),
-                    None => c.field.clone(),
+                .map(|c| match &c.cause {
+                    Cause::Manifest => c.field.clone(),
+                    Cause::Preset { name } => format!("{} (PodPreset {name})", c.field),
+                    Cause::Data { object, keys } => format!("{} ({object}: {})", c.field, keys.join(", ")),
                 })
                 .collect();
             names.dedup();
@@ -96,40 +83,6 @@ impl fmt::Display for Reason {
             Reason::Finished => f.write_str("all containers ended"),
         }
     }
-}
-
-/// What happens to one pod as a whole.
-#[derive(Clone, Debug, PartialEq)]
-pub enum FleetAction {
-    /// Bring the pod to this admitted state: create it, change it in place or recreate it, as `reason` says.
-    Apply { pod: Arc<AdmittedPod>, reason: Reason },
-    /// Stop and remove the pod.
-    Remove { key: PodKey, reason: Reason },
-}
-
-impl FleetAction {
-    /// The pod it is about.
-    pub fn key(&self) -> &PodKey {
-        match self {
-            FleetAction::Apply { pod, .. } => &pod.key,
-            FleetAction::Remove { key, .. } => key,
-        }
-    }
-
-    /// Why.
-    pub fn reason(&self) -> &Reason {
-        match self {
-            FleetAction::Apply { reason, .. } | FleetAction::Remove { reason, .. } => reason,
-        }
-    }
-}
-
-/// Which pods to touch: removals first, then the others, each by name.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct FleetPlan {
-    pub actions: Vec<FleetAction>,
-    /// Pods that are as they should be.
-    pub unchanged: Vec<PodKey>,
 }
 
 /// Signals a container is stopped with.

@@ -9,6 +9,7 @@
 mod action;
 mod admitted;
 mod diagnostic;
+mod fleet;
 mod key;
 mod ledger;
 mod masked;
@@ -21,13 +22,14 @@ mod snapshot;
 mod status;
 
 pub use action::{
-    ContainerStart, EnvValue, FieldChange, FleetAction, FleetPlan, Hold, ImageNeed, MountSource, PayloadFile,
-    PodAction, PodPlan, PodStep, Reason, Signal, SignalOrder, VolumeMaterial, VolumeMountPlan, VolumePayload,
+    ContainerStart, EnvValue, Hold, ImageNeed, MountSource, PayloadFile, PodAction, PodPlan, PodStep, Reason, Signal,
+    SignalOrder, VolumeMaterial, VolumeMountPlan, VolumePayload,
 };
 pub use admitted::{
     Admitted, AdmittedPod, AppliedPreset, DataObjects, FieldOrigin, Origin, PresetConflict, SkippedPreset,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
+pub use fleet::{Cause, FieldChange, FleetAction, FleetPlan, Rename, Verb};
 pub use key::{Kind, ObjectKey, PodKey, PodUid};
 pub use ledger::{Durable, Failure, Ledger, PodMemory};
 pub use masked::Masked;

@@ -6,37 +6,26 @@
 use serde_json::Value;
 
 use crate::model::quantity;
-use crate::model::{AdmittedPod, FieldChange, Origin, PodRecord};
-
-/// What a changed field does to a running pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Effect {
-    /// Only the record changes.
-    InPlace,
-    /// The container with this field is stopped and started again; the others run on.
-    RestartContainer,
-    /// The pod is stopped, and a new one takes its place.
-    Recreate,
-}
+use crate::model::{AdmittedPod, Cause, FieldChange, Origin, PodRecord, Verb};
 
 enum Rule {
-    Always(Effect),
+    Always(Verb),
     /// Decided by the values before and after.
-    By(fn(Option<&Value>, Option<&Value>) -> Effect),
+    By(fn(Option<&Value>, Option<&Value>) -> Verb),
 }
 
-use Effect::{InPlace, Recreate, RestartContainer};
 use Rule::{Always, By};
+use Verb::{Recreate, RestartContainer, UpdateInPlace};
 
 /// Field prefix → effect; the first row that fits counts. What Kubernetes updates in place happens in place, the rest
 /// of the spec is immutable there and means a new pod here.
 const RULES: &[(&str, Rule)] = &[
     // Labels and annotations (those that presets leave too): nothing restarts.
-    ("metadata", Always(InPlace)),
+    ("metadata", Always(UpdateInPlace)),
     ("spec.containers[].image", Always(RestartContainer)),
     ("spec.initContainers[sidecar].image", Always(RestartContainer)),
     // An init container that has run does not run again for a new image.
-    ("spec.initContainers[].image", Always(InPlace)),
+    ("spec.initContainers[].image", Always(UpdateInPlace)),
     ("spec.activeDeadlineSeconds", By(active_deadline)),
     ("spec.tolerations", By(tolerations)),
     // Nothing is scheduled here, so a gate that goes holds nothing up.
@@ -51,16 +40,16 @@ const RULES: &[(&str, Rule)] = &[
 ];
 
 /// May be set or lowered.
-fn active_deadline(before: Option<&Value>, after: Option<&Value>) -> Effect {
+fn active_deadline(before: Option<&Value>, after: Option<&Value>) -> Verb {
     match (before.and_then(Value::as_i64), after.and_then(Value::as_i64)) {
-        (None, Some(_)) => InPlace,
-        (Some(before), Some(after)) if after <= before => InPlace,
+        (None, Some(_)) => UpdateInPlace,
+        (Some(before), Some(after)) if after <= before => UpdateInPlace,
         _ => Recreate,
     }
 }
 
 /// May be added to; of one that stays only `tolerationSeconds` may change.
-fn tolerations(before: Option<&Value>, after: Option<&Value>) -> Effect {
+fn tolerations(before: Option<&Value>, after: Option<&Value>) -> Verb {
     let bare = |value: Option<&Value>| -> Vec<Value> {
         let mut items = value.and_then(Value::as_array).cloned().unwrap_or_default();
         for item in items.iter_mut().filter_map(Value::as_object_mut) {
@@ -69,13 +58,13 @@ fn tolerations(before: Option<&Value>, after: Option<&Value>) -> Effect {
         items
     };
     let after = bare(after);
-    if bare(before).iter().all(|kept| after.contains(kept)) { InPlace } else { Recreate }
+    if bare(before).iter().all(|kept| after.contains(kept)) { UpdateInPlace } else { Recreate }
 }
 
-fn removed_only(before: Option<&Value>, after: Option<&Value>) -> Effect {
+fn removed_only(before: Option<&Value>, after: Option<&Value>) -> Verb {
     let items = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
     let before = items(before);
-    if items(after).iter().all(|kept| before.contains(kept)) { InPlace } else { Recreate }
+    if items(after).iter().all(|kept| before.contains(kept)) { UpdateInPlace } else { Recreate }
 }
 
 /// What it takes to get from one state of a pod to another.
@@ -101,13 +90,13 @@ pub(super) fn of_record(record: &PodRecord, target: &AdmittedPod) -> Change {
 }
 
 /// Changes with an effect of `threshold` or more need a new pod.
-fn judge(realised: &AdmittedPod, target: &AdmittedPod, threshold: Effect) -> Change {
+fn judge(realised: &AdmittedPod, target: &AdmittedPod, threshold: Verb) -> Change {
     if realised.digest == target.digest && realised.spec == target.spec {
         return Change::None;
     }
     let found = differences(realised, target);
     let (heavy, light): (Vec<_>, Vec<_>) = found.into_iter().partition(|(effect, _)| *effect >= threshold);
-    let changes = |list: Vec<(Effect, FieldChange)>| list.into_iter().map(|(_, change)| change).collect();
+    let changes = |list: Vec<(Verb, FieldChange)>| list.into_iter().map(|(_, change)| change).collect();
     match (heavy.is_empty(), light.is_empty()) {
         (true, true) => Change::None,
         (true, false) => Change::InPlace(changes(light)),
@@ -115,7 +104,7 @@ fn judge(realised: &AdmittedPod, target: &AdmittedPod, threshold: Effect) -> Cha
     }
 }
 
-fn differences(realised: &AdmittedPod, target: &AdmittedPod) -> Vec<(Effect, FieldChange)> {
+fn differences(realised: &AdmittedPod, target: &AdmittedPod) -> Vec<(Verb, FieldChange)> {
     // Turning k8s-openapi values into JSON cannot fail: their maps have text keys.
     let json = |pod| serde_json::to_value(pod).unwrap_or(Value::Null);
     let values = [json(&realised.spec), json(&target.spec), json(&realised.effective), json(&target.effective)];
@@ -185,7 +174,7 @@ struct Node<'a> {
 struct Walk<'a> {
     realised: &'a AdmittedPod,
     target: &'a AdmittedPod,
-    found: Vec<(Effect, FieldChange)>,
+    found: Vec<(Verb, FieldChange)>,
 }
 
 /// How the entries of a list are told apart.
@@ -288,18 +277,23 @@ impl Walk<'_> {
             field: node.path.shown.clone(),
             before: compact(node.spec[0]),
             after: compact(node.spec[1]),
-            preset: self.cause(node),
+            effect,
+            cause: self.cause(node),
+            container: None,
+            avoidable: None,
+            note: None,
         };
         self.found.push((effect, change));
     }
 
     /// The preset behind a difference: the one that provides the new value, or provided the old one when there is no new.
-    fn cause(&self, node: &Node<'_>) -> Option<String> {
+    fn cause(&self, node: &Node<'_>) -> Cause {
         let [before, after] = &node.path.indexed;
-        match node.spec[1] {
+        let preset = match node.spec[1] {
             Some(_) => preset_of(self.target, after),
             None => preset_of(self.realised, before),
-        }
+        };
+        preset.map_or(Cause::Manifest, |name| Cause::Preset { name })
     }
 }
 

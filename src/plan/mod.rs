@@ -23,7 +23,7 @@ use jiff::Timestamp;
 
 use crate::model::{AdmittedPod, DataObjects, NodeInfo, ObservedPod, PodKey, PodMemory, Reason};
 
-pub use change::{Change, Effect, change};
+pub use change::{Change, change};
 pub use failure::{note_failure, note_step, note_success, note_synced};
 pub use fleet::{converged, fleet};
 pub use pod::pod;

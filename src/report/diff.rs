@@ -94,7 +94,7 @@ fn cause(reason: &Reason) -> String {
 }
 
 fn field(change: &FieldChange) -> String {
-    match &change.preset {
+    match change.preset() {
         Some(preset) => format!("{} (PodPreset {preset})", change.field),
         None => change.field.clone(),
     }

@@ -33,7 +33,7 @@ fn verdict(before: &[Value], after: &[Value]) -> String {
     };
     let fields: Vec<String> = fields
         .iter()
-        .map(|f| match &f.preset {
+        .map(|f| match f.preset() {
             Some(preset) => format!("{} by {preset}", f.field),
             None => f.field.clone(),
         })

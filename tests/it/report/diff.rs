@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use podwright::model::{
-    Admitted, AdmittedPod, DataObjects, Diagnostics, FieldChange, FleetAction, FleetPlan, PodKey, Reason, Revision,
-    RevisionKind,
+    Admitted, AdmittedPod, Cause, DataObjects, Diagnostics, FieldChange, FleetAction, FleetPlan, PodKey, Reason,
+    Revision, RevisionKind, Verb,
 };
 use podwright::report::fleet_diff_text;
 use serde_json::json;
@@ -22,7 +22,16 @@ fn revision(pods: &[&Arc<AdmittedPod>]) -> Admitted {
 }
 
 fn change(field: &str, preset: Option<&str>) -> FieldChange {
-    FieldChange { field: field.into(), before: None, after: Some("1".into()), preset: preset.map(str::to_owned) }
+    FieldChange {
+        field: field.into(),
+        before: None,
+        after: Some("1".into()),
+        effect: Verb::Recreate,
+        cause: preset.map_or(Cause::Manifest, |name| Cause::Preset { name: name.into() }),
+        container: None,
+        avoidable: None,
+        note: None,
+    }
 }
 
 #[test]
@@ -41,6 +50,7 @@ fn each_pod_has_its_cause_and_its_difference_and_the_counts_come_last() {
             FleetAction::Apply { pod: new.clone(), reason: Reason::Recreated(changes) },
         ],
         unchanged: vec![PodKey::new("default", "same")],
+        ..FleetPlan::default()
     };
     let text = fleet_diff_text(&plan, &revision(&[&extra, &new]), &[observed(old), observed(gone)]);
     let expected = "\
@@ -97,7 +107,7 @@ fn a_change_in_place_says_so() {
     let old = admitted("web", json!({}), json!({"containers": [{"name": "a", "image": "nginx:1"}]}));
     let new = Arc::new(admitted("web", json!({}), json!({"containers": [{"name": "a", "image": "nginx:2"}]})));
     let reason = Reason::UpdatedInPlace(vec![change("spec.containers[0].image", None)]);
-    let plan = FleetPlan { actions: vec![FleetAction::Apply { pod: new.clone(), reason }], unchanged: Vec::new() };
+    let plan = FleetPlan { actions: vec![FleetAction::Apply { pod: new.clone(), reason }], ..FleetPlan::default() };
     let text = fleet_diff_text(&plan, &revision(&[&new]), &[observed(old)]);
     assert!(text.starts_with("~ default/web  update in place  spec.containers[0].image\n"), "{text}");
     assert!(text.contains("-  - image: nginx:1\n+  - image: nginx:2\n"), "{text}");
