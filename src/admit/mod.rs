@@ -45,6 +45,7 @@ pub fn admit(desired: &Desired) -> Result<Admitted, Diagnostics> {
         pods,
         data: Arc::new(data),
         objects: objects(desired),
+        unread: desired.unread.clone(),
         diagnostics,
     })
 }
@@ -102,7 +103,7 @@ fn fold_string_data(mut secret: Secret) -> Secret {
 
 /// The object as `T`. What does not fit is an error at the object; its text is not repeated, for it may be a Secret's.
 fn typed<T: DeserializeOwned>(object: &DesiredObject, diagnostics: &mut Diagnostics) -> Option<T> {
-    match T::deserialize(&object.value) {
+    match T::deserialize(&*object.value) {
         Ok(value) => Some(value),
         Err(_) => {
             diagnostics.0.push(Diagnostic {
@@ -125,7 +126,7 @@ fn objects(desired: &Desired) -> BTreeMap<ObjectKey, Arc<serde_json::Value>> {
     let presets = desired.presets.values().map(|(object, _)| object);
     pods.chain(presets)
         .chain(desired.others.values())
-        .map(|object| (object.key.clone(), Arc::new(object.value.clone())))
+        .map(|object| (object.key.clone(), Arc::clone(&object.value)))
         .collect()
 }
 
@@ -134,7 +135,7 @@ fn source_of(object: &DesiredObject, pointer: &str) -> SourceRef {
     let mut pointer = pointer;
     while !pointer.is_empty() {
         if let Some((line, column)) = object.places.get(pointer) {
-            return SourceRef { line: *line, column: *column, ..object.source.clone() };
+            return SourceRef { line, column, ..object.source.clone() };
         }
         pointer = pointer.rsplit_once('/').map_or("", |(parent, _)| parent);
     }

@@ -24,7 +24,7 @@ pub(super) struct Placed<'a> {
 impl Placed<'_> {
     /// `path:line:column` of a field, or of the object when the field has no place of its own.
     fn at(&self, pointer: &str) -> String {
-        let (line, column) = self.object.places.get(pointer).copied().unwrap_or(self.object.at);
+        let (line, column) = self.object.places.get(pointer).unwrap_or(self.object.at);
         SourceRef { path: self.path.into(), document: self.object.document, line, column }.to_string()
     }
 }

@@ -1,62 +1,58 @@
 //! From the marked tree to JSON and back to places.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value};
 
-use super::problem::{Part, escape, segments};
-use super::yaml::{Content, Node, Span};
+use super::problem::{Part, segments};
+use super::yaml::{Content, Entry, Node, Span};
+use crate::model::{Places, PointerDigest};
 
 /// Maps of text in which an empty value is the empty text; elsewhere a null means that the field was not written.
 const TEXT_MAPS: [&str; 4] = ["/data", "/stringData", "/metadata/labels", "/metadata/annotations"];
 
-/// Line and column of each field, by JSON pointer: of its key in a mapping, of the item itself in a list.
-pub(super) type Places = BTreeMap<String, (u32, u32)>;
-
 /// The object as JSON, nulls dropped as kubectl does, with the place of each field.
 pub(super) fn to_json(root: &Node) -> (Value, Places) {
-    let mut places = Places::new();
-    let mut pointer = String::new();
-    places.insert(String::new(), (root.span.line, root.span.column));
-    let value = convert(root, &mut pointer, &mut places);
-    (value, places)
+    let mut places = vec![(PointerDigest::ROOT, (root.span.line, root.span.column))];
+    let value = Convert { places: &mut places }.value(root, PointerDigest::ROOT);
+    (value, places.into_iter().collect())
 }
 
-fn convert(node: &Node, pointer: &mut String, places: &mut Places) -> Value {
-    match &node.content {
-        Content::Null => Value::Null,
-        Content::Bool(value) => Value::Bool(*value),
-        Content::Number(number) => Value::Number(number.clone()),
-        Content::String(text) => Value::String(text.clone()),
-        Content::Sequence(items) => {
-            let item = |(index, item): (usize, &Node)| {
-                let length = pointer.len();
-                pointer.push_str(&format!("/{index}"));
-                places.insert(pointer.clone(), (item.span.line, item.span.column));
-                let value = convert(item, pointer, places);
-                pointer.truncate(length);
-                value
-            };
-            Value::Array(items.iter().enumerate().map(item).collect())
-        }
-        Content::Mapping(entries) => {
-            let is_text_map = TEXT_MAPS.contains(&pointer.as_str());
-            let mut map = Map::new();
-            for entry in entries {
-                let is_null = entry.value.content == Content::Null;
-                if is_null && !is_text_map {
-                    continue;
-                }
-                let length = pointer.len();
-                pointer.push('/');
-                pointer.push_str(&escape(&entry.key.text));
-                places.insert(pointer.clone(), (entry.key.span.line, entry.key.span.column));
-                let value = if is_null { Value::from("") } else { convert(&entry.value, pointer, places) };
-                pointer.truncate(length);
-                map.insert(entry.key.text.clone(), value);
+struct Convert<'a> {
+    places: &'a mut Vec<(PointerDigest, (u32, u32))>,
+}
+
+impl Convert<'_> {
+    fn value(&mut self, node: &Node, here: PointerDigest) -> Value {
+        match &node.content {
+            Content::Null => Value::Null,
+            Content::Bool(value) => Value::Bool(*value),
+            Content::Number(number) => Value::Number(number.clone()),
+            Content::String(text) => Value::String(text.clone()),
+            Content::Sequence(items) => {
+                let item = |(index, item): (usize, &Node)| self.part(item, here.index(index), item.span);
+                Value::Array(items.iter().enumerate().map(item).collect())
             }
-            Value::Object(map)
+            Content::Mapping(entries) => Value::Object(self.mapping(entries, here)),
         }
+    }
+
+    fn mapping(&mut self, entries: &[Entry], here: PointerDigest) -> Map<String, Value> {
+        let is_text_map = TEXT_MAPS.iter().any(|map| PointerDigest::of(map) == here);
+        let mut map = Map::with_capacity(entries.len());
+        for Entry { key, value } in entries {
+            let is_null = value.content == Content::Null;
+            if is_null && !is_text_map {
+                continue;
+            }
+            let value = self.part(value, here.key(&key.text), key.span);
+            map.insert(key.text.clone(), if is_null { Value::from("") } else { value });
+        }
+        map
+    }
+
+    /// A field or an item, the place of which is remembered.
+    fn part(&mut self, node: &Node, pointer: PointerDigest, at: Span) -> Value {
+        self.places.push((pointer, (at.line, at.column)));
+        self.value(node, pointer)
     }
 }
 

@@ -7,11 +7,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::facts::Facts;
-use super::json::{self, Places};
+use super::json;
 use super::problem::{Finding, Problem, escape, field_path, segments};
 use super::yaml::Node;
 use super::{limits, rules, schema, secret, support};
-use crate::model::{Kind, ObjectKey, PodPreset, Severity};
+use crate::model::{Kind, ObjectKey, Places, PodPreset, Severity};
 
 /// Fields of `metadata` that only an API server writes; they come along when an object is copied out of a cluster.
 const SERVER_OWNED: [&str; 8] = [
@@ -35,7 +35,7 @@ pub(super) struct Object {
     pub(super) ordinal: usize,
     /// Line and column where it begins.
     pub(super) at: (u32, u32),
-    pub(super) value: Value,
+    pub(super) value: Arc<Value>,
     pub(super) places: Arc<Places>,
     pub(super) facts: Facts,
     /// What stages compute on; `None` for an object with errors.
@@ -45,8 +45,8 @@ pub(super) struct Object {
 /// An object as the type its kind is computed on.
 #[derive(Debug)]
 pub(super) enum Typed {
-    Pod(Box<Pod>),
-    Preset(Box<PodPreset>),
+    Pod(Arc<Pod>),
+    Preset(Arc<PodPreset>),
     /// Carried as a value.
     Carried,
 }
@@ -78,7 +78,7 @@ pub(super) fn read(
         ordinal,
         at: (node.span.line, node.span.column),
         facts: Facts::of(kind, &value),
-        value,
+        value: Arc::new(value),
         places: Arc::new(places),
         typed,
     });
@@ -174,8 +174,8 @@ fn key(kind: Kind, value: &Value) -> Option<ObjectKey> {
 
 fn typed(kind: Kind, value: &Value, findings: &mut Vec<Finding>) -> Option<Typed> {
     let made = match kind {
-        Kind::Pod => Pod::deserialize(value).map(|pod| Typed::Pod(Box::new(pod))),
-        Kind::PodPreset => PodPreset::deserialize(value).map(|preset| Typed::Preset(Box::new(preset))),
+        Kind::Pod => Pod::deserialize(value).map(|pod| Typed::Pod(Arc::new(pod))),
+        Kind::PodPreset => PodPreset::deserialize(value).map(|preset| Typed::Preset(Arc::new(preset))),
         _ => Ok(Typed::Carried),
     };
     made.map_err(|error| {

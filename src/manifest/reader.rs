@@ -35,6 +35,7 @@ impl Reader {
             presets: BTreeMap::new(),
             others: BTreeMap::new(),
             excluded: vec![],
+            unread: BTreeMap::new(),
             diagnostics: Diagnostics::default(),
         };
         for (source, file) in snapshot.files.iter().zip(&files) {
@@ -85,17 +86,17 @@ fn add(object: &Object, source: &SourceFile, desired: &mut Desired) {
     let made = DesiredObject {
         key: object.key.clone(),
         source: at(source, object.document, object.at),
-        value: object.value.clone(),
-        places: object.places.clone(),
+        value: Arc::clone(&object.value),
+        places: Arc::clone(&object.places),
     };
     let key = object.key.clone();
     match typed {
         Typed::Pod(pod) => {
             let key = PodKey::new(key.namespace, key.name);
-            desired.pods.entry(key).or_insert_with(|| (made, (**pod).clone()));
+            desired.pods.entry(key).or_insert_with(|| (made, Arc::clone(pod)));
         }
         Typed::Preset(preset) => {
-            desired.presets.entry(key).or_insert_with(|| (made, (**preset).clone()));
+            desired.presets.entry(key).or_insert_with(|| (made, Arc::clone(preset)));
         }
         Typed::Carried => {
             desired.others.entry(key).or_insert(made);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use serde::{Deserialize, Serialize};
 
-use super::{Diagnostics, ObjectKey, PodKey, Revision, SourceRef};
+use super::{Diagnostics, Kind, ObjectKey, PodKey, Revision, SourceRef};
 
 /// A preset that was merged into a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +88,8 @@ pub struct Admitted {
     pub data: Arc<DataObjects>,
     /// Every object of the revision as authored JSON, for the API and `get`.
     pub objects: BTreeMap<ObjectKey, Arc<serde_json::Value>>,
+    /// As in [`Desired::unread`](super::Desired::unread).
+    pub unread: BTreeMap<Kind, usize>,
     /// Warnings of reading and admission. An admitted revision has no errors.
     pub diagnostics: Diagnostics,
 }

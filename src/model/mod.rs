@@ -16,6 +16,7 @@ mod masked;
 mod node;
 mod object;
 mod observed;
+mod places;
 mod projection;
 pub mod quantity;
 mod snapshot;
@@ -39,6 +40,7 @@ pub use observed::{
     ContainerKind, ContainerRecord, ContainerState, Deletion, ExitRecord, ObservedContainer, ObservedPod, PodRecord,
     Sandbox, Stopping, TerminalCause,
 };
+pub use places::{Places, PointerDigest};
 pub use projection::{EventRecord, EventType, Projected, Projection};
 pub use snapshot::{BlobId, Revision, RevisionKind, Snapshot, SourceFile, SourceRef};
 pub use status::{

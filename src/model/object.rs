@@ -8,17 +8,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Diagnostics, ObjectKey, PodKey, Revision, SourceRef};
+use super::{Diagnostics, Kind, ObjectKey, Places, PodKey, Revision, SourceRef};
 
 /// One object of the manifests. `value` is the authored object as JSON: nulls dropped, YAML 1.1 scalars read as
-/// kubectl reads them, the namespace filled in, nothing else defaulted.
+/// kubectl reads them, the namespace filled in, nothing else defaulted. Cheap to clone: rounds share what was read once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DesiredObject {
     pub key: ObjectKey,
     pub source: SourceRef,
-    pub value: Value,
-    /// Where each field was written, by JSON pointer (`/spec/containers/0/image`): line and column.
-    pub places: Arc<BTreeMap<String, (u32, u32)>>,
+    pub value: Arc<Value>,
+    /// Where each field was written.
+    pub places: Arc<Places>,
 }
 
 /// An object that was left out on purpose.
@@ -36,12 +36,15 @@ pub struct Excluded {
 #[derive(Clone, Debug)]
 pub struct Desired {
     pub revision: Revision,
-    pub pods: BTreeMap<PodKey, (DesiredObject, Pod)>,
+    pub pods: BTreeMap<PodKey, (DesiredObject, Arc<Pod>)>,
     /// Presets by namespace and name.
-    pub presets: BTreeMap<ObjectKey, (DesiredObject, PodPreset)>,
+    pub presets: BTreeMap<ObjectKey, (DesiredObject, Arc<PodPreset>)>,
     /// ConfigMaps, Secrets, ServiceAccounts and Namespaces.
     pub others: BTreeMap<ObjectKey, DesiredObject>,
     pub excluded: Vec<Excluded>,
+    /// Objects that were recognised but not read, because nothing that was asked for depends on them. Empty after a full
+    /// reading.
+    pub unread: BTreeMap<Kind, usize>,
     pub diagnostics: Diagnostics,
 }
 

@@ -4,7 +4,7 @@ mod compose;
 mod scalar;
 mod tree;
 
-pub(super) use tree::{Content, Node, Span};
+pub(super) use tree::{Content, Entry, Node, Span};
 
 use super::problem::Problem;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use podwright::admit::admit;
 use podwright::model::{
-    Admitted, AdmittedPod, Desired, DesiredObject, Diagnostics, Kind, ObjectKey, PodKey, Revision, RevisionKind,
-    SourceRef,
+    Admitted, AdmittedPod, Desired, DesiredObject, Diagnostics, Kind, ObjectKey, Places, PodKey, PointerDigest,
+    Revision, RevisionKind, SourceRef,
 };
 use serde_json::Value;
 
@@ -18,6 +18,7 @@ pub(crate) fn desired(objects: &[Value]) -> Desired {
         presets: BTreeMap::new(),
         others: BTreeMap::new(),
         excluded: vec![],
+        unread: BTreeMap::new(),
         diagnostics: Diagnostics::default(),
     };
     for (index, value) in objects.iter().enumerate() {
@@ -27,18 +28,20 @@ pub(crate) fn desired(objects: &[Value]) -> Desired {
         let namespace = value["metadata"]["namespace"].as_str().unwrap_or("default").to_owned();
         value["metadata"]["namespace"] = Value::from(namespace.clone());
         let key = ObjectKey { kind, namespace, name };
-        let mut places = BTreeMap::new();
+        let mut places = Vec::new();
         number(&value, String::new(), &mut places);
+        let places: Places = places.into_iter().map(|(p, at): (String, _)| (PointerDigest::of(&p), at)).collect();
         let source = SourceRef { path: Arc::from(format!("{index}.yaml")), document: 0, line: 1, column: 1 };
-        let object = DesiredObject { key: key.clone(), source, value: value.clone(), places: Arc::new(places) };
+        let object =
+            DesiredObject { key: key.clone(), source, value: Arc::new(value.clone()), places: Arc::new(places) };
         match kind {
             Kind::Pod => {
                 let pod = serde_json::from_value(value).unwrap();
-                desired.pods.insert(PodKey::new(key.namespace, key.name), (object, pod));
+                desired.pods.insert(PodKey::new(key.namespace, key.name), (object, Arc::new(pod)));
             }
             Kind::PodPreset => {
                 let preset = serde_json::from_value(value).unwrap();
-                desired.presets.insert(key, (object, preset));
+                desired.presets.insert(key, (object, Arc::new(preset)));
             }
             _ => {
                 desired.others.insert(key, object);
@@ -48,9 +51,9 @@ pub(crate) fn desired(objects: &[Value]) -> Desired {
     desired
 }
 
-fn number(value: &Value, pointer: String, places: &mut BTreeMap<String, (u32, u32)>) {
+fn number(value: &Value, pointer: String, places: &mut Vec<(String, (u32, u32))>) {
     let line = u32::try_from(places.len()).unwrap() + 1;
-    places.insert(pointer.clone(), (line, 1));
+    places.push((pointer.clone(), (line, 1)));
     match value {
         Value::Object(map) => map.iter().for_each(|(k, v)| number(v, format!("{pointer}/{k}"), places)),
         Value::Array(items) => {

@@ -1,5 +1,7 @@
 //! The merge table: every case of the upstream admission test, then the facts around it.
 
+use std::sync::Arc;
+
 use podwright::admit::admit;
 use podwright::model::{AdmittedPod, Severity};
 use serde_json::{Value, json};
@@ -222,13 +224,14 @@ fn mirror_pods_and_excluded_pods_get_nothing() {
 fn a_pod_without_a_namespace_takes_the_presets_of_the_one_it_is_read_into() {
     let mut revision = desired(&[with("env", &Value::Null), preset("a", json!({"env": env(&[("A", "1")])}))]);
     let (_, pod) = revision.pods.values_mut().next().unwrap();
-    pod.metadata.namespace = None;
+    Arc::make_mut(pod).metadata.namespace = None;
     let result = pod_of(&admit(&revision).unwrap(), "namespace", "p");
     assert_eq!(result.applied.len(), 1);
     let mut other = preset("a", json!({"env": env(&[("A", "1")])}));
     other["metadata"]["namespace"] = json!("different");
     let mut revision = desired(&[with("env", &Value::Null), other]);
-    revision.pods.values_mut().next().unwrap().1.metadata.namespace = None;
+    let (_, pod) = revision.pods.values_mut().next().unwrap();
+    Arc::make_mut(pod).metadata.namespace = None;
     assert!(pod_of(&admit(&revision).unwrap(), "namespace", "p").applied.is_empty());
 }
 
@@ -260,7 +263,7 @@ fn one_conflict_keeps_every_matching_preset_out() {
          the pod has {\"name\":\"abc\",\"value\":\"value2\"}, the preset wants {\"name\":\"abc\",\"value\":\"other\"}"
     );
     let place = warning.place.as_ref().unwrap();
-    let expected = desired(&[before]).pods.values().next().unwrap().0.places["/spec/containers/0/env"];
+    let expected = desired(&[before]).pods.values().next().unwrap().0.places.get("/spec/containers/0/env").unwrap();
     assert_eq!((&*place.at.path, place.at.line), ("0.yaml", expected.0));
 }
 

@@ -73,7 +73,7 @@ fn every_merged_field_is_traced_to_the_line_of_the_preset() {
         match (&origin.origin, pointer) {
             (Origin::Preset { name, at }, Some(pointer)) => {
                 assert_eq!((name.as_str(), &*at.path), ("allow-database", "1.yaml"), "{field}");
-                assert_eq!((at.line, at.column), places[pointer], "{field}");
+                assert_eq!((at.line, at.column), places.get(pointer).unwrap(), "{field}");
             }
             (Origin::Admission, None) => {}
             other => panic!("{field}: {other:?}"),

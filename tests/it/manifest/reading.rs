@@ -11,7 +11,7 @@ fn map(text: &str) -> Value {
     let desired = read(&[("map.yaml", text)]);
     assert_eq!(diagnostics_text(&desired.diagnostics), "", "{text}");
     let key = ObjectKey { kind: Kind::ConfigMap, namespace: "default".into(), name: "m".into() };
-    desired.others[&key].value.clone()
+    (*desired.others[&key].value).clone()
 }
 
 fn problems(text: &str) -> Vec<String> {
@@ -90,7 +90,7 @@ fn every_field_has_its_place() {
         ("/spec/containers/0/args/1", (13, 17)),
     ];
     for (pointer, place) in expected {
-        assert_eq!(object.places.get(pointer), Some(&place), "{pointer}");
+        assert_eq!(object.places.get(pointer), Some(place), "{pointer}");
     }
 }
 

@@ -1,0 +1,107 @@
+//! Where each field of an object was written.
+
+/// Line and column of every field of one object, found by its JSON pointer (`/spec/containers/0/image`): of the key in a
+/// mapping, of the item itself in a list.
+///
+/// A revision has millions of them, so a pointer is kept as its digest: 16 bytes a field, and no text is built while an
+/// object is read. Two pointers of one object with the same digest would share a place, which could only move a mark on
+/// a source line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Sorted by digest.
+    entries: Box<[(PointerDigest, u32, u32)]>,
+}
+
+impl Places {
+    /// Line and column of a field, when it was written.
+    pub fn get(&self, pointer: &str) -> Option<(u32, u32)> {
+        let digest = PointerDigest::ROOT.bytes(pointer.as_bytes());
+        let index = self.entries.binary_search_by_key(&digest, |entry| entry.0).ok()?;
+        let (_, line, column) = self.entries[index];
+        Some((line, column))
+    }
+
+    /// How many fields have a place.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none has one.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+impl FromIterator<(PointerDigest, (u32, u32))> for Places {
+    fn from_iter<I: IntoIterator<Item = (PointerDigest, (u32, u32))>>(fields: I) -> Self {
+        let mut entries: Vec<_> = fields.into_iter().map(|(digest, (line, column))| (digest, line, column)).collect();
+        entries.sort_unstable_by_key(|entry| entry.0);
+        Self { entries: entries.into_boxed_slice() }
+    }
+}
+
+/// A JSON pointer, digested as it grows (FNV-1a, 64 bits).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PointerDigest(u64);
+
+impl PointerDigest {
+    /// The pointer to the whole object.
+    pub const ROOT: Self = Self(0xcbf2_9ce4_8422_2325);
+
+    /// A whole pointer.
+    pub fn of(pointer: &str) -> Self {
+        Self::ROOT.bytes(pointer.as_bytes())
+    }
+
+    /// The field `key` below this place.
+    pub fn key(self, key: &str) -> Self {
+        let start = self.bytes(b"/");
+        key.as_bytes().iter().fold(start, |digest, byte| match byte {
+            b'~' => digest.bytes(b"~0"),
+            b'/' => digest.bytes(b"~1"),
+            byte => digest.byte(*byte),
+        })
+    }
+
+    /// Item `index` of the list at this place.
+    pub fn index(self, index: usize) -> Self {
+        let mut digits = [0_u8; 20];
+        let mut start = digits.len();
+        let mut rest = index;
+        loop {
+            start -= 1;
+            digits[start] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.bytes(b"/").bytes(&digits[start..])
+    }
+
+    fn bytes(self, bytes: &[u8]) -> Self {
+        bytes.iter().fold(self, |digest, byte| digest.byte(*byte))
+    }
+
+    fn byte(self, byte: u8) -> Self {
+        Self((self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_found_by_its_pointer() {
+        let root = PointerDigest::ROOT;
+        let labels = root.key("metadata").key("labels");
+        let image = root.key("spec").key("containers").index(107).key("image");
+        let places: Places = [(root, (1, 1)), (labels.key("a/b~c"), (2, 3)), (image, (9, 5))].into_iter().collect();
+        assert_eq!(places.get(""), Some((1, 1)));
+        assert_eq!(places.get("/metadata/labels/a~1b~0c"), Some((2, 3)));
+        assert_eq!(places.get("/spec/containers/107/image"), Some((9, 5)));
+        assert_eq!(places.get("/spec/containers/0/image"), None);
+        assert_eq!((places.len(), PointerDigest::of("/0")), (3, root.index(0)));
+    }
+}
