@@ -71,7 +71,7 @@ fn admit_pod(
     }
 }
 
-/// The ConfigMaps and Secrets of a revision as typed values, `stringData` folded into `data` as the API server does.
+/// The ConfigMaps, Secrets and accounts of a revision; the first two as typed values, `stringData` folded into `data` as the API server does.
 fn data_objects(desired: &Desired, diagnostics: &mut Diagnostics) -> DataObjects {
     let mut data = DataObjects::default();
     for (key, object) in &desired.others {
@@ -87,7 +87,8 @@ fn data_objects(desired: &Desired, diagnostics: &mut Diagnostics) -> DataObjects
                     data.secrets.insert(name, Arc::new(fold_string_data(secret)));
                 }
             }
-            Kind::Namespace | Kind::ServiceAccount | Kind::PodPreset | Kind::Pod => {}
+            Kind::ServiceAccount => drop(data.accounts.insert(name)),
+            Kind::Namespace | Kind::PodPreset | Kind::Pod => {}
         }
     }
     data

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
+use super::facts::{Facts, Reference};
 use super::object::Object;
 use super::problem::{Finding, quoted};
 use super::rules::{HostPort, Taken, selects};
+use super::secret;
 use crate::model::{Kind, ObjectKey, SourceRef};
 
-/// How many volumes a misspelt name is compared with.
+/// How many volumes or keys a misspelt name is compared with.
 const COMPARED: usize = 100;
 
 /// An object with the file it stands in.
@@ -57,25 +59,44 @@ fn duplicate(second: &Placed<'_>, first: &Placed<'_>) -> Finding {
     Finding::error("duplicate-object", "/metadata/name", message).help("remove one of the two, or rename it")
 }
 
+/// Names that lead nowhere: warnings, for the pod waits until they lead somewhere.
 fn references<'b>(
     placed: &'b Placed<'_>,
     index: &'b HashMap<&ObjectKey, Placed<'_>>,
 ) -> impl Iterator<Item = Finding> + 'b {
-    placed.object.facts.references.iter().filter_map(|reference| {
+    placed.object.facts.references.iter().flat_map(|reference| {
         let namespace = placed.object.key.namespace.clone();
         let key = ObjectKey { kind: reference.kind, namespace, name: reference.name.clone() };
-        if index.contains_key(&key) {
-            return None;
+        match index.get(&key) {
+            Some(found) => missing_keys(reference, &key, &found.object.facts),
+            None => vec![missing_object(reference, &key)],
         }
-        let message = format!("{key} is not among the manifests");
-        let pointer = &reference.pointer;
-        Some(match reference.kind {
-            Kind::ServiceAccount => Finding::error("missing-object", pointer, message)
-                .help("add the ServiceAccount, or remove the line to use `default`"),
-            _ => Finding::warning("missing-object", pointer, message)
-                .help("the pod waits until it is there; add it, or write `optional: true`"),
-        })
     })
+}
+
+fn missing_object(reference: &Reference, key: &ObjectKey) -> Finding {
+    let pulls = reference.pointer.contains("/imagePullSecrets/");
+    let help = match reference.kind {
+        Kind::ServiceAccount => "the pod waits until it is there; add it, or remove the line to use `default`",
+        _ if pulls => "add it, or remove the line: images are pulled without it",
+        _ => "the pod waits until it is there; add it, or write `optional: true`",
+    };
+    Finding::warning("missing-object", &reference.pointer, format!("{key} is not among the manifests")).help(help)
+}
+
+fn missing_keys(reference: &Reference, key: &ObjectKey, facts: &Facts) -> Vec<Finding> {
+    let missing = reference.keys.iter().filter(|(key, _)| !facts.keys.contains(key));
+    let told = missing.map(|(name, pointer)| {
+        let message = format!("{key} has no key {}", quoted(name));
+        let slips = (name.chars().count() / 3).max(1);
+        let mut known = facts.keys.iter().filter(|key| secret::may_be_told(key)).take(COMPARED);
+        let help = match known.find(|known| strsim::damerau_levenshtein(known, name) <= slips) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "the pod waits until it is there; add it, or write `optional: true`".to_owned(),
+        };
+        Finding::warning("missing-key", pointer, message).help(help)
+    });
+    told.collect()
 }
 
 /// The presets of each namespace.

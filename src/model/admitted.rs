@@ -1,6 +1,6 @@
 //! What admission makes of the manifests: presets merged, defaults beside them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
@@ -73,11 +73,13 @@ pub struct AdmittedPod {
     pub digest: String,
 }
 
-/// ConfigMaps and Secrets a pod may refer to, by namespace and name.
+/// What a pod may refer to, by namespace and name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DataObjects {
     pub config_maps: BTreeMap<(String, String), Arc<ConfigMap>>,
     pub secrets: BTreeMap<(String, String), Arc<Secret>>,
+    /// Service accounts of the manifests; `default` is in every namespace and not listed.
+    pub accounts: BTreeSet<(String, String)>,
 }
 
 /// A whole revision after admission: what the fleet should be.

@@ -13,8 +13,8 @@ use super::failure::files_digest;
 use super::teardown::{self, Stop, grace_of};
 use super::{PodInput, Target, payload, restart, start};
 use crate::model::{
-    AdmittedPod, ContainerKind, Failure, ObservedContainer, ObservedPod, PodAction, PodKey, PodPlan, PodRecord, PodUid,
-    Reason, Sandbox, TerminalCause,
+    AdmittedPod, ContainerKind, DataObjects, Failure, ObservedContainer, ObservedPod, PodAction, PodKey, PodPlan,
+    PodRecord, PodUid, Reason, Sandbox, TerminalCause,
 };
 
 /// Kubelet's message for `activeDeadlineSeconds`.
@@ -134,6 +134,9 @@ fn run_sandbox(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
     if let Some((failure, until)) = input.memory.failures.get("").and_then(|f| Some((f, round.held_until(f)?))) {
         return pod_waits(pod, (&failure.reason, &failure.message), Some(until), draft);
     }
+    if let Some(missing) = missing_account(pod, input.data) {
+        return pod_waits(pod, ("FailedCreate", &missing), None, draft);
+    }
     let (reason, attempt) = match pod.sandbox {
         Sandbox::Dead { attempt } => {
             draft.step(PodAction::StopSandbox, Reason::SandboxDied);
@@ -150,6 +153,15 @@ fn run_sandbox(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
             draft.step(PodAction::RunSandbox { attempt }, reason);
         }
     }
+}
+
+/// A pod does not start before its account is there: an API server would not take it, in these words.
+fn missing_account(pod: &ObservedPod, data: &DataObjects) -> Option<String> {
+    let name = pod.record.realised.effective.spec.as_ref()?.service_account_name.as_deref()?;
+    let namespace = &pod.record.key.namespace;
+    let is_there = matches!(name, "" | "default") || data.accounts.contains(&(namespace.clone(), name.to_owned()));
+    (!is_there)
+        .then(|| format!("error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"))
 }
 
 /// The pod cannot get on: its containers stay as they are, with the reason in their messages.

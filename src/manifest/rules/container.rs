@@ -42,8 +42,21 @@ pub(super) fn image(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
         } else if name_part(text).chars().any(|c| c.is_ascii_uppercase()) {
             let message = format!("the image name {} holds capital letters", quoted(text));
             out.push(image.error("image", message).help("image names are lower case; tags may not be"));
+        } else if floats(text) {
+            let message = format!("the image {} has no tag: it is `latest`, whatever that is by then", quoted(text));
+            let help = "write a tag or a digest, so that what runs changes with a commit and not without one";
+            out.push(Finding::warning("image-tag", &image.pointer, message).help(help));
         }
     }
+}
+
+/// This machine's own root file system, of which there is one.
+const HOST_IMAGE: &str = "podwright.invalid/host";
+
+/// Whether a reference says neither tag nor digest.
+fn floats(image: &str) -> bool {
+    let last = image.rsplit('/').next().unwrap_or(image);
+    image != HOST_IMAGE && !image.contains('@') && !last.contains(':')
 }
 
 /// The repository of a reference behind its registry, without tag and digest.

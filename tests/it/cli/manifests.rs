@@ -12,7 +12,7 @@ metadata:
 spec:
   containers:
   - name: c
-    image: nginx
+    image: nginx:1.29
 ";
 const PRESET: &str = "apiVersion: settings.k8s.io/v1alpha1
 kind: PodPreset

@@ -18,7 +18,7 @@ const PIECES: [&str; 40] = [
     "spec:\n",
     "  containers:\n",
     "  - name: c\n",
-    "    image: i\n",
+    "    image: i:1\n",
     "data:\n",
     "items:\n",
     "- ",
@@ -144,7 +144,7 @@ fn problems_of_a_file_are_bounded_and_the_rest_is_counted() {
 fn one_mistake_many_times_is_told_a_hundred_times() {
     let many = |line: &dyn Fn(usize) -> String| (0..5_000).map(line).collect::<String>();
     let head = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n";
-    let container = "  containers:\n  - name: c\n    image: i\n";
+    let container = "  containers:\n  - name: c\n    image: i:1\n";
     let cases = [
         ("unknown fields", format!("{head}{}{container}", many(&|n| format!("  x{n}: 1\n")))),
         ("duplicate keys", format!("{head}{}{container}", many(&|_| "  x: 1\n".into()))),
@@ -164,7 +164,7 @@ fn one_mistake_many_times_is_told_a_hundred_times() {
             "references",
             format!("{head}{container}    envFrom:\n{}", many(&|n| format!("    - configMapRef: {{name: m{n}}}\n"))),
         ),
-        ("containers", format!("{head}  containers:\n{}", many(&|n| format!("  - {{name: C{n}, image: i}}\n")))),
+        ("containers", format!("{head}  containers:\n{}", many(&|n| format!("  - {{name: C{n}, image: i:1}}\n")))),
         ("objects", many(&|_| "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\n".into())),
     ];
     for (what, text) in cases {

@@ -33,23 +33,23 @@ fn merge_keys_aliases_and_text_forms_are_read() {
         value["data"],
         json!({"a": "two\nlines\n", "b": "two\nlines\n", "c": "folded text", "d": "it's", "e": "é\n", "f": ""})
     );
-    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - &base {name: a, image: x, tty: true}\n  - <<: *base\n    name: b\n  - {<<: [{stdin: true}, *base], name: c}\n";
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - &base {name: a, image: x:1, tty: true}\n  - <<: *base\n    name: b\n  - {<<: [{stdin: true}, *base], name: c}\n";
     let desired = read(&[("p.yaml", pod)]);
     assert_eq!(diagnostics_text(&desired.diagnostics), "");
     let (object, _) = &desired.pods[&PodKey::new("default", "p")];
     assert_eq!(
         object.value["spec"]["containers"],
         json!([
-            {"name": "a", "image": "x", "tty": true},
-            {"name": "b", "image": "x", "tty": true},
-            {"name": "c", "stdin": true, "image": "x", "tty": true},
+            {"name": "a", "image": "x:1", "tty": true},
+            {"name": "b", "image": "x:1", "tty": true},
+            {"name": "c", "stdin": true, "image": "x:1", "tty": true},
         ])
     );
 }
 
 #[test]
 fn numbers_and_booleans_are_read_as_kubectl_reads_them() {
-    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  hostNetwork: yes\n  terminationGracePeriodSeconds: 1e1\n  securityContext:\n  volumes:\n  - name: v\n    configMap: {name: m, defaultMode: 0644, optional: on}\n  containers:\n  - name: a\n    image: x\n    resources: {limits: {cpu: 0.5, memory: 1e6}}\n    ports: [{containerPort: 0x50}]\n";
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  hostNetwork: yes\n  terminationGracePeriodSeconds: 1e1\n  securityContext:\n  volumes:\n  - name: v\n    configMap: {name: m, defaultMode: 0644, optional: on}\n  containers:\n  - name: a\n    image: x:1\n    resources: {limits: {cpu: 0.5, memory: 1e6}}\n    ports: [{containerPort: 0x50}]\n";
     let desired = read(&[("p.yaml", pod)]);
     assert_eq!(diagnostics_text(&desired.diagnostics), "");
     let (object, typed) = &desired.pods[&PodKey::new("default", "p")];
@@ -75,7 +75,7 @@ fn marks_and_line_ends_of_other_systems_change_nothing() {
 
 #[test]
 fn every_field_has_its_place() {
-    let pod = "# one\n---\n---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  annotations: {a/b: x}\nspec:\n  containers:\n    - image: x\n      name: a\n      args: [é, b]\n";
+    let pod = "# one\n---\n---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  annotations: {a/b: x}\nspec:\n  containers:\n    - image: x:1\n      name: a\n      args: [é, b]\n";
     let desired = read(&[("p.yaml", pod)]);
     assert_eq!(diagnostics_text(&desired.diagnostics), "");
     let (object, _) = &desired.pods[&PodKey::new("default", "p")];

@@ -6,7 +6,7 @@ use super::read;
 
 fn pod(spec: &str) -> String {
     format!(
-        "apiVersion: v1\nkind: Pod\nmetadata: {{name: web}}\nspec:\n  {spec}\n  containers: [{{name: c, image: i}}]\n"
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: web}}\nspec:\n  {spec}\n  containers: [{{name: c, image: i:1}}]\n"
     )
 }
 
@@ -22,14 +22,14 @@ fn told(files: &[(&str, &str)]) -> Vec<String> {
 const ROBOT: &str = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: robot}\n";
 
 #[test]
-fn an_account_must_be_among_the_manifests() {
+fn an_account_that_is_not_among_the_manifests_is_a_warning() {
     let quiet = "automountServiceAccountToken: false\n  ";
     for field in ["serviceAccountName", "serviceAccount"] {
         let named = pod(&format!("{quiet}{field}: robot"));
-        assert_eq!(told(&[("pod.yaml", &named)]), [format!("MISSING-OBJECT spec.{field}")]);
+        assert_eq!(told(&[("pod.yaml", &named)]), [format!("missing-object spec.{field}")]);
         assert_eq!(told(&[("pod.yaml", &named), ("robot.yaml", ROBOT)]), [""; 0]);
         let elsewhere = ROBOT.replace("name: robot", "name: robot, namespace: other");
-        assert_eq!(told(&[("pod.yaml", &named), ("robot.yaml", &elsewhere)]), [format!("MISSING-OBJECT spec.{field}")]);
+        assert_eq!(told(&[("pod.yaml", &named), ("robot.yaml", &elsewhere)]), [format!("missing-object spec.{field}")]);
         assert_eq!(told(&[("pod.yaml", &pod(&format!("{field}: default")))]), [""; 0], "every namespace has it");
     }
     let both = pod(&format!("{quiet}serviceAccountName: robot\n  serviceAccount: other"));
@@ -53,8 +53,10 @@ fn no_token_is_mounted_and_that_is_said() {
 fn a_field_reference_is_of_version_one() {
     let with = |version: &str| {
         pod("restartPolicy: Always").replace(
-            "image: i}",
-            &format!("image: i, env: [{{name: A, valueFrom: {{fieldRef: {{{version}fieldPath: metadata.name}}}}}}]}}"),
+            "image: i:1}",
+            &format!(
+                "image: i:1, env: [{{name: A, valueFrom: {{fieldRef: {{{version}fieldPath: metadata.name}}}}}}]}}"
+            ),
         )
     };
     assert_eq!(told(&[("pod.yaml", &with(""))]), [""; 0]);
@@ -65,7 +67,8 @@ fn a_field_reference_is_of_version_one() {
 
 #[test]
 fn names_of_ports_are_checked_and_shown() {
-    let text = pod("restartPolicy: Always").replace("image: i}", "image: i, ports: [{name: http, containerPort: 80}]}");
+    let text =
+        pod("restartPolicy: Always").replace("image: i:1}", "image: i:1, ports: [{name: http, containerPort: 80}]}");
     let desired = read(&[("pod.yaml", &text)]);
     assert!(desired.diagnostics.0.is_empty());
     let (_, pod) = desired.pods.values().next().unwrap();
@@ -105,4 +108,49 @@ fn an_optional_reference_may_lead_nowhere_and_another_one_is_a_warning() {
     let expected =
         ["missing-object spec.volumes[0].configMap.name", "missing-object spec.volumes[1].secret.secretName"];
     assert_eq!(told(&[("pod.yaml", &volumes(""))]), expected);
+}
+
+#[test]
+fn secrets_to_pull_with_and_keys_that_are_needed_are_looked_up() {
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\ndata: {key: a}\nbinaryData: {bin: AA==}\n";
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {token: a}\n";
+    let spec = "volumes: [{name: v, configMap: {name: m, items: [{key: key, path: a}, {key: bin, path: b}, {key: kye, path: c}]}}]\n  \
+                imagePullSecrets: [{name: s}, {name: pull}]";
+    let text = pod(spec).replace(
+        "image: i:1}",
+        "image: i:1, env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: tokn}}}, \
+         {name: B, valueFrom: {configMapKeyRef: {name: m, key: gone, optional: true}}}]}",
+    );
+    let files = [("a.yaml", map), ("pod.yaml", text.as_str()), ("s.yaml", secret)];
+    let expected = [
+        "missing-key spec.volumes[0].configMap.items[2].key",
+        "no-effect spec.imagePullSecrets",
+        "missing-object spec.imagePullSecrets[1].name",
+        "missing-key spec.containers[0].env[0].valueFrom.secretKeyRef.key",
+    ];
+    assert_eq!(told(&files), expected);
+    let help: Vec<String> = read(&files).diagnostics.0.into_iter().filter_map(|d| d.help).collect();
+    assert!(help[0] == "did you mean `key`?" && help[3] == "did you mean `token`?", "{help:?}");
+    let account =
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: a}\nimagePullSecrets: [{name: s}, {name: gone}]\n";
+    let told = told(&[("a.yaml", account), ("s.yaml", secret)]);
+    assert_eq!(told, ["no-effect imagePullSecrets", "missing-object imagePullSecrets[1].name"]);
+}
+
+#[test]
+fn an_image_without_a_tag_is_a_warning() {
+    let cases = [
+        ("nginx", true),
+        ("example.com:5000/team/app", true),
+        ("nginx:latest", false),
+        ("nginx:1.29", false),
+        ("example.com:5000/app:1", false),
+        ("nginx@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", false),
+        ("podwright.invalid/host", false),
+    ];
+    for (image, warns) in cases {
+        let text = pod("restartPolicy: Always").replace("image: i:1", &format!("image: '{image}'"));
+        let expected = if warns { vec!["image-tag spec.containers[0].image"] } else { vec![] };
+        assert_eq!(told(&[("pod.yaml", &text)]), expected, "{image}");
+    }
 }

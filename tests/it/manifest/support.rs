@@ -112,7 +112,7 @@ fn what_is_not_honoured_is_told_for_each_field() {
             };
             let mut object = json!({
                 "apiVersion": kind.api_version(), "kind": kind.as_str(), "metadata": {"name": "x"},
-                "spec": {"selector": {}, "containers": [{"name": "c", "image": "i"}], "env": [{"name": "A", "value": "x"}]},
+                "spec": {"selector": {}, "containers": [{"name": "c", "image": "i:1"}], "env": [{"name": "A", "value": "x"}]},
             });
             let unfit: &[&str] = if kind == Kind::Pod { &["selector", "env"] } else { &["containers"] };
             unfit.iter().for_each(|field| drop(object["spec"].as_object_mut().unwrap().remove(*field)));
@@ -133,7 +133,7 @@ fn what_is_not_honoured_is_told_for_each_field() {
 #[test]
 fn what_nobody_does_is_not_claimed() {
     let told = |container: Value, volume: Value| -> Vec<(String, String)> {
-        let mut c = json!({"name": "c", "image": "i", "volumeMounts": [{"name": "v", "mountPath": "/v"}]});
+        let mut c = json!({"name": "c", "image": "i:1", "volumeMounts": [{"name": "v", "mountPath": "/v"}]});
         c.as_object_mut().unwrap().extend(container.as_object().unwrap().clone());
         let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
             "spec": {"containers": [c], "volumes": [{"name": "v", "emptyDir": volume}]}});

@@ -135,6 +135,33 @@ fn what_fails_waits_and_the_rest_goes_on() {
     check(base, ROWS);
 }
 
+fn with_account() -> World {
+    let robot = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot"}});
+    settled(json!({"serviceAccountName": "robot", "containers": [{"name": "a", "image": "a:1"}]}), &[robot])
+}
+
+#[rustfmt::skip]
+const ACCOUNT: &[Row] = &[
+    ("it is there", World::bare, &["sandbox#0: no sandbox yet", "a waits: ContainerCreating"]),
+    ("it is gone: what runs runs on", |w| w.data.accounts.clear(), &[]),
+    ("it is not there: nothing starts", |w| { w.bare(); w.data.accounts.clear(); }, &[
+        "hold pod FailedCreate: error looking up service account default/robot: serviceaccount \"robot\" not found",
+        "a waits: ContainerCreating error looking up service account default/robot: serviceaccount \"robot\" not found",
+    ]),
+    ("one of another namespace does not count", |w| {
+        w.bare();
+        w.data.accounts = [("other".to_owned(), "robot".to_owned())].into();
+    }, &[
+        "hold pod FailedCreate: error looking up service account default/robot: serviceaccount \"robot\" not found",
+        "a waits: ContainerCreating error looking up service account default/robot: serviceaccount \"robot\" not found",
+    ]),
+];
+
+#[test]
+fn a_pod_does_not_start_before_its_account_is_there() {
+    check(with_account, ACCOUNT);
+}
+
 #[test]
 fn the_back_off_of_failures_doubles_to_five_minutes_and_ends_with_a_success() {
     let mut memory = PodMemory::default();
