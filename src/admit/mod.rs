@@ -45,6 +45,7 @@ pub fn admit(desired: &Desired) -> Result<Admitted, Diagnostics> {
         pods,
         data: Arc::new(data),
         objects: objects(desired),
+        sources: sources(desired),
         unread: desired.unread.clone(),
         diagnostics,
     })
@@ -129,6 +130,12 @@ fn objects(desired: &Desired) -> BTreeMap<ObjectKey, Arc<serde_json::Value>> {
         .chain(desired.others.values())
         .map(|object| (object.key.clone(), Arc::clone(&object.value)))
         .collect()
+}
+
+/// Where every object that is no pod was written.
+fn sources(desired: &Desired) -> BTreeMap<ObjectKey, SourceRef> {
+    let presets = desired.presets.values().map(|(object, _)| object);
+    presets.chain(desired.others.values()).map(|object| (object.key.clone(), object.source.clone())).collect()
 }
 
 /// Where a field of an object was written, by JSON pointer; the nearest place above it when it has none of its own.

@@ -90,6 +90,8 @@ pub struct Admitted {
     pub data: Arc<DataObjects>,
     /// Every object of the revision as authored JSON, for the API and `get`.
     pub objects: BTreeMap<ObjectKey, Arc<serde_json::Value>>,
+    /// Where each object that is no pod was written; pods know it themselves.
+    pub sources: BTreeMap<ObjectKey, SourceRef>,
     /// As in [`Desired::unread`](super::Desired::unread).
     pub unread: BTreeMap<Kind, usize>,
     /// Warnings of reading and admission. An admitted revision has no errors.

@@ -17,6 +17,7 @@ fn revision(pods: &[&Arc<AdmittedPod>]) -> Admitted {
         pods: pods.iter().map(|p| (p.key.clone(), Arc::clone(p))).collect(),
         data: Arc::new(DataObjects::default()),
         objects: Default::default(),
+        sources: Default::default(),
         unread: Default::default(),
         diagnostics: Diagnostics::default(),
     }

@@ -26,6 +26,7 @@ fn revision(objects: &[(Kind, &str, Value)]) -> Admitted {
         pods: Default::default(),
         data: Arc::new(DataObjects::default()),
         objects: objects.collect(),
+        sources: Default::default(),
         unread: Default::default(),
         diagnostics: Diagnostics::default(),
     }

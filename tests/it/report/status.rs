@@ -54,6 +54,7 @@ fn revision_with(names: &[&str]) -> Admitted {
         pods: pods.collect(),
         data: Arc::new(DataObjects::default()),
         objects: Default::default(),
+        sources: Default::default(),
         unread: Default::default(),
         diagnostics: Diagnostics::default(),
     }
