@@ -5,33 +5,31 @@
 
 use k8s_openapi::api::core::v1::{
     Container, EmptyDirVolumeSource, EnvFromSource, EnvVar, EnvVarSource, Lifecycle, LifecycleHandler,
-    ObjectFieldSelector, Pod, PodSpec, Probe, ProjectedVolumeSource, ResourceRequirements, Volume, VolumeMount,
+    ObjectFieldSelector, PodSpec, Probe, ProjectedVolumeSource, ResourceRequirements, Volume, VolumeMount,
 };
 
 /// Permission bits of a projected file: 0644.
 const FILE_MODE: i32 = 0o644;
 
-/// The pod with every default.
-pub(super) fn effective(pod: &Pod) -> Pod {
-    let mut pod = pod.clone();
-    if let Some(spec) = &mut pod.spec {
-        default_spec(spec);
-        for volume in spec.volumes.iter_mut().flatten() {
-            default_volume(volume);
-        }
-        let host_network = spec.host_network == Some(true);
-        for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
-            default_container(container, host_network);
-        }
+/// Step: defaults of the volumes.
+pub(super) fn of_volumes(spec: &mut PodSpec) {
+    spec.volumes.iter_mut().flatten().for_each(default_volume);
+}
+
+/// Step: defaults of containers and init containers.
+pub(super) fn of_containers(spec: &mut PodSpec) {
+    let host_network = spec.host_network == Some(true);
+    for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
+        default_container(container, host_network);
     }
-    pod
 }
 
 fn text(field: &mut Option<String>, value: &str) {
     field.get_or_insert_with(|| value.to_owned());
 }
 
-fn default_spec(spec: &mut PodSpec) {
+/// Step: defaults of the pod itself.
+pub(super) fn of_the_pod(spec: &mut PodSpec) {
     text(&mut spec.restart_policy, "Always");
     text(&mut spec.dns_policy, "ClusterFirst");
     text(&mut spec.scheduler_name, "default-scheduler");
@@ -226,9 +224,13 @@ mod tests {
         }
     }
 
+    fn effective(mut spec: PodSpec) -> PodSpec {
+        [of_the_pod, of_volumes, of_containers].iter().for_each(|step| step(&mut spec));
+        spec
+    }
+
     fn defaulted(spec: Value) -> Value {
-        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).unwrap();
-        serde_json::to_value(effective(&pod)).unwrap()["spec"].take()
+        serde_json::to_value(effective(serde_json::from_value(spec).unwrap())).unwrap()
     }
 
     #[test]
@@ -317,11 +319,10 @@ mod tests {
 
     #[test]
     fn defaulting_twice_changes_nothing() {
-        let pod: Pod = serde_json::from_value(json!({"spec": {"hostNetwork": true, "containers": [{
+        let spec = json!({"hostNetwork": true, "containers": [{
             "name": "c", "image": "x", "resources": {"limits": {"cpu": "1"}}, "ports": [{"containerPort": 1}],
-        }], "volumes": [{"name": "v"}]}}))
-        .unwrap();
-        let once = effective(&pod);
-        assert_eq!(effective(&once), once);
+        }], "volumes": [{"name": "v"}]});
+        let once = effective(serde_json::from_value(spec).unwrap());
+        assert_eq!(effective(once.clone()), once);
     }
 }

@@ -1,19 +1,28 @@
 //! Floor 2: admission. Presets and defaults make `Admitted` out of `Desired`.
 //!
-//! A chain of small pure functions per pod, in order: [`preset`] finds the matching PodPresets and merges all of them or
-//! none, [`defaults`] makes the pod that runs out of the pod that was written, [`digest`] names the result.
+//! [`chain`] lists what happens to a pod, step by step: [`preset`] finds the matching PodPresets and merges all of them or
+//! none, [`defaults`] makes the pod that runs out of the pod that was written. [`digest`] names the result, [`warn`] tells
+//! authors what became of their presets, and [`Origins`] says on demand where each field of a pod comes from.
+//!
+//! A pod's digest covers its merged spec and the presets' marks. A changed preset therefore reaches exactly the pods
+//! whose merged spec it changes; Kubernetes never touched a pod that was there. Of a preset whose content changes
+//! without changing a merged spec (its selector is written in another way) only the mark differs, which is an
+//! annotation, and annotations change in place.
 
+mod chain;
 mod defaults;
 mod digest;
 mod merge;
+mod origin;
 mod preset;
 mod selector;
+mod warn;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodSpec, Secret};
 use serde::de::DeserializeOwned;
 
 use crate::model::{
@@ -21,7 +30,11 @@ use crate::model::{
     PodKey, Severity, SourceRef,
 };
 
+pub use origin::{LeafOrigin, Origins};
+
+use chain::Subject;
 use preset::Candidate;
+use warn::Warnings;
 
 /// Admits a whole revision. `Err` holds every diagnostic when the revision has an error or admission finds one.
 pub fn admit(desired: &Desired) -> Result<Admitted, Diagnostics> {
@@ -30,11 +43,14 @@ pub fn admit(desired: &Desired) -> Result<Admitted, Diagnostics> {
     }
     let mut diagnostics = desired.diagnostics.clone();
     let candidates = preset::candidates(desired, &mut diagnostics);
+    let mut warnings = Warnings::default();
     let mut pods = BTreeMap::new();
     for (key, (object, pod)) in &desired.pods {
-        let in_namespace = candidates.get(key.namespace.as_str()).map_or(&[][..], Vec::as_slice);
-        pods.insert(key.clone(), Arc::new(admit_pod(key, object, pod, in_namespace, &mut diagnostics)));
+        // The namespace the pod is admitted to counts, whatever its metadata says.
+        let presets = candidates.get(key.namespace.as_str()).map_or(&[][..], Vec::as_slice);
+        pods.insert(key.clone(), Arc::new(admit_pod(key, (object, pod), presets, &mut warnings)));
     }
+    diagnostics.0.extend(warnings.diagnostics());
     let data = data_objects(desired, &mut diagnostics);
     diagnostics.sort();
     if diagnostics.has_errors() {
@@ -51,24 +67,28 @@ pub fn admit(desired: &Desired) -> Result<Admitted, Diagnostics> {
     })
 }
 
-fn admit_pod(
+fn admit_pod<'a>(
     key: &PodKey,
-    object: &DesiredObject,
-    pod: &Pod,
-    candidates: &[Candidate<'_>],
-    diagnostics: &mut Diagnostics,
+    (object, pod): (&'a DesiredObject, &'a Pod),
+    presets: &'a [Candidate<'a>],
+    warnings: &mut Warnings<'a>,
 ) -> AdmittedPod {
-    let outcome = preset::apply(pod, candidates);
-    diagnostics.0.extend(preset::diagnose(key, object, &outcome, candidates));
+    let none = PodSpec::default();
+    let spec = pod.spec.as_ref().unwrap_or(&none);
+    let draft = chain::run(&Subject { metadata: &pod.metadata, spec, object, root: "", presets });
+    warnings.collect(object, &draft, presets);
+    let (applied, skipped, provenance) = (draft.applied(), draft.skipped(), draft.provenance());
+    let whole = |metadata, spec| Pod { metadata, spec: Some(spec), ..Pod::default() };
+    let spec = whole(draft.metadata.clone(), draft.spec);
     AdmittedPod {
         key: key.clone(),
         source: object.source.clone(),
-        effective: defaults::effective(&outcome.pod),
-        digest: digest::of(&outcome.pod),
-        spec: outcome.pod,
-        applied: outcome.applied,
-        skipped: outcome.skipped,
-        provenance: outcome.provenance,
+        effective: whole(draft.metadata, draft.effective),
+        digest: digest::of(&spec),
+        spec,
+        applied,
+        skipped,
+        provenance,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What admission makes of the manifests: presets merged, defaults beside them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
@@ -17,15 +18,49 @@ pub struct AppliedPreset {
     pub version: String,
 }
 
-/// One key two sides define differently.
+/// One key that two sides define differently.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PresetConflict {
-    /// The preset that could not be merged.
-    pub preset: String,
     /// Where in the pod, such as `spec.containers[0].env[DB_PORT]`.
     pub field: String,
-    /// What is there already and what the preset wants; values of Secrets are never in a spec.
-    pub message: String,
+    /// What both sides define, such as `DB_PORT`.
+    pub key: String,
+    /// Who has the key already: the pod, or a preset whose name sorts first.
+    pub existing: ConflictSide,
+    /// The preset that could not be merged.
+    pub wanted: ConflictSide,
+}
+
+impl fmt::Display for PresetConflict {
+    /// `spec.containers[0].env[A] is "1" in the pod (pod.yaml:9:5) and "2" in PodPreset b (preset.yaml:8:5)`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {} and {}", self.field, self.existing, self.wanted)
+    }
+}
+
+/// What one side of a conflict says. Values of Secrets are never in a spec: only references to them are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConflictSide {
+    /// The preset that says so; the pod itself when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    /// The value as compact JSON, cut to 200 characters.
+    pub value: String,
+    /// Where it is written.
+    pub at: SourceRef,
+}
+
+impl ConflictSide {
+    /// `the pod` or `PodPreset name`.
+    pub fn owner(&self) -> String {
+        self.preset.as_ref().map_or_else(|| "the pod".to_owned(), |name| format!("PodPreset {name}"))
+    }
+}
+
+impl fmt::Display for ConflictSide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {} ({})", self.value, self.owner(), self.at)
+    }
 }
 
 /// A preset that matched and was not merged.
@@ -67,7 +102,7 @@ pub struct AdmittedPod {
     pub effective: Pod,
     pub applied: Vec<AppliedPreset>,
     pub skipped: Vec<SkippedPreset>,
-    /// Origin of every field in `spec` that was not authored.
+    /// Origin of every entry of `spec` that was not authored; `admit::origins` has that of each field.
     pub provenance: Vec<FieldOrigin>,
     /// SHA-256 of `spec` as canonical JSON, hexadecimal: a shortcut for equality, never more.
     pub digest: String,

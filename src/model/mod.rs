@@ -27,7 +27,7 @@ pub use action::{
     SignalOrder, VolumeMaterial, VolumeMountPlan, VolumePayload,
 };
 pub use admitted::{
-    Admitted, AdmittedPod, AppliedPreset, DataObjects, FieldOrigin, Origin, PresetConflict, SkippedPreset,
+    Admitted, AdmittedPod, AppliedPreset, ConflictSide, DataObjects, FieldOrigin, Origin, PresetConflict, SkippedPreset,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use fleet::{Cause, FieldChange, FleetAction, FleetPlan, Rename, Verb};

@@ -7,7 +7,12 @@ use serde_json::{Value, json};
 
 use super::containers::Waiting;
 use super::project::stable_uid;
-use crate::model::{ContainerState, EventRecord, EventType, Kind, ObjectKey, ObservedContainer, ObservedPod, Sandbox};
+use crate::model::{
+    AdmittedPod, ContainerState, EventRecord, EventType, Kind, ObjectKey, ObservedContainer, ObservedPod, Sandbox,
+};
+
+/// How many conflicts of a pod are told one by one.
+const CONFLICTS: usize = 5;
 
 /// What happened to a pod between two observations. Times come from the records where they have them, so that a pod
 /// that is adopted tells its story as it was; `now` stands in for the rest.
@@ -41,6 +46,27 @@ pub fn waiting_events(pod: &ObservedPod, old: &Waiting, new: &Waiting, now: Time
         .filter(|(name, why)| old.get(*name) != Some(why))
         .flat_map(|(name, (reason, message))| waiting_event(pod, name, reason, message, now))
         .collect()
+}
+
+/// What a pod's author should hear of PodPresets that were not merged into it: one warning per conflict, up to a bound.
+/// Values of Secrets are never in a conflict.
+pub fn preset_events(pod: &ObservedPod, target: &AdmittedPod, now: Timestamp) -> Vec<EventRecord> {
+    let conflicts: Vec<_> = target.skipped.iter().flat_map(|skipped| &skipped.conflicts).collect();
+    let names: Vec<&str> = target.skipped.iter().take(CONFLICTS).map(|skipped| skipped.name.as_str()).collect();
+    let who = match (names.as_slice(), target.skipped.len()) {
+        ([name], 1) => format!("PodPreset {name} is not merged"),
+        (_, count) if count > names.len() => format!("none of {count} PodPresets is merged, {} ...", names.join(", ")),
+        _ => format!("none of the PodPresets {} is merged", names.join(", ")),
+    };
+    let event = |message| {
+        let draft = Draft { kind: EventType::Warning, reason: "PodPresetConflict", message, ..Draft::of(pod, now) };
+        Draft { component: "podwright", ..draft }.record()
+    };
+    let mut events: Vec<_> = conflicts.iter().take(CONFLICTS).map(|c| event(format!("{who}: {c}"))).collect();
+    if conflicts.len() > CONFLICTS {
+        events.push(event(format!("{who}: {} more conflicts", conflicts.len() - CONFLICTS)));
+    }
+    events
 }
 
 /// Adds an event. An equal one (object, field path, reason, message) is counted instead; beyond `bound` the one that

@@ -26,7 +26,7 @@ mod unknown;
 pub use describe::describe_pod;
 pub use diagnostics::{counts_line, diagnostics_text};
 pub use diff::fleet_diff_text;
-pub use events::{aggregate, event_object, event_record, events_between, waiting_events};
+pub use events::{aggregate, event_object, event_record, events_between, preset_events, waiting_events};
 pub use pod::{PodView, pod_object};
 pub use project::{ProjectInput, project, stable_uid};
 pub use qos::qos_class;

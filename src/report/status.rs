@@ -13,6 +13,8 @@ use crate::model::{
 pub const ACTIONS: usize = 50;
 /// How many errors and how many uncommitted paths it lists.
 pub const LINES: usize = 100;
+/// How many conflicts of a preset with a pod it lists; the preset's reason says how many there are.
+pub const CONFLICTS: usize = 10;
 
 /// What a status document is made of.
 #[derive(Clone, Debug)]
@@ -221,7 +223,7 @@ fn pod_entry(pod: &Pod, input: &StatusInput<'_>) -> PodEntry {
             .map(|p| SkippedPresetEntry {
                 name: p.name.clone(),
                 reason: p.reason.clone(),
-                conflicts: p.conflicts.clone(),
+                conflicts: p.conflicts.iter().take(CONFLICTS).cloned().collect(),
             })
             .collect(),
     }

@@ -5,6 +5,7 @@ pub mod fixture;
 mod describe;
 mod diff;
 mod phase;
+mod presets;
 mod project;
 mod row;
 mod status;

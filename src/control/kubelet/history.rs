@@ -27,6 +27,11 @@ impl History {
         if let Some(pod) = &new.observed {
             events.extend(waiting_events(pod, &reasons(old), &reasons(new), now));
         }
+        self.tell(events);
+    }
+
+    /// Adds events that were not there before.
+    pub(super) fn tell(&mut self, events: Vec<EventRecord>) {
         for event in events {
             aggregate(&mut self.events, event, EVENTS);
         }

@@ -143,6 +143,11 @@ impl Kubelet {
         let mut state = self.shared.lock();
         let slot = state.slot(key);
         if !slot.set_goal(goal) {
+            // The pod stays as it is, but the presets that conflict in it may be others.
+            if state.tell_conflicts(key, self.shared.now()) {
+                drop(state);
+                self.shared.announce();
+            }
             return;
         }
         if !slot.working {

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::history::History;
-use crate::model::{ActionEntry, AdmittedPod, DataObjects, EventRecord, Hold, ObservedPod, PodKey, Reason};
+use crate::model::{ActionEntry, AdmittedPod, DataObjects, EventRecord, Hold, ObservedPod, PodKey, PodUid, Reason};
+use crate::report::preset_events;
 
 /// What a pod is to become.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub(super) struct Slot {
     pub(super) working: bool,
     wake: Arc<Notify>,
     state: PodState,
+    /// What was told of presets that conflict, and of which incarnation of the pod.
+    conflicts: Option<(PodUid, Vec<String>)>,
 }
 
 /// What is known about one pod.
@@ -173,7 +176,27 @@ impl State {
         self.history.observe(&slot.state, &next, now);
         let changed = slot.state != next;
         slot.state = next;
-        changed
+        self.tell_conflicts(key, now) || changed
+    }
+
+    /// Events for the presets that conflict in a pod's target, once it is there and each time they are others. Returns
+    /// whether anything is new.
+    pub(super) fn tell_conflicts(&mut self, key: &PodKey, now: Timestamp) -> bool {
+        let Some(slot) = self.slots.get_mut(key) else { return false };
+        let (Some(Goal::Run { pod, .. }), Some(observed)) = (&slot.goal, &slot.state.observed) else { return false };
+        // Of an incarnation that has to go nothing is told: its successor will be there soon.
+        if observed.record.realised.digest != pod.digest {
+            return false;
+        }
+        let events = preset_events(observed, pod, now);
+        let messages: Vec<String> = events.iter().map(|event| event.message.clone()).collect();
+        let told = (!messages.is_empty()).then(|| (observed.record.uid.clone(), messages));
+        if slot.conflicts == told {
+            return false;
+        }
+        slot.conflicts = told;
+        self.history.tell(events);
+        true
     }
 
     /// Ends a worker: its slot goes, unless a newer target came in. Returns whether it went.

@@ -248,23 +248,42 @@ fn one_conflict_keeps_every_matching_preset_out() {
     let good = preset("good", json!({"env": env(&[("GOOD", "1")])}));
     let bad = preset("bad", json!({"env": env(&[("abc", "other")])}));
     let before = with("env", &env(&[("abc", "value2")]));
-    let admitted = admitted(&[before.clone(), good, bad]);
+    let admitted = admitted(&[before.clone(), good, bad.clone()]);
     let result = pod_of(&admitted, "namespace", "p");
     assert_eq!(spec(&result), before["spec"]);
     assert!(result.applied.is_empty() && result.spec.metadata.annotations.is_none());
     let skipped: Vec<(&str, usize)> = result.skipped.iter().map(|s| (s.name.as_str(), s.conflicts.len())).collect();
     assert_eq!(skipped, [("bad", 1), ("good", 0)]);
     assert_eq!(result.skipped[1].reason, "PodPreset bad matches too and conflicts");
-    let [warning] = &admitted.diagnostics.0[..] else { panic!("{:?}", admitted.diagnostics) };
-    assert_eq!((warning.severity, warning.rule), (Severity::Warning, "preset-conflict"));
-    assert_eq!(
-        warning.message,
-        "no PodPreset is merged into pod namespace/p: bad conflicts on spec.containers[0].env[abc]: \
-         the pod has {\"name\":\"abc\",\"value\":\"value2\"}, the preset wants {\"name\":\"abc\",\"value\":\"other\"}"
-    );
-    let place = warning.place.as_ref().unwrap();
-    let expected = desired(&[before]).pods.values().next().unwrap().0.places.get("/spec/containers/0/env").unwrap();
-    assert_eq!((&*place.at.path, place.at.line), ("0.yaml", expected.0));
+    let told = "spec.containers[0].env[abc] is \"value2\" in the pod (0.yaml:15:1) and \"other\" in PodPreset bad \
+                (2.yaml:9:1)";
+    assert_eq!(result.skipped[0].reason, format!("conflict: {told}"));
+    let [conflict] = &result.skipped[0].conflicts[..] else { panic!("{:?}", result.skipped) };
+    assert_eq!((conflict.to_string().as_str(), conflict.key.as_str()), (told, "abc"));
+    assert_eq!((conflict.existing.preset.as_deref(), conflict.wanted.preset.as_deref()), (None, Some("bad")));
+    let (ours, theirs) = (line(&before, "/spec/containers/0/env/0"), line(&bad, "/spec/env/0"));
+    assert_eq!((&*conflict.existing.at.path, conflict.existing.at.line), ("0.yaml", ours));
+    assert_eq!((&*conflict.wanted.at.path, conflict.wanted.at.line), ("2.yaml", theirs));
+    // A warning at each of the two places.
+    let warnings: Vec<(Severity, String)> = admitted
+        .diagnostics
+        .0
+        .iter()
+        .map(|d| (d.severity, format!("{} {} {}", d.rule, d.place.as_ref().unwrap().at, d.message)))
+        .collect();
+    let at_pod = "preset-conflict 0.yaml:15:1 spec.containers[0].env[abc] is \"value2\" here and \"other\" in PodPreset \
+                  bad (2.yaml:9:1): no PodPreset is merged into Pod namespace/p";
+    let at_preset = "preset-conflict 2.yaml:9:1 spec.env[abc] is \"other\" in this PodPreset and \"value2\" in Pod \
+                     namespace/p (0.yaml:15:1): no PodPreset is merged into what conflicts";
+    assert_eq!(warnings, [(Severity::Warning, at_pod.to_owned()), (Severity::Warning, at_preset.to_owned())]);
+}
+
+/// Where a field stands in the file of its object.
+fn line(object: &Value, pointer: &str) -> u32 {
+    let desired = desired(std::slice::from_ref(object));
+    let pods = desired.pods.values().map(|(object, _)| object);
+    let object = pods.chain(desired.presets.values().map(|(object, _)| object)).next().unwrap();
+    object.places.get(pointer).unwrap().0
 }
 
 #[test]
@@ -273,7 +292,72 @@ fn presets_conflict_with_each_other_too() {
     let two = preset("two", json!({"env": env(&[("A", "2")])}));
     let result = admit_one(&[with("env", &Value::Null), one, two]);
     assert!(spec(&result)["containers"][0].get("env").is_none());
-    assert!(result.skipped[1].reason.contains("PodPreset one has"), "{}", result.skipped[1].reason);
+    let told = "conflict: spec.containers[0].env[A] is \"1\" in PodPreset one (1.yaml:9:1) and \"2\" in PodPreset two \
+                (2.yaml:9:1)";
+    let skipped: Vec<_> =
+        result.skipped.iter().map(|s| (s.name.as_str(), s.reason.as_str(), s.conflicts.len())).collect();
+    assert_eq!(skipped, [("one", told, 0), ("two", told, 1)]);
+}
+
+#[test]
+fn a_preset_that_conflicts_with_many_pods_is_told_once_at_its_own_place() {
+    let mut objects: Vec<Value> = (0..5)
+        .map(|n| {
+            let mut pod = with("env", &env(&[("abc", "ours")]));
+            pod["metadata"]["name"] = json!(format!("p{n}"));
+            pod
+        })
+        .collect();
+    objects.push(preset("bad", json!({"env": env(&[("abc", "theirs")])})));
+    let admitted = admitted(&objects);
+    let at = |path: &str| {
+        let found = admitted.diagnostics.0.iter().filter(|d| &*d.place.as_ref().unwrap().at.path == path);
+        found.map(|d| d.message.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!((admitted.diagnostics.0.len(), at("3.yaml").len()), (6, 1));
+    let expected = "spec.env[abc] is \"theirs\" in this PodPreset and \"ours\" in Pod namespace/p0 (0.yaml:15:1), \
+                    \"ours\" in Pod namespace/p1 (1.yaml:15:1), \"ours\" in Pod namespace/p2 (2.yaml:15:1) and 2 more: no \
+                    PodPreset is merged into what conflicts";
+    assert_eq!(at("5.yaml"), [expected]);
+}
+
+#[test]
+fn long_values_are_cut() {
+    let long = "x".repeat(5000);
+    let result = admit_one(&[
+        with("env", &env(&[("A", &long)])),
+        preset("a", json!({"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]})),
+    ]);
+    let conflict = &result.skipped[0].conflicts[0];
+    assert_eq!(conflict.existing.value.chars().count(), 203);
+    assert_eq!(conflict.wanted.value, r#"{"secretKeyRef":{"key":"k","name":"s"}}"#);
+}
+
+#[test]
+fn a_mount_whose_volume_a_preset_would_have_brought_is_an_error() {
+    let mounting = || {
+        let mut pod = with("env", &env(&[("A", "ours")]));
+        pod["spec"]["containers"][0]["volumeMounts"] = mounts(&[("cache", "/cache")]);
+        pod
+    };
+    let giver = || preset("giver", json!({"volumes": empty_dirs(&["cache"]), "env": env(&[("A", "ours")])}));
+    assert!(admit(&desired(&[mounting(), giver()])).is_ok());
+    let refused = |objects: &[Value]| {
+        let errors = admit(&desired(objects)).unwrap_err().0;
+        let errors: Vec<_> = errors.into_iter().filter(|d| d.severity == Severity::Error).collect();
+        let [error] = &errors[..] else { panic!("{errors:?}") };
+        assert_eq!(error.rule, "unknown-volume");
+        assert_eq!(error.field.as_deref(), Some("spec.containers[0].volumeMounts[0].name"));
+        error.message.clone()
+    };
+    let conflict = refused(&[mounting(), giver(), preset("other", json!({"env": env(&[("A", "theirs")])}))]);
+    assert!(
+        conflict.starts_with("the pod has no volume \"cache\": PodPreset giver would bring it, but no PodPreset is")
+    );
+    assert!(conflict.contains("\"theirs\" in PodPreset other (2.yaml:"), "{conflict}");
+    let mut excluded = mounting();
+    excluded["metadata"]["annotations"] = json!({"podpreset.admission.kubernetes.io/exclude": "true"});
+    assert!(refused(&[excluded, giver()]).ends_with("but the pod's annotations keep PodPresets out"));
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Admission is idempotent: what was admitted once is admitted unchanged.
 
+use podwright::admit::admit;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{admitted, pod_of};
+use super::{admitted, desired, pod_of};
 
 fn env() -> impl Strategy<Value = Value> {
     prop::collection::vec(("[ABC]", "[12]"), 0..3)
@@ -69,7 +70,10 @@ proptest! {
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
             "spec": {"containers": [app], "initContainers": [init], "volumes": volumes},
         });
-        let once = pod_of(&admitted(&[pod.clone(), a.clone(), b.clone()]), "default", "p");
+        // A pod that mounts what a preset does not bring because of a conflict is refused.
+        let first = admit(&desired(&[pod.clone(), a.clone(), b.clone()]));
+        prop_assume!(first.is_ok());
+        let once = pod_of(&first.unwrap(), "default", "p");
         let merged = serde_json::to_value(&once.spec).unwrap();
         let twice = pod_of(&admitted(&[merged, a, b]), "default", "p");
         prop_assert_eq!(&once.spec, &twice.spec);

@@ -89,6 +89,44 @@ async fn a_preset_recreates_exactly_the_pods_it_matches() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn presets_that_conflict_are_told_by_an_event_and_the_status_and_the_pod_stays() {
+    let rig = Rig::new(&[pod("web", "nginx:1")]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    let uids = rig.uids();
+    let told = |agent: &super::rig::Running| -> Vec<(String, u32)> {
+        let events = agent.projection.borrow().events.clone();
+        let conflicts = events.iter().filter(|e| e.reason == "PodPresetConflict" && e.object.name == "web");
+        conflicts.map(|e| (e.message.clone(), e.count)).collect()
+    };
+    // The pod's own spec does not change: nothing would be done to it.
+    let objects = [pod("web", "nginx:1"), preset("a", "1"), preset("b", "2")];
+    let second = rig.commit(&agent, &objects);
+    agent.done(&second).await;
+    rig.pass(5).await;
+    assert_eq!(rig.uids(), uids);
+    let expected = "none of the PodPresets a, b is merged: spec.containers[0].env[DB_PORT] is \"1\" in PodPreset a \
+                    (1.yaml:12:1) and \"2\" in PodPreset b (2.yaml:12:1)";
+    assert_eq!(told(&agent), [(expected.to_owned(), 1)]);
+    let status = rig.sink.last();
+    let skipped = &status.pods[0].skipped_presets;
+    assert_eq!(skipped.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    let conflict = &skipped[1].conflicts[0];
+    assert_eq!((conflict.key.as_str(), conflict.wanted.value.as_str()), ("DB_PORT", "\"2\""));
+    // Once, however often the directory is looked at and whatever else is committed.
+    rig.commit(&agent, &[&objects[..], &[pod("db", "pg:1")]].concat());
+    rig.pass(600).await;
+    assert_eq!(told(&agent), [(expected.to_owned(), 1)]);
+    // Resolved, it is forgotten; back again, it is told again.
+    rig.commit(&agent, &[pod("web", "nginx:1"), preset("a", "1")]);
+    rig.pass(5).await;
+    assert!(rig.sink.last().pods[0].skipped_presets.is_empty());
+    rig.commit(&agent, &objects);
+    rig.pass(60).await;
+    assert_eq!(told(&agent).len(), 2, "the pod is another one");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pod_that_the_manifests_lose_is_removed() {
     let rig = Rig::new(&[pod("web", "nginx:1"), pod("db", "pg:1")]);
     let mut agent = rig.start();

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use podwright::model::{
-    ActionEntry, Admitted, DataObjects, Diagnostic, Diagnostics, Durable, PodKey, PresetConflict, Revision,
-    RevisionKind, Severity, SkippedPreset, StatusDocument,
+    ActionEntry, Admitted, DataObjects, Diagnostic, Diagnostics, Durable, PodKey, Revision, RevisionKind, Severity,
+    SkippedPreset, StatusDocument,
 };
 use podwright::report::{StatusInput, status_document};
 use serde_json::{Value, json};
 
 use super::fixture::{admitted, at, node, object, scripted};
+use super::presets::conflict;
 
 fn revision(id: &str) -> Revision {
     Revision { kind: RevisionKind::Commit, id: id.into(), subject: None, branch: None }
@@ -41,11 +42,7 @@ fn revision_with(names: &[&str]) -> Admitted {
         pod.skipped.push(SkippedPreset {
             name: "other".into(),
             reason: "conflicts".into(),
-            conflicts: vec![PresetConflict {
-                preset: "other".into(),
-                field: "spec.containers[0].env[A]".into(),
-                message: "m".into(),
-            }],
+            conflicts: (0..20).map(|n| conflict(&n.to_string())).collect(),
         });
         (pod.key.clone(), Arc::new(pod))
     });
@@ -174,6 +171,13 @@ fn full() -> World {
 fn the_newest_fifty_actions_are_kept() {
     let actions = full().document().last_actions;
     assert_eq!((actions.len(), actions[0].pod.as_str(), actions[49].pod.as_str()), (50, "default/p30", "default/p79"));
+}
+
+#[test]
+fn conflicts_of_a_preset_are_listed_up_to_a_bound() {
+    let skipped = &full().document().pods[0].skipped_presets;
+    assert_eq!((skipped.len(), skipped[0].conflicts.len()), (1, 10));
+    assert_eq!(skipped[0].conflicts[9], conflict("9"));
 }
 
 #[test]

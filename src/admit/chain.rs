@@ -1,0 +1,141 @@
+//! The chain: what admission does to a pod, step by step.
+//!
+//! It works on namespace, metadata and pod spec, which a pod has and a workload's pod template has too: both go through
+//! the same steps, and `root` says where in its object the template stands.
+
+use k8s_openapi::api::core::v1::PodSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::merge::Added;
+use super::preset::{self, Candidate};
+use super::{defaults, source_of};
+use crate::model::{DesiredObject, PresetConflict, SourceRef};
+
+/// The steps that write `spec`, in order: what digest and diff see.
+const MERGE: &[Step] = &[
+    // Which presets of the namespace match; none for mirror pods and excluded ones.
+    preset::select,
+    // All of them or, with any conflict, none.
+    preset::merge,
+    // An annotation for each that was merged.
+    preset::mark,
+];
+
+/// The steps that write `effective`, in order: what runs. They begin with `spec` and change no field that is set.
+const FILL: &[fn(&mut PodSpec)] = &[defaults::of_the_pod, defaults::of_volumes, defaults::of_containers];
+
+type Step = for<'s, 'a> fn(&Subject<'s, 'a>, &mut Draft<'a>);
+
+/// A pod, or a workload's pod template, as it was written.
+pub(super) struct Subject<'s, 'a> {
+    pub(super) metadata: &'s ObjectMeta,
+    pub(super) spec: &'s PodSpec,
+    /// The object it stands in, for places.
+    pub(super) object: &'s DesiredObject,
+    /// Where in that object: empty for a pod, `/spec/template` for a template.
+    pub(super) root: &'s str,
+    /// The presets of the namespace it is admitted to, sorted by name.
+    pub(super) presets: &'a [Candidate<'a>],
+}
+
+impl Subject<'_, '_> {
+    /// Where a field was written, by its JSON pointer within the pod.
+    pub(super) fn at(&self, pointer: &str) -> SourceRef {
+        source_of(self.object, &format!("{}{pointer}", self.root))
+    }
+}
+
+/// What has become of it so far.
+pub(super) struct Draft<'a> {
+    pub(super) metadata: ObjectMeta,
+    pub(super) spec: PodSpec,
+    pub(super) effective: PodSpec,
+    /// The presets that match, sorted by name.
+    pub(super) matching: Vec<&'a Candidate<'a>>,
+    /// What they added.
+    pub(super) added: Vec<Added>,
+    /// Why none of them was merged; without conflicts all of them were.
+    pub(super) conflicts: Vec<PresetConflict>,
+}
+
+/// Runs every step.
+pub(super) fn run<'a>(subject: &Subject<'_, 'a>) -> Draft<'a> {
+    let mut draft = Draft {
+        metadata: subject.metadata.clone(),
+        spec: subject.spec.clone(),
+        effective: PodSpec::default(),
+        matching: vec![],
+        added: vec![],
+        conflicts: vec![],
+    };
+    for step in MERGE {
+        step(subject, &mut draft);
+    }
+    draft.effective = draft.spec.clone();
+    for fill in FILL {
+        fill(&mut draft.effective);
+    }
+    draft
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::model::{Kind, ObjectKey, Places, PodPreset, PointerDigest};
+
+    fn object(kind: Kind, name: &str, value: Value, places: &[(&str, u32)]) -> DesiredObject {
+        let key = ObjectKey { kind, namespace: "default".into(), name: name.into() };
+        let source = SourceRef { path: Arc::from(format!("{name}.yaml")), document: 0, line: 1, column: 1 };
+        let places: Places = places.iter().map(|(at, line)| (PointerDigest::of(at), (*line, 1))).collect();
+        DesiredObject { key, source, value: Arc::new(value), places: Arc::new(places) }
+    }
+
+    fn template() -> Value {
+        json!({
+            "metadata": {"labels": {"app": "a"}},
+            "spec": {"containers": [{"name": "c", "image": "i:1", "env": [{"name": "A", "value": "1"}]}]},
+        })
+    }
+
+    fn preset(value: &str) -> PodPreset {
+        serde_json::from_value(json!({"spec": {
+            "selector": {"matchLabels": {"app": "a"}},
+            "env": [{"name": "A", "value": value}, {"name": "B", "value": "2"}],
+        }}))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_pod_template_of_a_workload_is_admitted_like_a_pod() {
+        let workload = object(Kind::Pod, "workload", Value::Null, &[("/spec/template/spec/containers/0/env/0", 7)]);
+        let template_spec: PodTemplateSpec = serde_json::from_value(template()).unwrap();
+        let (metadata, spec) = (template_spec.metadata.unwrap(), template_spec.spec.unwrap());
+        for (value, merged) in [("1", true), ("other", false)] {
+            let preset = preset(value);
+            let written = object(Kind::PodPreset, "p", Value::Null, &[("/spec/env/0", 3)]);
+            let presets = [Candidate { object: &written, preset: &preset, version: "v".into() }];
+            let root = "/spec/template";
+            let draft = run(&Subject { metadata: &metadata, spec: &spec, object: &workload, root, presets: &presets });
+            let env = draft.spec.containers[0].env.as_ref().unwrap();
+            assert_eq!(env.len(), if merged { 2 } else { 1 }, "{value}");
+            assert_eq!(draft.metadata.annotations.is_some(), merged, "{value}");
+            assert_eq!(draft.effective.restart_policy.as_deref(), Some("Always"), "{value}");
+            let conflicts: Vec<String> = draft.conflicts.iter().map(ToString::to_string).collect();
+            let expected = "spec.containers[0].env[A] is \"1\" in the pod (workload.yaml:7:1) and \"other\" in \
+                            PodPreset p (p.yaml:3:1)";
+            assert_eq!(conflicts, if merged { vec![] } else { vec![expected.to_owned()] }, "{value}");
+
+            // A pod of the same metadata and spec comes out the same.
+            let pod: Pod = serde_json::from_value(template()).unwrap();
+            let (metadata, spec) = (&pod.metadata, pod.spec.as_ref().unwrap());
+            let alike = run(&Subject { metadata, spec, object: &workload, root: "", presets: &presets });
+            assert_eq!((&alike.spec, &alike.effective), (&draft.spec, &draft.effective), "{value}");
+            assert_eq!(alike.metadata, draft.metadata, "{value}");
+        }
+    }
+}

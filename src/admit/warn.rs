@@ -1,0 +1,190 @@
+//! What the authors of pods and presets hear of admission: each problem once at every place it is written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Container;
+
+use super::chain::Draft;
+use super::place;
+use super::preset::{Candidate, EXCLUDE};
+use crate::model::{DesiredObject, Diagnostic, ObjectKey, Place, PresetConflict, Severity, SourceRef};
+
+/// The name part of an annotation key has at most 63 characters, of which `podpreset-` takes 10.
+const LONGEST_NAME: usize = 53;
+/// How many pods one problem of a preset names.
+const NAMED: usize = 3;
+
+/// Collected over all pods: a preset's problem with a thousand pods is one problem of the preset.
+#[derive(Default)]
+pub(super) struct Warnings<'a> {
+    /// At the pods.
+    found: Vec<Diagnostic>,
+    /// At the presets, by place and by the field: what each clashes with.
+    clashes: BTreeMap<(SourceRef, String), Clash>,
+    /// Presets whose annotation would not be valid, and the pods it would be put on.
+    long_names: BTreeMap<&'a ObjectKey, (&'a DesiredObject, Vec<&'a ObjectKey>)>,
+}
+
+struct Clash {
+    preset: ObjectKey,
+    value: String,
+    /// Each as a sentence's part.
+    with: Vec<String>,
+}
+
+impl<'a> Warnings<'a> {
+    /// Notes what became of one pod.
+    pub(super) fn collect(&mut self, object: &'a DesiredObject, draft: &Draft<'a>, presets: &'a [Candidate<'a>]) {
+        draft.conflicts.iter().for_each(|conflict| self.conflict(&object.key, conflict));
+        let merged = if draft.conflicts.is_empty() { draft.matching.as_slice() } else { &[] };
+        for candidate in merged.iter().filter(|c| c.name().chars().count() > LONGEST_NAME) {
+            let (_, pods) =
+                self.long_names.entry(&candidate.object.key).or_insert_with(|| (candidate.object, Vec::new()));
+            pods.push(&object.key);
+        }
+        self.found.extend(lost_volumes(object, draft, presets));
+    }
+
+    fn conflict(&mut self, pod: &ObjectKey, conflict: &PresetConflict) {
+        let (existing, wanted) = (&conflict.existing, &conflict.wanted);
+        let sides = [(existing, wanted), (wanted, existing)];
+        for (side, other) in sides {
+            match &side.preset {
+                None => self.found.push(conflict_at_pod(pod, conflict)),
+                Some(preset) => {
+                    let with = match other.preset {
+                        Some(_) => format!("{other} for {pod}"),
+                        None => format!("{} in {pod} ({})", other.value, other.at),
+                    };
+                    let list = list_of(&conflict.field);
+                    let field = format!("spec.{list}[{}]", conflict.key);
+                    let key = ObjectKey {
+                        kind: crate::model::Kind::PodPreset,
+                        namespace: pod.namespace.clone(),
+                        name: preset.clone(),
+                    };
+                    let clash = self.clashes.entry((side.at.clone(), field)).or_insert_with(|| Clash {
+                        preset: key,
+                        value: side.value.clone(),
+                        with: Vec::new(),
+                    });
+                    clash.with.push(with);
+                }
+            }
+        }
+    }
+
+    /// Everything that was collected.
+    pub(super) fn diagnostics(self) -> Vec<Diagnostic> {
+        let mut found = self.found;
+        for ((at, field), clash) in self.clashes {
+            found.push(Diagnostic {
+                severity: Severity::Warning,
+                rule: "preset-conflict",
+                message: format!(
+                    "{field} is {} in this PodPreset and {}: no PodPreset is merged into what conflicts",
+                    clash.value,
+                    some_of(&clash.with)
+                ),
+                help: Some(help()),
+                place: Some(Place { at, text: Arc::from(""), width: 1 }),
+                object: Some(clash.preset),
+                field: Some(field),
+            });
+        }
+        for (key, (preset, pods)) in self.long_names {
+            let pods: Vec<String> = pods.iter().map(ToString::to_string).collect();
+            found.push(Diagnostic {
+                severity: Severity::Error,
+                rule: "preset-name-length",
+                message: format!(
+                    "the name of {key} is longer than {LONGEST_NAME} characters: the annotation that names it on {} \
+                     would be invalid",
+                    some_of(&pods)
+                ),
+                help: Some("give the preset a shorter name".to_owned()),
+                place: Some(place(preset, "/metadata/name")),
+                object: Some(key.clone()),
+                field: Some("metadata.name".to_owned()),
+            });
+        }
+        found
+    }
+}
+
+fn conflict_at_pod(pod: &ObjectKey, conflict: &PresetConflict) -> Diagnostic {
+    let PresetConflict { field, existing, wanted, .. } = conflict;
+    Diagnostic {
+        severity: Severity::Warning,
+        rule: "preset-conflict",
+        message: format!("{field} is {} here and {wanted}: no PodPreset is merged into {pod}", existing.value),
+        help: Some(help()),
+        place: Some(Place { at: existing.at.clone(), text: Arc::from(""), width: 1 }),
+        object: Some(pod.clone()),
+        field: Some(field.clone()),
+    }
+}
+
+fn help() -> String {
+    format!("make both sides equal, or exclude the pod with the annotation {EXCLUDE}: \"true\"")
+}
+
+/// The list a conflict is about: `spec.containers[0].env[X]` → `env`. The key may hold anything, so it is searched from
+/// the front.
+fn list_of(field: &str) -> &str {
+    let lists = ["envFrom", "env", "volumeMounts", "volumes"];
+    let found = lists.iter().filter_map(|list| field.find(&format!(".{list}[")).map(|at| (at, *list))).min();
+    found.map_or("", |(_, list)| list)
+}
+
+/// The first few and the number of the others.
+fn some_of(list: &[String]) -> String {
+    let named = list.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match list.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
+/// Mounts of volumes that a matching preset would have brought, had it been merged: Kubernetes rejects such a pod.
+fn lost_volumes(object: &DesiredObject, draft: &Draft<'_>, presets: &[Candidate<'_>]) -> Vec<Diagnostic> {
+    let labels = draft.metadata.labels.as_ref();
+    let spec = &draft.spec;
+    let apps = spec.containers.iter().enumerate().map(|(index, c)| ("containers", index, c));
+    let init = spec.init_containers.iter().flatten().enumerate().map(|(index, c)| ("initContainers", index, c));
+    let mut found = Vec::new();
+    for (list, index, container) in apps.chain(init) {
+        for (number, name) in lost_mounts(container, spec.volumes.as_deref().unwrap_or_default()) {
+            let brings = |c: &&Candidate<'_>| c.preset.spec.volumes.iter().flatten().any(|v| v.name == *name);
+            let Some(giver) = presets.iter().filter(|c| c.selects(labels)).find(brings) else { continue };
+            let why = match draft.conflicts.first() {
+                Some(first) => format!("no PodPreset is merged, for {first}"),
+                None => "the pod's annotations keep PodPresets out".to_owned(),
+            };
+            let pointer = format!("/spec/{list}/{index}/volumeMounts/{number}/name");
+            found.push(Diagnostic {
+                severity: Severity::Error,
+                rule: "unknown-volume",
+                message: format!(
+                    "the pod has no volume {name:?}: PodPreset {} would bring it, but {why}",
+                    giver.name()
+                ),
+                help: Some("resolve that, or add the volume to the pod's own `volumes`".to_owned()),
+                place: Some(place(object, &pointer)),
+                object: Some(object.key.clone()),
+                field: Some(format!("spec.{list}[{index}].volumeMounts[{number}].name")),
+            });
+        }
+    }
+    found
+}
+
+/// The mounts of a container whose volume is not there: index and name.
+fn lost_mounts<'a>(
+    container: &'a Container,
+    volumes: &'a [k8s_openapi::api::core::v1::Volume],
+) -> impl Iterator<Item = (usize, &'a String)> {
+    let mounts = container.volume_mounts.iter().flatten().enumerate();
+    mounts.map(|(number, mount)| (number, &mount.name)).filter(|(_, name)| volumes.iter().all(|v| v.name != **name))
+}
