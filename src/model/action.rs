@@ -56,6 +56,7 @@ impl fmt::Display for Reason {
                 .map(|c| match &c.cause {
                     Cause::Manifest => c.field.clone(),
                     Cause::Preset { name } => format!("{} (PodPreset {name})", c.field),
+                    Cause::Data { object, keys } if keys.is_empty() => format!("{} ({object})", c.field),
                     Cause::Data { object, keys } => format!("{} ({object}: {})", c.field, keys.join(", ")),
                 })
                 .collect();
@@ -240,9 +241,19 @@ pub struct PodStep {
     pub reason: Reason,
 }
 
+/// What kind of waiting a hold is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldKind {
+    /// For the end of a container that was told to stop: it comes by itself, or SIGKILL follows.
+    Stopping,
+    /// For something that keeps the pod from where it should be.
+    Waiting,
+}
+
 /// Something the plan waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
+    pub kind: HoldKind,
     /// The container, or empty for the pod itself.
     pub container: String,
     /// A waiting reason of Kubernetes, such as `CrashLoopBackOff`, `PodInitializing` or `CreateContainerConfigError`.

@@ -23,8 +23,8 @@ mod snapshot;
 mod status;
 
 pub use action::{
-    ContainerStart, EnvValue, Hold, ImageNeed, MountSource, PayloadFile, PodAction, PodPlan, PodStep, Reason, Signal,
-    SignalOrder, VolumeMaterial, VolumeMountPlan, VolumePayload,
+    ContainerStart, EnvValue, Hold, HoldKind, ImageNeed, MountSource, PayloadFile, PodAction, PodPlan, PodStep, Reason,
+    Signal, SignalOrder, VolumeMaterial, VolumeMountPlan, VolumePayload,
 };
 pub use admitted::{
     Admitted, AdmittedPod, AppliedPreset, ConflictSide, DataObjects, FieldOrigin, Origin, PresetConflict, SkippedPreset,
@@ -37,8 +37,8 @@ pub use masked::Masked;
 pub use node::{NodeInfo, Taint};
 pub use object::{Desired, DesiredObject, Excluded, PodPreset, PodPresetSpec};
 pub use observed::{
-    ContainerKind, ContainerRecord, ContainerState, Deletion, ExitRecord, ObservedContainer, ObservedPod, PodRecord,
-    Sandbox, Stopping, TerminalCause,
+    ContainerKind, ContainerRecord, ContainerState, DataDigests, Deletion, ExitRecord, ObservedContainer, ObservedPod,
+    PodRecord, Sandbox, Stopping, TerminalCause,
 };
 pub use places::{Places, PointerDigest};
 pub use projection::{EventRecord, EventType, Projected, Projection};

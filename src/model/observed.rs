@@ -56,7 +56,14 @@ pub struct PodRecord {
     /// Keyed digests of the ConfigMap and Secret values that each container's env used when it was started.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env_digests: BTreeMap<String, String>,
+    /// Digests of the ConfigMap and Secret data the pod uses, as it was last planned with. `None` in a record of a version
+    /// that kept none: what changed since is not known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_digests: Option<DataDigests>,
 }
+
+/// Digests keyed with the pod's uid, by object (`ConfigMap name`) and key. They never leave the record.
+pub type DataDigests = BTreeMap<String, BTreeMap<String, String>>;
 
 impl PodRecord {
     /// The layout this code writes.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::model::{Hold, PodAction, PodPlan, PodStep, Reason};
+use crate::model::{Hold, HoldKind, PodAction, PodPlan, PodStep, Reason};
 
 /// Collects steps, holds and waiting reasons.
 #[derive(Default)]
@@ -15,17 +15,23 @@ impl Draft {
         self.plan.steps.push(PodStep { action, reason });
     }
 
-    /// Something to wait for; with `until` the plan is made anew then at the latest.
+    /// Something that keeps the pod from where it should be; with `until` the plan is made anew then at the latest.
     pub(super) fn hold(&mut self, container: &str, reason: &str, message: &str, until: Option<Timestamp>) {
-        self.plan.holds.push(Hold {
-            container: container.to_owned(),
-            reason: reason.to_owned(),
-            message: message.to_owned(),
-            until,
-        });
-        if let Some(until) = until {
+        let (reason, message) = (reason.to_owned(), message.to_owned());
+        self.holds(Hold { kind: HoldKind::Waiting, container: container.to_owned(), reason, message, until });
+    }
+
+    /// A container that was told to stop and has not ended.
+    pub(super) fn stopping(&mut self, container: &str, message: &str, until: Option<Timestamp>) {
+        let (reason, message) = ("Terminating".to_owned(), message.to_owned());
+        self.holds(Hold { kind: HoldKind::Stopping, container: container.to_owned(), reason, message, until });
+    }
+
+    fn holds(&mut self, hold: Hold) {
+        if let Some(until) = hold.until {
             self.wake(until);
         }
+        self.plan.holds.push(hold);
     }
 
     pub(super) fn wake(&mut self, at: Timestamp) {

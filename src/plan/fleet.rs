@@ -7,6 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::change::{self, Change};
+use super::data::View;
+use super::rename;
 use super::restart;
 use crate::model::{
     Admitted, AdmittedPod, ContainerKind, ContainerRecord, ContainerState, ExitRecord, FleetAction, FleetPlan,
@@ -17,6 +19,7 @@ use crate::model::{
 pub fn fleet(admitted: &Admitted, observed: &[ObservedPod]) -> FleetPlan {
     let observed: BTreeMap<&PodKey, &ObservedPod> = observed.iter().map(|pod| (&pod.record.key, pod)).collect();
     let mut plan = FleetPlan::default();
+    let data = View::new(&admitted.data);
     for key in observed.keys().filter(|key| !admitted.pods.contains_key(**key)) {
         plan.actions.push(FleetAction::Remove { key: (*key).clone(), reason: Reason::PodRemoved });
     }
@@ -25,7 +28,7 @@ pub fn fleet(admitted: &Admitted, observed: &[ObservedPod]) -> FleetPlan {
             None => Reason::PodAdded,
             // The one that is going has no future: this is another pod of its name.
             Some(old) if old.record.deletion.is_some() => Reason::PodAdded,
-            Some(old) => match change::of_record(&old.record, pod) {
+            Some(old) => match change::of_record(&old.record, pod, Some(&data)) {
                 Change::None => {
                     plan.unchanged.push(key.clone());
                     continue;
@@ -36,12 +39,19 @@ pub fn fleet(admitted: &Admitted, observed: &[ObservedPod]) -> FleetPlan {
         };
         plan.actions.push(FleetAction::Apply { pod: Arc::clone(pod), reason });
     }
+    plan.renames = rename::pair(&plan.actions, &observed);
     plan
 }
 
 /// The fleet as if everything of `admitted` ran: the base of the offline diff.
 pub fn converged(admitted: &Admitted, now: Timestamp) -> Vec<ObservedPod> {
-    admitted.pods.values().map(|pod| running(pod, &admitted.revision.id, now)).collect()
+    let data = View::new(&admitted.data);
+    let running = |pod| {
+        let mut running = running(pod, &admitted.revision.id, now);
+        running.record.data_digests = Some(data.digests(&pod.effective, &running.record.uid));
+        running
+    };
+    admitted.pods.values().map(running).collect()
 }
 
 fn running(pod: &Arc<AdmittedPod>, revision: &str, now: Timestamp) -> ObservedPod {
@@ -65,6 +75,7 @@ fn running(pod: &Arc<AdmittedPod>, revision: &str, now: Timestamp) -> ObservedPo
             terminal: None,
             terminal_cause: None,
             env_digests: BTreeMap::new(),
+            data_digests: None,
         },
         sandbox: Sandbox::Ready { attempt: 0, pid: 0, started_at: now, ips: Vec::new() },
         containers,

@@ -5,6 +5,7 @@
 //! observes, and plans again, until a plan has no steps; then it waits for `wake_at` or a hint.
 
 mod change;
+mod data;
 mod draft;
 mod env;
 mod expand;
@@ -13,9 +14,12 @@ mod field;
 mod fleet;
 mod payload;
 mod pod;
+mod rename;
 mod restart;
+mod rules;
 mod start;
 mod teardown;
+mod walk;
 
 use std::sync::Arc;
 
@@ -43,7 +47,8 @@ pub struct PodInput<'a> {
     pub key: &'a PodKey,
     pub target: Target<'a>,
     pub observed: Option<&'a ObservedPod>,
-    pub data: &'a DataObjects,
+    /// `None` as long as no revision could be read: then nothing is known about ConfigMaps and Secrets.
+    pub data: Option<&'a DataObjects>,
     pub memory: &'a PodMemory,
     pub node: &'a NodeInfo,
     /// The root's instance id: makes uids and digests of this root its own.

@@ -1,6 +1,7 @@
 //! One pod's next steps: whether it is created, changed, torn down or run, and its sandbox.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -8,13 +9,14 @@ use k8s_openapi::api::core::v1::PodSpec;
 use sha2::{Digest, Sha256};
 
 use super::change::{self, Change};
+use super::data::View;
 use super::draft::Draft;
 use super::failure::files_digest;
 use super::teardown::{self, Stop, grace_of};
 use super::{PodInput, Target, payload, restart, start};
 use crate::model::{
-    AdmittedPod, ContainerKind, DataObjects, Failure, ObservedContainer, ObservedPod, PodAction, PodKey, PodPlan,
-    PodRecord, PodUid, Reason, Sandbox, TerminalCause,
+    AdmittedPod, Cause, ContainerKind, DataObjects, Failure, ObservedContainer, ObservedPod, PodAction, PodKey,
+    PodPlan, PodRecord, PodUid, Reason, Sandbox, TerminalCause,
 };
 
 /// Kubelet's message for `activeDeadlineSeconds`.
@@ -27,7 +29,15 @@ pub(super) struct Round<'a> {
     pub(super) fresh: bool,
 }
 
-impl Round<'_> {
+/// What is known as long as no revision could be read.
+static NO_DATA: DataObjects =
+    DataObjects { config_maps: BTreeMap::new(), secrets: BTreeMap::new(), accounts: BTreeSet::new() };
+
+impl<'a> Round<'a> {
+    pub(super) fn data(&self) -> &'a DataObjects {
+        self.input.data.unwrap_or(&NO_DATA)
+    }
+
     /// Until when a failed step must not be tried again; `None` when it may be.
     pub(super) fn held_until(&self, failure: &Failure) -> Option<Timestamp> {
         let now = self.input.now;
@@ -74,18 +84,24 @@ fn reconcile(input: &PodInput<'_>, observed: &ObservedPod, target: (&Arc<Admitte
         return teardown::teardown(&round, observed, &reason, draft);
     }
     let mut current = Cow::Borrowed(observed);
-    match change::of_record(&observed.record, target.0) {
+    let data = input.data.map(View::new);
+    match change::of_record(&observed.record, target.0, data.as_ref()) {
         Change::None => {}
         Change::Recreate(fields) => {
             return teardown::teardown(&round, observed, &Reason::Recreated(fields), draft);
         }
         Change::InPlace(fields) => {
-            let record = PodRecord {
-                realised: Arc::clone(target.0),
-                revision: target.1.to_owned(),
-                generation: observed.record.generation.saturating_add(1),
+            let digests = data.map(|data| data.digests(&target.0.effective, &observed.record.uid));
+            let mut record = PodRecord {
+                data_digests: digests.or_else(|| observed.record.data_digests.clone()),
                 ..observed.record.clone()
             };
+            // Other data makes no other pod of it.
+            if fields.iter().any(|change| !matches!(change.cause, Cause::Data { .. })) {
+                record.realised = Arc::clone(target.0);
+                target.1.clone_into(&mut record.revision);
+                record.generation = record.generation.saturating_add(1);
+            }
             draft.step(PodAction::UpdatePod { record: Box::new(record.clone()) }, Reason::UpdatedInPlace(fields));
             current.to_mut().record = record;
             round.fresh = true;
@@ -134,7 +150,7 @@ fn run_sandbox(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
     if let Some((failure, until)) = input.memory.failures.get("").and_then(|f| Some((f, round.held_until(f)?))) {
         return pod_waits(pod, (&failure.reason, &failure.message), Some(until), draft);
     }
-    if let Some(missing) = missing_account(pod, input.data) {
+    if let Some(missing) = input.data.and_then(|data| missing_account(pod, data)) {
         return pod_waits(pod, ("FailedCreate", &missing), None, draft);
     }
     let (reason, attempt) = match pod.sandbox {
@@ -144,7 +160,7 @@ fn run_sandbox(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
         }
         Sandbox::Absent | Sandbox::Ready { .. } => (Reason::SandboxMissing, pod.record.sandbox_attempts),
     };
-    match payload::volumes(&pod.record.realised.effective, input.data) {
+    match payload::volumes(&pod.record.realised.effective, round.data()) {
         Err(messages) => pod_waits(pod, ("FailedMount", &messages.join("; ")), None, draft),
         Ok(volumes) => {
             if !volumes.is_empty() {
@@ -177,7 +193,9 @@ fn pod_waits(pod: &ObservedPod, why: (&str, &str), until: Option<Timestamp>, dra
 /// Projected files that changed; once after a start of the agent, which does not know what is on disk.
 fn sync_volumes(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
     let memory = round.input.memory;
-    match payload::volumes(&pod.record.realised.effective, round.input.data) {
+    // Without a revision nothing is known about data: the files that are there stay.
+    let Some(data) = round.input.data else { return };
+    match payload::volumes(&pod.record.realised.effective, data) {
         // The files that are there stay; the containers run on.
         Err(messages) => draft.hold("", "FailedMount", &messages.join("; "), None),
         Ok(volumes) if !payload::has_files(&volumes) => {}
@@ -260,10 +278,12 @@ fn finished(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
 }
 
 fn new_record(input: &PodInput<'_>, pod: &Arc<AdmittedPod>, revision: &str) -> PodRecord {
+    let uid = new_uid(input.instance, input.key, input.now);
+    let data_digests = input.data.map(|data| View::new(data).digests(&pod.effective, &uid));
     PodRecord {
         version: PodRecord::VERSION,
         key: input.key.clone(),
-        uid: new_uid(input.instance, input.key, input.now),
+        uid,
         created_at: input.now,
         revision: revision.to_owned(),
         realised: Arc::clone(pod),
@@ -272,7 +292,8 @@ fn new_record(input: &PodInput<'_>, pod: &Arc<AdmittedPod>, revision: &str) -> P
         deletion: None,
         terminal: None,
         terminal_cause: None,
-        env_digests: std::collections::BTreeMap::new(),
+        env_digests: BTreeMap::new(),
+        data_digests,
     }
 }
 

@@ -104,7 +104,7 @@ impl Stop {
             None => draft.step(signal(Signal::Stop, self.remaining(now)), self.reason.clone()),
             // SIGKILL is on its way; the end is reported as a hint.
             Some(stopping) if stopping.killed_at.is_some() => {
-                draft.hold(&container.record.name, "Terminating", "killed, waiting for its end", None);
+                draft.stopping(&container.record.name, "killed, waiting for its end", None);
             }
             Some(stopping) => {
                 let grace = stopping.grace_seconds.min(self.grace.max(0));
@@ -112,7 +112,7 @@ impl Stop {
                     draft.step(signal(Signal::Kill, 0), Reason::GraceExceeded);
                 } else {
                     let until = deadline(stopping.since, grace);
-                    draft.hold(&container.record.name, "Terminating", "told to stop, waiting for its end", Some(until));
+                    draft.stopping(&container.record.name, "told to stop, waiting for its end", Some(until));
                 }
             }
         }

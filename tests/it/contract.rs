@@ -76,6 +76,7 @@ impl Contract {
             terminal: None,
             terminal_cause: None,
             env_digests: BTreeMap::new(),
+            data_digests: None,
             key,
         }
     }

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::history::History;
-use crate::model::{ActionEntry, AdmittedPod, DataObjects, EventRecord, Hold, ObservedPod, PodKey, PodUid, Reason};
+use crate::model::{
+    ActionEntry, AdmittedPod, DataObjects, EventRecord, Hold, HoldKind, ObservedPod, PodKey, PodUid, Reason,
+};
 use crate::report::preset_events;
 
 /// What a pod is to become.
@@ -79,7 +81,7 @@ impl PodState {
 
     /// Whether the last plan waits for anything but the end of containers that were told to stop.
     pub fn is_stuck(&self) -> bool {
-        self.holds.iter().any(|hold| hold.reason != "Terminating")
+        self.holds.iter().any(|hold| hold.kind == HoldKind::Waiting)
     }
 }
 
@@ -116,13 +118,13 @@ pub(super) struct Brief {
     pub(super) goal: Option<Goal>,
     pub(super) sequence: u64,
     pub(super) grace_limit: Option<i64>,
-    pub(super) data: Arc<DataObjects>,
+    pub(super) data: Option<Arc<DataObjects>>,
 }
 
 #[derive(Default)]
 pub(super) struct State {
     slots: BTreeMap<PodKey, Slot>,
-    pub(super) data: Arc<DataObjects>,
+    pub(super) data: Option<Arc<DataObjects>>,
     pub(super) history: History,
 }
 
@@ -147,7 +149,7 @@ impl State {
     }
 
     pub(super) fn brief(&mut self, key: &PodKey) -> Brief {
-        let data = Arc::clone(&self.data);
+        let data = self.data.clone();
         let slot = self.slot(key);
         Brief { goal: slot.goal.clone(), sequence: slot.sequence, grace_limit: slot.grace_limit, data }
     }

@@ -19,7 +19,7 @@ use super::executor::word;
 use super::memory::Memory;
 use super::state::{Brief, Goal, PodState};
 use super::{Shared, after};
-use crate::model::{Hold, ObservedPod, PodKey, PodPlan, PodRecord};
+use crate::model::{Hold, HoldKind, ObservedPod, PodKey, PodPlan, PodRecord};
 use crate::plan::{self, PodInput, Target};
 
 /// A worker that ended in a panic begins anew after this.
@@ -158,7 +158,7 @@ impl Worker {
             key: &self.key,
             target,
             observed,
-            data: &brief.data,
+            data: brief.data.as_deref(),
             memory: &self.memory.plan,
             node: &self.shared.parts.node,
             instance: &self.shared.parts.instance,
@@ -170,6 +170,7 @@ impl Worker {
     fn report(&self, observed: Option<&Arc<ObservedPod>>, plan: &PodPlan, now: Timestamp) {
         let resting = plan.steps.iter().filter_map(|step| self.memory.rests(&word(&step.action), now));
         let resting = resting.map(|(failure, until)| Hold {
+            kind: HoldKind::Waiting,
             container: String::new(),
             reason: failure.reason.clone(),
             message: failure.message.clone(),

@@ -165,6 +165,7 @@ impl TestPod {
             terminal: None,
             terminal_cause: None,
             env_digests: BTreeMap::new(),
+            data_digests: None,
         };
         Self { record }
     }

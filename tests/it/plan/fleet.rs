@@ -110,7 +110,7 @@ fn a_converged_pod_has_no_next_steps() {
         key: &target.key,
         target: podwright::plan::Target::Run { pod: target, revision: "r", reason: &Reason::Unchanged },
         observed: Some(observed),
-        data: &admitted.data,
+        data: Some(&admitted.data),
         memory: &podwright::model::PodMemory::default(),
         node: &super::world::node(),
         instance: "x",

@@ -42,6 +42,8 @@ pub(crate) struct World {
     pub(crate) pod: Option<ObservedPod>,
     pub(crate) memory: PodMemory,
     pub(crate) data: DataObjects,
+    /// Whether a revision could be read, so that data is known at all.
+    pub(crate) known: bool,
     pub(crate) node: NodeInfo,
     pub(crate) now: Timestamp,
     /// What target the plans are made for.
@@ -65,6 +67,7 @@ impl World {
             pod: None,
             memory: PodMemory::default(),
             data: data.clone(),
+            known: true,
             node: node(),
             now: at(0),
             target: Some(Arc::clone(target)),
@@ -85,7 +88,7 @@ impl World {
             key: &self.key,
             target,
             observed: self.pod.as_ref(),
-            data: &self.data,
+            data: self.known.then_some(&self.data),
             memory: &self.memory,
             node: &self.node,
             instance: "root-1",

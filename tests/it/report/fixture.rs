@@ -57,6 +57,7 @@ pub fn observed(pod: AdmittedPod) -> ObservedPod {
             terminal: None,
             terminal_cause: None,
             env_digests: BTreeMap::new(),
+            data_digests: None,
         },
         sandbox: Sandbox::Ready { attempt: 0, pid: 100, started_at: at(1), ips: vec!["10.88.0.5".parse().unwrap()] },
         containers: Vec::new(),

@@ -240,6 +240,7 @@ fn pod_record(name: &str) -> PodRecord {
         terminal: None,
         terminal_cause: None,
         env_digests: BTreeMap::new(),
+        data_digests: None,
     }
 }
 

@@ -41,16 +41,28 @@ const ROWS: &[Row] = &[
     ("the agent restarted: volumes are synced once", |w| w.memory = PodMemory::default(), &[
         "volumes files,keys: volume data changed",
     ]),
-    ("data changed: files follow, variables do not", other_map, &["volumes files,keys: volume data changed"]),
+    ("data changed: files follow, variables do not", other_map, &[
+        "update to 1: changed in place: spec.containers[0].env[K] (ConfigMap default/m: k), \
+         spec.volumes[files] (ConfigMap default/m: k, other)",
+        "volumes files,keys: volume data changed",
+    ]),
+    ("data is not known: files stay", |w| { w.memory = PodMemory::default(); w.known = false; }, &[]),
     ("data is gone: files stay", without_map, &[
+        "update to 1: changed in place: spec.containers[0].env[K] (ConfigMap default/m: k), \
+         spec.volumes[files] (ConfigMap default/m: k)",
         "hold pod FailedMount: MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found",
     ]),
     ("data is gone before the sandbox", |w| { w.bare(); without_map(w); }, &[
+        "update to 1: changed in place: spec.containers[0].env[K] (ConfigMap default/m: k), \
+         spec.volumes[files] (ConfigMap default/m: k)",
         "hold pod FailedMount: MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found",
         "a waits: ContainerCreating MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found",
         "b waits: ContainerCreating MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found",
     ]),
     ("everything missing is told at once", |w| { w.bare(); without_map(w); w.data.secrets.clear(); }, &[
+        "update to 1: changed in place: spec.containers[0].env[K] (ConfigMap default/m: k), \
+         spec.containers[1].envFrom[0] (Secret default/s: k), spec.volumes[files] (ConfigMap default/m: k), \
+         spec.volumes[keys] (Secret default/s: k)",
         "hold pod FailedMount: MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found; \
          MountVolume.SetUp failed for volume \"keys\" : secret \"s\" not found",
         "a waits: ContainerCreating MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found; \
@@ -76,8 +88,13 @@ const ROWS: &[Row] = &[
         w.sandbox(Sandbox::Dead { attempt: 0 });
         w.fail("", "FailedCreatePodSandBox", 95);
     }, &["hold pod FailedCreatePodSandBox until 105: why", "wake 105"]),
-    ("syncing failed just now", |w| { other_map(w); w.fail("", "FailedMount", 95); }, &[
+    ("syncing failed just now", |w| { w.memory.synced_volumes = None; w.fail("", "FailedMount", 95); }, &[
         "hold pod FailedMount until 105: why", "wake 105",
+    ]),
+    ("syncing failed just now: other data is tried at once", |w| { other_map(w); w.fail("", "FailedMount", 95); }, &[
+        "update to 1: changed in place: spec.containers[0].env[K] (ConfigMap default/m: k), \
+         spec.volumes[files] (ConfigMap default/m: k, other)",
+        "volumes files,keys: volume data changed",
     ]),
     ("no image: it waits, the other starts", |w| {
         w.forget("a");
@@ -116,11 +133,15 @@ const ROWS: &[Row] = &[
     ]),
     ("a failure does not touch what runs", |w| w.fail("a", "ErrImagePull", 95), &[]),
     ("a variable's ConfigMap is missing", |w| { w.memory = PodMemory::default(); w.forget("a"); without_map(w); }, &[
+        "update to 1: changed in place: spec.containers[0].env[K] (ConfigMap default/m: k), \
+         spec.volumes[files] (ConfigMap default/m: k)",
         "hold pod FailedMount: MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found",
         "hold a CreateContainerConfigError: configmap \"m\" not found",
         "a waits: CreateContainerConfigError configmap \"m\" not found",
     ]),
     ("a variable's key is missing", |w| { w.forget("a"); other_map(w); }, &[
+        "update to 1: changed in place: spec.containers[0].env[K] (ConfigMap default/m: k), \
+         spec.volumes[files] (ConfigMap default/m: k, other)",
         "volumes files,keys: volume data changed",
         "hold a CreateContainerConfigError: couldn't find key k in ConfigMap default/m",
         "a waits: CreateContainerConfigError couldn't find key k in ConfigMap default/m",
