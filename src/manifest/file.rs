@@ -3,7 +3,7 @@
 use super::object::{self, Object};
 use super::problem::Problem;
 use super::text::{self, Text};
-use super::yaml::{self, Document, Node, Span};
+use super::yaml::{self, Document, Span};
 use super::{document, limits, secret};
 use crate::model::{Diagnostic, ObjectKey, Place, SourceRef};
 
@@ -58,41 +58,36 @@ impl File {
                 return file;
             }
         };
-        let stream = yaml::read(text);
-        if !stream.problems.is_empty() && secret::may_hold_one(text) {
-            file.masks = Masks::Everything;
-        } else {
-            file.mask(&stream.documents, secret::may_hold_one(text));
-        }
-        for (document, mut problem) in stream.problems {
+        let may_hold_a_secret = secret::may_hold_one(text);
+        let mut masked = Vec::new();
+        // One tree at a time: it is dropped with its document.
+        let problems = yaml::read(text, &mut |document| {
+            secret::masks(&document.root, may_hold_a_secret, &mut masked);
+            file.add(document);
+        });
+        file.masks = match (problems.is_empty(), masked.is_empty()) {
+            (false, _) if may_hold_a_secret => Masks::Everything,
+            (_, true) => Masks::None,
+            (_, false) => Masks::Pieces(masked),
+        };
+        file.problems.extend(problems.into_iter().map(|(document, mut problem)| {
             if matches!(file.masks, Masks::Everything) {
                 // Names of keys may be told, pieces of the text not.
                 let passes = if problem.rule == "duplicate-key" { secret::may_be_told } else { |_: &str| false };
                 problem.message = secret::masked(&problem.message, passes);
             }
-            file.problems.push(Located { document, object: None, problem });
-        }
-        let mut ordinal = 0;
-        for document in &stream.documents {
-            ordinal = file.add(document, ordinal);
-        }
+            Located { document, object: None, problem }
+        }));
         file.unlisted += file.problems.len().saturating_sub(limits::PROBLEMS);
         // Of too many, errors are kept before warnings.
         file.problems.sort_by_key(|located| (located.problem.severity, located.problem.span));
         file.problems.truncate(limits::PROBLEMS);
+        file.problems.shrink_to_fit();
         file
     }
 
-    fn mask(&mut self, documents: &[Document], wary: bool) {
-        let mut pieces = Vec::new();
-        documents.iter().for_each(|document| secret::masks(&document.root, wary, &mut pieces));
-        if !pieces.is_empty() {
-            self.masks = Masks::Pieces(pieces);
-        }
-    }
-
-    /// Adds the objects of a document, of which the first is the file's number `ordinal`; returns the next number.
-    fn add(&mut self, document: &Document, mut ordinal: usize) -> usize {
+    /// Adds the objects of a document.
+    fn add(&mut self, document: &Document) {
         let mut found = document::Found::default();
         document::sort_out(&document.root, &mut found);
         let index = document.index;
@@ -102,7 +97,7 @@ impl File {
         let unplaced = found.problems.into_iter().map(|problem| Located { document: index, object: None, problem });
         self.problems.extend(unplaced);
         for (kind, node) in found.objects {
-            let (object, problems, unlisted) = object::read(kind, (index, ordinal), node);
+            let (object, problems, unlisted) = object::read(kind, index, node);
             self.unlisted += unlisted;
             let key = object.as_ref().map(|object| &object.key);
             self.problems.extend(problems.into_iter().map(|problem| Located {
@@ -111,9 +106,7 @@ impl File {
                 problem,
             }));
             self.objects.extend(object);
-            ordinal += 1;
         }
-        ordinal
     }
 
     /// A problem as people read it. `text` is the file's.
@@ -141,13 +134,4 @@ impl File {
             field: problem.field.clone(),
         }
     }
-}
-
-/// Uses the trees of a file's objects, read again: only a problem across objects asks for them.
-pub(super) fn with_trees(text: &str, use_them: impl FnOnce(&[&Node])) {
-    let stream = yaml::read(text);
-    let mut found = document::Found::default();
-    stream.documents.iter().for_each(|document| document::sort_out(&document.root, &mut found));
-    let trees: Vec<&Node> = found.objects.into_iter().map(|(_, node)| node).collect();
-    use_them(&trees);
 }

@@ -43,13 +43,15 @@ impl MarkedDocument {
 pub fn read_document(path: &str, bytes: &[u8]) -> Result<Option<MarkedDocument>, Diagnostics> {
     let path: Arc<str> = path.into();
     let text = text::decode(bytes).map_err(|problem| refused(&path, "", &[problem]))?;
-    let stream = yaml::read(text);
-    let mut problems: Vec<Problem> = stream.problems.into_iter().map(|(_, problem)| problem).collect();
-    let mut documents = stream.documents.into_iter();
-    let first = documents.next();
-    if let Some(second) = documents.next() {
+    let (mut first, mut second) = (None, None);
+    let found = yaml::read(text, &mut |document| match first {
+        None => first = Some(document.clone()),
+        Some(_) => second = second.or(Some(document.root.span.start())),
+    });
+    let mut problems: Vec<Problem> = found.into_iter().map(|(_, problem)| problem).collect();
+    if let Some(second) = second {
         let help = "remove the line `---` and what follows it";
-        problems.push(Problem::error("one-document", second.root.span.start(), "a second document", help));
+        problems.push(Problem::error("one-document", second, "a second document", help));
     }
     if !problems.is_empty() {
         return Err(refused(&path, text, &problems));

@@ -2,10 +2,11 @@
 //!
 //! Per file, and only when its bytes are new: [`text`] decodes, [`yaml`] builds the marked tree, [`document`] finds the
 //! objects in it, [`object`] checks each against its schema ([`schema`]), the rules on top ([`rules`]) and what this
-//! version honours ([`support`]). Then, over all files: [`cross`] compares objects with each other. [`reader`] puts it
-//! together. A problem is a [`problem::Finding`] at a JSON pointer first, a [`problem::Problem`] at a line and column
-//! then, and a diagnostic at last.
+//! version honours ([`support`]), and draws the [`facts`] that others depend on. Then, over all files: [`cross`] compares
+//! the facts, [`check`] puts every problem together. [`reader`] keeps what was read for the next round. A problem is a
+//! [`problem::Finding`] at a JSON pointer first, a [`problem::Problem`] at a line and column then, and a diagnostic at last.
 
+mod check;
 mod cross;
 mod document;
 mod facts;
@@ -19,6 +20,7 @@ mod reader;
 mod rules;
 mod schema;
 mod secret;
+mod spread;
 pub mod support;
 mod text;
 mod yaml;

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::facts::Facts;
+use super::facts::{Facts, Source};
 use super::json;
 use super::problem::{Finding, Problem, escape, field_path, segments};
 use super::yaml::Node;
@@ -25,25 +25,29 @@ const SERVER_OWNED: [&str; 8] = [
     "selfLink",
 ];
 
-/// An object of a file. With an error among its problems its value is not to be used.
+/// An object of a file.
 #[derive(Debug)]
 pub(super) struct Object {
     pub(super) key: ObjectKey,
     /// Index of its document in the file.
     pub(super) document: u32,
-    /// Its number among the file's objects.
-    pub(super) ordinal: usize,
     /// Line and column where it begins.
     pub(super) at: (u32, u32),
+    pub(super) facts: Facts,
+    /// What stages compute on; `None` for an object with errors, and once it was handed over.
+    pub(super) body: Option<Body>,
+}
+
+/// The content of a valid object.
+#[derive(Clone, Debug)]
+pub(super) struct Body {
     pub(super) value: Arc<Value>,
     pub(super) places: Arc<Places>,
-    pub(super) facts: Facts,
-    /// What stages compute on; `None` for an object with errors.
-    pub(super) typed: Option<Typed>,
+    pub(super) typed: Typed,
 }
 
 /// An object as the type its kind is computed on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Typed {
     Pod(Arc<Pod>),
     Preset(Arc<PodPreset>),
@@ -51,13 +55,9 @@ pub(super) enum Typed {
     Carried,
 }
 
-/// Reads one object, of which the index of its document and its number in the file are known. It is `None` when it has
-/// no usable name. Its problems are bounded; the number of those that are left out comes with them.
-pub(super) fn read(
-    kind: Kind,
-    (document, ordinal): (u32, usize),
-    node: &Node,
-) -> (Option<Object>, Vec<Problem>, usize) {
+/// Reads one object of a document. It is `None` when it has no usable name. Its problems are bounded; the number of those
+/// that are left out comes with them.
+pub(super) fn read(kind: Kind, document: u32, node: &Node) -> (Option<Object>, Vec<Problem>, usize) {
     let (mut value, places) = json::to_json(node);
     let mut findings = drop_server_owned(&mut value);
     findings.extend(schema::check(kind, &value));
@@ -72,16 +72,10 @@ pub(super) fn read(
         typed(kind, &value, &mut findings)
     };
     let (problems, unlisted) = place_all(findings, node, &value);
-    let object = key.map(|key| Object {
-        key,
-        document,
-        ordinal,
-        at: (node.span.line, node.span.column),
-        facts: Facts::of(kind, &value),
-        value: Arc::new(value),
-        places: Arc::new(places),
-        typed,
-    });
+    let facts = Source { kind, value: &value, node }.facts();
+    let content = |typed| Body { value: Arc::new(value), places: Arc::new(places), typed };
+    let body = typed.map(content);
+    let object = key.map(|key| Object { key, document, at: (node.span.line, node.span.column), facts, body });
     (object, problems, unlisted)
 }
 
@@ -100,7 +94,7 @@ fn place_all(mut findings: Vec<Finding>, node: &Node, value: &Value) -> (Vec<Pro
 }
 
 /// A finding at its place in the file.
-pub(super) fn place(finding: Finding, root: &Node, value: &Value) -> Problem {
+fn place(finding: Finding, root: &Node, value: &Value) -> Problem {
     // A key that is no name may be a value of a Secret.
     let is_secret = value.get("kind").is_some_and(|kind| kind == Kind::Secret.as_str());
     let is_told = !is_secret || segments(&finding.pointer).all(|segment| secret::may_be_told(&segment));

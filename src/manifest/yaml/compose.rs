@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span as ScanSpan, Tag};
 
+use super::Document;
 use super::scalar;
 use super::tree::{Content, Entry, Key, Node, Span};
-use super::{Document, Stream};
 use crate::manifest::limits;
 use crate::manifest::problem::{Problem, quoted};
 
@@ -43,8 +43,9 @@ enum NextKey {
     Merge,
 }
 
-/// Reads a whole stream. What was complete before a problem that stops the reading is kept.
-pub(super) fn compose(text: &str) -> Stream {
+/// Reads a whole stream; each document is handed over when it is complete. Returns the problems, each with the index of its
+/// document.
+pub(super) fn compose(text: &str, take: &mut dyn FnMut(&Document)) -> Vec<(u32, Problem)> {
     let options = granit_parser::options! {
         emit_comments: false,
         emit_unresolved_aliases: true,
@@ -52,7 +53,16 @@ pub(super) fn compose(text: &str) -> Stream {
         flow_nesting_limit: limits::DEPTH,
         block_nesting_limit: limits::DEPTH,
     };
-    let mut composer = Composer::default();
+    let mut composer = Composer {
+        take,
+        problems: Vec::new(),
+        open: Vec::new(),
+        anchors: HashMap::new(),
+        root: None,
+        nodes: 0,
+        aliased: 0,
+        documents: 0,
+    };
     for step in Parser::new_from_str_with_options(text, options) {
         let outcome = match step {
             Ok((event, span)) => composer.event(event, &span),
@@ -60,16 +70,16 @@ pub(super) fn compose(text: &str) -> Stream {
         };
         if let Err(stop) = outcome {
             let document = composer.document();
-            composer.stream.problems.push((document, stop));
+            composer.problems.push((document, stop));
             break;
         }
     }
-    composer.stream
+    composer.problems
 }
 
-#[derive(Default)]
-struct Composer {
-    stream: Stream,
+struct Composer<'a> {
+    take: &'a mut dyn FnMut(&Document),
+    problems: Vec<(u32, Problem)>,
     open: Vec<Open>,
     /// Finished nodes with an anchor, of the current document.
     anchors: HashMap<usize, Node>,
@@ -80,7 +90,7 @@ struct Composer {
     documents: usize,
 }
 
-impl Composer {
+impl Composer<'_> {
     /// The index of the current document.
     fn document(&self) -> u32 {
         number(self.documents.saturating_sub(1))
@@ -102,7 +112,7 @@ impl Composer {
             Event::DocumentEnd => {
                 if let Some(root) = self.root.take().filter(|root| root.content != Content::Null) {
                     let index = self.document();
-                    self.stream.documents.push(Document { index, root });
+                    (self.take)(&Document { index, root });
                 }
                 Ok(())
             }
@@ -292,8 +302,8 @@ impl Composer {
             Some(NextKey::Field(key)) => match mapping.seen.get(&key.text) {
                 Some(first) => {
                     let first = mapping.entries[*first].key.span;
-                    self.stream.problems.push((document, duplicate(&key, first)));
-                    if self.stream.problems.len() >= limits::PROBLEMS {
+                    self.problems.push((document, duplicate(&key, first)));
+                    if self.problems.len() >= limits::PROBLEMS {
                         return Err(too_much(key.span, &format!("more than {} duplicate keys", limits::PROBLEMS)));
                     }
                 }

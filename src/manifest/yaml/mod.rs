@@ -16,15 +16,9 @@ pub(super) struct Document {
     pub(super) root: Node,
 }
 
-/// What a file holds.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Stream {
-    pub(super) documents: Vec<Document>,
-    /// Each with the index of its document. When there is one, the documents do not hold all that was written.
-    pub(super) problems: Vec<(u32, Problem)>,
-}
-
-/// Reads all documents of a file. `text` has no byte-order mark.
-pub(super) fn read(text: &str) -> Stream {
-    compose::compose(text)
+/// Reads all documents of a file, each handed over as soon as it is complete. `text` has no byte-order mark. Returns what is
+/// wrong with it, each with the index of its document: when there is anything, what was handed over is not all that was
+/// written.
+pub(super) fn read(text: &str, take: &mut dyn FnMut(&Document)) -> Vec<(u32, Problem)> {
+    compose::compose(text, take)
 }

@@ -178,3 +178,53 @@ fn a_blob_is_parsed_once_and_forgotten_when_it_is_gone() {
     let again = reader.read(&snapshot(&[("one.yaml", &one), ("two.yaml", &two)]));
     assert_eq!(again.others, first.others);
 }
+
+/// A problem between objects is told with its source line from what was drawn when the file was parsed.
+#[test]
+fn a_problem_between_objects_does_not_parse_a_file_again() {
+    let pod = |name: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  hostNetwork: true\n  containers:\n  - {{name: c, image: i, ports: [{{containerPort: 80}}], envFrom: [{{configMapRef: {{name: gone}}}}], volumeMounts: [{{name: gap, mountPath: /v}}]}}\n"
+        )
+    };
+    let files = [("a.yaml", pod("a")), ("b.yaml", pod("b")), ("c.yaml", pod("a"))];
+    let mut reader = Reader::new();
+    let first = reader.read(&snapshot(&files));
+    assert_eq!((reader.parsed(), reader.cached()), (2, 2), "equal bytes are one blob");
+    let text = diagnostics_text(&first.diagnostics);
+    for expected in [
+        "c.yaml:3:18: error: Pod default/a is already defined at a.yaml:3:12\n  3 | metadata: {name: a}\n    |                  ^\n",
+        "error: host port 80/TCP is already taken by Pod default/a at a.yaml:7:",
+        "warning: ConfigMap default/gone is not among the manifests",
+        "error: the pod has no volume \"gap\"",
+    ] {
+        assert!(text.contains(expected), "{expected}\n{text}");
+    }
+    let again = reader.read(&snapshot(&files));
+    assert_eq!((reader.parsed(), again.diagnostics), (2, first.diagnostics));
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let file = |n: usize| match n % 7 {
+        0 => format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: p{n}}}\nspec: {{containers: [{{name: c, imagee: x}}]}}\n"
+        ),
+        1 => "a: [1, 2\n".to_owned() + &"\n".repeat(n),
+        2 => format!("{HEAD}data: {{n: \"{n}\"}}\n"),
+        _ => format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: p{n}}}\nspec: {{containers: [{{name: c, image: x, ports: [{{containerPort: 1, hostPort: {}}}]}}]}}\n",
+            n / 2
+        ),
+    };
+    let files: Vec<(String, String)> = (0..300).map(|n| (format!("d{}/f{n}.yaml", n % 9), file(n))).collect();
+    let snapshot = snapshot(&files);
+    let alone = Reader::new().read(&snapshot);
+    assert!(alone.diagnostics.counts().0 > 100 && alone.pods.len() > 100);
+    for threads in [2, 3, 8] {
+        let mut reader = Reader::with_threads(threads);
+        let several = reader.read(&snapshot);
+        assert_eq!(several.diagnostics, alone.diagnostics, "{threads} threads");
+        assert_eq!((several.pods, several.others), (alone.pods.clone(), alone.others.clone()), "{threads} threads");
+    }
+}
