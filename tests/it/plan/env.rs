@@ -8,6 +8,7 @@ use crate::admit::{admitted, pod_of};
 
 fn objects() -> Vec<Value> {
     vec![
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot"}}),
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"k": "from m", "z": "$(k)"}}),
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "n"}, "data": {"k": "from n"}}),
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"p": "aHVudGVyMg==", "bin": "/w=="}}),
