@@ -1,10 +1,14 @@
 //! What was typed. What it means is worked out by `settings` and by each verb.
 
+mod create;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
+
+pub use create::{CreateCommon, CreateVerb, DockerArgs, SecretVerb, SourceArgs};
 
 /// Keeps the pods of this machine equal to a directory of Kubernetes manifests in git.
 #[derive(Parser, Debug)]
@@ -43,6 +47,9 @@ pub enum Verb {
     Render(RenderArgs),
     /// Show what would change [exit: 0 nothing, 1 something, 2 error; see --detailed-exitcode]
     Diff(DiffArgs),
+    /// Print a Secret or ConfigMap made of files and values, as kubectl's client-side dry run does
+    #[command(subcommand)]
+    Create(CreateVerb),
     /// Stop and remove the pods that the directory names
     Delete(DeleteArgs),
     /// Show the agent, its revision and its pods

@@ -11,6 +11,7 @@ pub mod printer;
 #[cfg(target_os = "linux")]
 mod apply;
 mod container;
+mod create;
 #[cfg(target_os = "linux")]
 mod demo;
 mod describe;
@@ -90,6 +91,7 @@ fn dispatch(cli: Cli) -> Result<Ending, CliError> {
     match cli.verb {
         Verb::Validate(args) => manifests::validate(&args),
         Verb::Render(args) => manifests::render(&args),
+        Verb::Create(verb) => create::run(&verb),
         Verb::Diff(args) => diff::run(&args, &layout(global)?),
         Verb::Get(args) => get::run(&args, &layout(global)?),
         Verb::Describe(args) => describe::run(&args, &layout(global)?),

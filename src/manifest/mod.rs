@@ -27,3 +27,11 @@ mod yaml;
 
 pub use marked::{MarkedDocument, read_document};
 pub use reader::Reader;
+
+/// Whether a text may be a key of a ConfigMap or Secret.
+///
+/// # Errors
+/// The rest of a sentence after `must`.
+pub fn data_key(text: &str) -> Result<(), &'static str> {
+    rules::names::data_key(text)
+}

@@ -22,6 +22,7 @@ mod row;
 mod status;
 mod table;
 mod unknown;
+mod yaml;
 
 pub use describe::describe_pod;
 pub use diagnostics::{counts_line, diagnostics_text};
@@ -34,3 +35,4 @@ pub use row::{PodRow, pod_row};
 pub use status::{StatusInput, status_document};
 pub use table::{Column, Listed, TableOptions, cells, columns, objects_table, pods_table};
 pub use unknown::as_unknown;
+pub use yaml::object_yaml;

@@ -11,6 +11,8 @@ use crate::port::{ErrorKind, PortError, ReadError};
 #[cfg(not(target_os = "linux"))]
 use portable as handle;
 
+pub(super) use handle::Handle;
+
 /// A directory on disk.
 pub(super) struct Disk {
     root: handle::Handle,
@@ -108,18 +110,18 @@ mod handle {
     use super::{Entry, Kind};
     use crate::sys::beneath::Dir;
 
-    pub(super) struct Handle(Dir);
+    pub(in crate::source) struct Handle(Dir);
 
     impl Handle {
-        pub(super) fn open(path: &Path) -> io::Result<Self> {
+        pub(in crate::source) fn open(path: &Path) -> io::Result<Self> {
             Dir::open(path).map(Self)
         }
 
-        pub(super) fn kind(&self, path: &Path) -> io::Result<Option<Kind>> {
+        pub(in crate::source) fn kind(&self, path: &Path) -> io::Result<Option<Kind>> {
             Ok(self.0.stat(path)?.map(|stat| kind(&stat)))
         }
 
-        pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        pub(in crate::source) fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
             let dir = self.0.sub(dir)?;
             let mut entries = Vec::new();
             for name in dir.names()? {
@@ -133,7 +135,7 @@ mod handle {
             Ok(entries)
         }
 
-        pub(super) fn file(&self, path: &Path) -> io::Result<File> {
+        pub(in crate::source) fn file(&self, path: &Path) -> io::Result<File> {
             self.0.open_file(path)
         }
     }
@@ -157,15 +159,15 @@ mod portable {
 
     use super::{Entry, Kind};
 
-    pub(super) struct Handle(PathBuf);
+    pub(in crate::source) struct Handle(PathBuf);
 
     impl Handle {
-        pub(super) fn open(path: &Path) -> io::Result<Self> {
+        pub(in crate::source) fn open(path: &Path) -> io::Result<Self> {
             std::fs::read_dir(path)?;
             Ok(Self(path.to_owned()))
         }
 
-        pub(super) fn kind(&self, path: &Path) -> io::Result<Option<Kind>> {
+        pub(in crate::source) fn kind(&self, path: &Path) -> io::Result<Option<Kind>> {
             match std::fs::symlink_metadata(self.0.join(path)) {
                 Ok(metadata) => Ok(Some(kind(metadata.file_type()))),
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -175,7 +177,7 @@ mod portable {
             }
         }
 
-        pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        pub(in crate::source) fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
             let mut entries = Vec::new();
             for entry in std::fs::read_dir(self.0.join(dir))? {
                 let entry = entry?;
@@ -184,7 +186,7 @@ mod portable {
             Ok(entries)
         }
 
-        pub(super) fn file(&self, path: &Path) -> io::Result<File> {
+        pub(in crate::source) fn file(&self, path: &Path) -> io::Result<File> {
             let path = self.0.join(path);
             if !std::fs::symlink_metadata(&path)?.is_file() {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));

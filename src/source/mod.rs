@@ -5,6 +5,7 @@
 //!   (`walk`) applies the same filters and bounds (`name`, `ignore`, `limits`) to each. `owner` decides whose repository
 //!   is read.
 //! - [`read_paths`]: files and directories as they are, for `validate` and `render`.
+//! - [`read_payload`]: files that become values of a ConfigMap or Secret, for `create`.
 //! - [`Watch`]: hints that something changed (`watched` says what is watched and why).
 //! - [`StatusFile`]: where the status goes; `exclude` keeps it out of `git status`,
 //!   `place` writes.
@@ -21,6 +22,7 @@ mod ignore;
 mod limits;
 mod name;
 mod owner;
+mod payload;
 mod place;
 mod plain;
 mod status_file;
@@ -32,6 +34,7 @@ mod worktree;
 pub use directory::{Directory, Options};
 pub use limits::Limits;
 pub use owner::Trust;
+pub use payload::{Payload, read_payload};
 pub use plain::read_paths;
 pub use status_file::StatusFile;
 pub use watch::{DEBOUNCE, Watch};

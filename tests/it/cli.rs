@@ -1,5 +1,6 @@
 //! The built program, as a person runs it: hermetic, each test in a directory of its own.
 
+mod create;
 mod demo;
 mod harness;
 mod images;

@@ -9,3 +9,4 @@ mod presets;
 mod project;
 mod row;
 mod status;
+mod yaml;
