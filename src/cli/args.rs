@@ -8,6 +8,8 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::report::MarkdownOptions;
+
 pub use create::{CreateCommon, CreateVerb, DockerArgs, SecretVerb, SourceArgs};
 
 /// Keeps the pods of this machine equal to a directory of Kubernetes manifests in git.
@@ -197,9 +199,43 @@ pub struct DiffArgs {
     /// Read uncommitted edits too
     #[arg(long)]
     pub worktree: bool,
-    /// Exit 0 without differences, 2 with, 3 when a pod is recreated or deleted, 1 on error
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: DiffFormat,
+    /// With -o markdown: how long the comment may be; folds that do not fit are left out and counted
+    #[arg(long, value_name = "BYTES", default_value_t = MarkdownOptions::DEFAULT_BYTES, value_parser = comment_bytes)]
+    pub max_bytes: usize,
+    /// With -o markdown: what the comment is about, such as a machine; a forge keeps one comment per target
+    #[arg(long, value_name = "NAME", default_value = "default", value_parser = target)]
+    pub target: String,
+    /// Exit 0 without differences, 2 with, 3 when something is recreated or deleted, 1 on error
     #[arg(long)]
     pub detailed_exitcode: bool,
+}
+
+/// How a diff is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    #[default]
+    Text,
+    Json,
+    /// A comment for a pull request
+    Markdown,
+}
+
+fn comment_bytes(text: &str) -> Result<usize, String> {
+    let least = MarkdownOptions::LEAST_BYTES;
+    match text.parse::<usize>() {
+        Ok(bytes) if bytes >= least => Ok(bytes),
+        _ => Err(format!("'{text}' is no number of bytes from {least} on; a summary needs that much")),
+    }
+}
+
+fn target(text: &str) -> Result<String, String> {
+    if MarkdownOptions::is_target(text) {
+        return Ok(text.to_owned());
+    }
+    let longest = MarkdownOptions::LONGEST_TARGET;
+    Err(format!("'{text}' is no name of a target; use at most {longest} letters, digits, '.', '_' and single '-'"))
 }
 
 /// `delete`.

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::args::DiffArgs;
+use super::args::{DiffArgs, DiffFormat};
 use super::error::{CliError, Ending};
 use super::layout::Layout;
 use super::manifests::{Verdict, judge};
 use super::{printer, records};
-use crate::model::{Admitted, FleetAction, FleetPlan, ObservedPod, Sandbox, Snapshot, Verb};
+use crate::model::{Admitted, ObservedPod, RevisionKind, Sandbox, Snapshot};
 use crate::plan;
-use crate::report;
+use crate::report::{self, DiffBase, DiffReport, MarkdownOptions};
 use crate::source::{Directory, Options};
 
 /// Runs `diff`. An error has an exit code of its own, for 1 means a difference.
@@ -28,16 +28,33 @@ fn compare(args: &DiffArgs, layout: &Layout) -> Result<Ending, CliError> {
         None => directory.read_now()?,
     };
     let head = admitted(&head, "the manifests")?;
-    let observed = match &args.base {
+    let report = match &args.base {
         Some(revision) => {
             let base = at(&directory, &args.directory, revision)?;
-            plan::converged(&*admitted(&base, &format!("revision {revision}"))?, Timestamp::now())
+            let base = admitted(&base, &format!("revision {revision}"))?;
+            let plan = plan::fleet(&head, &plan::converged(&base, Timestamp::now()));
+            report::compare(&plan, &DiffBase::Revision(&base), &head)
         }
-        None => running(layout)?,
+        None => {
+            let pods = running(layout)?;
+            let applied = applied(layout, &directory);
+            let plan = plan::fleet(&head, &pods);
+            report::compare(&plan, &DiffBase::Running { pods: &pods, applied: applied.as_deref() }, &head)
+        }
     };
-    let plan = plan::fleet(&head, &observed);
-    printer::out(&printer::painted_diff(&report::fleet_diff_text(&plan, &head, &observed)))?;
-    Ok(ending(&plan, args.detailed_exitcode))
+    print(&report, args)?;
+    Ok(ending(&report, args.detailed_exitcode))
+}
+
+fn print(report: &DiffReport, args: &DiffArgs) -> Result<(), CliError> {
+    match args.output {
+        DiffFormat::Text => printer::out(&printer::painted_diff(&report::diff_text(report))),
+        DiffFormat::Json => printer::out(&report::diff_json(report)),
+        DiffFormat::Markdown => {
+            let options = MarkdownOptions { target: args.target.clone(), max_bytes: args.max_bytes };
+            printer::out(&report::diff_markdown(report, &options))
+        }
+    }
 }
 
 fn at(directory: &Directory, path: &Path, revision: &str) -> Result<Snapshot, CliError> {
@@ -69,12 +86,24 @@ fn running(layout: &Layout) -> Result<Vec<ObservedPod>, CliError> {
     Ok(records.into_iter().map(observed).collect())
 }
 
-fn ending(plan: &FleetPlan, detailed: bool) -> Ending {
-    let disruptive = |action: &FleetAction| matches!(action.verb(), Verb::Recreate | Verb::Delete);
-    match (plan.actions.is_empty(), detailed) {
+/// The objects of the revision that was applied last; `None` when nobody knows it or it is no longer there.
+fn applied(layout: &Layout, directory: &Directory) -> Option<Box<Admitted>> {
+    let revision = records::last_applied(layout)?;
+    if revision.kind != RevisionKind::Commit {
+        return None;
+    }
+    let snapshot = directory.read_now_at(&revision.id).ok()??;
+    match judge(&snapshot) {
+        Verdict::Valid(admitted) => Some(admitted),
+        Verdict::Refused(_) => None,
+    }
+}
+
+fn ending(report: &DiffReport, detailed: bool) -> Ending {
+    match (report.is_empty(), detailed) {
         (true, _) => Ending::Success,
         (false, false) => Ending::Differences,
-        (false, true) if plan.actions.iter().any(disruptive) => Ending::Disruptive,
+        (false, true) if report.is_disruptive() => Ending::Disruptive,
         (false, true) => Ending::Gentle,
     }
 }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::CliError;
 use super::layout::Layout;
-use crate::model::{ContainerRecord, ExitRecord, PodKey, PodRecord, PodUid};
+use crate::model::{ContainerRecord, Durable, ExitRecord, PodKey, PodRecord, PodUid, Revision};
 use crate::port::{ErrorKind, PortError};
 
 /// No larger record is read.
@@ -80,6 +80,11 @@ pub fn images_in_use(layout: &Layout) -> Result<Vec<String>, CliError> {
     ids.sort();
     ids.dedup();
     Ok(ids)
+}
+
+/// The revision that was applied last, when a readable ledger has one.
+pub fn last_applied(layout: &Layout) -> Option<Revision> {
+    read::<Durable>(&layout.ledger()).ok().flatten()?.last_applied
 }
 
 /// The directories in `path`; none when it is not there.

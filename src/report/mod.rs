@@ -26,7 +26,10 @@ mod yaml;
 
 pub use describe::describe_pod;
 pub use diagnostics::{counts_line, diagnostics_text};
-pub use diff::fleet_diff_text;
+pub use diff::{
+    Attention, Concern, DataKey, DiffBase, DiffReport, DiffRevision, DiffSide, Hunk, KeyChange, KindCounts,
+    MarkdownOptions, ObjectDiff, PresetLines, compare, diff_json, diff_markdown, diff_text,
+};
 pub use events::{aggregate, event_object, event_record, events_between, preset_events, waiting_events};
 pub use pod::{PodView, pod_object};
 pub use project::{ProjectInput, project, stable_uid};

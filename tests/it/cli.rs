@@ -2,6 +2,7 @@
 
 mod create;
 mod demo;
+mod diff;
 mod harness;
 mod images;
 mod look;

@@ -3,7 +3,7 @@
 pub mod fixture;
 
 mod describe;
-mod diff;
+pub mod diff;
 mod phase;
 mod presets;
 mod project;

@@ -1,10 +1,10 @@
-//! `validate`, `render` and the offline `diff`: no agent, no root rights, no git program.
+//! `validate` and `render`: no agent, no root rights.
 
 use serde_json::Value;
 
-use super::harness::{Place, Repo, Said};
+use super::harness::Place;
 
-const POD: &str = "apiVersion: v1
+pub(super) const POD: &str = "apiVersion: v1
 kind: Pod
 metadata:
   name: web
@@ -14,7 +14,7 @@ spec:
   - name: c
     image: nginx:1.29
 ";
-const PRESET: &str = "apiVersion: settings.k8s.io/v1alpha1
+pub(super) const PRESET: &str = "apiVersion: settings.k8s.io/v1alpha1
 kind: PodPreset
 metadata:
   name: db
@@ -112,70 +112,4 @@ fn render_merges_presets_and_defaults_nothing() {
     place.write("again/all.yaml", &said.out);
     let again = place.run(&["render", "again"]);
     assert_eq!(again.out, said.out, "{again:?}");
-}
-
-struct World {
-    place: Place,
-    repo: Repo,
-}
-
-impl World {
-    /// A repository whose first commit has the pod `web`.
-    fn new() -> Self {
-        let place = Place::new();
-        let repo = Repo::create(&place.path("m"));
-        place.write("m/pod.yaml", POD);
-        repo.commit("first");
-        Self { place, repo }
-    }
-
-    fn diff(&self, args: &[&str]) -> Said {
-        self.place.run(&[&["diff", "m"], args].concat())
-    }
-}
-
-#[test]
-fn diff_names_what_changes_and_the_preset_that_causes_it() {
-    let world = World::new();
-    world.place.write("m/preset.yaml", PRESET);
-    world.repo.commit("second");
-    let said = world.diff(&["--base", "HEAD~1"]);
-    assert_eq!((said.code, said.err.as_str()), (Some(1), ""), "{said:?}");
-    assert!(said.out.starts_with("~ default/web  recreate  spec.containers[0].env"), "{}", said.out);
-    for words in ["(PodPreset db)", "+    - name: DB_PORT\n", "--- a/default/web\n", "1 to recreate"] {
-        assert!(said.out.contains(words), "{words}: {}", said.out);
-    }
-    assert_eq!(world.diff(&["--base", "HEAD"]).code, Some(0));
-    // The other way round, by names for both ends.
-    let back = world.diff(&["--base", "main", "--head", "HEAD~1"]);
-    assert!(back.out.contains("-    - name: DB_PORT\n"), "{}", back.out);
-}
-
-#[test]
-fn the_exit_codes_of_diff_tell_gentle_changes_from_disruptive_ones() {
-    let world = World::new();
-    let code = |args: &[&str]| world.diff(args).code;
-    assert_eq!(code(&["--base", "HEAD", "--detailed-exitcode"]), Some(0));
-    world.place.write("m/pod.yaml", &POD.replace("{app: web}", "{app: web, v: new}"));
-    assert_eq!(code(&["--base", "HEAD"]), Some(0), "uncommitted edits are not read");
-    assert_eq!(code(&["--base", "HEAD", "--worktree"]), Some(1));
-    assert_eq!(code(&["--base", "HEAD", "--worktree", "--detailed-exitcode"]), Some(2));
-    world.place.write("m/pod.yaml", &POD.replace("name: c\n", "name: d\n"));
-    assert_eq!(code(&["--base", "HEAD", "--worktree", "--detailed-exitcode"]), Some(3));
-    assert_eq!(code(&["--base", "no-such-revision"]), Some(2));
-    assert_eq!(code(&["--base", "no-such-revision", "--detailed-exitcode"]), Some(1));
-    world.place.write("m/pod.yaml", "kind: [");
-    let broken = world.diff(&["--base", "HEAD", "--worktree"]);
-    assert_eq!((broken.code, broken.out.as_str()), (Some(2), ""), "{broken:?}");
-    assert!(broken.err.contains("pod.yaml:1:"), "{}", broken.err);
-}
-
-#[test]
-fn diff_without_a_base_compares_with_the_records() {
-    let world = World::new();
-    let said = world.diff(&[]);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.out.starts_with("+ default/web  create\n"), "{}", said.out);
-    assert!(said.out.ends_with("1 to create, 0 to update in place, 0 to recreate, 0 to delete, 0 unchanged\n"));
-    assert!(!world.place.path("root").exists(), "looking makes no directories");
 }

@@ -1,116 +1,152 @@
-//! The text of a plan.
+//! What a revision would change, over real plans of admitted objects.
 
-use std::sync::Arc;
+mod markdown;
+mod property;
+mod schema;
+mod secrets;
 
-use podwright::model::{
-    Admitted, AdmittedPod, Cause, DataObjects, Diagnostics, FieldChange, FleetAction, FleetPlan, PodKey, Reason,
-    Revision, RevisionKind, Verb,
-};
-use podwright::report::fleet_diff_text;
-use serde_json::json;
+use podwright::model::{Admitted, Kind, PodKey, Verb};
+use podwright::plan;
+use podwright::report::{self, Concern, DiffBase, DiffReport, ObjectDiff, diff_json, diff_text};
+use serde_json::{Value, json};
 
-use super::fixture::{admitted, observed};
+use super::fixture::at;
+use crate::admit::admitted;
 
-fn revision(pods: &[&Arc<AdmittedPod>]) -> Admitted {
-    Admitted {
-        revision: Revision { kind: RevisionKind::Commit, id: "r".into(), subject: None, branch: None },
-        pods: pods.iter().map(|p| (p.key.clone(), Arc::clone(p))).collect(),
-        data: Arc::new(DataObjects::default()),
-        objects: Default::default(),
-        sources: Default::default(),
-        unread: Default::default(),
-        diagnostics: Diagnostics::default(),
+/// What lies between two sets of objects.
+pub fn between(base: &[Value], head: &[Value]) -> DiffReport {
+    compare(&admitted(base), &admitted(head))
+}
+
+pub fn compare(base: &Admitted, head: &Admitted) -> DiffReport {
+    let plan = plan::fleet(head, &plan::converged(base, at(0)));
+    report::compare(&plan, &DiffBase::Revision(base), head)
+}
+
+pub fn object(report: &DiffReport, kind: Kind, name: &str) -> ObjectDiff {
+    let found = report.objects.iter().find(|o| o.key.kind == kind && o.key.name == name);
+    found.unwrap_or_else(|| panic!("no {kind} {name} in {report:?}")).clone()
+}
+
+pub fn pod(name: &str, image: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {"containers": [{"name": "c", "image": image}]},
+    })
+}
+
+pub fn preset(name: &str, value: &str) -> Value {
+    json!({
+        "apiVersion": "settings.k8s.io/v1alpha1", "kind": "PodPreset", "metadata": {"name": name},
+        "spec": {"selector": {}, "env": [{"name": "DB_PORT", "value": value}]},
+    })
+}
+
+pub fn data(kind: &str, name: &str, data: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, "data": data})
+}
+
+/// Compares with a file of fixtures/diff, or writes it.
+pub fn golden(name: &str, text: &str) {
+    let path = format!("{}/fixtures/diff/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var("UPDATE_EXPECTED").is_ok_and(|v| v == "1") {
+        std::fs::write(&path, text).unwrap();
+        return;
     }
-}
-
-fn change(field: &str, preset: Option<&str>) -> FieldChange {
-    FieldChange {
-        field: field.into(),
-        before: None,
-        after: Some("1".into()),
-        effect: Verb::Recreate,
-        cause: preset.map_or(Cause::Manifest, |name| Cause::Preset { name: name.into() }),
-        container: None,
-        avoidable: None,
-        note: None,
-    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(expected == text, "fixtures/diff/{name} is not what is said, run once with UPDATE_EXPECTED=1:\n{text}");
 }
 
 #[test]
-fn each_pod_has_its_cause_and_its_difference_and_the_counts_come_last() {
-    let old = admitted("website", json!({}), json!({"containers": [{"name": "website", "image": "nginx"}]}));
-    let env = json!([{"name": "DB_PORT", "value": "6379"}]);
-    let new = json!({"containers": [{"name": "website", "image": "nginx", "env": env}]});
-    let new = Arc::new(admitted("website", json!({"labels": {"role": "frontend"}}), new));
-    let extra = Arc::new(admitted("extra", json!({}), json!({"containers": [{"name": "a"}]})));
-    let gone = admitted("gone", json!({}), json!({"containers": [{"name": "b"}]}));
-    let changes = vec![change("spec.containers[0].env", Some("allow-database")), change("metadata.labels", None)];
-    let plan = FleetPlan {
-        actions: vec![
-            FleetAction::Remove { key: PodKey::new("default", "gone"), reason: Reason::PodRemoved },
-            FleetAction::Apply { pod: extra.clone(), reason: Reason::PodAdded },
-            FleetAction::Apply { pod: new.clone(), reason: Reason::Recreated(changes) },
-        ],
-        unchanged: vec![PodKey::new("default", "same")],
-        ..FleetPlan::default()
-    };
-    let text = fleet_diff_text(&plan, &revision(&[&extra, &new]), &[observed(old), observed(gone)]);
-    let expected = "\
-- default/gone  delete  removed from the manifests
---- a/default/gone
-+++ /dev/null
-@@ -1,6 +0,0 @@
--metadata:
--  name: gone
--  namespace: default
--spec:
--  containers:
--  - name: b
-+ default/extra  create
---- /dev/null
-+++ b/default/extra
-@@ -0,0 +1,6 @@
-+metadata:
-+  name: extra
-+  namespace: default
-+spec:
-+  containers:
-+  - name: a
-~ default/website  recreate  spec.containers[0].env (PodPreset allow-database), metadata.labels
---- a/default/website
-+++ b/default/website
-@@ -1,7 +1,12 @@
- metadata:
-   name: website
-   namespace: default
-+  labels:
-+    role: frontend
- spec:
-   containers:
--  - image: nginx
-+  - env:
-+    - name: DB_PORT
-+      value: '6379'
-+    image: nginx
-     name: website
-1 to create, 0 to update in place, 1 to recreate, 1 to delete, 1 unchanged
-";
-    assert_eq!(text, expected);
+fn nothing_differs_from_itself() {
+    let all = [pod("a", "x"), preset("p", "1"), data("ConfigMap", "m", json!({"k": "v"}))];
+    let report = between(&all, &all);
+    assert!(report.is_empty() && !report.is_disruptive() && report.attention.is_empty(), "{report:?}");
+    assert_eq!(
+        diff_text(&report),
+        "\
+ConfigMap: 0 to create, 0 to change, 0 to delete, 1 unchanged
+PodPreset: 0 to create, 0 to change, 0 to delete, 1 unchanged
+Pod: 0 to create, 0 to update in place, 0 to restart, 0 to recreate, 0 to delete, 1 unchanged
+nothing changes
+"
+    );
 }
 
 #[test]
-fn an_empty_plan_is_its_counts() {
-    let text = fleet_diff_text(&FleetPlan::default(), &revision(&[]), &[]);
-    assert_eq!(text, "0 to create, 0 to update in place, 0 to recreate, 0 to delete, 0 unchanged\n");
+fn every_kind_is_told_with_its_place_its_causes_and_its_lines() {
+    let base = [pod("website", "nginx:1"), pod("gone", "g"), data("ConfigMap", "ui", json!({"a": "1", "b": "2"}))];
+    let mut labelled = pod("website", "nginx:1");
+    labelled["metadata"]["labels"]["role"] = json!("frontend");
+    let ui = data("ConfigMap", "ui", json!({"a": "1", "b": "3", "c": "x: 1\ny: 2\n"}));
+    let head = [labelled, ui, preset("allow-database", "6379")];
+    let report = between(&base, &head);
+    golden("every-kind.txt", &diff_text(&report));
+    let website = object(&report, Kind::Pod, "website");
+    assert_eq!((website.verb, website.presets[0].added), (Verb::Recreate, 3));
+    assert!(report.is_disruptive());
+    let concerns: Vec<Concern> = report.attention.iter().map(|item| item.concern).collect();
+    assert_eq!(concerns, [Concern::Delete, Concern::Recreate, Concern::Data]);
 }
 
 #[test]
-fn a_change_in_place_says_so() {
-    let old = admitted("web", json!({}), json!({"containers": [{"name": "a", "image": "nginx:1"}]}));
-    let new = Arc::new(admitted("web", json!({}), json!({"containers": [{"name": "a", "image": "nginx:2"}]})));
-    let reason = Reason::UpdatedInPlace(vec![change("spec.containers[0].image", None)]);
-    let plan = FleetPlan { actions: vec![FleetAction::Apply { pod: new.clone(), reason }], ..FleetPlan::default() };
-    let text = fleet_diff_text(&plan, &revision(&[&new]), &[observed(old)]);
-    assert!(text.starts_with("~ default/web  update in place  spec.containers[0].image\n"), "{text}");
-    assert!(text.contains("-  - image: nginx:1\n+  - image: nginx:2\n"), "{text}");
+fn objects_of_other_kinds_alone_are_a_difference_and_no_disruption() {
+    let report = between(&[pod("a", "x")], &[pod("a", "x"), data("ConfigMap", "m", json!({"k": "v"}))]);
+    assert!(!report.is_empty() && !report.is_disruptive());
+    let gone = between(&[pod("a", "x"), data("ConfigMap", "m", json!({"k": "v"}))], &[pod("a", "x")]);
+    assert!(gone.is_disruptive(), "an object that goes may be missed");
+}
+
+#[test]
+fn what_runs_is_compared_by_pods_alone_when_nobody_knows_the_revision() {
+    let base = admitted(&[pod("a", "x")]);
+    let head = admitted(&[pod("a", "y"), data("ConfigMap", "m", json!({"k": "v"}))]);
+    let running = plan::converged(&base, at(0));
+    let plan = plan::fleet(&head, &running);
+    let unknown = report::compare(&plan, &DiffBase::Running { pods: &running, applied: None }, &head);
+    assert_eq!((unknown.objects.len(), unknown.counts.len(), unknown.base.revision.is_none()), (1, 1, true));
+    assert!(diff_text(&unknown).contains("note: The revision applied last is not known"), "{}", diff_text(&unknown));
+    let known = report::compare(&plan, &DiffBase::Running { pods: &running, applied: Some(&base) }, &head);
+    assert_eq!((known.objects.len(), known.base.running), (2, true));
+    assert!(!diff_text(&known).contains("note:"));
+}
+
+#[test]
+fn a_conflict_of_presets_is_told_even_when_the_pod_stays_as_it_is() {
+    let mut own = pod("web", "x");
+    own["spec"]["containers"][0]["env"] = json!([{"name": "DB_PORT", "value": "1"}]);
+    let report = between(&[own.clone()], &[own.clone(), preset("db", "2")]);
+    let found: Vec<_> = report.attention.iter().filter(|item| item.concern == Concern::PresetConflict).collect();
+    assert_eq!(found.len(), 1, "{report:?}");
+    assert_eq!(
+        (found[0].preset.as_deref(), &found[0].object),
+        (Some("db"), &Some(PodKey::new("default", "web").object()))
+    );
+    assert!(diff_text(&report).contains("! Pod default/web: no PodPreset is merged: db conflicts on "));
+    // Known before: no news.
+    let again = between(&[own.clone(), preset("db", "2")], &[own, preset("db", "2")]);
+    assert!(again.attention.is_empty() && again.is_empty());
+}
+
+#[test]
+fn unread_objects_count_as_unchanged() {
+    let base = admitted(&[pod("a", "x")]);
+    let mut head = admitted(&[pod("a", "x")]);
+    head.unread = [(Kind::Pod, 9), (Kind::Secret, 2)].into();
+    let rows: Vec<(Kind, usize)> = compare(&base, &head).counts.iter().map(|row| (row.kind, row.unchanged)).collect();
+    assert_eq!(rows, [(Kind::Secret, 2), (Kind::Pod, 10)]);
+}
+
+#[test]
+fn the_order_of_keys_in_a_file_changes_nothing() {
+    let base = data("ConfigMap", "m", json!({"a": "1", "b": "2"}));
+    let head = data("ConfigMap", "m", json!({"b": "2", "a": "1"}));
+    assert!(between(&[base], &[head]).is_empty());
+}
+
+#[test]
+fn the_same_sides_give_the_same_bytes() {
+    let base = [pod("a", "x"), pod("b", "x"), preset("p", "1")];
+    let head = [pod("b", "y"), pod("c", "x"), preset("p", "2")];
+    assert_eq!(diff_json(&between(&base, &head)), diff_json(&between(&base, &head)));
 }

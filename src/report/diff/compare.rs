@@ -1,0 +1,333 @@
+//! The report made: every object of both sides by its key, pods with the verb and the causes the planner gave them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::hunks::{self, Difference};
+use super::mask::{self, KeyChange, Pair};
+use super::yaml::{self, Line};
+use super::{Attention, Concern, DiffReport, DiffSide, KindCounts, ObjectDiff, fields};
+use crate::model::{
+    Admitted, AdmittedPod, Cause, Diagnostic, FleetAction, FleetPlan, Kind, ObjectKey, ObservedPod, Origin, PodKey,
+    PresetConflict, Rename, Severity, SourceRef, Verb,
+};
+
+/// Said when a preset is behind the change of a pod.
+const PRESETS: &str = "A changed PodPreset changes the pods it matches and recreates them where it must; Kubernetes would \
+                       leave running pods as they are.";
+/// Said when what runs is known of pods only.
+const ONLY_PODS: &str = "The revision applied last is not known: only pods are compared with what runs.";
+
+/// What the head is compared with.
+pub enum DiffBase<'a> {
+    /// Another revision.
+    Revision(&'a Admitted),
+    /// The pods that run, and for the other objects the revision that was applied last, where it is known.
+    Running { pods: &'a [ObservedPod], applied: Option<&'a Admitted> },
+}
+
+/// The base, ready to be asked.
+struct Base<'a> {
+    running: bool,
+    pods: BTreeMap<&'a PodKey, &'a AdmittedPod>,
+    /// The revision whose other objects are compared.
+    objects: Option<&'a Admitted>,
+}
+
+impl<'a> Base<'a> {
+    fn new(base: &DiffBase<'a>) -> Self {
+        match *base {
+            DiffBase::Revision(admitted) => Self {
+                running: false,
+                pods: admitted.pods.iter().map(|(key, pod)| (key, &**pod)).collect(),
+                objects: Some(admitted),
+            },
+            DiffBase::Running { pods, applied } => Self {
+                running: true,
+                pods: pods.iter().map(|pod| (&pod.record.key, &*pod.record.realised)).collect(),
+                objects: applied,
+            },
+        }
+    }
+
+    fn pod(&self, key: &PodKey) -> Option<&'a AdmittedPod> {
+        self.pods.get(key).copied()
+    }
+}
+
+/// Compares. `plan` is what the planner makes of the same two sides.
+pub fn compare(plan: &FleetPlan, base: &DiffBase<'_>, head: &Admitted) -> DiffReport {
+    let base = Base::new(base);
+    let mut objects: Vec<ObjectDiff> = plan.actions.iter().map(|action| pod(action, plan, &base, head)).collect();
+    if let Some(before) = base.objects {
+        objects.extend(others(plan, before, head));
+    }
+    objects.sort_by(|a, b| a.key.cmp(&b.key));
+    let presets = |object: &ObjectDiff| object.changes.iter().any(|change| change.preset().is_some());
+    let mut notes = Vec::new();
+    if objects.iter().any(presets) {
+        notes.push(PRESETS);
+    }
+    if base.objects.is_none() {
+        notes.push(ONLY_PODS);
+    }
+    DiffReport {
+        base: DiffSide { running: base.running, revision: base.objects.map(|side| (&side.revision).into()) },
+        head: DiffSide { running: false, revision: Some((&head.revision).into()) },
+        counts: counts(plan, base.objects, head, &objects),
+        attention: attention(&base, head, &objects),
+        objects,
+        renames: plan.renames.clone(),
+        notes,
+    }
+}
+
+impl ObjectDiff {
+    fn new(key: ObjectKey, verb: Verb, sources: [Option<SourceRef>; 2]) -> Self {
+        let [before, after] = sources;
+        Self {
+            key,
+            verb,
+            renamed_from: None,
+            renamed_to: None,
+            changes: Vec::new(),
+            keys: Vec::new(),
+            used_by: Vec::new(),
+            before,
+            after,
+            presets: Vec::new(),
+            added: 0,
+            removed: 0,
+            hunks: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, difference: Difference) {
+        let Difference { hunks, added, removed, presets } = difference;
+        (self.hunks, self.added, self.removed, self.presets) = (hunks, added, removed, presets);
+    }
+}
+
+fn pod(action: &FleetAction, plan: &FleetPlan, base: &Base<'_>, head: &Admitted) -> ObjectDiff {
+    let (key, verb) = (action.key(), action.verb());
+    let rename = plan.renames.iter().find(|rename| rename.from == *key || rename.to == *key);
+    let before = match (verb, rename) {
+        // A pod under a new name is shown as what it differs in from the one it replaces.
+        (Verb::Create, Some(Rename { from, .. })) => base.pod(from),
+        // A predecessor of the same name is on its way out already.
+        (Verb::Create, None) => None,
+        _ => base.pod(key),
+    };
+    let after = head.pods.get(key).filter(|_| verb != Verb::Delete).map(Arc::as_ref);
+    let mut object = ObjectDiff::new(key.object(), verb, [before, after].map(|pod| pod.map(|pod| pod.source.clone())));
+    object.changes = action.changes().iter().map(mask::change).collect();
+    match rename {
+        Some(rename) if verb == Verb::Create => object.renamed_from = Some(rename.from.clone()),
+        // Told with the pod that takes its place.
+        Some(rename) if verb == Verb::Delete => {
+            object.renamed_to = Some(rename.to.clone());
+            return object;
+        }
+        _ => {}
+    }
+    let (pair, _) = mask::mask(Kind::Pod, [before, after].map(|pod| pod.map(value)));
+    let (old, new) = (Owners::new(before), Owners::new(after));
+    object.take(hunks::compare(&shown(&pair[0]), &shown(&pair[1]), [&|f| old.of(f), &|f| new.of(f)]));
+    object
+}
+
+/// A pod as it was admitted.
+fn value(pod: &AdmittedPod) -> Value {
+    // Turning k8s-openapi values into JSON cannot fail: their maps have text keys.
+    serde_json::to_value(&pod.spec).unwrap_or(Value::Null)
+}
+
+fn shown(value: &Option<Value>) -> Vec<Line> {
+    value.as_ref().map(yaml::lines).unwrap_or_default()
+}
+
+/// The presets behind the fields of a pod.
+struct Owners<'a>(BTreeMap<&'a str, &'a str>);
+
+impl<'a> Owners<'a> {
+    fn new(pod: Option<&'a AdmittedPod>) -> Self {
+        let origins = pod.into_iter().flat_map(|pod| &pod.provenance);
+        let presets = origins.filter_map(|field| match &field.origin {
+            Origin::Preset { name, .. } => Some((field.field.as_str(), name.as_str())),
+            _ => None,
+        });
+        Self(presets.collect())
+    }
+
+    /// The preset that provides a field: it itself or one above it. A list whose first entry a preset provides is the
+    /// preset's too, for presets append.
+    fn of(&self, field: &str) -> Option<&'a str> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let first = || self.0.get(format!("{field}[0]").as_str()).copied();
+        let ends = field.match_indices(['.', '[']).map(|(at, _)| at).chain([field.len()]);
+        ends.filter_map(|end| self.0.get(&field[..end]).copied()).next().or_else(first)
+    }
+}
+
+/// Everything that is no pod.
+fn others(plan: &FleetPlan, base: &Admitted, head: &Admitted) -> Vec<ObjectDiff> {
+    let keys: BTreeSet<&ObjectKey> = base.objects.keys().chain(head.objects.keys()).collect();
+    let users = users(plan);
+    let mut found = Vec::new();
+    for key in keys.into_iter().filter(|key| key.kind != Kind::Pod) {
+        let sides = [base.objects.get(key), head.objects.get(key)];
+        let pair: Pair = match sides {
+            [Some(a), Some(b)] if Arc::ptr_eq(a, b) => continue,
+            sides => sides.map(|side| side.map(|value| (**value).clone())),
+        };
+        if mask::same(key.kind, &pair) {
+            continue;
+        }
+        let verb = match &pair {
+            [None, _] => Verb::Create,
+            [_, None] => Verb::Delete,
+            _ => Verb::UpdateInPlace,
+        };
+        let (pair, keys) = mask::mask(key.kind, pair);
+        let mut object = ObjectDiff::new(key.clone(), verb, [base, head].map(|side| side.sources.get(key).cloned()));
+        object.changes = fields::changed(key.kind, &pair);
+        object.keys = keys;
+        object.used_by = users.get(key).into_iter().flatten().map(|pod| (*pod).clone()).collect();
+        object.take(hunks::compare(&shown(&pair[0]), &shown(&pair[1]), [&|_| None, &|_| None]));
+        found.push(object);
+    }
+    found
+}
+
+/// The pods whose change goes back to an object's data.
+fn users(plan: &FleetPlan) -> BTreeMap<ObjectKey, BTreeSet<&PodKey>> {
+    let mut users: BTreeMap<ObjectKey, BTreeSet<&PodKey>> = BTreeMap::new();
+    for action in &plan.actions {
+        for change in action.changes() {
+            if let Cause::Data { object, .. } = &change.cause {
+                users.entry(object.clone()).or_default().insert(action.key());
+            }
+        }
+    }
+    users
+}
+
+fn counts(plan: &FleetPlan, base: Option<&Admitted>, head: &Admitted, objects: &[ObjectDiff]) -> Vec<KindCounts> {
+    let mut all = Vec::new();
+    for kind in Kind::ALL {
+        let mut row = KindCounts {
+            kind,
+            create: 0,
+            update_in_place: 0,
+            restart_container: 0,
+            recreate: 0,
+            delete: 0,
+            unchanged: head.unread.get(&kind).copied().unwrap_or_default(),
+        };
+        for object in objects.iter().filter(|object| object.key.kind == kind) {
+            match object.verb {
+                Verb::Create => row.create += 1,
+                Verb::UpdateInPlace => row.update_in_place += 1,
+                Verb::RestartContainer => row.restart_container += 1,
+                Verb::Recreate => row.recreate += 1,
+                Verb::Delete => row.delete += 1,
+                Verb::Unchanged => row.unchanged += 1,
+            }
+        }
+        match (kind, base) {
+            (Kind::Pod, _) => row.unchanged += plan.unchanged.len(),
+            (_, Some(_)) => {
+                let here = head.objects.keys().filter(|key| key.kind == kind).count();
+                row.unchanged += here.saturating_sub(row.create + row.update_in_place);
+            }
+            (_, None) => continue,
+        }
+        let total =
+            row.create + row.update_in_place + row.restart_container + row.recreate + row.delete + row.unchanged;
+        if total > 0 {
+            all.push(row);
+        }
+    }
+    all
+}
+
+fn attention(base: &Base<'_>, head: &Admitted, objects: &[ObjectDiff]) -> Vec<Attention> {
+    let mut found: Vec<Attention> = objects.iter().filter_map(|o| Some(Attention::of(concern(o)?, &o.key))).collect();
+    for (key, pod) in head.pods.iter().filter(|(_, pod)| !pod.skipped.is_empty()) {
+        let known: BTreeSet<_> = base.pod(key).into_iter().flat_map(conflicts).map(substance).collect();
+        for conflict in conflicts(pod).filter(|conflict| !known.contains(&substance(conflict))) {
+            let PresetConflict { field, existing, wanted, .. } = conflict;
+            found.push(Attention {
+                preset: wanted.preset.clone(),
+                field: Some(field.clone()),
+                message: Some(format!(
+                    "{} has {}, the preset wants {}",
+                    existing.owner(),
+                    existing.value,
+                    wanted.value
+                )),
+                at: Some(wanted.at.clone()),
+                existing_at: Some(existing.at.clone()),
+                ..Attention::of(Concern::PresetConflict, &key.object())
+            });
+        }
+    }
+    let old = base.objects.map(|side| side.diagnostics.0.as_slice()).unwrap_or_default();
+    let old: BTreeSet<_> = old.iter().map(identity).collect();
+    let news = head.diagnostics.0.iter().filter(|d| is_told(d) && !old.contains(&identity(d)));
+    found.extend(news.map(|d| Attention {
+        concern: Concern::Warning,
+        object: d.object.clone(),
+        preset: None,
+        field: d.field.clone(),
+        message: Some(d.message.clone()),
+        help: d.help.clone(),
+        at: d.place.as_ref().map(|place| place.at.clone()),
+        existing_at: None,
+    }));
+    // Stable: what one object has to say keeps its order.
+    found.sort_by(|a, b| (a.concern, &a.object).cmp(&(b.concern, &b.object)));
+    found
+}
+
+fn concern(object: &ObjectDiff) -> Option<Concern> {
+    let data = object.keys.iter().any(|key| key.change != KeyChange::Unchanged);
+    match (object.verb, object.key.kind) {
+        (Verb::Delete, _) => Some(Concern::Delete),
+        (Verb::Recreate, _) => Some(Concern::Recreate),
+        (Verb::RestartContainer, _) => Some(Concern::Restart),
+        (Verb::UpdateInPlace, Kind::Secret) if data => Some(Concern::Secret),
+        (Verb::UpdateInPlace, Kind::ConfigMap) if data => Some(Concern::Data),
+        _ => None,
+    }
+}
+
+fn conflicts(pod: &AdmittedPod) -> impl Iterator<Item = &PresetConflict> {
+    pod.skipped.iter().flat_map(|skipped| &skipped.conflicts)
+}
+
+/// What makes a conflict the same one, wherever both sides stand.
+fn substance(conflict: &PresetConflict) -> [&str; 5] {
+    let PresetConflict { field, existing, wanted, .. } = conflict;
+    [
+        field,
+        existing.preset.as_deref().unwrap_or_default(),
+        &existing.value,
+        wanted.preset.as_deref().unwrap_or_default(),
+        &wanted.value,
+    ]
+}
+
+/// What makes a warning the same one, wherever it stands.
+fn identity(diagnostic: &Diagnostic) -> (&str, &str, Option<&ObjectKey>, Option<&str>) {
+    (diagnostic.rule, &diagnostic.message, diagnostic.object.as_ref(), diagnostic.field.as_deref())
+}
+
+/// Conflicts of presets are told as such.
+fn is_told(diagnostic: &Diagnostic) -> bool {
+    diagnostic.severity == Severity::Warning && diagnostic.rule != "preset-conflict"
+}

@@ -1,0 +1,215 @@
+//! The Attention part: what is recreated, restarted or deleted, data that changes, presets that conflict, new warnings.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::super::escape::{code, code_of};
+use super::super::{Attention, Concern, DataKey, DiffReport, KeyChange, ObjectDiff};
+use crate::model::{Cause, FieldChange, Kind, ObjectKey, PodKey, SourceRef};
+
+/// The longest foreign sentence that is repeated, in characters.
+const SENTENCE: usize = 300;
+
+/// How much of each item is told, the fullest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// Every field with its cause, and how it could be avoided.
+    Full,
+    /// A line per item with its first fields.
+    Short,
+    /// A line per concern with the first names.
+    Named,
+    /// A line per concern.
+    Counted,
+}
+
+impl Detail {
+    pub(super) const ALL: [Detail; 4] = [Detail::Full, Detail::Short, Detail::Named, Detail::Counted];
+
+    /// How many fields, keys or names a line has; the others are counted.
+    fn limit(self) -> usize {
+        match self {
+            Detail::Full => 20,
+            Detail::Short => 2,
+            Detail::Named => 10,
+            Detail::Counted => 0,
+        }
+    }
+}
+
+/// The whole part; nothing without items.
+pub(super) fn section(report: &DiffReport, detail: Detail) -> String {
+    if report.attention.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from("\n### ⚠️ Attention\n\n");
+    match detail {
+        Detail::Full | Detail::Short => {
+            let objects: BTreeMap<&ObjectKey, &ObjectDiff> = report.objects.iter().map(|o| (&o.key, o)).collect();
+            for item in &report.attention {
+                let object = item.object.as_ref().and_then(|key| objects.get(key)).copied();
+                write_item(item, object, detail, &mut out);
+            }
+        }
+        Detail::Named | Detail::Counted => grouped(report, detail, &mut out),
+    }
+    out
+}
+
+/// A line per concern, with as many names as the detail allows.
+fn grouped(report: &DiffReport, detail: Detail, out: &mut String) {
+    for concern in Concern::ALL {
+        let items: Vec<&Attention> = report.attention.iter().filter(|item| item.concern == concern).collect();
+        if items.is_empty() {
+            continue;
+        }
+        let _ = write!(out, "- **{}**: {}", word(concern), items.len());
+        let mut names: Vec<String> = items.iter().filter_map(|item| Some(name(item.object.as_ref()?))).collect();
+        names.dedup();
+        if detail.limit() > 0 && !names.is_empty() {
+            let _ = write!(out, ": {}", listed(&names, detail.limit()));
+        }
+        out.push('\n');
+    }
+}
+
+fn word(concern: Concern) -> &'static str {
+    match concern {
+        Concern::Delete => "delete",
+        Concern::Recreate => "recreate",
+        Concern::Restart => "restart container",
+        Concern::Secret => "secret",
+        Concern::Data => "data",
+        Concern::PresetConflict => "preset conflict",
+        Concern::Warning => "warning",
+    }
+}
+
+fn write_item(item: &Attention, object: Option<&ObjectDiff>, detail: Detail, out: &mut String) {
+    let _ = write!(out, "- **{}**", word(item.concern));
+    if let Some(key) = &item.object {
+        let _ = write!(out, " {}", name(key));
+    }
+    let told = match item.concern {
+        Concern::PresetConflict => conflict(item),
+        Concern::Warning => warning(item),
+        Concern::Delete | Concern::Recreate | Concern::Restart | Concern::Secret | Concern::Data => {
+            object.map(|object| causes(object, detail)).unwrap_or_default()
+        }
+    };
+    if !told.is_empty() {
+        let _ = write!(out, ": {told}");
+    }
+    out.push('\n');
+    if detail == Detail::Full {
+        let help = item.help.as_deref().map(|help| ("way out", help));
+        let sentences = object.into_iter().flat_map(sentences).chain(help);
+        for (label, text) in sentences {
+            let _ = writeln!(out, "  - {label}: {}", code_of(text, SENTENCE));
+        }
+    }
+}
+
+/// Kind and full name. Names are DNS names by validation, and escaped all the same.
+pub(super) fn name(key: &ObjectKey) -> String {
+    if key.namespace.is_empty() {
+        format!("{} {}", key.kind, code(&key.name))
+    } else {
+        format!("{} {}", key.kind, code(&format!("{}/{}", key.namespace, key.name)))
+    }
+}
+
+/// Why an object is here: renames, keys, fields, and who uses it.
+pub(super) fn causes(object: &ObjectDiff, detail: Detail) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let pod = |key: &PodKey| code(&key.to_string());
+    parts.extend(object.renamed_from.as_ref().map(|from| format!("renamed from {}", pod(from))));
+    parts.extend(object.renamed_to.as_ref().map(|to| format!("renamed to {}", pod(to))));
+    let mut told: Vec<String> = Vec::new();
+    if matches!(object.key.kind, Kind::Secret | Kind::ConfigMap) {
+        told.extend(object.keys.iter().filter_map(|key| key_words(object.key.kind, key)));
+    }
+    told.extend(object.changes.iter().map(field));
+    told.dedup();
+    if !told.is_empty() {
+        parts.push(listed(&told, detail.limit()));
+    }
+    if !object.used_by.is_empty() {
+        let pods: Vec<String> = object.used_by.iter().map(pod).collect();
+        parts.push(format!("used by {}", listed(&pods, detail.limit())));
+    }
+    parts.join("; ")
+}
+
+/// What becomes of a key; a value of a Secret is only ever a mask.
+fn key_words(kind: Kind, key: &DataKey) -> Option<String> {
+    let name = code(&key.name);
+    let secret = kind == Kind::Secret;
+    Some(match key.change {
+        KeyChange::Unchanged => return None,
+        KeyChange::Changed if secret => code(&format!("{}: *** (before) → *** (after)", key.name)),
+        KeyChange::Changed => name,
+        KeyChange::Added => format!("{name} new"),
+        KeyChange::Removed => format!("{name} gone"),
+    })
+}
+
+/// A field with what is behind it.
+fn field(change: &FieldChange) -> String {
+    let field = code_of(&change.field, SENTENCE);
+    match &change.cause {
+        Cause::Manifest => field,
+        Cause::Preset { name } => format!("{field} (PodPreset {})", code(name)),
+        Cause::Data { object, keys } => {
+            let keys: Vec<String> = keys.iter().map(|key| code(key)).collect();
+            format!("{field} ({}: {})", name(object), listed(&keys, 5))
+        }
+    }
+}
+
+/// How the changes could be avoided and what else is to be known, each sentence once.
+fn sentences(object: &ObjectDiff) -> Vec<(&'static str, &str)> {
+    let mut all = Vec::new();
+    for change in &object.changes {
+        let of = [("avoidable", change.avoidable.as_deref()), ("note", change.note.as_deref())];
+        for (label, text) in of.into_iter().filter_map(|(label, text)| Some((label, text?))) {
+            if !all.contains(&(label, text)) {
+                all.push((label, text));
+            }
+        }
+    }
+    all.truncate(20);
+    all
+}
+
+fn conflict(item: &Attention) -> String {
+    let part = |text: &Option<String>| code_of(text.as_deref().unwrap_or_default(), SENTENCE);
+    let (preset, field, message) = (part(&item.preset), part(&item.field), part(&item.message));
+    let places = match (&item.existing_at, &item.at) {
+        (Some(existing), Some(wanted)) => format!("; written at {} and {}", place(existing), place(wanted)),
+        _ => String::new(),
+    };
+    format!("no preset is merged: PodPreset {preset} conflicts on {field}: {message}{places}")
+}
+
+fn warning(item: &Attention) -> String {
+    let message = code_of(item.message.as_deref().unwrap_or_default(), SENTENCE);
+    match &item.at {
+        Some(at) => format!("{message} at {}", place(at)),
+        None => message,
+    }
+}
+
+/// A file and a line.
+pub(super) fn place(at: &SourceRef) -> String {
+    code_of(&format!("{}:{}", at.path, at.line), SENTENCE)
+}
+
+/// The first of a list; the others are counted.
+fn listed(parts: &[String], limit: usize) -> String {
+    let shown = parts.iter().take(limit).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match parts.len().saturating_sub(limit) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}

@@ -1,0 +1,334 @@
+//! An object as YAML, a line at a time, each with the field it belongs to.
+//!
+//! Written here and not by a YAML crate, for three things a reader of a diff needs: one order of the keys whatever the
+//! author's was, long texts line by line, and the field behind each line, to tell whose it is. Control characters never
+//! come out raw.
+
+use serde_json::{Map, Value};
+
+use super::escape;
+
+/// One line and its field, such as `spec.containers[0].env[2].name`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) text: String,
+    pub(super) field: String,
+}
+
+/// The lines of a mapping.
+pub(super) fn lines(value: &Value) -> Vec<Line> {
+    let mut writer = Writer { lines: Vec::new() };
+    match value {
+        Value::Object(map) if !map.is_empty() => writer.members(map, 0, "", None),
+        other => writer.value("", other, 0, ""),
+    }
+    writer.lines
+}
+
+struct Writer {
+    lines: Vec<Line>,
+}
+
+impl Writer {
+    fn push(&mut self, text: String, field: &str) {
+        self.lines.push(Line { text, field: field.to_owned() });
+    }
+
+    /// The members of a mapping, the first behind `lead` where the mapping is an item of a list.
+    fn members(&mut self, map: &Map<String, Value>, indent: usize, field: &str, lead: Option<&str>) {
+        let mut names: Vec<&String> = map.keys().collect();
+        names.sort_by_key(|name| (rank(name, field.is_empty()), *name));
+        let mut lead = lead;
+        for name in names {
+            let own = if field.is_empty() { name.clone() } else { format!("{field}.{name}") };
+            let start = lead.take().map_or_else(|| " ".repeat(indent), str::to_owned);
+            let Some(value) = map.get(name) else { continue };
+            self.value(&format!("{start}{}:", key(name)), value, indent, &own);
+        }
+    }
+
+    /// A value behind `start`, which is `key:`, `-` or nothing, on a line of the given indentation.
+    fn value(&mut self, start: &str, value: &Value, indent: usize, field: &str) {
+        let gap = if start.is_empty() { "" } else { " " };
+        match value {
+            Value::Object(map) if map.is_empty() => self.push(format!("{start}{gap}{{}}"), field),
+            Value::Array(items) if items.is_empty() => self.push(format!("{start}{gap}[]"), field),
+            Value::Object(map) => {
+                self.push(start.to_owned(), field);
+                self.members(map, indent + 2, field, None);
+            }
+            Value::Array(items) => {
+                self.push(start.to_owned(), field);
+                self.items(items, indent, field);
+            }
+            Value::String(text) => self.text(start, text, indent, field),
+            scalar => self.push(format!("{start}{gap}{scalar}"), field),
+        }
+    }
+
+    fn items(&mut self, items: &[Value], indent: usize, field: &str) {
+        let pad = " ".repeat(indent);
+        for (index, item) in items.iter().enumerate() {
+            let own = format!("{field}[{index}]");
+            match item {
+                Value::Object(map) if !map.is_empty() => {
+                    self.members(map, indent + 2, &own, Some(&format!("{pad}- ")));
+                }
+                // A list in a list begins on the next line.
+                Value::Array(inner) if !inner.is_empty() => {
+                    self.push(format!("{pad}-"), &own);
+                    self.items(inner, indent + 2, &own);
+                }
+                other => self.value(&format!("{pad}-"), other, indent, &own),
+            }
+        }
+    }
+
+    /// A text, in block style when it has several lines.
+    fn text(&mut self, start: &str, text: &str, indent: usize, field: &str) {
+        let gap = if start.is_empty() { "" } else { " " };
+        if !is_block(text) {
+            self.push(format!("{start}{gap}{}", scalar(text)), field);
+            return;
+        }
+        let body = text.trim_end_matches('\n');
+        let chomping = match text.len() - body.len() {
+            0 => "-",
+            1 => "",
+            _ => "+",
+        };
+        self.push(format!("{start}{gap}|{chomping}"), field);
+        let pad = " ".repeat(indent + 2);
+        // What ends the text is no line of its own.
+        for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
+            self.push(if line.is_empty() { String::new() } else { format!("{pad}{line}") }, field);
+        }
+    }
+}
+
+/// Whether a text can stand in block style: several lines, of which the first shows the indentation, and nothing that
+/// must be escaped.
+fn is_block(text: &str) -> bool {
+    text.trim_end_matches('\n').contains('\n')
+        && !text.starts_with([' ', '\t', '\n'])
+        && text.chars().all(|c| matches!(c, '\n' | '\t') || !escape::is_special(c))
+}
+
+/// What tells an object apart comes first, the rest by name.
+fn rank(name: &str, top: bool) -> u8 {
+    match name {
+        "apiVersion" if top => 0,
+        "kind" if top => 1,
+        "metadata" if top => 2,
+        "name" => 3,
+        "namespace" => 4,
+        _ => 5,
+    }
+}
+
+fn key(name: &str) -> String {
+    scalar(name)
+}
+
+/// A text on one line: plain where no reader of YAML could take it for anything else, else in quotes.
+fn scalar(text: &str) -> String {
+    if text.chars().any(escape::is_special) {
+        return double_quoted(text);
+    }
+    if is_plain(text) { text.to_owned() } else { format!("'{}'", text.replace('\'', "''")) }
+}
+
+/// Words that YAML 1.1 or 1.2 reads as a boolean or null.
+const WORDS: [&str; 10] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "none"];
+
+fn is_plain(text: &str) -> bool {
+    // A dash before a letter begins neither a list nor a number.
+    text.trim_start_matches('-').starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '_' | '$'))
+        && !text.ends_with([':', ' '])
+        && !text.contains(": ")
+        && !text.contains(" #")
+        && !WORDS.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
+fn double_quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if escape::is_special(c) => escape::write_escaped(c, &mut out),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn text(value: &Value) -> String {
+        lines(value).into_iter().map(|line| line.text + "\n").collect()
+    }
+
+    #[test]
+    fn names_come_first_and_long_texts_line_by_line() {
+        let value = json!({
+            "spec": {"containers": [{"image": "nginx:1", "name": "web", "args": ["-c", "sleep 1"], "ports": []}]},
+            "kind": "Pod",
+            "data": {"a": "x: 1\ny\n", "b": "0644", "c": "\u{1b}[31m", "d": "yes", "e": "it's #1", "f": "a\n\nb\n\n"},
+            "metadata": {"labels": {}, "name": "p"},
+            "apiVersion": "v1",
+            "lists": [[1, 2], [], [{"a": null}]],
+        });
+        let expected = "\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: p
+  labels: {}
+data:
+  a: |
+    x: 1
+    y
+  b: '0644'
+  c: \"\\u001b[31m\"
+  d: 'yes'
+  e: it's #1
+  f: |+
+    a
+
+    b
+
+lists:
+-
+  - 1
+  - 2
+- []
+-
+  - a: null
+spec:
+  containers:
+  - name: web
+    args:
+    - -c
+    - sleep 1
+    image: nginx:1
+    ports: []
+";
+        assert_eq!(text(&value), expected.replace("  e: it's #1", "  e: 'it''s #1'"));
+    }
+
+    #[test]
+    fn each_line_knows_its_field() {
+        let value = json!({"spec": {"containers": [{"name": "web", "env": [{"name": "A", "value": "1\n2"}]}]}});
+        let fields: Vec<String> = lines(&value).into_iter().map(|line| line.field).collect();
+        let env = "spec.containers[0].env";
+        assert_eq!(
+            fields,
+            [
+                "spec".to_owned(),
+                "spec.containers".to_owned(),
+                "spec.containers[0].name".to_owned(),
+                env.to_owned(),
+                format!("{env}[0].name"),
+                format!("{env}[0].value"),
+                format!("{env}[0].value"),
+                format!("{env}[0].value"),
+            ]
+        );
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let word = prop::sample::select(vec![
+            "",
+            " ",
+            "a",
+            "- a",
+            "a: b",
+            "a #b",
+            "#",
+            "'",
+            "\"",
+            "\\",
+            "yes",
+            "NULL",
+            "~",
+            "0x1f",
+            "1e3",
+            ".inf",
+            "|",
+            ">",
+            "a\nb",
+            "a\n",
+            "\na",
+            " a\nb",
+            "a\n b\n\n",
+            "a \nb",
+            "\t",
+            "a\tb\nc",
+            "\r\n",
+            "a\r\nb",
+            "---\na",
+            "...",
+            "a\n---\nb",
+            "%",
+            "&a",
+            "*a",
+            "!t",
+            "@",
+            "`",
+            "{",
+            "[a]",
+            "? a",
+            ": a",
+            "a:",
+            "\u{0}",
+            "\u{85}",
+            "\u{2028}",
+            "\u{feff}x",
+            "é",
+            "日本\n語",
+            "\u{1f600}",
+            "$(VAR)",
+            "<<",
+        ]);
+        let text = prop_oneof![word.prop_map(str::to_owned), "\\PC{0,12}", any::<String>()];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            text.clone().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 5, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((text.clone(), inner), 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_reads_back_as_the_same_value(value in value()) {
+            let shown = text(&value);
+            let read: Value = serde_yaml::from_str(&shown).map_err(|e| TestCaseError::fail(format!("{e}: {shown}")))?;
+            prop_assert_eq!(read, value, "{}", shown);
+        }
+
+        #[test]
+        fn nothing_special_is_shown_raw(value in value()) {
+            for line in lines(&value) {
+                prop_assert!(!line.text.chars().any(|c| c != '\t' && escape::is_special(c)), "{:?}", line.text);
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! `diff` as a person or a job runs it: no agent, no root rights, no git program.
+
+use serde_json::Value;
+
+use super::harness::{Place, Repo, Said};
+use super::manifests::{POD, PRESET};
+use crate::report::diff::golden;
+
+const SECRET: &str = "apiVersion: v1
+kind: Secret
+metadata:
+  name: db
+stringData:
+  password: old-and-secret
+  user: admin
+";
+
+struct World {
+    place: Place,
+    repo: Repo,
+}
+
+impl World {
+    /// A repository whose first commit has the pod `web`.
+    fn new() -> Self {
+        let place = Place::new();
+        let repo = Repo::create(&place.path("m"));
+        place.write("m/pod.yaml", POD);
+        repo.commit("first");
+        Self { place, repo }
+    }
+
+    /// Two commits with something of everything between them.
+    fn full() -> Self {
+        let world = Self::new();
+        let pod = |name: &str, more: &str| POD.replace("name: web", &format!("name: {name}")) + more;
+        world.place.write("m/old.yaml", &pod("old", ""));
+        world.place.write("m/calm.yaml", &pod("calm", "").replace("{app: web}", "{app: calm}"));
+        world.place.write("m/secret.yaml", SECRET);
+        world.repo.commit("second");
+        std::fs::remove_file(world.place.path("m/old.yaml")).unwrap();
+        world.place.write("m/new/new.yaml", &pod("new", "    env: [{name: A, value: \"1\"}]\n"));
+        world.place.write(
+            "m/calm.yaml",
+            &pod("calm", "").replace("{app: web}", "{app: calm}").replace("nginx:1.29", "nginx:1.30"),
+        );
+        world.place.write("m/secret.yaml", &SECRET.replace("old-and-secret", "new-and-secret"));
+        world.place.write("m/preset.yaml", PRESET);
+        world.repo.commit("third @team <b>");
+        world
+    }
+
+    fn diff(&self, args: &[&str]) -> Said {
+        self.place.run(&[&["diff", "m"], args].concat())
+    }
+}
+
+#[test]
+fn each_output_is_the_recorded_one() {
+    let world = World::full();
+    for (output, name) in [("text", "commits.txt"), ("json", "commits.json"), ("markdown", "commits.md")] {
+        let said = world.diff(&["--base", "HEAD~1", "--target", "edge-1", "-o", output]);
+        assert_eq!((said.code, said.err.as_str()), (Some(1), ""), "{said:?}");
+        assert!(!said.out.contains("and-secret"), "{output}: {}", said.out);
+        golden(name, &said.out);
+    }
+}
+
+#[test]
+fn the_same_commits_give_the_same_bytes_in_another_place() {
+    let (one, other) = (World::full(), World::full());
+    for output in ["text", "json", "markdown"] {
+        let args = ["--base", "HEAD~1", "-o", output];
+        let said = one.diff(&args);
+        assert_eq!(said, one.diff(&args), "{output}");
+        assert_eq!(said.out, other.diff(&["--base", "main~1", "--head", "main", "-o", output]).out, "{output}");
+        assert!(!said.out.contains(&one.place.path("").display().to_string()), "{}", said.out);
+    }
+}
+
+#[test]
+fn diff_names_what_changes_and_the_preset_that_causes_it() {
+    let world = World::new();
+    world.place.write("m/preset.yaml", PRESET);
+    world.repo.commit("second");
+    let said = world.diff(&["--base", "HEAD~1"]);
+    assert_eq!((said.code, said.err.as_str()), (Some(1), ""), "{said:?}");
+    for words in [
+        "\n~ Pod default/web  recreate  spec.containers[0].env",
+        "(PodPreset db)",
+        "+    - name: DB_PORT\n",
+        "--- a/Pod/default/web  pod.yaml:1\n",
+        "1 to recreate",
+        "Kubernetes would leave running pods as they are.\n",
+    ] {
+        assert!(said.out.contains(words), "{words}: {}", said.out);
+    }
+    // The other way round, by names for both ends.
+    let back = world.diff(&["--base", "main", "--head", "HEAD~1"]);
+    assert!(back.out.contains("-    - name: DB_PORT\n"), "{}", back.out);
+}
+
+/// What it is, the files that differ, and the codes without and with --detailed-exitcode.
+type Row = (&'static str, Vec<(&'static str, String)>, i32, i32);
+
+#[test]
+fn exit_codes_are_those_of_kubectl_diff_or_tell_more_when_asked() {
+    let world = World::new();
+    let pod = |from: &str, to: &str| vec![("pod.yaml", POD.replace(from, to))];
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\ndata: {a: b}\n".to_owned();
+    let table: [Row; 8] = [
+        ("nothing differs", vec![], 0, 0),
+        ("a comment differs", vec![("pod.yaml", format!("# why\n{POD}"))], 0, 0),
+        ("a label", pod("{app: web}", "{app: web, v: new}"), 1, 2),
+        ("an image", pod("nginx:1.29", "nginx:1.30"), 1, 2),
+        ("a new object that is no pod", vec![("map.yaml", map)], 1, 2),
+        ("another container", pod("name: c\n", "name: d\n"), 1, 3),
+        ("another pod", pod("name: web\n", "name: site\n"), 1, 3),
+        ("a manifest that is refused", vec![("pod.yaml", "kind: [".to_owned())], 2, 1),
+    ];
+    for (what, files, plain, detailed) in table {
+        world.place.write("m/pod.yaml", POD);
+        let _ = std::fs::remove_file(world.place.path("m/map.yaml"));
+        for (name, text) in files {
+            world.place.write(&format!("m/{name}"), &text);
+        }
+        for output in ["text", "json", "markdown"] {
+            let said = world.diff(&["--base", "HEAD", "--worktree", "-o", output]);
+            assert_eq!(said.code, Some(plain), "{what}: {said:?}");
+            let said = world.diff(&["--base", "HEAD", "--worktree", "--detailed-exitcode", "-o", output]);
+            assert_eq!(said.code, Some(detailed), "{what}: {said:?}");
+        }
+    }
+    let broken = world.diff(&["--base", "HEAD", "--worktree"]);
+    assert_eq!(broken.out, "", "an error prints no half report");
+    assert!(broken.err.contains("pod.yaml:1:"), "{}", broken.err);
+    assert_eq!(world.diff(&["--base", "HEAD"]).code, Some(0), "uncommitted edits are not read");
+    assert_eq!(world.diff(&["--base", "no-such-revision"]).code, Some(2));
+    assert_eq!(world.diff(&["--base", "no-such-revision", "--detailed-exitcode"]).code, Some(1));
+}
+
+#[test]
+fn a_file_that_moves_changes_nothing() {
+    let world = World::new();
+    std::fs::remove_file(world.place.path("m/pod.yaml")).unwrap();
+    world.place.write("m/elsewhere/another-name.yml", &format!("# moved\n---\n{POD}"));
+    world.repo.commit("moved");
+    let said = world.diff(&["--base", "HEAD~1"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.out.ends_with("nothing changes\n"), "{}", said.out);
+}
+
+#[test]
+fn diff_without_a_base_compares_with_the_records() {
+    let world = World::new();
+    let said = world.diff(&[]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.out.starts_with("+ Pod default/web  create\n"), "{}", said.out);
+    let counts = "Pod: 1 to create, 0 to update in place, 0 to restart, 0 to recreate, 0 to delete, 0 unchanged\n";
+    assert!(said.out.contains(counts), "{}", said.out);
+    assert!(said.out.ends_with("only pods are compared with what runs.\n"), "{}", said.out);
+    assert!(!world.place.path("root").exists(), "looking makes no directories");
+    let markdown = world.diff(&["-o", "markdown"]);
+    assert!(markdown.out.contains("· what runs → `"), "{}", markdown.out);
+}
+
+#[test]
+fn only_text_is_coloured_and_only_where_it_is_wanted() {
+    let world = World::full();
+    let run = |output: &str, variables: &[(&str, &str)]| {
+        let mut command = world.place.podwright(&["diff", "m", "--base", "HEAD~1", "-o", output]);
+        Said::from(command.envs(variables.iter().copied()).output().unwrap()).out
+    };
+    let escape = '\u{1b}';
+    let forced = [("CLICOLOR_FORCE", "1")];
+    assert!(run("text", &forced).contains("\u{1b}[32m+"), "{}", run("text", &forced));
+    assert!(!run("text", &[]).contains(escape), "no terminal");
+    assert!(!run("text", &[("NO_COLOR", "1")]).contains(escape));
+    for output in ["json", "markdown"] {
+        assert!(!run(output, &forced).contains(escape), "{output}");
+    }
+}
+
+#[test]
+fn options_of_the_comment_are_checked() {
+    let world = World::new();
+    for bad in
+        [["--max-bytes", "100"], ["--max-bytes", "many"], ["--target", "a b"], ["--target", "x-->"], ["-o", "xml"]]
+    {
+        let said = world.diff(&[&["--base", "HEAD"][..], &bad].concat());
+        assert_eq!(said.code, Some(64), "{bad:?}: {said:?}");
+    }
+    let json: Value = serde_json::from_str(&world.diff(&["--base", "HEAD", "-o", "json"]).out).unwrap();
+    assert_eq!((&json["kind"], &json["objects"]), (&"Diff".into(), &Value::Array(vec![])));
+}
