@@ -43,7 +43,7 @@ pub enum Verb {
     Run(RunArgs),
     /// Make the pods equal to the directory once [exit: 0 ready, 1 error, 124 not ready in time]
     Apply(ApplyArgs),
-    /// Check manifests as they are on disk
+    /// Check manifests as they are on disk [exit: 0 valid, 1 not]
     Validate(ValidateArgs),
     /// Print what admission makes of manifests: presets merged, nothing defaulted
     Render(RenderArgs),
@@ -154,8 +154,12 @@ pub struct ValidateArgs {
     /// Files and directories; they are checked together
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
+    /// text; json; github: annotations of a workflow; sarif: a report for code scanners
     #[arg(short, long, value_enum, default_value_t)]
     pub output: ReportFormat,
+    /// Take warnings as errors
+    #[arg(long)]
+    pub warnings_as_errors: bool,
 }
 
 /// How a report is printed.
@@ -164,6 +168,8 @@ pub enum ReportFormat {
     #[default]
     Text,
     Json,
+    Github,
+    Sarif,
 }
 
 /// How objects are printed.

@@ -47,6 +47,7 @@ mod settings;
 mod status;
 #[cfg(target_os = "linux")]
 mod statuses;
+mod validate;
 
 use std::process::ExitCode;
 
@@ -89,7 +90,7 @@ fn usage(error: &clap::Error) -> Result<Ending, CliError> {
 fn dispatch(cli: Cli) -> Result<Ending, CliError> {
     let global = &cli.global;
     match cli.verb {
-        Verb::Validate(args) => manifests::validate(&args),
+        Verb::Validate(args) => validate::validate(&args),
         Verb::Render(args) => manifests::render(&args),
         Verb::Create(verb) => create::run(&verb),
         Verb::Diff(args) => diff::run(&args, &layout(global)?),

@@ -13,6 +13,7 @@ mod facts;
 mod file;
 mod json;
 mod limits;
+mod lines;
 mod marked;
 mod object;
 mod problem;
@@ -25,6 +26,7 @@ pub mod support;
 mod text;
 mod yaml;
 
+pub use lines::show_lines;
 pub use marked::{MarkedDocument, read_document};
 pub use reader::Reader;
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::limits::QUOTED;
 use super::yaml::Span;
-use crate::model::Severity;
+use crate::model::{Rule, Severity};
 
 /// A problem of a file, at a place.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +50,7 @@ impl Finding {
     pub(super) fn error(rule: &'static str, pointer: &str, message: impl Into<String>) -> Self {
         let pointer = pointer.to_owned();
         let message = message.into();
-        let help = way_out(rule).to_owned();
+        let help = Rule::named(rule).map_or("correct the value", |rule| rule.way_out).to_owned();
         Self { severity: Severity::Error, rule, pointer, part: Part::Value, message, help }
     }
 
@@ -70,29 +70,15 @@ impl Finding {
     }
 }
 
-/// The way out of a rule where nothing better is known.
-fn way_out(rule: &str) -> &'static str {
-    match rule {
-        "name" => "choose another name",
-        "label" | "annotation" | "data-key" => "rename it",
-        "choice" => "write one of them",
-        "number-range" => "choose a number within the range",
-        "quantity" => "write a number with a suffix of m, k, M, G, T or Ki, Mi, Gi, Ti, such as 500m or 1Gi",
-        "duplicate-name" => "use each name once",
-        "address" => "write an address such as 192.0.2.1",
-        "path" => "correct the path",
-        "one-of" => "write exactly one of them",
-        "dns" => "remove what is too much",
-        "selector" => "correct the values",
-        "missing-field" => "add it",
-        _ => "correct the value",
-    }
-}
-
-/// Foreign text as a message shows it: in double quotes, of which it holds none itself, and shortened.
+/// Foreign text as a message shows it: in double quotes, of which it holds none itself, on one line, and shortened.
 pub(super) fn quoted(text: &str) -> String {
-    let mut short: String = text.chars().take(QUOTED).map(|c| if c == '"' { '\'' } else { c }).collect();
-    if short.len() < text.len() {
+    let plain = |c: char| match c {
+        '"' => '\'',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    };
+    let mut short: String = text.chars().take(QUOTED).map(plain).collect();
+    if text.chars().nth(QUOTED).is_some() {
         short.push_str("...");
     }
     format!("\"{short}\"")
@@ -123,14 +109,15 @@ pub(super) fn field_path(root: &Value, pointer: &str) -> String {
     let mut path = String::new();
     let mut here = Some(root);
     for segment in segments(pointer) {
+        let shown: String = segment.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
         let is_index = here.is_some_and(Value::is_array);
         if is_index || !segment.chars().all(|c| c.is_ascii_alphanumeric()) {
-            path.push_str(&format!("[{segment}]"));
+            path.push_str(&format!("[{shown}]"));
         } else {
             if !path.is_empty() {
                 path.push('.');
             }
-            path.push_str(&segment);
+            path.push_str(&shown);
         }
         here = here.and_then(|value| match value {
             Value::Array(items) => segment.parse::<usize>().ok().and_then(|index| items.get(index)),

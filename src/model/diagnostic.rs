@@ -76,6 +76,11 @@ impl Diagnostics {
         (errors, self.0.len() - errors)
     }
 
+    /// Makes every warning an error.
+    pub fn raise_warnings(&mut self) {
+        self.0.iter_mut().for_each(|d| d.severity = Severity::Error);
+    }
+
     /// Sorts by path, line and column; problems without a place come last.
     pub fn sort(&mut self) {
         self.0.sort_by(|a, b| match (&a.place, &b.place) {

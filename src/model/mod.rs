@@ -19,6 +19,7 @@ mod observed;
 mod places;
 mod projection;
 pub mod quantity;
+mod rule;
 mod snapshot;
 mod status;
 
@@ -42,6 +43,7 @@ pub use observed::{
 };
 pub use places::{Places, PointerDigest};
 pub use projection::{EventRecord, EventType, Projected, Projection};
+pub use rule::{RULES, Rule};
 pub use snapshot::{BlobId, Revision, RevisionKind, Snapshot, SourceFile, SourceRef};
 pub use status::{
     ActionEntry, ConditionEntry, ContainerEntry, ContainerStateEntry, PodEntry, PresetEntry, SkippedPresetEntry,

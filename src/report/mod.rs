@@ -25,7 +25,9 @@ mod unknown;
 mod yaml;
 
 pub use describe::describe_pod;
-pub use diagnostics::{counts_line, diagnostics_text};
+pub use diagnostics::{
+    Validation, counts_line, diagnostics_text, github_annotations, sarif, validation_json, validation_text,
+};
 pub use diff::{
     Attention, Concern, DataKey, DiffBase, DiffReport, DiffRevision, DiffSide, Hunk, KeyChange, KindCounts,
     MarkdownOptions, ObjectDiff, PresetLines, compare, diff_json, diff_markdown, diff_text,

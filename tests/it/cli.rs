@@ -8,3 +8,4 @@ mod images;
 mod look;
 mod manifests;
 mod usage;
+mod validate;

@@ -1,5 +1,6 @@
 //! Tests of `manifest`.
 
+mod codes;
 mod fixtures;
 mod hostile;
 mod reading;

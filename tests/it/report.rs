@@ -9,4 +9,5 @@ mod presets;
 mod project;
 mod row;
 mod status;
+mod validation;
 mod yaml;

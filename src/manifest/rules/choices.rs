@@ -10,24 +10,42 @@ const WORDS: &[(&str, &[&str])] = &[
     ("spec/preemptionPolicy", &["PreemptLowerPriority", "Never"]),
     ("spec/securityContext/fsGroupChangePolicy", &["OnRootMismatch", "Always"]),
     ("spec/securityContext/supplementalGroupsPolicy", &["Merge", "Strict"]),
-    ("spec/securityContext/seccompProfile/type", &["RuntimeDefault", "Unconfined", "Localhost"]),
+    ("spec/securityContext/seccompProfile/type", PROFILES),
     ("spec/volumes/*/hostPath/type", HOST_PATH_TYPES),
     ("@/imagePullPolicy", &["Always", "IfNotPresent", "Never"]),
     ("@/terminationMessagePolicy", &["File", "FallbackToLogsOnError"]),
     ("@/ports/*/protocol", &["TCP", "UDP", "SCTP"]),
     ("@/volumeMounts/*/mountPropagation", &["None", "HostToContainer", "Bidirectional"]),
     ("@/volumeMounts/*/recursiveReadOnly", &["Disabled", "IfPossible", "Enabled"]),
-    ("@/securityContext/seccompProfile/type", &["RuntimeDefault", "Unconfined", "Localhost"]),
+    ("@/securityContext/seccompProfile/type", PROFILES),
     ("@/securityContext/procMount", &["Default", "Unmasked"]),
     ("@/resizePolicy/*/restartPolicy", &["NotRequired", "RestartContainer"]),
+    ("@/livenessProbe/httpGet/scheme", SCHEMES),
+    ("@/readinessProbe/httpGet/scheme", SCHEMES),
+    ("@/startupProbe/httpGet/scheme", SCHEMES),
+    ("@/lifecycle/postStart/httpGet/scheme", SCHEMES),
+    ("@/lifecycle/preStop/httpGet/scheme", SCHEMES),
+    ("@/securityContext/appArmorProfile/type", PROFILES),
+    ("spec/securityContext/appArmorProfile/type", PROFILES),
+    ("spec/securityContext/seLinuxChangePolicy", &["MountOption", "Recursive"]),
+    ("spec/os/name", &["linux", "windows"]),
+    ("spec/tolerations/*/operator", &["Exists", "Equal", "Lt", "Gt", ""]),
+    ("spec/tolerations/*/effect", &["NoSchedule", "PreferNoSchedule", "NoExecute", ""]),
+    ("spec/topologySpreadConstraints/*/whenUnsatisfiable", &["DoNotSchedule", "ScheduleAnyway"]),
+    ("spec/volumes/*/image/pullPolicy", &["Always", "IfNotPresent", "Never"]),
 ];
+
+const SCHEMES: &[&str] = &["HTTP", "HTTPS"];
+const PROFILES: &[&str] = &["RuntimeDefault", "Unconfined", "Localhost"];
 
 const HOST_PATH_TYPES: &[&str] =
     &["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
 
-/// User and group ids, ports, permission bits.
+/// User and group ids, permission bits.
 const ID: (i64, i64) = (0, i32::MAX as i64);
 const MODE: (i64, i64) = (0, 0o777);
+/// Seconds and counts of probes; for 0 Kubernetes takes its default.
+const TIME: (i64, i64) = (0, i32::MAX as i64);
 
 /// The smallest and the largest number a field may have.
 const RANGES: &[(&str, (i64, i64))] = &[
@@ -47,17 +65,38 @@ const RANGES: &[(&str, (i64, i64))] = &[
     ("@/ports/*/hostPort", (0, 65_535)),
     ("@/securityContext/runAsUser", ID),
     ("@/securityContext/runAsGroup", ID),
+    ("spec/volumes/*/downwardAPI/items/*/mode", MODE),
+    ("spec/volumes/*/projected/sources/*/configMap/items/*/mode", MODE),
+    ("spec/volumes/*/projected/sources/*/secret/items/*/mode", MODE),
+    ("spec/volumes/*/projected/sources/*/downwardAPI/items/*/mode", MODE),
+    ("spec/volumes/*/projected/sources/*/serviceAccountToken/expirationSeconds", (600, 1 << 32)),
+    ("spec/topologySpreadConstraints/*/maxSkew", (1, i32::MAX as i64)),
+    ("@/livenessProbe/initialDelaySeconds", TIME),
+    ("@/livenessProbe/timeoutSeconds", TIME),
+    ("@/livenessProbe/periodSeconds", TIME),
+    ("@/livenessProbe/successThreshold", TIME),
+    ("@/livenessProbe/failureThreshold", TIME),
+    ("@/livenessProbe/terminationGracePeriodSeconds", (1, i64::MAX)),
+    ("@/readinessProbe/initialDelaySeconds", TIME),
+    ("@/readinessProbe/timeoutSeconds", TIME),
+    ("@/readinessProbe/periodSeconds", TIME),
+    ("@/readinessProbe/successThreshold", TIME),
+    ("@/readinessProbe/failureThreshold", TIME),
+    ("@/startupProbe/initialDelaySeconds", TIME),
+    ("@/startupProbe/timeoutSeconds", TIME),
+    ("@/startupProbe/periodSeconds", TIME),
+    ("@/startupProbe/successThreshold", TIME),
+    ("@/startupProbe/failureThreshold", TIME),
+    ("@/startupProbe/terminationGracePeriodSeconds", (1, i64::MAX)),
 ];
 
 pub(super) fn words(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     for (pattern, words) in WORDS {
         let name = pattern.rsplit('/').next().unwrap_or(pattern);
-        let what = match (name, pattern.contains("hostPath"), pattern.contains("seccompProfile")) {
-            ("type", true, _) => "hostPath.type",
-            ("type", _, true) => "seccompProfile.type",
-            _ => name,
-        };
-        each(subject, pattern).iter().for_each(|view| choice(view, what, words, out));
+        let holder = pattern.rsplit('/').nth(1).unwrap_or_default();
+        // A `type` alone would not say of what.
+        let what = if name == "type" { format!("{holder}.type") } else { name.to_owned() };
+        each(subject, pattern).iter().for_each(|view| choice(view, &what, words, out));
     }
 }
 
@@ -86,9 +125,11 @@ pub(super) fn ranges(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
 fn each<'v>(subject: Subject<'_, 'v>, pattern: &str) -> Vec<View<'v>> {
     let (start, rest) = match pattern.strip_prefix("@/") {
         Some(rest) => (subject.containers(), rest),
-        None => (vec![subject.root.clone()], pattern),
+        None => (std::slice::from_ref(subject.root), pattern),
     };
-    rest.split('/').fold(start, |views, step| match step {
+    let (first, rest) = rest.split_once('/').unwrap_or((rest, ""));
+    let found: Vec<View<'v>> = start.iter().filter_map(|view| view.get(first)).collect();
+    rest.split('/').filter(|step| !step.is_empty()).fold(found, |views, step| match step {
         "*" => views.iter().flat_map(View::items).collect(),
         field => views.iter().filter_map(|view| view.get(field)).collect(),
     })

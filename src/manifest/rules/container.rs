@@ -27,50 +27,6 @@ pub(super) fn names(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     }
 }
 
-pub(super) fn image(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
-    for container in subject.containers() {
-        let Some(image) = container.get("image").filter(|image| image.text() != Some("")) else {
-            out.push(container.missing("image"));
-            continue;
-        };
-        let Some(text) = image.text() else { continue };
-        if text.chars().any(char::is_whitespace) {
-            out.push(image.error("image", format!("the image {} holds blanks", quoted(text))).help("remove them"));
-        } else if text.contains("://") {
-            let help = "write it as `docker pull` takes it, without a scheme";
-            out.push(image.error("image", format!("the image {} is a URL", quoted(text))).help(help));
-        } else if name_part(text).chars().any(|c| c.is_ascii_uppercase()) {
-            let message = format!("the image name {} holds capital letters", quoted(text));
-            out.push(image.error("image", message).help("image names are lower case; tags may not be"));
-        } else if floats(text) {
-            let message = format!("the image {} has no tag: it is `latest`, whatever that is by then", quoted(text));
-            let help = "write a tag or a digest, so that what runs changes with a commit and not without one";
-            out.push(Finding::warning("image-tag", &image.pointer, message).help(help));
-        }
-    }
-}
-
-/// This machine's own root file system, of which there is one.
-const HOST_IMAGE: &str = "podwright.invalid/host";
-
-/// Whether a reference says neither tag nor digest.
-fn floats(image: &str) -> bool {
-    let last = image.rsplit('/').next().unwrap_or(image);
-    image != HOST_IMAGE && !image.contains('@') && !last.contains(':')
-}
-
-/// The repository of a reference behind its registry, without tag and digest.
-fn name_part(image: &str) -> &str {
-    let name = image.split_once('@').map_or(image, |(name, _)| name);
-    let start = match name.split_once('/') {
-        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => name.len() - rest.len(),
-        _ => 0,
-    };
-    let name = &name[start..];
-    let last = name.rfind('/').map_or(0, |at| at + 1);
-    name[last..].find(':').map_or(name, |colon| &name[..last + colon])
-}
-
 /// `Always` makes an init container a sidecar; nothing else is allowed there.
 pub(super) fn restart_policy(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     let Some(spec) = subject.root.get("spec") else { return };
@@ -125,6 +81,17 @@ fn root_user(subject: Subject<'_, '_>, context: &View<'_>, out: &mut Vec<Finding
     }
 }
 
+/// `memory: 512m` is half a byte: MiB were meant. Kubernetes rounds up, with a warning.
+fn whole_bytes(name: &str, amount: &View<'_>, out: &mut Vec<Finding>) {
+    const BYTE: i128 = 1_000_000_000;
+    let counts_bytes = matches!(name, "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
+    if counts_bytes && quantity::of(amount.value).is_some_and(|nanos| nanos > 0 && nanos % BYTE != 0) {
+        let message = format!("`{name}` is no whole number of bytes: `m` stands for a thousandth");
+        let help = "write Mi or M for mebibytes or megabytes";
+        out.push(Finding::warning("quantity", &amount.pointer, message).help(help));
+    }
+}
+
 /// Quantities that can be read, and requests within their limits.
 pub(super) fn resources(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     for container in subject.containers() {
@@ -133,6 +100,7 @@ pub(super) fn resources(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
         for list in [&limits, &resources.get("requests")].into_iter().flatten() {
             for (name, amount) in list.entries() {
                 quantity::check(&amount, &format!("`{name}`"), out);
+                whole_bytes(name, &amount, out);
             }
         }
         let (Some(limits), Some(requests)) = (limits, resources.get("requests")) else { continue };

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{Subject, View, names};
-use crate::manifest::problem::{Finding, quoted};
+use crate::manifest::problem::{Finding, alternatives, quoted};
 
 /// What all values of one object may weigh, in bytes: Kubernetes' own bound.
 const TOTAL: usize = 1 << 20;
@@ -76,18 +76,40 @@ fn weigh(subject: Subject<'_, '_>, total: usize, out: &mut Vec<Finding>) {
     }
 }
 
-/// Secrets of some types have keys of their own.
+/// Secrets of some types have keys of their own; of each group at least one must be there.
 fn needed_keys(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
-    let needed: &[&str] = match subject.root.text_of("type") {
-        Some("kubernetes.io/dockerconfigjson") => &[".dockerconfigjson"],
-        Some("kubernetes.io/dockercfg") => &[".dockercfg"],
-        Some("kubernetes.io/ssh-auth") => &["ssh-privatekey"],
-        Some("kubernetes.io/tls") => &["tls.crt", "tls.key"],
+    let needed: &[&[&str]] = match subject.root.text_of("type") {
+        Some("kubernetes.io/dockerconfigjson") => &[&[".dockerconfigjson"]],
+        Some("kubernetes.io/dockercfg") => &[&[".dockercfg"]],
+        Some("kubernetes.io/ssh-auth") => &[&["ssh-privatekey"]],
+        Some("kubernetes.io/basic-auth") => &[&["username", "password"]],
+        Some("kubernetes.io/tls") => &[&["tls.crt"], &["tls.key"]],
         _ => &[],
     };
-    let has = |key: &str| ["data", "stringData"].iter().any(|map| subject.root.path(&[map, key]).is_some());
-    for key in needed.iter().filter(|key| !has(key)) {
+    let value = |key: &str| ["stringData", "data"].iter().find_map(|map| subject.root.path(&[map, key]));
+    for group in needed.iter().filter(|group| group.iter().all(|key| value(key).is_none())) {
         let at = subject.root.get("type").unwrap_or_else(|| subject.root.clone());
-        out.push(at.error("missing-field", format!("a Secret of this type needs the key {}", quoted(key))));
+        let keys: Vec<String> = group.iter().map(|key| quoted(key)).collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        out.push(at.error("missing-field", format!("a Secret of this type needs the key {}", alternatives(&keys))));
     }
+    for key in [".dockerconfigjson", ".dockercfg"] {
+        let is_needed = needed.iter().any(|group| group.contains(&key));
+        if let Some(config) = value(key).filter(|config| is_needed && is_no_json(config)) {
+            let finding = config.error("not-readable", format!("the value of {} is no JSON", quoted(key)));
+            out.push(finding.help("write what `docker login` writes to ~/.docker/config.json"));
+        }
+    }
+}
+
+/// Whether a value can be read but not as JSON.
+fn is_no_json(value: &View<'_>) -> bool {
+    let Some(text) = value.text() else { return false };
+    let bytes = if value.pointer.starts_with("/data/") {
+        let packed: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
+        STANDARD.decode(packed).ok()
+    } else {
+        Some(text.as_bytes().to_vec())
+    };
+    bytes.is_some_and(|bytes| serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_err())
 }

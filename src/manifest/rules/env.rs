@@ -1,6 +1,8 @@
 //! Rules for environment variables.
 
-use super::{Subject, View, names, shape};
+use std::collections::BTreeSet;
+
+use super::{Subject, View, choice, names, quantity, shape};
 use crate::manifest::problem::{Finding, alternatives, quoted};
 
 /// Where a variable may take its value from.
@@ -40,6 +42,50 @@ pub(super) fn variables(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
         if let Some(field) = from.get("fieldRef") {
             field_reference(&field, out);
         }
+        if let Some(reference) = from.get("resourceFieldRef") {
+            resource(&reference, false, out);
+        }
+    }
+}
+
+/// A variable that is defined twice: the second counts, which is rarely meant.
+pub(super) fn twice(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    for container in subject.containers() {
+        let mut seen = BTreeSet::new();
+        for name in container.list("env").iter().filter_map(|variable| variable.get("name")) {
+            let Some(text) = name.text().filter(|text| !text.is_empty()) else { continue };
+            if !seen.insert(text) {
+                let message = format!("the variable {} hides an earlier one of this name", quoted(text));
+                out.push(Finding::warning("duplicate-variable", &name.pointer, message));
+            }
+        }
+    }
+}
+
+/// What a `resourceFieldRef` may show.
+const RESOURCES: [&str; 6] = [
+    "limits.cpu",
+    "limits.memory",
+    "limits.ephemeral-storage",
+    "requests.cpu",
+    "requests.memory",
+    "requests.ephemeral-storage",
+];
+
+/// A limit or request, in units of a divisor. A file must say of which container.
+pub(super) fn resource(reference: &View<'_>, is_file: bool, out: &mut Vec<Finding>) {
+    if let Some(resource) = reference.get("resource")
+        && let Some(text) = resource.text()
+        && !text.starts_with("limits.hugepages-")
+        && !text.starts_with("requests.hugepages-")
+    {
+        choice(&resource, "resource", &RESOURCES, out);
+    }
+    if is_file && reference.text_of("containerName").unwrap_or_default().is_empty() && reference.value.is_object() {
+        out.push(reference.missing("containerName"));
+    }
+    if let Some(divisor) = reference.get("divisor") {
+        quantity::check(&divisor, "`divisor`", out);
     }
 }
 
@@ -70,6 +116,18 @@ fn key_reference(reference: &View<'_>, out: &mut Vec<Finding>) {
 }
 
 fn field_reference(reference: &View<'_>, out: &mut Vec<Finding>) {
+    field(reference, ("a variable", &FIELDS), out);
+}
+
+/// Fields that a file may show; all labels and all annotations are among them, addresses are not.
+const FILE_FIELDS: [&str; 5] =
+    ["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
+
+pub(super) fn file_field(reference: &View<'_>, out: &mut Vec<Finding>) {
+    field(reference, ("a file", &FILE_FIELDS), out);
+}
+
+fn field(reference: &View<'_>, (what, fields): (&str, &[&str]), out: &mut Vec<Finding>) {
     if let Some(version) = reference.get("apiVersion").filter(|version| !matches!(version.text(), Some("v1" | ""))) {
         out.push(version.error("choice", "`apiVersion` of a field reference must be v1").help("remove the line"));
     }
@@ -82,10 +140,10 @@ fn field_reference(reference: &View<'_>, out: &mut Vec<Finding>) {
                 out.push(path.error("field-path", format!("the key {} must {wrong}", quoted(key))));
             }
         }
-        None if FIELDS.contains(&text) => {}
+        None if fields.contains(&text) => {}
         _ => {
-            let known = format!("{}, metadata.labels['key'] and metadata.annotations['key']", FIELDS.join(", "));
-            let message = format!("a variable cannot show the field {}", quoted(text));
+            let known = format!("{}, metadata.labels['key'] and metadata.annotations['key']", fields.join(", "));
+            let message = format!("{what} cannot show the field {}", quoted(text));
             out.push(path.error("field-path", message).help(format!("the fields are {known}")));
         }
     }

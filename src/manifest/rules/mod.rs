@@ -7,14 +7,18 @@ mod choices;
 mod container;
 mod data;
 mod env;
+mod image;
 mod metadata;
 mod mounts;
 pub(super) mod names;
 mod pod;
 mod ports;
 mod preset;
+mod probe;
+mod projected;
 mod quantity;
 mod selector;
+mod together;
 mod view;
 mod volumes;
 
@@ -32,6 +36,9 @@ pub(super) use view::View;
 struct Subject<'a, 'v> {
     kind: Kind,
     root: &'a View<'v>,
+    /// The containers of a pod, init containers first, or the one place where a preset has their fields.
+    containers: &'a [View<'v>],
+    volumes: &'a [View<'v>],
 }
 
 type Check = fn(Subject<'_, '_>, &mut Vec<Finding>);
@@ -56,23 +63,35 @@ const RULES: &[(&[Kind], Check)] = &[
     (POD, pod::dns),
     (POD, pod::host_aliases),
     (POD, container::names),
-    (POD, container::image),
+    (POD, image::reference),
     (POD, container::restart_policy),
     (POD, container::termination),
     (POD, container::privileges),
     (POD, container::resources),
     (POD, ports::names),
+    (POD, ports::named_twice),
     (POD, ports::in_one_pod),
     (POD, ports::on_the_host_network),
     (BOTH, env::variables),
+    (BOTH, env::twice),
     (BOTH, env::sources),
     (BOTH, volumes::names),
     (BOTH, volumes::one_source),
     (BOTH, volumes::empty_dir),
     (BOTH, volumes::host_path),
     (BOTH, volumes::data),
+    (BOTH, projected::sources),
+    (BOTH, projected::downward),
     (BOTH, mounts::paths),
     (BOTH, mounts::sub_paths),
+    (BOTH, together::mounts),
+    (POD, together::profiles),
+    (POD, together::host_names),
+    (POD, together::tolerations),
+    (POD, together::standard_input),
+    (POD, together::proc_mount),
+    (POD, probe::probes),
+    (POD, probe::hooks),
     (PRESET, preset::something_to_add),
     (PRESET, preset::own_volumes),
     (PRESET, selector::well_formed),
@@ -83,27 +102,28 @@ const RULES: &[(&[Kind], Check)] = &[
 /// Everything the rules have against an object.
 pub(super) fn check(kind: Kind, object: &Value) -> Vec<Finding> {
     let root = View::root(object);
+    let spec = root.get("spec");
+    let containers = match (kind, &spec) {
+        (Kind::Pod, Some(spec)) => containers(spec),
+        (Kind::PodPreset, Some(spec)) => vec![spec.clone()],
+        _ => vec![],
+    };
+    let volumes = spec.map_or_else(Vec::new, |spec| spec.list("volumes"));
+    let subject = Subject { kind, root: &root, containers: &containers, volumes: &volumes };
     let mut out = Vec::new();
-    for (kinds, rule) in RULES {
-        if kinds.contains(&kind) {
-            rule(Subject { kind, root: &root }, &mut out);
-        }
+    for (_, rule) in RULES.iter().filter(|(kinds, _)| kinds.contains(&kind)) {
+        rule(subject, &mut out);
     }
     out
 }
 
-impl<'v> Subject<'_, 'v> {
-    /// The containers of a pod, init containers first, or the one place where a preset has their fields.
-    fn containers(self) -> Vec<View<'v>> {
-        let Some(spec) = self.root.get("spec") else { return vec![] };
-        match self.kind {
-            Kind::PodPreset => vec![spec],
-            _ => containers(&spec),
-        }
+impl<'a, 'v> Subject<'a, 'v> {
+    fn containers(self) -> &'a [View<'v>] {
+        self.containers
     }
 
-    fn volumes(self) -> Vec<View<'v>> {
-        self.root.get("spec").map_or_else(Vec::new, |spec| spec.list("volumes"))
+    fn volumes(self) -> &'a [View<'v>] {
+        self.volumes
     }
 }
 
@@ -139,7 +159,7 @@ fn choice(view: &View<'_>, what: &str, words: &[&str], out: &mut Vec<Finding>) {
     if words.contains(&text) {
         return;
     }
-    let shown: Vec<&str> = words.iter().map(|word| if word.is_empty() { "\"\"" } else { *word }).collect();
+    let shown: Vec<&str> = words.iter().copied().filter(|word| !word.is_empty()).collect();
     let finding = view.error("choice", format!("`{what}` must be {}, not {}", alternatives(&shown), quoted(text)));
     let near = words.iter().map(|word| (strsim::damerau_levenshtein(&word.to_lowercase(), &text.to_lowercase()), word));
     let slips = (text.chars().count() / 3).max(1);

@@ -17,6 +17,7 @@ const LABEL_VALUE: Wrong = "be empty, or letters, digits, `-`, `_` and `.`, begi
 const PORT_NAME: Wrong = "be lower case letters, digits and single `-`, hold a letter, begin and end with a letter or \
                           digit, and have at most 15 characters";
 const ENV_NAME: Wrong = "be printable ASCII without `=`";
+const HEADER: Wrong = "be letters, digits and `-`";
 const DATA_KEY: Wrong = "be letters, digits, `-`, `_` and `.`, not begin with `..`, and have at most 253 characters";
 
 fn lower_or_digit(c: char) -> bool {
@@ -74,6 +75,12 @@ pub(in crate::manifest) fn env_name(text: &str) -> Result<(), Wrong> {
     if good { Ok(()) } else { Err(ENV_NAME) }
 }
 
+/// The name of an HTTP header, as Kubernetes takes it.
+pub(in crate::manifest) fn header(text: &str) -> Result<(), Wrong> {
+    let good = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if good { Ok(()) } else { Err(HEADER) }
+}
+
 /// A key of a ConfigMap or Secret: it becomes a file name.
 pub(in crate::manifest) fn data_key(text: &str) -> Result<(), Wrong> {
     let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -89,7 +96,8 @@ mod tests {
     #[test]
     fn each_shape_takes_what_kubernetes_takes() {
         let long = "a".repeat(64);
-        let rows: [(Shape, &[&str], &[&str]); 7] = [
+        let rows: [(Shape, &[&str], &[&str]); 8] = [
+            (header, &["X-A", "a1"], &["", "a b", "a:", "é"]),
             (label, &["a", "0a", "a-b"], &["", "A", "-a", "a-", "a.b", "a_b", "é", &long]),
             (subdomain, &["a", "a.b", "a-1.b", &long], &["", ".a", "a.", "a..b", "A.b", "a_b", "a.-b"]),
             (

@@ -21,7 +21,10 @@ pub(super) fn spec(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
 
 pub(super) fn names(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     let Some(spec) = subject.root.get("spec") else { return };
-    let fields: [(&str, names::Shape); 4] = [
+    let fields: [(&str, names::Shape); 7] = [
+        ("priorityClassName", names::subdomain),
+        ("runtimeClassName", names::subdomain),
+        ("nodeName", names::subdomain),
         ("hostname", names::label),
         ("subdomain", names::label),
         ("serviceAccountName", names::subdomain),
@@ -31,6 +34,15 @@ pub(super) fn names(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
         if let Some(view) = spec.get(field).filter(|view| view.text() != Some("")) {
             shape(&view, &format!("`{field}`"), check, out);
         }
+    }
+    for secret in spec.list("imagePullSecrets") {
+        match secret.get("name").filter(|name| name.text() != Some("")) {
+            Some(name) => shape(&name, "the name", names::subdomain, out),
+            None => out.push(secret.missing("name")),
+        }
+    }
+    for gate in spec.list("readinessGates").iter().filter_map(|gate| gate.get("conditionType")) {
+        shape(&gate, "the condition", names::qualified, out);
     }
     let account = spec.text_of("serviceAccountName").filter(|name| !name.is_empty());
     let old = spec.get("serviceAccount").filter(|old| old.text() != Some(""));

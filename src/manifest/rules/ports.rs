@@ -113,6 +113,38 @@ pub(super) fn names(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     }
 }
 
+/// Containers of a pod share one network: a port that two of them name can be had by one alone. Kubernetes warns, for it
+/// cannot know who listens. Init containers are over by then.
+pub(super) fn named_twice(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    let Some(spec) = subject.root.get("spec") else { return };
+    let mut seen: BTreeMap<(i64, &str), String> = BTreeMap::new();
+    for container in containers(&spec) {
+        let is_init = container.pointer.starts_with("/spec/initContainers/");
+        for port in container.list("ports") {
+            if port.has("hostIP") && port.integer_of("hostPort").unwrap_or(0) == 0 {
+                let at = port.get("hostIP").unwrap_or_else(|| port.clone());
+                let message = "`hostIP` without `hostPort` says nothing";
+                let help = "remove it, or add `hostPort`";
+                out.push(Finding::warning("contradiction", &at.pointer, message).at_key().help(help));
+            }
+            let Some(number) = port.integer_of("containerPort") else { continue };
+            if is_init && container.text_of("restartPolicy") != Some("Always") {
+                continue;
+            }
+            let protocol = port.text_of("protocol").unwrap_or("TCP");
+            let here = container.text_of("name").unwrap_or_default();
+            match seen.get(&(number, protocol)) {
+                Some(first) => {
+                    let message = format!("port {number}/{protocol} is named by the container {first} too");
+                    let pointer = port.get("containerPort").map_or_else(|| port.pointer.clone(), |at| at.pointer);
+                    out.push(Finding::warning("duplicate-port", &pointer, message));
+                }
+                None => drop(seen.insert((number, protocol), quoted(here))),
+            }
+        }
+    }
+}
+
 pub(super) fn in_one_pod(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     let Some(spec) = subject.root.get("spec") else { return };
     let mut ports = host_ports(&spec);

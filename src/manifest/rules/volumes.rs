@@ -87,7 +87,7 @@ pub(super) fn data(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     }
 }
 
-fn items(source: &View<'_>, out: &mut Vec<Finding>) {
+pub(super) fn items(source: &View<'_>, out: &mut Vec<Finding>) {
     let mut seen = BTreeSet::new();
     for item in source.list("items") {
         if let Some(key) = item.get("key") {

@@ -4,7 +4,7 @@ use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 
-use super::suggest;
+use super::suggest::{self, Advice};
 use super::walk::Walk;
 use crate::manifest::limits;
 use crate::manifest::problem::{Finding, escape, quoted, segments};
@@ -45,8 +45,16 @@ impl Explain<'_> {
 
     fn unknown(&self, pointer: &str, name: &str, suggests: bool) -> Finding {
         let at = format!("{pointer}/{}", escape(name));
-        let help = if suggests { suggest::help(self.walk, self.object, pointer, name) } else { "remove it".to_owned() };
-        Finding::error("unknown-field", &at, format!("unknown field {}", quoted(name))).at_key().help(help)
+        let unknown = || format!("unknown field {}", quoted(name));
+        let advice = suggests.then(|| suggest::advice(self.walk, self.object, pointer, name));
+        match advice {
+            Some(Advice::Elsewhere { whose, help }) => {
+                let message = format!("misplaced field {}: it is a field of {whose}", quoted(name));
+                Finding::error("misplaced-field", &at, message).at_key().help(help)
+            }
+            Some(Advice::Here(help)) => Finding::error("unknown-field", &at, unknown()).at_key().help(help),
+            None => Finding::error("unknown-field", &at, unknown()).at_key().help("remove it"),
+        }
     }
 
     fn missing(&self, pointer: &str, name: &str) -> Finding {
@@ -95,4 +103,21 @@ impl Explain<'_> {
 
 fn is_boolean(text: &str) -> bool {
     matches!(text, "true" | "false")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_the_schema_alone_refuses_is_told() {
+        let schema = json!({"properties": {"a": {"enum": [1]}}});
+        let object = json!({"a": 2});
+        let validator = jsonschema::validator_for(&schema).expect("a schema");
+        let explain = Explain { walk: Walk::new(&schema), object: &object, quotes: true };
+        let findings: Vec<Finding> = validator.iter_errors(&object).flat_map(|e| explain.findings(&e)).collect();
+        assert_eq!((findings.len(), findings[0].rule, findings[0].pointer.as_str()), (1, "schema", "/a"));
+    }
 }

@@ -172,6 +172,19 @@ async fn an_invalid_revision_changes_nothing_and_the_last_valid_one_is_healed() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reading_that_panics_refuses_the_revision() {
+    let rig = Rig::new(&[pod("web", "nginx:1")]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    // The rig's reader knows no such kind, and unwraps.
+    rig.commit(&agent, &[json!({"apiVersion": "v9", "kind": "Surprise", "metadata": {"name": "x"}})]);
+    let progress = agent.until("refused", |p| matches!(p.verdict, Verdict::Refused(_))).await;
+    let Verdict::Refused(told) = &progress.verdict else { panic!("not refused") };
+    assert_eq!(told.0[0].rule, "internal");
+    assert_eq!(progress.applied.as_ref().unwrap().id, id(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_commits_in_quick_succession_the_newest_wins() {
     let rig = Rig::new(&[pod("web", "nginx:1"), pod("old", "x:1")]);
     let mut agent = rig.start();

@@ -81,12 +81,14 @@ fn names_of_ports_are_checked_and_shown() {
 #[test]
 fn keys_that_a_type_needs_are_asked_for() {
     let secret = |kind: &str, key: &str| {
-        format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\ntype: {kind}\nstringData: {{{key}: x}}\n")
+        format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\ntype: {kind}\nstringData: {{{key}: '{{}}'}}\n")
     };
     let types = [
         ("kubernetes.io/dockerconfigjson", ".dockerconfigjson"),
         ("kubernetes.io/dockercfg", ".dockercfg"),
         ("kubernetes.io/ssh-auth", "ssh-privatekey"),
+        ("kubernetes.io/basic-auth", "username"),
+        ("kubernetes.io/basic-auth", "password"),
         ("Opaque", "other"),
         ("example.com/own", "other"),
     ];

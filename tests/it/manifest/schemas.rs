@@ -95,6 +95,7 @@ fn strict(schema: &mut Value) {
                     map.insert("maximum".into(), json!(i32::MAX));
                 }
                 Some("int64") => {
+                    map.insert("minimum".into(), json!(i64::MIN));
                     map.insert("maximum".into(), json!(i64::MAX));
                 }
                 _ => {}

@@ -1,9 +1,9 @@
 //! Diagnostics as people read them: place, sentence, source line with a caret, the way out, a line of counts.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use crate::model::{Diagnostics, Place};
+use super::{Validation, counts_line, plain, plural};
+use crate::model::{Diagnostic, Diagnostics, Place};
 
 /// The longest piece of a source line that is shown, in characters.
 const SHOWN: usize = 120;
@@ -12,12 +12,12 @@ const SHOWN: usize = 120;
 pub fn diagnostics_text(diagnostics: &Diagnostics) -> String {
     let mut out = String::new();
     for diagnostic in &diagnostics.0 {
-        let _ = writeln!(out, "{}", printable(&diagnostic.to_string()));
+        let _ = writeln!(out, "{}", headline(diagnostic));
         if let Some(place) = &diagnostic.place {
             snippet(&mut out, place);
         }
         if let Some(help) = &diagnostic.help {
-            let _ = writeln!(out, "  help: {}", printable(help));
+            let _ = writeln!(out, "  help: {}", shown(help));
         }
     }
     if !diagnostics.0.is_empty() {
@@ -27,17 +27,26 @@ pub fn diagnostics_text(diagnostics: &Diagnostics) -> String {
     out
 }
 
-/// `2 errors, 1 warning in 2 files`.
-pub fn counts_line(diagnostics: &Diagnostics) -> String {
-    let (errors, warnings) = diagnostics.counts();
-    let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    let files: BTreeSet<&str> = diagnostics.0.iter().filter_map(|d| d.place.as_ref()).map(|p| &*p.at.path).collect();
-    let place = if files.is_empty() { String::new() } else { format!(" in {}", plural(files.len(), "file")) };
-    match (errors, warnings) {
-        (0, _) => format!("{}{place}", plural(warnings, "warning")),
-        (_, 0) => format!("{}{place}", plural(errors, "error")),
-        _ => format!("{}, {}{place}", plural(errors, "error"), plural(warnings, "warning")),
+/// The same, and for what is valid how many objects there are.
+pub fn validation_text(validation: &Validation<'_>) -> String {
+    let text = diagnostics_text(validation.diagnostics);
+    if !validation.valid {
+        return text;
     }
+    let counts: Vec<String> = validation.objects.iter().map(|(kind, count)| plural(*count, kind.as_str())).collect();
+    let what = if counts.is_empty() { "no objects".to_owned() } else { counts.join(", ") };
+    format!("{text}valid: {what} in {}\n", plural(validation.files, "file"))
+}
+
+/// `path:line:column: error: message`. A line that begins with `::` would be a command to a GitHub runner.
+fn headline(diagnostic: &Diagnostic) -> String {
+    let line = shown(&diagnostic.to_string());
+    if line.trim_start().starts_with("::") { format!("./{line}") } else { line }
+}
+
+/// Foreign text in a line. Runners of pipelines take what begins with `##[` or `##vso[` for a command wherever it stands.
+fn shown(text: &str) -> String {
+    plain(text).replace("##[", "#\u{fffd}[").replace("##vso[", "#\u{fffd}vso[")
 }
 
 /// The source line and a caret under the place; long lines are cut to a window around it.
@@ -45,29 +54,24 @@ fn snippet(out: &mut String, place: &Place) {
     if place.text.trim().is_empty() {
         return;
     }
-    let text: Vec<char> = place.text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let text: Vec<char> = shown(&place.text).chars().collect();
     let column = usize::try_from(place.at.column.saturating_sub(1)).unwrap_or(usize::MAX).min(text.len());
     let start = if column >= SHOWN { column - SHOWN / 2 } else { 0 };
     let end = text.len().min(start + SHOWN);
-    let shown: String = text[start..end].iter().collect();
+    let piece: String = text[start..end].iter().collect();
     let (before, after) = (if start > 0 { "..." } else { "" }, if end < text.len() { "..." } else { "" });
     let number = place.at.line.to_string();
     let width = usize::try_from(place.width.max(1)).unwrap_or(1).min(end.saturating_sub(column).max(1));
     let margin = " ".repeat(number.len());
     let indent = " ".repeat(before.len() + column - start);
-    let _ = writeln!(out, "  {number} | {before}{}{after}", shown.trim_end());
+    let _ = writeln!(out, "  {number} | {before}{}{after}", piece.trim_end());
     let _ = writeln!(out, "  {margin} | {indent}{}", "^".repeat(width));
-}
-
-/// Foreign text must not move the cursor.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Diagnostic, Severity, SourceRef};
+    use crate::model::{Severity, SourceRef};
 
     fn diagnostic(severity: Severity, text: &str, column: u32, width: u32) -> Diagnostic {
         let at = SourceRef { path: "web/pod.yaml".into(), document: 0, line: 8, column };

@@ -1,0 +1,81 @@
+//! `validate`: manifests as they are on disk, without agent, root or runtime.
+
+use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use super::args::{ReportFormat, ValidateArgs};
+use super::error::{CliError, Ending};
+use super::get::pretty;
+use super::manifests::{Verdict, judge};
+use super::printer;
+use crate::model::{Admitted, Diagnostics, Kind};
+use crate::port::ReadError;
+use crate::report::{self, Validation};
+use crate::source;
+
+/// Runs `validate`. The report is the output: it goes to standard output whatever it says.
+pub fn validate(args: &ValidateArgs) -> Result<Ending, CliError> {
+    let (verdict, files) = match source::read_paths(&args.paths) {
+        Ok(snapshot) => (judge(&snapshot), snapshot.files.len()),
+        Err(ReadError::Rejected(diagnostics)) => (Verdict::Refused(diagnostics), 0),
+        Err(ReadError::Failed(error)) => return Err(error.into()),
+    };
+    let (objects, mut diagnostics) = match verdict {
+        Verdict::Valid(admitted) => (kinds(&admitted), admitted.diagnostics),
+        Verdict::Refused(diagnostics) => (vec![], diagnostics),
+    };
+    if args.warnings_as_errors {
+        diagnostics.raise_warnings();
+    }
+    let valid = !diagnostics.has_errors();
+    let objects = if valid { objects } else { vec![] };
+    let validation = Validation { valid, files, objects: &objects, diagnostics: &diagnostics };
+    printer::out(&match args.output {
+        ReportFormat::Text => report::validation_text(&validation),
+        ReportFormat::Json => pretty(&report::validation_json(&validation))?,
+        ReportFormat::Github => report::github_annotations(&below_repository(diagnostics)),
+        ReportFormat::Sarif => pretty(&report::sarif(&below_repository(diagnostics), env!("CARGO_PKG_VERSION")))?,
+    })?;
+    Ok(if valid { Ending::Success } else { Ending::Failed })
+}
+
+/// How many objects of each kind, in the order of [`Kind::ALL`].
+fn kinds(admitted: &Admitted) -> Vec<(Kind, usize)> {
+    let count = |kind| admitted.objects.keys().filter(|key| key.kind == kind).count();
+    Kind::ALL.into_iter().map(|kind| (kind, count(kind))).filter(|(_, n)| *n > 0).collect()
+}
+
+/// Paths as a forge knows them: relative to the root of the repository they are in, or, outside of one, to the working
+/// directory.
+fn below_repository(mut diagnostics: Diagnostics) -> Diagnostics {
+    let mut known: HashMap<Arc<str>, Arc<str>> = HashMap::new();
+    for place in diagnostics.0.iter_mut().filter_map(|diagnostic| diagnostic.place.as_mut()) {
+        let path = &place.at.path;
+        let relative = known.entry(Arc::clone(path)).or_insert_with(|| relative(path).unwrap_or_else(|| path.clone()));
+        place.at.path = Arc::clone(relative);
+    }
+    diagnostics
+}
+
+fn relative(path: &str) -> Option<Arc<str>> {
+    let path = Path::new(path);
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let real = directory.canonicalize().ok()?;
+    let root = repository(&real).or_else(|| std::env::current_dir().ok()?.canonicalize().ok())?;
+    let below = real.strip_prefix(root).ok()?.join(path.file_name()?);
+    let parts: Option<Vec<&str>> = below.components().map(name).collect();
+    Some(parts?.join("/").into())
+}
+
+fn name(part: Component<'_>) -> Option<&str> {
+    match part {
+        Component::Normal(name) => name.to_str(),
+        _ => None,
+    }
+}
+
+/// The nearest directory above that git takes for a checkout.
+fn repository(directory: &Path) -> Option<PathBuf> {
+    directory.ancestors().find(|above| above.join(".git").exists()).map(Path::to_owned)
+}

@@ -1,0 +1,54 @@
+//! Rules for volumes that are put together: `projected`, and the files of `downwardAPI`.
+
+use super::volumes::items;
+use super::{Subject, View, names, shape};
+use crate::manifest::problem::{Finding, alternatives};
+
+/// What a source of a projected volume may be.
+const SOURCES: [&str; 6] =
+    ["secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate"];
+
+pub(super) fn sources(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    for source in subject.volumes().iter().filter_map(|volume| volume.get("projected")).flat_map(|p| p.list("sources"))
+    {
+        let present: Vec<View<'_>> = SOURCES.iter().filter_map(|field| source.get(field)).collect();
+        if present.len() != 1 && source.value.is_object() {
+            let message = format!("a source has exactly one of {}", alternatives(&SOURCES));
+            out.push(source.error("one-of", message));
+        }
+        for field in ["secret", "configMap"] {
+            let Some(data) = source.get(field) else { continue };
+            match data.get("name").filter(|name| name.text() != Some("")) {
+                Some(name) => shape(&name, "the name", names::subdomain, out),
+                None if data.value.is_object() => out.push(data.missing("name")),
+                None => {}
+            }
+            items(&data, out);
+        }
+        if let Some(downward) = source.get("downwardAPI") {
+            files(&downward, out);
+        }
+        if let Some(token) = source.get("serviceAccountToken").filter(|token| token.text_of("path") == Some("")) {
+            out.push(token.missing("path"));
+        }
+    }
+}
+
+pub(super) fn downward(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    subject.volumes().iter().filter_map(|volume| volume.get("downwardAPI")).for_each(|source| files(&source, out));
+}
+
+/// Each file shows one field, of the pod or of a container's resources.
+fn files(source: &View<'_>, out: &mut Vec<Finding>) {
+    items(source, out);
+    for item in source.list("items") {
+        match (item.get("fieldRef"), item.get("resourceFieldRef")) {
+            (Some(field), None) => super::env::file_field(&field, out),
+            (None, Some(resource)) => super::env::resource(&resource, true, out),
+            (None, None) => out.push(item.error("one-of", "a file needs one of fieldRef and resourceFieldRef")),
+            (Some(_), Some(second)) => {
+                out.push(second.error("one-of", "a file has either `fieldRef` or `resourceFieldRef`").at_key());
+            }
+        }
+    }
+}

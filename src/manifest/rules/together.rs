@@ -1,0 +1,124 @@
+//! What Kubernetes refuses together, or takes with a warning because it cannot be meant.
+
+use super::{Subject, View, names};
+use crate::manifest::problem::{Finding, quoted};
+
+/// Profiles of seccomp and AppArmor: a file is named for `Localhost`, and for nothing else.
+pub(super) fn profiles(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    let pod = subject.root.get("spec");
+    for holder in pod.iter().chain(subject.containers()) {
+        for field in ["seccompProfile", "appArmorProfile"] {
+            let Some(profile) = holder.path(&["securityContext", field]) else { continue };
+            let file = profile.get("localhostProfile").filter(|file| file.text() != Some(""));
+            match (profile.text_of("type"), file) {
+                (Some("Localhost"), None) => out.push(profile.missing("localhostProfile")),
+                (Some("Localhost"), Some(file)) => {
+                    let climbs = file.text().is_some_and(|t| t.starts_with('/') || t.split('/').any(|p| p == ".."));
+                    if climbs {
+                        let message = format!("`localhostProfile` of a {field} must be relative, without `..`");
+                        out.push(file.error("path", message));
+                    }
+                }
+                (Some(other), Some(file)) => {
+                    let message = format!("`localhostProfile` is for the type Localhost, not for {}", quoted(other));
+                    out.push(
+                        file.error("contradiction", message).at_key().help("remove it, or write `type: Localhost`"),
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Mounts that are passed on, and read-only ones below a mount.
+pub(super) fn mounts(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    for container in subject.containers() {
+        let privileged = container.get("securityContext").is_some_and(|context| context.is_true("privileged"));
+        for mount in container.list("volumeMounts") {
+            let propagation = mount.get("mountPropagation");
+            let word = propagation.as_ref().and_then(View::text);
+            if let Some(propagation) = propagation.as_ref().filter(|_| word == Some("Bidirectional") && !privileged) {
+                let message = "`mountPropagation: Bidirectional` is for privileged containers";
+                let finding = propagation.error("contradiction", message);
+                out.push(finding.help("add `securityContext.privileged: true`, or write HostToContainer"));
+            }
+            let recursive =
+                mount.get("recursiveReadOnly").filter(|r| matches!(r.text(), Some("IfPossible" | "Enabled")));
+            let Some(recursive) = recursive else { continue };
+            if !mount.is_true("readOnly") {
+                let message = "`recursiveReadOnly` needs `readOnly: true`";
+                out.push(recursive.error("contradiction", message).help("add `readOnly: true`"));
+            } else if word.is_some_and(|word| word != "None") {
+                let message = "`recursiveReadOnly` and `mountPropagation` cannot go together";
+                out.push(recursive.error("contradiction", message));
+            }
+        }
+    }
+}
+
+/// How a pod is called: the settings that change its host name exclude each other.
+pub(super) fn host_names(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    let Some(spec) = subject.root.get("spec") else { return };
+    let Some(other) = spec.get("hostnameOverride") else { return };
+    if let Some(text) = other.text().filter(|text| names::subdomain(text).is_err() || text.len() > 64) {
+        let message = format!("`hostnameOverride` {} must be a DNS name of at most 64 characters", quoted(text));
+        out.push(other.error("name", message));
+    }
+    for field in ["hostNetwork", "setHostnameAsFQDN"].into_iter().filter(|field| spec.is_true(field)) {
+        let message = format!("`hostnameOverride` and `{field}: true` cannot go together");
+        out.push(other.error("contradiction", message).at_key());
+    }
+}
+
+/// Tolerations: what an operator and an effect need.
+pub(super) fn tolerations(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    let Some(spec) = subject.root.get("spec") else { return };
+    for toleration in spec.list("tolerations") {
+        let key = toleration.text_of("key").unwrap_or_default();
+        let operator = toleration.text_of("operator").filter(|word| !word.is_empty()).unwrap_or("Equal");
+        if let Some(view) = toleration.get("key").filter(|_| !key.is_empty()) {
+            super::shape(&view, "the key", names::qualified, out);
+        } else if operator != "Exists" {
+            let message = "a toleration without `key` needs `operator: Exists`";
+            out.push(toleration.error("contradiction", message).help("add `operator: Exists`, or a key"));
+        }
+        let value = toleration.get("value").filter(|value| value.text() != Some(""));
+        if let Some(value) = value.filter(|_| operator == "Exists") {
+            let message = "`operator: Exists` and `value` cannot go together";
+            out.push(value.error("contradiction", message).at_key());
+        }
+        let seconds = toleration.get("tolerationSeconds").filter(|_| toleration.text_of("effect") != Some("NoExecute"));
+        if let Some(seconds) = seconds {
+            let message = "`tolerationSeconds` needs `effect: NoExecute`";
+            out.push(seconds.error("contradiction", message).at_key());
+        }
+    }
+}
+
+/// Standard input that nobody opens.
+pub(super) fn standard_input(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    for container in subject.containers() {
+        if container.is_true("stdinOnce")
+            && !container.is_true("stdin")
+            && let Some(once) = container.get("stdinOnce")
+        {
+            let message = "`stdinOnce` without `stdin: true` says nothing";
+            let help = "remove it, or add `stdin: true`";
+            out.push(Finding::warning("contradiction", &once.pointer, message).at_key().help(help));
+        }
+    }
+}
+
+/// What a container may not have masked needs user ids of its own.
+pub(super) fn proc_mount(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    let Some(spec) = subject.root.get("spec") else { return };
+    let own_users = spec.get("hostUsers").is_some_and(|users| users.value == false);
+    for container in subject.containers() {
+        let mount = container.path(&["securityContext", "procMount"]);
+        if let Some(mount) = mount.filter(|mount| mount.text() == Some("Unmasked") && !own_users) {
+            let message = "`procMount: Unmasked` needs `hostUsers: false` of the pod";
+            out.push(mount.error("contradiction", message).help("remove it, or add `hostUsers: false`"));
+        }
+    }
+}

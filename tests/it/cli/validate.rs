@@ -1,0 +1,161 @@
+//! `validate`: its outputs, what it ends with, and what a forge makes of it.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use super::harness::{Place, Repo, Said};
+
+const POD: &str = "apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec:
+  containers:
+  - name: c
+    image: nginx
+";
+
+/// A repository whose manifests stand in `deploy/pods`, with one mistake and one warning.
+struct World {
+    place: Place,
+}
+
+impl World {
+    fn new() -> Self {
+        let place = Place::new();
+        let _repo = Repo::create(&place.path("repo"));
+        place.write("repo/deploy/pods/a b.yaml", &POD.replace("name: web", "name: a").replace("image:", "imagee:"));
+        place.write("repo/deploy/pods/web.yaml", POD);
+        Self { place }
+    }
+
+    fn run(&self, from: &str, args: &[&str]) -> Said {
+        self.place.podwright(args).current_dir(self.place.path(from)).output().unwrap().into()
+    }
+}
+
+#[test]
+fn annotations_name_files_as_the_repository_does() {
+    let world = World::new();
+    for (from, path) in [("repo", "deploy"), ("repo/deploy/pods", "."), ("repo/deploy", "../deploy/pods"), ("", "repo")]
+    {
+        let said = world.run(from, &["validate", path, "-o", "github"]);
+        assert_eq!((said.code, said.err.as_str()), (Some(1), ""), "{said:?}");
+        let lines: Vec<&str> = said.out.lines().collect();
+        assert_eq!(lines.len(), 4, "{}", said.out);
+        let first =
+            "::error file=deploy/pods/a b.yaml,line=6,col=5,endColumn=6,title=missing-field::missing field `image`";
+        assert!(lines[0].starts_with(first), "{}", lines[0]);
+        let second = "::error file=deploy/pods/a b.yaml,line=7,col=5,endColumn=11,title=unknown-field::unknown field";
+        assert!(lines[1].starts_with(second), "{}", lines[1]);
+        assert!(lines[1].ends_with("%0Ahelp: did you mean `image`?"), "{}", lines[1]);
+        assert!(lines[2].starts_with("::warning file=deploy/pods/web.yaml,line=7,col=12,"), "{}", lines[2]);
+        assert_eq!(lines[3], "2 errors, 1 warning in 2 files");
+    }
+    std::fs::remove_file(world.place.path("repo/deploy/pods/a b.yaml")).unwrap();
+    std::fs::write(world.place.path("repo/deploy/pods/web.yaml"), POD.replace("nginx", "nginx:1")).unwrap();
+    let said = world.run("repo", &["validate", ".", "-o", "github"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "valid\n"), "{said:?}");
+}
+
+#[test]
+fn a_report_for_scanners_names_files_as_the_repository_does() {
+    let world = World::new();
+    let said = world.run("repo/deploy", &["validate", "pods", "-o", "sarif"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let report: Value = serde_json::from_str(&said.out).unwrap();
+    let results = report["runs"][0]["results"].as_array().unwrap();
+    let uris: Vec<&Value> =
+        results.iter().map(|r| &r["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]).collect();
+    assert_eq!(uris, ["deploy/pods/a%20b.yaml", "deploy/pods/a%20b.yaml", "deploy/pods/web.yaml"]);
+    assert_eq!(report["runs"][0]["tool"]["driver"]["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn outside_of_a_repository_paths_are_those_of_the_working_directory() {
+    let place = Place::new();
+    place.write("m/pod.yaml", POD);
+    let said = place.run(&["validate", "./m", "-o", "github"]);
+    assert!(said.out.starts_with("::warning file=m/pod.yaml,line=7,"), "{said:?}");
+    let absolute = place.path("m/pod.yaml");
+    let said = place.run(&["validate", absolute.to_str().unwrap(), "-o", "github"]);
+    assert!(said.out.starts_with("::warning file=m/pod.yaml,line=7,"), "{said:?}");
+}
+
+#[test]
+fn warnings_are_errors_for_those_who_ask() {
+    let place = Place::new();
+    place.write("m/pod.yaml", POD);
+    let valid = place.run(&["validate", "m"]);
+    assert_eq!(valid.code, Some(0), "{valid:?}");
+    assert!(valid.out.contains(": warning: ") && valid.out.ends_with("valid: 1 Pod in 1 file\n"), "{}", valid.out);
+    for output in ["text", "json", "github", "sarif"] {
+        let said = place.run(&["validate", "m", "-o", output, "--warnings-as-errors"]);
+        assert_eq!((said.code, said.err.as_str()), (Some(1), ""), "{said:?}");
+        assert!(said.out.contains("error") && !said.out.contains("valid: "), "{}", said.out);
+    }
+    let json = place.run(&["validate", "m", "-o", "json", "--warnings-as-errors"]);
+    let report: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!((&report["valid"], &report["errors"], &report["warnings"]), (&false.into(), &1.into(), &0.into()));
+}
+
+#[test]
+fn what_is_printed_as_json_fits_the_schema() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/validate.json");
+    let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let bad = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/manifests/bad");
+    let ok = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/manifests/ok");
+    let place = Place::new();
+    for (path, code) in [(bad, 1), (ok, 1), (&format!("{ok}/pod.yaml"), 0), ("/dev/null", 1)] {
+        let said = place.run(&["validate", path, "-o", "json"]);
+        assert_eq!(said.code, Some(code), "{path}: {}", said.err);
+        if path == "/dev/null" {
+            continue;
+        }
+        let report: Value = serde_json::from_str(&said.out).unwrap();
+        let wrong: Vec<String> =
+            validator.iter_errors(&report).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        assert_eq!(wrong, [""; 0], "{path}");
+        assert_eq!(report["errors"] == 0, code == 0, "{path}");
+    }
+}
+
+/// Names and texts of a stranger's pull request.
+#[test]
+fn a_strangers_files_forge_no_command() {
+    let place = Place::new();
+    let _repo = Repo::create(&place.path("repo"));
+    place.write("repo/::error file=x,line=1::forged.yaml", "a: 1 ##[error]forged\n");
+    place.write("repo/b,title=x.yaml", "apiVersion: v1\nkind: \"Pod\\n::error::forged\"\n");
+    place.write("repo/c%0A::error::forged.yaml", "apiVersion: v1\nkind: '::error::forged'\n");
+    for output in ["text", "github"] {
+        let said: Said =
+            place.podwright(&["validate", ".", "-o", output]).current_dir(place.path("repo")).output().unwrap().into();
+        assert_eq!(said.code, Some(1), "{said:?}");
+        let commands: Vec<&str> = said.out.lines().filter(|line| line.trim_start().starts_with("::")).collect();
+        assert_eq!(commands.len(), if output == "github" { 3 } else { 0 }, "{}", said.out);
+        for command in commands {
+            let (properties, _) = command.trim_start_matches("::error ").split_once("::").unwrap();
+            let keys: Vec<&str> = properties.split(',').filter_map(|pair| Some(pair.split_once('=')?.0)).collect();
+            assert_eq!(keys, ["file", "line", "col", "endColumn", "title"], "{command}");
+        }
+        assert!(output == "github" || !said.out.contains("##["), "{}", said.out);
+    }
+}
+
+#[test]
+fn a_closed_pipe_and_a_wrong_command_line_end_as_everywhere() {
+    let place = Place::new();
+    place.write("m/pod.yaml", POD);
+    for output in ["text", "json", "github", "sarif"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = place.podwright(&["validate", "m", "-o", output]);
+        let ended = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        assert_eq!((ended.status.code(), ended.stderr.len()), (Some(141), 0), "{output}");
+    }
+    for args in [&["validate"][..], &["validate", "m", "-o", "xml"], &["validate", "m", "--warnings-as-error"]] {
+        assert_eq!(place.run(args).code, Some(64), "{args:?}");
+    }
+}
