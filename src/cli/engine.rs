@@ -96,7 +96,7 @@ impl Engine {
             source,
             parse: Box::new(move |snapshot| reader.read(snapshot)),
             kubelet: self.kubelet(),
-            sink: Arc::new(Statuses { file: status, copy: layout.status() }),
+            sink: Arc::new(Statuses::new(status, layout.status())),
             ledger: Arc::new(LedgerFile::new(layout.ledger())),
             clock: Arc::new(SystemClock),
             node: self.settings.node.clone(),

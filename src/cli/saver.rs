@@ -105,7 +105,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::{PodKey, Projected};
+    use crate::model::{MadeOf, PodKey, Projected};
 
     fn projection(version: u64, phase: &str, restarts: u32) -> Projection {
         let value = Arc::new(json!({
@@ -113,7 +113,7 @@ mod tests {
             "status": {"phase": phase, "restarts": restarts},
         }));
         let key = PodKey::new("default", "web").object();
-        let objects = BTreeMap::from([(key, Projected { value, resource_version: version })]);
+        let objects = BTreeMap::from([(key, Projected { value, resource_version: version, made_of: MadeOf::Own })]);
         Projection { resource_version: version, objects, ..Projection::default() }
     }
 

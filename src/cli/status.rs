@@ -1,6 +1,7 @@
 //! `status`: the agent, its revision and its pods, for people.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -131,7 +132,7 @@ fn conditions(out: &mut String, document: &StatusDocument, unknown: bool) {
     }
 }
 
-fn presets(out: &mut String, pods: &[PodEntry]) {
+fn presets(out: &mut String, pods: &[Arc<PodEntry>]) {
     let mut text = String::new();
     for pod in pods {
         let key = format!("{}/{}", pod.namespace, pod.name);

@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
@@ -14,15 +15,34 @@ use crate::source::StatusFile;
 /// The status where it belongs, and a copy in the run-time directory for `podwright status`, which does not know where
 /// that is.
 pub struct Statuses {
-    pub file: StatusFile,
-    pub copy: PathBuf,
+    file: StatusFile,
+    copy: PathBuf,
+    copied: Arc<Mutex<Option<Copied>>>,
+}
+
+/// What the copy holds, with its length.
+type Copied = (Arc<StatusDocument>, u64);
+
+impl Statuses {
+    /// The status in `file` and at `copy`; nothing is written yet.
+    pub fn new(file: StatusFile, copy: PathBuf) -> Self {
+        Self { file, copy, copied: Arc::default() }
+    }
 }
 
 #[async_trait]
 impl StatusSink for Statuses {
-    async fn publish(&self, document: &StatusDocument) -> Result<bool, PortError> {
-        let (path, copied) = (self.copy.clone(), document.clone());
-        let copied = tokio::task::spawn_blocking(move || copy(&path, &copied)).await;
+    async fn publish(&self, document: &Arc<StatusDocument>) -> Result<bool, PortError> {
+        let (path, copied, new) = (self.copy.clone(), Arc::clone(&self.copied), Arc::clone(document));
+        let copied = tokio::task::spawn_blocking(move || {
+            let mut copied = copied.lock().unwrap_or_else(PoisonError::into_inner);
+            let length = std::fs::metadata(&path).map_or(0, |found| found.len());
+            if copied.as_ref().is_none_or(|(old, long)| *old != new || *long != length) {
+                *copied = Some((Arc::clone(&new), copy(&path, &new)?));
+            }
+            Ok(())
+        });
+        let copied = copied.await;
         let published = self.file.publish(document).await?;
         let broken = |e: tokio::task::JoinError| {
             Err(PortError::new(ErrorKind::Internal, WRITE, self.copy.display().to_string(), e.to_string()))
@@ -33,12 +53,13 @@ impl StatusSink for Statuses {
 
 const WRITE: &str = "write the status";
 
-/// Replaces the copy if it differs. It need not survive the machine.
-fn copy(path: &Path, document: &StatusDocument) -> Result<(), PortError> {
+/// Replaces the copy if it differs; returns its length. It need not survive the machine.
+fn copy(path: &Path, document: &StatusDocument) -> Result<u64, PortError> {
     let failed = |e: &io::Error| PortError::io(WRITE, path.display().to_string(), e);
     let text = serde_yaml::to_string(document).map_err(|e| failed(&io::Error::other(e)))?;
+    let length = text.len() as u64;
     if std::fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
-        return Ok(());
+        return Ok(length);
     }
     let temporary = path.with_extension(format!("tmp.{}", std::process::id()));
     let write = || {
@@ -46,7 +67,7 @@ fn copy(path: &Path, document: &StatusDocument) -> Result<(), PortError> {
         file.write_all(text.as_bytes())?;
         std::fs::rename(&temporary, path)
     };
-    write().map_err(|e| {
+    write().map(|()| length).map_err(|e| {
         // The old copy counts; the piece of the new one is of no use.
         let _ = std::fs::remove_file(&temporary);
         failed(&e)

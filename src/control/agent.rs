@@ -12,7 +12,9 @@ use super::event::{Alarms, Event, Events};
 use super::publish::{Publisher, View};
 use super::round::{Parse, Revisions};
 use super::{Kubelet, Progress};
-use crate::model::{Admitted, Failure, FleetAction, NodeInfo, ObservedPod, PodKey, PodMemory, Projection, Reason};
+use crate::model::{
+    Admitted, Failure, FleetAction, FleetPlan, NodeInfo, ObservedPod, PodKey, PodMemory, Projection, Reason,
+};
 use crate::plan;
 use crate::port::{Clock, LedgerStore, PodBackend, PortError, Source, StatusSink};
 
@@ -41,6 +43,14 @@ pub struct Agent {
     publisher: Publisher,
     /// How often in a row a round failed.
     rounds: PodMemory,
+    planned: Option<Planned>,
+}
+
+/// A plan of the fleet and what it was made of: for the same it would be the same.
+struct Planned {
+    admitted: Arc<Admitted>,
+    observed: Vec<ObservedPod>,
+    plan: FleetPlan,
 }
 
 impl Agent {
@@ -54,6 +64,7 @@ impl Agent {
             resync,
             revisions: Revisions::new(source, parse, ledger),
             rounds: PodMemory::default(),
+            planned: None,
         }
     }
 
@@ -70,8 +81,9 @@ impl Agent {
     /// Reads, admits and hands out targets. What fails is told and tried again.
     async fn round(&mut self) {
         self.revisions.look().await;
-        let failure = match (&self.revisions.failure, self.act().await) {
-            (Some(failure), _) => Some(failure.clone()),
+        let acted = self.act().await;
+        let failure = match (self.revisions.failure.take(), acted) {
+            (Some(failure), _) => Some(failure),
             (None, Err(error)) => Some(error.to_string()),
             (None, Ok(())) => None,
         };
@@ -88,17 +100,21 @@ impl Agent {
     }
 
     /// Makes the revision that counts the target of every pod.
-    async fn act(&self) -> Result<(), PortError> {
+    async fn act(&mut self) -> Result<(), PortError> {
         let observed = self.kubelet.observe().await?;
-        match &self.revisions.admitted {
-            Some(admitted) => self.target(admitted, &observed).await,
-            None => self.adopt(observed).await,
-        }
+        let Some(admitted) = &self.revisions.admitted else { return self.adopt(observed).await };
+        let before = self.planned.take();
+        let planned = match before.filter(|p| Arc::ptr_eq(&p.admitted, admitted) && p.observed == observed) {
+            Some(same) => same,
+            None => Planned { plan: plan::fleet(admitted, &observed), admitted: Arc::clone(admitted), observed },
+        };
+        let done = self.target(admitted, &planned.plan).await;
+        self.planned = Some(planned);
+        done
     }
 
-    async fn target(&self, admitted: &Admitted, observed: &[ObservedPod]) -> Result<(), PortError> {
+    async fn target(&self, admitted: &Admitted, plan: &FleetPlan) -> Result<(), PortError> {
         self.kubelet.set_data(&admitted.data);
-        let plan = plan::fleet(admitted, observed);
         let (actions, unchanged) = (plan.actions.len(), plan.unchanged.len());
         tracing::debug!(revision = %admitted.revision.short(), actions, unchanged, "round");
         let revision = &admitted.revision.id;

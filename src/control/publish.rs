@@ -1,19 +1,20 @@
 //! What people read: projection, progress and status document, out of one view of everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::watch;
 
 use super::event::Event;
 use super::kubelet::{FleetState, PodState, after};
 use super::progress::{PodProgress, PodStanding, Progress, Verdict};
-use crate::model::{Admitted, Diagnostics, Durable, NodeInfo, PodKey, Projection, StatusDocument};
+use crate::model::{
+    Admitted, AdmittedPod, Diagnostics, Durable, NodeInfo, ObservedPod, PodKey, Projection, ShownPod, StatusDocument,
+};
 use crate::port::StatusSink;
-use crate::report::{PodView, ProjectInput, StatusInput, pod_object, pod_row, project, status_document};
+use crate::report::{PodView, ProjectInput, StatusInput, pod_object, project, shown_pod, status_document};
 
 /// A new agent knows why containers wait only after it has planned for them; this long it may take.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
@@ -35,13 +36,22 @@ pub(super) struct View<'a> {
     pub(super) now: Timestamp,
 }
 
+/// A pod as it was shown last, and what that was made of.
+struct Shown {
+    admitted: Option<Arc<AdmittedPod>>,
+    observed: Option<Arc<ObservedPod>>,
+    waiting: BTreeMap<String, (String, String)>,
+    pod: Arc<ShownPod>,
+}
+
 pub(super) struct Publisher {
     node: NodeInfo,
+    shown: BTreeMap<PodKey, Shown>,
     projection: watch::Sender<Arc<Projection>>,
     progress: watch::Sender<Arc<Progress>>,
     sink: Arc<dyn StatusSink>,
     begun: Timestamp,
-    written: Option<StatusDocument>,
+    written: Option<Arc<StatusDocument>>,
     /// Since when the document differs from what was written.
     differs: Option<Timestamp>,
     /// When it was written, or when that was tried in vain.
@@ -54,6 +64,7 @@ impl Publisher {
     pub(super) fn new(node: NodeInfo, sink: Arc<dyn StatusSink>, now: Timestamp) -> Self {
         Self {
             node,
+            shown: BTreeMap::new(),
             projection: watch::Sender::default(),
             progress: watch::Sender::default(),
             sink,
@@ -82,10 +93,9 @@ impl Publisher {
     /// Tells everything anew; who looks on is woken only by what differs.
     pub(super) async fn publish(&mut self, view: &View<'_>, occasion: Event) {
         let pods = self.pods(view);
-        let objects: Vec<Pod> = pods.values().cloned().collect();
         let input = ProjectInput {
             admitted: view.admitted,
-            pods: &objects,
+            pods: &pods,
             events: &view.fleet.events,
             node: &self.node,
             now: view.now,
@@ -96,18 +106,17 @@ impl Publisher {
             *current = Arc::new(next);
             changed
         });
-        let unsettled: Vec<PodKey> = pods.keys().filter(|key| !settled(view, key)).cloned().collect();
+        let unsettled = pods.iter().map(|pod| &pod.key).filter(|key| !settled(view, key)).cloned();
         let document = status_document(&StatusInput {
             node: &self.node,
             durable: view.durable,
             admitted: view.admitted,
-            pods: &objects,
-            unsettled: &unsettled,
+            pods: &pods,
+            unsettled: &unsettled.collect::<Vec<_>>(),
             refused: view.refused,
             failure: view.failure,
             uncommitted: view.uncommitted,
             actions: &view.fleet.actions,
-            now: view.now,
         });
         self.write(document, view, occasion).await;
         let progress = self.tell(view, &pods);
@@ -118,25 +127,30 @@ impl Publisher {
         });
     }
 
-    /// Every pod that is wanted or there.
-    fn pods(&self, view: &View<'_>) -> BTreeMap<PodKey, Pod> {
+    /// Every pod that is wanted or there, by name. One whose parts are the same as last time is the same.
+    fn pods(&mut self, view: &View<'_>) -> Vec<Arc<ShownPod>> {
         let unknown = PodState::default();
         let there = view.fleet.pods.iter().filter(|(_, state)| state.observed.is_some()).map(|(key, _)| key);
         let wanted = view.admitted.iter().flat_map(|admitted| admitted.pods.keys());
-        let object = |key: &PodKey| {
+        let keys: BTreeSet<&PodKey> = wanted.chain(there).collect();
+        self.shown.retain(|key, _| keys.contains(key));
+        let mut pods = Vec::with_capacity(keys.len());
+        for key in keys {
             let state = view.fleet.pods.get(key).unwrap_or(&unknown);
-            pod_object(&PodView {
-                admitted: view.admitted.and_then(|admitted| admitted.pods.get(key)).map(|pod| &**pod),
-                observed: state.observed.as_deref(),
-                waiting: &state.waiting,
-                node: &self.node,
-                now: view.now,
-            })
-        };
-        wanted.chain(there).map(|key| (key.clone(), object(key))).collect()
+            let admitted = view.admitted.and_then(|admitted| admitted.pods.get(key));
+            let shown = match self.shown.get(key).filter(|shown| shown.is_of(admitted, state)) {
+                Some(shown) => &shown.pod,
+                None => {
+                    let shown = Shown::new(admitted, state, (&self.node, view.now));
+                    &self.shown.entry(key.clone()).insert_entry(shown).into_mut().pod
+                }
+            };
+            pods.push(Arc::clone(shown));
+        }
+        pods
     }
 
-    fn tell(&self, view: &View<'_>, pods: &BTreeMap<PodKey, Pod>) -> Progress {
+    fn tell(&self, view: &View<'_>, pods: &[Arc<ShownPod>]) -> Progress {
         let verdict = match (view.failure, view.admitted) {
             (Some(failure), _) => Verdict::Failed(failure.to_owned()),
             (None, _) if view.refused.has_errors() => Verdict::Refused(view.refused.clone()),
@@ -147,7 +161,7 @@ impl Publisher {
             attempted: view.durable.last_attempted.clone(),
             applied: view.durable.last_applied.clone(),
             verdict,
-            pods: pods.iter().map(|(key, pod)| pod_progress(view, key, pod)).collect(),
+            pods: pods.iter().map(|pod| pod_progress(view, pod)).collect(),
             warnings: view.admitted.map(|admitted| admitted.diagnostics.clone()).unwrap_or_default(),
             uncommitted: view.uncommitted.to_vec(),
             status_failure: self.failure.clone(),
@@ -157,7 +171,9 @@ impl Publisher {
     /// Writes the status document, or says when it may be written.
     async fn write(&mut self, document: StatusDocument, view: &View<'_>, occasion: Event) {
         self.due = self.wait(&document, view).filter(|due| *due > view.now && occasion != Event::Shutdown);
-        let same = self.written.as_ref() == Some(&document);
+        let written = self.written.as_ref().filter(|written| ***written == document).cloned();
+        let same = written.is_some();
+        let document = written.unwrap_or_else(|| Arc::new(document));
         // A file that somebody removed or changed is written again with the next round.
         let checked = !same || matches!(occasion, Event::SourceHint | Event::Resync | Event::Retry);
         if self.due.is_some() || !checked {
@@ -186,7 +202,7 @@ impl Publisher {
 
     /// Until when a document has to wait; `None` when it need not.
     fn wait(&mut self, document: &StatusDocument, view: &View<'_>) -> Option<Timestamp> {
-        if self.written.as_ref() == Some(document) {
+        if self.written.as_deref() == Some(document) {
             self.differs = None;
             return None;
         }
@@ -205,6 +221,34 @@ impl Publisher {
     }
 }
 
+impl Shown {
+    fn new(admitted: Option<&Arc<AdmittedPod>>, state: &PodState, (node, now): (&NodeInfo, Timestamp)) -> Self {
+        let observed = state.observed.as_ref();
+        let view = PodView {
+            admitted: admitted.map(|pod| &**pod),
+            observed: observed.map(|pod| &**pod),
+            waiting: &state.waiting,
+            node,
+            now,
+        };
+        Self {
+            admitted: admitted.cloned(),
+            observed: observed.cloned(),
+            waiting: state.waiting.clone(),
+            pod: Arc::new(shown_pod(pod_object(&view), view.admitted)),
+        }
+    }
+
+    fn is_of(&self, admitted: Option<&Arc<AdmittedPod>>, state: &PodState) -> bool {
+        fn same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
+            a.map(Arc::as_ptr) == b.map(Arc::as_ptr)
+        }
+        same(self.admitted.as_ref(), admitted)
+            && same(self.observed.as_ref(), state.observed.as_ref())
+            && self.waiting == state.waiting
+    }
+}
+
 /// Whether a pod is what its target says, with nothing to be done or waited for.
 fn settled(view: &View<'_>, key: &PodKey) -> bool {
     view.fleet.pods.get(key).is_some_and(|state| {
@@ -213,36 +257,35 @@ fn settled(view: &View<'_>, key: &PodKey) -> bool {
     })
 }
 
-fn pod_progress(view: &View<'_>, key: &PodKey, pod: &Pod) -> PodProgress {
-    let status = pod.status.as_ref();
-    let ready = status
-        .and_then(|status| status.conditions.as_ref())
-        .is_some_and(|conditions| conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"));
-    let standing = match status.and_then(|status| status.phase.as_deref()) {
+fn pod_progress(view: &View<'_>, pod: &ShownPod) -> PodProgress {
+    let (key, entry) = (&pod.key, &pod.entry);
+    let ready = entry.conditions.iter().any(|c| c.kind == "Ready" && c.status == "True");
+    let standing = match entry.phase.as_str() {
         _ if !view.admitted.is_some_and(|admitted| admitted.pods.contains_key(key)) => PodStanding::Leaving,
         _ if !settled(view, key) => PodStanding::Progressing,
-        Some("Succeeded") => PodStanding::Succeeded,
-        Some("Failed") => PodStanding::Failed,
+        "Succeeded" => PodStanding::Succeeded,
+        "Failed" => PodStanding::Failed,
         _ if ready => PodStanding::Ready,
         _ => PodStanding::Progressing,
     };
     let done = matches!(standing, PodStanding::Ready | PodStanding::Succeeded);
     let message = if done { String::new() } else { view.fleet.why(key) };
     let stuck = view.fleet.pods.get(key).is_some_and(PodState::is_stuck);
-    PodProgress { key: key.clone(), standing, status: pod_row(pod, view.now).status, message, stuck }
+    PodProgress { key: key.clone(), standing, status: entry.status.clone(), message, stuck }
 }
 
 /// A document without what may change often.
 fn coarse(document: &StatusDocument) -> StatusDocument {
     let mut document = document.clone();
     document.last_actions.clear();
-    let conditions = document.pods.iter_mut().flat_map(|pod| &mut pod.conditions);
-    for condition in document.conditions.iter_mut().chain(conditions) {
-        condition.last_transition_time = None;
-        condition.message = None;
+    for condition in &mut document.conditions {
+        (condition.last_transition_time, condition.message) = (None, None);
     }
-    for pod in &mut document.pods {
+    for pod in document.pods.iter_mut().map(Arc::make_mut) {
         pod.restarts = 0;
+        for condition in &mut pod.conditions {
+            (condition.last_transition_time, condition.message) = (None, None);
+        }
         for container in &mut pod.containers {
             container.restart_count = 0;
             for state in container.state.values_mut() {

@@ -108,6 +108,10 @@ pub struct AdmittedPod {
     pub digest: String,
 }
 
+// Kubernetes' types hold no number that differs from itself, so equality is reflexive, and shared pods are compared by
+// their pointers alone.
+impl Eq for AdmittedPod {}
+
 /// What a pod may refer to, by namespace and name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DataObjects {
@@ -116,6 +120,9 @@ pub struct DataObjects {
     /// Service accounts of the manifests; `default` is in every namespace and not listed.
     pub accounts: BTreeSet<(String, String)>,
 }
+
+// As for pods.
+impl Eq for DataObjects {}
 
 /// A whole revision after admission: what the fleet should be.
 #[derive(Clone, Debug)]

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
-use super::ObjectKey;
+use super::{ObjectKey, PodEntry, PodKey};
 
 /// Normal or Warning, as Kubernetes tells events apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +33,43 @@ pub struct EventRecord {
     pub count: u32,
 }
 
+/// One pod as everything shows it, made once for each change of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShownPod {
+    pub key: PodKey,
+    /// Effective spec and full status.
+    pub object: Pod,
+    /// The same for the status document, made from the object.
+    pub entry: Arc<PodEntry>,
+}
+
+/// What an object as served was made of: the same again needs no second look.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MadeOf {
+    Pod(Arc<ShownPod>),
+    /// An object of the manifests.
+    Authored(Arc<Value>),
+    /// Nothing that is kept.
+    Own,
+}
+
+impl MadeOf {
+    /// Whether both are the very same value.
+    pub fn is(&self, other: &MadeOf) -> bool {
+        match (self, other) {
+            (MadeOf::Pod(a), MadeOf::Pod(b)) => Arc::ptr_eq(a, b),
+            (MadeOf::Authored(a), MadeOf::Authored(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
 /// One object as served, complete with metadata.uid, creationTimestamp and resourceVersion.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Projected {
     pub value: Arc<Value>,
     pub resource_version: u64,
+    pub made_of: MadeOf,
 }
 
 /// Everything the API serves at one moment.

@@ -1,13 +1,14 @@
 //! `status.yaml`: what the agent says about itself and its pods. A projection; never an input.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::PresetConflict;
 
 /// The document. Timestamps are RFC 3339 with seconds, UTC.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusDocument {
     /// Always `podwright.dev/v1alpha1`.
@@ -27,7 +28,8 @@ pub struct StatusDocument {
     /// Uncommitted paths that were not read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub uncommitted: Vec<String>,
-    pub pods: Vec<PodEntry>,
+    /// Shared from one document to the next while nothing changes.
+    pub pods: Vec<Arc<PodEntry>>,
     /// The newest last, bounded.
     pub last_actions: Vec<ActionEntry>,
 }
@@ -49,7 +51,7 @@ pub struct ConditionEntry {
 }
 
 /// One pod.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodEntry {
     pub namespace: String,
@@ -71,7 +73,7 @@ pub struct PodEntry {
 }
 
 /// One container of a pod.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerEntry {
     pub name: String,

@@ -1,5 +1,7 @@
 //! Where manifests come from and where the status goes.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::PortError;
@@ -28,5 +30,5 @@ pub trait Source: Send + Sync {
 #[async_trait]
 pub trait StatusSink: Send + Sync {
     /// Writes the document if its bytes differ from what was written last. Returns whether it wrote.
-    async fn publish(&self, document: &StatusDocument) -> Result<bool, PortError>;
+    async fn publish(&self, document: &Arc<StatusDocument>) -> Result<bool, PortError>;
 }

@@ -6,19 +6,19 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::model::{Admitted, EventRecord, Kind, NodeInfo, ObjectKey, Projected, Projection};
+use super::shown::time;
+use crate::model::{Admitted, EventRecord, Kind, MadeOf, NodeInfo, ObjectKey, Projected, Projection, ShownPod};
 
 /// What the API is to show.
 #[derive(Clone, Debug)]
 pub struct ProjectInput<'a> {
     /// The last valid revision, once there is one.
     pub admitted: Option<&'a Admitted>,
-    /// Every pod, from [`super::pod_object`].
-    pub pods: &'a [Pod],
+    /// Every pod, from [`super::shown_pod`].
+    pub pods: &'a [Arc<ShownPod>],
     pub events: &'a [Arc<EventRecord>],
     pub node: &'a NodeInfo,
     pub now: Timestamp,
@@ -32,12 +32,18 @@ pub fn project(input: &ProjectInput<'_>, previous: &Projection) -> Projection {
     let base = if previous.resource_version == 0 { fresh } else { previous.resource_version };
     let mut versions = Versions { next: base + 1, created: time(input.now), touched: false };
     let mut objects = BTreeMap::new();
-    for (key, value) in wanted(input) {
-        let projected = versions.stamp(&key, value, previous.objects.get(&key));
+    for (key, made_of) in wanted(input) {
+        let projected = match previous.objects.get(&key) {
+            Some(before) if before.made_of.is(&made_of) => before.clone(),
+            before => {
+                let subject = format!("{}/{}/{}", key.kind, key.namespace, key.name);
+                versions.stamp(&subject, (value_of(&key, &made_of), made_of), before)
+            }
+        };
         objects.insert(key, projected);
     }
     let gone = previous.objects.keys().any(|k| !objects.contains_key(k));
-    let node = versions.stamp_named("Node", node_object(input.node), previous.node.as_ref());
+    let node = versions.stamp("Node", (node_object(input.node), MadeOf::Own), previous.node.as_ref());
     let changed = gone || versions.touched || previous.events != input.events;
     Projection {
         resource_version: if changed { versions.next } else { base },
@@ -54,13 +60,9 @@ struct Versions {
 }
 
 impl Versions {
-    fn stamp(&mut self, key: &ObjectKey, value: Value, before: Option<&Projected>) -> Projected {
-        let subject = format!("{}/{}/{}", key.kind, key.namespace, key.name);
-        self.stamp_named(&subject, value, before)
-    }
-
     /// Fills in the members of metadata that the API server owns.
-    fn stamp_named(&mut self, subject: &str, mut value: Value, before: Option<&Projected>) -> Projected {
+    fn stamp(&mut self, subject: &str, content: (Value, MadeOf), before: Option<&Projected>) -> Projected {
+        let (mut value, made_of) = content;
         let old = before.map(|b| &b.value["metadata"]);
         let metadata = metadata(&mut value);
         if !metadata.contains_key("uid") {
@@ -74,13 +76,13 @@ impl Versions {
         if let Some(before) = before {
             metadata.insert("resourceVersion".into(), Value::String(before.resource_version.to_string()));
             if *before.value == value {
-                return before.clone();
+                return Projected { made_of, ..before.clone() };
             }
         }
         self.touched = true;
         let version = self.next;
         self::metadata(&mut value).insert("resourceVersion".into(), Value::String(version.to_string()));
-        Projected { value: Arc::new(value), resource_version: version }
+        Projected { value: Arc::new(value), resource_version: version, made_of }
     }
 }
 
@@ -101,35 +103,39 @@ pub fn stable_uid(subject: &str) -> String {
     format!("{}-{}-8{}-a{}-{}", part(0..8), part(8..12), part(13..16), part(17..20), part(20..32))
 }
 
-fn time(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
 /// Every object to be shown: pods from what runs, the rest from the manifests, and the namespaces in use.
-fn wanted(input: &ProjectInput<'_>) -> BTreeMap<ObjectKey, Value> {
+fn wanted(input: &ProjectInput<'_>) -> BTreeMap<ObjectKey, MadeOf> {
     let mut objects = BTreeMap::new();
     for (key, value) in input.admitted.iter().flat_map(|a| &a.objects) {
         if key.kind != Kind::Pod {
-            objects.insert(key.clone(), served(key.kind, value));
+            objects.insert(key.clone(), MadeOf::Authored(Arc::clone(value)));
         }
     }
     for pod in input.pods {
-        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-        let name = pod.metadata.name.clone().unwrap_or_default();
-        let key = ObjectKey { kind: Kind::Pod, namespace, name };
-        if let Ok(value) = serde_json::to_value(pod) {
-            objects.insert(key, value);
-        }
+        objects.insert(pod.key.object(), MadeOf::Pod(Arc::clone(pod)));
     }
-    let mut namespaces: BTreeSet<String> = objects.keys().map(|k| k.namespace.clone()).collect();
-    namespaces.insert("default".into());
+    let mut namespaces: BTreeSet<&str> = objects.keys().map(|k| k.namespace.as_str()).collect();
+    namespaces.insert("default");
     namespaces.remove("");
+    let namespaces: Vec<String> = namespaces.into_iter().map(str::to_owned).collect();
     for name in namespaces {
-        let value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         let key = ObjectKey { kind: Kind::Namespace, namespace: String::new(), name };
-        objects.entry(key).or_insert_with(|| served(Kind::Namespace, &value));
+        objects.entry(key).or_insert(MadeOf::Own);
     }
     objects
+}
+
+/// The object without the members of metadata that the API server owns.
+fn value_of(key: &ObjectKey, made_of: &MadeOf) -> Value {
+    match made_of {
+        // Turning k8s-openapi values into JSON cannot fail: their maps have text keys.
+        MadeOf::Pod(pod) => serde_json::to_value(&pod.object).unwrap_or(Value::Null),
+        MadeOf::Authored(value) => served(key.kind, value),
+        MadeOf::Own => {
+            let value = json!({"apiVersion": "v1", "kind": key.kind.as_str(), "metadata": {"name": key.name}});
+            served(key.kind, &value)
+        }
+    }
 }
 
 /// An authored object as an API server would return it.

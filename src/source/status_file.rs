@@ -33,7 +33,7 @@ struct Inner {
     path: PathBuf,
     trust: Trust,
     /// What was written last and how the file looked then.
-    last: Mutex<Option<(Vec<u8>, Look)>>,
+    last: Mutex<Option<(Arc<StatusDocument>, Look)>>,
 }
 
 /// What changes when somebody else writes, replaces or removes a file.
@@ -66,7 +66,7 @@ impl StatusFile {
     ///
     /// # Errors
     /// As [`StatusSink::publish`].
-    pub fn publish_now(&self, document: &StatusDocument) -> Result<bool, PortError> {
+    pub fn publish_now(&self, document: &Arc<StatusDocument>) -> Result<bool, PortError> {
         self.inner.publish(document)
     }
 }
@@ -74,8 +74,8 @@ impl StatusFile {
 #[async_trait]
 impl StatusSink for StatusFile {
     /// Files and git block, so the work is done on tokio's threads for that.
-    async fn publish(&self, document: &StatusDocument) -> Result<bool, PortError> {
-        let (this, document) = (self.clone(), document.clone());
+    async fn publish(&self, document: &Arc<StatusDocument>) -> Result<bool, PortError> {
+        let (this, document) = (self.clone(), Arc::clone(document));
         tokio::task::spawn_blocking(move || this.publish_now(&document)).await.unwrap_or_else(|error| {
             Err(PortError::new(ErrorKind::Internal, WRITE, self.inner.path.display().to_string(), error.to_string()))
         })
@@ -83,25 +83,25 @@ impl StatusSink for StatusFile {
 }
 
 impl Inner {
-    fn publish(&self, document: &StatusDocument) -> Result<bool, PortError> {
-        let mut bytes = STATUS_MARK.as_bytes().to_vec();
-        serde_yaml::to_writer(&mut bytes, document).map_err(|e| self.error(ErrorKind::Internal, e.to_string()))?;
+    fn publish(&self, document: &Arc<StatusDocument>) -> Result<bool, PortError> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let look = self.look()?;
-        if let Some(look) = look {
-            let same = match &*last {
-                Some((written, then)) if *then == look => *written == bytes,
-                // Somebody touched it, or this is the first time: the bytes on disk decide.
-                _ => look.length == bytes.len() as u64 && self.holds(&bytes)?,
-            };
-            if same {
-                *last = Some((bytes, look));
-                return Ok(false);
-            }
+        // The same document in a file that nobody touched: its text need not even be made.
+        if last.as_ref().is_some_and(|(written, then)| written == document && Some(then) == look.as_ref()) {
+            return Ok(false);
+        }
+        let mut bytes = STATUS_MARK.as_bytes().to_vec();
+        serde_yaml::to_writer(&mut bytes, document).map_err(|e| self.error(ErrorKind::Internal, e.to_string()))?;
+        if let Some(look) = look
+            && look.length == bytes.len() as u64
+            && self.holds(&bytes)?
+        {
+            *last = Some((Arc::clone(document), look));
+            return Ok(false);
         }
         exclude::prepare(&self.path, &self.trust)?;
         self.replace(&bytes)?;
-        *last = self.look()?.map(|look| (bytes, look));
+        *last = self.look()?.map(|look| (Arc::clone(document), look));
         Ok(true)
     }
 

@@ -88,8 +88,8 @@ impl Kubelet {
     /// The ConfigMaps and Secrets pods may refer to. Pods that use what changed are brought up to date.
     pub fn set_data(&self, data: &Arc<DataObjects>) {
         let mut state = self.shared.lock();
-        if state.data.as_ref() != Some(data) {
-            state.data = Some(Arc::clone(data));
+        let before = state.data.replace(Arc::clone(data));
+        if before.as_ref() != Some(data) {
             state.wake_all();
         }
     }

@@ -94,7 +94,8 @@ impl Slot {
     pub(super) fn set_goal(&mut self, goal: Goal) -> bool {
         let same = match (&self.goal, &goal) {
             (Some(Goal::Run { pod: old, .. }), Goal::Run { pod: new, .. }) => {
-                old.digest == new.digest && (old.spec == new.spec && old.effective == new.effective)
+                let equal = || old.digest == new.digest && old.spec == new.spec && old.effective == new.effective;
+                Arc::ptr_eq(old, new) || equal()
             }
             (Some(Goal::Gone { .. }), Goal::Gone { .. }) => return false,
             _ => false,
@@ -175,9 +176,12 @@ impl State {
     pub(super) fn report(&mut self, key: &PodKey, sequence: u64, mut next: PodState, now: Timestamp) -> bool {
         let slot = self.slots.entry(key.clone()).or_default();
         next.settled &= slot.sequence == sequence;
-        self.history.observe(&slot.state, &next, now);
+        // Without anything new what was seen before stays, so that whatever is made of it is known to be the same.
         let changed = slot.state != next;
-        slot.state = next;
+        if changed {
+            self.history.observe(&slot.state, &next, now);
+            slot.state = next;
+        }
         self.tell_conflicts(key, now) || changed
     }
 

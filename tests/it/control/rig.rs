@@ -147,14 +147,14 @@ impl Sink {
 
 #[async_trait]
 impl StatusSink for Sink {
-    async fn publish(&self, document: &StatusDocument) -> Result<bool, PortError> {
+    async fn publish(&self, document: &Arc<StatusDocument>) -> Result<bool, PortError> {
         if *self.full.lock().unwrap() {
             return Err(failed("write status"));
         }
         let mut written = self.written.lock().unwrap();
-        let differs = written.last() != Some(document);
+        let differs = written.last() != Some(&**document);
         if differs {
-            written.push(document.clone());
+            written.push((**document).clone());
         }
         Ok(differs)
     }

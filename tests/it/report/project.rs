@@ -5,7 +5,9 @@ use std::sync::Arc;
 use podwright::model::{
     Admitted, DataObjects, Diagnostics, EventRecord, Kind, ObjectKey, Projection, Revision, RevisionKind,
 };
-use podwright::report::{ProjectInput, aggregate, event_object, event_record, events_between, project, waiting_events};
+use podwright::report::{
+    ProjectInput, aggregate, event_object, event_record, events_between, project, shown_pod, waiting_events,
+};
 use serde_json::{Value, json};
 
 use super::fixture::{at, exited, instance, node, running, scripted};
@@ -34,7 +36,8 @@ fn revision(objects: &[(Kind, &str, Value)]) -> Admitted {
 
 fn next(admitted: &Admitted, second: i64, previous: &Projection) -> Projection {
     let (_, pod) = scripted("Always", "", "a=run");
-    let input = ProjectInput { admitted: Some(admitted), pods: &[pod], events: &[], node: &node(), now: at(second) };
+    let shown = Arc::new(shown_pod(pod, None));
+    let input = ProjectInput { admitted: Some(admitted), pods: &[shown], events: &[], node: &node(), now: at(second) };
     project(&input, previous)
 }
 

@@ -8,10 +8,10 @@ use podwright::model::{
     ActionEntry, Admitted, DataObjects, Diagnostic, Diagnostics, Durable, PodKey, Revision, RevisionKind, Severity,
     SkippedPreset, StatusDocument,
 };
-use podwright::report::{StatusInput, status_document};
+use podwright::report::{StatusInput, shown_pod, status_document};
 use serde_json::{Value, json};
 
-use super::fixture::{admitted, at, node, object, scripted};
+use super::fixture::{admitted, node, object, scripted};
 use super::presets::conflict;
 
 fn revision(id: &str) -> Revision {
@@ -75,17 +75,21 @@ impl World {
     }
 
     fn document(&self) -> StatusDocument {
+        let shown = |pod: &Pod| {
+            let key = PodKey::new("default", pod.metadata.name.as_deref().unwrap());
+            Arc::new(shown_pod(pod.clone(), self.admitted.pods.get(&key).map(|pod| &**pod)))
+        };
+        let pods: Vec<_> = self.pods.iter().map(shown).collect();
         status_document(&StatusInput {
             node: &node(),
             durable: &self.durable,
             admitted: Some(&self.admitted),
-            pods: &self.pods,
+            pods: &pods,
             unsettled: &self.unsettled,
             refused: &self.refused,
             failure: self.failure,
             uncommitted: &["draft.yaml".to_owned()],
             actions: &self.actions,
-            now: at(99),
         })
     }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use podwright::model::{Kind, PodKey, Projection};
 use podwright::port::PortError;
-use podwright::report::{Listed, ProjectInput, events_between, pod_row, project};
+use podwright::report::{Listed, ProjectInput, events_between, pod_row, project, shown_pod};
 use podwright::serve::{
     Client, ClientError, ListOptions, LogReader, LogRequest, Progress, Server, resource_path, snapshot, stream_file,
 };
@@ -61,7 +61,8 @@ impl Drop for Api {
 fn projection(pods: &[k8s_openapi::api::core::v1::Pod], previous: &Projection) -> Projection {
     let (observed, _) = scripted("Always", "", "a=run");
     let events: Vec<Arc<_>> = events_between(None, Some(&observed), at(9)).into_iter().map(Arc::new).collect();
-    let input = ProjectInput { admitted: None, pods, events: &events, node: &node(), now: at(60) };
+    let pods: Vec<_> = pods.iter().map(|pod| Arc::new(shown_pod(pod.clone(), None))).collect();
+    let input = ProjectInput { admitted: None, pods: &pods, events: &events, node: &node(), now: at(60) };
     project(&input, previous)
 }
 

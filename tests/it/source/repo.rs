@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use podwright::model::{Diagnostics, Snapshot, StatusDocument};
 use podwright::port::{PortError, ReadError};
@@ -129,8 +130,8 @@ pub(super) fn rejected<T: std::fmt::Debug>(result: Result<T, ReadError>) -> Vec<
 }
 
 /// A status document that differs from others by its revision.
-pub(super) fn status(revision: &str) -> StatusDocument {
-    StatusDocument {
+pub(super) fn status(revision: &str) -> Arc<StatusDocument> {
+    Arc::new(StatusDocument {
         api_version: "podwright.dev/v1alpha1".into(),
         kind: "Status".into(),
         node: "n".into(),
@@ -141,5 +142,5 @@ pub(super) fn status(revision: &str) -> StatusDocument {
         uncommitted: Vec::new(),
         pods: Vec::new(),
         last_actions: Vec::new(),
-    }
+    })
 }
