@@ -105,7 +105,7 @@ fn rows() -> Vec<(&'static str, Value, &'static str)> {
     ]
 }
 
-fn set(root: &mut Value, pointer: &str, value: Value) {
+pub(super) fn set(root: &mut Value, pointer: &str, value: Value) {
     let (parent, key) = pointer.rsplit_once('/').unwrap();
     let parent = root.pointer_mut(parent).unwrap();
     match (parent, value) {

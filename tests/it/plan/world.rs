@@ -229,7 +229,7 @@ impl World {
         assert_eq!(start.attempt, latest.map_or(0, |c| c.record.attempt + 1));
         let spec = pod.record.realised.effective.spec.as_ref().unwrap();
         let all = spec.init_containers.iter().flatten().chain(&spec.containers);
-        let image = all.into_iter().find(|c| c.name == start.name).unwrap().image.clone().unwrap();
+        let image = all.into_iter().find(|c| c.name == start.name).unwrap().image.clone().unwrap_or_default();
         let record = ContainerRecord {
             name: start.name.clone(),
             kind: start.kind,
