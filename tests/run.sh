@@ -21,6 +21,8 @@ done
 # PACKAGE (PROGRAM): what for. Installed when the program is missing; none of them starts a service.
 packages=(
     "git (git): the tests commit manifests"
+    "curl (curl): the workflow of examples/pull-request calls a stand-in of the forge"
+    "jq (jq): the same"
     "iproute2 (ip): the tests look at links and addresses"
     "nftables (nft): host ports of pods"
     "ca-certificates (update-ca-certificates): crates and packages come over TLS"

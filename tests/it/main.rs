@@ -12,6 +12,8 @@ mod control;
 #[cfg(target_os = "linux")]
 mod e2e;
 #[cfg(target_os = "linux")]
+mod forge;
+#[cfg(target_os = "linux")]
 mod image;
 mod manifest;
 #[cfg(target_os = "linux")]
