@@ -5,7 +5,7 @@ use super::yaml::{Content, Node, Span};
 use crate::model::Kind;
 
 /// Set to `"true"` on an object of any kind, podwright leaves it alone.
-const IGNORE: &str = "podwright.dev/ignore";
+pub(super) const IGNORE: &str = "podwright.dev/ignore";
 
 /// What a document holds.
 #[derive(Debug, Default)]

@@ -1,5 +1,7 @@
 //! From a snapshot to `Desired`.
 
+mod pair;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 

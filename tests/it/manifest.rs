@@ -3,6 +3,8 @@
 mod codes;
 mod fixtures;
 mod hostile;
+mod outline;
+mod pair;
 mod reading;
 mod references;
 mod schemas;

@@ -1,0 +1,166 @@
+//! Two snapshots for a comparison: what changed is read and what that can reach, the rest is counted.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::Reader;
+use crate::manifest::file::File;
+use crate::manifest::object::Object;
+use crate::manifest::outline::{Named, outline};
+use crate::manifest::reach::{Reach, Read, Unread, Weight};
+use crate::manifest::spread;
+use crate::model::{BlobId, Desired, Kind, Severity, Snapshot, SourceFile};
+
+impl Reader {
+    /// Reads two snapshots as far as their difference depends on them. Files that are on one side only are parsed, then
+    /// those that can matter to what is in them (`reach`). Objects of the others are counted in [`Desired::unread`]; their
+    /// errors are found by [`Reader::read`] alone. While those files are valid, the plan from one side to the other and
+    /// every admitted pod in it are those of two full readings.
+    ///
+    /// A file that was moved or renamed is no difference.
+    pub fn read_pair(&mut self, base: &Snapshot, head: &Snapshot) -> (Desired, Desired) {
+        let split = split(base, head);
+        let sources: Vec<&SourceFile> = split.shared.iter().map(|(_, index)| &head.files[*index]).collect();
+        let outlines = spread::map(self.threads, &sources, |source| outline(&source.bytes));
+        // Those without an outline are parsed to know what they hold.
+        let odd: Vec<&SourceFile> =
+            sources.iter().zip(&outlines).filter(|(_, known)| known.is_none()).map(|(source, _)| *source).collect();
+        let mut odd = self.learn(&odd).into_iter();
+        let parsed: Vec<Option<Arc<File>>> =
+            outlines.iter().map(|known| if known.is_none() { odd.next() } else { None }).collect();
+        let unread: Vec<Unread<'_>> = sources
+            .iter()
+            .zip(outlines.into_iter().zip(&parsed))
+            .map(|(source, (outline, file))| match (outline, file) {
+                (Some(outline), _) => {
+                    Unread { bytes: &source.bytes, objects: outline.objects, obscure: outline.escapes }
+                }
+                (None, file) => Unread {
+                    bytes: &source.bytes,
+                    objects: file.iter().flat_map(|file| file.objects.iter().map(named)).collect(),
+                    obscure: true,
+                },
+            })
+            .collect();
+        let changed = split.base.iter().map(|i| &base.files[*i]).chain(split.head.iter().map(|i| &head.files[*i]));
+        let changed: Vec<&SourceFile> = changed.collect();
+        let mut todo: Vec<(Arc<File>, Weight)> =
+            self.learn(&changed).into_iter().map(|file| (file, Weight::Changed)).collect();
+        let mut reach = Reach::new(&unread);
+        for (index, file) in parsed.iter().enumerate() {
+            // A revision with an error is refused, whoever made it: it is read to be told.
+            if let Some(file) = file.as_ref().filter(|file| has_errors(file)) {
+                reach.raise(index, Weight::Needed);
+                todo.push((Arc::clone(file), Weight::Needed));
+            }
+        }
+        self.follow(&mut reach, todo, &sources);
+        let chosen: BTreeSet<usize> = (0..unread.len()).filter(|index| reach.weights()[*index].is_some()).collect();
+        let mut counts: BTreeMap<Kind, usize> = BTreeMap::new();
+        let rest = unread.iter().enumerate().filter(|(index, _)| !chosen.contains(index));
+        rest.flat_map(|(_, file)| &file.objects).for_each(|object| *counts.entry(object.kind).or_default() += 1);
+        let base_files = split.base.iter().copied().chain(chosen.iter().map(|index| split.shared[*index].0));
+        let head_files = split.head.iter().copied().chain(chosen.iter().map(|index| split.shared[*index].1));
+        (self.part(base, base_files.collect(), &counts), self.part(head, head_files.collect(), &counts))
+    }
+
+    /// What files hold, parsed now unless they are known.
+    fn learn(&mut self, sources: &[&SourceFile]) -> Vec<Arc<File>> {
+        let mut seen = HashSet::new();
+        let mut new = sources.to_vec();
+        new.retain(|source| !self.cache.contains_key(&source.blob) && seen.insert(&source.blob));
+        let read = spread::map(self.threads, &new, |source| Arc::new(File::read(&source.bytes)));
+        self.parsed += new.len();
+        self.cache.extend(new.into_iter().map(|source| source.blob.clone()).zip(read));
+        sources.iter().map(|source| Arc::clone(&self.cache[&source.blob])).collect()
+    }
+
+    /// Follows files that were read wherever they lead. `sources` are those that `reach` knows.
+    fn follow(&mut self, reach: &mut Reach<'_>, mut todo: Vec<(Arc<File>, Weight)>, sources: &[&SourceFile]) {
+        while !todo.is_empty() {
+            let objects = todo.iter().flat_map(|(file, weight)| file.objects.iter().map(|object| (object, *weight)));
+            let read: Vec<Read<'_>> = objects
+                .map(|(object, weight)| Read {
+                    key: &object.key,
+                    value: object.body.as_ref().map(|body| &*body.value),
+                    has_host_ports: !object.facts.host_ports.is_empty(),
+                    weight,
+                })
+                .collect();
+            let reached: Vec<usize> = reach.step(&read).into_iter().collect();
+            let files: Vec<&SourceFile> = reached.iter().map(|index| sources[*index]).collect();
+            let weight = |index: usize| reach.weights()[index].unwrap_or(Weight::Needed);
+            todo = self.learn(&files).into_iter().zip(reached).map(|(file, index)| (file, weight(index))).collect();
+        }
+    }
+
+    /// The part of a snapshot that was read.
+    fn part(&mut self, snapshot: &Snapshot, mut files: Vec<usize>, unread: &BTreeMap<Kind, usize>) -> Desired {
+        files.sort_unstable();
+        let sources: Vec<SourceFile> = files.iter().map(|index| snapshot.files[*index].clone()).collect();
+        let part = Snapshot {
+            revision: snapshot.revision.clone(),
+            files: sources,
+            uncommitted: snapshot.uncommitted.clone(),
+            ignored: snapshot.ignored.clone(),
+        };
+        // Reading forgets what a snapshot does not have; the other side may.
+        let known = self.cache.clone();
+        let mut desired = self.read(&part);
+        self.cache.extend(known);
+        if !unread.is_empty() {
+            // There are objects, if none among what was read.
+            desired.diagnostics.0.retain(|diagnostic| diagnostic.rule != "no-manifests");
+        }
+        desired.unread.clone_from(unread);
+        desired
+    }
+}
+
+fn named(object: &Object) -> Named<'_> {
+    let key = &object.key;
+    Named { kind: key.kind, namespace: &key.namespace, name: &key.name }
+}
+
+fn has_errors(file: &File) -> bool {
+    file.unlisted > 0 || file.problems.iter().any(|located| located.problem.severity == Severity::Error)
+}
+
+/// Files by where they are, as indices.
+#[derive(Default)]
+struct Split {
+    /// On both sides, with the same bytes.
+    shared: Vec<(usize, usize)>,
+    base: Vec<usize>,
+    head: Vec<usize>,
+}
+
+fn split(base: &Snapshot, head: &Snapshot) -> Split {
+    let mut split = Split::default();
+    let by_path: HashMap<&str, usize> = base.files.iter().enumerate().map(|(at, file)| (&*file.path, at)).collect();
+    let mut is_shared = vec![false; base.files.len()];
+    let mut rest = Vec::new();
+    for (new, file) in head.files.iter().enumerate() {
+        match by_path.get(&*file.path).filter(|old| base.files[**old].blob == file.blob) {
+            Some(old) => {
+                is_shared[*old] = true;
+                split.shared.push((*old, new));
+            }
+            None => rest.push(new),
+        }
+    }
+    // The same bytes under another path were moved.
+    let mut moved: HashMap<&BlobId, Vec<usize>> = HashMap::new();
+    for old in (0..base.files.len()).rev().filter(|old| !is_shared[*old]) {
+        moved.entry(&base.files[old].blob).or_default().push(old);
+    }
+    for new in rest {
+        match moved.get_mut(&head.files[new].blob).and_then(Vec::pop) {
+            Some(old) => split.shared.push((old, new)),
+            None => split.head.push(new),
+        }
+    }
+    split.base = moved.into_values().flatten().collect();
+    split.base.sort_unstable();
+    split
+}
