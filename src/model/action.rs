@@ -67,7 +67,13 @@ impl fmt::Display for Reason {
             Reason::PodAdded => f.write_str("new in the manifests"),
             Reason::PodRemoved => f.write_str("removed from the manifests"),
             Reason::DeletionRequested => f.write_str("deletion requested"),
-            Reason::UpdatedInPlace(changes) => write!(f, "changed in place: {}", fields(changes)),
+            Reason::UpdatedInPlace(changes) => {
+                write!(f, "changed in place: {}", fields(changes))?;
+                let mut notes: Vec<&String> = changes.iter().filter_map(|change| change.note.as_ref()).collect();
+                notes.sort();
+                notes.dedup();
+                notes.into_iter().try_for_each(|note| write!(f, "; {note}"))
+            }
             Reason::Recreated(changes) => write!(f, "recreated: {} changed", fields(changes)),
             Reason::Unchanged => f.write_str("unchanged"),
             Reason::SandboxMissing => f.write_str("no sandbox yet"),

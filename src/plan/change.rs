@@ -39,10 +39,7 @@ pub(super) fn of_record(record: &PodRecord, target: &AdmittedPod, data: Option<&
 }
 
 fn fields(realised: &AdmittedPod, target: &AdmittedPod) -> Vec<FieldChange> {
-    if realised.digest == target.digest && realised.spec == target.spec {
-        return Vec::new();
-    }
-    walk::differences(realised, target)
+    if realised.spec == target.spec { Vec::new() } else { walk::differences(realised, target) }
 }
 
 fn judge(found: Vec<FieldChange>) -> Change {

@@ -7,7 +7,9 @@ mod running;
 
 use std::sync::Arc;
 
-use podwright::model::{AdmittedPod, ContainerState, DataObjects, ObservedContainer, PodPlan, Sandbox, Stopping};
+use podwright::model::{
+    AdmittedPod, ContainerState, DataObjects, HoldKind, ObservedContainer, PodPlan, Sandbox, Stopping,
+};
 use serde_json::{Value, json};
 
 use super::world::{World, at, exit, word};
@@ -19,6 +21,7 @@ fn lines(plan: &PodPlan) -> Vec<String> {
     let mut out: Vec<String> =
         plan.steps.iter().map(|step| format!("{}: {}", word(&step.action), step.reason)).collect();
     for hold in &plan.holds {
+        assert_eq!(hold.kind == HoldKind::Stopping, hold.reason == "Terminating", "{hold:?}");
         let name = if hold.container.is_empty() { "pod" } else { &hold.container };
         let until = hold.until.map_or(String::new(), |until| format!(" until {}", seconds(until)));
         out.push(format!("hold {name} {}{until}: {}", hold.reason, hold.message));

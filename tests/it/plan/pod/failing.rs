@@ -43,18 +43,18 @@ const ROWS: &[Row] = &[
     ]),
     ("data changed: files follow, variables do not", other_map, &[
         "update to 1: changed in place: spec.containers[0].env[K] (ConfigMap default/m: k), \
-         spec.volumes[files] (ConfigMap default/m: k, other)",
+         spec.volumes[files] (ConfigMap default/m: k, other); takes effect when container a starts again",
         "volumes files,keys: volume data changed",
     ]),
     ("data is not known: files stay", |w| { w.memory = PodMemory::default(); w.known = false; }, &[]),
     ("data is gone: files stay", without_map, &[
         "update to 1: changed in place: spec.containers[0].env[K] (ConfigMap default/m: k), \
-         spec.volumes[files] (ConfigMap default/m: k)",
+         spec.volumes[files] (ConfigMap default/m: k); takes effect when container a starts again",
         "hold pod FailedMount: MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found",
     ]),
     ("data is gone before the sandbox", |w| { w.bare(); without_map(w); }, &[
         "update to 1: changed in place: spec.containers[0].env[K] (ConfigMap default/m: k), \
-         spec.volumes[files] (ConfigMap default/m: k)",
+         spec.volumes[files] (ConfigMap default/m: k); takes effect when container a starts again",
         "hold pod FailedMount: MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found",
         "a waits: ContainerCreating MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found",
         "b waits: ContainerCreating MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found",
@@ -62,7 +62,8 @@ const ROWS: &[Row] = &[
     ("everything missing is told at once", |w| { w.bare(); without_map(w); w.data.secrets.clear(); }, &[
         "update to 1: changed in place: spec.containers[0].env[K] (ConfigMap default/m: k), \
          spec.containers[1].envFrom[0] (Secret default/s: k), spec.volumes[files] (ConfigMap default/m: k), \
-         spec.volumes[keys] (Secret default/s: k)",
+         spec.volumes[keys] (Secret default/s: k); takes effect when container a starts again; \
+         takes effect when container b starts again",
         "hold pod FailedMount: MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found; \
          MountVolume.SetUp failed for volume \"keys\" : secret \"s\" not found",
         "a waits: ContainerCreating MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found; \
@@ -93,7 +94,7 @@ const ROWS: &[Row] = &[
     ]),
     ("syncing failed just now: other data is tried at once", |w| { other_map(w); w.fail("", "FailedMount", 95); }, &[
         "update to 1: changed in place: spec.containers[0].env[K] (ConfigMap default/m: k), \
-         spec.volumes[files] (ConfigMap default/m: k, other)",
+         spec.volumes[files] (ConfigMap default/m: k, other); takes effect when container a starts again",
         "volumes files,keys: volume data changed",
     ]),
     ("no image: it waits, the other starts", |w| {
@@ -134,14 +135,14 @@ const ROWS: &[Row] = &[
     ("a failure does not touch what runs", |w| w.fail("a", "ErrImagePull", 95), &[]),
     ("a variable's ConfigMap is missing", |w| { w.memory = PodMemory::default(); w.forget("a"); without_map(w); }, &[
         "update to 1: changed in place: spec.containers[0].env[K] (ConfigMap default/m: k), \
-         spec.volumes[files] (ConfigMap default/m: k)",
+         spec.volumes[files] (ConfigMap default/m: k); takes effect when container a starts again",
         "hold pod FailedMount: MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found",
         "hold a CreateContainerConfigError: configmap \"m\" not found",
         "a waits: CreateContainerConfigError configmap \"m\" not found",
     ]),
     ("a variable's key is missing", |w| { w.forget("a"); other_map(w); }, &[
         "update to 1: changed in place: spec.containers[0].env[K] (ConfigMap default/m: k), \
-         spec.volumes[files] (ConfigMap default/m: k, other)",
+         spec.volumes[files] (ConfigMap default/m: k, other); takes effect when container a starts again",
         "volumes files,keys: volume data changed",
         "hold a CreateContainerConfigError: couldn't find key k in ConfigMap default/m",
         "a waits: CreateContainerConfigError couldn't find key k in ConfigMap default/m",

@@ -80,7 +80,7 @@ const ROWS: &[Row] = &[
     ]),
     ("records of the init containers are gone", |w| { w.forget("init"); w.forget("setup"); }, &[]),
     ("an init image changes", |w| w.edit(|v| v["spec"]["initContainers"][0]["image"] = json!("i:2")), &[
-        "update to 2: changed in place: spec.initContainers[0].image",
+        "update to 2: changed in place: spec.initContainers[0].image; an init container that has run does not run again",
     ]),
     ("a sidecar's image changes", |w| w.edit(|v| v["spec"]["initContainers"][1]["image"] = json!("s:2")), &[
         "update to 2: changed in place: spec.initContainers[1].image", "stop side#0 30s: image changed from s:1 to s:2",
