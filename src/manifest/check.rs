@@ -66,7 +66,9 @@ fn across<F: Borrow<File>>(snapshot: &Snapshot, files: &[F], diagnostics: &mut D
 fn unlisted(source: &SourceFile, count: usize, diagnostics: &mut Diagnostics) {
     if count > 0 {
         let message = format!("{}: {count} more problems are not listed", source.path);
-        diagnostics.0.push(bare("too-many-problems", message, "correct the listed ones first"));
+        let found = bare("too-many-problems", message, "correct the listed ones first");
+        // Errors come first: with an unlisted error there are listed ones, which refuse the revision.
+        diagnostics.0.push(Diagnostic { severity: Severity::Warning, ..found });
     }
 }
 

@@ -50,7 +50,6 @@ const TIME: (i64, i64) = (0, i32::MAX as i64);
 /// The smallest and the largest number a field may have.
 const RANGES: &[(&str, (i64, i64))] = &[
     ("spec/activeDeadlineSeconds", (1, i32::MAX as i64)),
-    ("spec/terminationGracePeriodSeconds", (0, i64::MAX)),
     ("spec/securityContext/runAsUser", ID),
     ("spec/securityContext/runAsGroup", ID),
     ("spec/securityContext/fsGroup", ID),

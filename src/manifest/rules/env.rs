@@ -48,13 +48,16 @@ pub(super) fn variables(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// A variable that is defined twice: the second counts, which is rarely meant.
+/// A variable that is defined twice: the second counts, which is rarely meant. One that builds on the first is.
 pub(super) fn twice(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     for container in subject.containers() {
         let mut seen = BTreeSet::new();
-        for name in container.list("env").iter().filter_map(|variable| variable.get("name")) {
+        for variable in container.list("env") {
+            let Some(name) = variable.get("name") else { continue };
             let Some(text) = name.text().filter(|text| !text.is_empty()) else { continue };
-            if !seen.insert(text) {
+            let own = format!("$({text})");
+            let builds_on_it = variable.text_of("value").is_some_and(|value| value.contains(&own) && value != own);
+            if !seen.insert(text) && !builds_on_it {
                 let message = format!("the variable {} hides an earlier one of this name", quoted(text));
                 out.push(Finding::warning("duplicate-variable", &name.pointer, message));
             }

@@ -59,6 +59,7 @@ const RULES: &[(&[Kind], Check)] = &[
     (BOTH, choices::ranges),
     (POD, pod::spec),
     (POD, pod::names),
+    (POD, pod::grace),
     (POD, pod::host_namespaces),
     (POD, pod::dns),
     (POD, pod::host_aliases),

@@ -1,5 +1,6 @@
 //! Rules for the pod's own fields.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::{Subject, names, shape};
@@ -38,7 +39,12 @@ pub(super) fn names(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     for secret in spec.list("imagePullSecrets") {
         match secret.get("name").filter(|name| name.text() != Some("")) {
             Some(name) => shape(&name, "the name", names::subdomain, out),
-            None => out.push(secret.missing("name")),
+            None => {
+                let message = "a pull secret without a name says nothing";
+                out.push(
+                    Finding::warning("missing-field", &secret.pointer, message).help("remove the item, or name it"),
+                );
+            }
         }
     }
     for gate in spec.list("readinessGates").iter().filter_map(|gate| gate.get("conditionType")) {
@@ -105,9 +111,24 @@ pub(super) fn dns(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     }
 }
 
+/// A negative grace period: Kubernetes takes it, and makes a second of it.
+pub(super) fn grace(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    let grace = subject.root.path(&["spec", "terminationGracePeriodSeconds"]);
+    if let Some(grace) = grace.filter(|grace| grace.integer().is_some_and(|seconds| seconds < 0)) {
+        let message = "a negative `terminationGracePeriodSeconds` counts as 1";
+        out.push(Finding::warning("number-range", &grace.pointer, message).help("write 1, or 0 for no grace at all"));
+    }
+}
+
 pub(super) fn host_aliases(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     let Some(spec) = subject.root.get("spec") else { return };
+    let mut seen = BTreeSet::new();
     for alias in spec.list("hostAliases") {
+        if let Some(ip) = alias.get("ip").filter(|ip| ip.text().is_some_and(|text| !seen.insert(text))) {
+            let message = format!("the address {} has host names already", quoted(ip.text().unwrap_or_default()));
+            let finding = Finding::warning("duplicate-name", &ip.pointer, message);
+            out.push(finding.help("write all host names of an address together"));
+        }
         if let Some(ip) = alias.get("ip").filter(|ip| ip.text().is_some_and(|text| text.parse::<IpAddr>().is_err())) {
             let text = ip.text().unwrap_or_default();
             out.push(ip.error("address", format!("{} is no IP address", quoted(text))));

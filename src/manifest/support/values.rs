@@ -13,6 +13,7 @@ pub(super) fn check(kind: Kind, root: &View<'_>, out: &mut Vec<Finding>) {
             containers.iter().for_each(|container| resources(container, out));
             containers.iter().for_each(|container| host_addresses(container, out));
             token(&spec, out);
+            annotations(root, out);
         }
         Kind::PodPreset => {}
         _ => return,
@@ -84,5 +85,32 @@ fn token(spec: &View<'_>, out: &mut Vec<Finding>) {
         let message = "no token of the account is mounted into the pod yet";
         let finding = Finding::warning("no-effect", &asked.pointer, message);
         out.push(finding.help("write `automountServiceAccountToken: false` to say that the pod needs none"));
+    }
+}
+
+/// Annotations that once asked for what a field asks for today, and the field.
+const OLD_SPELLINGS: [(&str, &str); 5] = [
+    ("container.apparmor.security.beta.kubernetes.io/", "appArmorProfile"),
+    ("container.seccomp.security.alpha.kubernetes.io/", "seccompProfile"),
+    ("seccomp.security.alpha.kubernetes.io/pod", "seccompProfile"),
+    ("security.alpha.kubernetes.io/sysctls", "sysctls"),
+    ("security.alpha.kubernetes.io/unsafe-sysctls", "sysctls"),
+];
+
+/// Whoever wrote one of these relies on it. AppArmor's still works in Kubernetes, the others do not.
+fn annotations(root: &View<'_>, out: &mut Vec<Finding>) {
+    let Some(annotations) = root.path(&["metadata", "annotations"]) else { return };
+    for (key, value) in annotations.entries() {
+        let Some((_, field)) = OLD_SPELLINGS.iter().find(|(old, _)| key.starts_with(old)) else { continue };
+        if value.text() == Some("unconfined") {
+            continue;
+        }
+        if *field == "appArmorProfile" {
+            out.push(not_yet(Kind::Pod, &value, &format!("the annotation {}", quoted(key)), "no profile is applied"));
+        } else {
+            let message = format!("the annotation {} has no effect, here and in Kubernetes today", quoted(key));
+            let finding = Finding::warning("no-effect", &value.pointer, message).at_key();
+            out.push(finding.help(format!("remove it; the field is `{field}`")));
+        }
     }
 }

@@ -140,6 +140,20 @@ fn problems_of_a_file_are_bounded_and_the_rest_is_counted() {
     assert_eq!((last.rule, last.message.as_str()), ("too-many-problems", "f.yaml: 400 more problems are not listed"));
 }
 
+#[test]
+fn many_warnings_refuse_nothing() {
+    let pods: String = (0..150)
+        .map(|n| format!("---\napiVersion: v1\nkind: Pod\nmetadata: {{name: p{n}}}\nspec: {{containers: [{{name: c, image: i}}]}}\n"))
+        .collect();
+    let desired = read(&[("f.yaml", pods.clone())]);
+    assert_eq!((desired.diagnostics.counts(), desired.pods.len()), ((0, 101), 150));
+    // Between objects the same.
+    let waiting = pods.replace("image: i}", "image: i:1, envFrom: [{configMapRef: {name: m}}]}");
+    let desired = read(&[("f.yaml", waiting)]);
+    assert_eq!((desired.diagnostics.counts(), desired.pods.len()), ((0, 101), 150));
+    assert!(podwright::admit::admit(&desired).is_ok());
+}
+
 /// Quadratic work on any of these would not end while a person watches.
 #[test]
 fn one_mistake_many_times_is_told_a_hundred_times() {

@@ -156,3 +156,27 @@ fn an_image_without_a_tag_is_a_warning() {
         assert_eq!(told(&[("pod.yaml", &text)]), expected, "{image}");
     }
 }
+
+#[test]
+fn annotations_together_have_at_most_256_kib() {
+    let with = |bytes: usize| {
+        let text = "x".repeat(bytes / 2);
+        // The keys `a` and `b` count too.
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: m\n  annotations: {{a: {text}, b: {text}}}\n")
+    };
+    let most = (256 << 10) - 2;
+    assert_eq!(told(&[("m.yaml", &with(most))]), [""; 0]);
+    assert_eq!(told(&[("m.yaml", &with(most + 2))]), ["ANNOTATION metadata.annotations"]);
+}
+
+#[test]
+fn a_variable_that_builds_on_an_earlier_one_is_meant() {
+    let cases =
+        [("$(PATH):/opt", vec![]), ("/opt", vec!["duplicate-variable"]), ("$(PATH)", vec!["duplicate-variable"])];
+    for (value, expected) in cases {
+        let variables = format!("image: i:1, env: [{{name: PATH, value: /bin}}, {{name: PATH, value: '{value}'}}]}}");
+        let text = pod("restartPolicy: Always").replace("image: i:1}", &variables);
+        let found: Vec<&str> = read(&[("pod.yaml", &text)]).diagnostics.0.iter().map(|d| d.rule).collect();
+        assert_eq!(found, expected, "{value}");
+    }
+}
