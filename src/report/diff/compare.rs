@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::hunks::{self, Difference};
 use super::mask::{self, KeyChange, Pair};
 use super::yaml::{self, Line};
-use super::{Attention, Concern, DiffReport, DiffSide, KindCounts, ObjectDiff, fields};
+use super::{Attention, Concern, DiffReport, DiffSide, KindCounts, ObjectDiff, fields, users};
 use crate::model::{
-    Admitted, AdmittedPod, Cause, Diagnostic, FleetAction, FleetPlan, Kind, ObjectKey, ObservedPod, Origin, PodKey,
+    Admitted, AdmittedPod, Diagnostic, FleetAction, FleetPlan, Kind, ObjectKey, ObservedPod, Origin, PodKey,
     PresetConflict, Rename, Severity, SourceRef, Verb,
 };
 
@@ -60,9 +60,12 @@ impl<'a> Base<'a> {
 /// Compares. `plan` is what the planner makes of the same two sides.
 pub fn compare(plan: &FleetPlan, base: &DiffBase<'_>, head: &Admitted) -> DiffReport {
     let base = Base::new(base);
-    let mut objects: Vec<ObjectDiff> = plan.actions.iter().map(|action| pod(action, plan, &base, head)).collect();
+    let renames: BTreeMap<&PodKey, &Rename> =
+        plan.renames.iter().flat_map(|rename| [(&rename.from, rename), (&rename.to, rename)]).collect();
+    let one = |action: &FleetAction| pod(action, renames.get(action.key()).copied(), &base, head);
+    let mut objects: Vec<ObjectDiff> = plan.actions.iter().map(one).collect();
     if let Some(before) = base.objects {
-        objects.extend(others(plan, before, head));
+        objects.extend(others(before, head));
     }
     objects.sort_by(|a, b| a.key.cmp(&b.key));
     let presets = |object: &ObjectDiff| object.changes.iter().any(|change| change.preset().is_some());
@@ -110,9 +113,8 @@ impl ObjectDiff {
     }
 }
 
-fn pod(action: &FleetAction, plan: &FleetPlan, base: &Base<'_>, head: &Admitted) -> ObjectDiff {
+fn pod(action: &FleetAction, rename: Option<&Rename>, base: &Base<'_>, head: &Admitted) -> ObjectDiff {
     let (key, verb) = (action.key(), action.verb());
-    let rename = plan.renames.iter().find(|rename| rename.from == *key || rename.to == *key);
     let before = match (verb, rename) {
         // A pod under a new name is shown as what it differs in from the one it replaces.
         (Verb::Create, Some(Rename { from, .. })) => base.pod(from),
@@ -174,11 +176,11 @@ impl<'a> Owners<'a> {
 }
 
 /// Everything that is no pod.
-fn others(plan: &FleetPlan, base: &Admitted, head: &Admitted) -> Vec<ObjectDiff> {
-    let keys: BTreeSet<&ObjectKey> = base.objects.keys().chain(head.objects.keys()).collect();
-    let users = users(plan);
+fn others(base: &Admitted, head: &Admitted) -> Vec<ObjectDiff> {
+    let both = base.objects.keys().chain(head.objects.keys());
+    let keys: BTreeSet<&ObjectKey> = both.filter(|key| key.kind != Kind::Pod).collect();
     let mut found = Vec::new();
-    for key in keys.into_iter().filter(|key| key.kind != Kind::Pod) {
+    for key in keys {
         let sides = [base.objects.get(key), head.objects.get(key)];
         let pair: Pair = match sides {
             [Some(a), Some(b)] if Arc::ptr_eq(a, b) => continue,
@@ -196,24 +198,11 @@ fn others(plan: &FleetPlan, base: &Admitted, head: &Admitted) -> Vec<ObjectDiff>
         let mut object = ObjectDiff::new(key.clone(), verb, [base, head].map(|side| side.sources.get(key).cloned()));
         object.changes = fields::changed(key.kind, &pair);
         object.keys = keys;
-        object.used_by = users.get(key).into_iter().flatten().map(|pod| (*pod).clone()).collect();
         object.take(hunks::compare(&shown(&pair[0]), &shown(&pair[1]), [&|_| None, &|_| None]));
         found.push(object);
     }
+    users::note(&mut found, head);
     found
-}
-
-/// The pods whose change goes back to an object's data.
-fn users(plan: &FleetPlan) -> BTreeMap<ObjectKey, BTreeSet<&PodKey>> {
-    let mut users: BTreeMap<ObjectKey, BTreeSet<&PodKey>> = BTreeMap::new();
-    for action in &plan.actions {
-        for change in action.changes() {
-            if let Cause::Data { object, .. } = &change.cause {
-                users.entry(object.clone()).or_default().insert(action.key());
-            }
-        }
-    }
-    users
 }
 
 fn counts(plan: &FleetPlan, base: Option<&Admitted>, head: &Admitted, objects: &[ObjectDiff]) -> Vec<KindCounts> {

@@ -12,6 +12,7 @@ mod json;
 mod markdown;
 mod mask;
 mod text;
+mod users;
 mod yaml;
 
 use serde::Serialize;
@@ -123,7 +124,7 @@ pub struct ObjectDiff {
     /// Keys of a ConfigMap or Secret, by name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<DataKey>,
-    /// Pods that the changed data concerns.
+    /// Pods that use what differs of a ConfigMap or Secret.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub used_by: Vec<PodKey>,
     /// Where it was written before.

@@ -165,6 +165,30 @@ fn diff_without_a_base_compares_with_the_records() {
 }
 
 #[test]
+fn other_objects_are_compared_with_the_revision_that_was_applied_last() {
+    let world = World::full();
+    let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let offline = json(&world.diff(&["--base", "HEAD~1", "-o", "json"]).out);
+    let ledger = |revision: &Value| {
+        world.place.write("root/ledger.json", &serde_json::json!({"lastApplied": revision}).to_string());
+        json(&world.diff(&["-o", "json"]).out)
+    };
+    let live = ledger(&offline["base"]["revision"]);
+    assert_eq!((&live["base"]["running"], &live["base"]["revision"]), (&true.into(), &offline["base"]["revision"]));
+    let others = |report: &Value| -> Vec<Value> {
+        report["objects"].as_array().unwrap().iter().filter(|o| o["kind"] != "Pod").cloned().collect()
+    };
+    assert_eq!(others(&live), others(&offline));
+    assert_eq!(others(&live).len(), 2);
+    // A commit that is no longer there, and a revision that git has nothing to do with.
+    for (kind, id) in [("commit", "0".repeat(40)), ("content", "sha256:0".to_owned())] {
+        let unknown = ledger(&serde_json::json!({"kind": kind, "id": id}));
+        assert_eq!((others(&unknown).len(), &unknown["base"]["revision"]), (0, &Value::Null));
+        assert_eq!(unknown["notes"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[test]
 fn only_text_is_coloured_and_only_where_it_is_wanted() {
     let world = World::full();
     let run = |output: &str, variables: &[(&str, &str)]| {

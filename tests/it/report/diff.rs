@@ -98,6 +98,42 @@ fn objects_of_other_kinds_alone_are_a_difference_and_no_disruption() {
 }
 
 #[test]
+fn changed_data_is_told_with_the_pods_that_use_it() {
+    let user = |name: &str, spec: Value| {
+        let mut pod = pod(name, "x:1");
+        spec.as_object().unwrap().iter().for_each(|(field, value)| pod["spec"][field] = value.clone());
+        pod
+    };
+    let from = |kind: &str, key: &str| json!({"name": "V", "valueFrom": {kind: {"name": "db", "key": key}}});
+    let env = |list: Value| json!({"containers": [{"name": "c", "image": "x:1", "env": list}]});
+    let items = json!([{"name": "v", "secret": {"secretName": "db", "items": [{"key": "host", "path": "h"}]}}]);
+    let all = |password: &str| {
+        let recreated = password == "bmV3";
+        let mut moved = env(json!([from("secretKeyRef", "password")]));
+        moved["hostname"] = json!(if recreated { "b" } else { "a" });
+        vec![
+            user("by-key", env(json!([from("secretKeyRef", "password")]))),
+            user("by-other-key", env(json!([from("secretKeyRef", "host")]))),
+            user("by-other-item", json!({"volumes": items})),
+            user("by-volume", json!({"volumes": [{"name": "v", "secret": {"secretName": "db"}}]})),
+            user("recreated-too", moved),
+            user("by-map", env(json!([from("configMapKeyRef", "k")]))),
+            data("Secret", "db", json!({"password": password, "host": "aA=="})),
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n", "labels": {"p": if recreated { "new" } else { "old" }}}}),
+        ]
+    };
+    let head = all("bmV3");
+    let mut base = all("b2xk");
+    base.push(data("ConfigMap", "db", json!({"k": "v"})));
+    let report = between(&base, &head);
+    let names = |kind| object(&report, kind, "db").used_by.iter().map(|key| key.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(Kind::Secret), ["by-key", "by-volume", "recreated-too"]);
+    assert_eq!(names(Kind::ConfigMap), ["by-map"], "it goes, and a pod still asks for it");
+    golden("data.txt", &diff_text(&report));
+    golden("data.md", &markdown::comment(&report));
+}
+
+#[test]
 fn what_runs_is_compared_by_pods_alone_when_nobody_knows_the_revision() {
     let base = admitted(&[pod("a", "x")]);
     let head = admitted(&[pod("a", "y"), data("ConfigMap", "m", json!({"k": "v"}))]);

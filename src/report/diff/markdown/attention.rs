@@ -1,6 +1,6 @@
 //! The Attention part: what is recreated, restarted or deleted, data that changes, presets that conflict, new warnings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::super::escape::{code, code_of};
@@ -8,7 +8,7 @@ use super::super::{Attention, Concern, DataKey, DiffReport, KeyChange, ObjectDif
 use crate::model::{Cause, FieldChange, Kind, ObjectKey, PodKey, SourceRef};
 
 /// The longest foreign sentence that is repeated, in characters.
-const SENTENCE: usize = 300;
+pub(super) const SENTENCE: usize = 300;
 
 /// How much of each item is told, the fullest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,9 @@ pub(super) fn section(report: &DiffReport, detail: Detail) -> String {
             for item in &report.attention {
                 let object = item.object.as_ref().and_then(|key| objects.get(key)).copied();
                 write_item(item, object, detail, &mut out);
+                if let Some(data) = object.filter(|_| detail == Detail::Full) {
+                    write_users(data, &objects, &mut out);
+                }
             }
         }
         Detail::Named | Detail::Counted => grouped(report, detail, &mut out),
@@ -103,10 +106,26 @@ fn write_item(item: &Attention, object: Option<&ObjectDiff>, detail: Detail, out
     out.push('\n');
     if detail == Detail::Full {
         let help = item.help.as_deref().map(|help| ("way out", help));
-        let sentences = object.into_iter().flat_map(sentences).chain(help);
-        for (label, text) in sentences {
+        for (label, text) in object.into_iter().flat_map(sentences).chain(help) {
             let _ = writeln!(out, "  - {label}: {}", code_of(text, SENTENCE));
         }
+    }
+}
+
+/// What changed data means for the pods that use it, where the planner has something to say about that.
+fn write_users(data: &ObjectDiff, objects: &BTreeMap<&ObjectKey, &ObjectDiff>, out: &mut String) {
+    let of_data = |change: &&FieldChange| matches!(&change.cause, Cause::Data { object, .. } if *object == data.key);
+    let mut lines: Vec<String> = Vec::new();
+    for user in data.used_by.iter().filter_map(|pod| objects.get(&pod.object())) {
+        let notes: BTreeSet<&str> = user.changes.iter().filter(of_data).filter_map(|c| c.note.as_deref()).collect();
+        lines.extend(notes.iter().map(|note| format!("{}: {}", name(&user.key), code_of(note, SENTENCE))));
+    }
+    let limit = Detail::Full.limit();
+    for line in lines.iter().take(limit) {
+        let _ = writeln!(out, "  - {line}");
+    }
+    if lines.len() > limit {
+        let _ = writeln!(out, "  - and {} more", lines.len() - limit);
     }
 }
 
@@ -168,7 +187,7 @@ fn field(change: &FieldChange) -> String {
 }
 
 /// How the changes could be avoided and what else is to be known, each sentence once.
-fn sentences(object: &ObjectDiff) -> Vec<(&'static str, &str)> {
+pub(super) fn sentences(object: &ObjectDiff) -> Vec<(&'static str, &str)> {
     let mut all = Vec::new();
     for change in &object.changes {
         let of = [("avoidable", change.avoidable.as_deref()), ("note", change.note.as_deref())];

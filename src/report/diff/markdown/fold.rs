@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::super::escape::{fence, html_code};
+use super::super::escape::{code_of, fence, html_code};
 use super::super::{KeyChange, ObjectDiff};
-use super::attention::{Detail, causes, place};
+use super::attention::{Detail, SENTENCE, causes, place, sentences};
 use crate::model::{Kind, SourceRef, Verb};
 
 /// The fold, with a line end.
@@ -13,7 +13,11 @@ pub(super) fn fold(object: &ObjectDiff) -> String {
     let mut out = format!("\n<details><summary>{}</summary>\n\n", summary(object));
     let causes = causes(object, Detail::Full);
     let verb = object.verb_text();
-    let _ = if causes.is_empty() { writeln!(out, "{verb}\n") } else { writeln!(out, "{verb}: {causes}\n") };
+    let _ = if causes.is_empty() { writeln!(out, "{verb}") } else { writeln!(out, "{verb}: {causes}") };
+    for (label, text) in sentences(object) {
+        let _ = writeln!(out, "- {label}: {}", code_of(text, SENTENCE));
+    }
+    out.push('\n');
     if !object.hunks.is_empty() {
         let body = body(object);
         let fence = fence(&body);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use podwright::admit::admit;
 use podwright::manifest::Reader;
-use podwright::model::{Admitted, BlobId, Revision, RevisionKind, Snapshot, SourceFile};
+use podwright::model::{Admitted, BlobId, Revision, RevisionKind, Snapshot, SourceFile, Verb};
 use podwright::report::{DiffReport, MarkdownOptions, diff_markdown, diff_text};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -132,7 +132,7 @@ fn patched(old: &[String], hunks: &[podwright::report::Hunk]) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     #[test]
     fn nothing_differs_from_itself_wherever_it_is_written(set in objects(), per_file in 1..4_usize, turn in 0..8_usize) {
@@ -187,5 +187,26 @@ proptest! {
             prop_assert_eq!(row.create + update + row.unchanged, here(&head), "{:?}", row);
             prop_assert_eq!(row.delete + update + row.unchanged, here(&base), "{:?}", row);
         }
+    }
+
+    #[test]
+    fn a_pod_under_another_name_is_called_a_rename(set in objects(), image in "[a-z]{3,8}", labels in any::<bool>()) {
+        let mut renamed = pod("old", &image);
+        renamed["metadata"]["labels"] = json!({"own": "label"});
+        let base = [set.clone(), vec![renamed.clone()]].concat();
+        renamed["metadata"]["name"] = json!("renamed");
+        if labels {
+            renamed["metadata"]["labels"] = json!({"another": "label"});
+        }
+        let report = between(&base, &[set, vec![renamed]].concat());
+        prop_assert_eq!(report.objects.len(), 2, "{:?}", report);
+        let verbs = report.objects.iter().map(|o| (o.verb, o.renamed_from.is_some(), o.renamed_to.is_some()));
+        prop_assert_eq!(verbs.collect::<Vec<_>>(), [(Verb::Delete, false, true), (Verb::Create, true, false)]);
+        prop_assert_eq!(report.renames.len(), 1);
+        let text = diff_text(&report);
+        prop_assert!(text.contains("- Pod default/old  delete  renamed to default/renamed\n"), "{}", text);
+        prop_assert!(text.contains("+ Pod default/renamed  create  renamed from default/old\n"), "{}", text);
+        let markdown = diff_markdown(&report, &MarkdownOptions { target: "t".into(), max_bytes: 60_000 });
+        prop_assert!(markdown.contains("- **delete** Pod `default/old`: renamed to `default/renamed`\n"), "{}", markdown);
     }
 }

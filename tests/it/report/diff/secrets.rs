@@ -98,7 +98,7 @@ fn values_in_a_pods_own_environment_are_shown() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     /// Which keys change is told, and nothing else: values of whatever length and content give the same bytes.
     #[test]
