@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::args::{DiffArgs, DiffFormat};
 use super::error::{CliError, Ending};
 use super::layout::Layout;
-use super::manifests::{Verdict, judge};
+use super::manifests::{Verdict, judge, judge_base};
 use super::{printer, records};
 use crate::model::{Admitted, ObservedPod, RevisionKind, Sandbox, Snapshot};
 use crate::plan;
@@ -27,11 +27,11 @@ fn compare(args: &DiffArgs, layout: &Layout) -> Result<Ending, CliError> {
         Some(revision) => at(&directory, &args.directory, revision)?,
         None => directory.read_now()?,
     };
-    let head = admitted(&head, "the manifests")?;
+    let head = admitted(judge(&head), "the manifests")?;
     let report = match &args.base {
         Some(revision) => {
             let base = at(&directory, &args.directory, revision)?;
-            let base = admitted(&base, &format!("revision {revision}"))?;
+            let base = admitted(judge_base(&base), &format!("revision {revision}"))?;
             let plan = plan::fleet(&head, &plan::converged(&base, Timestamp::now()));
             report::compare(&plan, &DiffBase::Revision(&base), &head)
         }
@@ -65,8 +65,8 @@ fn at(directory: &Directory, path: &Path, revision: &str) -> Result<Snapshot, Cl
     })
 }
 
-fn admitted(snapshot: &Snapshot, what: &str) -> Result<Box<Admitted>, CliError> {
-    match judge(snapshot) {
+fn admitted(verdict: Verdict, what: &str) -> Result<Box<Admitted>, CliError> {
+    match verdict {
         Verdict::Valid(admitted) => {
             printer::note_text(&report::diagnostics_text(&admitted.diagnostics));
             Ok(admitted)

@@ -6,7 +6,7 @@ use super::get::{pretty, v1_list, yaml};
 use super::printer;
 use crate::admit::admit;
 use crate::manifest::{Reader, show_lines};
-use crate::model::{Admitted, Diagnostics, Snapshot};
+use crate::model::{Admitted, Desired, Diagnostics, Snapshot};
 use crate::report;
 use crate::source;
 
@@ -18,7 +18,18 @@ pub enum Verdict {
 
 /// Reads and admits a snapshot.
 pub fn judge(snapshot: &Snapshot) -> Verdict {
-    match admit(&Reader::new().read(snapshot)) {
+    verdict(snapshot, &Reader::new().read(snapshot))
+}
+
+/// The same for a revision that is only compared with. It may be empty: before the first manifest there was nothing.
+pub fn judge_base(snapshot: &Snapshot) -> Verdict {
+    let mut desired = Reader::new().read(snapshot);
+    desired.diagnostics.0.retain(|diagnostic| diagnostic.rule != "no-manifests");
+    verdict(snapshot, &desired)
+}
+
+fn verdict(snapshot: &Snapshot, desired: &Desired) -> Verdict {
+    match admit(desired) {
         Ok(mut admitted) => {
             show_lines(snapshot, &mut admitted.diagnostics);
             Verdict::Valid(Box::new(admitted))

@@ -92,6 +92,25 @@ fn a_plan_with_changes_does_not_fail_the_job() {
 }
 
 #[test]
+fn the_first_manifests_of_a_repository_are_all_new() {
+    if !has_tools() {
+        return;
+    }
+    let world = World::new();
+    world.git(&["rm", "-q", "-r", "manifests"]);
+    world.commit("nothing to run yet");
+    world.git(&["branch", "-q", "-f", "feature"]);
+    let merge = world.push(&[("manifests/pod.yaml", &pod("nginx:1.27"))]);
+    went_well(&world.github(&merge, ACTIONS));
+    let body = world.forge.forge().comments[0].body.clone();
+    assert!(body.contains("| Pod | 1 | 0 |"), "{body}");
+    // The other way round is refused: removing every pod is not done by removing every file.
+    world.git(&["rm", "-q", "-r", "manifests"]);
+    let ran = world.github(&world.push(&[("README.md", "gone")]), ACTIONS);
+    assert_eq!(ran.failed.as_deref(), Some("Validate"), "{ran:?}");
+}
+
+#[test]
 fn an_error_fails_the_job_and_posts_nothing() {
     if !has_tools() {
         return;
