@@ -1,66 +1,76 @@
-//! Where each field of a pod comes from, worked out when somebody asks: nothing of it is stored with the pod.
+//! Where each field of an object comes from, worked out when somebody asks: nothing of it is stored with a pod.
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::chain::{self, Draft, Subject};
 use super::preset::{self, Candidate};
 use super::source_of;
-use crate::model::{AdmittedPod, Desired, DesiredObject, Diagnostics, FieldOrigin, Origin};
+use crate::model::{Desired, DesiredObject, Diagnostics, FieldOrigin, Kind, ObjectKey, Origin, PodKey};
 
 /// Members of a pod that are maps with keys of the author's choice.
 const MAPS: [&str; 7] = ["annotations", "labels", "limits", "matchLabels", "nodeSelector", "overhead", "requests"];
 
-/// One field of a pod's `effective` that has no fields of its own: a scalar, or an empty list or mapping.
-#[derive(Clone, Debug, PartialEq)]
+/// A field that has no fields of its own: a scalar, or an empty list or mapping.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LeafOrigin {
     /// The field as a JSON pointer.
     pub pointer: String,
+    #[serde(flatten)]
     pub origin: FieldOrigin,
 }
 
-/// Answers for the pods of one revision where their fields come from.
+/// Answers for the objects of one revision where their fields come from.
 pub struct Origins<'a> {
     desired: &'a Desired,
     presets: BTreeMap<&'a str, Vec<Candidate<'a>>>,
 }
 
 impl<'a> Origins<'a> {
-    /// For pods that were admitted from `desired`.
+    /// For objects that were read or admitted from `desired`.
     pub fn new(desired: &'a Desired) -> Self {
         // What is wrong with the presets was told when the pods were admitted.
         Self { desired, presets: preset::candidates(desired, &mut Diagnostics::default()) }
     }
 
-    /// Every leaf of the pod's `effective` with its one origin, in the pod's own order; nothing for a pod of another
-    /// revision.
-    pub fn of(&self, pod: &AdmittedPod) -> Vec<LeafOrigin> {
-        let Some((object, authored)) = self.desired.pods.get(&pod.key) else { return Vec::new() };
-        let presets = self.presets.get(pod.key.namespace.as_str()).map_or(&[][..], Vec::as_slice);
-        let spec = authored.spec.clone().unwrap_or_default();
-        let draft = chain::run(&Subject { metadata: &authored.metadata, spec: &spec, object, root: "", presets });
-        // Turning k8s-openapi values into JSON cannot fail: their maps have text keys.
-        let effective = serde_json::to_value(&pod.effective).unwrap_or(Value::Null);
+    /// Every leaf of `shown` with its one origin, in its own order. `shown` is the object as JSON: of a pod the admitted
+    /// `spec` or `effective`, else the authored value. Nothing for an object of another revision.
+    pub fn of(&self, key: &ObjectKey, shown: &Value) -> Vec<LeafOrigin> {
+        let Some((object, draft)) = self.find(key) else { return Vec::new() };
         let mut found = Vec::new();
-        leaves(&effective, Path::default(), &mut |path: Path| {
-            let origin = origin(&path.pointer, object, &draft);
+        leaves(shown, Path::default(), &mut |path: Path| {
+            let origin = origin(&path.pointer, object, draft.as_ref());
             found.push(LeafOrigin { pointer: path.pointer, origin: FieldOrigin { field: path.field, origin } });
         });
         found
     }
+
+    /// The object as it was written, and for a pod what admission made of it.
+    fn find(&self, key: &ObjectKey) -> Option<(&'a DesiredObject, Option<Draft<'_>>)> {
+        if key.kind != Kind::Pod {
+            let presets = || self.desired.presets.get(key).map(|(object, _)| object);
+            return Some((self.desired.others.get(key).or_else(presets)?, None));
+        }
+        let (object, pod) = self.desired.pods.get(&PodKey::new(key.namespace.as_str(), key.name.as_str()))?;
+        let presets = self.presets.get(key.namespace.as_str()).map_or(&[][..], Vec::as_slice);
+        let spec = pod.spec.clone().unwrap_or_default();
+        let subject = Subject { metadata: &pod.metadata, spec: &spec, object, root: "", presets };
+        Some((object, Some(chain::run(&subject))))
+    }
 }
 
 /// The first that applies: put there by admission, written in the manifest, given by a preset, a default.
-fn origin(pointer: &str, object: &DesiredObject, draft: &Draft<'_>) -> Origin {
+fn origin(pointer: &str, object: &DesiredObject, draft: Option<&Draft<'_>>) -> Origin {
     // A mark is admission's even where the manifest has it too: copied out of a cluster, or rendered before.
-    if draft.applied().iter().any(|applied| pointer == preset::mark_pointer(&applied.name)) {
+    if draft.is_some_and(|draft| draft.is_mark(pointer)) {
         return Origin::Admission;
     }
     if is_written(object, pointer) {
         return Origin::Authored(source_of(object, pointer));
     }
-    for added in &draft.added {
+    for (draft, added) in draft.iter().flat_map(|draft| draft.added.iter().map(move |added| (draft, added))) {
         let Some(rest) = pointer.strip_prefix(&added.pointer).filter(|rest| rest.is_empty() || rest.starts_with('/'))
         else {
             continue;

@@ -11,11 +11,11 @@ use crate::model::{
 };
 
 /// Put on a pod, one per preset that was merged; the preset's name follows.
-pub(super) const APPLIED_PREFIX: &str = "podpreset.admission.kubernetes.io/podpreset-";
+const APPLIED_PREFIX: &str = "podpreset.admission.kubernetes.io/podpreset-";
 /// A pod with this annotation set to exactly `true` gets no preset.
 pub(super) const EXCLUDE: &str = "podpreset.admission.kubernetes.io/exclude";
 /// A pod with this annotation, whatever its value, mirrors a static pod and gets no preset.
-pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
+const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// A preset of a namespace, with its content's digest.
 pub(super) struct Candidate<'a> {
@@ -99,16 +99,18 @@ fn annotation_of(preset: &str) -> String {
     format!("{APPLIED_PREFIX}{preset}")
 }
 
-/// The JSON pointer of that annotation in a pod.
-pub(super) fn mark_pointer(preset: &str) -> String {
-    format!("/metadata/annotations/{}", annotation_of(preset).replace('/', "~1"))
-}
-
 impl Draft<'_> {
     /// The presets that were merged.
     pub(super) fn applied(&self) -> Vec<AppliedPreset> {
         let merged = if self.conflicts.is_empty() { self.matching.as_slice() } else { &[] };
         merged.iter().map(|c| AppliedPreset { name: c.name().to_owned(), version: c.version.clone() }).collect()
+    }
+
+    /// Whether a JSON pointer leads to the annotation of a preset that was merged.
+    pub(super) fn is_mark(&self, pointer: &str) -> bool {
+        let name = |annotation: &str| annotation.replace("~1", "/").strip_prefix(APPLIED_PREFIX).map(str::to_owned);
+        let name = pointer.strip_prefix("/metadata/annotations/").and_then(name);
+        name.is_some_and(|name| self.conflicts.is_empty() && self.matching.iter().any(|c| c.name() == name))
     }
 
     /// Every matching preset with why it was not merged. A conflict is listed with the preset that could not be merged.

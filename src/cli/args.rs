@@ -186,8 +186,16 @@ pub struct RenderArgs {
     /// A file or a directory, as it is on disk
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
+    /// YAML documents, or one List as JSON. Data of Secrets is printed as it is written
     #[arg(short, long, value_enum, default_value_t)]
     pub output: ObjectFormat,
+    /// Print pods as they run, with every default
+    #[arg(long)]
+    pub show_defaults: bool,
+    /// Say of each field that no manifest has where it comes from: as a comment in YAML, under `metadata.provenance` of
+    /// the List in JSON
+    #[arg(long)]
+    pub provenance: bool,
 }
 
 /// `diff`.

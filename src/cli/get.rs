@@ -11,7 +11,7 @@ use super::layout::Layout;
 use super::look::{self, LastReport, Source};
 use super::printer;
 use crate::model::Kind;
-use crate::report::{Listed, TableOptions, objects_table};
+use crate::report::{self, Listed, TableOptions, objects_table};
 use crate::serve::{
     Client, ClientError, FieldSelector, LabelSelector, ListOptions, ObjectList, from_name, is_namespaced, plural,
     qualified_name,
@@ -232,7 +232,7 @@ impl<'a> Printer<'a> {
             }
             Some(GetFormat::Name) => self.each(objects),
             Some(GetFormat::Yaml | GetFormat::Json) if single => self.each(objects),
-            Some(GetFormat::Yaml) => printer::out(&yaml(&v1_list(objects))?),
+            Some(GetFormat::Yaml) => printer::out(&report::object_yaml(&v1_list(objects))),
             Some(GetFormat::Json) => printer::out(&pretty(&v1_list(objects))?),
         }
     }
@@ -250,7 +250,7 @@ impl<'a> Printer<'a> {
                     let name = object["metadata"]["name"].as_str().unwrap_or_default();
                     printer::out(&format!("{}/{name}\n", qualified_name(self.query.listed)))?;
                 }
-                Some(GetFormat::Yaml) => printer::out(&yaml(object)?)?,
+                Some(GetFormat::Yaml) => printer::out(&report::object_yaml(object))?,
                 Some(GetFormat::Json) => printer::out(&pretty(object)?)?,
             }
         }
@@ -263,12 +263,7 @@ pub fn v1_list(objects: &[Value]) -> Value {
     json!({"apiVersion": "v1", "items": objects, "kind": "List", "metadata": {"resourceVersion": ""}})
 }
 
-/// YAML with the members of every object in order of their names, as kubectl prints it.
-pub fn yaml(value: &Value) -> Result<String, CliError> {
-    serde_yaml::to_string(&sorted(value)).map_err(|e| CliError::new(format!("cannot print the object: {e}")))
-}
-
-/// Indented JSON in the same order.
+/// Indented JSON with the members of every object in order of their names, as kubectl prints it.
 pub fn pretty(value: &Value) -> Result<String, CliError> {
     let text = serde_json::to_string_pretty(&sorted(value));
     text.map(|t| t + "\n").map_err(|e| CliError::new(format!("cannot print the object: {e}")))

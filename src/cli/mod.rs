@@ -38,6 +38,7 @@ mod probe;
 mod records;
 #[cfg(target_os = "linux")]
 mod remove;
+mod render;
 #[cfg(target_os = "linux")]
 mod run;
 #[cfg(target_os = "linux")]
@@ -91,8 +92,8 @@ fn dispatch(cli: Cli) -> Result<Ending, CliError> {
     let global = &cli.global;
     match cli.verb {
         Verb::Validate(args) => validate::validate(&args),
-        Verb::Render(args) => manifests::render(&args),
         Verb::Create(verb) => create::run(&verb),
+        Verb::Render(args) => render::render(&args),
         Verb::Diff(args) => diff::run(&args, &layout(global)?),
         Verb::Get(args) => get::run(&args, &layout(global)?),
         Verb::Describe(args) => describe::run(&args, &layout(global)?),

@@ -42,4 +42,4 @@ pub use shown::shown_pod;
 pub use status::{StatusInput, status_document};
 pub use table::{Column, Listed, TableOptions, cells, columns, objects_table, pods_table};
 pub use unknown::as_unknown;
-pub use yaml::object_yaml;
+pub use yaml::{noted_yaml, object_yaml};

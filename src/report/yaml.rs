@@ -9,6 +9,7 @@
 mod order;
 mod scalar;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::Value;
@@ -22,7 +23,13 @@ const SIMPLE_KEY: usize = 128;
 
 /// An object as kubectl prints it, with a line end after the last line.
 pub fn object_yaml(value: &Value) -> String {
-    let mut writer = Writer::default();
+    noted_yaml(value, &BTreeMap::new())
+}
+
+/// The same with comments. A note is about a field without fields of its own, by its JSON pointer, and stands where the
+/// field's value ends, or behind the sign of a block: a reader takes the same object from both texts.
+pub fn noted_yaml(value: &Value, notes: &BTreeMap<String, String>) -> String {
+    let mut writer = Writer { out: String::new(), column: 0, notes, pointer: String::new() };
     writer.node(value, Place { indent: 0, opened: true });
     // A literal block may have ended its line already.
     if !writer.out.ends_with('\n') {
@@ -40,14 +47,16 @@ struct Place {
     opened: bool,
 }
 
-#[derive(Default)]
-struct Writer {
+struct Writer<'a> {
     out: String,
     /// Characters since the last line end.
     column: usize,
+    notes: &'a BTreeMap<String, String>,
+    /// Where in the object the writer is, while there are notes.
+    pointer: String,
 }
 
-impl Writer {
+impl Writer<'_> {
     fn put(&mut self, text: &str) {
         self.out.push_str(text);
         self.column += text.chars().count();
@@ -67,6 +76,30 @@ impl Writer {
         self.put(&" ".repeat(indent));
     }
 
+    /// Writes what is below `segment`.
+    fn below(&mut self, segment: std::fmt::Arguments<'_>, write: impl FnOnce(&mut Self)) {
+        let length = self.pointer.len();
+        if !self.notes.is_empty() {
+            let _ = write!(self.pointer, "/{segment}");
+        }
+        write(self);
+        self.pointer.truncate(length);
+    }
+
+    /// The comment on the field that was written last, at the end of its line.
+    fn note(&mut self) {
+        let Some(note) = self.notes.get(&self.pointer) else { return };
+        self.out.push_str(" # ");
+        // A line end would end the comment, and there are characters that no document may hold.
+        for c in note.chars() {
+            if scalar::is_break(c) || scalar::escaped(c, false).is_some_and(|_| !matches!(c, '"' | '\\')) {
+                self.out.extend(c.escape_unicode());
+            } else {
+                self.out.push(c);
+            }
+        }
+    }
+
     fn node(&mut self, value: &Value, place: Place) {
         match value {
             Value::Object(members) if !members.is_empty() => {
@@ -74,7 +107,8 @@ impl Writer {
                     if index > 0 || !place.opened {
                         self.line(place.indent);
                     }
-                    self.member(key, &members[key], place.indent);
+                    let segment = key.replace('~', "~0").replace('/', "~1");
+                    self.below(format_args!("{segment}"), |w| w.member(key, &members[key], place.indent));
                 }
             }
             Value::Array(items) if !items.is_empty() => {
@@ -83,14 +117,22 @@ impl Writer {
                         self.line(place.indent);
                     }
                     self.put("-");
-                    self.value(item, place.indent, Place { indent: place.indent + 2, opened: true });
+                    let inner = Place { indent: place.indent + 2, opened: true };
+                    self.below(format_args!("{index}"), |w| w.value(item, place.indent, inner));
                 }
             }
-            Value::Object(_) => self.put("{}"),
-            Value::Array(_) => self.put("[]"),
-            Value::Null => self.put("null"),
-            Value::Bool(_) | Value::Number(_) => self.put(&value.to_string()),
-            Value::String(text) => self.text(text, place.indent, scalar::style(text), true),
+            Value::String(text) => match scalar::style(text) {
+                Style::Literal => self.literal(text, place.indent),
+                style => {
+                    self.text(text, place.indent, style, true);
+                    self.note();
+                }
+            },
+            leaf => {
+                // An empty collection is written as in JSON, like everything that is no text.
+                self.put(&leaf.to_string());
+                self.note();
+            }
         }
     }
 
@@ -201,7 +243,9 @@ impl Writer {
             Some(body) if body.is_empty() || body.ends_with('\n') => "+",
             Some(_) => "",
         };
-        let _ = writeln!(self.out, "|{hint}{chomp}");
+        let _ = write!(self.out, "|{hint}{chomp}");
+        self.note();
+        self.out.push('\n');
         for line in body.unwrap_or(text).split('\n') {
             if !line.is_empty() {
                 let _ = write!(self.out, "{}{line}", " ".repeat(indent));

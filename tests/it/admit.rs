@@ -2,7 +2,9 @@
 
 mod build;
 mod merge;
+mod origin;
 mod property;
 mod seed;
+mod upstream;
 
-pub(crate) use build::{admitted, desired, pod_of};
+pub(crate) use build::{admitted, desired, pod_of, read};

@@ -7,5 +7,6 @@ mod harness;
 mod images;
 mod look;
 mod manifests;
+mod render;
 mod usage;
 mod validate;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use podwright::admit::admit;
+use podwright::manifest::Reader;
 use podwright::model::{
-    Admitted, AdmittedPod, Desired, DesiredObject, Diagnostics, Kind, ObjectKey, Places, PodKey, PointerDigest,
-    Revision, RevisionKind, SourceRef,
+    Admitted, AdmittedPod, BlobId, Desired, DesiredObject, Diagnostics, Kind, ObjectKey, Places, PodKey, PointerDigest,
+    Revision, RevisionKind, Snapshot, SourceFile, SourceRef,
 };
 use serde_json::Value;
 
@@ -61,6 +62,19 @@ fn number(value: &Value, pointer: String, places: &mut Vec<(String, (u32, u32))>
         }
         _ => {}
     }
+}
+
+/// What the reader makes of these files.
+pub(crate) fn read(files: &[(&str, String)]) -> Desired {
+    let file = |(path, text): &(&str, String)| SourceFile {
+        path: Arc::from(*path),
+        blob: BlobId(text.clone()),
+        bytes: Arc::from(text.as_bytes()),
+    };
+    let revision = Revision { kind: RevisionKind::Content, id: "sha256:00".into(), subject: None, branch: None };
+    let mut files: Vec<SourceFile> = files.iter().map(file).collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Reader::new().read(&Snapshot { revision, files, uncommitted: vec![], ignored: vec![] })
 }
 
 /// The objects admitted; panics with the diagnostics when they are not.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{admitted, desired, pod_of};
 
-fn pod(spec: Value) -> Value {
+pub(super) fn pod(spec: Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "p", "namespace": "namespace", "labels": {"security": "S2"}},
@@ -16,7 +16,7 @@ fn pod(spec: Value) -> Value {
     })
 }
 
-fn preset(name: &str, mut spec: Value) -> Value {
+pub(super) fn preset(name: &str, mut spec: Value) -> Value {
     if spec.get("selector").is_none() {
         spec["selector"] = json!({"matchExpressions": [{"key": "security", "operator": "In", "values": ["S2"]}]});
     }
@@ -27,7 +27,7 @@ fn preset(name: &str, mut spec: Value) -> Value {
 }
 
 /// A pod whose one container has this list.
-fn with(list: &str, value: &Value) -> Value {
+pub(super) fn with(list: &str, value: &Value) -> Value {
     let mut container = json!({"name": "c", "image": "i"});
     if !value.is_null() {
         container[list] = value.clone();
@@ -35,15 +35,15 @@ fn with(list: &str, value: &Value) -> Value {
     pod(json!({"containers": [container]}))
 }
 
-fn admit_one(objects: &[Value]) -> std::sync::Arc<AdmittedPod> {
+pub(super) fn admit_one(objects: &[Value]) -> std::sync::Arc<AdmittedPod> {
     pod_of(&admitted(objects), "namespace", "p")
 }
 
-fn spec(pod: &AdmittedPod) -> Value {
+pub(super) fn spec(pod: &AdmittedPod) -> Value {
     serde_json::to_value(&pod.spec).unwrap()["spec"].take()
 }
 
-fn env(pairs: &[(&str, &str)]) -> Value {
+pub(super) fn env(pairs: &[(&str, &str)]) -> Value {
     pairs.iter().map(|(name, value)| json!({"name": name, "value": value})).collect()
 }
 
@@ -51,11 +51,11 @@ fn mounts(pairs: &[(&str, &str)]) -> Value {
     pairs.iter().map(|(name, path)| json!({"name": name, "mountPath": path})).collect()
 }
 
-fn empty_dirs(names: &[&str]) -> Value {
+pub(super) fn empty_dirs(names: &[&str]) -> Value {
     names.iter().map(|name| json!({"name": name, "emptyDir": {}})).collect()
 }
 
-fn from(pairs: &[(&str, &str)]) -> Value {
+pub(super) fn from(pairs: &[(&str, &str)]) -> Value {
     pairs
         .iter()
         .map(|(prefix, name)| match *prefix {
@@ -150,7 +150,7 @@ fn each_list_merges_as_upstream_does() {
     }
 }
 
-fn full_preset() -> Value {
+pub(super) fn full_preset() -> Value {
     preset(
         "hello",
         json!({
@@ -162,26 +162,6 @@ fn full_preset() -> Value {
 }
 
 #[test]
-fn a_preset_of_another_namespace_does_not_count() {
-    let mut other = preset("hello", json!({"env": env(&[("abc", "other")])}));
-    other["metadata"]["namespace"] = json!("othernamespace");
-    let before = with("env", &env(&[("abc", "value2"), ("ABC", "value3")]));
-    let result = admit_one(&[before.clone(), other]);
-    assert_eq!(spec(&result), before["spec"]);
-    assert!(result.applied.is_empty() && result.skipped.is_empty());
-}
-
-#[test]
-fn a_preset_whose_labels_do_not_match_does_not_count() {
-    let selector = json!({"matchExpressions": [{"key": "security", "operator": "In", "values": ["S3"]}]});
-    let before = with("env", &env(&[("abc", "value2"), ("ABC", "value3")]));
-    let result =
-        admit_one(&[before.clone(), preset("hello", json!({"selector": selector, "env": env(&[("abc", "x")])}))]);
-    assert_eq!(spec(&result), before["spec"]);
-    assert!(result.skipped.is_empty());
-}
-
-#[test]
 fn a_conflict_leaves_the_pod_as_it_was() {
     let before = with("env", &env(&[("abc", "value2"), ("ABC", "value3")]));
     let result =
@@ -190,15 +170,6 @@ fn a_conflict_leaves_the_pod_as_it_was() {
     assert_eq!(spec(&result), before["spec"]);
     let fields: Vec<&str> = result.skipped[0].conflicts.iter().map(|c| c.field.as_str()).collect();
     assert_eq!(fields, ["spec.containers[0].env[abc]", "spec.containers[0].env[ABC]"]);
-}
-
-#[test]
-fn names_of_variables_are_case_sensitive() {
-    let result = admit_one(&[with("env", &env(&[("abc", "value2"), ("ABCD", "value3")])), full_preset()]);
-    let container = spec(&result)["containers"][0].clone();
-    assert_eq!(container["env"], env(&[("abc", "value2"), ("ABCD", "value3"), ("abcd", "value"), ("ABC", "value")]));
-    assert_eq!(container["envFrom"], from(&[("", "abc"), ("pre_", "abc")]));
-    assert_eq!(spec(&result)["volumes"], empty_dirs(&["volume"]));
 }
 
 #[test]
@@ -380,6 +351,53 @@ fn presets_are_merged_in_the_order_of_their_names_into_init_containers_as_well()
 }
 
 #[test]
+fn ephemeral_containers_get_nothing() {
+    let before = pod(json!({
+        "containers": [{"name": "c", "image": "i"}], "ephemeralContainers": [{"name": "e", "image": "i"}],
+    }));
+    let result = admit_one(&[before.clone(), preset("a", json!({"env": env(&[("A", "1")])}))]);
+    assert_eq!(spec(&result)["ephemeralContainers"], before["spec"]["ephemeralContainers"]);
+    assert_eq!(spec(&result)["containers"][0]["env"], env(&[("A", "1")]));
+}
+
+#[test]
+fn both_sides_are_compared_with_their_defaults() {
+    let field = |version: Value| json!([{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name", "apiVersion": version}}}]);
+    let plain = json!([{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]);
+    let secret = |mode: Value| json!([{"name": "v", "secret": {"secretName": "s", "defaultMode": mode}}]);
+    let rows = [
+        ("env", plain.clone(), field(json!("v1")), true),
+        ("env", plain, field(json!("v2")), false),
+        ("env", json!([{"name": "A"}]), env(&[("A", "")]), true),
+        ("env", json!([{"name": "A"}]), env(&[("A", "x")]), false),
+        (
+            "envFrom",
+            json!([{"secretRef": {"name": "s"}}]),
+            json!([{"secretRef": {"name": "s", "optional": false}}]),
+            true,
+        ),
+        ("volumes", json!([{"name": "v", "secret": {"secretName": "s"}}]), secret(json!(420)), true),
+        ("volumes", json!([{"name": "v", "secret": {"secretName": "s"}}]), secret(json!(256)), false),
+        (
+            "volumes",
+            json!([{"name": "v", "hostPath": {"path": "/x"}}]),
+            json!([{"name": "v", "hostPath": {"path": "/x", "type": ""}}]),
+            true,
+        ),
+    ];
+    for (list, ours, theirs, equal) in rows {
+        for (ours, theirs) in [(&ours, &theirs), (&theirs, &ours)] {
+            let mut pod = with("x", &Value::Null);
+            let target = if list == "volumes" { &mut pod["spec"] } else { &mut pod["spec"]["containers"][0] };
+            target[list] = ours.clone();
+            let result = admit_one(&[pod.clone(), preset("a", json!({list: theirs}))]);
+            assert_eq!(spec(&result), pod["spec"], "{list} {ours} {theirs}: as it was written");
+            assert_eq!(result.skipped.is_empty(), equal, "{list} {ours} {theirs}");
+        }
+    }
+}
+
+#[test]
 fn an_unreadable_selector_refuses_the_revision_at_its_place() {
     let selector = json!({"matchExpressions": [{"key": "security", "operator": "Near", "values": ["x"]}]});
     let bad = preset("bad", json!({"selector": selector, "env": env(&[("A", "1")])}));
@@ -392,9 +410,26 @@ fn an_unreadable_selector_refuses_the_revision_at_its_place() {
 
 #[test]
 fn a_preset_name_too_long_for_its_annotation_is_an_error_where_it_is_applied() {
+    let pods: Vec<Value> = (0..5)
+        .map(|n| {
+            let mut pod = with("env", &Value::Null);
+            pod["metadata"]["name"] = json!(format!("p{n}"));
+            pod
+        })
+        .collect();
     for (length, ok) in [(53, true), (54, false)] {
-        let named = preset(&"a".repeat(length), json!({"env": env(&[("A", "1")])}));
-        assert_eq!(admit(&desired(&[with("env", &Value::Null), named])).is_ok(), ok, "{length}");
+        let mut named = preset(&"a".repeat(length), json!({"env": env(&[("A", "1")])}));
+        let result = admit(&desired(&[&pods[..], &[named.clone()]].concat()));
+        assert_eq!(result.is_ok(), ok, "{length}");
+        if let Err(refused) = result {
+            let [error] = &refused.0[..] else { panic!("{refused:?}") };
+            assert_eq!((error.rule, error.severity), ("preset-name-length", Severity::Error));
+            let on = "on Pod namespace/p0, Pod namespace/p1, Pod namespace/p2 and 2 more would be invalid";
+            assert!(error.message.ends_with(on), "{}", error.message);
+            assert_eq!(&*error.place.as_ref().unwrap().at.path, "5.yaml");
+        }
+        named["spec"]["selector"] = json!({"matchLabels": {"no": "pod"}});
+        assert!(admit(&desired(&[&pods[..], &[named]].concat())).is_ok(), "{length}");
     }
 }
 

@@ -75,9 +75,13 @@ proptest! {
         prop_assume!(first.is_ok());
         let once = pod_of(&first.unwrap(), "default", "p");
         let merged = serde_json::to_value(&once.spec).unwrap();
-        let twice = pod_of(&admitted(&[merged, a, b]), "default", "p");
+        let twice = pod_of(&admitted(&[merged, a.clone(), b.clone()]), "default", "p");
         prop_assert_eq!(&once.spec, &twice.spec);
         prop_assert_eq!(&once.digest, &twice.digest);
+        prop_assert_eq!(&once.effective, &twice.effective);
+        // What runs is admitted unchanged as well.
+        let running = serde_json::to_value(&once.effective).unwrap();
+        prop_assert_eq!(&pod_of(&admitted(&[running, a, b]), "default", "p").effective, &once.effective);
         // All or nothing.
         prop_assert!(once.applied.is_empty() || once.skipped.is_empty());
         prop_assert_eq!(once.applied.len() + once.skipped.len(), 2);

@@ -100,7 +100,7 @@ fn render_merges_presets_and_defaults_nothing() {
     let said = place.run(&["render", "m"]);
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
     let pod = said.out.split("---\n").find(|d| d.contains("kind: Pod\n")).unwrap();
-    assert!(pod.contains("env:\n    - name: DB_PORT\n      value: '6379'\n"), "{pod}");
+    assert!(pod.contains("env:\n    - name: DB_PORT\n      value: \"6379\"\n"), "{pod}");
     assert!(pod.contains("podpreset.admission.kubernetes.io/podpreset-db:"), "{pod}");
     assert!(!pod.contains("restartPolicy"), "{pod}");
     let json = place.run(&["render", "m", "-o", "json"]);
