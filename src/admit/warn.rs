@@ -165,7 +165,7 @@ fn lost_volumes(object: &DesiredObject, draft: &Draft<'_>, presets: &[Candidate<
             let pointer = format!("/spec/{list}/{index}/volumeMounts/{number}/name");
             found.push(Diagnostic {
                 severity: Severity::Error,
-                rule: "unknown-volume",
+                rule: "preset-volume",
                 message: format!(
                     "the pod has no volume {name:?}: PodPreset {} would bring it, but {why}",
                     giver.name()

@@ -67,6 +67,11 @@ pub const RULES: &[Rule] = &[
     rule("preset-name-length", "The name of a PodPreset is too long for its annotation", "give it a shorter name"),
     rule("preset-selector", "The selector of a PodPreset cannot be read", "correct the selector"),
     rule(
+        "preset-volume",
+        "A pod mounts a volume of a PodPreset that is not merged into it",
+        "resolve what keeps the preset out, or add the volume to the pod",
+    ),
+    rule(
         "quantity",
         "An amount is not well formed",
         "write a number with a suffix of m, k, M, G, T or Ki, Mi, Gi, Ti, such as 500m or 1Gi",

@@ -317,7 +317,7 @@ fn a_mount_whose_volume_a_preset_would_have_brought_is_an_error() {
         let errors = admit(&desired(objects)).unwrap_err().0;
         let errors: Vec<_> = errors.into_iter().filter(|d| d.severity == Severity::Error).collect();
         let [error] = &errors[..] else { panic!("{errors:?}") };
-        assert_eq!(error.rule, "unknown-volume");
+        assert_eq!(error.rule, "preset-volume");
         assert_eq!(error.field.as_deref(), Some("spec.containers[0].volumeMounts[0].name"));
         error.message.clone()
     };
