@@ -1,5 +1,6 @@
 //! What is wrong with a manifest, where, and what to do about it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -46,17 +47,22 @@ pub struct Diagnostic {
 }
 
 impl fmt::Display for Diagnostic {
-    /// `path:line:column: error: message` on one line.
+    /// `path:line:column: error: message` on one line: logs and status files hold it, and its text is foreign.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(place) = &self.place {
-            write!(f, "{}: ", place.at)?;
+            write!(f, "{}: ", on_one_line(&place.at.to_string()))?;
         }
         let severity = match self.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        write!(f, "{severity}: {}", self.message)
+        write!(f, "{severity}: {}", on_one_line(&self.message))
     }
+}
+
+/// A text without control characters.
+fn on_one_line(text: &str) -> Cow<'_, str> {
+    if text.contains(char::is_control) { text.replace(char::is_control, "\u{fffd}").into() } else { text.into() }
 }
 
 /// All problems of a revision, in order of place.

@@ -113,6 +113,27 @@ async fn changed_data_reaches_the_volumes_and_restarts_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_waits_for_its_account_and_starts_when_it_comes() {
+    let spec = json!({"serviceAccountName": "robot", "containers": [{"name": "app", "image": "i:1"}]});
+    let rig = Rig::new(&[pod_with("web", spec.clone()), pod("other", "i:1")]);
+    let mut agent = rig.start();
+    let missing = "serviceaccount \"robot\" not found";
+    let waits = agent.until("told", |p| p.pods.iter().any(|pod| pod.message.contains(missing))).await;
+    assert!(!waits.is_done());
+    eventually("the other one runs", || rig.pod("other").latest("app").is_some_and(|c| c.is_live())).await;
+    assert!(rig.pod("web").containers.is_empty() && matches!(rig.pod("web").sandbox, Sandbox::Absent));
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot"}});
+    let second = rig.commit(&agent, &[pod_with("web", spec.clone()), pod("other", "i:1"), account]);
+    agent.done(&second).await;
+    let running = rig.fake.processes();
+    // Gone again: what runs runs on.
+    let third = rig.commit(&agent, &[pod_with("web", spec), pod("other", "i:1")]);
+    agent.done(&third).await;
+    rig.pass(5).await;
+    assert_eq!(rig.fake.processes(), running);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dead_infra_process_costs_the_pod_its_containers_and_nothing_else() {
     let rig = Rig::new(&[pod("web", "i:1")]);
     let mut agent = rig.start();

@@ -205,6 +205,7 @@ fn check_harmless(path: &str, message: &str, line: &str) {
     let expected: &[&str] = if path.is_empty() { &["title"] } else { &["file", "line", "col", "endColumn", "title"] };
     assert_eq!(keys, expected, "{github:?}");
     assert!(read_command(lines[1]).is_none() && !github.contains(steers), "{github:?}");
+    assert!(!all.0[0].to_string().contains(char::is_control), "{all:?}");
     let text = diagnostics_text(&all);
     assert!(!text.contains(steers), "{text:?}");
     for line in text.lines() {
