@@ -105,7 +105,8 @@ fn unsafe_stays_in_sys() {
             continue;
         }
         for (line, code) in code_lines(&text) {
-            let tokens: Vec<&str> = code.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+            // A hyphen joins: names such as `unsafe-sysctls` are Kubernetes' own.
+            let tokens: Vec<&str> = code.split(|c: char| !c.is_alphanumeric() && !matches!(c, '_' | '-')).collect();
             if tokens.contains(&"unsafe") {
                 found.push(format!("{name}:{line}"));
             }
