@@ -38,6 +38,14 @@ impl<'a> Round<'a> {
         self.input.data.unwrap_or(&NO_DATA)
     }
 
+    /// A message about data that is not there; without a revision it is merely not known.
+    pub(super) fn about_data(&self, message: String) -> String {
+        match self.input.data {
+            Some(_) => message,
+            None => format!("{message} (no revision could be read yet, so ConfigMaps and Secrets are not known)"),
+        }
+    }
+
     /// Until when a failed step must not be tried again; `None` when it may be.
     pub(super) fn held_until(&self, failure: &Failure) -> Option<Timestamp> {
         let now = self.input.now;
@@ -161,7 +169,7 @@ fn run_sandbox(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
         Sandbox::Absent | Sandbox::Ready { .. } => (Reason::SandboxMissing, pod.record.sandbox_attempts),
     };
     match payload::volumes(&pod.record.realised.effective, round.data()) {
-        Err(messages) => pod_waits(pod, ("FailedMount", &messages.join("; ")), None, draft),
+        Err(messages) => pod_waits(pod, ("FailedMount", &round.about_data(messages.join("; "))), None, draft),
         Ok(volumes) => {
             if !volumes.is_empty() {
                 draft.step(PodAction::SyncVolumes { volumes }, reason.clone());

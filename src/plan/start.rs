@@ -224,6 +224,7 @@ impl Pod<'_> {
             match env::resolve(container, &Scope { fields, data: self.round.data(), instance: input.instance }) {
                 Ok(resolved) => resolved,
                 Err(message) => {
+                    let message = self.round.about_data(message);
                     draft.waiting(name, "CreateContainerConfigError", &message);
                     draft.hold(name, "CreateContainerConfigError", &message, None);
                     return;

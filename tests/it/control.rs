@@ -2,6 +2,7 @@
 
 mod commits;
 mod crash;
+mod data;
 mod failures;
 mod kubelet;
 mod ledger;

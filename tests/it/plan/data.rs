@@ -114,6 +114,8 @@ fn rows() -> Vec<Row> {
         ("every key as a variable", container(json!({"envFrom": [{"secretRef": {"name": "s"}}, {"configMapRef": {"name": "m"}}]})),
             [one(), passwords(SECRET)].concat(), [other(), passwords(SECRET)].concat(),
             vec!["spec.containers[0].envFrom[1] of app by ConfigMap default/m [a]: takes effect when container app starts again"]),
+        ("every key of a Secret as a variable", container(json!({"envFrom": [{"secretRef": {"name": "s"}}]})), passwords(SECRET), passwords("2"),
+            vec!["spec.containers[0].envFrom[0] of app by Secret default/s [password]: takes effect when container app starts again"]),
         ("binary data is no variable", container(json!({"envFrom": [{"configMapRef": {"name": "m"}}]})), one(), vec![
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"a": "1", "b": "2"}, "binaryData": {"x": "AA=="}}),
         ], vec![]),

@@ -47,6 +47,17 @@ const ROWS: &[Row] = &[
         "volumes files,keys: volume data changed",
     ]),
     ("data is not known: files stay", |w| { w.memory = PodMemory::default(); w.known = false; }, &[]),
+    ("data is not known: what needs it waits", |w| { w.bare(); w.known = false; }, &[
+        "hold pod FailedMount: MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found; \
+         MountVolume.SetUp failed for volume \"keys\" : secret \"s\" not found \
+         (no revision could be read yet, so ConfigMaps and Secrets are not known)",
+        "a waits: ContainerCreating MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found; \
+         MountVolume.SetUp failed for volume \"keys\" : secret \"s\" not found \
+         (no revision could be read yet, so ConfigMaps and Secrets are not known)",
+        "b waits: ContainerCreating MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found; \
+         MountVolume.SetUp failed for volume \"keys\" : secret \"s\" not found \
+         (no revision could be read yet, so ConfigMaps and Secrets are not known)",
+    ]),
     ("data is gone: files stay", without_map, &[
         "update to 1: changed in place: spec.containers[0].env[K] (ConfigMap default/m: k), \
          spec.volumes[files] (ConfigMap default/m: k); takes effect when container a starts again",
