@@ -14,6 +14,7 @@ use super::base::{Base, refused};
 use super::lease::{Leases, Taken};
 use super::link::{Link, Links};
 use super::pod::{self, Pod};
+use super::rules::Need;
 use super::store::Store;
 use super::subnet::{Situation, Subnet, choose};
 use super::{HostPort, busy, nft};
@@ -137,7 +138,7 @@ impl Network {
         let pod = Pod { uid, namespace, base, address };
         self.connect(&links, &pod).await?;
         let mut inner = self.inner.lock().await;
-        self.apply_rules(&mut inner, !ports.is_empty()).await?;
+        self.apply_rules(&mut inner, if ports.is_empty() { Need::WayOut } else { Need::HostPorts }).await?;
         Ok(vec![address.into()])
     }
 
@@ -182,7 +183,7 @@ impl Network {
         let Some(lease) = leases.pods.remove(uid) else { return Ok(()) };
         self.keep(&mut inner, leases)?;
         if lease.address.is_some() && !lease.ports.is_empty() {
-            self.apply_rules(&mut inner, false).await?;
+            self.apply_rules(&mut inner, Need::Upkeep).await?;
         }
         Ok(())
     }
@@ -210,7 +211,7 @@ impl Network {
         self.keep(&mut inner, leases)?;
         if inner.leases.subnet.is_some() && all.iter().any(|l| l.name == self.bridge) {
             inner.applied = None;
-            self.apply_rules(&mut inner, false).await?;
+            self.apply_rules(&mut inner, Need::Upkeep).await?;
         }
         Ok(())
     }

@@ -23,10 +23,20 @@ fn changed_udp(before: &[(HostPort, Ipv4Addr)], now: &[(HostPort, Ipv4Addr)]) ->
     gone.chain(new).filter(|(port, _)| port.protocol == Protocol::Udp).map(|(port, _)| port.host_port).collect()
 }
 
+/// Who needs the rules: what it means when they cannot be put in place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// A pod with host ports: an error.
+    HostPorts,
+    /// The way out of a new pod: a warning, given once.
+    WayOut,
+    /// Nobody anew: a warning, given once, if host ports are lost; the rest was said when its pods were attached.
+    Upkeep,
+}
+
 impl Network {
-    /// Puts the rules of all leases in place, if they differ from those this process has put there. Without `needed`
-    /// a failure is a warning, given once.
-    pub(super) async fn apply_rules(&self, inner: &mut Inner, needed: bool) -> Result<(), PortError> {
+    /// Puts the rules of all leases in place, if they differ from those this process has put there.
+    pub(super) async fn apply_rules(&self, inner: &mut Inner, need: Need) -> Result<(), PortError> {
         let Some(subnet) = inner.leases.subnet else { return Ok(()) };
         let forwards = inner.leases.forwards();
         let text = render(&Ruleset { table: &self.table, bridge: &self.bridge, subnet, forwards: &forwards });
@@ -38,10 +48,13 @@ impl Network {
             self.route_loopback(false)?;
         }
         if let Err(error) = nft::run(self.nft.as_deref(), &text).await {
-            if needed {
-                return Err(self.no_host_ports(&error));
+            match need {
+                Need::HostPorts => return Err(self.no_host_ports(&error)),
+                Need::Upkeep if forwards.is_empty() => {
+                    debug!(bridge = self.bridge, "no rules: nothing needs them anew")
+                }
+                Need::WayOut | Need::Upkeep => self.warn_once(&error),
             }
-            self.warn_once(&error);
             return Ok(());
         }
         if !forwards.is_empty() {
