@@ -21,6 +21,8 @@ mod native;
 #[cfg(target_os = "linux")]
 mod net;
 mod plan;
+#[cfg(target_os = "linux")]
+mod readers;
 mod report;
 mod serve;
 #[cfg(target_os = "linux")]
