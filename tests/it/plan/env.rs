@@ -1,6 +1,6 @@
 //! Variables, commands and mounts as a container gets them.
 
-use podwright::model::{ContainerStart, MountSource, PodAction};
+use podwright::model::{ContainerStart, MountSource, PodAction, Sandbox};
 use serde_json::{Value, json};
 
 use super::world::World;
@@ -25,7 +25,7 @@ fn start(container: Value) -> Result<ContainerStart, String> {
     all.push(json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "p", "labels": {"app": "web"}, "annotations": {"a.b/c": "note"}},
-        "spec": {"containers": [c], "serviceAccountName": "robot", "volumes": [
+        "spec": {"containers": [c, {"name": "d", "image": "i:1", "resources": {"limits": {"cpu": "3"}}}], "serviceAccountName": "robot", "volumes": [
             {"name": "v", "emptyDir": {}}, {"name": "h", "hostPath": {"path": "/x"}},
             {"name": "m", "configMap": {"name": "m"}}, {"name": "s", "secret": {"secretName": "s"}},
         ]},
@@ -37,7 +37,7 @@ fn start(container: Value) -> Result<ContainerStart, String> {
     world.perform_steps(&first.steps);
     let plan = world.plan();
     let found = plan.steps.iter().find_map(|step| match &step.action {
-        PodAction::StartContainer(start) => Some((**start).clone()),
+        PodAction::StartContainer(start) if start.name == "c" => Some((**start).clone()),
         _ => None,
     });
     found.ok_or_else(|| {
@@ -86,12 +86,42 @@ fn each_source_gives_its_value() {
         (limits("requests.cpu", "0"), "2"),
         (value(json!({"resourceFieldRef": {"resource": "limits.cpu"}})), "2"),
         (value(json!({"resourceFieldRef": {"resource": "requests.cpu"}})), "0"),
+        (value(json!({"resourceFieldRef": {"resource": "limits.cpu", "containerName": ""}})), "2"),
+        (value(json!({"resourceFieldRef": {"resource": "limits.cpu", "containerName": "c"}})), "2"),
+        (value(json!({"resourceFieldRef": {"resource": "limits.cpu", "containerName": "d"}})), "3"),
     ];
     for (container, expected) in rows {
         assert_eq!(env_of(container.clone()), [("V".to_owned(), expected.to_owned())], "{container}");
     }
     let uid = env_of(field("metadata.uid"));
     assert_eq!(uid[0].1.len(), 36);
+}
+
+/// What `status.podIP` is in a pod with this network whose sandbox has this address.
+fn pod_ip(host_network: bool, address: Option<&str>) -> String {
+    let from = json!({"fieldRef": {"fieldPath": "status.podIP"}});
+    let admitted = admitted(&[json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"hostNetwork": host_network,
+        "containers": [{"name": "c", "image": "i:1", "env": [{"name": "V", "valueFrom": from}]}]},
+    })]);
+    let mut world = World::new(&pod_of(&admitted, "default", "p"), &admitted.data);
+    let first = world.plan();
+    world.perform_steps(&first.steps);
+    let Sandbox::Ready { ips, .. } = &mut world.pod.as_mut().unwrap().sandbox else { panic!("no sandbox") };
+    *ips = address.iter().map(|address| address.parse().unwrap()).collect();
+    let start = world.plan().steps.into_iter().find_map(|step| match step.action {
+        PodAction::StartContainer(start) => Some(start),
+        _ => None,
+    });
+    start.unwrap().env[0].value.reveal().clone()
+}
+
+#[test]
+fn a_pod_on_the_machines_network_has_the_machines_address() {
+    assert_eq!(pod_ip(true, None), "192.0.2.7");
+    assert_eq!(pod_ip(true, Some("192.0.2.9")), "192.0.2.9");
+    assert_eq!(pod_ip(false, Some("10.0.0.5")), "10.0.0.5");
+    assert_eq!(pod_ip(false, None), "");
 }
 
 #[test]
@@ -102,6 +132,10 @@ fn what_is_missing_is_told_in_the_words_of_kubelet() {
         (value(json!({"secretKeyRef": {"name": "no", "key": "k"}})), "secret \"no\" not found"),
         (value(json!({"secretKeyRef": {"name": "s", "key": "no"}})), "couldn't find key no in Secret default/s"),
         (value(json!({"fieldRef": {"fieldPath": "status.phase"}})), "unsupported fieldPath: status.phase"),
+        (
+            value(json!({"resourceFieldRef": {"resource": "limits.cpu", "containerName": "no"}})),
+            "container no not found",
+        ),
         (json!({"envFrom": [{"configMapRef": {"name": "no"}}]}), "configmap \"no\" not found"),
         (json!({"envFrom": [{"secretRef": {"name": "no"}}]}), "secret \"no\" not found"),
         (

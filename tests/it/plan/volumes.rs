@@ -54,6 +54,7 @@ fn directories_of_pod_and_machine() {
             json!({"emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}}),
             VolumeMaterial::EmptyDir { memory: true, size_limit: Some(64 << 20) },
         ),
+        (json!({"emptyDir": {"sizeLimit": "0"}}), VolumeMaterial::EmptyDir { memory: false, size_limit: None }),
         (json!({"hostPath": {"path": "/x"}}), VolumeMaterial::HostPath { path: "/x".into(), kind: String::new() }),
         (
             json!({"hostPath": {"path": "/x", "type": "Socket"}}),
@@ -109,6 +110,8 @@ fn what_cannot_be_made_says_why() {
         (item("a/../../b"), invalid("a/../../b")),
         (item("..data"), invalid("..data")),
         (item(""), invalid("")),
+        (item(&"x".repeat(256)), invalid(&"x".repeat(256))),
+        (item(&"x/".repeat(2049)), invalid(&"x/".repeat(2049))),
         (json!({"configMap": {"name": "m", "defaultMode": 512}}), "mode of \"a\" is not between 0 and 0777".to_owned()),
         (
             json!({"emptyDir": {"medium": "HugePages"}}),

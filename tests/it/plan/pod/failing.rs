@@ -210,7 +210,7 @@ fn the_back_off_of_failures_doubles_to_five_minutes_and_ends_with_a_success() {
 
 #[test]
 fn a_step_that_succeeded_ends_the_failures_it_stands_for() {
-    use podwright::model::PodAction;
+    use podwright::model::{ContainerKind, ContainerStart, PodAction};
     let failed = |names: &[&str]| {
         names.iter().fold(PodMemory::default(), |m, name| podwright::plan::note_failure(&m, name, "x", "why", at(0)))
     };
@@ -220,6 +220,18 @@ fn a_step_that_succeeded_ends_the_failures_it_stands_for() {
         podwright::plan::note_step(&failed(&["", "a"]), &action).failures.into_keys().collect()
     };
     assert_eq!(remaining(PodAction::RunSandbox { attempt: 0 }), ["a"]);
+    let start = ContainerStart {
+        name: "a".into(),
+        kind: ContainerKind::App,
+        attempt: 0,
+        backoff: jiff::SignedDuration::ZERO,
+        command: None,
+        args: None,
+        env: Vec::new(),
+        mounts: Vec::new(),
+        env_digest: None,
+    };
+    assert_eq!(remaining(PodAction::StartContainer(Box::new(start))), [""]);
     assert_eq!(remaining(PodAction::UpdatePod { record: record.clone() }), [""; 0]);
     assert_eq!(remaining(PodAction::CreatePod { record }), [""; 0]);
     assert_eq!(remaining(PodAction::StopSandbox), ["", "a"]);

@@ -146,3 +146,45 @@ const ROWS: &[Row] = &[
 fn init_containers_come_first_and_in_order() {
     check(base, ROWS);
 }
+
+/// Two sidecars and an app.
+fn sidecars() -> World {
+    settled(
+        json!({
+            "initContainers": [
+                {"name": "first", "image": "i:1", "restartPolicy": "Always"},
+                {"name": "last", "image": "i:1", "restartPolicy": "Always"},
+            ],
+            "containers": [{"name": "app", "image": "a:1"}],
+        }),
+        &[],
+    )
+}
+
+#[test]
+fn the_last_sidecar_stops_first() {
+    let rows: &[Row] = &[
+        (
+            "the app is gone",
+            |w| {
+                w.target = None;
+                w.stubborn.insert("app".into());
+                w.settle();
+                w.ended("app", 0, 100);
+            },
+            &["stop last#0 30s: removed from the manifests"],
+        ),
+        (
+            "so is the last one",
+            |w| {
+                w.target = None;
+                w.stubborn.insert("app".into());
+                w.settle();
+                w.ended("app", 0, 100);
+                w.ended("last", 0, 100);
+            },
+            &["stop first#0 30s: removed from the manifests"],
+        ),
+    ];
+    check(sidecars, rows);
+}
