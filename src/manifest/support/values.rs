@@ -89,12 +89,11 @@ fn token(spec: &View<'_>, out: &mut Vec<Finding>) {
 }
 
 /// Annotations that once asked for what a field asks for today, and the field.
-const OLD_SPELLINGS: [(&str, &str); 5] = [
+const OLD_SPELLINGS: [(&str, &str); 4] = [
     ("container.apparmor.security.beta.kubernetes.io/", "appArmorProfile"),
     ("container.seccomp.security.alpha.kubernetes.io/", "seccompProfile"),
     ("seccomp.security.alpha.kubernetes.io/pod", "seccompProfile"),
-    ("security.alpha.kubernetes.io/sysctls", "sysctls"),
-    ("security.alpha.kubernetes.io/unsafe-sysctls", "sysctls"),
+    ("security.alpha.kubernetes.io/", "sysctls"),
 ];
 
 /// Whoever wrote one of these relies on it. AppArmor's still works in Kubernetes, the others do not.
