@@ -1,18 +1,18 @@
 //! `diff`: what a revision would change, against another revision or against what runs.
 
-use std::path::Path;
-
 use jiff::Timestamp;
 
 use super::args::{DiffArgs, DiffFormat};
 use super::error::{CliError, Ending};
 use super::layout::Layout;
-use super::manifests::{Verdict, judge, judge_base};
+use super::manifests::{Verdict, judge, judge_read};
 use super::{printer, records};
-use crate::model::{Admitted, ObservedPod, RevisionKind, Sandbox, Snapshot};
+use crate::manifest::Reader;
+use crate::model::{Admitted, ObservedPod, RevisionKind, Sandbox};
 use crate::plan;
+use crate::port::ReadError;
 use crate::report::{self, DiffBase, DiffReport, MarkdownOptions};
-use crate::source::{Directory, Options};
+use crate::source::{self, Directory, Options, PairError, Side};
 
 /// Runs `diff`. An error has an exit code of its own, for 1 means a difference.
 pub fn run(args: &DiffArgs, layout: &Layout) -> Result<Ending, CliError> {
@@ -21,29 +21,41 @@ pub fn run(args: &DiffArgs, layout: &Layout) -> Result<Ending, CliError> {
 }
 
 fn compare(args: &DiffArgs, layout: &Layout) -> Result<Ending, CliError> {
-    let options = Options { worktree: args.worktree, ..Options::default() };
-    let directory = Directory::open(&args.directory, options)?;
-    let head = match &args.head {
-        Some(revision) => at(&directory, &args.directory, revision)?,
-        None => directory.read_now()?,
-    };
-    let head = admitted(judge(&head), "the manifests")?;
     let report = match &args.base {
-        Some(revision) => {
-            let base = at(&directory, &args.directory, revision)?;
-            let base = admitted(judge_base(&base), &format!("revision {revision}"))?;
-            let plan = plan::fleet(&head, &plan::converged(&base, Timestamp::now()));
-            report::compare(&plan, &DiffBase::Revision(&base), &head)
-        }
-        None => {
-            let pods = running(layout)?;
-            let applied = applied(layout, &directory);
-            let plan = plan::fleet(&head, &pods);
-            report::compare(&plan, &DiffBase::Running { pods: &pods, applied: applied.as_deref() }, &head)
-        }
+        Some(base) => with_revision(args, base)?,
+        None => with_what_runs(args, layout)?,
     };
     print(&report, args)?;
     Ok(ending(&report, args.detailed_exitcode))
+}
+
+/// Two revisions, read as far as their difference depends on them: no root, no runtime, no network.
+fn with_revision(args: &DiffArgs, base: &str) -> Result<DiffReport, CliError> {
+    let options = Options { worktree: args.worktree, ..Options::default() };
+    let names = (
+        format!("revision {base}"),
+        args.head.as_ref().map_or("the manifests".to_owned(), |h| format!("revision {h}")),
+    );
+    let (old, new) =
+        source::read_pair(&args.directory, base, args.head.as_deref(), &options).map_err(|e| unreadable(e, &names))?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (before, after) = Reader::with_threads(threads).read_pair(&old, &new);
+    let before = admitted(judge_read(&old, &before), &names.0)?;
+    let after = admitted(judge_read(&new, &after), &names.1)?;
+    printer::note_text(&report::diagnostics_text(&after.diagnostics));
+    let plan = plan::fleet(&after, &plan::converged(&before, Timestamp::now()));
+    Ok(report::compare(&plan, &DiffBase::Revision(&before), &after))
+}
+
+fn with_what_runs(args: &DiffArgs, layout: &Layout) -> Result<DiffReport, CliError> {
+    let options = Options { worktree: args.worktree, ..Options::default() };
+    let directory = Directory::open(&args.directory, options)?;
+    let head = admitted(judge(&directory.read_now()?), "the manifests")?;
+    printer::note_text(&report::diagnostics_text(&head.diagnostics));
+    let pods = running(layout)?;
+    let applied = applied(layout, &directory);
+    let plan = plan::fleet(&head, &pods);
+    Ok(report::compare(&plan, &DiffBase::Running { pods: &pods, applied: applied.as_deref() }, &head))
 }
 
 fn print(report: &DiffReport, args: &DiffArgs) -> Result<(), CliError> {
@@ -57,20 +69,21 @@ fn print(report: &DiffReport, args: &DiffArgs) -> Result<(), CliError> {
     }
 }
 
-fn at(directory: &Directory, path: &Path, revision: &str) -> Result<Snapshot, CliError> {
-    let found = directory.read_now_at(revision)?;
-    found.ok_or_else(|| {
-        CliError::new(format!("there is no revision {revision} of {}", path.display()))
-            .hint("name a commit, a branch or a tag; without git there is only one revision")
-    })
+fn unreadable(error: PairError, (base, head): &(String, String)) -> CliError {
+    let name = match error.side {
+        Some(Side::Base) => Some(base),
+        Some(Side::Head) => Some(head),
+        None => None,
+    };
+    if let (Some(name), ReadError::Rejected(_)) = (name, &error.error) {
+        printer::note(&format!("{name} would be refused:"));
+    }
+    error.error.into()
 }
 
 fn admitted(verdict: Verdict, what: &str) -> Result<Box<Admitted>, CliError> {
     match verdict {
-        Verdict::Valid(admitted) => {
-            printer::note_text(&report::diagnostics_text(&admitted.diagnostics));
-            Ok(admitted)
-        }
+        Verdict::Valid(admitted) => Ok(admitted),
         Verdict::Refused(diagnostics) => {
             printer::note(&format!("{what} would be refused:"));
             Err(CliError::refused(&diagnostics))

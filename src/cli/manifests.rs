@@ -15,13 +15,6 @@ pub fn judge(snapshot: &Snapshot) -> Verdict {
     judge_read(snapshot, &Reader::new().read(snapshot))
 }
 
-/// The same for a revision that is only compared with. It may be empty: before the first manifest there was nothing.
-pub fn judge_base(snapshot: &Snapshot) -> Verdict {
-    let mut desired = Reader::new().read(snapshot);
-    desired.diagnostics.0.retain(|diagnostic| diagnostic.rule != "no-manifests");
-    judge_read(snapshot, &desired)
-}
-
 /// Admits what was read from a snapshot.
 pub fn judge_read(snapshot: &Snapshot, desired: &Desired) -> Verdict {
     match admit(desired) {

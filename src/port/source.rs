@@ -16,6 +16,12 @@ pub enum ReadError {
     Failed(PortError),
 }
 
+impl From<PortError> for ReadError {
+    fn from(error: PortError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// A directory of manifests that can be read at its current revision. Changes are announced apart from it, as hints.
 #[async_trait]
 pub trait Source: Send + Sync {

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use git2::{Commit, ErrorCode, ObjectType, Odb, Oid, Repository, RepositoryOpenFlags};
 
@@ -18,16 +19,24 @@ use crate::port::{ErrorKind, PortError, ReadError};
 /// Characters of a commit's subject that are kept.
 const SUBJECT_CHARS: usize = 200;
 
-/// A repository with a worktree, opened for one read.
+/// A repository, opened for one read.
 pub(super) struct Checkout {
     pub(super) repository: Repository,
-    /// The worktree's root, without links.
+    /// The worktree's root, without links; of a bare repository its own directory.
     pub(super) root: PathBuf,
 }
 
 impl Checkout {
     /// Opens the repository whose worktree `dir` lies in; `None` when it lies in none.
     pub(super) fn find(dir: &Path, trust: &Trust) -> Result<Option<Self>, PortError> {
+        match Self::find_any(dir, trust)? {
+            Some(found) if found.repository.is_bare() => Err(inside(dir)),
+            found => Ok(found),
+        }
+    }
+
+    /// The same, also for a bare repository, of which `dir` is or would be a part.
+    pub(super) fn find_any(dir: &Path, trust: &Trust) -> Result<Option<Self>, PortError> {
         #[cfg(target_os = "linux")]
         crate::sys::git::leave_owner_check_to_us();
         let none: [&OsStr; 0] = [];
@@ -37,14 +46,11 @@ impl Checkout {
             Err(error) if error.code() == ErrorCode::Owner => return Err(owner::refuse(dir)),
             Err(error) => return Err(fault::git("open the git repository of", dir, &error)),
         };
-        let inside = dir.starts_with(repository.path()) || dir.starts_with(repository.commondir());
+        let is_inside = dir.starts_with(repository.path()) || dir.starts_with(repository.commondir());
         let root = match repository.workdir() {
-            Some(root) if !inside => root.to_owned(),
-            _ => {
-                let message = "it is the inside of a git repository, not a checkout";
-                return Err(PortError::new(ErrorKind::Invalid, READ, dir.display().to_string(), message)
-                    .with_help("name a directory of its worktree; a bare repository has none: clone it"));
-            }
+            Some(root) if !is_inside => root.to_owned(),
+            None if repository.is_bare() => repository.path().to_owned(),
+            _ => return Err(inside(dir)),
         };
         let root = std::fs::canonicalize(&root).map_err(|e| PortError::io(READ, root.display().to_string(), &e))?;
         owner::check(&repository, &root, trust)?;
@@ -83,17 +89,29 @@ impl Checkout {
     pub(super) fn resolve(&self, revision: &str) -> Result<Option<Commit<'_>>, PortError> {
         let object = match self.repository.revparse_single(revision) {
             Ok(object) => object,
-            Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
+            Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::UnbornBranch) => return Ok(None),
+            Err(error) if error.code() == ErrorCode::Ambiguous => {
+                return Err(self.meaningless(revision, "more than one object begins with it"));
+            }
             Err(error) => return Err(self.meaningless(revision, error.message())),
         };
-        let commit = object.peel_to_commit().map_err(|_| self.meaningless(revision, "it does not name a commit"))?;
-        Ok(Some(commit))
+        let kind = object.kind().map_or("object", |kind| kind.str());
+        let not_one = || self.meaningless(revision, &format!("it does not name a commit but a {kind}"));
+        object.peel_to_commit().map(Some).map_err(|_| not_one())
     }
 
     fn meaningless(&self, revision: &str, why: &str) -> PortError {
         PortError::new(ErrorKind::Invalid, "find the revision", format!("{revision:?}"), why)
             .with_help(format!("`git -C {} rev-parse` takes the same names", self.root.display()))
     }
+}
+
+fn inside(dir: &Path) -> PortError {
+    let message = "it is the inside of a git repository, not a checkout";
+    PortError::new(ErrorKind::Invalid, READ, dir.display().to_string(), message).with_help(
+        "name a directory of its worktree; a bare repository has none: clone it, or compare two of its revisions with \
+         `diff --base REV --head REV`",
+    )
 }
 
 /// What a commit is called.
@@ -115,7 +133,15 @@ pub(super) struct CommitTree<'r> {
     pub(super) top: Option<Oid>,
     /// The object of each path listed so far.
     known: RefCell<HashMap<String, Oid>>,
+    /// Blobs that were read ahead.
+    blobs: Option<&'r Blobs>,
 }
+
+/// A blob's name and bytes.
+pub(super) type Blob = (BlobId, Arc<[u8]>);
+
+/// Blobs by their object, already read.
+pub(super) type Blobs = HashMap<Oid, Blob>;
 
 impl<'r> CommitTree<'r> {
     /// The directory `dir` of a commit, or nothing at all without one.
@@ -123,13 +149,24 @@ impl<'r> CommitTree<'r> {
         let repository = &checkout.repository;
         let failed = |e: git2::Error| fault::git_read(&checkout.root, &e);
         let odb = repository.odb().map_err(failed)?;
-        let mut new = Self { repository, odb, top: commit.map(Commit::tree_id), known: RefCell::default() };
+        let mut new =
+            Self { repository, odb, top: commit.map(Commit::tree_id), known: RefCell::default(), blobs: None };
         for name in dir.split('/').filter(|n| !n.is_empty()) {
             let Some(top) = new.top else { break };
             let tree = new.tree(top)?;
             new.top = tree.get_name(name).filter(|e| e.kind() == Some(ObjectType::Tree)).map(|e| e.id());
         }
         Ok(new)
+    }
+
+    /// The same tree, with blobs that were read ahead.
+    pub(super) fn with_blobs(self, blobs: &'r Blobs) -> Self {
+        Self { blobs: Some(blobs), ..self }
+    }
+
+    /// The object of a path that was listed; of the root without.
+    pub(super) fn object(&self, path: &str) -> Option<Oid> {
+        if path.is_empty() { self.top } else { self.known.borrow().get(path).copied() }
     }
 
     fn failed(&self, error: &git2::Error) -> ReadError {
@@ -149,8 +186,7 @@ impl<'r> CommitTree<'r> {
 
 impl Tree for CommitTree<'_> {
     fn list(&self, dir: &str) -> Result<Vec<Entry>, ReadError> {
-        let id = if dir.is_empty() { self.top } else { self.known.borrow().get(dir).copied() };
-        let Some(id) = id else { return Ok(Vec::new()) };
+        let Some(id) = self.object(dir) else { return Ok(Vec::new()) };
         let mut entries = Vec::new();
         for entry in self.tree(id)?.iter() {
             let kind = match entry.kind() {
@@ -168,6 +204,11 @@ impl Tree for CommitTree<'_> {
 
     fn read(&self, path: &str, limit: u64) -> Result<Content, ReadError> {
         let Some(id) = self.known.borrow().get(path).copied() else { return Ok(Content::Gone) };
+        if let Some((blob, bytes)) = self.blobs.and_then(|blobs| blobs.get(&id))
+            && bytes.len() as u64 <= limit
+        {
+            return Ok(Content::Bytes(blob.clone(), bytes.clone()));
+        }
         let (size, _) = self.odb.read_header(id).map_err(|e| self.failed(&e))?;
         if size as u64 > limit {
             return Ok(Content::TooLarge(size as u64));

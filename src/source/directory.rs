@@ -19,7 +19,7 @@ use crate::model::{Revision, RevisionKind, Snapshot};
 use crate::port::{ErrorKind, PortError, ReadError, Source};
 
 /// The file beside the manifests that the status goes to, unless another one is named.
-const STATUS_FILE: &str = "status.yaml";
+pub(super) const STATUS_FILE: &str = "status.yaml";
 
 /// How a directory is read.
 #[derive(Clone, Debug, Default)]
@@ -267,7 +267,7 @@ impl Inner {
     }
 
     fn scope<'a>(&'a self, skip: &'a BTreeSet<String>) -> Scope<'a> {
-        Scope { limits: &self.options.limits, skip, shown_below: "" }
+        Scope { limits: &self.options.limits, skip, shown_below: "", twin: None }
     }
 
     /// The status file, if it lies in the directory, relative to it.

@@ -57,6 +57,9 @@ pub(super) fn git(operation: &'static str, subject: &Path, error: &git2::Error) 
         _ => ErrorKind::Internal,
     };
     let help = match kind {
+        _ if error.message().to_ascii_lowercase().contains("partialclone") => {
+            Some("this clone was made with --filter and lacks objects: clone it without")
+        }
         ErrorKind::Corrupt => Some("`git fsck` in the checkout says what is missing; a fresh clone repairs it"),
         _ if error.message().contains("extension") || error.message().contains("object format") => {
             Some("use a repository with SHA-1 objects and refs in files, the defaults of `git init`")

@@ -4,6 +4,7 @@
 //!   (`checkout`, with the edits of its worktree in `worktree`), elsewhere from disk (`plain`, `disk`). One walk
 //!   (`walk`) applies the same filters and bounds (`name`, `ignore`, `limits`) to each. `owner` decides whose repository
 //!   is read.
+//! - [`read_pair`]: two revisions for a comparison, read together (`revisions` finds them, `ahead` reads their blobs).
 //! - [`read_paths`]: files and directories as they are, for `validate` and `render`.
 //! - [`read_payload`]: files that become values of a ConfigMap or Secret, for `create`.
 //! - [`Watch`]: hints that something changed (`watched` says what is watched and why).
@@ -13,6 +14,7 @@
 //! Repositories are hostile input: no symbolic link is followed, no filter, hook or other program of the repository is
 //! run, names and messages are stripped of what steers a terminal, and everything is bounded.
 
+mod ahead;
 mod checkout;
 mod directory;
 mod disk;
@@ -22,9 +24,11 @@ mod ignore;
 mod limits;
 mod name;
 mod owner;
+mod pair;
 mod payload;
 mod place;
 mod plain;
+mod revisions;
 mod status_file;
 mod walk;
 mod watch;
@@ -34,6 +38,7 @@ mod worktree;
 pub use directory::{Directory, Options};
 pub use limits::Limits;
 pub use owner::Trust;
+pub use pair::{PairError, Side, read_pair};
 pub use payload::{Payload, read_payload};
 pub use plain::read_paths;
 pub use status_file::StatusFile;

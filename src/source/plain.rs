@@ -67,7 +67,7 @@ fn typed(path: &Path) -> Result<String, ReadError> {
 
 fn directory(path: &Path, typed: &str, limits: &Limits) -> Result<Found, ReadError> {
     let skip = BTreeSet::new();
-    walk(&Disk::open(path)?, &Scope { limits, skip: &skip, shown_below: typed })
+    walk(&Disk::open(path)?, &Scope { limits, skip: &skip, shown_below: typed, twin: None })
 }
 
 fn file(path: &Path, typed: &str, limits: &Limits) -> Result<Found, ReadError> {

@@ -66,6 +66,15 @@ pub(super) struct Scope<'a> {
     pub(super) skip: &'a BTreeSet<String>,
     /// What people see in front of each path: nothing, or what they typed.
     pub(super) shown_below: &'a str,
+    /// A tree that was walked before and may have directories in common with this one.
+    pub(super) twin: Option<&'a Twin<'a>>,
+}
+
+/// A tree that was walked before, by the same scope.
+pub(super) struct Twin<'a> {
+    pub(super) found: &'a Found,
+    /// Whether a directory holds the same in both.
+    pub(super) is_same: &'a dyn Fn(&str) -> bool,
 }
 
 /// Everything a walk found.
@@ -78,6 +87,8 @@ pub(super) struct Found {
     pub(super) rules: Rules,
     /// Where the rules came from.
     pub(super) rule_files: BTreeMap<String, BlobId>,
+    /// How many entries each directory has, with those below it.
+    pub(super) entries: BTreeMap<String, usize>,
 }
 
 /// Reads every manifest of a tree. Everything wrong with it is reported at once, except that a bound ends the walk.
@@ -110,13 +121,42 @@ impl Walk<'_> {
     }
 
     fn directory(&mut self, dir: &str, depth: usize) -> Result<(), ReadError> {
-        let mut entries = self.tree.list(dir)?;
-        self.entries += entries.len();
+        if self.take_from_twin(dir)? {
+            return Ok(());
+        }
+        let before = self.entries;
+        self.below(dir, depth)?;
+        self.found.entries.insert(dir.to_owned(), self.entries - before);
+        Ok(())
+    }
+
+    /// Takes over what a twin has in the same directory. Rules would have to be the same too: with any, both are walked.
+    fn take_from_twin(&mut self, dir: &str) -> Result<bool, ReadError> {
+        let Some(twin) = self.scope.twin.filter(|twin| (twin.is_same)(dir)) else { return Ok(false) };
+        let has_rules = !self.found.rule_files.is_empty() || !twin.found.rule_files.is_empty();
+        let Some(entries) = twin.found.entries.get(dir).filter(|_| !has_rules) else { return Ok(false) };
+        self.count_entries(dir, *entries)?;
+        let prefix = if dir.is_empty() { String::new() } else { format!("{dir}/") };
+        let start = twin.found.files.partition_point(|file| *file.path < *prefix);
+        for file in twin.found.files[start..].iter().take_while(|file| file.path.starts_with(&prefix)) {
+            self.add(file.clone())?;
+        }
+        Ok(true)
+    }
+
+    fn count_entries(&mut self, dir: &str, more: usize) -> Result<(), ReadError> {
+        self.entries += more;
         if self.entries > self.scope.limits.entries {
             let message = format!("there are more than {} files and directories", self.scope.limits.entries);
             let help = "keep the manifests in a directory of their own and name that one";
             return Err(rejected(about("too-many-files", &self.shown(dir), message, help)));
         }
+        Ok(())
+    }
+
+    fn below(&mut self, dir: &str, depth: usize) -> Result<(), ReadError> {
+        let mut entries = self.tree.list(dir)?;
+        self.count_entries(dir, entries.len())?;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some(rules) = entries.iter().find(|e| e.name == IGNORE_FILE) {
             self.rules(dir, rules.kind)?;
@@ -195,7 +235,14 @@ impl Walk<'_> {
         if is_status(&bytes) {
             return Ok(());
         }
-        self.bytes += bytes.len() as u64;
+        let path = self.shown(&path).into();
+        self.add(SourceFile { path, blob, bytes })
+    }
+
+    /// Adds a manifest.
+    fn add(&mut self, file: SourceFile) -> Result<(), ReadError> {
+        let limits = self.scope.limits;
+        self.bytes += file.bytes.len() as u64;
         let too_many = self.found.files.len() >= limits.files;
         if too_many || self.bytes > limits.total_bytes {
             let message = if too_many {
@@ -204,10 +251,9 @@ impl Walk<'_> {
                 format!("the manifests have more than {} bytes together", limits.total_bytes)
             };
             let help = format!("exclude what is no manifest in {IGNORE_FILE}, or use several directories");
-            return Err(rejected(about("too-many-files", &self.shown(&path), message, help)));
+            return Err(rejected(about("too-many-files", &file.path, message, help)));
         }
-        let path = self.shown(&path).into();
-        self.found.files.push(SourceFile { path, blob, bytes });
+        self.found.files.push(file);
         Ok(())
     }
 

@@ -4,6 +4,7 @@ mod git;
 mod hostile;
 mod ignore;
 mod owner;
+mod pair;
 mod plain;
 mod repo;
 mod status_file;

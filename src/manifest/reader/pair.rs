@@ -61,7 +61,11 @@ impl Reader {
         rest.flat_map(|(_, file)| &file.objects).for_each(|object| *counts.entry(object.kind).or_default() += 1);
         let base_files = split.base.iter().copied().chain(chosen.iter().map(|index| split.shared[*index].0));
         let head_files = split.head.iter().copied().chain(chosen.iter().map(|index| split.shared[*index].1));
-        (self.part(base, base_files.collect(), &counts), self.part(head, head_files.collect(), &counts))
+        let (base_files, head_files) = (base_files.collect(), head_files.collect());
+        let mut old = self.part(base, base_files, &counts);
+        // Nothing is a base as good as any: everything is new.
+        old.diagnostics.0.retain(|diagnostic| diagnostic.rule != "no-manifests");
+        (old, self.part(head, head_files, &counts))
     }
 
     /// What files hold, parsed now unless they are known.

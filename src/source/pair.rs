@@ -1,0 +1,145 @@
+//! Two revisions of a directory for a comparison: the repository is opened once, directories that both have are walked
+//! once, blobs are read once. A bare repository will do, and so will a directory that is no longer on disk.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+
+use git2::Commit;
+
+use super::ahead;
+use super::checkout::{self, Checkout, CommitTree};
+use super::directory::{Directory, Options, STATUS_FILE, real_path};
+use super::fault::READ;
+use super::name::join;
+use super::plain::nothing;
+use super::revisions;
+use super::walk::{Found, Scope, Twin, walk};
+use crate::model::Snapshot;
+use crate::port::{ErrorKind, PortError, ReadError};
+
+/// Why two revisions could not be read.
+#[derive(Debug)]
+pub struct PairError {
+    /// The side that is at fault, when it is one.
+    pub side: Option<Side>,
+    pub error: ReadError,
+}
+
+/// A side of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Base,
+    Head,
+}
+
+impl Side {
+    fn failed(self, error: impl Into<ReadError>) -> PairError {
+        PairError { side: Some(self), error: error.into() }
+    }
+}
+
+impl From<PortError> for PairError {
+    fn from(error: PortError) -> Self {
+        Self { side: None, error: ReadError::Failed(error) }
+    }
+}
+
+/// Reads a directory at the revision `base` and at `head`; without `head` at HEAD, or with `options.worktree` as it is on
+/// disk. A revision is whatever `git rev-parse` takes. The side of a commit that lacks the directory is empty. Blocking.
+///
+/// # Errors
+/// When there is no repository, when a revision is missing, ambiguous or no commit, when neither side has a manifest, or
+/// when one side cannot be read or breaks a bound.
+pub fn read_pair(
+    dir: &Path,
+    base: &str,
+    head: Option<&str>,
+    options: &Options,
+) -> Result<(Snapshot, Snapshot), PairError> {
+    let home = Home::find(dir, options)?;
+    let old = revisions::commit(&home.checkout, base).map_err(|e| Side::Base.failed(e))?;
+    let old_tree = home.tree(&old).map_err(|e| Side::Base.failed(e))?;
+    if head.is_none() && options.worktree {
+        let found = home.walk(&old_tree, None).map_err(|e| Side::Base.failed(e))?;
+        let new = Directory::open(dir, options.clone())?.read_now().map_err(|e| Side::Head.failed(e))?;
+        return Ok((snapshot(&old, None, found), new));
+    }
+    let (new, branch) = match head {
+        Some(name) => revisions::commit(&home.checkout, name).map(|commit| (commit, None)),
+        None => revisions::head(&home.checkout),
+    }
+    .map_err(|e| Side::Head.failed(e))?;
+    let new_tree = home.tree(&new).map_err(|e| Side::Head.failed(e))?;
+    let blobs = ahead::read(&home.checkout.repository, [old_tree.top, new_tree.top], &options.limits);
+    let (old_tree, new_tree) = (old_tree.with_blobs(&blobs), new_tree.with_blobs(&blobs));
+    let before = home.walk(&old_tree, None).map_err(|e| Side::Base.failed(e))?;
+    let is_same = |dir: &str| new_tree.object(dir).is_some_and(|id| old_tree.object(dir) == Some(id));
+    let twin = Twin { found: &before, is_same: &is_same };
+    let after = home.walk(&new_tree, Some(&twin)).map_err(|e| Side::Head.failed(e))?;
+    if before.files.is_empty() && after.files.is_empty() {
+        let ignored = [before.ignored, after.ignored].concat();
+        return Err(nothing(&home.dir, " in either revision", &ignored).into());
+    }
+    Ok((snapshot(&old, None, before), snapshot(&new, branch, after)))
+}
+
+fn snapshot(commit: &Commit<'_>, branch: Option<String>, found: Found) -> Snapshot {
+    let Found { files, ignored, .. } = found;
+    Snapshot { revision: checkout::revision(commit, branch), files, uncommitted: Vec::new(), ignored }
+}
+
+/// A directory in a repository, whether or not it is on disk.
+struct Home<'o> {
+    dir: PathBuf,
+    checkout: Checkout,
+    /// The directory's place in the tree of a commit.
+    place: String,
+    skip: BTreeSet<String>,
+    options: &'o Options,
+}
+
+impl<'o> Home<'o> {
+    fn find(dir: &Path, options: &'o Options) -> Result<Self, PortError> {
+        let absolute = std::path::absolute(dir).map_err(|e| PortError::io(READ, dir.display().to_string(), &e))?;
+        let dir: PathBuf = absolute.components().collect();
+        let error = |kind, message: &str, help: &str| {
+            PortError::new(kind, READ, dir.display().to_string(), message).with_help(help)
+        };
+        if dir.is_file() {
+            return Err(error(ErrorKind::Invalid, "it is not a directory", "name the directory the file is in"));
+        }
+        let on_disk = dir.ancestors().find(|above| above.is_dir()).unwrap_or(&dir);
+        let rest = dir.strip_prefix(on_disk).unwrap_or(Path::new(""));
+        let real = std::fs::canonicalize(on_disk).map_err(|e| PortError::io(READ, dir.display().to_string(), &e))?;
+        let missing =
+            || error(ErrorKind::NotFound, "there is no such directory", "name the directory of the manifests");
+        let checkout = match Checkout::find_any(&real, &options.trust)? {
+            Some(checkout) => checkout,
+            None if !rest.as_os_str().is_empty() => return Err(missing()),
+            None => {
+                let help = "without --base it is compared with what runs; `git init` and a commit give it revisions";
+                return Err(error(ErrorKind::Invalid, "it is in no git repository, so it has no other revision", help));
+            }
+        };
+        let name = |part: Component<'_>| match part {
+            Component::Normal(name) => name.to_str().map(str::to_owned),
+            _ => None,
+        };
+        let rest: Option<Vec<String>> = rest.components().map(name).collect();
+        let place = join(&checkout.relative(&real)?, &rest.ok_or_else(missing)?.join("/"));
+        let place = place.trim_end_matches('/').to_owned();
+        let skip = match &options.status_file {
+            None => Some(STATUS_FILE.to_owned()),
+            Some(file) => real_path(file).and_then(|file| Some(file.strip_prefix(&real).ok()?.to_str()?.to_owned())),
+        };
+        Ok(Self { dir, checkout, place, skip: skip.into_iter().collect(), options })
+    }
+
+    fn tree(&self, commit: &Commit<'_>) -> Result<CommitTree<'_>, ReadError> {
+        CommitTree::new(&self.checkout, Some(commit), &self.place)
+    }
+
+    fn walk(&self, tree: &CommitTree<'_>, twin: Option<&Twin<'_>>) -> Result<Found, ReadError> {
+        walk(tree, &Scope { limits: &self.options.limits, skip: &self.skip, shown_below: "", twin })
+    }
+}
