@@ -64,5 +64,8 @@ mod tests {
     fn the_digest_is_that_of_the_canonical_text() {
         // printf '{"a":1}' | sha256sum
         assert_eq!(of(&json!({"a": 1})), "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862");
+        // printf '{"a":[1,2,3],"b":2,"c":3}' | sha256sum
+        let several = "3f1b7cf092f0f03a53d9c2801b8a0ca2e1eb6f8eb50eb6983cf2488e61857820";
+        assert_eq!(of(&json!({"c": 3, "b": 2, "a": [1, 2, 3]})), several);
     }
 }

@@ -247,6 +247,11 @@ fn one_conflict_keeps_every_matching_preset_out() {
     let at_preset = "preset-conflict 2.yaml:9:1 spec.env[abc] is \"other\" in this PodPreset and \"value2\" in Pod \
                      namespace/p (0.yaml:15:1): no PodPreset is merged into what conflicts";
     assert_eq!(warnings, [(Severity::Warning, at_pod.to_owned()), (Severity::Warning, at_preset.to_owned())]);
+    for warning in &admitted.diagnostics.0 {
+        let help = "make both sides equal, or exclude the pod with the annotation \
+                    podpreset.admission.kubernetes.io/exclude: \"true\"";
+        assert_eq!(warning.help.as_deref(), Some(help));
+    }
 }
 
 /// Where a field stands in the file of its object.
@@ -293,6 +298,15 @@ fn a_preset_that_conflicts_with_many_pods_is_told_once_at_its_own_place() {
 }
 
 #[test]
+fn the_key_of_an_env_from_entry_is_told_by_its_parts() {
+    let source = |optional: bool| json!([{"prefix": "P_", "secretRef": {"name": "s", "optional": optional}}]);
+    let result = admit_one(&[with("envFrom", &source(true)), preset("a", json!({"envFrom": source(false)}))]);
+    let conflict = &result.skipped[0].conflicts[0];
+    assert_eq!(conflict.field, "spec.containers[0].envFrom[prefix P_, secretRef s]");
+    assert_eq!(conflict.key, "prefix P_, secretRef s");
+}
+
+#[test]
 fn long_values_are_cut() {
     let long = "x".repeat(5000);
     let result = admit_one(&[
@@ -308,7 +322,8 @@ fn long_values_are_cut() {
 fn a_mount_whose_volume_a_preset_would_have_brought_is_an_error() {
     let mounting = || {
         let mut pod = with("env", &env(&[("A", "ours")]));
-        pod["spec"]["containers"][0]["volumeMounts"] = mounts(&[("cache", "/cache")]);
+        pod["spec"]["containers"][0]["volumeMounts"] = mounts(&[("own", "/own"), ("cache", "/cache")]);
+        pod["spec"]["volumes"] = empty_dirs(&["own"]);
         pod
     };
     let giver = || preset("giver", json!({"volumes": empty_dirs(&["cache"]), "env": env(&[("A", "ours")])}));
@@ -318,7 +333,7 @@ fn a_mount_whose_volume_a_preset_would_have_brought_is_an_error() {
         let errors: Vec<_> = errors.into_iter().filter(|d| d.severity == Severity::Error).collect();
         let [error] = &errors[..] else { panic!("{errors:?}") };
         assert_eq!(error.rule, "preset-volume");
-        assert_eq!(error.field.as_deref(), Some("spec.containers[0].volumeMounts[0].name"));
+        assert_eq!(error.field.as_deref(), Some("spec.containers[0].volumeMounts[1].name"));
         error.message.clone()
     };
     let conflict = refused(&[mounting(), giver(), preset("other", json!({"env": env(&[("A", "theirs")])}))]);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use podwright::admit::{Origins, admit};
-use podwright::model::{Kind, ObjectKey, Origin, PodKey};
+use podwright::model::{Kind, ObjectKey, Origin, PodKey, SourceRef};
 use podwright::report::object_yaml;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -108,10 +108,13 @@ fn preset(name: &'static str, letters: &'static str, names: &'static str) -> imp
     })
 }
 
-/// The line of one of the files.
-fn line<'a>(files: &'a [(&str, String)], path: &str, line: u32) -> &'a str {
-    let (_, text) = files.iter().find(|(name, _)| *name == path).unwrap();
-    text.lines().nth(line as usize - 1).unwrap()
+/// Whether the value stands on this line, and its key, or an item of a list itself, at this column.
+fn stands_at(files: &[(&str, String)], at: &SourceRef, pointer: &str, value: &str) -> bool {
+    let (_, text) = files.iter().find(|(name, _)| **name == *at.path).unwrap();
+    let line = text.lines().nth(at.line as usize - 1).unwrap();
+    let key = pointer.rsplit('/').next().unwrap().replace("~1", "/");
+    let at_column = line.get(at.column as usize - 1..).is_some_and(|rest| rest.starts_with(&format!("{key}:")));
+    line.contains(value) && at_column
 }
 
 fn check(pod: &Value, presets: &[Value]) -> Result<bool, TestCaseError> {
@@ -123,6 +126,7 @@ fn check(pod: &Value, presets: &[Value]) -> Result<bool, TestCaseError> {
     let admitted = admitted.unwrap();
     let admitted = &admitted.pods[&PodKey::new("default", "p")];
     let origins = Origins::new(&desired);
+    let merged = serde_json::to_value(&admitted.spec).unwrap();
     for shown in [&admitted.spec, &admitted.effective] {
         let shown = serde_json::to_value(shown).unwrap();
         let mut expected = BTreeMap::new();
@@ -139,15 +143,20 @@ fn check(pod: &Value, presets: &[Value]) -> Result<bool, TestCaseError> {
             match &leaf.origin.origin {
                 Origin::Authored(at) => {
                     prop_assert_eq!(&*at.path, "pod.yaml");
-                    prop_assert!(line(&files, "pod.yaml", at.line).contains(&text), "{}: {}", leaf.pointer, at);
+                    prop_assert!(stands_at(&files, at, &leaf.pointer, &text), "{}: {}", leaf.pointer, at);
                     prop_assert_eq!(written, Some(value));
                 }
                 Origin::Preset { name, at } => {
                     prop_assert_eq!(&*at.path, format!("{name}.yaml"));
-                    prop_assert!(line(&files, &at.path, at.line).contains(&text), "{}: {}", leaf.pointer, at);
+                    prop_assert!(stands_at(&files, at, &leaf.pointer, &text), "{}: {}", leaf.pointer, at);
                     prop_assert!(written.is_none(), "{}", leaf.pointer);
                 }
-                Origin::Default => prop_assert!(written.is_none() && !text.is_empty() || text.is_empty()),
+                // What is merged is not a default, but for the namespace that reading fills in.
+                Origin::Default => prop_assert!(
+                    merged.pointer(&leaf.pointer).is_none() || leaf.pointer == "/metadata/namespace",
+                    "{}",
+                    leaf.pointer
+                ),
                 Origin::Admission => {
                     let mark = "/metadata/annotations/podpreset.admission.kubernetes.io~1podpreset-";
                     prop_assert!(leaf.pointer.starts_with(mark), "{}", leaf.pointer);
@@ -203,6 +212,43 @@ fn fields_are_called_as_kubernetes_calls_them() {
         assert!(fields.iter().any(|f| f == field), "{field}: {fields:?}");
     }
     assert_eq!(origins.of(&key("other"), &shown), []);
+}
+
+#[test]
+fn a_mark_is_admissions_only_while_its_preset_is_merged() {
+    let mark = |name: &str| format!("podpreset.admission.kubernetes.io/podpreset-{name}");
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "p", "annotations": {mark("a"): "old", mark("gone"): "old"}},
+        "spec": {"containers": [{"name": "c", "image": "i:1", "env": [{"name": "A", "value": "1"}]}]},
+    });
+    for (value, merged) in [("1", true), ("2", false)] {
+        let preset = json!({
+            "apiVersion": "settings.k8s.io/v1alpha1", "kind": "PodPreset", "metadata": {"name": "a"},
+            "spec": {"selector": {}, "env": [{"name": "A", "value": value}]},
+        });
+        let desired = read(&[("pod.yaml", object_yaml(&pod)), ("preset.yaml", object_yaml(&preset))]);
+        let admitted = admit(&desired).unwrap();
+        let pod = &admitted.pods[&PodKey::new("default", "p")];
+        let shown = serde_json::to_value(&pod.effective).unwrap();
+        let origins = Origins::new(&desired).of(&pod.key.object(), &shown);
+        let of = |name: &str| {
+            let field = format!("metadata.annotations[{}]", mark(name));
+            let leaf = origins.iter().find(|leaf| leaf.origin.field == field).unwrap();
+            leaf.origin.origin == Origin::Admission
+        };
+        assert_eq!((of("a"), of("gone")), (merged, false), "{value}");
+    }
+}
+
+#[test]
+fn the_revision_says_where_its_other_objects_are_written() {
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"k": "v"}});
+    let text = format!("---\n# nothing\n---\n{}", object_yaml(&map));
+    let admitted = admit(&read(&[("map.yaml", text)])).unwrap();
+    let key = ObjectKey { kind: Kind::ConfigMap, namespace: "default".into(), name: "m".into() };
+    assert_eq!(admitted.sources.len(), 1);
+    assert_eq!(admitted.sources[&key].to_string(), "map.yaml:4:1");
 }
 
 #[test]
