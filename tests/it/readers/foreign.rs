@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
+type Read = Box<dyn Fn(&[u8]) -> String>;
+
 /// A reader, and what it knows.
 pub struct Foreign {
     /// A good input; trees are damaged as trees too.
@@ -12,7 +14,7 @@ pub struct Foreign {
     pub words: &'static [&'static str],
     pub cases: u32,
     /// Reads and says all that was made of it: results, errors, texts.
-    pub read: Box<dyn Fn(&[u8]) -> String>,
+    pub read: Read,
 }
 
 impl Foreign {
