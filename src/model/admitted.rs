@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Diagnostics, Kind, ObjectKey, PodKey, Revision, SourceRef};
 
@@ -69,8 +69,15 @@ pub struct SkippedPreset {
     pub name: String,
     /// Why, in one sentence.
     pub reason: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "conflicts_of_any_version")]
     pub conflicts: Vec<PresetConflict>,
+}
+
+/// The conflicts of a record, without those that an older version wrote in another form: they only explain, and the next
+/// admission tells them anew. A record must not be lost, nor its pod ended, for their sake.
+fn conflicts_of_any_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PresetConflict>, D::Error> {
+    let written = Vec::<serde_json::Value>::deserialize(deserializer)?;
+    Ok(written.into_iter().filter_map(|conflict| serde_json::from_value(conflict).ok()).collect())
 }
 
 /// Who wrote a field that the pod's author did not.
@@ -138,4 +145,26 @@ pub struct Admitted {
     pub unread: BTreeMap<Kind, usize>,
     /// Warnings of reading and admission. An admitted revision has no errors.
     pub diagnostics: Diagnostics,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conflicts_in_the_form_of_an_older_version_cost_no_record() {
+        let at = r#"{"path": "p.yaml", "document": 0, "line": 3, "column": 5}"#;
+        let side = format!(r#"{{"value": "1", "at": {at}}}"#);
+        let text = format!(
+            r#"{{"name": "p", "reason": "conflict", "conflicts": [
+                {{"preset": "p", "field": "spec.containers[0].env[A]", "message": "\"1\" there, \"2\" wanted"}},
+                {{"field": "spec.containers[0].env[A]", "key": "A", "existing": {side}, "wanted": {side}}}]}}"#
+        );
+        let skipped: SkippedPreset = serde_json::from_str(&text).unwrap();
+        let keys: Vec<&str> = skipped.conflicts.iter().map(|conflict| conflict.key.as_str()).collect();
+        assert_eq!(keys, ["A"]);
+        // What is written now comes back whole.
+        let again: SkippedPreset = serde_json::from_str(&serde_json::to_string(&skipped).unwrap()).unwrap();
+        assert_eq!(again, skipped);
+    }
 }
