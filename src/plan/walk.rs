@@ -233,7 +233,7 @@ impl<'a> Walk<'a> {
 
     /// How a restart or recreation could be avoided.
     fn avoidable(&self, effect: Verb, cause: &Cause, instead: Option<&str>, advice: Advice) -> Option<String> {
-        if effect < Verb::RestartContainer {
+        if effect == Verb::UpdateInPlace {
             return None;
         }
         match (cause, instead, advice) {

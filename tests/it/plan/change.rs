@@ -75,6 +75,7 @@ fn rows() -> Vec<(&'static str, Value, &'static str)> {
         ("/spec/containers/0/env", json!([{"name": "B", "value": "2"}, {"name": "A", "value": "1"}]), "recreate: spec.containers[0].env"),
         ("/spec/containers/1/env", json!([]), "none"),
         ("/spec/containers/0/command", json!(["sleep", "1"]), "recreate: spec.containers[0].command"),
+        ("/spec/containers/0/command", json!([]), "none"),
         ("/spec/containers/0/args", json!(["x"]), "recreate: spec.containers[0].args"),
         ("/spec/containers/0/ports", json!([{"containerPort": 80}]), "recreate: spec.containers[0].ports"),
         ("/spec/containers/0/workingDir", json!("/x"), "recreate: spec.containers[0].workingDir"),
