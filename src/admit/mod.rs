@@ -15,6 +15,7 @@ mod digest;
 mod merge;
 mod origin;
 mod preset;
+mod quiet;
 mod selector;
 mod warn;
 
@@ -31,6 +32,8 @@ use crate::model::{
 };
 
 pub use origin::{LeafOrigin, Origins};
+
+pub use quiet::Listener;
 
 use chain::Subject;
 use preset::Candidate;

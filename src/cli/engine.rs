@@ -13,7 +13,7 @@ use super::error::CliError;
 use super::lock::RootLock;
 use super::settings::Settings;
 use super::statuses::Statuses;
-use super::{lock, logging, saver};
+use super::{lock, logging, manifests, saver};
 use crate::backend::LedgerFile;
 use crate::backend::native::{Native, NativeOptions};
 use crate::control::{self, Agent, Kubelet, KubeletParts, Parts, Progress};
@@ -91,7 +91,7 @@ impl Engine {
     ) -> Result<Live, PortError> {
         let layout = &self.settings.layout;
         let server = Server::bind(&layout.socket()).await?;
-        let mut reader = Reader::new();
+        let mut reader = Reader::with_threads(manifests::threads());
         let agent = Agent::new(Parts {
             source,
             parse: Box::new(move |snapshot| reader.read(snapshot)),

@@ -1,7 +1,7 @@
 //! Manifests judged as they are on disk, without agent, root or runtime.
 
-use crate::admit::admit;
-use crate::manifest::{Reader, show_lines};
+use crate::admit::{Listener, admit};
+use crate::manifest::{Reader, show_lines, survey};
 use crate::model::{Admitted, Desired, Diagnostics, Snapshot};
 
 /// What became of one reading.
@@ -12,7 +12,17 @@ pub enum Verdict {
 
 /// Reads and admits a snapshot.
 pub fn judge(snapshot: &Snapshot) -> Verdict {
-    judge_read(snapshot, &Reader::new().read(snapshot))
+    judge_read(snapshot, &Reader::with_threads(threads()).read(snapshot))
+}
+
+/// The same verdict as [`judge`] without the objects: those that admission has nothing to say about are dropped file by
+/// file, and only counted ([`Admitted::unread`]).
+pub fn judge_only(snapshot: &Snapshot) -> Verdict {
+    let desired = survey(snapshot, threads(), |presets| {
+        let listener = Listener::new(presets);
+        Box::new(move |object, pod| !listener.hears_nothing(object, pod))
+    });
+    judge_read(snapshot, &desired)
 }
 
 /// Admits what was read from a snapshot.
@@ -27,4 +37,9 @@ pub fn judge_read(snapshot: &Snapshot, desired: &Desired) -> Verdict {
             Verdict::Refused(diagnostics)
         }
     }
+}
+
+/// As many as this process may use at once.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

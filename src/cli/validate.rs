@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::args::{ReportFormat, ValidateArgs};
 use super::error::{CliError, Ending};
 use super::get::pretty;
-use super::manifests::{Verdict, judge};
+use super::manifests::{Verdict, judge_only};
 use super::printer;
 use crate::model::{Admitted, Diagnostics, Kind};
 use crate::port::ReadError;
@@ -17,7 +17,7 @@ use crate::source;
 /// Runs `validate`. The report is the output: it goes to standard output whatever it says.
 pub fn validate(args: &ValidateArgs) -> Result<Ending, CliError> {
     let (verdict, files) = match source::read_paths(&args.paths) {
-        Ok(snapshot) => (judge(&snapshot), snapshot.files.len()),
+        Ok(snapshot) => (judge_only(&snapshot), snapshot.files.len()),
         Err(ReadError::Rejected(diagnostics)) => (Verdict::Refused(diagnostics), 0),
         Err(ReadError::Failed(error)) => return Err(error.into()),
     };
@@ -42,8 +42,9 @@ pub fn validate(args: &ValidateArgs) -> Result<Ending, CliError> {
 
 /// How many objects of each kind, in the order of [`Kind::ALL`].
 fn kinds(admitted: &Admitted) -> Vec<(Kind, usize)> {
-    let count = |kind| admitted.objects.keys().filter(|key| key.kind == kind).count();
-    Kind::ALL.into_iter().map(|kind| (kind, count(kind))).filter(|(_, n)| *n > 0).collect()
+    let kept = |kind| admitted.objects.keys().filter(|key| key.kind == kind).count();
+    let dropped = |kind| admitted.unread.get(&kind).copied().unwrap_or_default();
+    Kind::ALL.into_iter().map(|kind| (kind, kept(kind) + dropped(kind))).filter(|(_, n)| *n > 0).collect()
 }
 
 /// Paths as a forge knows them: relative to the root of the repository they are in, or, outside of one, to the working

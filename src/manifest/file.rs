@@ -70,6 +70,8 @@ impl File {
             (_, true) => Masks::None,
             (_, false) => Masks::Pieces(masked),
         };
+        file.bound(limits::PROBLEMS);
+        // What ends the reading is told whatever else there is.
         file.problems.extend(problems.into_iter().map(|(document, mut problem)| {
             if matches!(file.masks, Masks::Everything) {
                 // Names of keys may be told, pieces of the text not.
@@ -78,12 +80,16 @@ impl File {
             }
             Located { document, object: None, problem }
         }));
-        file.unlisted += file.problems.len().saturating_sub(limits::PROBLEMS);
-        // Of too many, errors are kept before warnings.
         file.problems.sort_by_key(|located| (located.problem.severity, located.problem.span));
-        file.problems.truncate(limits::PROBLEMS);
         file.problems.shrink_to_fit();
         file
+    }
+
+    /// Of too many problems, errors are kept before warnings; the rest is counted.
+    fn bound(&mut self, most: usize) {
+        self.unlisted += self.problems.len().saturating_sub(most);
+        self.problems.sort_by_key(|located| (located.problem.severity, located.problem.span));
+        self.problems.truncate(most);
     }
 
     /// Adds the objects of a document.
@@ -106,6 +112,10 @@ impl File {
                 problem,
             }));
             self.objects.extend(object);
+        }
+        // A file may have thousands of documents, each with problems.
+        if self.problems.len() > 16 * limits::PROBLEMS {
+            self.bound(limits::PROBLEMS);
         }
     }
 

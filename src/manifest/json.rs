@@ -1,19 +1,35 @@
 //! From the marked tree to JSON and back to places.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
 
 use super::problem::{Part, segments};
 use super::yaml::{Content, Entry, Node, Span};
 use crate::model::{Places, PointerDigest};
 
-/// Maps of text in which an empty value is the empty text; elsewhere a null means that the field was not written.
-const TEXT_MAPS: [&str; 4] = ["/data", "/stringData", "/metadata/labels", "/metadata/annotations"];
+/// Maps of text in which an empty value is the empty text, as it is for the API server; elsewhere a null means that the
+/// field was not written. A selector that lost a label would select more pods than its author meant.
+const TEXT_MAPS: [&str; 7] = [
+    "/data",
+    "/binaryData",
+    "/stringData",
+    "/metadata/labels",
+    "/metadata/annotations",
+    "/spec/selector/matchLabels",
+    "/spec/nodeSelector",
+];
 
 /// The object as JSON, nulls dropped as kubectl does, with the place of each field.
 pub(super) fn to_json(root: &Node) -> (Value, Places) {
     let mut places = vec![(PointerDigest::ROOT, (root.span.line, root.span.column))];
     let value = Convert { places: &mut places }.value(root, PointerDigest::ROOT);
     (value, places.into_iter().collect())
+}
+
+fn text_maps() -> &'static [PointerDigest; 7] {
+    static DIGESTS: LazyLock<[PointerDigest; 7]> = LazyLock::new(|| TEXT_MAPS.map(PointerDigest::of));
+    &DIGESTS
 }
 
 struct Convert<'a> {
@@ -36,7 +52,7 @@ impl Convert<'_> {
     }
 
     fn mapping(&mut self, entries: &[Entry], here: PointerDigest) -> Map<String, Value> {
-        let is_text_map = TEXT_MAPS.iter().any(|map| PointerDigest::of(map) == here);
+        let is_text_map = text_maps().contains(&here);
         let mut map = Map::with_capacity(entries.len());
         for Entry { key, value } in entries {
             let is_null = value.content == Content::Null;

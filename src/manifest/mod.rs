@@ -3,7 +3,8 @@
 //! Per file, and only when its bytes are new: [`text`] decodes, [`yaml`] builds the marked tree, [`document`] finds the
 //! objects in it, [`object`] checks each against its schema ([`schema`]), the rules on top ([`rules`]) and what this
 //! version honours ([`support`]), and draws the [`facts`] that others depend on. Then, over all files: [`cross`] compares
-//! the facts, [`check`] puts every problem together. [`reader`] keeps what was read for the next round. A problem is a
+//! the facts, [`check`] puts every problem together. [`reader`] keeps what was read for the next round, [`survey`] only
+//! what it is asked to. A problem is a
 //! [`problem::Finding`] at a JSON pointer first, a [`problem::Problem`] at a line and column then, and a diagnostic at last.
 
 mod check;
@@ -25,12 +26,14 @@ mod schema;
 mod secret;
 mod spread;
 pub mod support;
+mod survey;
 mod text;
 mod yaml;
 
 pub use lines::show_lines;
 pub use marked::{MarkedDocument, read_document};
 pub use reader::Reader;
+pub use survey::{Keeps, survey};
 
 /// Whether a text may be a key of a ConfigMap or Secret.
 ///

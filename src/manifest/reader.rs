@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::file::File;
 use super::object::{Body, Object, Typed};
 use super::{check, spread};
-use crate::model::{BlobId, Desired, DesiredObject, Excluded, PodKey, Snapshot, SourceFile, SourceRef};
+use crate::model::{BlobId, Desired, DesiredObject, Diagnostics, Excluded, PodKey, Snapshot, SourceFile, SourceRef};
 
 /// Reads snapshots. A blob that the previous snapshot had is not parsed again.
 #[derive(Debug)]
@@ -38,23 +38,10 @@ impl Reader {
     /// Everything the snapshot asks for, and every problem of every file.
     pub fn read(&mut self, snapshot: &Snapshot) -> Desired {
         let files = self.files(snapshot);
-        let diagnostics = check::diagnostics(snapshot, &files);
-        let mut desired = Desired {
-            revision: snapshot.revision.clone(),
-            pods: BTreeMap::new(),
-            presets: BTreeMap::new(),
-            others: BTreeMap::new(),
-            excluded: vec![],
-            unread: BTreeMap::new(),
-            diagnostics,
-        };
+        let mut desired = Desired { diagnostics: check::diagnostics(snapshot, &files), ..empty(snapshot) };
         for (source, file) in snapshot.files.iter().zip(&files) {
             file.objects.iter().for_each(|object| add(object, source, &mut desired));
-            desired.excluded.extend(file.excluded.iter().map(|excluded| Excluded {
-                source: at(source, excluded.document, excluded.at),
-                what: excluded.what.clone(),
-                why: excluded.why.clone(),
-            }));
+            desired.excluded.extend(excluded(source, file));
         }
         desired
     }
@@ -91,9 +78,31 @@ impl Reader {
     }
 }
 
+/// Nothing, at the revision of a snapshot.
+pub(super) fn empty(snapshot: &Snapshot) -> Desired {
+    Desired {
+        revision: snapshot.revision.clone(),
+        pods: BTreeMap::new(),
+        presets: BTreeMap::new(),
+        others: BTreeMap::new(),
+        excluded: vec![],
+        unread: BTreeMap::new(),
+        diagnostics: Diagnostics::default(),
+    }
+}
+
 /// A place in a file.
-pub(super) fn at(source: &SourceFile, document: u32, (line, column): (u32, u32)) -> SourceRef {
+fn at(source: &SourceFile, document: u32, (line, column): (u32, u32)) -> SourceRef {
     SourceRef { path: source.path.clone(), document, line, column }
+}
+
+/// What a file holds that was left out on purpose.
+pub(super) fn excluded(source: &SourceFile, file: &File) -> impl Iterator<Item = Excluded> {
+    file.excluded.iter().map(|excluded| Excluded {
+        source: at(source, excluded.document, excluded.at),
+        what: excluded.what.clone(),
+        why: excluded.why.clone(),
+    })
 }
 
 /// The object as it travels on, with what it is typed as; `None` when it has errors.
@@ -103,19 +112,25 @@ pub(super) fn desired(object: &Object, source: &SourceFile) -> Option<(DesiredOb
     Some((DesiredObject { key: object.key.clone(), source, value, places }, typed))
 }
 
-/// Adds a valid object. Of two with the same key the first counts: the second is an error.
-fn add(object: &Object, source: &SourceFile, desired: &mut Desired) {
-    let Some((made, typed)) = self::desired(object, source) else { return };
-    let key = made.key.clone();
+/// Adds a valid object of a file.
+pub(super) fn add(object: &Object, source: &SourceFile, to: &mut Desired) {
+    if let Some(object) = desired(object, source) {
+        add_desired(object, to);
+    }
+}
+
+/// Adds an object. Of two with the same key the first counts: the second is an error.
+pub(super) fn add_desired((object, typed): (DesiredObject, Typed), to: &mut Desired) {
+    let key = object.key.clone();
     match typed {
         Typed::Pod(pod) => {
-            desired.pods.entry(PodKey::new(key.namespace, key.name)).or_insert((made, pod));
+            to.pods.entry(PodKey::new(key.namespace, key.name)).or_insert((object, pod));
         }
         Typed::Preset(preset) => {
-            desired.presets.entry(key).or_insert((made, preset));
+            to.presets.entry(key).or_insert((object, preset));
         }
         Typed::Carried => {
-            desired.others.entry(key).or_insert(made);
+            to.others.entry(key).or_insert(object);
         }
     }
 }

@@ -42,8 +42,8 @@ pub struct Desired {
     /// ConfigMaps, Secrets, ServiceAccounts and Namespaces.
     pub others: BTreeMap<ObjectKey, DesiredObject>,
     pub excluded: Vec<Excluded>,
-    /// Objects that were recognised but not read, because nothing that was asked for depends on them. Empty after a full
-    /// reading.
+    /// Objects that the manifests have and that are not here, because nothing that was asked for depends on them. Empty
+    /// after a full reading.
     pub unread: BTreeMap<Kind, usize>,
     pub diagnostics: Diagnostics,
 }

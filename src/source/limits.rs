@@ -32,6 +32,14 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The bounds of paths that a person names: room for a hundred thousand pods, as whole fleets have them. An agent is
+    /// given no more than [`Limits::default`].
+    pub fn of_paths() -> Self {
+        Self { files: 250_000, total_bytes: 512 << 20, entries: 1_000_000, ..Self::default() }
+    }
+}
+
 /// Bytes of one `.podwrightignore`.
 pub(super) const IGNORE_FILE_BYTES: u64 = 64 << 10;
 

@@ -20,7 +20,7 @@ use crate::port::{ErrorKind, PortError, ReadError};
 /// # Errors
 /// `Failed` when a path cannot be read or holds no manifest; `Rejected` when a bound or a rule of the walk is broken.
 pub fn read_paths(paths: &[PathBuf]) -> Result<Snapshot, ReadError> {
-    let limits = Limits::default();
+    let limits = Limits::of_paths();
     let mut seen = BTreeSet::new();
     let mut all = Found::default();
     for path in paths {
@@ -32,8 +32,8 @@ pub fn read_paths(paths: &[PathBuf]) -> Result<Snapshot, ReadError> {
         }
         for file in found.files {
             // The same file named twice, or once by itself and once by its directory, is one file.
-            let real = std::fs::canonicalize(Path::new(&*file.path)).unwrap_or_else(|_| PathBuf::from(&*file.path));
-            if seen.insert(real) {
+            let real = || std::fs::canonicalize(&*file.path).unwrap_or_else(|_| PathBuf::from(&*file.path));
+            if paths.len() == 1 || seen.insert(real()) {
                 all.files.push(file);
             }
         }

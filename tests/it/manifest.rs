@@ -7,9 +7,11 @@ mod outline;
 mod pair;
 mod reading;
 mod references;
+mod scalars;
 mod schemas;
 mod seed;
 mod snapshot;
 mod support;
+mod survey;
 
 pub(crate) use snapshot::{read, snapshot};

@@ -20,7 +20,20 @@ impl<'a> View<'a> {
     /// The field `key` of a mapping.
     pub(in crate::manifest) fn get(&self, key: &str) -> Option<View<'a>> {
         let value = self.value.as_object()?.get(key)?;
-        Some(View { value, pointer: format!("{}/{}", self.pointer, escape(key)) })
+        Some(View { value, pointer: self.below(key) })
+    }
+
+    /// The pointer of a field.
+    fn below(&self, key: &str) -> String {
+        let mut pointer = String::with_capacity(self.pointer.len() + 1 + key.len());
+        pointer.push_str(&self.pointer);
+        pointer.push('/');
+        // Hardly a key holds what must be escaped.
+        match key.contains(['~', '/']) {
+            true => pointer.push_str(&escape(key)),
+            false => pointer.push_str(key),
+        }
+        pointer
     }
 
     /// The field at the end of a path of keys.
@@ -41,9 +54,7 @@ impl<'a> View<'a> {
 
     /// The entries of a mapping.
     pub(in crate::manifest) fn entries(&self) -> Vec<(&'a str, View<'a>)> {
-        let entry = |(key, value): (&'a String, &'a Value)| {
-            (key.as_str(), View { value, pointer: format!("{}/{}", self.pointer, escape(key)) })
-        };
+        let entry = |(key, value): (&'a String, &'a Value)| (key.as_str(), View { value, pointer: self.below(key) });
         self.value.as_object().into_iter().flatten().map(entry).collect()
     }
 

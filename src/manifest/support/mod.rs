@@ -132,51 +132,89 @@ fn lookup(kind: Kind, path: &str) -> Option<Support> {
     None
 }
 
+/// The fields of a kind as a tree, each with what is done about it: looked up field by field as an object is walked.
+#[derive(Default)]
+struct Branch {
+    support: Option<Support>,
+    harmless: Option<&'static Value>,
+    /// Of an object, or of the items of a list.
+    fields: HashMap<String, Branch>,
+    is_list: bool,
+}
+
+fn tree(kind: Kind) -> &'static Branch {
+    static ALL: LazyLock<HashMap<Kind, Branch>> = LazyLock::new(|| {
+        let grown = |kind| (kind, Branch::grow(index(kind), schema::walk(kind), &mut String::new()));
+        Kind::ALL.into_iter().map(grown).collect()
+    });
+    ALL.get(&kind).expect("invariant: every kind has a tree")
+}
+
+impl Branch {
+    fn grow(index: &'static Index, walk: Walk<'_>, path: &mut String) -> Self {
+        let length = path.len();
+        let mut branch = Self { is_list: walk.shape() == Shape::List, ..Self::default() };
+        let mut inner = walk;
+        // Lists of lists have no place in the table.
+        if branch.is_list
+            && let Some(items) = walk.items()
+        {
+            path.push_str("[]");
+            inner = items;
+        }
+        if inner.shape() == Shape::Object {
+            for (name, field) in inner.properties() {
+                let length = path.len();
+                push(path, name);
+                let (support, harmless) = (index.support.get(path.as_str()), index.harmless.get(path.as_str()));
+                let grown = Self { support: support.copied(), harmless, ..Self::grow(index, field, path) };
+                branch.fields.insert(name.clone(), grown);
+                path.truncate(length);
+            }
+        }
+        path.truncate(length);
+        branch
+    }
+}
+
 /// What this version says about the fields of an object.
 pub(super) fn check(kind: Kind, object: &Value) -> Vec<Finding> {
     let mut out = Vec::new();
     let root = View::root(object);
-    Visit { kind, index: index(kind), out: &mut out }.descend(schema::walk(kind), &root, &mut String::new());
+    Visit { kind, out: &mut out }.descend(tree(kind), &root);
     values::check(kind, &root, &mut out);
     out
 }
 
 struct Visit<'a> {
     kind: Kind,
-    index: &'static Index,
     out: &'a mut Vec<Finding>,
 }
 
 impl Visit<'_> {
-    fn descend(&mut self, walk: Walk<'_>, view: &View<'_>, path: &mut String) {
-        match walk.shape() {
-            Shape::Object => {
-                for (name, child) in view.entries() {
-                    let Some(field) = walk.property(name) else { continue };
-                    let length = path.len();
-                    push(path, name);
-                    self.field(field, &child, path);
-                    path.truncate(length);
-                }
-            }
-            Shape::List => {
-                let Some(items) = walk.items() else { return };
-                let length = path.len();
-                path.push_str("[]");
-                for child in view.items() {
-                    self.descend(items, &child, path);
-                }
-                path.truncate(length);
-            }
-            Shape::Map | Shape::Leaf => {}
+    fn descend(&mut self, branch: &Branch, view: &View<'_>) {
+        if branch.fields.is_empty() {
+            return;
+        }
+        if branch.is_list {
+            view.items().iter().for_each(|item| self.fields(branch, item));
+        } else {
+            self.fields(branch, view);
         }
     }
 
-    fn field(&mut self, walk: Walk<'_>, view: &View<'_>, path: &mut String) {
-        let support = self.index.support.get(path.as_str()).copied();
-        let passes = || is_empty(view.value) || self.index.harmless.get(path.as_str()) == Some(view.value);
-        match support {
-            Some(Support::Honoured(_)) | None => self.descend(walk, view, path),
+    fn fields(&mut self, branch: &Branch, view: &View<'_>) {
+        for (name, child) in view.entries() {
+            if let Some(field) = branch.fields.get(name) {
+                self.field(field, &child);
+            }
+        }
+    }
+
+    fn field(&mut self, branch: &Branch, view: &View<'_>) {
+        let passes = || is_empty(view.value) || branch.harmless == Some(view.value);
+        match branch.support {
+            Some(Support::Honoured(_)) | None => self.descend(branch, view),
             Some(_) if passes() => {}
             Some(Support::NoEffect(why)) => {
                 let message = format!("`{}` has no effect here: {why}", name(view));

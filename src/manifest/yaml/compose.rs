@@ -1,12 +1,13 @@
 //! Parser events become a marked tree: anchors and aliases, merge keys, duplicate keys, bounds.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span as ScanSpan, Tag};
+use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span as ScanSpan, Tag};
 
-use super::Document;
-use super::scalar;
-use super::tree::{Content, Entry, Key, Node, Span};
+use super::mapping::{self, Mapping, NextKey};
+use super::tree::{Content, Key, Node, Span};
+use super::{Document, scalar, stream};
 use crate::manifest::limits;
 use crate::manifest::problem::{Problem, quoted};
 
@@ -27,35 +28,13 @@ enum Body {
     Mapping(Mapping),
 }
 
-#[derive(Default)]
-struct Mapping {
-    entries: Vec<Entry>,
-    /// Where each key stands among the entries.
-    seen: HashMap<String, usize>,
-    /// The key whose value comes next.
-    key: Option<NextKey>,
-    /// Values of `<<`, in the order written.
-    merges: Vec<Node>,
-}
-
-enum NextKey {
-    Field(Key),
-    Merge,
-}
-
 /// Reads a whole stream; each document is handed over when it is complete. Returns the problems, each with the index of its
 /// document.
 pub(super) fn compose(text: &str, take: &mut dyn FnMut(&Document)) -> Vec<(u32, Problem)> {
-    let options = granit_parser::options! {
-        emit_comments: false,
-        emit_unresolved_aliases: true,
-        block_scalar_eof_without_line_feed: true,
-        flow_nesting_limit: limits::DEPTH,
-        block_nesting_limit: limits::DEPTH,
-    };
     let mut composer = Composer {
         take,
         problems: Vec::new(),
+        base: Base::default(),
         open: Vec::new(),
         anchors: HashMap::new(),
         root: None,
@@ -63,23 +42,52 @@ pub(super) fn compose(text: &str, take: &mut dyn FnMut(&Document)) -> Vec<(u32, 
         aliased: 0,
         documents: 0,
     };
-    for step in Parser::new_from_str_with_options(text, options) {
-        let outcome = match step {
-            Ok((event, span)) => composer.event(event, &span),
-            Err(error) => Err(syntax(&error)),
-        };
-        if let Err(stop) = outcome {
+    let pieces = stream::pieces(text);
+    for piece in pieces {
+        if let Err(stop) = composer.piece(piece) {
             let document = composer.document();
             composer.problems.push((document, stop));
             break;
         }
+        composer.base.pass(piece);
     }
     composer.problems
+}
+
+/// Where a piece of the text begins.
+#[derive(Default)]
+struct Base {
+    lines: usize,
+    /// Characters before the piece on its first line.
+    columns: usize,
+}
+
+impl Base {
+    fn pass(&mut self, piece: &str) {
+        let (lines, last) = match piece.rsplit_once('\n') {
+            None => (0, piece),
+            Some((before, last)) => (before.matches('\n').count() + 1, last),
+        };
+        self.lines += lines;
+        self.columns = last.chars().count() + if lines == 0 { self.columns } else { 0 };
+    }
+
+    /// Line and column of a mark within the piece, both from 1.
+    fn place(&self, mark: &Marker) -> (u32, u32) {
+        let shift = if mark.line() == 1 { self.columns } else { 0 };
+        (number(mark.line() + self.lines), number(mark.col() + 1 + shift))
+    }
+
+    fn span(&self, span: &ScanSpan) -> Span {
+        let ((line, column), (end_line, end_column)) = (self.place(&span.start), self.place(&span.end));
+        Span { line, column, end_line, end_column }
+    }
 }
 
 struct Composer<'a> {
     take: &'a mut dyn FnMut(&Document),
     problems: Vec<(u32, Problem)>,
+    base: Base,
     open: Vec<Open>,
     /// Finished nodes with an anchor, of the current document.
     anchors: HashMap<usize, Node>,
@@ -91,14 +99,29 @@ struct Composer<'a> {
 }
 
 impl Composer<'_> {
+    fn piece(&mut self, text: &str) -> Result<(), Stop> {
+        let options = granit_parser::options! {
+            emit_comments: false,
+            emit_unresolved_aliases: true,
+            block_scalar_eof_without_line_feed: true,
+            flow_nesting_limit: limits::DEPTH,
+            block_nesting_limit: limits::DEPTH,
+        };
+        for step in Parser::new_from_str_with_options(text, options) {
+            let (event, span) = step.map_err(|error| self.syntax(&error))?;
+            self.event(event, &span)?;
+        }
+        Ok(())
+    }
+
     /// The index of the current document.
     fn document(&self) -> u32 {
         number(self.documents.saturating_sub(1))
     }
 
     fn event(&mut self, event: Event<'_>, source: &ScanSpan) -> Result<(), Stop> {
-        let span = to_span(source);
-        let tag_span = source.tag_span().map_or(span, |tag| to_span(&tag));
+        let span = self.base.span(source);
+        let tag_span = source.tag_span().map_or(span, |tag| self.base.span(&tag));
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
@@ -117,8 +140,14 @@ impl Composer<'_> {
                 Ok(())
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let content = self.scalar(&text, style, tag.as_deref(), tag_span)?;
-                let is_merge = style == ScalarStyle::Plain && tag.is_none() && text == "<<";
+                let tag = tag.as_deref();
+                let is_merge = text == "<<"
+                    && tag.map_or(style == ScalarStyle::Plain, |tag| meaning(tag).as_deref() == Some("merge"));
+                let content = if is_merge {
+                    Content::String(text.into_owned())
+                } else {
+                    self.scalar(text, style, tag, tag_span)?
+                };
                 self.add(Node::scalar(span, content), anchor, is_merge)
             }
             Event::SequenceStart(_, anchor, tag) => {
@@ -141,21 +170,22 @@ impl Composer<'_> {
         }
     }
 
-    fn scalar(&self, text: &str, style: ScalarStyle, tag: Option<&Tag>, span: Span) -> Result<Content, Stop> {
+    fn scalar(&self, text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>, span: Span) -> Result<Content, Stop> {
         let suffix = match tag {
-            None if style == ScalarStyle::Plain => "",
-            None => "str",
-            Some(tag) if tag.handle() == "!" && tag.suffix().is_empty() => "str",
-            Some(tag) => tag.core_suffix().unwrap_or("?"),
+            None if style == ScalarStyle::Plain => Cow::Borrowed(""),
+            None => Cow::Borrowed("str"),
+            Some(tag) => meaning(tag).unwrap_or(Cow::Borrowed("?")),
         };
+        let suffix = suffix.as_ref();
         let content = match suffix {
-            "str" | "timestamp" => return Ok(Content::String(text.to_owned())),
+            "str" | "timestamp" => return Ok(Content::String(text.into_owned())),
+            "binary" => return scalar::binary(&text).map(Content::String).ok_or_else(|| no_text(span)),
             "?" => return Err(unknown_tag(span)),
-            _ => scalar::plain(text).ok_or_else(|| {
+            _ => scalar::plain(&text).ok_or_else(|| {
                 Problem::error(
                     "yaml-number",
                     span,
-                    format!("{} is no number that JSON can hold", quoted(text)),
+                    format!("{} is no number that JSON can hold", quoted(&text)),
                     "quote it if it is meant as text",
                 )
             })?,
@@ -171,7 +201,7 @@ impl Composer<'_> {
         if fits {
             return Ok(content);
         }
-        let message = format!("{} does not fit its tag `!!{suffix}`", quoted(text));
+        let message = format!("{} does not fit its tag `!!{suffix}`", quoted(&text));
         Err(Problem::error("yaml-tag", span, message, "remove the tag, or write a value of that type"))
     }
 
@@ -202,45 +232,22 @@ impl Composer<'_> {
 
     fn end(&mut self) -> Result<(), Stop> {
         let Some(open) = self.open.pop() else { return Ok(()) };
-        let (content, size, depth) = match open.body {
-            Body::Sequence(items) => (Content::Sequence(items), open.size, open.depth),
-            Body::Mapping(mapping) => {
-                let (entries, size, depth) = self.merged(mapping, open.size, open.depth)?;
-                (Content::Mapping(entries), size, depth)
-            }
+        let content = match open.body {
+            Body::Sequence(items) => Content::Sequence(items),
+            Body::Mapping(mapping) => Content::Mapping(mapping.into_entries()),
         };
-        self.add(Node { span: open.span, content, size, depth }, open.anchor, false)
+        self.add(Node { span: open.span, content, size: open.size, depth: open.depth }, open.anchor, false)
     }
 
-    /// Applies `<<`: what is written in the mapping wins, then the earlier of several.
-    fn merged(
-        &mut self,
-        mapping: Mapping,
-        mut size: usize,
-        mut depth: usize,
-    ) -> Result<(Vec<Entry>, usize, usize), Stop> {
-        let Mapping { mut entries, mut seen, merges, .. } = mapping;
-        for donor in merges.into_iter().flat_map(donors) {
-            let Content::Mapping(donated) = donor.content else {
-                return Err(Problem::error(
-                    "yaml-merge",
-                    donor.span,
-                    "`<<` merges a mapping or a list of mappings",
-                    "write `<<: *anchor` with the anchor at a mapping",
-                ));
-            };
-            for entry in donated {
-                if seen.contains_key(&entry.key.text) {
-                    continue;
-                }
-                let added = entry.value.size + 1 + entry.key.text.len() / 64;
-                self.count_aliased(added, entry.key.span)?;
-                (size, depth) = (size + added, depth.max(entry.value.depth + 1));
-                seen.insert(entry.key.text.clone(), entries.len());
-                entries.push(entry);
-            }
-        }
-        Ok((entries, size, depth))
+    /// Applies a `<<` of the mapping that is open.
+    fn merge(&mut self, node: Node) -> Result<(), Stop> {
+        let Some(Open { body: Body::Mapping(mapping), size, depth, .. }) = self.open.last_mut() else { return Ok(()) };
+        let aliased = &mut self.aliased;
+        mapping.merge(node, &mut |entry| {
+            let added = entry.value.size + 1 + entry.key.text.len() / 64;
+            (*size, *depth) = (*size + added, (*depth).max(entry.value.depth + 1));
+            count_aliased(aliased, added, entry.key.span)
+        })
     }
 
     fn alias(&mut self, id: usize, span: Span) -> Result<(), Stop> {
@@ -256,18 +263,15 @@ impl Composer<'_> {
         if self.open.len() + node.depth > limits::DEPTH {
             return Err(too_deep(span));
         }
+        if let Some(Open { body: Body::Mapping(Mapping { key: Some(NextKey::Merge), .. }), .. }) = self.open.last()
+            && !matches!(node.content, Content::Mapping(_))
+        {
+            return Err(mapping::no_mapping(span));
+        }
         // Counted before it is copied: a bomb is refused, not built.
-        self.count_aliased(size, span)?;
+        count_aliased(&mut self.aliased, size, span)?;
         let node = self.anchors[&id].clone();
         self.add(node, 0, false)
-    }
-
-    fn count_aliased(&mut self, size: usize, span: Span) -> Result<(), Stop> {
-        self.aliased += size;
-        if self.aliased > limits::ALIAS_NODES {
-            return Err(too_much(span, &format!("aliases that repeat more than {} values", limits::ALIAS_NODES)));
-        }
-        Ok(())
     }
 
     /// Puts a finished value into the collection that is open, as its next key or value.
@@ -298,31 +302,55 @@ impl Composer<'_> {
             None => {
                 mapping.key = Some(if is_merge { NextKey::Merge } else { NextKey::Field(key(node)?) });
             }
-            Some(NextKey::Merge) => mapping.merges.push(node),
-            Some(NextKey::Field(key)) => match mapping.seen.get(&key.text) {
-                Some(first) => {
-                    let first = mapping.entries[*first].key.span;
-                    self.problems.push((document, duplicate(&key, first)));
+            Some(NextKey::Merge) => self.merge(node)?,
+            Some(NextKey::Field(key)) => {
+                if let Err(problem) = mapping.write(key, node) {
+                    let span = problem.span;
+                    self.problems.push((document, problem));
                     if self.problems.len() >= limits::PROBLEMS {
-                        return Err(too_much(key.span, &format!("more than {} duplicate keys", limits::PROBLEMS)));
+                        return Err(too_much(span, &format!("more than {} duplicate keys", limits::PROBLEMS)));
                     }
                 }
-                None => {
-                    mapping.seen.insert(key.text.clone(), mapping.entries.len());
-                    mapping.entries.push(Entry { key, value: node });
-                }
-            },
+            }
         }
         Ok(())
     }
+
+    fn syntax(&self, error: &ScanError) -> Problem {
+        use granit_parser::ErrorKind;
+        let (line, column) = self.base.place(error.marker());
+        let span = Span::at(line, column);
+        let help = match error.kind() {
+            ErrorKind::RecursionLimitExceeded => return too_deep(span),
+            ErrorKind::TabInIndentation
+            | ErrorKind::TabInBlockIndentation
+            | ErrorKind::TabNotAllowed
+            | ErrorKind::TabInPlainScalar => "indent with spaces: YAML does not allow tabs there",
+            ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement => {
+                "quote a text that contains `: `, or check the indentation of this line"
+            }
+            ErrorKind::UnclosedQuotedScalar => "close the quote",
+            ErrorKind::UnclosedFlowCollection { .. } => "close the bracket",
+            _ => "check the indentation and the quotes of this line and the one above",
+        };
+        Problem::error("yaml-syntax", span, format!("not valid YAML: {}", error.info()), help)
+    }
 }
 
-/// The mappings of one `<<`.
-fn donors(node: Node) -> Vec<Node> {
-    match node.content {
-        Content::Sequence(items) => items,
-        _ => vec![node],
+/// What a tag says: the name of one that YAML defines, `str` for a lone `!`.
+fn meaning(tag: &Tag) -> Option<Cow<'_, str>> {
+    match tag.parts() {
+        ("" | "!", "" | "!") => Some(Cow::Borrowed("str")),
+        _ => tag.suffix_in_namespace("tag:yaml.org,2002:"),
     }
+}
+
+fn count_aliased(aliased: &mut usize, size: usize, span: Span) -> Result<(), Stop> {
+    *aliased += size;
+    if *aliased > limits::ALIAS_NODES {
+        return Err(too_much(span, &format!("aliases that repeat more than {} values", limits::ALIAS_NODES)));
+    }
+    Ok(())
 }
 
 fn key(node: Node) -> Result<Key, Stop> {
@@ -333,14 +361,13 @@ fn key(node: Node) -> Result<Key, Stop> {
     Ok(Key { text, span })
 }
 
-fn duplicate(key: &Key, first: Span) -> Problem {
-    let message =
-        format!("key {} is already written at line {}, column {}", quoted(&key.text), first.line, first.column);
-    Problem::error("duplicate-key", key.span, message, "remove one of the two")
-}
-
 fn unknown_tag(span: Span) -> Problem {
     Problem::error("yaml-tag", span, "this YAML tag has no meaning in a manifest", "remove the tag")
+}
+
+fn no_text(span: Span) -> Problem {
+    let help = "write text without the tag; bytes that are no text go into `binaryData` or `data`, as base64";
+    Problem::error("yaml-tag", span, "the value is not base64 of UTF-8 text", help)
 }
 
 fn too_deep(span: Span) -> Problem {
@@ -350,35 +377,6 @@ fn too_deep(span: Span) -> Problem {
 
 fn too_much(span: Span, what: &str) -> Problem {
     Problem::error("too-large", span, format!("{what} in one file"), "split the file, or write the manifests out")
-}
-
-fn syntax(error: &ScanError) -> Problem {
-    use granit_parser::ErrorKind;
-    let mark = error.marker();
-    let span = Span::at(number(mark.line()), number(mark.col() + 1));
-    let help = match error.kind() {
-        ErrorKind::RecursionLimitExceeded => return too_deep(span),
-        ErrorKind::TabInIndentation
-        | ErrorKind::TabInBlockIndentation
-        | ErrorKind::TabNotAllowed
-        | ErrorKind::TabInPlainScalar => "indent with spaces: YAML does not allow tabs there",
-        ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement => {
-            "quote a text that contains `: `, or check the indentation of this line"
-        }
-        ErrorKind::UnclosedQuotedScalar => "close the quote",
-        ErrorKind::UnclosedFlowCollection { .. } => "close the bracket",
-        _ => "check the indentation and the quotes of this line and the one above",
-    };
-    Problem::error("yaml-syntax", span, format!("not valid YAML: {}", error.info()), help)
-}
-
-fn to_span(span: &ScanSpan) -> Span {
-    Span {
-        line: number(span.start.line()),
-        column: number(span.start.col() + 1),
-        end_line: number(span.end.line()),
-        end_column: number(span.end.col() + 1),
-    }
 }
 
 fn number(value: usize) -> u32 {

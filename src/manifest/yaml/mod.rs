@@ -1,7 +1,9 @@
 //! YAML as kubectl reads it, with the place of every key and value. JSON is read by the same rules: it is YAML.
 
 mod compose;
+mod mapping;
 mod scalar;
+mod stream;
 mod tree;
 
 pub(super) use tree::{Content, Entry, Node, Span};

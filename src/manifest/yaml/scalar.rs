@@ -3,6 +3,10 @@
 //! `0644` is 420, `yes` and `off` are booleans, `1e3` is 1000, `12:30` and dates stay text. JSON has no infinity, so
 //! `.inf` and `.nan` are errors.
 
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Number;
 
 use super::tree::Content;
@@ -16,23 +20,36 @@ pub(super) fn plain(text: &str) -> Option<Content> {
         ".nan" | ".NaN" | ".NAN" | ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" | "-.inf" | "-.Inf"
         | "-.INF" => return None,
         _ => match text.as_bytes()[0] {
-            b'0'..=b'9' | b'+' | b'-' | b'.' => {
-                number(text).map_or_else(|| Content::String(text.to_owned()), Content::Number)
-            }
+            b'0'..=b'9' | b'+' | b'-' | b'.' => match number(text) {
+                Numeric::Number(number) => Content::Number(number),
+                Numeric::Text => Content::String(text.to_owned()),
+                Numeric::TooLarge => return None,
+            },
             _ => Content::String(text.to_owned()),
         },
     })
 }
 
-/// A number, or `None` for text that only looks like one.
-fn number(text: &str) -> Option<Number> {
+/// What a text that looks like a number is.
+enum Numeric {
+    Number(Number),
+    /// A number beyond what JSON's readers hold.
+    TooLarge,
+    Text,
+}
+
+fn number(text: &str) -> Numeric {
     // A leading dot is a float or text; underscores are separators only in what starts with a digit or a sign.
-    let digits = if text.starts_with('.') { text.to_owned() } else { text.replace('_', "") };
-    if let Some(number) = integer(&digits) {
-        return Some(number);
+    let digits = match text.starts_with('.') || !text.contains('_') {
+        true => Cow::Borrowed(text),
+        false => Cow::Owned(text.replace('_', "")),
+    };
+    match integer(&digits) {
+        Numeric::Text => {}
+        numeric => return numeric,
     }
-    let value = Some(&digits).filter(|digits| looks_like_float(digits))?.parse::<f64>().ok()?;
-    float(value)
+    let value = if looks_like_float(&digits) { digits.parse::<f64>().ok() } else { None };
+    value.and_then(float).map_or(Numeric::Text, Numeric::Number)
 }
 
 /// A float without a fraction is an integer once it went through JSON: `1.0` is written as `1`.
@@ -45,30 +62,41 @@ fn float(value: f64) -> Option<Number> {
     Number::from_f64(value)
 }
 
-/// Decimal, `0x`, `0o`, `0b` and a leading zero for octal, with a sign; 64 bits, signed or unsigned.
-fn integer(text: &str) -> Option<Number> {
-    let (negative, digits) = match text.as_bytes().first()? {
-        b'-' => (true, &text[1..]),
-        b'+' => (false, &text[1..]),
-        _ => (false, text),
+/// Decimal, `0x`, `0o`, `0b` and a leading zero for octal, with a sign; 64 bits, signed or, without a sign, unsigned. A
+/// decimal number that is too large for that is a float.
+fn integer(text: &str) -> Numeric {
+    let (sign, digits) = match text.as_bytes().first() {
+        Some(b'-') => (-1, &text[1..]),
+        Some(b'+') => (1, &text[1..]),
+        _ => (0, text),
     };
-    let lower = digits.get(..2).map(str::to_ascii_lowercase);
-    let (radix, digits) = match lower.as_deref() {
-        Some("0x") => (16, &digits[2..]),
-        Some("0o") => (8, &digits[2..]),
-        Some("0b") => (2, &digits[2..]),
-        Some(_) if digits.starts_with('0') => (8, &digits[1..]),
+    let (radix, digits) = match digits.as_bytes() {
+        [b'0', b'x' | b'X', ..] => (16, &digits[2..]),
+        [b'0', b'o' | b'O', ..] => (8, &digits[2..]),
+        [b'0', b'b' | b'B', ..] => (2, &digits[2..]),
+        [b'0', _, ..] => (8, &digits[1..]),
         _ => (10, digits),
     };
-    if !digits.starts_with(|c: char| c.is_ascii_hexdigit()) {
-        return None;
+    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
+        return Numeric::Text;
     }
-    let magnitude = u64::from_str_radix(digits, radix).ok()?;
-    if negative {
-        let value = -i128::from(magnitude);
-        return i64::try_from(value).ok().map(Number::from);
+    let magnitude = u64::from_str_radix(digits, radix).ok().map(i128::from);
+    let found = match (sign, magnitude) {
+        (_, None) => None,
+        (0, Some(value)) => u64::try_from(value).ok().map(Number::from),
+        (sign, Some(value)) => i64::try_from(value * sign).ok().map(Number::from),
+    };
+    match found {
+        Some(number) => Numeric::Number(number),
+        None if radix == 10 => Numeric::Text,
+        None => Numeric::TooLarge,
     }
-    Some(Number::from(magnitude))
+}
+
+/// The text behind `!!binary`, which go-yaml decodes.
+pub(super) fn binary(text: &str) -> Option<String> {
+    let packed: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
+    String::from_utf8(STANDARD.decode(packed).ok()?).ok()
 }
 
 /// `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`
@@ -164,7 +192,40 @@ mod tests {
         for (text, expected) in rows {
             assert_eq!(as_json(text), Some(expected), "{text}");
         }
-        for text in [".inf", "-.Inf", ".NaN"] {
+    }
+
+    #[test]
+    fn numbers_at_the_edge_are_read_as_go_yaml_reads_them() {
+        let rows = [
+            ("0O17", json!(15)),
+            ("0B11", json!(3)),
+            ("-0b11", json!(-3)),
+            ("+0x10", json!(16)),
+            ("0_7", json!(7)),
+            ("0x_1F", json!(31)),
+            ("1__0", json!(10)),
+            ("08", json!(8)),
+            ("08.5", json!(8.5)),
+            ("0b12", json!("0b12")),
+            ("0o8", json!("0o8")),
+            ("1_000.5", json!(1000.5)),
+            (".1_0", json!(".1_0")),
+            ("+.5", json!(0.5)),
+            ("1.e3", json!(1000)),
+            ("-0", json!(0)),
+            ("190:20:30", json!("190:20:30")),
+            ("+18446744073709551615", json!(18_446_744_073_709_551_615.0)),
+            ("99999999999999999999", json!(1e20)),
+            ("-9223372036854775809", json!(-9_223_372_036_854_775_808.0)),
+            ("2001-12-14t21:59:43.10-05:00", json!("2001-12-14t21:59:43.10-05:00")),
+            ("=", json!("=")),
+            ("nan", json!("nan")),
+            ("0x1p-2", json!("0x1p-2")),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(as_json(text), Some(expected), "{text}");
+        }
+        for text in [".inf", "-.Inf", ".NaN", "0xFFFFFFFFFFFFFFFFF", "02000000000000000000000"] {
             assert_eq!(as_json(text), None, "{text}");
         }
     }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use podwright::manifest::Reader;
 use podwright::report::diagnostics_text;
+use serde_json::{Value, json};
 
 use super::{read, snapshot};
 
@@ -109,6 +110,111 @@ proptest! {
     }
 }
 
+/// Names that manifests have, so that random trees get past the first check.
+const NAMES: [&str; 24] = [
+    "apiVersion",
+    "kind",
+    "metadata",
+    "name",
+    "namespace",
+    "labels",
+    "annotations",
+    "spec",
+    "containers",
+    "image",
+    "env",
+    "value",
+    "valueFrom",
+    "volumes",
+    "volumeMounts",
+    "mountPath",
+    "ports",
+    "hostPort",
+    "containerPort",
+    "selector",
+    "data",
+    "items",
+    "resources",
+    "x~/y",
+];
+
+fn tree() -> impl Strategy<Value = Value> {
+    let text = prop_oneof![
+        Just("v1".to_owned()),
+        Just("Pod".to_owned()),
+        Just("PodPreset".to_owned()),
+        Just("List".to_owned()),
+        "[a-z]{1,6}",
+        any::<String>(),
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        text.prop_map(Value::from),
+    ];
+    leaf.prop_recursive(8, 64, 6, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            proptest::collection::vec((prop::sample::select(&NAMES[..]), inner), 0..6)
+                .prop_map(|pairs| pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<Value>()),
+        ]
+    })
+}
+
+/// A tree that is taken for an object of some kind.
+fn manifest() -> impl Strategy<Value = Value> {
+    let kinds = prop::sample::select(&["Pod", "PodPreset", "ConfigMap", "Secret", "ServiceAccount", "List"][..]);
+    (kinds, tree(), tree(), tree()).prop_map(|(kind, metadata, spec, items)| {
+        let version = if kind == "PodPreset" { "settings.k8s.io/v1alpha1" } else { "v1" };
+        let metadata = match metadata {
+            Value::Object(map) => Value::Object(map),
+            other => json!({"name": "n", "labels": other}),
+        };
+        let mut object = json!({"apiVersion": version, "kind": kind, "metadata": metadata});
+        let fields = match kind {
+            "List" => vec![("items", items)],
+            "Pod" | "PodPreset" => vec![("spec", spec)],
+            _ => vec![("data", items)],
+        };
+        for (field, value) in fields {
+            object[field] = value;
+        }
+        object
+    })
+}
+
+proptest! {
+    #![proptest_config(settings())]
+
+    #[test]
+    fn reading_random_trees_ends_and_a_survey_says_the_same(
+        trees in proptest::collection::vec(prop_oneof![tree(), manifest(), manifest()], 1..4)
+    ) {
+        let files: Vec<(String, String)> =
+            trees.iter().enumerate().map(|(n, tree)| (format!("{n}.json"), tree.to_string())).collect();
+        let snapshot = snapshot(&files);
+        let said = super::survey::both(&snapshot);
+        let diagnostics = match &said { Ok((_, diagnostics)) | Err(diagnostics) => diagnostics };
+        for diagnostic in &diagnostics.0 {
+            prop_assert!(diagnostic.help.is_some(), "no way out: {diagnostic}");
+        }
+    }
+
+    #[test]
+    fn reading_random_bytes_a_survey_says_the_same(
+        files in proptest::collection::vec(proptest::collection::vec(0..PIECES.len(), 0..40), 1..4)
+    ) {
+        let files: Vec<(String, String)> = files
+            .into_iter()
+            .enumerate()
+            .map(|(n, picks)| (format!("{n}.yaml"), picks.into_iter().map(|pick| PIECES[pick]).collect()))
+            .collect();
+        let _ = super::survey::both(&snapshot(&files));
+    }
+}
+
 #[test]
 fn bombs_are_refused_before_they_go_off() {
     let wide = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), vec!["*a"; 5000].join(", "));
@@ -128,6 +234,67 @@ fn bombs_are_refused_before_they_go_off() {
         let rules: Vec<&str> = desired.diagnostics.0.iter().map(|d| d.rule).collect();
         assert!(rules.contains(&"too-large"), "{what}: {rules:?}");
     }
+}
+
+/// Ten aliases of ten aliases of ten: a billion values out of a few lines.
+fn billion(of_mappings: bool) -> String {
+    let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..9 {
+        let alias = format!("*a{}", level - 1);
+        let body = match of_mappings {
+            true => (0..10).map(|n| format!("k{n}: {alias}")).collect::<Vec<_>>().join(", "),
+            false => vec![alias; 10].join(", "),
+        };
+        let (open, close) = if of_mappings { ('{', '}') } else { ('[', ']') };
+        text += &format!("a{level}: &a{level} {open}{body}{close}\n");
+    }
+    text
+}
+
+/// Each is refused with one error that has a place and a way out.
+#[test]
+fn what_is_too_much_is_refused_at_its_place() {
+    let deep = 20_000;
+    let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\n";
+    let cases: Vec<(&str, Vec<u8>, &str)> = vec![
+        ("a billion items", billion(false).into(), "too-large"),
+        ("a billion keys", billion(true).into(), "too-large"),
+        ("deep flow lists", "[".repeat(deep).into(), "too-large"),
+        ("deep flow mappings", "{a: ".repeat(deep).into(), "too-large"),
+        ("deep JSON lists", format!("{{\"a\": {}{}}}", "[".repeat(deep), "]".repeat(deep)).into(), "too-large"),
+        ("deep JSON objects", format!("{}1{}", "{\"a\": ".repeat(deep), "}".repeat(deep)).into(), "too-large"),
+        ("deep lists in one line", "- ".repeat(deep).into(), "too-large"),
+        ("deep keys", "? ".repeat(deep).into(), "yaml-key"),
+        ("deep blocks", (0..4_000).map(|n| format!("{}a:\n", " ".repeat(n))).collect::<String>().into(), "too-large"),
+        ("a million empty documents", "---\n".repeat(1_000_000).into(), "too-large"),
+        ("a million documents", "---\n# c\n".repeat(1_000_000).into(), "too-large"),
+        ("a million JSON values", "{}\n".repeat(1_000_000).into(), "too-large"),
+        ("a million values", format!("{manifest}data: [{}]\n", "a,".repeat(1_000_001)).into(), "too-large"),
+        ("bytes that are no text", [manifest.as_bytes(), b"data: {a: \xff}\n"].concat(), "not-text"),
+        ("a zero byte", [manifest.as_bytes(), b"data: {a: \0}\n"].concat(), "not-text"),
+        ("UTF-16", manifest.encode_utf16().flat_map(u16::to_le_bytes).collect(), "not-text"),
+    ];
+    for (what, bytes, rule) in cases {
+        let desired = read(&[("f.yaml", &bytes)]);
+        let of_rule: Vec<_> = desired.diagnostics.0.iter().filter(|d| d.rule == rule).collect();
+        let [diagnostic] = of_rule[..] else { panic!("{what}: {:?}", desired.diagnostics) };
+        let place = diagnostic.place.as_ref().unwrap_or_else(|| panic!("{what}: no place"));
+        assert!(place.at.line >= 1 && place.at.column >= 1, "{what}");
+        assert!(diagnostic.help.as_ref().is_some_and(|help| !help.is_empty()), "{what}: no way out");
+        assert!(desired.pods.is_empty() && desired.diagnostics.0.len() <= 102, "{what}");
+    }
+}
+
+#[test]
+fn a_file_of_a_hundred_megabytes_is_refused_unread() {
+    let mut snapshot = snapshot(&[("f.yaml", "")]);
+    snapshot.files[0].bytes = vec![b'a'; 100 << 20].into();
+    let told = Reader::new().read(&snapshot).diagnostics;
+    let told: Vec<String> = told.0.iter().map(|d| format!("{d} ({})", d.help.as_deref().unwrap_or_default())).collect();
+    assert_eq!(
+        told,
+        ["f.yaml:1:1: error: the file is larger than 10 MiB (split it, or exclude it with .podwrightignore)"]
+    );
 }
 
 #[test]

@@ -1,0 +1,49 @@
+//! Which objects admission has something to say about: a check that keeps only those hears the same from [`super::admit`]
+//! as one that keeps all.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodSpec, Secret};
+use serde::Deserialize;
+
+use super::chain::{self, Subject};
+use super::preset::{self, Candidate};
+use super::warn::Warnings;
+use crate::model::{Desired, DesiredObject, Diagnostics, Kind};
+
+/// Listens to what admission would say of one object at a time.
+pub struct Listener<'a> {
+    candidates: BTreeMap<&'a str, Vec<Candidate<'a>>>,
+}
+
+impl<'a> Listener<'a> {
+    /// A listener for revisions with these presets; nothing else of `desired` is looked at.
+    pub fn new(desired: &'a Desired) -> Self {
+        // What is wrong with presets themselves, admission says when they are admitted.
+        Self { candidates: preset::candidates(desired, &mut Diagnostics::default()) }
+    }
+
+    /// Whether admission would say nothing about this object; `pod` is the pod it is, if it is one.
+    pub fn hears_nothing(&self, object: &DesiredObject, pod: Option<&Pod>) -> bool {
+        match (object.key.kind, pod) {
+            (Kind::Pod, Some(pod)) => self.admits_quietly(object, pod),
+            (Kind::ConfigMap, _) => ConfigMap::deserialize(&*object.value).is_ok(),
+            (Kind::Secret, _) => Secret::deserialize(&*object.value).is_ok(),
+            (Kind::Pod, None) | (Kind::PodPreset, _) => false,
+            (Kind::Namespace | Kind::ServiceAccount, _) => true,
+        }
+    }
+
+    fn admits_quietly(&self, object: &DesiredObject, pod: &Pod) -> bool {
+        let Some(presets) = self.candidates.get(object.key.namespace.as_str()) else { return true };
+        if !presets.iter().any(|candidate| candidate.selects(pod.metadata.labels.as_ref())) {
+            return true;
+        }
+        let none = PodSpec::default();
+        let spec = pod.spec.as_ref().unwrap_or(&none);
+        let draft = chain::run(&Subject { metadata: &pod.metadata, spec, object, root: "", presets });
+        let mut warnings = Warnings::default();
+        warnings.collect(object, &draft, presets);
+        warnings.diagnostics().is_empty()
+    }
+}

@@ -1,0 +1,117 @@
+//! Checking a snapshot without keeping it. Every stage is the reader's; only contents are dropped object by object, and what
+//! [`super::cross`] needs is all that stays of a file.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::file::File;
+use super::object::{Object, Typed};
+use super::reader::{add, add_desired, desired, empty, excluded};
+use super::{check, spread};
+use crate::model::{Desired, DesiredObject, Kind, Snapshot, SourceFile};
+
+/// Says of a valid object, and of the pod it is if it is one, whether it must be kept.
+pub type Keeps<'d> = Box<dyn Fn(&DesiredObject, Option<&Pod>) -> bool + Sync + 'd>;
+
+/// Everything that is wrong with a snapshot. `begin` gets every PodPreset of it before any other object; what it returns
+/// decides which of the others stay in the result. Those that do not are counted in [`Desired::unread`]; the diagnostics
+/// are the same whatever is kept, as those of [`super::Reader::read`].
+pub fn survey(snapshot: &Snapshot, threads: usize, begin: impl for<'d> FnOnce(&'d Desired) -> Keeps<'d>) -> Desired {
+    let (early, late): (Vec<usize>, Vec<usize>) =
+        (0..snapshot.files.len()).partition(|index| may_hold_a_preset(&snapshot.files[*index].bytes));
+    let source = |index: usize| &snapshot.files[index];
+    let mut files: Vec<(usize, File, Sifted)> =
+        spread::map(threads, &early, |index| (*index, File::read(&source(*index).bytes), Sifted::default()));
+    let mut result = empty(snapshot);
+    for (index, file, _) in &files {
+        let is_preset = |object: &&Object| object.key.kind == Kind::PodPreset;
+        file.objects.iter().filter(is_preset).for_each(|object| add(object, source(*index), &mut result));
+    }
+    let keeps = begin(&result);
+    for (index, file, sifted) in &mut files {
+        *sifted = sift(source(*index), file, &keeps);
+    }
+    files.extend(spread::map(threads, &late, |index| {
+        let mut file = File::read(&source(*index).bytes);
+        let sifted = sift(source(*index), &mut file, &keeps);
+        (*index, file, sifted)
+    }));
+    drop(keeps);
+    files.sort_unstable_by_key(|(index, ..)| *index);
+    let mut bare = Vec::with_capacity(files.len());
+    for (index, file, Sifted { kept, dropped }) in files {
+        result.excluded.extend(excluded(source(index), &file));
+        kept.into_iter().for_each(|object| add_desired(object, &mut result));
+        for (kind, count) in dropped {
+            *result.unread.entry(kind).or_default() += count;
+        }
+        bare.push(file);
+    }
+    result.diagnostics = check::diagnostics(snapshot, &bare);
+    result
+}
+
+/// What became of the objects of a file.
+#[derive(Default)]
+struct Sifted {
+    kept: Vec<(DesiredObject, Typed)>,
+    dropped: BTreeMap<Kind, usize>,
+}
+
+/// Takes the contents out of a file.
+fn sift(source: &SourceFile, file: &mut File, keeps: &Keeps<'_>) -> Sifted {
+    let mut sifted = Sifted::default();
+    for object in &mut file.objects {
+        let Some((made, typed)) = desired(object, source) else { continue };
+        object.body = None;
+        let pod = if let Typed::Pod(pod) = &typed { Some(&**pod) } else { None };
+        match &typed {
+            // It is in the result already.
+            Typed::Preset(_) => {}
+            _ if keeps(&made, pod) => sifted.kept.push((made, typed)),
+            _ => *sifted.dropped.entry(made.key.kind).or_default() += 1,
+        }
+    }
+    sifted
+}
+
+/// Whether bytes may say `PodPreset`: as it is written, or by an escape of double quotes, which may also break a word at
+/// the end of a line.
+fn may_hold_a_preset(bytes: &[u8]) -> bool {
+    const NAME: &[u8] = b"PodPreset";
+    let escapes = |at: usize| match bytes.get(at + 1) {
+        Some(b'x' | b'u' | b'U') => true,
+        Some(b'\n' | b'\r') => at > 0 && NAME.contains(&bytes[at - 1]),
+        _ => false,
+    };
+    bytes.iter().enumerate().any(|(at, byte)| match byte {
+        b'P' => bytes[at..].starts_with(NAME),
+        b'\\' => escapes(at),
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_way_to_write_podpreset_is_overlooked() {
+        for text in [
+            "kind: PodPreset",
+            "kind: 'PodPreset'",
+            "{\"kind\": \"\\u0050odPreset\"}",
+            "kind: \"Pod\\x50reset\"",
+            "kind: \"\\U00000050odPreset\"",
+            "kind: \"Pod\\\n  Preset\"",
+            "kind: \"Pod\\\r\n  Preset\"",
+            "kind: \"P\\\n  o\\\n  d\\\n  Preset\"",
+        ] {
+            assert!(may_hold_a_preset(text.as_bytes()), "{text}");
+        }
+        for text in ["", "kind: Pod", "args: |\n  run \\\n    --now", "a: \"\\n\\t\"", "PodPrese"] {
+            assert!(!may_hold_a_preset(text.as_bytes()), "{text}");
+        }
+    }
+}

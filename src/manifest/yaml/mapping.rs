@@ -1,0 +1,115 @@
+//! A mapping while it is read: keys once, merges as kubectl does them.
+
+use std::collections::HashMap;
+
+use super::tree::{Content, Entry, Key, Node, Span};
+use crate::manifest::problem::{Problem, quoted};
+
+/// Up to this many keys are compared one by one; only larger mappings are worth an index.
+const FEW: usize = 16;
+
+/// What the key was whose value comes next.
+pub(super) enum NextKey {
+    Field(Key),
+    Merge,
+}
+
+/// The entries so far.
+#[derive(Default)]
+pub(super) struct Mapping {
+    entries: Vec<Entry>,
+    /// Where each key was written in this mapping itself, and not only merged into it.
+    written: Vec<Option<Span>>,
+    /// Where each key stands among many entries.
+    index: HashMap<String, usize>,
+    pub(super) key: Option<NextKey>,
+}
+
+impl Mapping {
+    fn find(&self, key: &str) -> Option<usize> {
+        if self.index.is_empty() {
+            return self.entries.iter().position(|entry| entry.key.text == key);
+        }
+        self.index.get(key).copied()
+    }
+
+    fn push(&mut self, entry: Entry, written: Option<Span>) {
+        if self.entries.len() == FEW {
+            self.index = self.entries.iter().map(|entry| entry.key.text.clone()).zip(0..).collect();
+        }
+        if self.entries.len() >= FEW {
+            self.index.insert(entry.key.text.clone(), self.entries.len());
+        }
+        self.entries.push(entry);
+        self.written.push(written);
+    }
+
+    /// Adds a key that was written here. A merged one gives way; one that was written before stays, and is a problem.
+    pub(super) fn write(&mut self, key: Key, value: Node) -> Result<(), Problem> {
+        let span = key.span;
+        match self.find(&key.text) {
+            None => self.push(Entry { key, value }, Some(span)),
+            Some(at) => match self.written[at] {
+                Some(first) => return Err(duplicate(&key, first)),
+                None => {
+                    self.entries[at] = Entry { key, value };
+                    self.written[at] = Some(span);
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// Applies `<<` where it stands, as go-yaml 2 does: what is merged replaces what stands above, and gives way to what
+    /// stands below. Of several mappings in one `<<` the earlier wins. `count` sees every value that is added.
+    pub(super) fn merge(
+        &mut self,
+        node: Node,
+        count: &mut dyn FnMut(&Entry) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        let before = self.entries.len();
+        let mut replaced = Vec::new();
+        for donor in donors(node) {
+            let Content::Mapping(donated) = donor.content else { return Err(no_mapping(donor.span)) };
+            for entry in donated {
+                match self.find(&entry.key.text) {
+                    None => {
+                        count(&entry)?;
+                        self.push(entry, None);
+                    }
+                    Some(at) if at < before && !replaced.contains(&at) => {
+                        count(&entry)?;
+                        replaced.push(at);
+                        self.entries[at] = entry;
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn into_entries(self) -> Vec<Entry> {
+        self.entries
+    }
+}
+
+/// The mappings of one `<<`.
+fn donors(node: Node) -> Vec<Node> {
+    match node.content {
+        Content::Sequence(items) => items,
+        _ => vec![node],
+    }
+}
+
+/// What `<<` cannot merge.
+pub(super) fn no_mapping(span: Span) -> Problem {
+    let help = "write `<<: *anchor` with the anchor at a mapping";
+    Problem::error("yaml-merge", span, "`<<` merges a mapping or a list of mappings", help)
+}
+
+fn duplicate(key: &Key, first: Span) -> Problem {
+    let message =
+        format!("key {} is already written at line {}, column {}", quoted(&key.text), first.line, first.column);
+    Problem::error("duplicate-key", key.span, message, "remove one of the two")
+}
