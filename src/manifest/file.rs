@@ -66,7 +66,7 @@ impl File {
             file.add(document);
         });
         file.masks = match (problems.is_empty(), masked.is_empty()) {
-            (false, _) if may_hold_a_secret => Masks::Everything,
+            (false, _) if !secret::is_open(text) => Masks::Everything,
             (_, true) => Masks::None,
             (_, false) => Masks::Pieces(masked),
         };

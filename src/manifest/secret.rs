@@ -2,6 +2,7 @@
 
 use super::rules::names;
 use super::yaml::{Content, Node, Span};
+use crate::model::Kind;
 
 /// Pieces of a document that hold values of Secrets. A mapping is one when its `kind` looks like it, also a misspelt one
 /// or another product's, such as SealedSecret; in a file that speaks of secrets at all, also what has no kind.
@@ -61,7 +62,44 @@ pub(super) fn masked(message: &str, passes: fn(&str) -> bool) -> String {
     message.split('"').enumerate().map(mask).collect::<Vec<_>>().join("\"")
 }
 
-/// Whether a file that cannot be parsed may hold a Secret, so that no line of it is shown.
+/// Whether a file speaks of secrets at all.
 pub(super) fn may_hold_one(text: &str) -> bool {
     text.to_ascii_lowercase().contains("secret")
+}
+
+/// Whether lines of a file that cannot be parsed may be shown: it does not speak of secrets, and every `kind` in it is
+/// one of ours, for the kind of a Secret may be misspelt or escaped.
+pub(super) fn is_open(text: &str) -> bool {
+    let mut kinds = text.match_indices("kind").map(|(at, word)| &text[at + word.len()..]).peekable();
+    kinds.peek().is_some() && kinds.all(is_known_kind) && !may_hold_one(text)
+}
+
+/// Whether what follows `kind` is a colon and the name of a kind that holds no secret.
+fn is_known_kind(rest: &str) -> bool {
+    let Some(value) = rest.trim_start_matches(['"', '\'', ' ']).strip_prefix(':') else { return false };
+    let value = value.trim_start_matches([' ', '"', '\'']);
+    let name = value.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+    name == "List" || Kind::ALL.iter().any(|kind| *kind != Kind::Secret && kind.as_str() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_file_is_shown_when_each_kind_in_it_is_one_without_secrets() {
+        let cases = [
+            ("kind: Pod\n", true),
+            ("{\"kind\": \"ConfigMap\", ", true),
+            ("kind: List\nitems:\n- kind: Pod\n", true),
+            ("kind: Secert\n\tpassword: x\n", false),
+            ("kind: \"Secr\\x65t\"\n", false),
+            ("kind: Pod\n---\nkind: Secert\n", false),
+            ("kind: Pod # beside a secret\n", false),
+            ("password: x\n", false),
+        ];
+        for (text, open) in cases {
+            assert_eq!(is_open(text), open, "{text:?}");
+        }
+    }
 }

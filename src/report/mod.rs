@@ -15,6 +15,7 @@ mod describe;
 mod diagnostics;
 mod diff;
 mod events;
+mod foreign;
 mod pod;
 mod project;
 mod qos;

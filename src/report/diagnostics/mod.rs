@@ -10,6 +10,7 @@ mod text;
 
 use std::collections::BTreeSet;
 
+use super::foreign::is_special;
 use crate::model::{Diagnostics, Kind};
 
 pub use github::github_annotations;
@@ -45,17 +46,13 @@ fn plural(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Foreign text on one line, without what moves the cursor or turns the direction of writing. As many characters as
-/// before, so that a caret stays under its place.
+/// Foreign text on one line, without what moves the cursor, turns the direction of writing or cannot be seen. As many
+/// characters as before, so that a caret stays under its place.
 fn plain(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\t' => ' ',
-            c if c.is_control() => '\u{fffd}',
-            // Marks, embeddings, overrides and isolates of bidirectional text; line and paragraph separators.
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => {
-                '\u{fffd}'
-            }
+            c if is_special(c) => '\u{fffd}',
             c => c,
         })
         .collect()

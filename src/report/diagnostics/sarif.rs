@@ -46,6 +46,8 @@ fn result(diagnostic: &Diagnostic) -> Value {
         message.push_str("\nhelp: ");
         message.push_str(&plain(help));
     }
+    // A viewer makes a link of `[text](target)`.
+    let message = message.replace("](", "] (");
     let mut result = json!({"ruleId": diagnostic.rule, "level": level, "message": {"text": message}});
     if let Ok(index) = RULES.binary_search_by(|rule| rule.name.cmp(diagnostic.rule)) {
         result["ruleIndex"] = json!(index);

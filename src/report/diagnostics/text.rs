@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::super::foreign::COMMANDS;
 use super::{Validation, counts_line, plain, plural};
 use crate::model::{Diagnostic, Diagnostics, Place};
 
@@ -44,9 +45,10 @@ fn headline(diagnostic: &Diagnostic) -> String {
     if line.trim_start().starts_with("::") { format!("./{line}") } else { line }
 }
 
-/// Foreign text in a line. Runners of pipelines take what begins with `##[` or `##vso[` for a command wherever it stands.
+/// Foreign text in a line, which holds no command to a runner of pipelines.
 fn shown(text: &str) -> String {
-    plain(text).replace("##[", "#\u{fffd}[").replace("##vso[", "#\u{fffd}vso[")
+    let broken = |text: String, command: &&str| text.replace(*command, &format!("#\u{fffd}{}", &command[2..]));
+    COMMANDS.iter().fold(plain(text), broken)
 }
 
 /// The source line and a caret under the place; long lines are cut to a window around it.

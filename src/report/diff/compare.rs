@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::hunks::{self, Difference};
+use super::hunks::{self, Budget, Difference};
 use super::mask::{self, KeyChange, Pair};
 use super::yaml::{self, Line};
 use super::{Attention, Concern, DiffReport, DiffSide, KindCounts, ObjectDiff, fields, users};
@@ -19,6 +19,9 @@ const PRESETS: &str = "A changed PodPreset changes the pods it matches and recre
                        leave running pods as they are.";
 /// Said when what runs is known of pods only.
 const ONLY_PODS: &str = "The revision applied last is not known: only pods are compared with what runs.";
+
+/// Said when the report has no room for every hunk.
+const TOO_MUCH: &str = "Too much differs to be shown line by line: hunks are left out, and what they hold is counted.";
 
 /// What the head is compared with.
 pub enum DiffBase<'a> {
@@ -62,10 +65,11 @@ pub fn compare(plan: &FleetPlan, base: &DiffBase<'_>, head: &Admitted) -> DiffRe
     let base = Base::new(base);
     let renames: BTreeMap<&PodKey, &Rename> =
         plan.renames.iter().flat_map(|rename| [(&rename.from, rename), (&rename.to, rename)]).collect();
-    let one = |action: &FleetAction| pod(action, renames.get(action.key()).copied(), &base, head);
+    let mut budget = Budget::default();
+    let one = |action: &FleetAction| pod(action, renames.get(action.key()).copied(), (&base, head), &mut budget);
     let mut objects: Vec<ObjectDiff> = plan.actions.iter().map(one).collect();
     if let Some(before) = base.objects {
-        objects.extend(others(before, head));
+        objects.extend(others(before, head, &mut budget));
     }
     objects.sort_by(|a, b| a.key.cmp(&b.key));
     let presets = |object: &ObjectDiff| object.changes.iter().any(|change| change.preset().is_some());
@@ -75,6 +79,9 @@ pub fn compare(plan: &FleetPlan, base: &DiffBase<'_>, head: &Admitted) -> DiffRe
     }
     if base.objects.is_none() {
         notes.push(ONLY_PODS);
+    }
+    if budget.exceeded {
+        notes.push(TOO_MUCH);
     }
     DiffReport {
         base: DiffSide { running: base.running, revision: base.objects.map(|side| (&side.revision).into()) },
@@ -113,7 +120,12 @@ impl ObjectDiff {
     }
 }
 
-fn pod(action: &FleetAction, rename: Option<&Rename>, base: &Base<'_>, head: &Admitted) -> ObjectDiff {
+fn pod(
+    action: &FleetAction,
+    rename: Option<&Rename>,
+    (base, head): (&Base<'_>, &Admitted),
+    budget: &mut Budget,
+) -> ObjectDiff {
     let (key, verb) = (action.key(), action.verb());
     let before = match (verb, rename) {
         // A pod under a new name is shown as what it differs in from the one it replaces.
@@ -136,7 +148,7 @@ fn pod(action: &FleetAction, rename: Option<&Rename>, base: &Base<'_>, head: &Ad
     }
     let (pair, _) = mask::mask(Kind::Pod, [before, after].map(|pod| pod.map(value)));
     let (old, new) = (Owners::new(before), Owners::new(after));
-    object.take(hunks::compare(&shown(&pair[0]), &shown(&pair[1]), [&|f| old.of(f), &|f| new.of(f)]));
+    object.take(hunks::compare(&shown(&pair[0]), &shown(&pair[1]), [&|f| old.of(f), &|f| new.of(f)], budget));
     object
 }
 
@@ -176,7 +188,7 @@ impl<'a> Owners<'a> {
 }
 
 /// Everything that is no pod.
-fn others(base: &Admitted, head: &Admitted) -> Vec<ObjectDiff> {
+fn others(base: &Admitted, head: &Admitted, budget: &mut Budget) -> Vec<ObjectDiff> {
     let both = base.objects.keys().chain(head.objects.keys());
     let keys: BTreeSet<&ObjectKey> = both.filter(|key| key.kind != Kind::Pod).collect();
     let mut found = Vec::new();
@@ -198,7 +210,7 @@ fn others(base: &Admitted, head: &Admitted) -> Vec<ObjectDiff> {
         let mut object = ObjectDiff::new(key.clone(), verb, [base, head].map(|side| side.sources.get(key).cloned()));
         object.changes = fields::changed(key.kind, &pair);
         object.keys = keys;
-        object.take(hunks::compare(&shown(&pair[0]), &shown(&pair[1]), [&|_| None, &|_| None]));
+        object.take(hunks::compare(&shown(&pair[0]), &shown(&pair[1]), [&|_| None, &|_| None], budget));
         found.push(object);
     }
     users::note(&mut found, head);

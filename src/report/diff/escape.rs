@@ -3,16 +3,8 @@
 
 use std::fmt::Write as _;
 
-/// Whether a character is invisible or changes how its neighbours look: controls, line separators, directional marks,
-/// zero-width and tag characters.
-pub(super) fn is_special(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            u32::from(c),
-            0xAD | 0x61C | 0x180E | 0x200B..=0x200F | 0x2028..=0x202E | 0x2060..=0x206F | 0xFEFF
-                | 0xFFF9..=0xFFFB | 0xE0000..=0xE007F
-        )
-}
+use super::super::foreign::COMMANDS;
+pub(super) use super::super::foreign::is_special;
 
 /// The character as YAML, JSON and Rust readers know it: `\u202e`, beyond 16 bits `\U000e0041`.
 pub(super) fn write_escaped(c: char, out: &mut String) {
@@ -20,9 +12,16 @@ pub(super) fn write_escaped(c: char, out: &mut String) {
     let _ = if code > 0xFFFF { write!(out, "\\U{code:08x}") } else { write!(out, "\\u{code:04x}") };
 }
 
-/// One line for a terminal: special characters escaped, the rest as it is.
+/// One line for a terminal or the log of a pipeline: special characters escaped, commands broken, the rest as it is.
 pub(super) fn line(text: &str) -> String {
-    escaped(text, is_special)
+    let escaped = escaped(text, is_special);
+    COMMANDS.iter().fold(escaped, |text, command| text.replace(command, &format!("\\u0023{}", &command[1..])))
+}
+
+/// Whether a runner of pipelines could take a line of the text, shown behind blanks, for a command.
+pub(super) fn is_command(text: &str) -> bool {
+    text.lines().any(|line| line.trim_start().starts_with("::"))
+        || COMMANDS.iter().any(|command| text.contains(command))
 }
 
 /// A Markdown code span of foreign text. In a code span nothing is Markdown, a mention or a reference; what could end it
@@ -106,5 +105,6 @@ mod tests {
     #[test]
     fn a_terminal_gets_no_control_characters() {
         assert_eq!(line("a\u{1b}]0;x\u{7}\r\n@<`"), "a\\u001b]0;x\\u0007\\r\\n@<`");
+        assert_eq!(line("##[error]##vso[x"), "\\u0023#[error]\\u0023#vso[x");
     }
 }

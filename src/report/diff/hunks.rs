@@ -11,6 +11,43 @@ const RADIUS: usize = 3;
 /// So many lines between the first and the last difference are compared in detail, which takes their square in the worst
 /// case; beyond it the whole stretch counts as replaced, which is as true and readable only for short texts anyway.
 const DETAILED: usize = 10_000;
+/// The same for all objects of a report together: the squares of what is compared in detail. Reached by some eighty
+/// objects of the worst kind, and by nothing that a person would read.
+const ALL_DETAILED: usize = 2_000_000_000;
+/// Lines of all hunks of a report.
+const ALL_LINES: usize = 1_000_000;
+
+/// What is left for the objects that are still to be compared. A report costs bounded time and memory, whatever two
+/// revisions hold.
+pub(super) struct Budget {
+    detailed: usize,
+    lines: usize,
+    /// Whether hunks were left out. Their lines are counted nevertheless.
+    pub(super) exceeded: bool,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { detailed: ALL_DETAILED, lines: ALL_LINES, exceeded: false }
+    }
+}
+
+impl Budget {
+    fn takes_detail(&mut self, old_len: usize, new_len: usize) -> bool {
+        let cost = old_len.saturating_mul(new_len);
+        let takes = old_len + new_len <= DETAILED && cost <= self.detailed;
+        if takes {
+            self.detailed -= cost;
+        }
+        takes
+    }
+
+    fn takes_lines(&mut self, lines: usize) -> bool {
+        self.exceeded |= lines > self.lines;
+        self.lines = self.lines.saturating_sub(lines);
+        !self.exceeded
+    }
+}
 
 /// One hunk of a unified diff.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,28 +72,37 @@ pub(super) struct Difference {
 pub(super) type Owner<'a> = &'a dyn Fn(&str) -> Option<&'a str>;
 
 /// Compares; `owners` tell which preset a line of either side comes from.
-pub(super) fn compare(old: &[Line], new: &[Line], owners: [Owner<'_>; 2]) -> Difference {
+pub(super) fn compare(old: &[Line], new: &[Line], owners: [Owner<'_>; 2], budget: &mut Budget) -> Difference {
     let mut found = Difference::default();
-    for group in similar::group_diff_ops(operations(old, new), RADIUS) {
+    for group in similar::group_diff_ops(operations(old, new, budget), RADIUS) {
+        let size: usize = group.iter().map(|op| op.old_range().len().max(op.new_range().len())).sum();
+        let is_shown = budget.takes_lines(size);
         let mut lines = Vec::new();
+        let mut show = |sign: char, line: &Line| {
+            if is_shown {
+                lines.push(format!("{sign}{}", line.text));
+            }
+        };
         for op in &group {
             let (tag, before, after) = op.as_tag_tuple();
             if tag == DiffTag::Equal {
-                lines.extend(old[before].iter().map(|line| format!(" {}", line.text)));
+                old[before].iter().for_each(|line| show(' ', line));
                 continue;
             }
             for line in &old[before] {
                 found.removed += 1;
                 found.count(owners[0](&line.field), false);
-                lines.push(format!("-{}", line.text));
+                show('-', line);
             }
             for line in &new[after] {
                 found.added += 1;
                 found.count(owners[1](&line.field), true);
-                lines.push(format!("+{}", line.text));
+                show('+', line);
             }
         }
-        found.hunks.push(Hunk { header: header(&group), lines });
+        if is_shown {
+            found.hunks.push(Hunk { header: header(&group), lines });
+        }
     }
     found.presets.sort_by(|a, b| a.name.cmp(&b.name));
     found
@@ -74,7 +120,7 @@ impl Difference {
     }
 }
 
-fn operations(old: &[Line], new: &[Line]) -> Vec<DiffOp> {
+fn operations(old: &[Line], new: &[Line], budget: &mut Budget) -> Vec<DiffOp> {
     let old: Vec<&str> = old.iter().map(|line| line.text.as_str()).collect();
     let new: Vec<&str> = new.iter().map(|line| line.text.as_str()).collect();
     let start = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
@@ -83,7 +129,7 @@ fn operations(old: &[Line], new: &[Line]) -> Vec<DiffOp> {
     if old_len == 0 && new_len == 0 {
         return Vec::new();
     }
-    if old_len + new_len <= DETAILED {
+    if budget.takes_detail(old_len, new_len) {
         return similar::capture_diff_slices(Algorithm::Myers, &old, &new);
     }
     let equal = |old_index, new_index, len| DiffOp::Equal { old_index, new_index, len };
@@ -123,7 +169,7 @@ mod tests {
     }
 
     fn shown(old: &str, new: &str) -> String {
-        let found = compare(&lines(old), &lines(new), [&none, &none]);
+        let found = compare(&lines(old), &lines(new), [&none, &none], &mut Budget::default());
         found.hunks.iter().map(|hunk| format!("{}\n{}\n", hunk.header, hunk.lines.join("\n"))).collect()
     }
 
@@ -147,7 +193,8 @@ mod tests {
     fn a_very_long_difference_is_replaced_as_a_whole() {
         let old: String = (0..6_000).map(|n| format!("{n}\n")).collect();
         let new: String = (0..6_000).map(|n| format!("{}\n", n + 1_000_000)).collect();
-        let found = compare(&lines(&format!("x\n{old}y\n")), &lines(&format!("x\n{new}y\n")), [&none, &none]);
+        let (old, new) = (lines(&format!("x\n{old}y\n")), lines(&format!("x\n{new}y\n")));
+        let found = compare(&old, &new, [&none, &none], &mut Budget::default());
         assert_eq!((found.hunks.len(), found.added, found.removed), (1, 6_000, 6_000));
         let hunk = &found.hunks[0];
         assert_eq!(hunk.header, "@@ -1,6002 +1,6002 @@");
@@ -155,9 +202,21 @@ mod tests {
     }
 
     #[test]
+    fn beyond_its_budget_a_report_counts_lines_and_shows_none() {
+        let mut budget = Budget { detailed: 10, lines: 4, exceeded: false };
+        let first = compare(&lines("a\nb\n"), &lines("a\nc\n"), [&none, &none], &mut budget);
+        assert_eq!((first.hunks.len(), budget.exceeded), (1, false));
+        let second = compare(&lines("a\nb\nc\n"), &lines("d\nb\ne\n"), [&none, &none], &mut budget);
+        assert_eq!((second.hunks.len(), second.added, second.removed, budget.exceeded), (0, 2, 2, true));
+        // Nine comparisons are left of ten, and four lines against three would take twelve: replaced as a whole.
+        let third = compare(&lines("a\nx\nb\nc\n"), &lines("d\nx\ne\n"), [&none, &none], &mut budget);
+        assert_eq!((third.added, third.removed), (3, 4));
+    }
+
+    #[test]
     fn lines_are_counted_for_the_preset_they_come_from() {
         let of = |field: &str| field.starts_with('p').then_some("preset");
-        let found = compare(&lines("a\np0\n"), &lines("a\np1\np2\nb\n"), [&of, &of]);
+        let found = compare(&lines("a\np0\n"), &lines("a\np1\np2\nb\n"), [&of, &of], &mut Budget::default());
         assert_eq!(found.presets, [PresetLines { name: "preset".into(), added: 2, removed: 1 }]);
         assert_eq!((found.added, found.removed), (3, 1));
     }

@@ -112,6 +112,7 @@ fn is_block(text: &str) -> bool {
     text.trim_end_matches('\n').contains('\n')
         && !text.starts_with([' ', '\t', '\n'])
         && text.chars().all(|c| matches!(c, '\n' | '\t') || !escape::is_special(c))
+        && !escape::is_command(text)
 }
 
 /// What tells an object apart comes first, the rest by name.
@@ -132,7 +133,7 @@ fn key(name: &str) -> String {
 
 /// A text on one line: plain where no reader of YAML could take it for anything else, else in quotes.
 fn scalar(text: &str) -> String {
-    if text.chars().any(escape::is_special) {
+    if text.chars().any(escape::is_special) || escape::is_command(text) {
         return double_quoted(text);
     }
     if is_plain(text) { text.to_owned() } else { format!("'{}'", text.replace('\'', "''")) }
@@ -152,6 +153,7 @@ fn is_plain(text: &str) -> bool {
 
 fn double_quoted(text: &str) -> String {
     let mut out = String::from("\"");
+    let command = escape::is_command(text);
     for c in text.chars() {
         match c {
             '"' => out.push_str("\\\""),
@@ -159,7 +161,7 @@ fn double_quoted(text: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            c if escape::is_special(c) => escape::write_escaped(c, &mut out),
+            c if escape::is_special(c) || (command && c == '#') => escape::write_escaped(c, &mut out),
             c => out.push(c),
         }
     }
