@@ -3,6 +3,7 @@
 //! [`RULES`] is the whole of it. Where a rule cannot know without parsing, it says yes: a file read in vain costs time,
 //! one that is missed would make the comparison wrong.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
@@ -84,7 +85,8 @@ pub(super) struct Read<'a> {
 pub(super) struct Reach<'a> {
     files: &'a [Unread<'a>],
     weights: Vec<Option<Weight>>,
-    by_name: HashMap<Named<'a>, Vec<usize>>,
+    /// The first file with an object, and the others: more than one is rare.
+    by_name: HashMap<Named<'a>, (usize, Vec<usize>)>,
     by_namespace: HashMap<(Kind, &'a str), Vec<usize>>,
     /// Namespaces and rules that were followed: the same again would lead to the same files.
     followed: BTreeSet<(String, usize)>,
@@ -93,11 +95,14 @@ pub(super) struct Reach<'a> {
 impl<'a> Reach<'a> {
     /// Nothing is reached yet.
     pub(super) fn new(files: &'a [Unread<'a>]) -> Self {
-        let mut by_name: HashMap<Named<'a>, Vec<usize>> = HashMap::with_capacity(files.len());
+        let mut by_name: HashMap<Named<'a>, (usize, Vec<usize>)> = HashMap::with_capacity(files.len());
         let mut by_namespace: HashMap<(Kind, &'a str), Vec<usize>> = HashMap::new();
         for (index, file) in files.iter().enumerate() {
             for object in &file.objects {
-                by_name.entry(*object).or_default().push(index);
+                match by_name.entry(*object) {
+                    Entry::Occupied(mut known) => known.get_mut().1.push(index),
+                    Entry::Vacant(free) => drop(free.insert((index, Vec::new()))),
+                }
                 by_namespace.entry((object.kind, object.namespace)).or_default().push(index);
             }
         }
@@ -174,7 +179,12 @@ impl<'a> Reach<'a> {
 
     fn named(&self, kinds: &[Kind], namespace: &str, name: &str) -> Vec<usize> {
         let found = |kind: &Kind| self.by_name.get(&Named { kind: *kind, namespace, name });
-        kinds.iter().filter_map(found).flatten().copied().collect()
+        kinds
+            .iter()
+            .filter_map(found)
+            .flat_map(|(first, others)| std::iter::once(first).chain(others))
+            .copied()
+            .collect()
     }
 
     /// The files of a namespace in which one of some names stands.

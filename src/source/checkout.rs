@@ -131,8 +131,8 @@ pub(super) struct CommitTree<'r> {
     odb: Odb<'r>,
     /// The directory's own tree; `None` when the commit does not have the directory.
     pub(super) top: Option<Oid>,
-    /// The object of each path listed so far.
-    known: RefCell<HashMap<String, Oid>>,
+    /// The object of each directory listed so far.
+    directories: RefCell<HashMap<String, Oid>>,
     /// Blobs that were read ahead.
     blobs: Option<&'r Blobs>,
 }
@@ -150,7 +150,7 @@ impl<'r> CommitTree<'r> {
         let failed = |e: git2::Error| fault::git_read(&checkout.root, &e);
         let odb = repository.odb().map_err(failed)?;
         let mut new =
-            Self { repository, odb, top: commit.map(Commit::tree_id), known: RefCell::default(), blobs: None };
+            Self { repository, odb, top: commit.map(Commit::tree_id), directories: RefCell::default(), blobs: None };
         for name in dir.split('/').filter(|n| !n.is_empty()) {
             let Some(top) = new.top else { break };
             let tree = new.tree(top)?;
@@ -164,9 +164,9 @@ impl<'r> CommitTree<'r> {
         Self { blobs: Some(blobs), ..self }
     }
 
-    /// The object of a path that was listed; of the root without.
+    /// The object of a directory that was listed; of the root without.
     pub(super) fn object(&self, path: &str) -> Option<Oid> {
-        if path.is_empty() { self.top } else { self.known.borrow().get(path).copied() }
+        if path.is_empty() { self.top } else { self.directories.borrow().get(path).copied() }
     }
 
     fn failed(&self, error: &git2::Error) -> ReadError {
@@ -195,15 +195,17 @@ impl Tree for CommitTree<'_> {
                 Some(ObjectType::Blob) => Kind::File,
                 _ => Kind::Other,
             };
-            let found = Entry::new(entry.name_bytes(), kind);
-            self.known.borrow_mut().insert(join(dir, &found.name), entry.id());
+            let found = Entry { object: Some(entry.id()), ..Entry::new(entry.name_bytes(), kind) };
+            if kind == Kind::Directory {
+                self.directories.borrow_mut().insert(join(dir, &found.name), entry.id());
+            }
             entries.push(found);
         }
         Ok(entries)
     }
 
-    fn read(&self, path: &str, limit: u64) -> Result<Content, ReadError> {
-        let Some(id) = self.known.borrow().get(path).copied() else { return Ok(Content::Gone) };
+    fn read(&self, _: &str, entry: &Entry, limit: u64) -> Result<Content, ReadError> {
+        let Some(id) = entry.object else { return Ok(Content::Gone) };
         if let Some((blob, bytes)) = self.blobs.and_then(|blobs| blobs.get(&id))
             && bytes.len() as u64 <= limit
         {

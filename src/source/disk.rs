@@ -33,6 +33,11 @@ impl Disk {
         self.root.kind(Path::new(path)).map_err(|e| unreadable(&self.path.join(path), &e))
     }
 
+    /// The bytes of a file, if they are at most `limit`.
+    pub(super) fn bytes(&self, path: &str, limit: u64) -> Result<Content, ReadError> {
+        self.open_and(path, |file| content(file, limit))
+    }
+
     /// Opens a file and does something with it; what went away meanwhile is [`Content::Gone`].
     pub(super) fn open_and(
         &self,
@@ -59,8 +64,8 @@ impl Tree for Disk {
         }
     }
 
-    fn read(&self, path: &str, limit: u64) -> Result<Content, ReadError> {
-        self.open_and(path, |file| content(file, limit))
+    fn read(&self, path: &str, _: &Entry, limit: u64) -> Result<Content, ReadError> {
+        self.bytes(path, limit)
     }
 }
 

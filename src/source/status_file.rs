@@ -11,7 +11,7 @@ use super::exclude;
 use super::name::{STATUS_MARK, temporary};
 use super::owner::Trust;
 use super::place;
-use super::walk::{Content, Tree};
+use super::walk::Content;
 use crate::model::StatusDocument;
 use crate::port::{ErrorKind, PortError, StatusSink};
 
@@ -140,7 +140,7 @@ impl Inner {
 
     fn holds(&self, bytes: &[u8]) -> Result<bool, PortError> {
         let (dir, name) = self.place()?;
-        let found = Disk::open(&dir).and_then(|disk| disk.read(name, bytes.len() as u64));
+        let found = Disk::open(&dir).and_then(|disk| disk.bytes(name, bytes.len() as u64));
         Ok(matches!(found, Ok(Content::Bytes(_, found)) if *found == *bytes))
     }
 

@@ -30,13 +30,15 @@ pub(super) struct Entry {
     pub(super) kind: Kind,
     /// Whether `name` is the real name.
     pub(super) exact: bool,
+    /// Its object, in a tree of git.
+    pub(super) object: Option<git2::Oid>,
 }
 
 impl Entry {
     pub(super) fn new(name: &[u8], kind: Kind) -> Self {
         match std::str::from_utf8(name) {
-            Ok(name) => Self { name: name.to_owned(), kind, exact: true },
-            Err(_) => Self { name: String::from_utf8_lossy(name).into_owned(), kind, exact: false },
+            Ok(name) => Self { name: name.to_owned(), kind, exact: true, object: None },
+            Err(_) => Self { name: String::from_utf8_lossy(name).into_owned(), kind, exact: false, object: None },
         }
     }
 }
@@ -56,7 +58,7 @@ pub(super) trait Tree {
     fn list(&self, dir: &str) -> Result<Vec<Entry>, ReadError>;
 
     /// The bytes of a listed file, if they are at most `limit`.
-    fn read(&self, path: &str, limit: u64) -> Result<Content, ReadError>;
+    fn read(&self, path: &str, entry: &Entry, limit: u64) -> Result<Content, ReadError>;
 }
 
 /// What to leave out, and how to name what is found.
@@ -159,7 +161,7 @@ impl Walk<'_> {
         self.count_entries(dir, entries.len())?;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some(rules) = entries.iter().find(|e| e.name == IGNORE_FILE) {
-            self.rules(dir, rules.kind)?;
+            self.rules(dir, rules)?;
         }
         let mut last = None;
         for entry in entries.iter().filter(|e| !is_hidden(&e.name)) {
@@ -205,7 +207,7 @@ impl Walk<'_> {
                 Ok(())
             }
             Kind::Directory => self.directory(&path, depth + 1),
-            Kind::File => self.file(path),
+            Kind::File => self.file(path, entry),
             Kind::Link => {
                 let message = "this is a symbolic link, and links are not followed".to_owned();
                 let help = format!("put the file itself here, or exclude the link in {IGNORE_FILE}");
@@ -220,9 +222,9 @@ impl Walk<'_> {
         }
     }
 
-    fn file(&mut self, path: String) -> Result<(), ReadError> {
+    fn file(&mut self, path: String, entry: &Entry) -> Result<(), ReadError> {
         let limits = self.scope.limits;
-        let (blob, bytes) = match self.tree.read(&path, limits.file_bytes)? {
+        let (blob, bytes) = match self.tree.read(&path, entry, limits.file_bytes)? {
             Content::Bytes(blob, bytes) => (blob, bytes),
             Content::Gone => return Ok(()),
             Content::TooLarge(size) => {
@@ -235,7 +237,8 @@ impl Walk<'_> {
         if is_status(&bytes) {
             return Ok(());
         }
-        let path = self.shown(&path).into();
+        let path = if self.scope.shown_below.is_empty() { path } else { self.shown(&path) };
+        let path = path.into();
         self.add(SourceFile { path, blob, bytes })
     }
 
@@ -257,15 +260,15 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn rules(&mut self, dir: &str, kind: Kind) -> Result<(), ReadError> {
+    fn rules(&mut self, dir: &str, entry: &Entry) -> Result<(), ReadError> {
         let path = rules_file(dir);
         let shown = self.shown(&path);
-        if kind != Kind::File {
+        if entry.kind != Kind::File {
             let message = "this is no regular file, so its rules cannot be read".to_owned();
             self.bad.push(about("bad-ignore-file", &shown, message, "put the file itself here"));
             return Ok(());
         }
-        match self.tree.read(&path, IGNORE_FILE_BYTES)? {
+        match self.tree.read(&path, entry, IGNORE_FILE_BYTES)? {
             Content::Gone => {}
             Content::Bytes(blob, bytes) => {
                 let lines = bytes.iter().filter(|b| **b == b'\n').count();

@@ -125,7 +125,7 @@ impl Tree for Worktree<'_> {
         Ok(entries)
     }
 
-    fn read(&self, path: &str, limit: u64) -> Result<Content, ReadError> {
+    fn read(&self, path: &str, _: &Entry, limit: u64) -> Result<Content, ReadError> {
         let content = self.disk.open_and(path, |file| self.content(path, file, limit))?;
         match (content, self.head.get(path)) {
             (Content::Gone, Some((head, _))) if self.sparse.contains(path) => {
@@ -165,7 +165,7 @@ impl Search<'_> {
             if entry.kind == Kind::Directory {
                 complete &= self.head.rules.excludes(&path, true) || self.directory(&path, depth + 1);
             } else if rules || (is_manifest(&entry.name) && !self.head.rules.excludes(&path, false)) {
-                if self.differs(&path, entry.kind) {
+                if self.differs(&path, &entry) {
                     self.found.insert(path.clone());
                 }
                 self.seen.insert(path);
@@ -174,10 +174,10 @@ impl Search<'_> {
         complete
     }
 
-    fn differs(&self, path: &str, kind: Kind) -> bool {
+    fn differs(&self, path: &str, entry: &Entry) -> bool {
         let head = self.tree.head.get(path).map(|(f, _)| &f.blob).or_else(|| self.head.rule_files.get(path));
-        let disk = match kind {
-            Kind::File => self.tree.read(path, self.limits.file_bytes),
+        let disk = match entry.kind {
+            Kind::File => self.tree.read(path, entry, self.limits.file_bytes),
             _ => return true,
         };
         match disk {

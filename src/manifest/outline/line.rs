@@ -29,10 +29,12 @@ impl<'a> Lines<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let (line, rest) = self.rest.split_once('\n').unwrap_or((self.rest, ""));
+        // Lines are short: looking at each byte is quicker here than what is made for long texts.
+        let length = self.rest.bytes().position(|b| b == b'\n');
+        let (line, rest) = length.map_or((self.rest, ""), |end| (&self.rest[..end], &self.rest[end + 1..]));
         self.rest = rest;
         let line = line.strip_suffix('\r').unwrap_or(line);
-        let content = line.trim_start_matches(' ');
+        let content = without_spaces(line);
         Some(Line { indent: line.len() - content.len(), content })
     }
 
@@ -59,6 +61,11 @@ impl<'a> Lines<'a> {
     }
 }
 
+/// A text without the spaces in front of it.
+pub(super) fn without_spaces(text: &str) -> &str {
+    &text[text.bytes().take_while(|b| *b == b' ').count()..]
+}
+
 /// Whether a line at the left edge parts two documents.
 pub(super) fn is_separator(content: &str) -> bool {
     content.strip_prefix("---").is_some_and(is_nothing)
@@ -66,7 +73,7 @@ pub(super) fn is_separator(content: &str) -> bool {
 
 /// Whether the rest of a line is blank or a comment.
 pub(super) fn is_nothing(rest: &str) -> bool {
-    let trimmed = rest.trim_start_matches(' ');
+    let trimmed = without_spaces(rest);
     trimmed.is_empty() || (trimmed.starts_with('#') && trimmed.len() < rest.len())
 }
 
@@ -82,7 +89,7 @@ pub(super) fn key(content: &str) -> Option<(&str, &str)> {
 /// A short text without a doubt: letters, digits, `.`, `-` and `/`, in quotes or beginning with a letter and no word that
 /// YAML takes for something else. A comment may follow it.
 pub(super) fn word(rest: &str) -> Option<&str> {
-    let rest = rest.strip_prefix(' ')?.trim_start_matches(' ');
+    let rest = without_spaces(rest.strip_prefix(' ')?);
     let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''));
     let text = &rest[quote.map_or(0, char::len_utf8)..];
     let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '/'))).unwrap_or(text.len());

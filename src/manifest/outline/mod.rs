@@ -36,7 +36,8 @@ pub struct Named<'a> {
 /// What a file holds, or `None` when it must be parsed to know.
 pub fn outline(bytes: &[u8]) -> Option<Outline<'_>> {
     let text = ordinary(bytes).filter(|text| !text.contains(IGNORE))?;
-    let mut scan = Scan { lines: Lines::new(text), outline: Outline::default(), document: Document::default() };
+    let (outline, document) = (Outline::default(), Document::default());
+    let mut scan = Scan { lines: Lines::new(text), has_tabs: text.contains('\t'), outline, document };
     while let Some(line) = scan.lines.next() {
         if !line.says_nothing() {
             scan.line(line)?;
@@ -85,6 +86,7 @@ enum Metadata {
 
 struct Scan<'a> {
     lines: Lines<'a>,
+    has_tabs: bool,
     outline: Outline<'a>,
     document: Document<'a>,
 }

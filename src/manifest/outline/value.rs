@@ -14,7 +14,7 @@ impl<'a> Scan<'a> {
         let mut parent = None;
         while let Some(after) = rest.strip_prefix('-').filter(|after| after.is_empty() || after.starts_with(' ')) {
             parent = Some(column);
-            let inner = after.trim_start_matches(' ');
+            let inner = line::without_spaces(after);
             column += rest.len() - inner.len();
             rest = inner;
         }
@@ -36,12 +36,12 @@ impl<'a> Scan<'a> {
 
     /// What follows a key and its colon. `parent` is the column of the key.
     pub(super) fn value(&mut self, rest: &'a str, parent: usize) -> Option<()> {
-        if line::is_nothing(rest) { Some(()) } else { self.text(rest.trim_start_matches(' '), parent) }
+        if line::is_nothing(rest) { Some(()) } else { self.text(line::without_spaces(rest), parent) }
     }
 
     /// A value that begins on the line of its key or dash, which stands in the column `parent`.
     fn text(&mut self, text: &'a str, parent: usize) -> Option<()> {
-        if text.contains('\t') {
+        if self.has_tabs && text.contains('\t') {
             return None;
         }
         match text.as_bytes().first()? {
