@@ -51,9 +51,12 @@ const RULES: &[Rule] = &[
     // Presets are merged into the pods of their namespace, and give them volumes.
     (&[Pod], Needed, Way::Neighbours, &[PodPreset], Needed),
     (&[PodPreset], Affected, Way::Neighbours, &[Pod], Affected),
-    // Pods use data and accounts, by themselves or through a preset; accounts name secrets.
-    (&[Pod, PodPreset, ServiceAccount], Needed, Way::Named, &[ConfigMap, Secret, ServiceAccount], Needed),
-    (&[ConfigMap, Secret, ServiceAccount], Affected, Way::Naming, &[Pod, PodPreset, ServiceAccount], Affected),
+    // Pods use data and accounts, by themselves or through a preset; accounts name secrets. As no account names another,
+    // there are no chains: the files of a namespace are searched for names a few times at most.
+    (&[Pod, PodPreset], Needed, Way::Named, &[ConfigMap, Secret, ServiceAccount], Needed),
+    (&[ServiceAccount], Needed, Way::Named, &[Secret], Needed),
+    (&[ConfigMap, Secret, ServiceAccount], Affected, Way::Naming, &[Pod, PodPreset], Affected),
+    (&[Secret], Affected, Way::Naming, &[ServiceAccount], Affected),
     (&[Pod], Needed, Way::DefaultAccount, &[ServiceAccount], Needed),
     (&[ServiceAccount], Affected, Way::DefaultAccount, &[Pod], Affected),
     (&[Pod], Changed, Way::Home, &[Namespace], Needed),
@@ -88,8 +91,11 @@ pub(super) struct Reach<'a> {
     /// The first file with an object, and the others: more than one is rare.
     by_name: HashMap<Named<'a>, (usize, Vec<usize>)>,
     by_namespace: HashMap<(Kind, &'a str), Vec<usize>>,
-    /// Namespaces and rules that were followed: the same again would lead to the same files.
-    followed: BTreeSet<(String, usize)>,
+    /// Files with an object that is defined twice among all of them.
+    duplicates: BTreeSet<usize>,
+    /// Rules that were followed from a kind, with the namespace and the name that they led to or came from: the same again
+    /// would lead to the same files.
+    followed: BTreeSet<(usize, Kind, String, String)>,
 }
 
 impl<'a> Reach<'a> {
@@ -97,16 +103,30 @@ impl<'a> Reach<'a> {
     pub(super) fn new(files: &'a [Unread<'a>]) -> Self {
         let mut by_name: HashMap<Named<'a>, (usize, Vec<usize>)> = HashMap::with_capacity(files.len());
         let mut by_namespace: HashMap<(Kind, &'a str), Vec<usize>> = HashMap::new();
+        let mut duplicates = BTreeSet::new();
         for (index, file) in files.iter().enumerate() {
             for object in &file.objects {
                 match by_name.entry(*object) {
-                    Entry::Occupied(mut known) => known.get_mut().1.push(index),
+                    Entry::Occupied(known) => {
+                        let (first, others) = known.into_mut();
+                        let last = others.last().copied().unwrap_or(*first);
+                        duplicates.extend([last, index]);
+                        if last != index {
+                            others.push(index);
+                        }
+                    }
                     Entry::Vacant(free) => drop(free.insert((index, Vec::new()))),
                 }
-                by_namespace.entry((object.kind, object.namespace)).or_default().push(index);
+                push_once(by_namespace.entry((object.kind, object.namespace)).or_default(), index);
             }
         }
-        Self { files, weights: vec![None; files.len()], by_name, by_namespace, followed: BTreeSet::new() }
+        let weights = vec![None; files.len()];
+        Self { files, weights, by_name, by_namespace, duplicates, followed: BTreeSet::new() }
+    }
+
+    /// The files with an object that another of them, or the same one, defines too.
+    pub(super) fn duplicates(&self) -> &BTreeSet<usize> {
+        &self.duplicates
     }
 
     /// The weight of each file that was reached.
@@ -125,51 +145,66 @@ impl<'a> Reach<'a> {
 
     /// The files that objects lead to in one step and that have more weight than before.
     pub(super) fn step(&mut self, objects: &[Read<'_>]) -> BTreeSet<usize> {
-        let mut found = Vec::new();
-        let mut named: BTreeMap<(usize, &str), BTreeSet<&str>> = BTreeMap::new();
+        let mut raised = BTreeSet::new();
+        let mut naming: BTreeMap<(usize, &str), BTreeSet<&str>> = BTreeMap::new();
         for object in objects {
-            for (index, (from, at_least, way, ..)) in RULES.iter().enumerate() {
+            for (rule, (from, at_least, way, ..)) in RULES.iter().enumerate() {
                 if !from.contains(&object.key.kind) || object.weight < *at_least {
                     continue;
                 }
-                if *way == Way::Naming {
-                    named.entry((index, &object.key.namespace)).or_default().insert(&object.key.name);
-                } else {
-                    found.extend(self.follow(index, object).into_iter().map(|file| (file, RULES[index].4)));
+                if *way != Way::Naming {
+                    let found = self.follow(rule, object);
+                    self.raise_all(found, rule, &mut raised);
+                } else if self.once(rule, object.key.kind, &object.key.namespace, &object.key.name) {
+                    naming.entry((rule, &object.key.namespace)).or_default().insert(&object.key.name);
                 }
             }
         }
-        for ((index, namespace), names) in named {
-            let files = self.naming(index, namespace, &names);
-            found.extend(files.into_iter().map(|file| (file, RULES[index].4)));
+        for ((rule, namespace), names) in naming {
+            let found = self.naming(rule, namespace, &names);
+            self.raise_all(found, rule, &mut raised);
         }
-        found.into_iter().filter(|(file, weight)| self.raise(*file, *weight)).map(|(file, _)| file).collect()
+        raised
+    }
+
+    /// Gives files the weight of a rule. At once, not at the end of a step: what many objects lead to is kept once.
+    fn raise_all(&mut self, files: Vec<usize>, rule: usize, raised: &mut BTreeSet<usize>) {
+        raised.extend(files.into_iter().filter(|file| self.raise(*file, RULES[rule].4)));
+    }
+
+    /// Whether a rule was not followed yet from a kind to a name, or from it.
+    fn once(&mut self, rule: usize, from: Kind, namespace: &str, name: &str) -> bool {
+        self.followed.insert((rule, from, namespace.to_owned(), name.to_owned()))
     }
 
     fn follow(&mut self, rule: usize, object: &Read<'_>) -> Vec<usize> {
         let (_, _, way, to, _) = RULES[rule];
         let Read { key, value, .. } = object;
-        let once = |followed: &mut BTreeSet<(String, usize)>| followed.insert((key.namespace.clone(), rule));
+        let (kind, namespace) = (key.kind, &*key.namespace);
         match way {
-            Way::Neighbours => match once(&mut self.followed) {
-                true => self.of_namespace(&key.namespace, to),
-                false => vec![],
-            },
-            Way::HostPorts if object.has_host_ports && self.followed.insert((String::new(), rule)) => {
-                self.with_host_ports()
+            Way::Neighbours if self.once(rule, kind, namespace, "") => self.of_namespace(namespace, to),
+            Way::HostPorts if object.has_host_ports && self.once(rule, kind, "", "") => self.with_host_ports(),
+            Way::DefaultAccount if kind == ServiceAccount => {
+                match key.name == "default" && self.once(rule, kind, namespace, "") {
+                    true => self.of_namespace(namespace, to),
+                    false => vec![],
+                }
             }
-            Way::DefaultAccount if key.kind == ServiceAccount && key.name == "default" => {
-                self.of_namespace(&key.namespace, to)
-            }
-            Way::DefaultAccount if key.kind == Pod => self.named(to, &key.namespace, "default"),
-            Way::Home => self.named(to, "", &key.namespace),
-            Way::Twins => self.named(&[key.kind], &key.namespace, &key.name),
+            Way::DefaultAccount if self.once(rule, kind, namespace, "") => self.named(to, namespace, "default"),
+            Way::Home if self.once(rule, kind, namespace, "") => self.named(to, "", namespace),
+            Way::Twins if self.once(rule, kind, namespace, &key.name) => self.named(&[kind], namespace, &key.name),
             Way::Named => {
                 let mut texts = BTreeSet::new();
                 value.iter().for_each(|value| add_texts(value, &mut texts));
-                texts.into_iter().flat_map(|text| self.named(to, &key.namespace, text)).collect()
+                // Of all texts only those that are names here are remembered.
+                let is_name = |text: &&str| {
+                    to.iter().any(|kind| self.by_name.contains_key(&Named { kind: *kind, namespace, name: text }))
+                };
+                let mut names: Vec<&str> = texts.into_iter().filter(is_name).collect();
+                names.retain(|name| self.once(rule, kind, namespace, name));
+                names.into_iter().flat_map(|name| self.named(to, namespace, name)).collect()
             }
-            Way::HostPorts | Way::DefaultAccount | Way::Naming => vec![],
+            _ => vec![],
         }
     }
 
@@ -187,9 +222,11 @@ impl<'a> Reach<'a> {
             .collect()
     }
 
-    /// The files of a namespace in which one of some names stands.
+    /// The files of a namespace in which one of some names stands, without those that weigh enough already.
     fn naming(&self, rule: usize, namespace: &str, names: &BTreeSet<&str>) -> Vec<usize> {
-        let mut found = self.of_namespace(namespace, RULES[rule].3);
+        let (_, _, _, to, weight) = RULES[rule];
+        let mut found = self.of_namespace(namespace, to);
+        found.retain(|index| self.weights[*index] < Some(weight));
         found.sort_unstable();
         found.dedup();
         found.retain(|index| {
@@ -206,6 +243,13 @@ impl<'a> Reach<'a> {
     }
 }
 
+/// Adds a file to a list whose last it may be.
+fn push_once(files: &mut Vec<usize>, index: usize) {
+    if files.last() != Some(&index) {
+        files.push(index);
+    }
+}
+
 /// The pieces of a text that may be a name or a field: what is between other signs than those of names.
 fn words(bytes: &[u8]) -> impl Iterator<Item = &str> {
     let is_inner = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
@@ -219,5 +263,48 @@ fn add_texts<'v>(value: &'v Value, texts: &mut BTreeSet<&'v str>) {
         Value::Array(items) => items.iter().for_each(|item| add_texts(item, texts)),
         Value::Object(map) => map.values().for_each(|value| add_texts(value, texts)),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(kind: Kind, name: &str) -> Named<'_> {
+        Named { kind, namespace: "default", name }
+    }
+
+    fn key(kind: Kind, name: &str) -> ObjectKey {
+        ObjectKey { kind, namespace: "default".to_owned(), name: name.to_owned() }
+    }
+
+    #[test]
+    fn a_file_is_listed_once_and_a_way_is_followed_once() {
+        let objects = vec![named(ServiceAccount, "default"), named(Pod, "a"), named(Pod, "b"), named(Pod, "a")];
+        let files = [
+            Unread { bytes: b"", objects, obscure: false },
+            Unread { bytes: b"", objects: vec![named(Pod, "c")], obscure: false },
+        ];
+        let mut reach = Reach::new(&files);
+        assert_eq!(reach.by_name[&named(Pod, "a")], (0, vec![]));
+        assert_eq!(reach.by_namespace[&(Pod, "default")], [0, 1]);
+        assert_eq!(reach.duplicates(), &BTreeSet::from([0]));
+        let account = key(ServiceAccount, "default");
+        let read = Read { key: &account, value: None, has_host_ports: false, weight: Changed };
+        assert_eq!(reach.step(&[read; 3]), BTreeSet::from([0, 1]));
+        assert_eq!(reach.weights(), [Some(Affected); 2]);
+        let followed = reach.followed.len();
+        assert_eq!(reach.step(&[read; 3]), BTreeSet::new());
+        assert_eq!(reach.followed.len(), followed);
+    }
+
+    #[test]
+    fn files_that_weigh_enough_are_not_searched_for_names() {
+        let pod = |bytes| Unread { bytes, objects: vec![named(Pod, "a")], obscure: false };
+        let files = [pod(b"name: data"), pod(b"name: data"), pod(b"name: other")];
+        let mut reach = Reach::new(&files);
+        reach.raise(0, Affected);
+        let rule = RULES.iter().position(|rule| rule.2 == Way::Naming).unwrap();
+        assert_eq!(reach.naming(rule, "default", &BTreeSet::from(["data"])), [1]);
     }
 }

@@ -23,7 +23,9 @@ pub(super) fn map<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&
         }
     };
     let mut batches: Vec<(usize, Vec<R>)> = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(worker)).collect();
+        // The system may refuse a thread, as at a limit of processes: those that there are do the work.
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, worker).ok();
+        let others: Vec<_> = (1..threads).map_while(spawn).collect();
         let mut batches = worker();
         for other in others {
             batches.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));

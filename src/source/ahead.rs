@@ -34,10 +34,16 @@ pub(super) fn read(repository: &Repository, tops: [Option<Oid>; 2], limits: &Lim
     let read = std::thread::scope(|scope| {
         let parts: Vec<&[Oid]> = blobs.chunks(blobs.len().div_ceil(threads).max(1)).collect();
         let Some((first, others)) = parts.split_first() else { return Vec::new() };
-        let others: Vec<_> = others.iter().map(|ids| scope.spawn(|| part(ids))).collect();
+        let spawn = |ids| (ids, std::thread::Builder::new().spawn_scoped(scope, move || part(ids)).ok());
+        let others: Vec<(&[Oid], _)> = others.iter().copied().map(spawn).collect();
         let mut read = part(first);
-        for other in others {
-            read.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        for (ids, other) in others {
+            // A part whose thread the system refused, as at a limit of processes, is read here.
+            let found = other.map_or_else(
+                || part(ids),
+                |other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            );
+            read.extend(found);
         }
         read
     });

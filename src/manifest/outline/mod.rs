@@ -37,7 +37,8 @@ pub struct Named<'a> {
 pub fn outline(bytes: &[u8]) -> Option<Outline<'_>> {
     let text = ordinary(bytes).filter(|text| !text.contains(IGNORE))?;
     let (outline, document) = (Outline::default(), Document::default());
-    let mut scan = Scan { lines: Lines::new(text), has_tabs: text.contains('\t'), outline, document };
+    let (lines, has_tabs) = (Lines::new(text), text.contains('\t'));
+    let mut scan = Scan { lines, has_tabs, outline, document, separators: 0 };
     while let Some(line) = scan.lines.next() {
         if !line.says_nothing() {
             scan.line(line)?;
@@ -89,13 +90,18 @@ struct Scan<'a> {
     has_tabs: bool,
     outline: Outline<'a>,
     document: Document<'a>,
+    separators: usize,
 }
 
 impl<'a> Scan<'a> {
     /// Takes a line that begins something. What belongs to its value on the lines below is passed over with it.
     fn line(&mut self, line: Line<'a>) -> Option<()> {
         match (line.indent, self.document.metadata) {
-            (0, _) if line::is_separator(line.content) => self.finish(),
+            (0, _) if line::is_separator(line.content) => {
+                self.separators += 1;
+                // There may be one document more than separators; with too many of them the file is refused.
+                (self.separators < limits::DOCUMENTS).then(|| self.finish())?
+            }
             (0, _) => self.top(line),
             (indent, Metadata::Opened) => {
                 self.document.metadata = Metadata::Within(indent);

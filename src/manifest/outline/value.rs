@@ -110,8 +110,9 @@ impl<'a> Scan<'a> {
         let (inner, after) = quoted(text)?;
         let escapes = inner.contains('\\');
         self.outline.escapes |= escapes;
-        // An escape in a key would hide it from who searches the bytes.
-        (!escapes || !after.trim_start_matches(' ').starts_with(':')).then_some(after)
+        // An escape in a key would hide it from who searches the bytes. The colon of a key may stand on a line below.
+        let may_be_key = after.trim_start_matches(' ').starts_with(':') || line::is_nothing(after);
+        (!escapes || !may_be_key).then_some(after)
     }
 }
 

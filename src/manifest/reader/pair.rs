@@ -17,6 +17,10 @@ impl Reader {
     /// errors are found by [`Reader::read`] alone. While those files are valid, the plan from one side to the other and
     /// every admitted pod in it are those of two full readings.
     ///
+    /// An object that two unchanged files define is refused here too, for their outlines tell. What else unchanged files
+    /// may have against each other is seen by `validate` alone: a host port that two pods want, a mount whose volume no
+    /// preset gives because its selector is wrong.
+    ///
     /// A file that was moved or renamed is no difference.
     pub fn read_pair(&mut self, base: &Snapshot, head: &Snapshot) -> (Desired, Desired) {
         let split = split(base, head);
@@ -54,6 +58,10 @@ impl Reader {
                 todo.push((Arc::clone(file), Weight::Needed));
             }
         }
+        let twice: Vec<usize> = reach.duplicates().iter().copied().collect();
+        let twice: Vec<usize> = twice.into_iter().filter(|index| reach.raise(*index, Weight::Needed)).collect();
+        let files: Vec<&SourceFile> = twice.iter().map(|index| sources[*index]).collect();
+        todo.extend(self.learn(&files).into_iter().map(|file| (file, Weight::Needed)));
         self.follow(&mut reach, todo, &sources);
         let chosen: BTreeSet<usize> = (0..unread.len()).filter(|index| reach.weights()[*index].is_some()).collect();
         let mut counts: BTreeMap<Kind, usize> = BTreeMap::new();

@@ -121,6 +121,8 @@ fn what_is_out_of_the_ordinary_is_left_to_the_parser() {
         format!("{head}metadata: &a\n  name: a\n"),
         format!("{head}{meta}  annotations:\n    podwright.dev/ignore: \"true\"\n"),
         format!("{head}{meta}  annotations:\n    \"podwright.dev\\/ignore\": \"true\"\n"),
+        format!("{head}{meta}  annotations: {{\"podwright.dev/ign\\x6fre\"\n    : \"true\"}}\n"),
+        format!("{head}{meta}  annotations: {{\"podwright.dev/ign\\x6fre\" # a\n    : \"true\"}}\n"),
         format!("{head}{meta}spec: !!map\n  a: b\n"),
         format!("{head}{meta}spec:\n  a: \"b\nkind: Secret\"\n"),
         format!("{head}{meta}spec:\n  a: 'b\n\n    kind: Secret'\n"),
@@ -153,6 +155,15 @@ fn what_is_out_of_the_ordinary_is_left_to_the_parser() {
     assert_eq!(escaped("[\"a\\x62\"]"), Some(true));
     assert_eq!(escaped("{\"a\\x62\": b}"), None);
     assert_eq!(escaped("'a\\x62'"), Some(false));
+}
+
+#[test]
+fn a_file_with_too_many_documents_is_left_to_the_parser() {
+    let documents = |count: usize| vec!["apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n"; count].join("---\n");
+    assert!(outline(documents(20_000).as_bytes()).is_some());
+    assert!(outline(documents(20_001).as_bytes()).is_none());
+    let desired = read(&[("f.yaml", "---\n".repeat(20_001).as_bytes())]);
+    assert!(desired.diagnostics.0.iter().any(|d| d.rule == "too-large"), "the limit is another one");
 }
 
 const PIECES: [&str; 48] = [

@@ -336,3 +336,46 @@ fn host_ports_of_a_changed_pod_are_compared_with_all_others() {
         new.diagnostics
     );
 }
+
+#[test]
+fn an_object_that_two_unchanged_files_define_is_refused() {
+    let (path, text) = pod("twice", "  serviceAccountName: robot\n");
+    let account = "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: robot\n";
+    let base = vec![
+        pod("other", ""),
+        (path, text.clone()),
+        ("copy.yaml".to_owned(), text),
+        ("robot.yaml".to_owned(), account.to_owned()),
+    ];
+    let mut head = base.clone();
+    for changed in [false, true] {
+        if changed {
+            head[0].1 = head[0].1.replace("image: i", "image: j");
+        }
+        let (old, new) = pair(&base, &head);
+        for (part, files) in [(old, &base), (new, &head)] {
+            assert!(part.diagnostics.0.iter().any(|d| d.rule == "duplicate-object"), "{:?}", part.diagnostics);
+            let full = Reader::new().read(&snapshot(files)).diagnostics;
+            let wrong = part.diagnostics.0.iter().find(|d| !full.0.contains(d));
+            assert!(wrong.is_none(), "{wrong:?}");
+        }
+    }
+}
+
+#[test]
+fn an_account_leads_to_no_other_account() {
+    let account = |name: &str, secret: &str| {
+        let text = format!(
+            "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {name}\nimagePullSecrets:\n  - name: {secret}\n"
+        );
+        (format!("{name}.yaml"), text)
+    };
+    let secret = |value: &str| {
+        let text = format!("apiVersion: v1\nkind: Secret\nmetadata:\n  name: token\nstringData:\n  value: {value}\n");
+        ("token.yaml".to_owned(), text)
+    };
+    let rest = [account("robot", "token"), account("second", "robot"), pod("user", "  serviceAccountName: robot\n")];
+    let files = |value: &str| -> Vec<_> { rest.iter().cloned().chain([secret(value)]).collect() };
+    let (_, new) = pair(&files("a"), &files("b"));
+    assert_eq!(names(&new), ["Pod default/user", "ServiceAccount default/robot", "Secret default/token"]);
+}

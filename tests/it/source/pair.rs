@@ -230,6 +230,29 @@ fn the_side_that_breaks_a_rule_is_told() {
     }
 }
 
+#[test]
+fn a_thread_that_the_system_refuses_is_done_without() {
+    let repo = Repo::empty();
+    for index in 0..600 {
+        let text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{index}}}\n");
+        repo.write(&format!("{index}.yaml"), &text);
+    }
+    repo.commit("first");
+    repo.write("0.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c0}\ndata: {a: b}\n");
+    repo.commit("second");
+    let diff = |stack: Option<&str>| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_podwright"));
+        command.args(["diff", ".", "--base", "HEAD~1"]).current_dir(&repo.root);
+        // No system has room for a stack of this size.
+        command.envs(stack.map(|size| ("RUST_MIN_STACK", size)));
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let usual = diff(None);
+    assert!(usual.1.contains("599 unchanged"), "{usual:?}");
+    assert_eq!(diff(Some("4611686018427387904")), usual);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn the_repository_of_another_user_is_refused_for_a_comparison() {
