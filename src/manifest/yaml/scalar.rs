@@ -23,7 +23,6 @@ pub(super) fn plain(text: &str) -> Option<Content> {
             b'0'..=b'9' | b'+' | b'-' | b'.' => match number(text) {
                 Numeric::Number(number) => Content::Number(number),
                 Numeric::Text => Content::String(text.to_owned()),
-                Numeric::TooLarge => return None,
             },
             _ => Content::String(text.to_owned()),
         },
@@ -33,8 +32,6 @@ pub(super) fn plain(text: &str) -> Option<Content> {
 /// What a text that looks like a number is.
 enum Numeric {
     Number(Number),
-    /// A number beyond what JSON's readers hold.
-    TooLarge,
     Text,
 }
 
@@ -62,8 +59,8 @@ fn float(value: f64) -> Option<Number> {
     Number::from_f64(value)
 }
 
-/// Decimal, `0x`, `0o`, `0b` and a leading zero for octal, with a sign; 64 bits, signed or, without a sign, unsigned. A
-/// decimal number that is too large for that is a float.
+/// Decimal, `0x`, `0o`, `0b` and a leading zero for octal, with a sign; 64 bits, signed or, without a sign, unsigned. What is
+/// too large for that is no integer: digits alone are a float then, the rest is text.
 fn integer(text: &str) -> Numeric {
     let (sign, digits) = match text.as_bytes().first() {
         Some(b'-') => (-1, &text[1..]),
@@ -86,11 +83,7 @@ fn integer(text: &str) -> Numeric {
         (0, Some(value)) => u64::try_from(value).ok().map(Number::from),
         (sign, Some(value)) => i64::try_from(value * sign).ok().map(Number::from),
     };
-    match found {
-        Some(number) => Numeric::Number(number),
-        None if radix == 10 => Numeric::Text,
-        None => Numeric::TooLarge,
-    }
+    found.map_or(Numeric::Text, Numeric::Number)
 }
 
 /// The text behind `!!binary`, which go-yaml decodes.
@@ -217,6 +210,8 @@ mod tests {
             ("+18446744073709551615", json!(18_446_744_073_709_551_615.0)),
             ("99999999999999999999", json!(1e20)),
             ("-9223372036854775809", json!(-9_223_372_036_854_775_808.0)),
+            ("02000000000000000000000", json!(2e21)),
+            ("0xFFFFFFFFFFFFFFFFF", json!("0xFFFFFFFFFFFFFFFFF")),
             ("2001-12-14t21:59:43.10-05:00", json!("2001-12-14t21:59:43.10-05:00")),
             ("=", json!("=")),
             ("nan", json!("nan")),
@@ -225,7 +220,7 @@ mod tests {
         for (text, expected) in rows {
             assert_eq!(as_json(text), Some(expected), "{text}");
         }
-        for text in [".inf", "-.Inf", ".NaN", "0xFFFFFFFFFFFFFFFFF", "02000000000000000000000"] {
+        for text in [".inf", "-.Inf", ".NaN"] {
             assert_eq!(as_json(text), None, "{text}");
         }
     }
