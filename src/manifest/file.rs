@@ -82,6 +82,7 @@ impl File {
         }));
         file.problems.sort_by_key(|located| (located.problem.severity, located.problem.span));
         file.problems.shrink_to_fit();
+        file.objects.shrink_to_fit();
         file
     }
 

@@ -1,8 +1,6 @@
 //! Checking a snapshot without keeping it. Every stage is the reader's; only contents are dropped object by object, and what
 //! [`super::cross`] needs is all that stays of a file.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::Pod;
 
 use super::file::File;
@@ -43,8 +41,8 @@ pub fn survey(snapshot: &Snapshot, threads: usize, begin: impl for<'d> FnOnce(&'
     for (index, file, Sifted { kept, dropped }) in files {
         result.excluded.extend(excluded(source(index), &file));
         kept.into_iter().for_each(|object| add_desired(object, &mut result));
-        for (kind, count) in dropped {
-            *result.unread.entry(kind).or_default() += count;
+        for kind in dropped {
+            *result.unread.entry(kind).or_default() += 1;
         }
         bare.push(file);
     }
@@ -56,7 +54,7 @@ pub fn survey(snapshot: &Snapshot, threads: usize, begin: impl for<'d> FnOnce(&'
 #[derive(Default)]
 struct Sifted {
     kept: Vec<(DesiredObject, Typed)>,
-    dropped: BTreeMap<Kind, usize>,
+    dropped: Vec<Kind>,
 }
 
 /// Takes the contents out of a file.
@@ -70,7 +68,7 @@ fn sift(source: &SourceFile, file: &mut File, keeps: &Keeps<'_>) -> Sifted {
             // It is in the result already.
             Typed::Preset(_) => {}
             _ if keeps(&made, pod) => sifted.kept.push((made, typed)),
-            _ => *sifted.dropped.entry(made.key.kind).or_default() += 1,
+            _ => sifted.dropped.push(made.key.kind),
         }
     }
     sifted
