@@ -7,6 +7,7 @@
 use podwright::manifest::support;
 use podwright::model::{Admitted, Kind, ObservedPod, Verb};
 use podwright::plan::{converged, fleet};
+use podwright::report::{DiffBase, compare};
 use serde_json::{Value, json};
 
 use super::schema::{Schema, put, taken};
@@ -75,7 +76,11 @@ fn judge(path: &str, sidecar: bool, (before, after): (&Side, &Side), pointer: &s
     if action.verb() != verb || told.is_empty() {
         return Some(format!("{path}: {old:?} -> {new:?}: {:?}, expected {verb:?}: {told:?}", action.verb()));
     }
-    None
+    let report = compare(&plan, &DiffBase::Revision(&before.admitted), &after.admitted);
+    match &report.objects[..] {
+        [object] if !object.hunks.is_empty() => None,
+        _ => Some(format!("{path}: {old:?} -> {new:?}: the diff shows no line of it")),
+    }
 }
 
 /// A pod with a container, an init container and a sidecar; the first init container is the one that paths lead to.
