@@ -7,7 +7,7 @@
 //! control characters are escaped where kubectl gives up ("control characters are not allowed").
 
 mod order;
-mod scalar;
+pub(super) mod scalar;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -234,16 +234,9 @@ impl Writer<'_> {
         }
     }
 
-    /// A literal block: its header says how it begins and ends where that could be misread.
     fn literal(&mut self, text: &str, indent: usize) {
-        let hint = if text.starts_with([' ', '\n']) { "2" } else { "" };
         let body = text.strip_suffix('\n');
-        let chomp = match body {
-            None => "-",
-            Some(body) if body.is_empty() || body.ends_with('\n') => "+",
-            Some(_) => "",
-        };
-        let _ = write!(self.out, "|{hint}{chomp}");
+        self.out.push_str(&scalar::header(text));
         self.note();
         self.out.push('\n');
         for line in body.unwrap_or(text).split('\n') {

@@ -1,11 +1,12 @@
 //! An object as YAML, a line at a time, each with the field it belongs to.
 //!
-//! Written here and not by a YAML crate, for three things a reader of a diff needs: one order of the keys whatever the
-//! author's was, long texts line by line, and the field behind each line, to tell whose it is. Control characters never
-//! come out raw.
+//! Quotes are kubectl's ([`super::super::yaml`]); the layout is not, for three things a reader of a diff needs: what tells
+//! an object apart comes first, a field takes one line however long it is, and each line knows its field, to tell whose it
+//! is. Control characters never come out raw.
 
 use serde_json::{Map, Value};
 
+use super::super::yaml::scalar::{self, Style};
 use super::escape;
 
 /// One line and its field, such as `spec.containers[0].env[2].name`.
@@ -43,7 +44,7 @@ impl Writer {
             let own = if field.is_empty() { name.clone() } else { format!("{field}.{name}") };
             let start = lead.take().map_or_else(|| " ".repeat(indent), str::to_owned);
             let Some(value) = map.get(name) else { continue };
-            self.value(&format!("{start}{}:", key(name)), value, indent, &own);
+            self.value(&format!("{start}{}:", one_line(name)), value, indent, &own);
         }
     }
 
@@ -84,20 +85,14 @@ impl Writer {
         }
     }
 
-    /// A text, in block style when it has several lines.
+    /// A text, in block style when it can be shown line by line.
     fn text(&mut self, start: &str, text: &str, indent: usize, field: &str) {
         let gap = if start.is_empty() { "" } else { " " };
         if !is_block(text) {
-            self.push(format!("{start}{gap}{}", scalar(text)), field);
+            self.push(format!("{start}{gap}{}", one_line(text)), field);
             return;
         }
-        let body = text.trim_end_matches('\n');
-        let chomping = match text.len() - body.len() {
-            0 => "-",
-            1 => "",
-            _ => "+",
-        };
-        self.push(format!("{start}{gap}|{chomping}"), field);
+        self.push(format!("{start}{gap}{}", scalar::header(text)), field);
         let pad = " ".repeat(indent + 2);
         // What ends the text is no line of its own.
         for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
@@ -106,11 +101,11 @@ impl Writer {
     }
 }
 
-/// Whether a text can stand in block style: several lines, of which the first shows the indentation, and nothing that
-/// must be escaped.
+/// Whether a text stands in block style: where kubectl's does, and where only tabs or blanks at the end of a line keep
+/// kubectl from it, for a reviewer reads such a text line by line too. Nothing that must be escaped can stand there.
 fn is_block(text: &str) -> bool {
-    text.trim_end_matches('\n').contains('\n')
-        && !text.starts_with([' ', '\t', '\n'])
+    let lines = text.trim_end_matches('\n').contains('\n') && !text.starts_with([' ', '\t', '\n']);
+    (lines || scalar::style(text) == Style::Literal)
         && text.chars().all(|c| matches!(c, '\n' | '\t') || !escape::is_special(c))
         && !escape::is_command(text)
 }
@@ -127,46 +122,13 @@ fn rank(name: &str, top: bool) -> u8 {
     }
 }
 
-fn key(name: &str) -> String {
-    scalar(name)
-}
-
-/// A text on one line: plain where no reader of YAML could take it for anything else, else in quotes.
-fn scalar(text: &str) -> String {
-    if text.chars().any(escape::is_special) || escape::is_command(text) {
-        return double_quoted(text);
-    }
-    if is_plain(text) { text.to_owned() } else { format!("'{}'", text.replace('\'', "''")) }
-}
-
-/// Words that YAML 1.1 or 1.2 reads as a boolean or null.
-const WORDS: [&str; 10] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "none"];
-
-fn is_plain(text: &str) -> bool {
-    // A dash before a letter begins neither a list nor a number.
-    text.trim_start_matches('-').starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '_' | '$'))
-        && !text.ends_with([':', ' '])
-        && !text.contains(": ")
-        && !text.contains(" #")
-        && !WORDS.iter().any(|word| text.eq_ignore_ascii_case(word))
-}
-
-fn double_quoted(text: &str) -> String {
-    let mut out = String::from("\"");
+/// A text on one line, quoted as kubectl quotes it; what a terminal or a runner of pipelines would act on is escaped.
+fn one_line(text: &str) -> String {
     let command = escape::is_command(text);
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if escape::is_special(c) || (command && c == '#') => escape::write_escaped(c, &mut out),
-            c => out.push(c),
-        }
+    if command || text.chars().any(escape::is_special) {
+        return scalar::double_quoted(text, |c| escape::is_special(c) || (command && c == '#'));
     }
-    out.push('"');
-    out
+    scalar::one_line(text)
 }
 
 #[cfg(test)]
@@ -174,6 +136,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    use super::super::super::object_yaml;
     use super::*;
 
     fn text(value: &Value) -> String {
@@ -200,9 +163,9 @@ data:
   a: |
     x: 1
     y
-  b: '0644'
-  c: \"\\u001b[31m\"
-  d: 'yes'
+  b: \"0644\"
+  c: \"\\e[31m\"
+  d: \"yes\"
   e: it's #1
   f: |+
     a
@@ -226,6 +189,34 @@ spec:
     ports: []
 ";
         assert_eq!(text(&value), expected.replace("  e: it's #1", "  e: 'it''s #1'"));
+    }
+
+    #[test]
+    fn a_value_is_quoted_as_in_what_kubectl_prints() {
+        for text in
+            ["6379", "yes", "", "- a", "a: b", "it's", "#", "0x1f", "2026-11-25", " a", "a\u{7f}", "plain", "日本"]
+        {
+            let value = json!({ "k": text, text: "v" });
+            let sorted = |text: String| {
+                let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+                lines.sort();
+                lines
+            };
+            assert_eq!(sorted(self::text(&value)), sorted(object_yaml(&value)), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_kubectl_writes_line_by_line_is_shown_line_by_line() {
+        for (text, expected) in [
+            ("a\n", "k: |\n  a\n"),
+            ("\n", "k: |2+\n\n"),
+            ("  a\nb", "k: |2-\n    a\n  b\n"),
+            ("a\tb\nc \nd\n", "k: |\n  a\tb\n  c \n  d\n"),
+            ("\ta\nb\n", "k: \"\\ta\\nb\\n\"\n"),
+        ] {
+            assert_eq!(self::text(&json!({ "k": text })), expected, "{text:?}");
+        }
     }
 
     #[test]

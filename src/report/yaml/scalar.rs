@@ -5,7 +5,7 @@
 
 /// The styles, in the emitter's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Style {
+pub(in crate::report) enum Style {
     Plain,
     Single,
     Double,
@@ -27,7 +27,7 @@ struct Traits {
 }
 
 /// The style of a value.
-pub(super) fn style(text: &str) -> Style {
+pub(in crate::report) fn style(text: &str) -> Style {
     if text.is_empty() {
         return Style::Double;
     }
@@ -98,6 +98,40 @@ fn is_printable(c: char) -> bool {
         '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' => true,
         _ => false,
     }
+}
+
+/// The header of a literal block: it says how the text begins and ends where that could be misread.
+pub(in crate::report) fn header(text: &str) -> String {
+    let hint = if text.starts_with([' ', '\n']) { "2" } else { "" };
+    let chomp = match text.strip_suffix('\n') {
+        None => "-",
+        Some(body) if body.is_empty() || body.ends_with('\n') => "+",
+        Some(_) => "",
+    };
+    format!("|{hint}{chomp}")
+}
+
+/// A text on one line that is never folded.
+pub(in crate::report) fn one_line(text: &str) -> String {
+    match key_style(text) {
+        Style::Plain => text.to_owned(),
+        Style::Single => format!("'{}'", text.replace('\'', "''")),
+        Style::Double | Style::Literal => double_quoted(text, |_| false),
+    }
+}
+
+/// A text between double quotes, with `special` characters escaped beside those that kubectl escapes.
+pub(in crate::report) fn double_quoted(text: &str, special: impl Fn(char) -> bool) -> String {
+    let every = text.starts_with('\u{feff}');
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match escaped(c, every || special(c)) {
+            Some(escape) => out.push_str(&escape),
+            None => out.push(c),
+        }
+    }
+    out.push('"');
+    out
 }
 
 /// A character as it stands between double quotes, if not as itself. With `every`, none stands as itself: that is how
