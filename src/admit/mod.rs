@@ -44,6 +44,15 @@ pub fn admit(desired: &Desired) -> Result<Admitted, Diagnostics> {
     if desired.diagnostics.has_errors() {
         return Err(desired.diagnostics.clone());
     }
+    match admit_what_can_be(desired) {
+        admitted if admitted.diagnostics.has_errors() => Err(admitted.diagnostics),
+        admitted => Ok(admitted),
+    }
+}
+
+/// Admits what a revision holds whether or not it is valid, to compare another one with. Its errors are among the
+/// diagnostics; an object that could not be read is not there. Nothing may run by this.
+pub fn admit_what_can_be(desired: &Desired) -> Admitted {
     let mut diagnostics = desired.diagnostics.clone();
     let candidates = preset::candidates(desired, &mut diagnostics);
     let mut warnings = Warnings::default();
@@ -56,10 +65,7 @@ pub fn admit(desired: &Desired) -> Result<Admitted, Diagnostics> {
     diagnostics.0.extend(warnings.diagnostics());
     let data = data_objects(desired, &mut diagnostics);
     diagnostics.sort();
-    if diagnostics.has_errors() {
-        return Err(diagnostics);
-    }
-    Ok(Admitted {
+    Admitted {
         revision: desired.revision.clone(),
         pods,
         data: Arc::new(data),
@@ -67,7 +73,7 @@ pub fn admit(desired: &Desired) -> Result<Admitted, Diagnostics> {
         sources: sources(desired),
         unread: desired.unread.clone(),
         diagnostics,
-    })
+    }
 }
 
 fn admit_pod<'a>(

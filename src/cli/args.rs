@@ -204,7 +204,8 @@ pub struct DiffArgs {
     /// The directory of manifests
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
-    /// Compare with this commit instead of what runs: needs no root, no agent, no runtime
+    /// Compare with this commit instead of what runs: needs no root, no agent, no runtime. Reads what changed and what
+    /// that reaches; `validate` reads everything
     #[arg(long, value_name = "REV")]
     pub base: Option<String>,
     /// The commit to compare [default: HEAD]

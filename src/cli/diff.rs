@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use super::args::{DiffArgs, DiffFormat};
 use super::error::{CliError, Ending};
 use super::layout::Layout;
-use super::manifests::{Verdict, judge, judge_read};
+use super::manifests::{Verdict, judge, judge_base, judge_read, threads};
 use super::{printer, records};
 use crate::manifest::Reader;
-use crate::model::{Admitted, ObservedPod, RevisionKind, Sandbox};
+use crate::model::{Admitted, Diagnostics, ObservedPod, RevisionKind, Sandbox, Severity};
 use crate::plan;
 use crate::port::ReadError;
 use crate::report::{self, DiffBase, DiffReport, MarkdownOptions};
@@ -36,15 +36,24 @@ fn with_revision(args: &DiffArgs, base: &str) -> Result<DiffReport, CliError> {
         format!("revision {base}"),
         args.head.as_ref().map_or("the manifests".to_owned(), |h| format!("revision {h}")),
     );
-    let (old, new) =
+    let source::Pair { base: old, base_faults, head: new } =
         source::read_pair(&args.directory, base, args.head.as_deref(), &options).map_err(|e| unreadable(e, &names))?;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let (before, after) = Reader::with_threads(threads).read_pair(&old, &new);
-    let before = admitted(judge_read(&old, &before), &names.0)?;
+    let (mut before, after) = Reader::with_threads(threads()).read_pair(&old, &new);
+    before.diagnostics.0.extend(base_faults.0);
+    let before = judge_base(&old, &before);
+    if before.diagnostics.has_errors() {
+        printer::note(&format!("{} would be refused, it is compared with what could be read of it:", names.0));
+        printer::note_text(&report::diagnostics_text(&errors(&before)));
+    }
     let after = admitted(judge_read(&new, &after), &names.1)?;
     printer::note_text(&report::diagnostics_text(&after.diagnostics));
     let plan = plan::fleet(&after, &plan::converged(&before, Timestamp::now()));
     Ok(report::compare(&plan, &DiffBase::Revision(&before), &after))
+}
+
+fn errors(admitted: &Admitted) -> Diagnostics {
+    let errors = admitted.diagnostics.0.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+    Diagnostics(errors.cloned().collect())
 }
 
 fn with_what_runs(args: &DiffArgs, layout: &Layout) -> Result<DiffReport, CliError> {

@@ -1,6 +1,6 @@
 //! Manifests judged as they are on disk, without agent, root or runtime.
 
-use crate::admit::{Listener, admit};
+use crate::admit::{Listener, admit, admit_what_can_be};
 use crate::manifest::{Reader, show_lines, survey};
 use crate::model::{Admitted, Desired, Diagnostics, Snapshot};
 
@@ -37,6 +37,13 @@ pub fn judge_read(snapshot: &Snapshot, desired: &Desired) -> Verdict {
             Verdict::Refused(diagnostics)
         }
     }
+}
+
+/// The same for what another revision is compared with: it may be invalid, and what could be read of it counts.
+pub fn judge_base(snapshot: &Snapshot, desired: &Desired) -> Admitted {
+    let mut admitted = admit_what_can_be(desired);
+    show_lines(snapshot, &mut admitted.diagnostics);
+    admitted
 }
 
 /// As many as this process may use at once.

@@ -13,8 +13,8 @@ use super::fault::READ;
 use super::name::join;
 use super::plain::nothing;
 use super::revisions;
-use super::walk::{Found, Scope, Twin, walk};
-use crate::model::Snapshot;
+use super::walk::{Found, Scope, Twin, walk, walk_what_can_be};
+use crate::model::{Diagnostics, Snapshot};
 use crate::port::{ErrorKind, PortError, ReadError};
 
 /// Why two revisions could not be read.
@@ -44,25 +44,30 @@ impl From<PortError> for PairError {
     }
 }
 
+/// Two revisions of a directory.
+#[derive(Debug)]
+pub struct Pair {
+    pub base: Snapshot,
+    /// Why the base would be refused as a whole; `base` is what could be read of it.
+    pub base_faults: Diagnostics,
+    pub head: Snapshot,
+}
+
 /// Reads a directory at the revision `base` and at `head`; without `head` at HEAD, or with `options.worktree` as it is on
 /// disk. A revision is whatever `git rev-parse` takes. The side of a commit that lacks the directory is empty. Blocking.
 ///
 /// # Errors
-/// When there is no repository, when a revision is missing, ambiguous or no commit, when neither side has a manifest, or
-/// when one side cannot be read or breaks a bound.
-pub fn read_pair(
-    dir: &Path,
-    base: &str,
-    head: Option<&str>,
-    options: &Options,
-) -> Result<(Snapshot, Snapshot), PairError> {
+/// When there is no repository, when a revision is missing, ambiguous or no commit, when neither side has a manifest, when
+/// one side cannot be read, or when the head breaks a bound. A base that breaks one is read as far as it goes: a change
+/// that mends it must have something to be compared with.
+pub fn read_pair(dir: &Path, base: &str, head: Option<&str>, options: &Options) -> Result<Pair, PairError> {
     let home = Home::find(dir, options)?;
     let old = revisions::commit(&home.checkout, base).map_err(|e| Side::Base.failed(e))?;
     let old_tree = home.tree(&old).map_err(|e| Side::Base.failed(e))?;
     if head.is_none() && options.worktree {
-        let found = home.walk(&old_tree, None).map_err(|e| Side::Base.failed(e))?;
-        let new = Directory::open(dir, options.clone())?.read_now().map_err(|e| Side::Head.failed(e))?;
-        return Ok((snapshot(&old, None, found), new));
+        let (found, base_faults) = home.walk_base(&old_tree)?;
+        let head = Directory::open(dir, options.clone())?.read_now().map_err(|e| Side::Head.failed(e))?;
+        return Ok(Pair { base: snapshot(&old, None, found), base_faults, head });
     }
     let (new, branch) = match head {
         Some(name) => revisions::commit(&home.checkout, name).map(|commit| (commit, None)),
@@ -72,15 +77,17 @@ pub fn read_pair(
     let new_tree = home.tree(&new).map_err(|e| Side::Head.failed(e))?;
     let blobs = ahead::read(&home.checkout.repository, [old_tree.top, new_tree.top], &options.limits);
     let (old_tree, new_tree) = (old_tree.with_blobs(&blobs), new_tree.with_blobs(&blobs));
-    let before = home.walk(&old_tree, None).map_err(|e| Side::Base.failed(e))?;
+    let (before, base_faults) = home.walk_base(&old_tree)?;
     let is_same = |dir: &str| new_tree.object(dir).is_some_and(|id| old_tree.object(dir) == Some(id));
     let twin = Twin { found: &before, is_same: &is_same };
-    let after = home.walk(&new_tree, Some(&twin)).map_err(|e| Side::Head.failed(e))?;
+    // What is wrong with the base would be missing from what is taken over.
+    let twin = Some(&twin).filter(|_| base_faults.0.is_empty());
+    let after = home.walk(&new_tree, twin).map_err(|e| Side::Head.failed(e))?;
     if before.files.is_empty() && after.files.is_empty() {
         let ignored = [before.ignored, after.ignored].concat();
         return Err(nothing(&home.dir, " in either revision", &ignored).into());
     }
-    Ok((snapshot(&old, None, before), snapshot(&new, branch, after)))
+    Ok(Pair { base: snapshot(&old, None, before), base_faults, head: snapshot(&new, branch, after) })
 }
 
 fn snapshot(commit: &Commit<'_>, branch: Option<String>, found: Found) -> Snapshot {
@@ -140,6 +147,14 @@ impl<'o> Home<'o> {
     }
 
     fn walk(&self, tree: &CommitTree<'_>, twin: Option<&Twin<'_>>) -> Result<Found, ReadError> {
-        walk(tree, &Scope { limits: &self.options.limits, skip: &self.skip, shown_below: "", twin })
+        walk(tree, &self.scope(twin))
+    }
+
+    fn walk_base(&self, tree: &CommitTree<'_>) -> Result<(Found, Diagnostics), PairError> {
+        walk_what_can_be(tree, &self.scope(None)).map_err(|e| Side::Base.failed(e))
+    }
+
+    fn scope<'a>(&'a self, twin: Option<&'a Twin<'a>>) -> Scope<'a> {
+        Scope { limits: &self.options.limits, skip: &self.skip, shown_below: "", twin }
     }
 }

@@ -10,7 +10,7 @@ use super::ignore::{Rules, rules_file};
 use super::limits::{IGNORE_FILE_BYTES, Limits};
 use super::name::{IGNORE_FILE, is_hidden, is_manifest, is_status, join};
 use crate::model::{BlobId, Diagnostic, Diagnostics, SourceFile};
-use crate::port::ReadError;
+use crate::port::{PortError, ReadError};
 
 /// What an entry of a directory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,17 +95,27 @@ pub(super) struct Found {
 
 /// Reads every manifest of a tree. Everything wrong with it is reported at once, except that a bound ends the walk.
 pub(super) fn walk(tree: &dyn Tree, scope: &Scope<'_>) -> Result<Found, ReadError> {
-    let mut walk = Walk { tree, scope, found: Found::default(), bad: Vec::new(), entries: 0, bytes: 0 };
-    walk.directory("", 0)?;
-    let Walk { mut found, bad, .. } = walk;
-    if !bad.is_empty() {
-        let mut all = Diagnostics(bad);
-        all.sort();
-        return Err(ReadError::Rejected(all));
+    match walk_what_can_be(tree, scope)? {
+        (found, bad) if bad.0.is_empty() => Ok(found),
+        (_, bad) => Err(ReadError::Rejected(bad)),
     }
+}
+
+/// The same, with what is right of a tree that is not: what is wrong with it stands beside that.
+pub(super) fn walk_what_can_be(tree: &dyn Tree, scope: &Scope<'_>) -> Result<(Found, Diagnostics), PortError> {
+    let mut walk = Walk { tree, scope, found: Found::default(), bad: Vec::new(), entries: 0, bytes: 0 };
+    let ended = walk.directory("", 0);
+    let Walk { mut found, mut bad, .. } = walk;
+    match ended {
+        Ok(()) => {}
+        Err(ReadError::Rejected(bound)) => bad.extend(bound.0),
+        Err(ReadError::Failed(error)) => return Err(error),
+    }
+    let mut bad = Diagnostics(bad);
+    bad.sort();
     found.files.sort_by(|a, b| a.path.cmp(&b.path));
     found.ignored.sort();
-    Ok(found)
+    Ok((found, bad))
 }
 
 struct Walk<'a> {

@@ -123,19 +123,32 @@ fn an_error_fails_the_job_and_posts_nothing() {
     assert!(world.forge.forge().log.is_empty());
     assert_eq!(world.gitlab(Some(PROJECT), &[]).failed.as_deref(), Some("script"));
     assert!(world.forge.forge().log.is_empty());
+}
 
-    // What it is merged into is wrong: there is no plan, and that is an error of its own step.
+#[test]
+fn a_pull_request_that_mends_its_base_gets_its_plan() {
+    if !has_tools() {
+        return;
+    }
+    let world = World::new();
     world.git(&["checkout", "-q", "main"]);
     world.write("manifests/other.yaml", "kind: [");
     world.commit("broken");
-    let merge = world.push(&[("manifests/pod.yaml", &pod("nginx"))]);
+    // One that leaves it broken fails, for what is merged is wrong.
+    let merge = world.push(&[("manifests/pod.yaml", &pod("nginx:1.28"))]);
+    let ran = world.github(&merge, ACTIONS);
+    assert_eq!(ran.failed.as_deref(), Some("Validate"), "{ran:?}");
+    assert!(world.forge.forge().log.is_empty());
+
     world.git(&["checkout", "-q", "--detach", &merge]);
     world.git(&["rm", "-q", "manifests/other.yaml"]);
     world.git(&["commit", "-q", "--amend", "-m", "merge that mends"]);
     let ran = world.github(&world.git(&["rev-parse", "HEAD"]), ACTIONS);
-    assert_eq!(ran.failed.as_deref(), Some("Plan"), "{ran:?}");
+    went_well(&ran);
     assert!(ran.log.contains("other.yaml:1:"), "{}", ran.log);
-    assert!(world.forge.forge().log.is_empty());
+    let body = world.forge.forge().comments[0].body.clone();
+    assert!(body.contains("**invalid base**: ") && body.contains(" at `other.yaml:1`"), "{body}");
+    assert!(body.contains("nginx:1.28") && body.contains("nginx:1.27"), "what could be read is compared: {body}");
 }
 
 #[test]

@@ -20,6 +20,11 @@ const PRESETS: &str = "A changed PodPreset changes the pods it matches and recre
 /// Said when what runs is known of pods only.
 const ONLY_PODS: &str = "The revision applied last is not known: only pods are compared with what runs.";
 
+/// Said when the base has errors.
+const INVALID_BASE: &str = "The base is invalid and is refused as a whole where it runs, which keeps the last valid \
+                            revision. What could be read of it is compared; an object that could not be read counts as \
+                            not there.";
+
 /// Said when the report has no room for every hunk.
 const TOO_MUCH: &str = "Too much differs to be shown line by line: hunks are left out, and what they hold is counted.";
 
@@ -79,6 +84,9 @@ pub fn compare(plan: &FleetPlan, base: &DiffBase<'_>, head: &Admitted) -> DiffRe
     }
     if base.objects.is_none() {
         notes.push(ONLY_PODS);
+    }
+    if base.objects.is_some_and(|side| side.diagnostics.has_errors()) {
+        notes.push(INVALID_BASE);
     }
     if budget.exceeded {
         notes.push(TOO_MUCH);
@@ -278,21 +286,27 @@ fn attention(base: &Base<'_>, head: &Admitted, objects: &[ObjectDiff]) -> Vec<At
         }
     }
     let old = base.objects.map(|side| side.diagnostics.0.as_slice()).unwrap_or_default();
+    let errors = old.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+    found.extend(errors.map(|d| told(Concern::InvalidBase, d)));
     let old: BTreeSet<_> = old.iter().map(identity).collect();
     let news = head.diagnostics.0.iter().filter(|d| is_told(d) && !old.contains(&identity(d)));
-    found.extend(news.map(|d| Attention {
-        concern: Concern::Warning,
-        object: d.object.clone(),
-        preset: None,
-        field: d.field.clone(),
-        message: Some(d.message.clone()),
-        help: d.help.clone(),
-        at: d.place.as_ref().map(|place| place.at.clone()),
-        existing_at: None,
-    }));
+    found.extend(news.map(|d| told(Concern::Warning, d)));
     // Stable: what one object has to say keeps its order.
     found.sort_by(|a, b| (a.concern, &a.object).cmp(&(b.concern, &b.object)));
     found
+}
+
+fn told(concern: Concern, diagnostic: &Diagnostic) -> Attention {
+    Attention {
+        concern,
+        object: diagnostic.object.clone(),
+        preset: None,
+        field: diagnostic.field.clone(),
+        message: Some(diagnostic.message.clone()),
+        help: diagnostic.help.clone(),
+        at: diagnostic.place.as_ref().map(|place| place.at.clone()),
+        existing_at: None,
+    }
 }
 
 fn concern(object: &ObjectDiff) -> Option<Concern> {

@@ -177,6 +177,8 @@ impl PresetLines {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Concern {
+    /// The base has an error: the whole of it would be refused where it runs.
+    InvalidBase,
     /// An object goes.
     Delete,
     /// A pod is stopped and a new one takes its place.
@@ -195,7 +197,8 @@ pub enum Concern {
 
 impl Concern {
     /// Every concern, in order.
-    pub const ALL: [Concern; 7] = [
+    pub const ALL: [Concern; 8] = [
+        Concern::InvalidBase,
         Concern::Delete,
         Concern::Recreate,
         Concern::Restart,

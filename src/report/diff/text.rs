@@ -13,8 +13,12 @@ pub fn diff_text(report: &DiffReport) -> String {
     for object in &report.objects {
         write_object(object, &mut out);
     }
-    for item in report.attention.iter().filter(|item| item.concern == Concern::PresetConflict) {
-        let _ = writeln!(out, "! {}", conflict(item));
+    for item in &report.attention {
+        match item.concern {
+            Concern::InvalidBase => drop(writeln!(out, "! invalid base: {}", diagnostic(item))),
+            Concern::PresetConflict => drop(writeln!(out, "! {}", conflict(item))),
+            _ => {}
+        }
     }
     for row in &report.counts {
         let _ = writeln!(out, "{}", counts(row));
@@ -119,6 +123,12 @@ fn details(object: &ObjectDiff) -> Vec<(&'static str, String)> {
         }
     }
     all
+}
+
+/// `path:line:column: message`, as far as it has a place.
+fn diagnostic(item: &Attention) -> String {
+    let at = item.at.as_ref().map_or(String::new(), |at| format!("{}:{}:{}: ", at.path, at.line, at.column));
+    line(&format!("{at}{}", item.message.as_deref().unwrap_or_default()))
 }
 
 fn conflict(item: &Attention) -> String {

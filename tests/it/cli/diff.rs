@@ -140,6 +140,45 @@ fn exit_codes_are_those_of_kubectl_diff_or_tell_more_when_asked() {
 }
 
 #[test]
+fn a_base_that_is_refused_is_told_and_compared_as_far_as_it_could_be_read() {
+    let world = World::new();
+    let site = POD.replace("name: web", "name: site");
+    world.place.write("m/site.yaml", &site.replace("image:", "imagee:"));
+    world.place.write("m/cut.yaml", "kind: [");
+    world.repo.commit("broken");
+    std::fs::remove_file(world.place.path("m/cut.yaml")).unwrap();
+    world.place.write("m/site.yaml", &site);
+    world.place.write("m/pod.yaml", &POD.replace("nginx:1.29", "nginx:1.30"));
+    world.repo.commit("mended");
+    let base = ["--base", "HEAD~1"];
+    let said = world.diff(&base);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    for words in [
+        "+ Pod default/site  create\n",
+        "~ Pod default/web  restart container  spec.containers[0].image",
+        "! invalid base: cut.yaml:1:",
+        "! invalid base: site.yaml:",
+        "note: The base is invalid and is refused as a whole where it runs",
+    ] {
+        assert!(said.out.contains(words), "{words}: {}", said.out);
+    }
+    assert!(said.err.contains("revision HEAD~1 would be refused, it is compared with what could"), "{}", said.err);
+    assert!(said.err.contains("site.yaml:") && said.err.contains("imagee"), "{}", said.err);
+    let markdown = world.diff(&[&base[..], &["-o", "markdown"]].concat()).out;
+    assert!(markdown.contains("> ⚠️ 3 errors in the base · 1 pod with a container restarted\n"), "{markdown}");
+    let attention = markdown.split_once("### ⚠️ Attention\n\n").unwrap().1;
+    assert!(attention.starts_with("- **invalid base**: `"), "the worst first: {markdown}");
+    assert!(attention.contains(" at `cut.yaml:1`\n") && attention.contains(" at `site.yaml:"), "{markdown}");
+    let json: Value = serde_json::from_str(&world.diff(&[&base[..], &["-o", "json"]].concat()).out).unwrap();
+    assert_eq!(json["attention"][0]["concern"], "invalidBase");
+    // The other way round the head is refused.
+    let back = ["--base", "HEAD", "--head", "HEAD~1"];
+    assert_eq!(world.diff(&back).code, Some(2));
+    assert_eq!(world.diff(&[&back[..], &["--detailed-exitcode"]].concat()).code, Some(1));
+    assert_eq!(world.diff(&[&base[..], &["--detailed-exitcode"]].concat()).code, Some(2));
+}
+
+#[test]
 fn a_file_that_moves_changes_nothing() {
     let world = World::new();
     std::fs::remove_file(world.place.path("m/pod.yaml")).unwrap();

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use podwright::admit::admit;
+use podwright::admit::{admit, admit_what_can_be};
 use podwright::manifest::Reader;
-use podwright::model::{Admitted, Desired, FleetPlan, Kind, ObjectKey, Snapshot};
+use podwright::model::{Admitted, Desired, FleetPlan, Kind, ObjectKey, Severity, Snapshot};
 use podwright::plan;
 use podwright::report::{DiffBase, compare, diff_json};
 use proptest::prelude::*;
@@ -205,6 +205,15 @@ fn compared(full: (&Desired, &Desired), base: &Snapshot, head: &Snapshot) -> Res
     }
 }
 
+/// Whether both ways of reading say the same of a base that is invalid.
+fn mended(full: (&Desired, &Desired), base: &Snapshot, head: &Snapshot) -> Result<(), String> {
+    let part = Reader::new().read_pair(base, head);
+    let full = (admit_what_can_be(full.0), admit(full.1).map_err(|e| format!("the head: {e:?}"))?);
+    let part = (admit_what_can_be(&part.0), admit(&part.1).map_err(|e| format!("the part of the head: {e:?}"))?);
+    let (full, part) = (comparison(&full.0, &full.1), comparison(&part.0, &part.1));
+    if full != part { Err(format!("full {full:#?}\npart {part:#?}")) } else { Ok(()) }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -218,11 +227,16 @@ proptest! {
         let shown = || format!("base {base:#?}\nhead {head:#?}");
         let (old, new) = (snapshot(&base), snapshot(&head));
         let full = (Reader::new().read(&old), Reader::new().read(&new));
-        let is_empty = full.0.diagnostics.0.iter().any(|d| d.rule == "no-manifests");
+        let is_empty = |desired: &Desired| desired.diagnostics.0.iter().any(|d| d.rule == "no-manifests");
         // Too many of these fail the test.
-        prop_assume!(!is_empty);
+        prop_assume!(!is_empty(&full.0));
         prop_assume!(!full.0.diagnostics.has_errors() || !full.1.diagnostics.has_errors());
-        let compared = compared((&full.0, &full.1), &old, &new);
+        // What is a broken head one way round is a broken base the other way round.
+        let compared = compared((&full.0, &full.1), &old, &new).and_then(|()| match admit(&full.0) {
+            // Nothing is a base without a fault.
+            Ok(_) if full.1.diagnostics.has_errors() && !is_empty(&full.1) => mended((&full.1, &full.0), &new, &old),
+            _ => Ok(()),
+        });
         compared.map_err(|why| TestCaseError::fail(format!("{why}\n{}", shown())))?;
     }
 }
@@ -335,6 +349,28 @@ fn host_ports_of_a_changed_pod_are_compared_with_all_others() {
         "the host's network counts: {:?}",
         new.diagnostics
     );
+}
+
+#[test]
+fn of_a_base_with_errors_stays_what_could_be_read() {
+    let base = vec![
+        pod("whole", ""),
+        pod("wrong", "  restartPolicy: Sometimes\n"),
+        ("cut.yaml".to_owned(), "kind: [".to_owned()),
+    ];
+    let mut head = base.clone();
+    head[1] = pod("wrong", "  restartPolicy: Never\n");
+    head[2] = pod("new", "");
+    let (old, new) = pair(&base, &head);
+    assert!(admit(&old).is_err());
+    let (old, new) = (admit_what_can_be(&old), admit(&new).unwrap());
+    let errors = old.diagnostics.0.iter().filter(|d| d.severity == Severity::Error);
+    let errors: Vec<String> = errors.map(|d| d.place.as_ref().unwrap().at.to_string()).collect();
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(errors[0].starts_with("cut.yaml:1:") && errors[1].starts_with("wrong.yaml:6:"), "{errors:?}");
+    let (plan, unchanged, ..) = comparison(&old, &new);
+    let created: Vec<String> = plan.actions.iter().map(|a| format!("{} {}", a.verb().as_str(), a.key())).collect();
+    assert_eq!((created, unchanged), (vec!["create default/new".to_owned(), "create default/wrong".to_owned()], 1));
 }
 
 #[test]

@@ -1,19 +1,26 @@
 //! Two revisions read together, and every way in which one of them cannot be.
 
+use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 
 use podwright::model::{RevisionKind, Snapshot};
 use podwright::port::{ErrorKind, PortError, ReadError};
-use podwright::source::{Options, PairError, Side, read_pair};
+use podwright::source::{Limits, Options, Pair, PairError, Side, read_pair};
 
 use super::repo::{Repo, git, options, paths, rejected, text};
 
-fn pair(dir: &Path, base: &str, head: &str) -> Result<(Snapshot, Snapshot), PairError> {
-    read_pair(dir, base, Some(head), &options())
+/// Both sides, of which the base has no faults.
+fn sides(pair: Pair) -> (Snapshot, Snapshot) {
+    assert_eq!(pair.base_faults.0, []);
+    (pair.base, pair.head)
 }
 
-fn failure(result: Result<(Snapshot, Snapshot), PairError>) -> (Option<Side>, PortError) {
+fn pair(dir: &Path, base: &str, head: &str) -> Result<(Snapshot, Snapshot), PairError> {
+    read_pair(dir, base, Some(head), &options()).map(sides)
+}
+
+fn failure<T: Debug>(result: Result<T, PairError>) -> (Option<Side>, PortError) {
     match result {
         Err(PairError { side, error: ReadError::Failed(error) }) => {
             assert!(error.help.is_some(), "a way out: {error}");
@@ -67,15 +74,15 @@ fn without_a_head_it_is_head_or_the_worktree() {
     repo.write("pod.yaml", "a: 2\n");
     let second = repo.commit("second");
     repo.write("pod.yaml", "a: 3\n");
-    let (old, new) = read_pair(&repo.root, "HEAD~1", None, &options()).unwrap();
+    let (old, new) = sides(read_pair(&repo.root, "HEAD~1", None, &options()).unwrap());
     assert_eq!((text(&old, "pod.yaml"), text(&new, "pod.yaml")), ("a: 1\n", "a: 2\n"));
     assert_eq!((new.revision.id.as_str(), new.revision.branch.as_deref()), (second.as_str(), Some("main")));
     let worktree = Options { worktree: true, ..options() };
-    let (old, new) = read_pair(&repo.root, "HEAD~1", None, &worktree).unwrap();
+    let (old, new) = sides(read_pair(&repo.root, "HEAD~1", None, &worktree).unwrap());
     assert_eq!((text(&old, "pod.yaml"), text(&new, "pod.yaml")), ("a: 1\n", "a: 3\n"));
     assert_eq!(new.revision.kind, RevisionKind::Worktree);
     repo.git(&["checkout", "--quiet", "--force", "--detach", "HEAD"]);
-    let (_, new) = read_pair(&repo.root, "HEAD~1", None, &options()).unwrap();
+    let (_, new) = sides(read_pair(&repo.root, "HEAD~1", None, &options()).unwrap());
     assert_eq!((new.revision.id.as_str(), new.revision.branch), (second.as_str(), None));
 }
 
@@ -104,7 +111,7 @@ fn a_bare_repository_has_revisions_too() {
     let bare = repo.temp.path().join("bare.git");
     let (old, new) = pair(&bare, "HEAD~1", "main").unwrap();
     assert_eq!((paths(&old), paths(&new)), (vec!["deploy/pod.yaml", "pod.yaml"], vec!["deploy/pod.yaml", "pod.yaml"]));
-    let (old, new) = read_pair(&bare.join("deploy"), "HEAD~1", None, &options()).unwrap();
+    let (old, new) = sides(read_pair(&bare.join("deploy"), "HEAD~1", None, &options()).unwrap());
     assert_eq!((text(&old, "pod.yaml"), text(&new, "pod.yaml")), ("a: 1\n", "a: 2\n"));
     let worktree = Options { worktree: true, ..options() };
     let (_, error) = failure(read_pair(&bare, "HEAD~1", None, &worktree));
@@ -210,24 +217,38 @@ fn a_damaged_object_is_told_as_such() {
 
 #[cfg(unix)]
 #[test]
-fn the_side_that_breaks_a_rule_is_told() {
+fn a_head_that_breaks_a_rule_is_refused_and_a_base_is_read_as_far_as_it_goes() {
     use std::os::unix::ffi::OsStrExt;
     let repo = Repo::with(&[("pod.yaml", "a: 1\n")]);
     std::os::unix::fs::symlink("/etc/passwd", repo.path("link.yaml")).unwrap();
     std::fs::write(repo.root.join(std::ffi::OsStr::from_bytes(b"latin-\xe9.yaml")), "a: 1\n").unwrap();
+    repo.write("many/one.yaml", "a: 1\n");
+    repo.write("many/two.yaml", "a: 2\n");
     repo.commit("second");
-    for (base, head, side) in [("HEAD~1", "HEAD", Side::Head), ("HEAD", "HEAD~1", Side::Base)] {
-        let error = pair(&repo.root, base, head).unwrap_err();
-        assert_eq!(error.side, Some(side));
-        let bad = rejected::<()>(Err(error.error));
-        assert_eq!(
-            bad,
-            [
-                "latin-\u{fffd}.yaml:1:1: bad-file-name: the name is not plain UTF-8 text",
-                "link.yaml:1:1: symbolic-link: this is a symbolic link, and links are not followed",
-            ]
-        );
+    let expected = [
+        "latin-\u{fffd}.yaml:1:1: bad-file-name: the name is not plain UTF-8 text",
+        "link.yaml:1:1: symbolic-link: this is a symbolic link, and links are not followed",
+    ];
+    for (base, head) in [("HEAD~1", "HEAD"), ("HEAD", "HEAD")] {
+        let error = pair_of(&repo, base, head, &options()).unwrap_err();
+        assert_eq!(error.side, Some(Side::Head), "{base}");
+        assert_eq!(rejected::<()>(Err(error.error)), expected, "{base}");
     }
+    let worktree = Options { worktree: true, ..options() };
+    assert_eq!(read_pair(&repo.root, "HEAD~1", None, &worktree).unwrap_err().side, Some(Side::Head));
+    let mended = pair_of(&repo, "HEAD", "HEAD~1", &options()).unwrap();
+    assert_eq!(rejected::<()>(Err(ReadError::Rejected(mended.base_faults))), expected);
+    assert_eq!(paths(&mended.base), ["many/one.yaml", "many/two.yaml", "pod.yaml"]);
+    assert_eq!(paths(&mended.head), ["pod.yaml"]);
+    // A bound ends the walk, of the base too.
+    let limits = Limits { files: 1, ..Limits::default() };
+    let few = pair_of(&repo, "HEAD", "HEAD~1", &Options { limits, ..options() }).unwrap();
+    assert!(few.base_faults.0.len() > 2 && few.base.files.len() <= 1, "{:?}", few.base_faults);
+}
+
+#[cfg(unix)]
+fn pair_of(repo: &Repo, base: &str, head: &str, options: &Options) -> Result<Pair, PairError> {
+    read_pair(&repo.root, base, Some(head), options)
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The Attention part: what is recreated, restarted or deleted, data that changes, presets that conflict, new warnings.
+//! The Attention part: errors of the base, what is recreated, restarted or deleted, data that changes, presets that conflict, new warnings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -78,6 +78,7 @@ fn grouped(report: &DiffReport, detail: Detail, out: &mut String) {
 
 fn word(concern: Concern) -> &'static str {
     match concern {
+        Concern::InvalidBase => "invalid base",
         Concern::Delete => "delete",
         Concern::Recreate => "recreate",
         Concern::Restart => "restart container",
@@ -95,7 +96,7 @@ fn write_item(item: &Attention, object: Option<&ObjectDiff>, detail: Detail, out
     }
     let told = match item.concern {
         Concern::PresetConflict => conflict(item),
-        Concern::Warning => warning(item),
+        Concern::Warning | Concern::InvalidBase => diagnostic(item),
         Concern::Delete | Concern::Recreate | Concern::Restart | Concern::Secret | Concern::Data => {
             object.map(|object| causes(object, detail)).unwrap_or_default()
         }
@@ -211,7 +212,7 @@ fn conflict(item: &Attention) -> String {
     format!("no preset is merged: PodPreset {preset} conflicts on {field}: {message}{places}")
 }
 
-fn warning(item: &Attention) -> String {
+fn diagnostic(item: &Attention) -> String {
     let message = code_of(item.message.as_deref().unwrap_or_default(), SENTENCE);
     match &item.at {
         Some(at) => format!("{message} at {}", place(at)),

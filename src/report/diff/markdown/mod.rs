@@ -129,6 +129,7 @@ fn headline(report: &DiffReport) -> String {
     let gone = |verb| report.objects.iter().filter(|o| o.key.kind != Kind::Pod && o.verb == verb).count();
     let of = |concern| report.attention.iter().filter(|item| item.concern == concern).count();
     let parts = [
+        (of(Concern::InvalidBase), "error", "in the base"),
         (pods(Verb::Recreate), "pod", "recreated (downtime)"),
         (pods(Verb::Delete), "pod", "deleted"),
         (pods(Verb::RestartContainer), "pod", "with a container restarted"),

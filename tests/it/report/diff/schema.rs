@@ -51,9 +51,13 @@ fn all() -> Vec<DiffReport> {
         object: None,
         field: Some("spec".into()),
     });
+    let mut invalid = crate::admit::admitted(&[]);
+    let error = Diagnostic { severity: Severity::Error, message: "a tab".into(), ..head.diagnostics.0[0].clone() };
+    invalid.diagnostics.0.push(error);
+    let mended = super::compare(&invalid, &crate::admit::admitted(&[]));
     let warned = super::compare(&crate::admit::admitted(&[]), &head);
     let presets = between(&[pod("a", "x")], &[pod("a", "x"), preset("p", "2")]);
-    vec![full, warned, presets, between(&[], &[])]
+    vec![full, warned, mended, presets, between(&[], &[])]
 }
 
 #[test]
