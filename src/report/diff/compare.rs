@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::hunks::{self, Budget, Difference};
 use super::mask::{self, KeyChange, Pair};
 use super::yaml::{self, Line};
-use super::{Attention, Concern, DiffReport, DiffSide, KindCounts, ObjectDiff, fields, users};
+use super::{Attention, Concern, DiffReport, DiffSide, KindCounts, ObjectDiff, fields, immutable, users};
 use crate::model::{
     Admitted, AdmittedPod, Diagnostic, FleetAction, FleetPlan, Kind, ObjectKey, ObservedPod, Origin, PodKey,
     PresetConflict, Rename, Severity, SourceRef, Verb,
@@ -266,6 +266,7 @@ fn counts(plan: &FleetPlan, base: Option<&Admitted>, head: &Admitted, objects: &
 
 fn attention(base: &Base<'_>, head: &Admitted, objects: &[ObjectDiff]) -> Vec<Attention> {
     let mut found: Vec<Attention> = objects.iter().filter_map(|o| Some(Attention::of(concern(o)?, &o.key))).collect();
+    found.extend(objects.iter().filter_map(|o| immutable::refusal(o, base.objects?.objects.get(&o.key)?)));
     for (key, pod) in head.pods.iter().filter(|(_, pod)| !pod.skipped.is_empty()) {
         let known: BTreeSet<_> = base.pod(key).into_iter().flat_map(conflicts).map(substance).collect();
         for conflict in conflicts(pod).filter(|conflict| !known.contains(&substance(conflict))) {

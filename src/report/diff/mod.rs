@@ -8,6 +8,7 @@ mod compare;
 mod escape;
 mod fields;
 mod hunks;
+mod immutable;
 mod json;
 mod markdown;
 mod mask;
@@ -189,6 +190,8 @@ pub enum Concern {
     Secret,
     /// Data of a ConfigMap changes.
     Data,
+    /// Something of a ConfigMap or Secret changes that an API server would refuse to change.
+    Immutable,
     /// Presets match a pod and are not merged into it.
     PresetConflict,
     /// The head has a warning that the base has not.
@@ -197,13 +200,14 @@ pub enum Concern {
 
 impl Concern {
     /// Every concern, in order.
-    pub const ALL: [Concern; 8] = [
+    pub const ALL: [Concern; 9] = [
         Concern::InvalidBase,
         Concern::Delete,
         Concern::Recreate,
         Concern::Restart,
         Concern::Secret,
         Concern::Data,
+        Concern::Immutable,
         Concern::PresetConflict,
         Concern::Warning,
     ];

@@ -16,6 +16,7 @@ pub fn diff_text(report: &DiffReport) -> String {
     for item in &report.attention {
         match item.concern {
             Concern::InvalidBase => drop(writeln!(out, "! invalid base: {}", diagnostic(item))),
+            Concern::Immutable => drop(writeln!(out, "! {}", refusal(item))),
             Concern::PresetConflict => drop(writeln!(out, "! {}", conflict(item))),
             _ => {}
         }
@@ -129,6 +130,12 @@ fn details(object: &ObjectDiff) -> Vec<(&'static str, String)> {
 fn diagnostic(item: &Attention) -> String {
     let at = item.at.as_ref().map_or(String::new(), |at| format!("{}:{}:{}: ", at.path, at.line, at.column));
     line(&format!("{at}{}", item.message.as_deref().unwrap_or_default()))
+}
+
+fn refusal(item: &Attention) -> String {
+    let object = item.object.as_ref().map(ToString::to_string).unwrap_or_default();
+    let part = |text: &Option<String>| text.clone().unwrap_or_default();
+    line(&format!("{object}: {}: {}", part(&item.field), part(&item.message)))
 }
 
 fn conflict(item: &Attention) -> String {

@@ -1,5 +1,6 @@
 //! What a revision would change, over real plans of admitted objects.
 
+mod immutable;
 mod markdown;
 mod property;
 mod schema;

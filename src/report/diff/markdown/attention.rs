@@ -84,6 +84,7 @@ fn word(concern: Concern) -> &'static str {
         Concern::Restart => "restart container",
         Concern::Secret => "secret",
         Concern::Data => "data",
+        Concern::Immutable => "immutable",
         Concern::PresetConflict => "preset conflict",
         Concern::Warning => "warning",
     }
@@ -96,6 +97,9 @@ fn write_item(item: &Attention, object: Option<&ObjectDiff>, detail: Detail, out
     }
     let told = match item.concern {
         Concern::PresetConflict => conflict(item),
+        Concern::Immutable => {
+            format!("{}: {}", code_of(item.field.as_deref().unwrap_or_default(), SENTENCE), diagnostic(item))
+        }
         Concern::Warning | Concern::InvalidBase => diagnostic(item),
         Concern::Delete | Concern::Recreate | Concern::Restart | Concern::Secret | Concern::Data => {
             object.map(|object| causes(object, detail)).unwrap_or_default()

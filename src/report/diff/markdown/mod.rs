@@ -135,6 +135,7 @@ fn headline(report: &DiffReport) -> String {
         (pods(Verb::RestartContainer), "pod", "with a container restarted"),
         (gone(Verb::Delete), "other object", "deleted"),
         (of(Concern::Secret), "Secret", "changed"),
+        (of(Concern::Immutable), "update", "that Kubernetes refuses"),
         (of(Concern::PresetConflict), "preset conflict", ""),
         (of(Concern::Warning), "new warning", ""),
     ];
