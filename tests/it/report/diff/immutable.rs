@@ -23,12 +23,15 @@ fn base64(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
 }
 
+/// What it is, how the object is before, its value and how it is after, and the fields that are told.
+type Row<'a> = (&'a str, &'a Value, (&'a str, &'a Value), &'a [&'a str]);
+
 #[test]
 fn what_an_immutable_object_may_not_change_is_told() {
     let (open, shut) = (json!({}), json!({"immutable": true}));
     let labelled = json!({"immutable": true, "metadata": {"name": "o", "labels": {"a": "b"}}});
     let not_any_more = json!({"immutable": false});
-    let rows: [(&str, &Value, (&str, &Value), &[&str]); 8] = [
+    let rows: [Row<'_>; 8] = [
         ("the data of one that is not", &open, ("2", &open), &[]),
         ("becoming immutable, with other data", &open, ("2", &shut), &[]),
         ("nothing", &shut, ("1", &shut), &[]),
