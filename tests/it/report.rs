@@ -9,6 +9,7 @@ mod phase;
 mod presets;
 mod project;
 mod row;
+mod sarif;
 mod status;
 mod validation;
 mod yaml;

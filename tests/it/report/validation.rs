@@ -7,11 +7,11 @@ use podwright::report::{Validation, diagnostics_text, github_annotations, sarif,
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-fn place(path: &str, (line, column, width): (u32, u32, u32), text: &str) -> Place {
+pub(super) fn place(path: &str, (line, column, width): (u32, u32, u32), text: &str) -> Place {
     Place { at: SourceRef { path: path.into(), document: 0, line, column }, text: text.into(), width }
 }
 
-fn misspelt() -> Diagnostic {
+pub(super) fn misspelt() -> Diagnostic {
     Diagnostic {
         severity: Severity::Error,
         rule: "unknown-field",
@@ -23,7 +23,7 @@ fn misspelt() -> Diagnostic {
     }
 }
 
-fn bare() -> Diagnostic {
+pub(super) fn bare() -> Diagnostic {
     Diagnostic {
         severity: Severity::Warning,
         rule: "no-manifests",
@@ -35,7 +35,7 @@ fn bare() -> Diagnostic {
     }
 }
 
-fn both() -> Diagnostics {
+pub(super) fn both() -> Diagnostics {
     Diagnostics(vec![misspelt(), bare()])
 }
 
@@ -168,7 +168,7 @@ const HOSTILE: [&str; 10] = [
     "a\tb",
 ];
 
-fn hostile(path: &str, message: &str, line: &str) -> Diagnostics {
+pub(super) fn hostile(path: &str, message: &str, line: &str) -> Diagnostics {
     let foreign = Diagnostic {
         message: message.to_owned(),
         help: Some(message.to_owned()),
@@ -248,75 +248,4 @@ proptest! {
         prop_assert_eq!(said, message.replace('\n', ""));
         prop_assert_eq!(&properties[0].1, &path);
     }
-}
-
-// SARIF.
-
-/// An object with these members, of which some must be there.
-fn members(properties: &[(&str, &Value)], required: &[&str]) -> Value {
-    let properties: serde_json::Map<String, Value> =
-        properties.iter().map(|(name, schema)| ((*name).to_owned(), (*schema).clone())).collect();
-    json!({"type": "object", "properties": properties, "required": required})
-}
-
-fn list(items: &Value) -> Value {
-    json!({"type": "array", "items": items})
-}
-
-/// The members that SARIF 2.1.0 requires of what is written here, and the forms it gives them.
-fn sarif_schema() -> Value {
-    let from_one = json!({"type": "integer", "minimum": 1});
-    let text = members(&[("text", &json!({"type": "string", "minLength": 1}))], &["text"]);
-    let rule = members(&[("shortDescription", &text), ("help", &text)], &["id", "shortDescription", "help"]);
-    let driver = members(&[("rules", &list(&rule))], &["name", "rules"]);
-    let uri = json!({"type": "string", "pattern": "^(file:///)?([A-Za-z0-9._~/-]|%[0-9A-F]{2})+$"});
-    let region = members(
-        &[("startLine", &from_one), ("startColumn", &from_one), ("endColumn", &from_one), ("snippet", &text)],
-        &["startLine"],
-    );
-    let physical = members(
-        &[("artifactLocation", &members(&[("uri", &uri)], &["uri"])), ("region", &region)],
-        &["artifactLocation", "region"],
-    );
-    let location = members(&[("physicalLocation", &physical), ("logicalLocations", &list(&json!({})))], &[]);
-    let level = json!({"enum": ["none", "note", "warning", "error"]});
-    let result = members(
-        &[("message", &text), ("level", &level), ("locations", &list(&location))],
-        &["message", "ruleId", "ruleIndex", "level"],
-    );
-    let units = json!({"enum": ["utf16CodeUnits", "unicodeCodePoints"]});
-    let run = members(
-        &[("tool", &members(&[("driver", &driver)], &["driver"])), ("columnKind", &units), ("results", &list(&result))],
-        &["tool", "results"],
-    );
-    members(&[("version", &json!({"const": "2.1.0"})), ("runs", &list(&run))], &["version", "runs"])
-}
-
-#[test]
-fn sarif_has_what_the_standard_requires() {
-    let validator = jsonschema::validator_for(&sarif_schema()).unwrap();
-    let paths = ["a b/ü%.yaml", "c:d.yaml", "/abs/x.yaml"].map(|path| hostile(path, "m", "line").0.remove(0));
-    for diagnostics in [Diagnostics::default(), both(), Diagnostics(paths.to_vec())] {
-        let report = sarif(&diagnostics, "0.1.0");
-        let wrong: Vec<String> =
-            validator.iter_errors(&report).map(|e| format!("{}: {e}", e.instance_path())).collect();
-        assert_eq!(wrong, [""; 0]);
-        let run = &report["runs"][0];
-        assert_eq!(run["results"].as_array().unwrap().len(), diagnostics.0.len());
-        for (result, diagnostic) in run["results"].as_array().unwrap().iter().zip(&diagnostics.0) {
-            let rule = &run["tool"]["driver"]["rules"][result["ruleIndex"].as_u64().unwrap() as usize];
-            assert_eq!((&rule["id"], &result["ruleId"]), (&json!(diagnostic.rule), &json!(diagnostic.rule)));
-        }
-    }
-    let uris: Vec<Value> = sarif(&Diagnostics(paths.to_vec()), "1")["runs"][0]["results"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|result| result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].clone())
-        .collect();
-    assert_eq!(uris, ["a%20b/%C3%BC%25.yaml", "c%3Ad.yaml", "file:///abs/x.yaml"]);
-    let region = &sarif(&both(), "1")["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["region"];
-    let snippet = json!({"text": "    imagee: nginx"});
-    assert_eq!(*region, json!({"startLine": 8, "startColumn": 5, "endColumn": 11, "snippet": snippet}));
-    assert_eq!(sarif(&both(), "1")["runs"][0]["results"][1].get("locations"), None);
 }
