@@ -122,7 +122,7 @@ async fn wait(live: &mut Live, until_ready: bool, timeout: Duration) -> Result<O
 
 /// Whether every pod has begun, or says what it waits for: as far as `apply` goes without `--wait`.
 fn is_under_way(progress: &Progress) -> bool {
-    let begun = |pod: &PodProgress| match pod.standing {
+    let begun = |pod: &Arc<PodProgress>| match pod.standing {
         PodStanding::Ready | PodStanding::Succeeded | PodStanding::Failed => true,
         PodStanding::Leaving => false,
         PodStanding::Progressing => {
@@ -182,7 +182,11 @@ mod tests {
             message: if *status == "ErrImagePull" { "no such image".to_owned() } else { String::new() },
             stuck: *status == "ErrImagePull",
         };
-        Progress { verdict: Standing::Applied, pods: pods.iter().map(pod).collect(), ..Progress::default() }
+        Progress {
+            verdict: Standing::Applied,
+            pods: pods.iter().map(pod).map(Arc::new).collect(),
+            ..Progress::default()
+        }
     }
 
     #[test]
@@ -206,9 +210,9 @@ mod tests {
         let mut now = progress(&[("web", PodStanding::Ready, "Running"), ("b", PodStanding::Progressing, "Init:0/1")]);
         assert_eq!(verdict(Outcome::Done, &now, Duration::ZERO).unwrap(), Ending::Success);
         // A busy host port: the container waits as any other, the pod is stuck.
-        now.pods[1].status = "ContainerCreating".to_owned();
+        Arc::make_mut(&mut now.pods[1]).status = "ContainerCreating".to_owned();
         assert!(!is_under_way(&now));
-        now.pods[1].stuck = true;
+        Arc::make_mut(&mut now.pods[1]).stuck = true;
         assert!(is_under_way(&now));
         let error = verdict(Outcome::Done, &now, Duration::ZERO).unwrap_err();
         assert_eq!(error.ending, Ending::Failed);

@@ -114,7 +114,7 @@ mod tests {
         }));
         let key = PodKey::new("default", "web").object();
         let objects = BTreeMap::from([(key, Projected { value, resource_version: version, made_of: MadeOf::Own })]);
-        Projection { resource_version: version, objects, ..Projection::default() }
+        Projection { resource_version: version, objects: Arc::new(objects), ..Projection::default() }
     }
 
     #[tokio::test]

@@ -43,14 +43,13 @@ pub struct Agent {
     publisher: Publisher,
     /// How often in a row a round failed.
     rounds: PodMemory,
-    planned: Option<Planned>,
+    handed_out: Option<HandedOut>,
 }
 
-/// A plan of the fleet and what it was made of: for the same it would be the same.
-struct Planned {
+/// What the targets were made of that the kubelet was given: of the same they would be the same, and it has them still.
+struct HandedOut {
     admitted: Arc<Admitted>,
     observed: Vec<ObservedPod>,
-    plan: FleetPlan,
 }
 
 impl Agent {
@@ -64,7 +63,7 @@ impl Agent {
             resync,
             revisions: Revisions::new(source, parse, ledger),
             rounds: PodMemory::default(),
-            planned: None,
+            handed_out: None,
         }
     }
 
@@ -103,14 +102,16 @@ impl Agent {
     async fn act(&mut self) -> Result<(), PortError> {
         let observed = self.kubelet.observe().await?;
         let Some(admitted) = &self.revisions.admitted else { return self.adopt(observed).await };
-        let before = self.planned.take();
-        let planned = match before.filter(|p| Arc::ptr_eq(&p.admitted, admitted) && p.observed == observed) {
-            Some(same) => same,
-            None => Planned { plan: plan::fleet(admitted, &observed), admitted: Arc::clone(admitted), observed },
-        };
-        let done = self.target(admitted, &planned.plan).await;
-        self.planned = Some(planned);
-        done
+        let same = |before: &HandedOut| Arc::ptr_eq(&before.admitted, admitted) && before.observed == observed;
+        if self.handed_out.as_ref().is_some_and(same) {
+            tracing::debug!(revision = %admitted.revision.short(), "round: nothing changed");
+            return Ok(());
+        }
+        // What is handed out in part is handed out whole the next time.
+        self.handed_out = None;
+        self.target(admitted, &plan::fleet(admitted, &observed)).await?;
+        self.handed_out = Some(HandedOut { admitted: Arc::clone(admitted), observed });
+        Ok(())
     }
 
     async fn target(&self, admitted: &Admitted, plan: &FleetPlan) -> Result<(), PortError> {
@@ -130,7 +131,7 @@ impl Agent {
         for pod in admitted.pods.values().filter(|pod| !told.contains(&pod.key)) {
             self.kubelet.apply(Arc::clone(pod), revision, &Reason::Unchanged).await?;
         }
-        for key in self.kubelet.fleet().pods.keys().filter(|key| !admitted.pods.contains_key(*key)) {
+        for key in self.kubelet.fleet().pods.keys().filter(|key| !admitted.pods.contains_key(&***key)) {
             self.kubelet.remove(key, &Reason::PodRemoved).await?;
         }
         Ok(())

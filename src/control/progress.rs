@@ -1,5 +1,7 @@
 //! How far the agent is with the newest revision: what `apply --wait` waits for.
 
+use std::sync::Arc;
+
 use crate::model::{Diagnostics, PodKey, Revision};
 
 /// What became of the newest revision.
@@ -52,8 +54,8 @@ pub struct Progress {
     /// The revision whose pods are the targets.
     pub applied: Option<Revision>,
     pub verdict: Verdict,
-    /// Every pod that is wanted or still there, by name.
-    pub pods: Vec<PodProgress>,
+    /// Every pod that is wanted or still there, by name. Shared from one progress to the next while nothing changes.
+    pub pods: Vec<Arc<PodProgress>>,
     /// Warnings of the applied revision.
     pub warnings: Diagnostics,
     /// Paths that differ from HEAD and were not read.
@@ -70,7 +72,10 @@ impl Progress {
 
     /// The pods that `apply --wait` still waits for, or would wait for in vain.
     pub fn unready(&self) -> impl Iterator<Item = &PodProgress> {
-        self.pods.iter().filter(|pod| !matches!(pod.standing, PodStanding::Ready | PodStanding::Succeeded))
+        self.pods
+            .iter()
+            .map(|pod| &**pod)
+            .filter(|pod| !matches!(pod.standing, PodStanding::Ready | PodStanding::Succeeded))
     }
 
     /// Whether waiting is in vain: the revision is refused, or a pod ended badly and none is under way any more.

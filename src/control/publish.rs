@@ -1,6 +1,5 @@
 //! What people read: projection, progress and status document, out of one view of everything.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use super::event::Event;
 use super::kubelet::{FleetState, PodState, after};
 use super::progress::{PodProgress, PodStanding, Progress, Verdict};
 use crate::model::{
-    Admitted, AdmittedPod, Diagnostics, Durable, NodeInfo, ObservedPod, PodKey, Projection, ShownPod, StatusDocument,
+    Admitted, AdmittedPod, Diagnostics, Durable, NodeInfo, PodKey, Projection, ShownPod, StatusDocument,
 };
 use crate::port::StatusSink;
 use crate::report::{PodView, ProjectInput, StatusInput, pod_object, project, shown_pod, status_document};
@@ -39,14 +38,19 @@ pub(super) struct View<'a> {
 /// A pod as it was shown last, and what that was made of.
 struct Shown {
     admitted: Option<Arc<AdmittedPod>>,
-    observed: Option<Arc<ObservedPod>>,
-    waiting: BTreeMap<String, (String, String)>,
+    state: Arc<PodState>,
     pod: Arc<ShownPod>,
+    /// It is what its target says, with nothing to be done or waited for.
+    settled: bool,
+    progress: Arc<PodProgress>,
 }
 
 pub(super) struct Publisher {
     node: NodeInfo,
-    shown: BTreeMap<PodKey, Shown>,
+    /// By key.
+    shown: Vec<Shown>,
+    /// What is known of a pod that nobody looked after yet.
+    unknown: Arc<PodState>,
     projection: watch::Sender<Arc<Projection>>,
     progress: watch::Sender<Arc<Progress>>,
     sink: Arc<dyn StatusSink>,
@@ -64,7 +68,8 @@ impl Publisher {
     pub(super) fn new(node: NodeInfo, sink: Arc<dyn StatusSink>, now: Timestamp) -> Self {
         Self {
             node,
-            shown: BTreeMap::new(),
+            shown: Vec::new(),
+            unknown: Arc::default(),
             projection: watch::Sender::default(),
             progress: watch::Sender::default(),
             sink,
@@ -92,7 +97,8 @@ impl Publisher {
 
     /// Tells everything anew; who looks on is woken only by what differs.
     pub(super) async fn publish(&mut self, view: &View<'_>, occasion: Event) {
-        let pods = self.pods(view);
+        self.show(view);
+        let pods: Vec<_> = self.shown.iter().map(|shown| Arc::clone(&shown.pod)).collect();
         let input = ProjectInput {
             admitted: view.admitted,
             pods: &pods,
@@ -106,7 +112,7 @@ impl Publisher {
             *current = Arc::new(next);
             changed
         });
-        let unsettled = pods.iter().map(|pod| &pod.key).filter(|key| !settled(view, key)).cloned();
+        let unsettled = self.shown.iter().filter(|shown| !shown.settled).map(|shown| shown.pod.key.clone());
         let document = status_document(&StatusInput {
             node: &self.node,
             durable: view.durable,
@@ -119,7 +125,7 @@ impl Publisher {
             actions: &view.fleet.actions,
         });
         self.write(document, view, occasion).await;
-        let progress = self.tell(view, &pods);
+        let progress = self.tell(view);
         self.progress.send_if_modified(|current| {
             let changed = **current != progress;
             *current = Arc::new(progress);
@@ -128,29 +134,22 @@ impl Publisher {
     }
 
     /// Every pod that is wanted or there, by name. One whose parts are the same as last time is the same.
-    fn pods(&mut self, view: &View<'_>) -> Vec<Arc<ShownPod>> {
-        let unknown = PodState::default();
-        let there = view.fleet.pods.iter().filter(|(_, state)| state.observed.is_some()).map(|(key, _)| key);
-        let wanted = view.admitted.iter().flat_map(|admitted| admitted.pods.keys());
-        let keys: BTreeSet<&PodKey> = wanted.chain(there).collect();
-        self.shown.retain(|key, _| keys.contains(key));
-        let mut pods = Vec::with_capacity(keys.len());
-        for key in keys {
-            let state = view.fleet.pods.get(key).unwrap_or(&unknown);
-            let admitted = view.admitted.and_then(|admitted| admitted.pods.get(key));
-            let shown = match self.shown.get(key).filter(|shown| shown.is_of(admitted, state)) {
-                Some(shown) => &shown.pod,
-                None => {
-                    let shown = Shown::new(admitted, state, (&self.node, view.now));
-                    &self.shown.entry(key.clone()).insert_entry(shown).into_mut().pod
-                }
-            };
-            pods.push(Arc::clone(shown));
+    fn show(&mut self, view: &View<'_>) {
+        let wanted = view.admitted.iter().flat_map(|admitted| &admitted.pods);
+        let known = view.fleet.pods.iter().map(|(key, state)| (&**key, state));
+        let mut before = std::mem::take(&mut self.shown).into_iter().peekable();
+        for (key, admitted, state) in side_by_side(wanted, known) {
+            let state = state.unwrap_or(&self.unknown);
+            if admitted.is_none() && state.observed.is_none() {
+                continue;
+            }
+            while before.next_if(|shown| shown.pod.key < *key).is_some() {}
+            let last = before.next_if(|shown| shown.pod.key == *key);
+            self.shown.push(Shown::after(last, (admitted, state), (&self.node, view.now)));
         }
-        pods
     }
 
-    fn tell(&self, view: &View<'_>, pods: &[Arc<ShownPod>]) -> Progress {
+    fn tell(&self, view: &View<'_>) -> Progress {
         let verdict = match (view.failure, view.admitted) {
             (Some(failure), _) => Verdict::Failed(failure.to_owned()),
             (None, _) if view.refused.has_errors() => Verdict::Refused(view.refused.clone()),
@@ -161,7 +160,7 @@ impl Publisher {
             attempted: view.durable.last_attempted.clone(),
             applied: view.durable.last_applied.clone(),
             verdict,
-            pods: pods.iter().map(|pod| pod_progress(view, pod)).collect(),
+            pods: self.shown.iter().map(|shown| Arc::clone(&shown.progress)).collect(),
             warnings: view.admitted.map(|admitted| admitted.diagnostics.clone()).unwrap_or_default(),
             uncommitted: view.uncommitted.to_vec(),
             status_failure: self.failure.clone(),
@@ -222,56 +221,74 @@ impl Publisher {
 }
 
 impl Shown {
-    fn new(admitted: Option<&Arc<AdmittedPod>>, state: &PodState, (node, now): (&NodeInfo, Timestamp)) -> Self {
-        let observed = state.observed.as_ref();
-        let view = PodView {
-            admitted: admitted.map(|pod| &**pod),
-            observed: observed.map(|pod| &**pod),
-            waiting: &state.waiting,
-            node,
-            now,
+    /// The next one of a pod: what is made of the same as last time is not made again.
+    fn after(
+        last: Option<Shown>,
+        (admitted, state): (Option<&Arc<AdmittedPod>>, &Arc<PodState>),
+        at: (&NodeInfo, Timestamp),
+    ) -> Self {
+        let last = last.filter(|last| same(last.admitted.as_ref(), admitted));
+        let last = match last {
+            Some(last) if Arc::ptr_eq(&last.state, state) => return last,
+            other => other.filter(|last| {
+                same(last.state.observed.as_ref(), state.observed.as_ref()) && last.state.waiting == state.waiting
+            }),
         };
-        Self {
-            admitted: admitted.cloned(),
-            observed: observed.cloned(),
-            waiting: state.waiting.clone(),
-            pod: Arc::new(shown_pod(pod_object(&view), view.admitted)),
-        }
+        let pod = last.map_or_else(|| shown(admitted, state, at), |last| last.pod);
+        let settled = is_settled(state);
+        let progress = Arc::new(pod_progress(&pod, admitted.is_some(), state));
+        Self { admitted: admitted.cloned(), state: Arc::clone(state), pod, settled, progress }
     }
+}
 
-    fn is_of(&self, admitted: Option<&Arc<AdmittedPod>>, state: &PodState) -> bool {
-        fn same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
-            a.map(Arc::as_ptr) == b.map(Arc::as_ptr)
-        }
-        same(self.admitted.as_ref(), admitted)
-            && same(self.observed.as_ref(), state.observed.as_ref())
-            && self.waiting == state.waiting
-    }
+fn same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
+    a.map(Arc::as_ptr) == b.map(Arc::as_ptr)
+}
+
+fn shown(admitted: Option<&Arc<AdmittedPod>>, state: &PodState, (node, now): (&NodeInfo, Timestamp)) -> Arc<ShownPod> {
+    let (admitted, observed) = (admitted.map(|pod| &**pod), state.observed.as_deref());
+    let view = PodView { admitted, observed, waiting: &state.waiting, node, now };
+    Arc::new(shown_pod(pod_object(&view), admitted))
 }
 
 /// Whether a pod is what its target says, with nothing to be done or waited for.
-fn settled(view: &View<'_>, key: &PodKey) -> bool {
-    view.fleet.pods.get(key).is_some_and(|state| {
-        let stays = state.observed.as_ref().is_some_and(|pod| pod.record.deletion.is_none());
-        state.settled && state.holds.is_empty() && stays
-    })
+fn is_settled(state: &PodState) -> bool {
+    let stays = state.observed.as_ref().is_some_and(|pod| pod.record.deletion.is_none());
+    state.settled && state.holds.is_empty() && stays
 }
 
-fn pod_progress(view: &View<'_>, pod: &ShownPod) -> PodProgress {
-    let (key, entry) = (&pod.key, &pod.entry);
+fn pod_progress(pod: &ShownPod, wanted: bool, state: &PodState) -> PodProgress {
+    let entry = &pod.entry;
     let ready = entry.conditions.iter().any(|c| c.kind == "Ready" && c.status == "True");
     let standing = match entry.phase.as_str() {
-        _ if !view.admitted.is_some_and(|admitted| admitted.pods.contains_key(key)) => PodStanding::Leaving,
-        _ if !settled(view, key) => PodStanding::Progressing,
+        _ if !wanted => PodStanding::Leaving,
+        _ if !is_settled(state) => PodStanding::Progressing,
         "Succeeded" => PodStanding::Succeeded,
         "Failed" => PodStanding::Failed,
         _ if ready => PodStanding::Ready,
         _ => PodStanding::Progressing,
     };
     let done = matches!(standing, PodStanding::Ready | PodStanding::Succeeded);
-    let message = if done { String::new() } else { view.fleet.why(key) };
-    let stuck = view.fleet.pods.get(key).is_some_and(PodState::is_stuck);
-    PodProgress { key: key.clone(), standing, status: entry.status.clone(), message, stuck }
+    let message = if done { String::new() } else { state.why() };
+    PodProgress { key: pod.key.clone(), standing, status: entry.status.clone(), message, stuck: state.is_stuck() }
+}
+
+/// Two sequences by ascending keys as one: each key once, with what either has for it.
+fn side_by_side<'a, A, B>(
+    a: impl Iterator<Item = (&'a PodKey, A)>,
+    b: impl Iterator<Item = (&'a PodKey, B)>,
+) -> impl Iterator<Item = (&'a PodKey, Option<A>, Option<B>)> {
+    let (mut a, mut b) = (a.peekable(), b.peekable());
+    std::iter::from_fn(move || {
+        let key = match (a.peek(), b.peek()) {
+            (Some((a, _)), Some((b, _))) => *a.min(b),
+            (Some((key, _)), None) | (None, Some((key, _))) => *key,
+            (None, None) => return None,
+        };
+        let a = a.next_if(|(own, _)| *own == key).map(|(_, value)| value);
+        let b = b.next_if(|(own, _)| *own == key).map(|(_, value)| value);
+        Some((key, a, b))
+    })
 }
 
 /// A document without what may change often.

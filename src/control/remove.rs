@@ -41,7 +41,7 @@ pub async fn remove_pods(
     loop {
         changes.mark_unchanged();
         let fleet = kubelet.fleet();
-        let (left, gone): (Vec<&PodKey>, Vec<&PodKey>) = keys.iter().partition(|key| fleet.pods.contains_key(key));
+        let (left, gone): (Vec<&PodKey>, Vec<&PodKey>) = keys.iter().partition(|key| fleet.pods.contains_key(*key));
         let over = deadline.is_some_and(|deadline| kubelet.now() >= deadline);
         if left.is_empty() || over {
             let left = left.into_iter().map(|key| (key.clone(), fleet.why(key))).collect();

@@ -77,7 +77,8 @@ pub struct Projected {
 pub struct Projection {
     /// Grows with every change.
     pub resource_version: u64,
-    pub objects: BTreeMap<ObjectKey, Projected>,
+    /// The same value as long as no object changes.
+    pub objects: Arc<BTreeMap<ObjectKey, Projected>>,
     pub events: Vec<Arc<EventRecord>>,
     /// The machine as a Node object.
     pub node: Option<Projected>,

@@ -1,7 +1,6 @@
 //! The projection the API serves: every object with uid, creationTimestamp and a resource version that grows only
 //! when the object changes.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -10,7 +9,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::shown::time;
-use crate::model::{Admitted, EventRecord, Kind, MadeOf, NodeInfo, ObjectKey, Projected, Projection, ShownPod};
+use crate::model::{Admitted, EventRecord, Kind, MadeOf, NodeInfo, ObjectKey, PodKey, Projected, Projection, ShownPod};
 
 /// What the API is to show.
 #[derive(Clone, Debug)]
@@ -31,18 +30,24 @@ pub fn project(input: &ProjectInput<'_>, previous: &Projection) -> Projection {
     let fresh = u64::try_from(input.now.as_millisecond()).unwrap_or(1).max(1);
     let base = if previous.resource_version == 0 { fresh } else { previous.resource_version };
     let mut versions = Versions { next: base + 1, created: time(input.now), touched: false };
-    let mut objects = BTreeMap::new();
-    for (key, made_of) in wanted(input) {
-        let projected = match previous.objects.get(&key) {
-            Some(before) if before.made_of.is(&made_of) => before.clone(),
-            before => {
-                let subject = format!("{}/{}/{}", key.kind, key.namespace, key.name);
-                versions.stamp(&subject, (value_of(&key, &made_of), made_of), before)
-            }
+    let wanted = wanted(input);
+    let objects = if is_shown(&wanted, previous) {
+        Arc::clone(&previous.objects)
+    } else {
+        let next = |(key, made_of): (Key<'_>, MadeOf)| {
+            let key = key.owned();
+            let projected = match previous.objects.get(&key) {
+                Some(before) if before.made_of.is(&made_of) => before.clone(),
+                before => {
+                    let subject = format!("{}/{}/{}", key.kind, key.namespace, key.name);
+                    versions.stamp(&subject, (value_of(&key, &made_of), made_of), before)
+                }
+            };
+            (key, projected)
         };
-        objects.insert(key, projected);
-    }
-    let gone = previous.objects.keys().any(|k| !objects.contains_key(k));
+        Arc::new(wanted.into_iter().map(next).collect())
+    };
+    let gone = !Arc::ptr_eq(&objects, &previous.objects) && previous.objects.keys().any(|k| !objects.contains_key(k));
     let node = versions.stamp("Node", (node_object(input.node), MadeOf::Own), previous.node.as_ref());
     let changed = gone || versions.touched || previous.events != input.events;
     Projection {
@@ -103,25 +108,53 @@ pub fn stable_uid(subject: &str) -> String {
     format!("{}-{}-8{}-a{}-{}", part(0..8), part(8..12), part(13..16), part(17..20), part(20..32))
 }
 
-/// Every object to be shown: pods from what runs, the rest from the manifests, and the namespaces in use.
-fn wanted(input: &ProjectInput<'_>) -> BTreeMap<ObjectKey, MadeOf> {
-    let mut objects = BTreeMap::new();
-    for (key, value) in input.admitted.iter().flat_map(|a| &a.objects) {
-        if key.kind != Kind::Pod {
-            objects.insert(key.clone(), MadeOf::Authored(Arc::clone(value)));
-        }
+/// The name of an object to be shown, ordered as an [`ObjectKey`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key<'a> {
+    kind: Kind,
+    namespace: &'a str,
+    name: &'a str,
+}
+
+impl<'a> Key<'a> {
+    fn of(key: &'a ObjectKey) -> Self {
+        Self { kind: key.kind, namespace: &key.namespace, name: &key.name }
     }
-    for pod in input.pods {
-        objects.insert(pod.key.object(), MadeOf::Pod(Arc::clone(pod)));
+
+    fn owned(self) -> ObjectKey {
+        ObjectKey { kind: self.kind, namespace: self.namespace.to_owned(), name: self.name.to_owned() }
     }
-    let mut namespaces: BTreeSet<&str> = objects.keys().map(|k| k.namespace.as_str()).collect();
-    namespaces.insert("default");
-    namespaces.remove("");
-    let namespaces: Vec<String> = namespaces.into_iter().map(str::to_owned).collect();
-    for name in namespaces {
-        let key = ObjectKey { kind: Kind::Namespace, namespace: String::new(), name };
-        objects.entry(key).or_insert(MadeOf::Own);
-    }
+}
+
+/// Whether the projection shows these very objects, no more and no others.
+fn is_shown(wanted: &[(Key<'_>, MadeOf)], projection: &Projection) -> bool {
+    let same = |((key, made_of), (shown, object)): (&(Key<'_>, MadeOf), (&ObjectKey, &Projected))| {
+        // What is made of nothing but its name stays the same under the same name.
+        let by_name = *made_of == MadeOf::Own && object.made_of == MadeOf::Own;
+        *key == Key::of(shown) && (by_name || object.made_of.is(made_of))
+    };
+    wanted.len() == projection.objects.len() && wanted.iter().zip(&*projection.objects).all(same)
+}
+
+/// Every object to be shown, by key: pods from what runs, the rest from the manifests, and the namespaces in use.
+fn wanted<'a>(input: &ProjectInput<'a>) -> Vec<(Key<'a>, MadeOf)> {
+    let authored = input.admitted.iter().flat_map(|admitted| &admitted.objects);
+    let authored = authored.filter(|(key, _)| key.kind != Kind::Pod);
+    let mut objects: Vec<_> =
+        authored.map(|(key, value)| (Key::of(key), MadeOf::Authored(Arc::clone(value)))).collect();
+    objects.extend(input.pods.iter().map(|pod| {
+        let PodKey { namespace, name } = &pod.key;
+        (Key { kind: Kind::Pod, namespace, name }, MadeOf::Pod(Arc::clone(pod)))
+    }));
+    let mut namespaces: Vec<&str> = objects.iter().map(|(key, _)| key.namespace).collect();
+    namespaces.dedup();
+    namespaces.push("default");
+    namespaces.retain(|name| !name.is_empty());
+    let in_use = namespaces.into_iter().map(|name| (Key { kind: Kind::Namespace, namespace: "", name }, MadeOf::Own));
+    objects.extend(in_use);
+    // The sort is stable, so what the manifests say of a namespace comes before the mere use of it.
+    objects.sort_by_key(|(key, _)| *key);
+    objects.dedup_by_key(|(key, _)| *key);
     objects
 }
 

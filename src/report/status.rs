@@ -40,6 +40,7 @@ pub struct StatusInput<'a> {
 pub fn status_document(input: &StatusInput<'_>) -> StatusDocument {
     let mut pods: Vec<&Arc<ShownPod>> = input.pods.iter().collect();
     pods.sort_by(|a, b| a.key.cmp(&b.key));
+    let conditions = conditions(input, &pods);
     let skip = input.actions.len().saturating_sub(ACTIONS);
     StatusDocument {
         api_version: "podwright.dev/v1alpha1".into(),
@@ -47,7 +48,7 @@ pub fn status_document(input: &StatusInput<'_>) -> StatusDocument {
         node: input.node.name.clone(),
         last_attempted_revision: input.durable.last_attempted.as_ref().map(|r| r.id.clone()),
         last_applied_revision: input.durable.last_applied.as_ref().map(|r| r.id.clone()),
-        conditions: conditions(input),
+        conditions,
         errors: bounded(errors(input)),
         uncommitted: bounded(input.uncommitted.to_vec()),
         pods: pods.into_iter().map(|pod| Arc::clone(&pod.entry)).collect(),
@@ -90,7 +91,7 @@ fn standing(pod: &ShownPod) -> Standing {
 }
 
 /// Ready, Reconciling and Stalled, as Flux uses them: at most one of the last two is True, and neither when Ready is.
-fn conditions(input: &StatusInput<'_>) -> Vec<ConditionEntry> {
+fn conditions(input: &StatusInput<'_>, by_key: &[&Arc<ShownPod>]) -> Vec<ConditionEntry> {
     let (mut progressing, mut failed) = (Vec::new(), Vec::new());
     let unsettled: BTreeSet<&PodKey> = input.unsettled.iter().collect();
     for pod in input.pods {
@@ -101,8 +102,11 @@ fn conditions(input: &StatusInput<'_>) -> Vec<ConditionEntry> {
             Standing::Failed(what) => failed.push(what),
         }
     }
-    let there: BTreeSet<&PodKey> = input.pods.iter().map(|pod| &pod.key).collect();
-    let unborn = input.admitted.iter().flat_map(|a| a.pods.keys()).filter(|key| !there.contains(key));
+    let mut there = by_key.iter().map(|pod| &pod.key).peekable();
+    let unborn = input.admitted.iter().flat_map(|a| a.pods.keys()).filter(|key| {
+        while there.next_if(|there| there < key).is_some() {}
+        there.peek() != Some(key)
+    });
     progressing.extend(unborn.map(|k| format!("{k} not created yet")));
     let durable = input.durable;
     let current = durable.last_applied.is_some() && durable.last_applied == durable.last_attempted;

@@ -9,4 +9,5 @@ mod ledger;
 mod life;
 mod real;
 mod rig;
+mod stale;
 mod status;

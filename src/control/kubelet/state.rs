@@ -29,7 +29,8 @@ pub(super) struct Slot {
     /// A worker is there.
     pub(super) working: bool,
     wake: Arc<Notify>,
-    state: PodState,
+    /// The same value as long as nothing changes: whatever was made of it is known to hold still.
+    state: Arc<PodState>,
     /// What was told of presets that conflict, and of which incarnation of the pod.
     conflicts: Option<(PodUid, Vec<String>)>,
 }
@@ -49,10 +50,10 @@ pub struct PodState {
     pub settled: bool,
 }
 
-/// What is known about all pods.
+/// What is known about all pods, shared with the kubelet while nothing changes.
 #[derive(Clone, Debug, Default)]
 pub struct FleetState {
-    pub pods: BTreeMap<PodKey, PodState>,
+    pub pods: BTreeMap<Arc<PodKey>, Arc<PodState>>,
     pub events: Vec<Arc<EventRecord>>,
     /// What was done, the newest last.
     pub actions: Vec<ActionEntry>,
@@ -61,7 +62,7 @@ pub struct FleetState {
 impl FleetState {
     /// Why a pod is not where it should be, as far as it is known; empty otherwise.
     pub fn why(&self, key: &PodKey) -> String {
-        self.pods.get(key).map(PodState::why).unwrap_or_default()
+        self.pods.get(key).map(|state| state.why()).unwrap_or_default()
     }
 }
 
@@ -107,7 +108,7 @@ impl Slot {
         self.goal = Some(goal);
         if !same {
             self.sequence += 1;
-            self.state.settled = false;
+            Arc::make_mut(&mut self.state).settled = false;
             self.wake();
         }
         !same
@@ -124,14 +125,17 @@ pub(super) struct Brief {
 
 #[derive(Default)]
 pub(super) struct State {
-    slots: BTreeMap<PodKey, Slot>,
+    slots: BTreeMap<Arc<PodKey>, Slot>,
     pub(super) data: Option<Arc<DataObjects>>,
     pub(super) history: History,
 }
 
 impl State {
     pub(super) fn slot(&mut self, key: &PodKey) -> &mut Slot {
-        self.slots.entry(key.clone()).or_default()
+        if !self.slots.contains_key(key) {
+            self.slots.insert(Arc::new(key.clone()), Slot::default());
+        }
+        self.slots.get_mut(key).expect("invariant: a slot that was not there was added above")
     }
 
     pub(super) fn wake(&self, key: &PodKey) {
@@ -166,21 +170,22 @@ impl State {
         self.slots.retain(|key, slot| slot.working || slot.goal.is_some() || there(key));
         for pod in pods {
             let slot = self.slot(&pod.record.key);
-            if !slot.working {
-                slot.state.observed = Some(Arc::new(pod.clone()));
+            if !slot.working && slot.state.observed.as_deref() != Some(pod) {
+                Arc::make_mut(&mut slot.state).observed = Some(Arc::new(pod.clone()));
             }
         }
     }
 
     /// Stores what a worker saw and planned for the target with this number. Returns whether anything is new.
     pub(super) fn report(&mut self, key: &PodKey, sequence: u64, mut next: PodState, now: Timestamp) -> bool {
-        let slot = self.slots.entry(key.clone()).or_default();
+        let slot = self.slot(key);
         next.settled &= slot.sequence == sequence;
         // Without anything new what was seen before stays, so that whatever is made of it is known to be the same.
-        let changed = slot.state != next;
+        let changed = *slot.state != next;
         if changed {
-            self.history.observe(&slot.state, &next, now);
-            slot.state = next;
+            let before = std::mem::replace(&mut slot.state, Arc::new(next));
+            let after = Arc::clone(&slot.state);
+            self.history.observe(&before, &after, now);
         }
         self.tell_conflicts(key, now) || changed
     }
@@ -216,7 +221,7 @@ impl State {
 
     pub(super) fn fleet(&self) -> FleetState {
         FleetState {
-            pods: self.slots.iter().map(|(key, slot)| (key.clone(), slot.state.clone())).collect(),
+            pods: self.slots.iter().map(|(key, slot)| (Arc::clone(key), Arc::clone(&slot.state))).collect(),
             events: self.history.events.clone(),
             actions: self.history.actions.iter().cloned().collect(),
         }

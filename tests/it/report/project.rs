@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use podwright::model::{
-    Admitted, DataObjects, Diagnostics, EventRecord, Kind, ObjectKey, Projection, Revision, RevisionKind,
+    Admitted, DataObjects, Diagnostics, EventRecord, Kind, ObjectKey, Projection, Revision, RevisionKind, ShownPod,
 };
 use podwright::report::{
     ProjectInput, aggregate, event_object, event_record, events_between, project, shown_pod, waiting_events,
@@ -77,6 +77,41 @@ fn only_what_changes_gets_a_new_version() {
     let gone = next(&revision(&[(Kind::ConfigMap, "b", json!({}))]), 150, &changed);
     assert!(gone.resource_version > changed.resource_version);
     assert!(!gone.objects.contains_key(&key(Kind::ConfigMap, "a")));
+}
+
+#[test]
+fn what_is_made_of_the_same_is_the_same_and_as_many_others_are_not() {
+    let map = |name| (Kind::ConfigMap, name, json!({"data": {"k": "1"}}));
+    let space = |phase: &str| (Kind::Namespace, "default", json!({"spec": {"note": phase}}));
+    let made = revision(&[map("a"), map("b")]);
+    let (_, pod) = scripted("Always", "", "a=run");
+    let shown = Arc::new(shown_pod(pod, None));
+    let made_of = |admitted: &Admitted, pods: &[Arc<ShownPod>], previous: &Projection| {
+        project(&ProjectInput { admitted: Some(admitted), pods, events: &[], node: &node(), now: at(90) }, previous)
+    };
+    let first = made_of(&made, std::slice::from_ref(&shown), &Projection::default());
+    let same = made_of(&made, std::slice::from_ref(&shown), &first);
+    assert!(Arc::ptr_eq(&same.objects, &first.objects));
+    assert_eq!(same.resource_version, first.resource_version);
+    // As many objects, and one of them another one each time.
+    let mut other = made.clone();
+    let moved = other.objects.remove(&key(Kind::ConfigMap, "b")).unwrap();
+    other.objects.insert(key(Kind::ConfigMap, "c"), moved);
+    let (_, pod) = scripted("Always", "", "a=exit1");
+    let restarted = Arc::new(shown_pod(pod, None));
+    let named = revision(&[map("a"), map("b"), space("x")]);
+    for (admitted, pod, changed) in [
+        (&other, &shown, key(Kind::ConfigMap, "c")),
+        (&made, &restarted, shown.key.object()),
+        (&named, &shown, key(Kind::Namespace, "default")),
+    ] {
+        let next = made_of(admitted, std::slice::from_ref(pod), &same);
+        assert_eq!(next.objects.len(), same.objects.len());
+        assert!(next.resource_version > same.resource_version, "{changed}");
+        assert_eq!(next.objects[&changed].resource_version, next.resource_version, "{changed}");
+        let a = |projection: &Projection| projection.objects[&key(Kind::ConfigMap, "a")].resource_version;
+        assert_eq!(a(&next), a(&same), "{changed}");
+    }
 }
 
 #[test]
