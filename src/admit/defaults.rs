@@ -59,9 +59,7 @@ fn default_container(container: &mut Container, host_network: bool) {
         }
     }
     default_resources(container.resources.get_or_insert_default());
-    for env in container.env.iter_mut().flatten() {
-        *env = env_var(env);
-    }
+    container.env.iter_mut().flatten().for_each(default_env);
     for probe in [&mut container.liveness_probe, &mut container.readiness_probe, &mut container.startup_probe] {
         probe.iter_mut().for_each(default_probe);
     }
@@ -119,13 +117,17 @@ fn pull_policy(image: &str) -> &'static str {
 /// A variable with its defaults: an empty value is no value, a field reference is of version v1.
 pub(super) fn env_var(env: &EnvVar) -> EnvVar {
     let mut env = env.clone();
+    default_env(&mut env);
+    env
+}
+
+fn default_env(env: &mut EnvVar) {
     if let Some(EnvVarSource { field_ref: Some(field), .. }) = &mut env.value_from {
         default_field(field);
     }
     if env.value.as_deref() == Some("") {
         env.value = None;
     }
-    env
 }
 
 fn default_field(field: &mut ObjectFieldSelector) {
@@ -198,7 +200,7 @@ fn default_projected(projected: &mut ProjectedVolumeSource) {
 
 /// A volume of a name and nothing else is an emptyDir.
 fn is_without_source(volume: &Volume) -> bool {
-    *volume == Volume { name: volume.name.clone(), ..Volume::default() }
+    volume.empty_dir.is_none() && *volume == Volume { name: volume.name.clone(), ..Volume::default() }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus};
 
 use super::row::{PodRow, pod_row};
 use super::status::CONFLICTS;
@@ -25,27 +25,28 @@ pub(super) fn time(at: Timestamp) -> String {
 }
 
 fn entry(pod: &Pod, row: PodRow, admitted: Option<&AdmittedPod>) -> PodEntry {
-    let status = pod.status.clone().unwrap_or_default();
+    let none = PodStatus::default();
+    let status = pod.status.as_ref().unwrap_or(&none);
     let container = |init| move |status: &ContainerStatus| container_entry(status, init);
     PodEntry {
         namespace: row.namespace,
         name: row.name,
         uid: pod.metadata.uid.clone().unwrap_or_default(),
-        phase: status.phase.unwrap_or_default(),
+        phase: status.phase.clone().unwrap_or_default(),
         status: row.status,
         ready: row.ready,
         restarts: row.restart_count,
-        ip: status.pod_ip,
+        ip: status.pod_ip.clone(),
         conditions: status
             .conditions
-            .into_iter()
+            .iter()
             .flatten()
             .map(|c| ConditionEntry {
-                kind: c.type_,
-                status: c.status,
-                reason: c.reason,
-                message: c.message,
-                last_transition_time: c.last_transition_time.map(|t| time(t.0)),
+                kind: c.type_.clone(),
+                status: c.status.clone(),
+                reason: c.reason.clone(),
+                message: c.message.clone(),
+                last_transition_time: c.last_transition_time.as_ref().map(|t| time(t.0)),
             })
             .collect(),
         containers: (status.init_container_statuses.iter().flatten().map(container(true)))
