@@ -10,12 +10,11 @@
 //! - *Cold*: the same stages from nothing, with every pod yet to be created, beside the reading of the YAML alone, in the
 //!   same run: reading is what nobody can save.
 //!
-//! CPU is that of the whole process, medians. Exit code: 0 when both limits hold, 1 when one does not, 64 for a wrong
+//! CPU is that of the whole process, medians. With more pods the limits grow with their number. Exit code: 0 when both limits hold, 1 when one does not, 64 for a wrong
 //! argument.
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
-use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,8 +27,8 @@ use podwright::backend::fake::{Fake, VirtualClock};
 use podwright::control::{Agent, Kubelet, KubeletParts, Parts, run};
 use podwright::manifest::Reader;
 use podwright::model::{
-    AdmittedPod, BlobId, Diagnostics, Durable, NodeInfo, Projection, Revision, RevisionKind, Snapshot, SourceFile,
-    StatusDocument,
+    AdmittedPod, BlobId, Desired, Diagnostics, Durable, NodeInfo, Projection, Revision, RevisionKind, Snapshot,
+    SourceFile, StatusDocument,
 };
 use podwright::plan::fleet;
 use podwright::port::{LedgerStore, PortError, ReadError, Source, StatusSink};
@@ -43,6 +42,7 @@ const WARM: f64 = 10.0;
 /// How many times the reading a cold round may take.
 const COLD: f64 = 1.3;
 const ROUNDS: usize = 31;
+const COLD_ROUNDS: usize = 7;
 
 fn main() -> ExitCode {
     let mut pods = 1000;
@@ -175,38 +175,40 @@ fn node() -> NodeInfo {
 // --- cold
 
 /// How many times the reading a whole round is.
+///
+/// Both sides are measured alike: until their results are there. What they made is given back afterwards, and that is told
+/// beside them, for an agent keeps it until the next revision.
 fn cold(snapshot: &Snapshot) -> f64 {
-    let (mut reading, mut whole) = (Vec::new(), Vec::new());
-    let mut stages = Vec::new();
-    for _ in 0..7 {
-        let begin = cpu();
+    const STAGES: [&str; 5] = ["reading", "admit", "plan", "project", "status"];
+    let (mut times, mut freeing) = (vec![Vec::new(); STAGES.len()], Vec::new());
+    for _ in 0..COLD_ROUNDS {
+        let mut marks = vec![cpu()];
         let mut reader = Reader::new();
         let desired = reader.read(snapshot);
-        let read = cpu();
-        let rest = stage_times(&desired);
-        whole.push(cpu() - begin);
-        reading.push(read - begin);
-        stages.push(rest);
+        marks.push(cpu());
+        let made = stages(&desired, &mut marks);
+        let end = cpu();
         assert!(!desired.diagnostics.has_errors(), "{:?}", desired.diagnostics);
+        drop((reader, desired, made));
+        freeing.push(cpu() - end);
+        marks.windows(2).zip(&mut times).for_each(|(pair, times)| times.push(pair[1] - pair[0]));
     }
-    let (reading, whole) = (median(reading), median(whole));
-    let mut text = String::new();
-    for (index, name) in ["admit", "plan", "project", "status"].iter().enumerate() {
-        let _ = write!(text, " {name} {:.1}", median(stages.iter().map(|s| s[index]).collect()));
-    }
-    println!("cold round   {whole:>8.1} ms CPU, reading {reading:.1} ({}), limit {COLD} times it", text.trim_start());
-    println!("             {:>8.2} times the reading", whole / reading);
-    whole / reading
+    let stages: Vec<f64> = times.iter().cloned().map(median).collect();
+    let whole = median((0..COLD_ROUNDS).map(|round| times.iter().map(|times| times[round]).sum()).collect());
+    let ratio = whole / stages[0];
+    let named: Vec<String> = STAGES.iter().zip(&stages).map(|(name, time)| format!("{name} {time:.1}")).collect();
+    println!("cold round   {whole:>8.1} ms CPU: {}", named.join(", "));
+    println!("             {ratio:>8.2} times the reading, limit {COLD}; giving all back {:.1} ms", median(freeing));
+    ratio
 }
 
-fn stage_times(desired: &podwright::model::Desired) -> [f64; 4] {
+/// What follows the reading, with the time after each stage; the results live as long as the caller wants.
+fn stages(desired: &Desired, marks: &mut Vec<f64>) -> impl Sized + use<> {
     let now = Timestamp::from_second(1_700_000_000).unwrap();
-    let begin = cpu();
     let admitted = admit(desired).unwrap();
-    let after_admit = cpu();
+    marks.push(cpu());
     let plan = fleet(&admitted, &[]);
-    assert_eq!(plan.actions.len(), admitted.pods.len());
-    let after_plan = cpu();
+    marks.push(cpu());
     let (node, waiting) = (node(), Default::default());
     let show = |pod: &Arc<AdmittedPod>| {
         let view = PodView { admitted: Some(pod), observed: None, waiting: &waiting, node: &node, now };
@@ -215,7 +217,7 @@ fn stage_times(desired: &podwright::model::Desired) -> [f64; 4] {
     let pods: Vec<_> = admitted.pods.values().map(show).collect();
     let input = ProjectInput { admitted: Some(&admitted), pods: &pods, events: &[], node: &node, now };
     let projection = project(&input, &Projection::default());
-    let after_project = cpu();
+    marks.push(cpu());
     let document = status_document(&StatusInput {
         node: &node,
         durable: &Durable::default(),
@@ -227,9 +229,10 @@ fn stage_times(desired: &podwright::model::Desired) -> [f64; 4] {
         uncommitted: &[],
         actions: &[],
     });
-    let end = cpu();
-    assert_eq!((document.pods.len(), projection.objects.len() > pods.len()), (pods.len(), true));
-    [after_admit - begin, after_plan - after_admit, after_project - after_plan, end - after_project]
+    marks.push(cpu());
+    assert_eq!((plan.actions.len(), document.pods.len()), (pods.len(), pods.len()));
+    assert!(projection.objects.len() > pods.len());
+    (admitted, plan, pods, projection, document)
 }
 
 // --- warm
@@ -325,7 +328,9 @@ fn warm(snapshot: &Snapshot) -> f64 {
         cancel.cancel();
         task.await.unwrap();
         let (used, wall) = (median(used), median(wall));
-        println!("warm round   {used:>8.2} ms CPU, {wall:.2} ms wall, {running} pods run, limit {WARM} ms for 1,000");
+        let each = used * 1000.0 / running as f64;
+        println!("warm round   {used:>8.2} ms CPU, {wall:.2} ms wall, {running} pods run");
+        println!("             {each:>8.2} ms for each 1,000 pods, limit {WARM}");
         used
     })
 }
