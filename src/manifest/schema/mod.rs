@@ -1,30 +1,39 @@
 //! The strict JSON Schemas of the kinds, and what an object has against its own.
 
 mod explain;
+mod fit;
 mod suggest;
 mod walk;
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use jsonschema::Validator;
 use serde_json::Value;
 
+use self::fit::Fit;
 use super::problem::Finding;
 use crate::model::Kind;
 
 pub(super) use walk::{Shape, Walk};
 
-/// A kind's schema, as a document to walk and compiled.
+/// A kind's schema, as a document to walk, and to check by.
 struct Schema {
     document: Value,
-    validator: Validator,
+    fit: Fit,
+    /// Compiled for the first object that does not fit for certain.
+    validator: OnceLock<Validator>,
 }
 
 impl Schema {
     fn new(text: &str) -> Self {
         let document: Value = serde_json::from_str(text).expect("invariant: schemas/ holds JSON");
-        let validator = jsonschema::validator_for(&document).expect("invariant: schemas/ holds JSON Schemas");
-        Self { document, validator }
+        let fit = Fit::new(&document);
+        Self { document, fit, validator: OnceLock::new() }
+    }
+
+    fn validator(&self) -> &Validator {
+        let compile = || jsonschema::validator_for(&self.document).expect("invariant: schemas/ holds JSON Schemas");
+        self.validator.get_or_init(compile)
     }
 }
 
@@ -56,12 +65,11 @@ pub(super) fn walk(kind: Kind) -> Walk<'static> {
 /// Everything an object has against its kind's schema.
 pub(super) fn check(kind: Kind, object: &Value) -> Vec<Finding> {
     let schema = schema(kind);
-    // The common case is a valid object, for which asking is cheaper than listing.
-    if schema.validator.is_valid(object) {
+    if schema.fit.is_sure_of(object) {
         return vec![];
     }
     let walk = Walk::new(&schema.document);
     // A Secret's values never stand in a message.
     let explain = explain::Explain { walk, object, quotes: kind != Kind::Secret };
-    schema.validator.iter_errors(object).flat_map(|error| explain.findings(&error)).collect()
+    schema.validator().iter_errors(object).flat_map(|error| explain.findings(&error)).collect()
 }
