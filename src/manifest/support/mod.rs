@@ -5,7 +5,7 @@ mod table;
 mod values;
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -84,6 +84,9 @@ fn spelled_out(kind: Kind, path: &str) -> Vec<String> {
     }
 }
 
+/// What is made of a kind when it is first asked for: few runs see every kind.
+type PerKind<T> = [OnceLock<T>; Kind::ALL.len()];
+
 /// Entries of a kind by path.
 struct Index {
     support: HashMap<String, Support>,
@@ -91,9 +94,8 @@ struct Index {
 }
 
 fn index(kind: Kind) -> &'static Index {
-    static ALL: LazyLock<HashMap<Kind, Index>> =
-        LazyLock::new(|| Kind::ALL.into_iter().map(|kind| (kind, Index::of(kind))).collect());
-    ALL.get(&kind).expect("invariant: every kind is indexed")
+    static ALL: PerKind<Index> = [const { OnceLock::new() }; Kind::ALL.len()];
+    ALL[kind as usize].get_or_init(|| Index::of(kind))
 }
 
 impl Index {
@@ -143,11 +145,8 @@ struct Branch {
 }
 
 fn tree(kind: Kind) -> &'static Branch {
-    static ALL: LazyLock<HashMap<Kind, Branch>> = LazyLock::new(|| {
-        let grown = |kind| (kind, Branch::grow(index(kind), schema::walk(kind), &mut String::new()));
-        Kind::ALL.into_iter().map(grown).collect()
-    });
-    ALL.get(&kind).expect("invariant: every kind has a tree")
+    static ALL: PerKind<Branch> = [const { OnceLock::new() }; Kind::ALL.len()];
+    ALL[kind as usize].get_or_init(|| Branch::grow(index(kind), schema::walk(kind), &mut String::new()))
 }
 
 impl Branch {
