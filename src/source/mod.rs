@@ -24,6 +24,7 @@ mod ignore;
 mod limits;
 mod name;
 mod owner;
+mod pack;
 mod pair;
 mod payload;
 mod place;

@@ -291,3 +291,34 @@ fn the_repository_of_another_user_is_refused_for_a_comparison() {
         assert!(error.to_string().contains("safe.directory"), "{error}");
     }
 }
+
+#[test]
+fn packed_objects_are_read_as_loose_ones_are() {
+    let repo = Repo::empty();
+    let manifest = |index: usize, tag: usize| {
+        format!("name: pod-{index}\nimage: registry.example.com/app:{tag}\n{}", "command: [sleep]\n".repeat(index % 50))
+    };
+    for index in 0..600 {
+        repo.write(&format!("d{}/pod-{index}.yaml", index % 7), &manifest(index, 1));
+    }
+    let first = repo.commit("first");
+    for index in (0..600).step_by(5) {
+        repo.write(&format!("d{}/pod-{index}.yaml", index % 7), &manifest(index, 2));
+    }
+    let second = repo.commit("second");
+    let files = |base: &str, head: &str| {
+        let (old, new) = pair(&repo.root, base, head).unwrap();
+        (old.files, new.files)
+    };
+    let loose = files(&first, &second);
+    assert_eq!((loose.0.len(), loose.1.len()), (600, 600));
+    // Deltas by offset, deltas by name, and then a pack beside loose objects.
+    for config in [&["-c", "repack.useDeltaBaseOffset=true"], &["-c", "repack.useDeltaBaseOffset=false"]] {
+        repo.git(&[config, &["repack", "-adfq", "--depth=50"][..]].concat());
+        assert_eq!(files(&first, &second), loose, "{config:?}");
+    }
+    repo.write("d0/pod-0.yaml", "name: other\n");
+    let third = repo.commit("third");
+    let (old, new) = pair(&repo.root, &first, &third).unwrap();
+    assert_eq!((old.files, text(&new, "d0/pod-0.yaml")), (loose.0, "name: other\n"));
+}

@@ -1,0 +1,211 @@
+//! Packs made byte by byte, whole ones and hostile ones.
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+
+use super::*;
+
+const MOST: u64 = 1 << 20;
+
+/// An entry: its type, its base if it is a delta, and its bytes before compression.
+struct Raw {
+    kind: u8,
+    base: Vec<u8>,
+    bytes: Vec<u8>,
+    /// What its header says of its size, when that is a lie.
+    says: Option<usize>,
+}
+
+fn blob(bytes: &[u8]) -> Raw {
+    Raw { kind: 3, base: vec![], bytes: bytes.to_vec(), says: None }
+}
+
+fn named(base: u8, bytes: &[u8]) -> Raw {
+    Raw { kind: 7, base: name(base).as_bytes().to_vec(), bytes: bytes.to_vec(), says: None }
+}
+
+fn before(distance: u8, bytes: &[u8]) -> Raw {
+    Raw { kind: 6, base: vec![distance], bytes: bytes.to_vec(), says: None }
+}
+
+fn name(number: u8) -> Oid {
+    let mut bytes = [0x80; 20];
+    bytes[0] = number.wrapping_mul(97);
+    bytes[19] = number;
+    Oid::from_bytes(&bytes).unwrap()
+}
+
+/// The sizes of both sides, and commands.
+fn delta(from: u8, to: u8, commands: &[u8]) -> Vec<u8> {
+    [&[from, to], commands].concat()
+}
+
+/// A pack of these entries, named by their numbers, and its index.
+fn pack(entries: &[Raw]) -> (Vec<u8>, Vec<u8>) {
+    let mut bytes = b"PACK\0\0\0\x02\0\0\0\0".to_vec();
+    let mut index: Vec<(Oid, u32)> = Vec::new();
+    for (number, Raw { kind, base, bytes: raw, says }) in (0..).zip(entries) {
+        index.push((name(number), u32::try_from(bytes.len()).unwrap()));
+        let size = says.unwrap_or(raw.len());
+        let mut rest = size >> 4;
+        bytes.push(kind << 4 | u8::try_from(size & 15).unwrap() | if rest > 0 { 0x80 } else { 0 });
+        while rest > 0 {
+            bytes.push(u8::try_from(rest & 127).unwrap() | if rest > 127 { 0x80 } else { 0 });
+            rest >>= 7;
+        }
+        bytes.extend(base);
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(raw).unwrap();
+        bytes.extend(encoder.finish().unwrap());
+    }
+    bytes.extend([0; 20]);
+    index.sort();
+    let mut table = b"\xfftOc\0\0\0\x02".to_vec();
+    for first in 0..=255_u8 {
+        let count = index.iter().filter(|(id, _)| id.as_bytes()[0] <= first).count();
+        table.extend(u32::try_from(count).unwrap().to_be_bytes());
+    }
+    index.iter().for_each(|(id, _)| table.extend(id.as_bytes()));
+    table.extend(vec![0; 4 * index.len()]);
+    index.iter().for_each(|(_, offset)| table.extend(offset.to_be_bytes()));
+    table.extend([0; 40]);
+    (bytes, table)
+}
+
+fn packs(entries: &[Raw]) -> Packs {
+    let (bytes, index) = pack(entries);
+    Packs(vec![Pack { bytes, index: Index::new(index).unwrap() }])
+}
+
+/// Each entry of a pack as a blob, asked for in this order.
+fn read(packs: &Packs, order: &[u8]) -> Vec<Option<String>> {
+    let mut unpacker = Unpacker::new(packs, MOST);
+    let mut text = |number: &u8| {
+        let bytes = unpacker.blob(packs.find(name(*number))?)?;
+        Some(String::from_utf8(bytes.to_vec()).unwrap())
+    };
+    order.iter().map(&mut text).collect()
+}
+
+#[test]
+fn blobs_and_deltas_of_both_sorts_are_read_in_any_order() {
+    let long = "long text ".repeat(100);
+    let entries = [
+        blob(b"hello world"),
+        // Its first five bytes, then text of its own.
+        named(0, &delta(11, 9, &[0b1001_0000, 5, 4, b'!', b'a', b'b', b'c'])),
+        named(1, &delta(9, 4, &[0b1001_0001, 5, 4])),
+        blob(long.as_bytes()),
+        blob(b""),
+    ];
+    let packs = packs(&entries);
+    let expected = |number: u8| match number {
+        0 => Some("hello world".to_owned()),
+        1 => Some("hello!abc".to_owned()),
+        2 => Some("!abc".to_owned()),
+        3 => Some(long.clone()),
+        4 => Some(String::new()),
+        _ => None,
+    };
+    for order in [[0, 1, 2, 3, 4, 5], [2, 1, 0, 4, 3, 2], [5, 2, 2, 1, 1, 0]] {
+        assert_eq!(read(&packs, &order), order.map(expected), "{order:?}");
+    }
+}
+
+#[test]
+fn a_base_may_be_named_by_its_distance() {
+    let (first, _) = pack(&[blob(b"abcdef")]);
+    let distance = u8::try_from(first.len() - 12 - 20).unwrap();
+    let packs = packs(&[blob(b"abcdef"), before(distance, &delta(6, 3, &[0b1001_0001, 2, 3]))]);
+    assert_eq!(read(&packs, &[1]), [Some("cde".to_owned())]);
+}
+
+#[test]
+fn what_is_damaged_or_too_large_is_not_read() {
+    let whole = || blob(b"abcdef");
+    let lie = |says| Raw { says: Some(says), ..blob(b"abcdef") };
+    let wrong: Vec<(&str, Vec<Raw>)> = vec![
+        ("a tree", vec![Raw { kind: 2, ..whole() }]),
+        ("longer than it says", vec![lie(5)]),
+        ("shorter than it says", vec![lie(7)]),
+        ("larger than is read", vec![lie(usize::try_from(MOST).unwrap() + 1)]),
+        ("larger than a number", vec![Raw { kind: 3 << 4 | 15, ..lie(usize::MAX) }]),
+        ("a delta against itself", vec![named(0, &delta(6, 6, &[0b1001_0000, 6]))]),
+        ("a circle", vec![named(1, &delta(6, 6, &[0b1001_0000, 6])), named(0, &delta(6, 6, &[0b1001_0000, 6]))]),
+        ("a base that is not there", vec![named(9, &delta(6, 6, &[0b1001_0000, 6]))]),
+        ("a base before the pack", vec![before(99, &delta(6, 6, &[0b1001_0000, 6]))]),
+        ("a base that is itself", vec![before(0, &delta(6, 6, &[0b1001_0000, 6]))]),
+        ("a base of another size", vec![named(1, &delta(5, 5, &[0b1001_0000, 5])), whole()]),
+        ("a copy beyond the base", vec![named(1, &delta(6, 3, &[0b1001_0001, 4, 3])), whole()]),
+        ("more than it says", vec![named(1, &delta(6, 1, &[0b1001_0000, 2])), whole()]),
+        ("less than it says", vec![named(1, &delta(6, 3, &[0b1001_0000, 2])), whole()]),
+        ("an insert beyond the delta", vec![named(1, &delta(6, 3, &[3, b'a'])), whole()]),
+        ("a copy beyond the delta", vec![named(1, &delta(6, 3, &[0xff, 0])), whole()]),
+        ("the reserved command", vec![named(1, &delta(6, 1, &[0, 1, b'a'])), whole()]),
+        ("no sizes", vec![named(1, &[0x80]), whole()]),
+        ("endless sizes", vec![named(1, &[0xff; 40]), whole()]),
+        // 16 MB out of 20 bytes.
+        ("too much", vec![named(1, &[&[6, 0x80, 0x80, 0x80, 8][..], &[0b1001_0000, 6]].concat()), whole()]),
+    ];
+    for (what, entries) in wrong {
+        assert_eq!(read(&packs(&entries), &[0]), [None], "{what}");
+    }
+}
+
+#[test]
+fn no_cut_and_no_changed_byte_of_a_pack_or_index_panics() {
+    let entries =
+        [blob(b"hello world"), named(0, &delta(11, 5, &[0b1001_0000, 5])), named(1, &delta(5, 2, &[2, b'a', b'b']))];
+    let (bytes, index) = pack(&entries);
+    let read_all = |bytes: Vec<u8>, index: Vec<u8>| {
+        let Some(index) = Index::new(index) else { return 0 };
+        let packs = Packs(vec![Pack { bytes, index }]);
+        read(&packs, &[0, 1, 2]).into_iter().flatten().count()
+    };
+    assert_eq!(read_all(bytes.clone(), index.clone()), 3);
+    let mut fewer = 0;
+    for end in 0..bytes.len() {
+        fewer += usize::from(read_all(bytes[..end].to_vec(), index.clone()) < 3);
+    }
+    for end in 0..index.len() {
+        assert_eq!(read_all(bytes.clone(), index[..end].to_vec()), 0);
+    }
+    for at in 0..bytes.len() {
+        for flipped in [0x01, 0x10, 0x80, 0xff] {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= flipped;
+            fewer += usize::from(read_all(bytes, index.clone()) < 3);
+        }
+    }
+    for at in 0..index.len() {
+        for flipped in [0x01, 0x80, 0xff] {
+            let mut index = index.clone();
+            index[at] ^= flipped;
+            fewer += usize::from(read_all(bytes.clone(), index) < 3);
+        }
+    }
+    assert!(fewer > 100, "{fewer}");
+}
+
+#[test]
+fn files_that_are_no_packs_or_too_large_are_passed_over() {
+    let temp = tempfile::tempdir().unwrap();
+    let directory = temp.path().join("pack");
+    std::fs::create_dir(&directory).unwrap();
+    let (bytes, index) = pack(&[blob(b"a")]);
+    let write = |name: &str, bytes: &[u8]| std::fs::write(directory.join(name), bytes).unwrap();
+    write("pack-1.idx", &index);
+    write("pack-2.idx", b"no index");
+    write("pack-2.pack", &bytes);
+    write("pack-3.idx", &index);
+    write("pack-3.pack", b"no pack");
+    write("pack-4.idx", &index);
+    write("pack-4.pack", &bytes);
+    let packs = Packs::open(temp.path(), 10_000);
+    assert_eq!(packs.0.len(), 1);
+    assert_eq!(packs.find(name(0)), Some(Place { pack: 0, offset: 12 }));
+    assert_eq!(Packs::open(temp.path(), index.len() as u64 - 1).0.len(), 0);
+    assert_eq!(Packs::open(&temp.path().join("nowhere"), 10_000).0.len(), 0);
+}
