@@ -184,8 +184,6 @@ pub struct ContainerStart {
     /// The pod's variables in order; the image's own come before them.
     pub env: Vec<EnvValue>,
     pub mounts: Vec<VolumeMountPlan>,
-    /// Keyed digest of the ConfigMap and Secret values in `env`, for the record.
-    pub env_digest: Option<String>,
 }
 
 /// One step for one pod.

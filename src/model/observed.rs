@@ -53,9 +53,6 @@ pub struct PodRecord {
     /// Why the phase is terminal, when that was not for its containers alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal_cause: Option<TerminalCause>,
-    /// Keyed digests of the ConfigMap and Secret values that each container's env used when it was started.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub env_digests: BTreeMap<String, String>,
     /// Digests of the ConfigMap and Secret data the pod uses, as it was last planned with. `None` in a record of a version
     /// that kept none: what changed since is not known then.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{
     ConfigMapKeySelector, Container, EnvFromSource, EnvVar, Pod, ResourceFieldSelector, SecretKeySelector,
 };
-use sha2::{Digest, Sha256};
 
 use super::{expand, field};
 use crate::model::{DataObjects, EnvValue, Masked, MountSource, VolumeMountPlan};
@@ -17,15 +16,12 @@ use crate::model::{DataObjects, EnvValue, Masked, MountSource, VolumeMountPlan};
 pub(super) struct Scope<'a> {
     pub(super) fields: field::Fields<'a>,
     pub(super) data: &'a DataObjects,
-    /// Keys the digest of data values.
-    pub(super) instance: &'a str,
 }
 
 /// What a container starts with.
 #[derive(Debug)]
 pub(super) struct Resolved {
     pub(super) env: Vec<EnvValue>,
-    pub(super) env_digest: Option<String>,
     pub(super) command: Option<Vec<Masked<String>>>,
     pub(super) args: Option<Vec<Masked<String>>>,
     pub(super) mounts: Vec<VolumeMountPlan>,
@@ -48,7 +44,6 @@ pub(super) fn resolve(container: &Container, scope: &Scope<'_>) -> Result<Resolv
         command: words(&container.command).filter(|words: &Vec<_>| !words.is_empty()),
         args: words(&container.args).filter(|words: &Vec<_>| !words.is_empty()),
         mounts: mounts(container, scope.fields.pod, &vars)?,
-        env_digest: vars.digest(scope.instance),
         env: vars.values,
     })
 }
@@ -58,8 +53,6 @@ pub(super) fn resolve(container: &Container, scope: &Scope<'_>) -> Result<Resolv
 struct Variables {
     values: Vec<EnvValue>,
     index: BTreeMap<String, usize>,
-    /// The values that came from a ConfigMap or Secret, by variable.
-    from_data: BTreeMap<String, Masked<String>>,
 }
 
 impl Variables {
@@ -67,12 +60,7 @@ impl Variables {
         self.index.get(name).map(|at| self.values[*at].value.reveal().clone())
     }
 
-    fn set(&mut self, name: &str, value: String, from_data: bool) {
-        if from_data {
-            self.from_data.insert(name.to_owned(), Masked::new(value.clone()));
-        } else {
-            self.from_data.remove(name);
-        }
+    fn set(&mut self, name: &str, value: String) {
         match self.index.get(name) {
             Some(at) => self.values[*at].value = Masked::new(value),
             None => {
@@ -80,23 +68,6 @@ impl Variables {
                 self.values.push(EnvValue { name: name.to_owned(), value: Masked::new(value) });
             }
         }
-    }
-
-    fn digest(&self, instance: &str) -> Option<String> {
-        if self.from_data.is_empty() {
-            return None;
-        }
-        let mut hash = Sha256::new();
-        let mut part = |text: &str| {
-            hash.update((text.len() as u64).to_be_bytes());
-            hash.update(text.as_bytes());
-        };
-        part(instance);
-        for (name, value) in &self.from_data {
-            part(name);
-            part(value.reveal());
-        }
-        Some(format!("{:x}", hash.finalize()))
     }
 }
 
@@ -106,7 +77,7 @@ fn add_source(source: &EnvFromSource, scope: &Scope<'_>, vars: &mut Variables) -
         match scope.config_map(&reference.name) {
             Some(map) => {
                 for (key, value) in map.data.iter().flatten() {
-                    vars.set(&format!("{prefix}{key}"), value.clone(), true);
+                    vars.set(&format!("{prefix}{key}"), value.clone());
                 }
             }
             None if reference.optional == Some(true) => {}
@@ -118,7 +89,7 @@ fn add_source(source: &EnvFromSource, scope: &Scope<'_>, vars: &mut Variables) -
             Some(secret) => {
                 for (key, bytes) in secret.data.iter().flatten() {
                     let value = utf8(&bytes.0, &reference.name, key)?;
-                    vars.set(&format!("{prefix}{key}"), value, true);
+                    vars.set(&format!("{prefix}{key}"), value);
                 }
             }
             None if reference.optional == Some(true) => {}
@@ -132,23 +103,23 @@ fn add_variable(var: &EnvVar, container: &Container, scope: &Scope<'_>, vars: &m
     let value = var.value.as_deref().unwrap_or_default();
     let Some(from) = var.value_from.as_ref().filter(|_| value.is_empty()) else {
         let value = expand::expand(value, |name| vars.get(name)).0;
-        vars.set(&var.name, value, false);
+        vars.set(&var.name, value);
         return Ok(());
     };
-    let (value, from_data) = if let Some(key) = &from.config_map_key_ref {
-        (scope.config_map_key(key)?, true)
+    let value = if let Some(key) = &from.config_map_key_ref {
+        scope.config_map_key(key)?
     } else if let Some(key) = &from.secret_key_ref {
-        (scope.secret_key(key)?, true)
+        scope.secret_key(key)?
     } else if let Some(reference) = &from.field_ref {
-        (Some(scope.fields.get(&reference.field_path)?), false)
+        Some(scope.fields.get(&reference.field_path)?)
     } else if let Some(reference) = &from.resource_field_ref {
-        (Some(scope.resource(reference, container)?), false)
+        Some(scope.resource(reference, container)?)
     } else {
         return Err(format!("env `{}`: this kind of valueFrom is not supported", var.name));
     };
     // An optional reference to what is not there defines no variable.
     if let Some(value) = value {
-        vars.set(&var.name, value, from_data);
+        vars.set(&var.name, value);
     }
     Ok(())
 }

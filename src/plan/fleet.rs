@@ -74,7 +74,6 @@ fn running(pod: &Arc<AdmittedPod>, revision: &str, now: Timestamp) -> ObservedPo
             deletion: None,
             terminal: None,
             terminal_cause: None,
-            env_digests: BTreeMap::new(),
             data_digests: None,
         },
         sandbox: Sandbox::Ready { attempt: 0, pid: 0, started_at: now, ips: Vec::new() },

@@ -300,7 +300,6 @@ fn new_record(input: &PodInput<'_>, pod: &Arc<AdmittedPod>, revision: &str) -> P
         deletion: None,
         terminal: None,
         terminal_cause: None,
-        env_digests: BTreeMap::new(),
         data_digests,
     }
 }

@@ -220,16 +220,15 @@ impl Pod<'_> {
         let effective = &self.observed.record.realised.effective;
         let fields =
             Fields { pod: effective, uid: &self.observed.record.uid, node: input.node, ips: self.observed.ips() };
-        let resolved =
-            match env::resolve(container, &Scope { fields, data: self.round.data(), instance: input.instance }) {
-                Ok(resolved) => resolved,
-                Err(message) => {
-                    let message = self.round.about_data(message);
-                    draft.waiting(name, "CreateContainerConfigError", &message);
-                    draft.hold(name, "CreateContainerConfigError", &message, None);
-                    return;
-                }
-            };
+        let resolved = match env::resolve(container, &Scope { fields, data: self.round.data() }) {
+            Ok(resolved) => resolved,
+            Err(message) => {
+                let message = self.round.about_data(message);
+                draft.waiting(name, "CreateContainerConfigError", &message);
+                draft.hold(name, "CreateContainerConfigError", &message, None);
+                return;
+            }
+        };
         match failure {
             Some(failure) => draft.waiting(name, &failure.reason, &failure.message),
             None if attempt == 0 => draft.waiting(name, creating(self.spec), ""),
@@ -247,7 +246,6 @@ impl Pod<'_> {
             args: resolved.args,
             env: resolved.env,
             mounts: resolved.mounts,
-            env_digest: resolved.env_digest,
         };
         draft.step(PodAction::StartContainer(Box::new(start)), reason);
     }

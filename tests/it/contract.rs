@@ -1,7 +1,6 @@
 //! What every backend of containers has to do: one suite for all of them. A backend's own tests make a [`Contract`] and call
 //! [`Contract::check`]; here it is the fake.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,7 +74,6 @@ impl Contract {
             deletion: None,
             terminal: None,
             terminal_cause: None,
-            env_digests: BTreeMap::new(),
             data_digests: None,
             key,
         }
@@ -105,7 +103,6 @@ impl Contract {
             args: None,
             env: Vec::new(),
             mounts: Vec::new(),
-            env_digest: None,
         };
         let need = ImageNeed { container: name.into(), image: self.image.clone(), policy: "IfNotPresent".into() };
         self.backend.ensure_image(&need).await.unwrap();

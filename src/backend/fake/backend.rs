@@ -278,9 +278,6 @@ impl Fake {
         pod.observed
             .containers
             .sort_by(|a, b| (&a.record.name, a.record.attempt).cmp(&(&b.record.name, b.record.attempt)));
-        if let Some(digest) = &start.env_digest {
-            pod.observed.record.env_digests.insert(start.name.clone(), digest.clone());
-        }
         pod.starts.insert(at.clone(), start.clone());
         if let Some(why) = behaviour.fails_to_start {
             return Err(

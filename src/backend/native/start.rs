@@ -12,14 +12,14 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::observe::{self, State};
 use super::paths::InstanceName;
-use super::records::{self, CONTAINER, EXIT, POD, TERMINATION_LOG};
+use super::records::{self, CONTAINER, EXIT, TERMINATION_LOG};
 use super::rootfs::Rootfs;
 use super::spec::{self, Bind, Input, OwnFiles, SpecError};
 use super::subpath::Held;
 use super::user::{self, Accounts, Identity, Wish};
 use super::{Inner, etc, image, machine};
 use crate::image::Image;
-use crate::model::{ContainerRecord, ContainerStart, ExitRecord, MountSource, PodKey, PodRecord, PodUid};
+use crate::model::{ContainerRecord, ContainerStart, ExitRecord, MountSource, PodKey, PodUid};
 use crate::port::{ErrorKind, PortError};
 use crate::shim::{self, ShimRequest};
 use crate::sys::lock;
@@ -34,7 +34,6 @@ const ACCOUNT_FILE: u64 = 4 << 20;
 struct Start<'a> {
     inner: &'a Inner,
     key: &'a PodKey,
-    record: &'a PodRecord,
     pod: &'a PodSpec,
     container: &'a Container,
     plan: &'a ContainerStart,
@@ -68,7 +67,7 @@ pub(super) fn start(inner: &Inner, key: &PodKey, uid: &PodUid, plan: &ContainerS
     let (container, _) = found.ok_or_else(|| fail(ErrorKind::NotFound, "the pod has no such container"))?;
     let infra = infra(inner, uid)?;
     let infra = infra.ok_or_else(|| fail(ErrorKind::Unavailable, "the pod's sandbox does not run"))?;
-    Start { inner, key, record: &record, pod, container, plan, name, dir }.run(&infra)
+    Start { inner, key, pod, container, plan, name, dir }.run(&infra)
 }
 
 /// Another instance of the same container that runs.
@@ -121,7 +120,7 @@ impl Start<'_> {
 
         etc::write(&paths.etc(&self.name.uid), self.pod, self.key, &infra.ips).map_err(self.io(CREATE))?;
         self.make_directories(&rootfs, &anonymous).map_err(self.io(CREATE))?;
-        self.write_records(infra, &image).map_err(self.io(CREATE))?;
+        self.write_record(infra, &image).map_err(self.io(CREATE))?;
         let request = ShimRequest {
             id: observe::instance_id(paths, &self.name),
             instance_dir: self.dir.clone(),
@@ -283,18 +282,9 @@ impl Start<'_> {
         std::fs::set_permissions(&log, std::fs::Permissions::from_mode(0o666))
     }
 
-    /// The instance's record, and in the pod's the digest of what its variables were made of.
-    fn write_records(&self, infra: &Infra, image: &Image) -> io::Result<()> {
+    /// The instance's record.
+    fn write_record(&self, infra: &Infra, image: &Image) -> io::Result<()> {
         let paths = &self.inner.paths;
-        let digest = self.plan.env_digest.as_ref();
-        if self.record.env_digests.get(&self.plan.name) != digest {
-            let mut record = self.record.clone();
-            match digest {
-                Some(digest) => record.env_digests.insert(self.plan.name.clone(), digest.clone()),
-                None => record.env_digests.remove(&self.plan.name),
-            };
-            records::write(&paths.pod(&self.name.uid), POD, &record)?;
-        }
         let record = ContainerRecord {
             name: self.plan.name.clone(),
             kind: self.plan.kind,

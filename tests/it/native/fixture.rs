@@ -1,6 +1,5 @@
 //! A root of its own for each test, in a network namespace of its own, with a check that nothing of it is left.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -164,7 +163,6 @@ impl TestPod {
             deletion: None,
             terminal: None,
             terminal_cause: None,
-            env_digests: BTreeMap::new(),
             data_digests: None,
         };
         Self { record }
@@ -203,7 +201,6 @@ impl TestPod {
             args: words(&container.args),
             env: Vec::new(),
             mounts: mounts.collect(),
-            env_digest: None,
         }
     }
 

@@ -39,7 +39,6 @@ fn plan() -> ContainerStart {
         args: None,
         env: vec![EnvValue { name: "MODE".into(), value: Masked::new("pod".into()) }],
         mounts: Vec::new(),
-        env_digest: None,
     }
 }
 

@@ -244,19 +244,7 @@ fn volumes_of_config_maps_and_secrets_are_read_only_whatever_is_asked() {
 #[test]
 fn without_a_command_the_image_decides() {
     let start = start(json!({"command": [], "args": []})).unwrap();
-    assert_eq!((start.command, start.args, start.env_digest), (None, None, None));
-}
-
-#[test]
-fn the_digest_covers_what_comes_from_data_and_nothing_else() {
-    let digest = |container: Value| start(container).unwrap().env_digest;
-    assert_eq!(digest(json!({"env": [{"name": "A", "value": "1"}]})), None);
-    let one = digest(value(json!({"configMapKeyRef": {"name": "m", "key": "k"}})));
-    assert_eq!(one.as_ref().map(String::len), Some(64));
-    assert_ne!(digest(value(json!({"configMapKeyRef": {"name": "n", "key": "k"}}))), one);
-    let mut more = value(json!({"configMapKeyRef": {"name": "m", "key": "k"}}));
-    more["env"].as_array_mut().unwrap().push(json!({"name": "A", "value": "1"}));
-    assert_eq!(digest(more), one);
+    assert_eq!((start.command, start.args), (None, None));
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! Pods and observations for the tests of `report` and `serve`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -56,7 +55,6 @@ pub fn observed(pod: AdmittedPod) -> ObservedPod {
             deletion: None,
             terminal: None,
             terminal_cause: None,
-            env_digests: BTreeMap::new(),
             data_digests: None,
         },
         sandbox: Sandbox::Ready { attempt: 0, pid: 100, started_at: at(1), ips: vec!["10.88.0.5".parse().unwrap()] },

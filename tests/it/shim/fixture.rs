@@ -1,6 +1,5 @@
 //! A place for containers of a test: directories, cgroups, infra processes; nothing of it is left at the end.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -239,7 +238,6 @@ fn pod_record(name: &str) -> PodRecord {
         deletion: None,
         terminal: None,
         terminal_cause: None,
-        env_digests: BTreeMap::new(),
         data_digests: None,
     }
 }
