@@ -31,7 +31,7 @@ pub fn delete(args: &DeleteArgs, settings: Settings) -> Result<Ending, CliError>
     let wanted: BTreeSet<PodKey> = admitted.pods.keys().cloned().collect();
     let engine = Engine::open(settings, "delete")?;
     engine::runtime()?.block_on(async {
-        let running: BTreeSet<PodKey> = engine.native.list().await?.into_iter().map(|pod| pod.record.key).collect();
+        let running: BTreeSet<PodKey> = engine.native.list().await?.iter().map(|pod| pod.record.key.clone()).collect();
         let removed = remove(&engine, Some(&wanted), args.timeout).await?;
         let missing: Vec<&PodKey> = wanted.difference(&running).collect();
         for key in &missing {

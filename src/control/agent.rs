@@ -49,7 +49,7 @@ pub struct Agent {
 /// What the targets were made of that the kubelet was given: of the same they would be the same, and it has them still.
 struct HandedOut {
     admitted: Arc<Admitted>,
-    observed: Vec<ObservedPod>,
+    observed: Vec<Arc<ObservedPod>>,
 }
 
 impl Agent {
@@ -138,12 +138,13 @@ impl Agent {
     }
 
     /// Without a valid revision every pod is kept as its record says; what was going away goes.
-    async fn adopt(&self, observed: Vec<ObservedPod>) -> Result<(), PortError> {
+    async fn adopt(&self, observed: Vec<Arc<ObservedPod>>) -> Result<(), PortError> {
         for pod in observed {
-            let record = pod.record;
-            match record.deletion {
-                Some(deletion) => self.kubelet.remove(&record.key, &Reason::Terminating(deletion.reason)).await?,
-                None => self.kubelet.apply(record.realised, &record.revision, &Reason::Unchanged).await?,
+            let record = &pod.record;
+            let pod = Arc::clone(&record.realised);
+            match &record.deletion {
+                Some(gone) => self.kubelet.remove(&record.key, &Reason::Terminating(gone.reason.clone())).await?,
+                None => self.kubelet.apply(pod, &record.revision, &Reason::Unchanged).await?,
             }
         }
         Ok(())

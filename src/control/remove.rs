@@ -28,8 +28,8 @@ pub async fn remove_pods(
     let mut changes = kubelet.changes();
     let observed = kubelet.observe().await?;
     let keys: Vec<PodKey> = observed
-        .into_iter()
-        .map(|pod| pod.record.key)
+        .iter()
+        .map(|pod| pod.record.key.clone())
         .filter(|key| which.is_none_or(|which| which.contains(key)))
         .collect();
     for key in &keys {

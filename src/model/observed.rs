@@ -29,7 +29,7 @@ pub struct TerminalCause {
 }
 
 /// What a backend remembers of a pod, durably, from before its first process until after its last.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodRecord {
     /// Layout version of this record; [`PodRecord::VERSION`].
@@ -190,7 +190,7 @@ impl ObservedContainer {
 }
 
 /// One pod as observed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedPod {
     pub record: PodRecord,
     pub sandbox: Sandbox,

@@ -1,5 +1,6 @@
 //! Which pods to touch: the whole fleet against what is observed.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,8 +17,9 @@ use crate::model::{
 };
 
 /// What happens to each pod: removals first, then the others, each by name.
-pub fn fleet(admitted: &Admitted, observed: &[ObservedPod]) -> FleetPlan {
-    let observed: BTreeMap<&PodKey, &ObservedPod> = observed.iter().map(|pod| (&pod.record.key, pod)).collect();
+pub fn fleet<P: Borrow<ObservedPod>>(admitted: &Admitted, observed: &[P]) -> FleetPlan {
+    let observed: BTreeMap<&PodKey, &ObservedPod> =
+        observed.iter().map(Borrow::borrow).map(|pod| (&pod.record.key, pod)).collect();
     let mut plan = FleetPlan::default();
     let data = View::new(&admitted.data);
     for key in observed.keys().filter(|key| !admitted.pods.contains_key(**key)) {

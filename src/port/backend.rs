@@ -39,7 +39,7 @@ pub struct ImageStatus {
 #[async_trait]
 pub trait PodBackend: Send + Sync {
     /// Every pod of this root, from the world itself: a full relist.
-    async fn observe(&self) -> Result<Vec<ObservedPod>, PortError>;
+    async fn observe(&self) -> Result<Vec<Arc<ObservedPod>>, PortError>;
 
     /// Makes `pod` the target for its key; returns at once, the work goes on by itself.
     async fn apply(&self, pod: Arc<AdmittedPod>, revision: &str, reason: &Reason) -> Result<(), PortError>;
@@ -55,8 +55,8 @@ pub trait PodBackend: Send + Sync {
 /// changes nothing and succeeds.
 #[async_trait]
 pub trait ContainerBackend: Send + Sync {
-    /// Every pod on record.
-    async fn list(&self) -> Result<Vec<ObservedPod>, PortError>;
+    /// Every pod on record. A backend that keeps what it saw may give the same value again while nothing changes.
+    async fn list(&self) -> Result<Vec<Arc<ObservedPod>>, PortError>;
 
     /// One pod, or `None` when there is no record of it.
     async fn observe(&self, key: &PodKey) -> Result<Option<ObservedPod>, PortError>;

@@ -27,8 +27,8 @@ use podwright::backend::fake::{Fake, VirtualClock};
 use podwright::control::{Agent, Kubelet, KubeletParts, Parts, run};
 use podwright::manifest::Reader;
 use podwright::model::{
-    AdmittedPod, BlobId, Desired, Diagnostics, Durable, NodeInfo, Projection, Revision, RevisionKind, Snapshot,
-    SourceFile, StatusDocument,
+    AdmittedPod, BlobId, Desired, Diagnostics, Durable, NodeInfo, ObservedPod, Projection, Revision, RevisionKind,
+    Snapshot, SourceFile, StatusDocument,
 };
 use podwright::plan::fleet;
 use podwright::port::{LedgerStore, PortError, ReadError, Source, StatusSink};
@@ -207,7 +207,7 @@ fn stages(desired: &Desired, marks: &mut Vec<f64>) -> impl Sized + use<> {
     let now = Timestamp::from_second(1_700_000_000).unwrap();
     let admitted = admit(desired).unwrap();
     marks.push(cpu());
-    let plan = fleet(&admitted, &[]);
+    let plan = fleet::<ObservedPod>(&admitted, &[]);
     marks.push(cpu());
     let (node, waiting) = (node(), Default::default());
     let show = |pod: &Arc<AdmittedPod>| {

@@ -167,7 +167,7 @@ impl Contract {
             self.backend.put_record(&record).await.unwrap();
             let pod = self.observe(key).await;
             assert_eq!((&pod.record, &pod.sandbox, pod.containers.len()), (&record, &Sandbox::Absent, 0));
-            assert_eq!(self.backend.list().await.unwrap(), [pod]);
+            assert_eq!(self.backend.list().await.unwrap(), [Arc::new(pod)]);
         }
         let changed = PodRecord { generation: 2, revision: "r2".into(), ..record.clone() };
         self.backend.put_record(&changed).await.unwrap();

@@ -1,5 +1,7 @@
 //! The verbs of the port, performed in memory.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -62,13 +64,13 @@ fn conflict(operation: &'static str, key: &PodKey, message: &str) -> PortError {
 
 #[async_trait]
 impl ContainerBackend for Fake {
-    async fn list(&self) -> Result<Vec<ObservedPod>, PortError> {
-        let list = |machine: &mut Machine, _| Ok(machine.pods.values().map(|pod| pod.observed.clone()).collect());
+    async fn list(&self) -> Result<Vec<Arc<ObservedPod>>, PortError> {
+        let list = |machine: &mut Machine, _| Ok(machine.pods.values().map(|pod| Arc::clone(&pod.observed)).collect());
         self.perform((Verb::List, None, String::new()), list).await
     }
 
     async fn observe(&self, key: &PodKey) -> Result<Option<ObservedPod>, PortError> {
-        let look = |machine: &mut Machine, _| Ok(machine.pods.get(key).map(|pod| pod.observed.clone()));
+        let look = |machine: &mut Machine, _| Ok(machine.pods.get(key).map(|pod| (*pod.observed).clone()));
         self.perform((Verb::Observe, Some(key), String::new()), look).await
     }
 
@@ -79,13 +81,11 @@ impl ContainerBackend for Fake {
                 Some(pod) if pod.observed.record.uid != record.uid => {
                     return Err(conflict("record pod", key, "another pod of this name is on record"));
                 }
-                Some(pod) => pod.observed.record = record.clone(),
+                Some(pod) => pod.change().record = record.clone(),
                 None => {
                     let observed =
                         ObservedPod { record: record.clone(), sandbox: Sandbox::Absent, containers: Vec::new() };
-                    let pod =
-                        Pod { observed, volumes: Vec::new(), starts: Default::default(), ends: Default::default() };
-                    machine.pods.insert(key.clone(), pod);
+                    machine.pods.insert(key.clone(), Pod::new(observed));
                 }
             }
             Ok(())
@@ -95,7 +95,7 @@ impl ContainerBackend for Fake {
 
     async fn mark_deleted(&self, key: &PodKey, deletion: &Deletion) -> Result<(), PortError> {
         let mark = |machine: &mut Machine, _| {
-            pod(machine, key, "mark as deleted")?.observed.record.deletion = Some(deletion.clone());
+            pod(machine, key, "mark as deleted")?.change().record.deletion = Some(deletion.clone());
             Ok(())
         };
         self.perform((Verb::MarkDeleted, Some(key), format!("{}s", deletion.grace_seconds)), mark).await
@@ -112,7 +112,7 @@ impl ContainerBackend for Fake {
     async fn run_sandbox(&self, key: &PodKey, attempt: u32) -> Result<(), PortError> {
         let run = |machine: &mut Machine, now| {
             let (pid, ip) = (machine.pid(), machine.address());
-            let observed = &mut pod(machine, key, "start the sandbox of")?.observed;
+            let observed = pod(machine, key, "start the sandbox of")?.change();
             match observed.sandbox {
                 Sandbox::Ready { attempt: there, .. } if there == attempt => return Ok(()),
                 Sandbox::Ready { .. } => return Err(conflict("start the sandbox of", key, "another sandbox runs")),
@@ -131,7 +131,7 @@ impl ContainerBackend for Fake {
             if pod.observed.containers.iter().any(ObservedContainer::is_live) {
                 return Err(conflict("stop the sandbox of", key, "containers run in it"));
             }
-            pod.observed.sandbox = Sandbox::Absent;
+            pod.change().sandbox = Sandbox::Absent;
             Ok(())
         };
         self.perform((Verb::StopSandbox, Some(key), String::new()), stop).await
@@ -195,7 +195,7 @@ impl ContainerBackend for Fake {
             if find(&mut pod.observed, name, attempt).is_some_and(|c| c.is_live()) {
                 return Err(conflict("remove a container of", key, "it runs"));
             }
-            pod.observed.containers.retain(|c| c.record.name != name || c.record.attempt != attempt);
+            pod.change().containers.retain(|c| c.record.name != name || c.record.attempt != attempt);
             pod.starts.remove(&(name.to_owned(), attempt));
             Ok(())
         };
@@ -274,10 +274,9 @@ impl Fake {
                 message: Some(why.clone()),
             }),
         };
-        pod.observed.containers.push(ObservedContainer { record, state });
-        pod.observed
-            .containers
-            .sort_by(|a, b| (&a.record.name, a.record.attempt).cmp(&(&b.record.name, b.record.attempt)));
+        let containers = &mut pod.change().containers;
+        containers.push(ObservedContainer { record, state });
+        containers.sort_by(|a, b| (&a.record.name, a.record.attempt).cmp(&(&b.record.name, b.record.attempt)));
         pod.starts.insert(at.clone(), start.clone());
         if let Some(why) = behaviour.fails_to_start {
             return Err(

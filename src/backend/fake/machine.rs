@@ -1,6 +1,7 @@
 //! The world of the fake: what runs, and what time does to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -21,10 +22,23 @@ pub(super) struct End {
 
 #[derive(Debug)]
 pub(super) struct Pod {
-    pub(super) observed: ObservedPod,
+    /// Shared with whoever listed it, until it changes.
+    pub(super) observed: Arc<ObservedPod>,
     pub(super) volumes: Vec<VolumePayload>,
     pub(super) starts: BTreeMap<(String, u32), ContainerStart>,
     pub(super) ends: BTreeMap<(String, u32), End>,
+}
+
+impl Pod {
+    pub(super) fn new(observed: ObservedPod) -> Self {
+        let (starts, ends) = (BTreeMap::new(), BTreeMap::new());
+        Self { observed: Arc::new(observed), volumes: Vec::new(), starts, ends }
+    }
+
+    /// The pod, to be changed.
+    pub(super) fn change(&mut self) -> &mut ObservedPod {
+        Arc::make_mut(&mut self.observed)
+    }
 }
 
 #[derive(Default)]
@@ -102,7 +116,7 @@ impl Machine {
         if let Some(pod) = self.pods.get_mut(key)
             && let Sandbox::Ready { attempt, .. } = pod.observed.sandbox
         {
-            pod.observed.sandbox = Sandbox::Dead { attempt };
+            pod.change().sandbox = Sandbox::Dead { attempt };
         }
         self.hint(key);
     }
@@ -124,8 +138,8 @@ impl Machine {
 }
 
 /// One instance of a pod.
-pub(super) fn find<'a>(pod: &'a mut ObservedPod, name: &str, attempt: u32) -> Option<&'a mut ObservedContainer> {
-    pod.containers.iter_mut().find(|c| c.record.name == name && c.record.attempt == attempt)
+pub(super) fn find<'a>(pod: &'a mut Arc<ObservedPod>, name: &str, attempt: u32) -> Option<&'a mut ObservedContainer> {
+    Arc::make_mut(pod).containers.iter_mut().find(|c| c.record.name == name && c.record.attempt == attempt)
 }
 
 /// Ends an instance that runs.

@@ -115,7 +115,7 @@ impl Fake {
 
     /// A pod as it is, without asking through the port.
     pub fn pod(&self, key: &PodKey) -> Option<ObservedPod> {
-        self.machine().pods.get(key).map(|pod| pod.observed.clone())
+        self.machine().pods.get(key).map(|pod| (*pod.observed).clone())
     }
 
     /// The pods there are.

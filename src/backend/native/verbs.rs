@@ -74,8 +74,8 @@ fn put(inner: &Inner, record: &PodRecord) -> Result<(), PortError> {
 
 #[async_trait]
 impl ContainerBackend for Native {
-    async fn list(&self) -> Result<Vec<ObservedPod>, PortError> {
-        self.inner.look_at_all().await
+    async fn list(&self) -> Result<Vec<Arc<ObservedPod>>, PortError> {
+        Ok(self.inner.look_at_all().await?.into_iter().map(Arc::new).collect())
     }
 
     async fn observe(&self, key: &PodKey) -> Result<Option<ObservedPod>, PortError> {

@@ -167,7 +167,7 @@ impl Drop for Kubelet {
 
 #[async_trait]
 impl PodBackend for Kubelet {
-    async fn observe(&self) -> Result<Vec<ObservedPod>, PortError> {
+    async fn observe(&self) -> Result<Vec<Arc<ObservedPod>>, PortError> {
         let pods = self.shared.parts.backend.list().await?;
         self.shared.lock().seed(&pods);
         Ok(pods)

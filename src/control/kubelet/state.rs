@@ -165,13 +165,13 @@ impl State {
     }
 
     /// The world as a full relist saw it, for pods that no worker has looked at yet.
-    pub(super) fn seed(&mut self, pods: &[ObservedPod]) {
+    pub(super) fn seed(&mut self, pods: &[Arc<ObservedPod>]) {
         let there = |key: &PodKey| pods.iter().any(|pod| pod.record.key == *key);
         self.slots.retain(|key, slot| slot.working || slot.goal.is_some() || there(key));
         for pod in pods {
             let slot = self.slot(&pod.record.key);
-            if !slot.working && slot.state.observed.as_deref() != Some(pod) {
-                Arc::make_mut(&mut slot.state).observed = Some(Arc::new(pod.clone()));
+            if !slot.working && slot.state.observed.as_ref() != Some(pod) {
+                Arc::make_mut(&mut slot.state).observed = Some(Arc::clone(pod));
             }
         }
     }

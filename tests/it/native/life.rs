@@ -1,5 +1,7 @@
 //! Pods from their record to their removal, each verb more than once, and the agent changed in between.
 
+use std::sync::Arc;
+
 use podwright::model::{ContainerState, Deletion, Sandbox, Signal};
 use podwright::port::{ContainerBackend, ErrorKind};
 use serde_json::json;
@@ -127,7 +129,7 @@ fn e2e_a_new_agent_adopts_what_runs_and_hears_of_its_end() {
             (pod.look(&native).await, pod.pid(&native, "app").await)
         };
         let native = root.open();
-        assert_eq!(native.list().await.unwrap(), std::slice::from_ref(&before));
+        assert_eq!(native.list().await.unwrap(), [Arc::new(before.clone())]);
         assert_eq!(pod.look(&native).await, before);
         // What an agent does again when it does not know that it was done.
         native.run_sandbox(pod.key(), 0).await.unwrap();

@@ -135,7 +135,7 @@ proptest! {
     fn a_plan_between_revisions_is_the_same_on_paper_and_on_the_machine(before in revision(), after in revision()) {
         let [before, after] = [before, after].map(|objects| admitted(&objects));
         let mut machine = Machine::default();
-        machine.perform(&fleet(&before, &[]), &before);
+        machine.perform(&fleet::<ObservedPod>(&before, &[]), &before);
         let live = fleet(&after, &machine.observed());
         let offline = fleet(&after, &converged(&before, at(0)));
         prop_assert_eq!(lines(&live), lines(&offline));
