@@ -105,13 +105,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::{MadeOf, PodKey, Projected};
+    use crate::model::{MadeOf, PodKey, Projected, Served};
 
     fn projection(version: u64, phase: &str, restarts: u32) -> Projection {
-        let value = Arc::new(json!({
+        let value = json!({
             "metadata": {"name": "web", "namespace": "default", "uid": "u"},
             "status": {"phase": phase, "restarts": restarts},
-        }));
+        });
+        let value = Served::when_asked(|| value);
         let key = PodKey::new("default", "web").object();
         let objects = BTreeMap::from([(key, Projected { value, resource_version: version, made_of: MadeOf::Own })]);
         Projection { resource_version: version, objects: Arc::new(objects), ..Projection::default() }

@@ -42,7 +42,7 @@ pub use observed::{
     PodRecord, Sandbox, Stopping, TerminalCause,
 };
 pub use places::{Places, PointerDigest};
-pub use projection::{EventRecord, EventType, MadeOf, Projected, Projection, ShownPod};
+pub use projection::{EventRecord, EventType, MadeOf, Projected, Projection, Served, ShownPod};
 pub use rule::{RULES, Rule};
 pub use snapshot::{BlobId, Revision, RevisionKind, Snapshot, SourceFile, SourceRef};
 pub use status::{

@@ -1,7 +1,9 @@
 //! What the API serves: objects with their status, as Kubernetes would show them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -64,10 +66,43 @@ impl MadeOf {
     }
 }
 
+/// An object as JSON, made when somebody first looks at it and kept from then on: most are never asked for.
+#[derive(Clone)]
+pub struct Served(Arc<LazyLock<Arc<Value>, Make>>);
+
+type Make = Box<dyn FnOnce() -> Arc<Value> + Send>;
+
+impl Served {
+    /// What `make` will give; it is called once at most.
+    pub fn when_asked(make: impl FnOnce() -> Value + Send + 'static) -> Self {
+        Self(Arc::new(LazyLock::new(Box::new(|| Arc::new(make())))))
+    }
+}
+
+impl Deref for Served {
+    type Target = Arc<Value>;
+
+    fn deref(&self) -> &Arc<Value> {
+        &self.0
+    }
+}
+
+impl PartialEq for Served {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || **self == **other
+    }
+}
+
+impl fmt::Debug for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
 /// One object as served, complete with metadata.uid, creationTimestamp and resourceVersion.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Projected {
-    pub value: Arc<Value>,
+    pub value: Served,
     pub resource_version: u64,
     pub made_of: MadeOf,
 }

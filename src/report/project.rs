@@ -9,7 +9,9 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::shown::time;
-use crate::model::{Admitted, EventRecord, Kind, MadeOf, NodeInfo, ObjectKey, PodKey, Projected, Projection, ShownPod};
+use crate::model::{
+    Admitted, EventRecord, Kind, MadeOf, NodeInfo, ObjectKey, PodKey, Projected, Projection, Served, ShownPod,
+};
 
 /// What the API is to show.
 #[derive(Clone, Debug)]
@@ -40,7 +42,14 @@ pub fn project(input: &ProjectInput<'_>, previous: &Projection) -> Projection {
                 Some(before) if before.made_of.is(&made_of) => before.clone(),
                 before => {
                     let subject = format!("{}/{}/{}", key.kind, key.namespace, key.name);
-                    versions.stamp(&subject, (value_of(&key, &made_of), made_of), before)
+                    match made_of {
+                        MadeOf::Pod(pod) => versions.stamp_pod(&subject, pod, before),
+                        MadeOf::Authored(value) => {
+                            let content = served(key.kind, Value::clone(&value));
+                            versions.stamp(&subject, (content, MadeOf::Authored(value)), before)
+                        }
+                        MadeOf::Own => versions.stamp(&subject, (namespace(&key.name), MadeOf::Own), before),
+                    }
                 }
             };
             (key, projected)
@@ -80,14 +89,45 @@ impl Versions {
         }
         if let Some(before) = before {
             metadata.insert("resourceVersion".into(), Value::String(before.resource_version.to_string()));
-            if *before.value == value {
+            if **before.value == value {
                 return Projected { made_of, ..before.clone() };
             }
         }
-        self.touched = true;
-        let version = self.next;
+        let version = self.touch();
         self::metadata(&mut value).insert("resourceVersion".into(), Value::String(version.to_string()));
-        Projected { value: Arc::new(value), resource_version: version, made_of }
+        Projected { value: Served::when_asked(|| value), resource_version: version, made_of }
+    }
+
+    /// The same for a pod: it is compared as it is, and its JSON waits until somebody asks for it.
+    fn stamp_pod(&mut self, subject: &str, pod: Arc<ShownPod>, before: Option<&Projected>) -> Projected {
+        let same = |before: &&Projected| matches!(&before.made_of, MadeOf::Pod(old) if old.object == pod.object);
+        if let Some(same) = before.filter(same) {
+            return Projected { made_of: MadeOf::Pod(pod), ..same.clone() };
+        }
+        let version = self.touch();
+        let own = &pod.object.metadata;
+        let uid = own.uid.clone().unwrap_or_else(|| stable_uid(subject));
+        let created = own.creation_timestamp.is_none().then(|| {
+            let old = before.map(|before| &before.value["metadata"]).filter(|old| old["uid"] == uid.as_str());
+            old.map_or_else(|| json!(self.created), |old| old["creationTimestamp"].clone())
+        });
+        let shown = Arc::clone(&pod);
+        let value = Served::when_asked(move || {
+            // Turning k8s-openapi values into JSON cannot fail: their maps have text keys.
+            let mut value = serde_json::to_value(&shown.object).unwrap_or(Value::Null);
+            let metadata = metadata(&mut value);
+            metadata.insert("uid".into(), Value::String(uid));
+            metadata.extend(created.map(|created| ("creationTimestamp".to_owned(), created)));
+            metadata.insert("resourceVersion".into(), Value::String(version.to_string()));
+            value
+        });
+        Projected { value, resource_version: version, made_of: MadeOf::Pod(pod) }
+    }
+
+    /// The version of something that is new or changed.
+    fn touch(&mut self) -> u64 {
+        self.touched = true;
+        self.next
     }
 }
 
@@ -158,22 +198,13 @@ fn wanted<'a>(input: &ProjectInput<'a>) -> Vec<(Key<'a>, MadeOf)> {
     objects
 }
 
-/// The object without the members of metadata that the API server owns.
-fn value_of(key: &ObjectKey, made_of: &MadeOf) -> Value {
-    match made_of {
-        // Turning k8s-openapi values into JSON cannot fail: their maps have text keys.
-        MadeOf::Pod(pod) => serde_json::to_value(&pod.object).unwrap_or(Value::Null),
-        MadeOf::Authored(value) => served(key.kind, value),
-        MadeOf::Own => {
-            let value = json!({"apiVersion": "v1", "kind": key.kind.as_str(), "metadata": {"name": key.name}});
-            served(key.kind, &value)
-        }
-    }
+/// A namespace that is in use and not in the manifests.
+fn namespace(name: &str) -> Value {
+    served(Kind::Namespace, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
 }
 
 /// An authored object as an API server would return it.
-fn served(kind: Kind, value: &Value) -> Value {
-    let mut value = value.clone();
+fn served(kind: Kind, mut value: Value) -> Value {
     match kind {
         Kind::Namespace => value["status"] = json!({"phase": "Active"}),
         Kind::Secret => {

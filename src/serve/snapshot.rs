@@ -36,7 +36,7 @@ impl Snapshot {
             kind: "ProjectionSnapshot".into(),
             reported_at: now,
             resource_version: projection.resource_version,
-            pods: pods.map(|(_, projected)| (*projected.value).clone()).collect(),
+            pods: pods.map(|(_, projected)| Value::clone(&projected.value)).collect(),
         }
     }
 

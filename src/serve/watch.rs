@@ -30,13 +30,13 @@ impl Selection {
     pub fn view(&self, projection: &Projection) -> View {
         let all: Vec<Arc<Value>> = match self.listed {
             Listed::Kind(kind) => {
-                projection.objects.iter().filter(|(k, _)| k.kind == kind).map(|(_, p)| p.value.clone()).collect()
+                projection.objects.iter().filter(|(k, _)| k.kind == kind).map(|(_, p)| Arc::clone(&p.value)).collect()
             }
             Listed::Event => {
                 let newest = projection.resource_version;
                 projection.events.iter().map(|e| Arc::new(event_object(e, newest))).collect()
             }
-            Listed::Node => projection.node.iter().map(|n| n.value.clone()).collect(),
+            Listed::Node => projection.node.iter().map(|n| Arc::clone(&n.value)).collect(),
         };
         all.into_iter()
             .filter(|object| self.labels.matches(object) && self.fields.matches(object))
