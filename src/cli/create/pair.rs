@@ -1,6 +1,7 @@
 //! Whether a private key belongs to a certificate, as far as that can be seen without cryptography: both files say the
-//! public key (RSA: modulus and exponent; elliptic curves: the point). An Ed25519 key file does not, nor a curve's when it
-//! was written without; then the answer is that nobody knows.
+//! public key (RSA: modulus and exponent; elliptic curves: the point). A key file of Ed25519 seldom does (RFC 5958 lets it,
+//! OpenSSL leaves it out), nor a curve's when it was written without. To derive it would take the arithmetic of the curve,
+//! which nothing else here needs; then the answer is that nobody knows, and it is said.
 //!
 //! The sentences are those of Go's crypto/tls, which kubectl uses.
 
@@ -167,6 +168,8 @@ const SEQUENCE: u8 = 0x30;
 /// A field that is numbered and may be left out: `[0]`, `[1]`.
 const CONTEXT_0: u8 = 0xa0;
 const CONTEXT_1: u8 = 0xa1;
+/// The same without a tag of its own around a bit string.
+const IMPLICIT_1: u8 = 0x81;
 
 /// Reads DER from its start: `(tag, content)` and the rest. Lengths of up to four bytes.
 fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
@@ -259,5 +262,85 @@ fn private_key(block: &Block) -> Option<Public<'_>> {
         CURVE => curve_point(inner)?,
         _ => None,
     };
-    Some(Public { algorithm, key })
+    // Version 2 may hold attributes and, behind them, the public key as a certificate has it.
+    optional(&mut wrapped, CONTEXT_0);
+    let beside = optional(&mut wrapped, IMPLICIT_1).and_then(whole).map(|bytes| vec![bytes]);
+    Some(Public { algorithm, key: key.or(beside) })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FILES: [(&str, &str); 4] = [
+        (
+            include_str!("../../../fixtures/create/input/rsa.crt"),
+            include_str!("../../../fixtures/create/input/rsa.key"),
+        ),
+        (include_str!("../../../fixtures/create/input/ec.crt"), include_str!("../../../fixtures/create/input/ec.key")),
+        (include_str!("../../../fixtures/create/input/ec.crt"), include_str!("../../../fixtures/create/input/ec8.key")),
+        (include_str!("../../../fixtures/create/input/ed.crt"), include_str!("../../../fixtures/create/input/ed.key")),
+    ];
+
+    fn pem(label: &str, der: &[u8]) -> String {
+        format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
+    }
+
+    /// The Ed25519 key of the fixtures in version 2 of PKCS #8, with a public key beside it.
+    fn with_public(public: &[u8]) -> String {
+        let der = blocks(FILES[3].1.as_bytes()).remove(0).der;
+        let body = [&der[2..], &[IMPLICIT_1, 33, 0], public].concat();
+        let mut body = body;
+        body[2] = 1;
+        pem("PRIVATE KEY", &[&[SEQUENCE, u8::try_from(body.len()).unwrap()], &body[..]].concat())
+    }
+
+    #[test]
+    fn a_public_key_beside_a_private_one_is_compared() {
+        let certificate = blocks(FILES[3].0.as_bytes()).remove(0).der;
+        let public = certificate_key(&certificate).unwrap().key.unwrap()[0].to_vec();
+        let check = |key: &str| check(FILES[3].0.as_bytes(), key.as_bytes());
+        assert_eq!(check(&with_public(&public)), Ok(Verdict::Belongs));
+        let fault = check(&with_public(&[7; 32])).unwrap_err();
+        assert_eq!((fault.in_key, fault.message.as_str()), (true, "tls: private key does not match public key"));
+        assert!(matches!(check(FILES[3].1), Ok(Verdict::Unknown(_))));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn damaged_files_are_answered(
+            pair in 0..FILES.len(),
+            of_key in any::<bool>(),
+            edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..5),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let (certificate, key) = FILES[pair];
+            let block = blocks(if of_key { key } else { certificate }.as_bytes()).remove(0);
+            let mut der = block.der;
+            edits.iter().for_each(|(at, byte)| {
+                let at = at.index(der.len());
+                der[at] = *byte;
+            });
+            if let Some(cut) = cut {
+                der.truncate(cut.index(der.len()));
+            }
+            let damaged = pem(&block.label, &der);
+            let (certificate, key) = if of_key { (certificate, &*damaged) } else { (&*damaged, key) };
+            match check(certificate.as_bytes(), key.as_bytes()) {
+                Ok(_) => {}
+                Err(fault) => prop_assert!(fault.message.starts_with("tls: ") && !fault.help.is_empty()),
+            }
+        }
+
+        #[test]
+        fn random_der_is_answered(der in prop::collection::vec(any::<u8>(), 0..200), label in 0..4_usize) {
+            let label = ["CERTIFICATE", "PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"][label];
+            let text = pem(label, &der);
+            prop_assert!(check(text.as_bytes(), text.as_bytes()).is_err());
+        }
+    }
 }
