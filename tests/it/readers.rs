@@ -5,6 +5,7 @@ mod effects;
 mod foreign;
 mod http;
 mod left;
+mod native;
 mod parsers;
 
 use foreign::withstands;
@@ -25,6 +26,9 @@ readers! {
     the_configuration_file => parsers::configuration;
     podwrightignore => parsers::ignore_rules;
     environment_files_of_create => left::environment_file;
+    certificates_of_create => left::certificate;
+    private_keys_of_create => left::private_key;
+    registry_credentials_of_create => left::docker_configuration;
     durations_of_flags => parsers::durations;
     label_selectors => parsers::label_selectors;
     field_selectors => parsers::field_selectors;
@@ -43,6 +47,7 @@ readers! {
     the_machines_resolv_conf => parsers::resolv_conf;
     // What an agent left on the disk, and anything may have happened to.
     pod_and_container_records => effects::records;
+    records_as_a_started_agent_finds_them => native::records;
     the_index_of_the_image_store => parsers::image_index;
     the_ledger => parsers::ledger;
     the_last_report => parsers::snapshot;

@@ -38,7 +38,8 @@ pub const CONTAINER: &str = r#"{"name": "a", "kind": "app", "attempt": 0, "id": 
     "imageId": "x", "createdAt": "2026-01-02T03:04:05Z", "backoff": "PT10S", "logPath": "/dev/null",
     "stopping": {"since": "2026-01-02T04:04:05Z", "graceSeconds": 30, "reason": "removed"}}"#;
 
-const EXIT: &str = r#"{"exitCode": 137, "signal": 9, "oomKilled": false, "startedAt": "2026-01-02T03:04:06Z",
+/// How it ended.
+pub const EXIT: &str = r#"{"exitCode": 137, "signal": 9, "oomKilled": false, "startedAt": "2026-01-02T03:04:06Z",
     "finishedAt": "2026-01-02T03:04:07Z", "reason": "Error", "message": "m"}"#;
 
 const MANIFEST: &str = r#"{"apiVersion": "v1", "kind": "List", "items": [

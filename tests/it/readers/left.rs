@@ -8,6 +8,9 @@ use super::foreign::Foreign;
 const WORDS: &[&str] =
     &["{", "}", "[", "]", "\"", ":", ",", "null", "1", "-", "\n", "name", "pods", "version", "A=b", "=", "#"];
 
+const CERTIFICATE: &str = include_str!("../../../fixtures/create/input/ec.crt");
+const KEY: &str = include_str!("../../../fixtures/create/input/ec8.key");
+
 /// Runs commands on a root in which one file is what it should not be.
 fn commands(file: &'static str, sample: &str, commands: &'static [&'static [&'static str]]) -> Foreign {
     let place = tempfile::tempdir().unwrap();
@@ -20,6 +23,8 @@ fn commands(file: &'static str, sample: &str, commands: &'static [&'static [&'st
     write("pods/u-1/record.json", POD.as_bytes());
     write("pods/u-1/containers/a/0/record.json", CONTAINER.as_bytes());
     write("input.env", b"");
+    write("input.crt", CERTIFICATE.as_bytes());
+    write("input.key", KEY.as_bytes());
     let run = move |bytes: &[u8]| {
         write(file, bytes);
         let mut said = String::new();
@@ -59,4 +64,40 @@ pub fn status() -> Foreign {
 
 pub fn environment_file() -> Foreign {
     commands("input.env", "A=b\n# c\nD\n", &[&["create", "configmap", "x", "--from-env-file", "root/input.env"]])
+}
+
+const TLS: &[&[&str]] = &[&["create", "secret", "tls", "x", "--cert", "root/input.crt", "--key", "root/input.key"]];
+
+pub fn certificate() -> Foreign {
+    Foreign { words: PEM, ..commands("input.crt", CERTIFICATE, TLS) }.cases(40)
+}
+
+pub fn private_key() -> Foreign {
+    Foreign { words: PEM, ..commands("input.key", KEY, TLS) }.cases(40)
+}
+
+/// What PEM files are made of.
+const PEM: &[&str] = &[
+    "-----BEGIN ",
+    "-----END ",
+    "CERTIFICATE",
+    "PRIVATE KEY",
+    "EC PRIVATE KEY",
+    "RSA PRIVATE KEY",
+    "ENCRYPTED",
+    "-----",
+    "\n",
+    ": ",
+    "MIIB",
+    "MA==",
+    "=",
+    "é",
+];
+
+pub fn docker_configuration() -> Foreign {
+    const SAMPLE: &str = r#"{"auths": {"registry.example.com": {"username": "u", "password": "p", "email": "e@example.com",
+        "auth": "dTpw"}}, "credHelpers": {}, "HttpHeaders": {"a": "b"}}"#;
+    const COMMAND: &[&str] =
+        &["create", "secret", "docker-registry", "x", "--from-file", ".dockerconfigjson=root/input.json"];
+    commands("input.json", SAMPLE, &[COMMAND]).cases(40)
 }
