@@ -4,9 +4,13 @@ mod create;
 mod demo;
 mod diff;
 mod harness;
+#[cfg(target_os = "linux")]
+mod hostile;
 mod images;
 mod look;
 mod manifests;
+#[cfg(target_os = "linux")]
+mod nobody;
 mod render;
 mod usage;
 mod validate;

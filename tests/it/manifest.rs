@@ -2,7 +2,7 @@
 
 mod codes;
 mod fixtures;
-mod hostile;
+pub(crate) mod hostile;
 mod outline;
 mod pair;
 mod reading;

@@ -237,7 +237,7 @@ fn bombs_are_refused_before_they_go_off() {
 }
 
 /// Ten aliases of ten aliases of ten: a billion values out of a few lines.
-fn billion(of_mappings: bool) -> String {
+pub(crate) fn billion(of_mappings: bool) -> String {
     let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..9 {
         let alias = format!("*a{}", level - 1);
