@@ -1,6 +1,6 @@
 //! The manifests of fixtures/manifests: each with the text that reading it gives, beside it.
 //!
-//! `bad/NAME.yaml`, or the files of a directory `bad/NAME`, have their errors in `bad/NAME.expected`; one whose name begins
+//! `bad/NAME.yaml`, or the directory `bad/NAME`, read as `validate` reads it, have their errors in `bad/NAME.expected`; one whose name begins
 //! with `warning-` is bad only for those who take warnings as errors. What stands in `ok` has no error, and its warnings in `NAME.expected` when it has any. With `UPDATE_EXPECTED=1` those files are written
 //! anew, to be read in the diff.
 
@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 use podwright::admit::admit;
 use podwright::manifest::{Reader, show_lines};
-use podwright::model::Diagnostics;
+use podwright::model::{Diagnostics, Snapshot};
+use podwright::port::ReadError;
 use podwright::report::diagnostics_text;
+use podwright::source::read_paths;
 
 use super::snapshot;
 
@@ -25,16 +27,31 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// The manifests of an entry: one file, or every file of a directory.
-fn files(path: &Path) -> Vec<(String, Vec<u8>)> {
-    let paths = if path.is_dir() { entries(path) } else { vec![path.to_owned()] };
-    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
-    paths.iter().map(|path| (name(path), std::fs::read(path).unwrap())).collect()
+/// The manifests of an entry: one file, or a directory with everything that may be wrong with one. Paths are those within
+/// the entry.
+fn files(path: &Path) -> Result<Snapshot, Diagnostics> {
+    let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+    if path.is_file() {
+        return Ok(snapshot(&[(name, std::fs::read(path).unwrap())]));
+    }
+    let above = format!("{}/", path.display());
+    let within = |shown: &str| shown.strip_prefix(&above).unwrap_or(shown).to_owned();
+    match read_paths(&[path.to_owned()]) {
+        Ok(read) => Ok(snapshot(&read.files.iter().map(|f| (within(&f.path), &f.bytes)).collect::<Vec<_>>())),
+        Err(ReadError::Rejected(mut told)) => {
+            told.0.iter_mut().filter_map(|d| d.place.as_mut()).for_each(|p| p.at.path = within(&p.at.path).into());
+            Err(told)
+        }
+        Err(ReadError::Failed(error)) => panic!("{error}"),
+    }
 }
 
 /// What reading and admission say about an entry, as `validate` does.
 pub(crate) fn judged(path: &Path) -> Diagnostics {
-    let snapshot = snapshot(&files(path));
+    let snapshot = match files(path) {
+        Ok(snapshot) => snapshot,
+        Err(told) => return told,
+    };
     let mut diagnostics = match admit(&Reader::new().read(&snapshot)) {
         Ok(admitted) => admitted.diagnostics,
         Err(diagnostics) => diagnostics,
