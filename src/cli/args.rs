@@ -47,7 +47,7 @@ pub enum Verb {
     Validate(ValidateArgs),
     /// Print what admission makes of manifests: presets merged, nothing defaulted
     Render(RenderArgs),
-    /// Show what would change [exit: 0 nothing, 1 something, 2 error; see --detailed-exitcode]
+    /// Show what would change [exit: 0 nothing, 1 something, 2 error, 64 usage; see --detailed-exitcode]
     Diff(DiffArgs),
     /// Print a Secret or ConfigMap made of files and values, as kubectl's client-side dry run does
     #[command(subcommand)]
@@ -201,7 +201,7 @@ pub struct RenderArgs {
 /// `diff`.
 #[derive(Args, Debug)]
 pub struct DiffArgs {
-    /// The directory of manifests
+    /// The directory of manifests; not a file alone, for a pod that has no manifest is one to delete
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
     /// Compare with this commit instead of what runs: needs no root, no agent, no runtime. Reads what changed and what
@@ -222,7 +222,7 @@ pub struct DiffArgs {
     /// With -o markdown: what the comment is about, such as a machine; a forge keeps one comment per target
     #[arg(long, value_name = "NAME", default_value = "default", value_parser = target)]
     pub target: String,
-    /// Exit 0 without differences, 2 with, 3 when something is recreated or deleted, 1 on error
+    /// Exit 0 without differences, 2 with, 3 when something is recreated or deleted, 1 on error; 64 on a usage error
     #[arg(long)]
     pub detailed_exitcode: bool,
 }

@@ -113,7 +113,11 @@ impl<'o> Home<'o> {
             PortError::new(kind, READ, dir.display().to_string(), message).with_help(help)
         };
         if dir.is_file() {
-            return Err(error(ErrorKind::Invalid, "it is not a directory", "name the directory the file is in"));
+            return Err(error(
+                ErrorKind::Invalid,
+                "it is not a directory",
+                "name the directory the file is in: a pod that has no manifest there is one to delete",
+            ));
         }
         let on_disk = dir.ancestors().find(|above| above.is_dir()).unwrap_or(&dir);
         let rest = dir.strip_prefix(on_disk).unwrap_or(Path::new(""));
