@@ -1,5 +1,6 @@
 //! Where commands write. Colour only on a terminal and never with NO_COLOR; a closed pipe is an error, not a panic.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use super::error::CliError;
@@ -13,7 +14,12 @@ const RESET: &str = "\u{1b}[0m";
 /// Writes text to standard output at once. Escape sequences in it are stripped when nobody can see them.
 pub fn out(text: &str) -> Result<(), CliError> {
     let mut stream = anstream::stdout().lock();
-    stream.write_all(text.as_bytes())?;
+    // Stripped by the stream, each piece between two sequences would be a system call.
+    let shown = match stream.current_choice() {
+        anstream::ColorChoice::Never => Cow::Owned(anstream::adapter::strip_str(text).to_string()),
+        _ => Cow::Borrowed(text),
+    };
+    stream.write_all(shown.as_bytes())?;
     stream.flush()?;
     Ok(())
 }

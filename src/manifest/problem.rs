@@ -100,7 +100,10 @@ pub(super) fn escape(segment: &str) -> String {
 
 /// The segments of a JSON pointer, unescaped.
 pub(super) fn segments(pointer: &str) -> impl Iterator<Item = String> + '_ {
-    pointer.split('/').skip(1).map(|segment| segment.replace("~1", "/").replace("~0", "~"))
+    pointer.split('/').skip(1).map(|segment| match segment.contains('~') {
+        true => segment.replace("~1", "/").replace("~0", "~"),
+        false => segment.to_owned(),
+    })
 }
 
 /// A pointer as Kubernetes writes field paths: `/spec/containers/0/image` → `spec.containers[0].image`. Keys of maps
