@@ -25,7 +25,7 @@ impl fmt::Display for SourceRef {
 /// The content's name: git's blob id, or a SHA-256 of the bytes without git. Equal ids mean equal bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct BlobId(pub String);
+pub struct BlobId(pub Arc<str>);
 
 /// How a revision's id came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

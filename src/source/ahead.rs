@@ -123,7 +123,7 @@ impl<'a> Store<'a> {
                 if before > self.limits.total_bytes.saturating_mul(2) {
                     return read;
                 }
-                read.push((*id, (BlobId(id.to_string()), bytes)));
+                read.push((*id, (BlobId(id.to_string().into()), bytes)));
             }
         }
     }

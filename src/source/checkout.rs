@@ -216,6 +216,6 @@ impl Tree for CommitTree<'_> {
             return Ok(Content::TooLarge(size as u64));
         }
         let blob = self.repository.find_blob(id).map_err(|e| self.failed(&e))?;
-        Ok(Content::Bytes(BlobId(id.to_string()), blob.content().into()))
+        Ok(Content::Bytes(BlobId(id.to_string().into()), blob.content().into()))
     }
 }

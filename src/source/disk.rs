@@ -81,7 +81,7 @@ pub(super) fn content(file: std::fs::File, limit: u64) -> io::Result<Content> {
         return Ok(Content::TooLarge(bytes.len() as u64));
     }
     let blob = git2::Oid::hash_object(git2::ObjectType::Blob, &bytes).map_err(io::Error::other)?;
-    Ok(Content::Bytes(BlobId(blob.to_string()), bytes.into()))
+    Ok(Content::Bytes(BlobId(blob.to_string().into()), bytes.into()))
 }
 
 /// A directory or file that cannot be read, in words that say what to do.

@@ -78,7 +78,7 @@ impl<'a> Worktree<'a> {
         let (head, entry) = self.head.get(path)?;
         let entry = entry.as_ref()?;
         let (_, written) = self.index.as_ref()?;
-        (looks_like(entry, file, (*written)?) && entry.id.to_string() == head.blob.0).then_some(*head)
+        (looks_like(entry, file, (*written)?) && *entry.id.to_string() == *head.blob.0).then_some(*head)
     }
 
     fn content(&self, path: &str, file: File, limit: u64) -> std::io::Result<Content> {
