@@ -21,7 +21,7 @@ const MERGE: &[Step] = &[
     preset::mark,
 ];
 
-/// The steps that write `effective`, in order: what runs. They begin with `spec` and change no field that is set.
+/// The steps that make what runs out of `spec`, in order. They change no field that is set.
 const FILL: &[fn(&mut PodSpec)] = &[defaults::of_the_pod, defaults::of_volumes, defaults::of_containers];
 
 type Step = for<'s, 'a> fn(&Subject<'s, 'a>, &mut Draft<'a>);
@@ -49,7 +49,6 @@ impl Subject<'_, '_> {
 pub(super) struct Draft<'a> {
     pub(super) metadata: ObjectMeta,
     pub(super) spec: PodSpec,
-    pub(super) effective: PodSpec,
     /// The presets that match, sorted by name.
     pub(super) matching: Vec<&'a Candidate<'a>>,
     /// What they added.
@@ -58,12 +57,11 @@ pub(super) struct Draft<'a> {
     pub(super) conflicts: Vec<PresetConflict>,
 }
 
-/// Runs every step.
+/// Runs the steps that merge.
 pub(super) fn run<'a>(subject: &Subject<'_, 'a>) -> Draft<'a> {
     let mut draft = Draft {
         metadata: subject.metadata.clone(),
         spec: subject.spec.clone(),
-        effective: PodSpec::default(),
         matching: vec![],
         added: vec![],
         conflicts: vec![],
@@ -71,11 +69,15 @@ pub(super) fn run<'a>(subject: &Subject<'_, 'a>) -> Draft<'a> {
     for step in MERGE {
         step(subject, &mut draft);
     }
-    draft.effective = draft.spec.clone();
-    for fill in FILL {
-        fill(&mut draft.effective);
-    }
     draft
+}
+
+/// Runs the steps that fill in: what runs, of a spec that is merged.
+pub(super) fn effective(mut spec: PodSpec) -> PodSpec {
+    for fill in FILL {
+        fill(&mut spec);
+    }
+    spec
 }
 
 #[cfg(test)]
@@ -124,7 +126,7 @@ mod tests {
             let env = draft.spec.containers[0].env.as_ref().unwrap();
             assert_eq!(env.len(), if merged { 2 } else { 1 }, "{value}");
             assert_eq!(draft.metadata.annotations.is_some(), merged, "{value}");
-            assert_eq!(draft.effective.restart_policy.as_deref(), Some("Always"), "{value}");
+            assert_eq!(effective(draft.spec.clone()).restart_policy.as_deref(), Some("Always"), "{value}");
             let conflicts: Vec<String> = draft.conflicts.iter().map(ToString::to_string).collect();
             let expected = "spec.containers[0].env[A] is \"1\" in the pod (workload.yaml:7:1) and \"other\" in \
                             PodPreset p (p.yaml:3:1)";
@@ -134,8 +136,7 @@ mod tests {
             let pod: Pod = serde_json::from_value(template()).unwrap();
             let (metadata, spec) = (&pod.metadata, pod.spec.as_ref().unwrap());
             let alike = run(&Subject { metadata, spec, object: &workload, root: "", presets: &presets });
-            assert_eq!((&alike.spec, &alike.effective), (&draft.spec, &draft.effective), "{value}");
-            assert_eq!(alike.metadata, draft.metadata, "{value}");
+            assert_eq!((&alike.spec, &alike.metadata), (&draft.spec, &draft.metadata), "{value}");
         }
     }
 }

@@ -78,7 +78,7 @@ pub fn admit_what_can_be(desired: &Desired) -> Admitted {
 
 fn admit_pod<'a>(
     key: &PodKey,
-    (object, pod): (&'a DesiredObject, &'a Pod),
+    (object, pod): (&'a DesiredObject, &'a Arc<Pod>),
     presets: &'a [Candidate<'a>],
     warnings: &mut Warnings<'a>,
 ) -> AdmittedPod {
@@ -88,11 +88,16 @@ fn admit_pod<'a>(
     warnings.collect(object, &draft, presets);
     let (applied, skipped, provenance) = (draft.applied(), draft.skipped(), draft.provenance());
     let whole = |metadata, spec| Pod { metadata, spec: Some(spec), ..Pod::default() };
-    let spec = whole(draft.metadata.clone(), draft.spec);
+    // What no preset changed need not be kept twice.
+    let spec = if applied.is_empty() && pod.spec.is_some() && pod.status.is_none() {
+        Arc::clone(pod)
+    } else {
+        Arc::new(whole(draft.metadata.clone(), draft.spec.clone()))
+    };
     AdmittedPod {
         key: key.clone(),
         source: object.source.clone(),
-        effective: whole(draft.metadata, draft.effective),
+        effective: whole(draft.metadata, chain::effective(draft.spec)),
         digest: digest::of(&spec),
         spec,
         applied,

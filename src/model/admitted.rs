@@ -103,8 +103,9 @@ pub struct FieldOrigin {
 pub struct AdmittedPod {
     pub key: PodKey,
     pub source: SourceRef,
-    /// Authored + presets + their annotations: what digest and diff see.
-    pub spec: Pod,
+    /// Authored + presets + their annotations: what digest and diff see. Shared with the manifests where no preset was
+    /// merged.
+    pub spec: Arc<Pod>,
     /// `spec` with Kubernetes' defaults: what runs.
     pub effective: Pod,
     pub applied: Vec<AppliedPreset>,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
 use super::rules::{self, Advice, covers};
@@ -16,7 +17,7 @@ const ORDER: &str = "nothing but the order differs: the order of before needs no
 /// Every field that differs, in the order of a pod's fields.
 pub(super) fn differences(realised: &AdmittedPod, target: &AdmittedPod) -> Vec<FieldChange> {
     // Turning k8s-openapi values into JSON cannot fail: their maps have text keys.
-    let json = |pod| serde_json::to_value(pod).unwrap_or(Value::Null);
+    let json = |pod: &Pod| serde_json::to_value(pod).unwrap_or(Value::Null);
     let values = [json(&realised.spec), json(&target.spec), json(&realised.effective), json(&target.effective)];
     let mut walk = Walk { pods: [realised, target], found: Vec::new() };
     let [a, b, c, d] = &values;

@@ -75,7 +75,7 @@ fn check(name: &str, before: &Value, result: &AdmittedPod, expected: &Expected) 
         Expected::Identical => {
             let mut pod: Pod = serde_json::from_value(before.clone()).unwrap();
             pod.metadata.namespace = result.spec.metadata.namespace.clone();
-            assert_eq!(result.spec, pod, "{name}");
+            assert_eq!(*result.spec, pod, "{name}");
             assert!(result.applied.is_empty(), "{name}");
         }
         Expected::Merged(expected) => {

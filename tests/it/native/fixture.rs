@@ -144,7 +144,7 @@ impl TestPod {
         let realised = AdmittedPod {
             key: key.clone(),
             source: SourceRef { path: "pod.yaml".into(), document: 0, line: 1, column: 1 },
-            spec: pod.clone(),
+            spec: Arc::new(pod.clone()),
             effective: pod,
             applied: Vec::new(),
             skipped: Vec::new(),

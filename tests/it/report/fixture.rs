@@ -32,7 +32,7 @@ pub fn admitted(name: &str, metadata: Value, spec: Value) -> AdmittedPod {
     AdmittedPod {
         key: PodKey::new("default", name),
         source: SourceRef { path: format!("{name}.yaml").as_str().into(), document: 0, line: 1, column: 1 },
-        spec: pod.clone(),
+        spec: Arc::new(pod.clone()),
         effective: pod,
         applied: vec![AppliedPreset { name: "allow-database".into(), version: "abc123".into() }],
         skipped: Vec::new(),

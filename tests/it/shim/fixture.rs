@@ -219,7 +219,7 @@ fn pod_record(name: &str) -> PodRecord {
     let admitted = AdmittedPod {
         key: PodKey::new("default", name),
         source: SourceRef { path: "pod.yaml".into(), document: 0, line: 1, column: 1 },
-        spec: pod.clone(),
+        spec: Arc::new(pod.clone()),
         effective: pod,
         applied: Vec::new(),
         skipped: Vec::new(),
