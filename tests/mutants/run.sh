@@ -57,7 +57,11 @@ manifest() { # NAME [DEPENDENCY]
     ' Cargo.toml
 }
 manifest base >"$crate/base/Cargo.toml"
-{ manifest podwright 'base = {path = "base"}'; printf '[profile.dev]\ndebug = false\n'; } >"$crate/Cargo.toml"
+{
+    manifest podwright 'base = {path = "base"}'
+    # What is compiled once is worth optimising: each mutant runs all of it.
+    printf '[profile.dev]\ndebug = false\n[profile.dev.package."*"]\nopt-level = 2\n'
+} >"$crate/Cargo.toml"
 cp Cargo.lock "$crate"
 ln -s "$PWD/fixtures" "$PWD/schemas" "$crate"
 ln -s "$PWD/schemas" "$crate/base"

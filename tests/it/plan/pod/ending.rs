@@ -41,6 +41,12 @@ fn deadline(w: &mut World, seconds: i64) {
     w.pod.as_mut().unwrap().record.realised = w.target.clone().unwrap();
 }
 
+/// The grace period is on record.
+fn grace(w: &mut World, seconds: i64) {
+    w.edit(|v| v["spec"]["terminationGracePeriodSeconds"] = json!(seconds));
+    w.pod.as_mut().unwrap().record.realised = w.target.clone().unwrap();
+}
+
 /// Told to go at second 100; both ignore it.
 fn going(w: &mut World) {
     w.stubborn.extend(["a".into(), "b".into()]);
@@ -210,6 +216,18 @@ const ON_FAILURE: &[Row] = &[
     ("no time at all", |w| { w.target = None; w.memory.grace_limit = Some(0); }, &[
         "mark deleted 0s: removed from the manifests",
         "kill a#0: removed from the manifests", "kill b#0: removed from the manifests",
+    ]),
+    ("no time by its manifest", |w| { grace(w, 0); w.target = None; }, &[
+        "mark deleted 0s: removed from the manifests",
+        "kill a#0: removed from the manifests", "kill b#0: removed from the manifests",
+    ]),
+    ("a negative time counts as a second", |w| { grace(w, -5); w.target = None; }, &[
+        "mark deleted 1s: removed from the manifests",
+        "stop a#0 1s: removed from the manifests", "stop b#0 1s: removed from the manifests",
+    ]),
+    ("going, the clock was set back by a second", |w| { going(w); w.now = at(99); }, &[
+        "hold a Terminating until 110: told to stop, waiting for its end",
+        "hold b Terminating until 110: told to stop, waiting for its end", "wake 110",
     ]),
     ("going, the clock was set back", |w| { going(w); w.now = at(-5000); }, &[
         "kill a#0: grace period exceeded", "kill b#0: grace period exceeded",

@@ -104,6 +104,21 @@ const ROWS: &[Row] = &[
         "update to 2: changed in place: spec.containers[0].image",
         "image nginx:2: image changed from nginx:1 to nginx:2", "start a#1: image changed from nginx:1 to nginx:2",
     ]),
+    ("the old image is wanted again while it stops", |w| {
+        w.stubborn.insert("a".into());
+        w.edit(|v| v["spec"]["containers"][0]["image"] = json!("nginx:2"));
+        w.settle();
+        w.edit(|v| v["spec"]["containers"][0]["image"] = json!("nginx:1"));
+        w.now = at(110);
+    }, &[
+        "update to 3: changed in place: spec.containers[0].image",
+        "hold a Terminating until 130: told to stop, waiting for its end", "wake 130",
+    ]),
+    ("the old image is wanted again after its end, and starts at once", |w| {
+        w.attempt("a", 4, 40);
+        w.stopping("a", 98, 30);
+        w.ended("a", 143, 99);
+    }, &["image nginx:1: image changed from nginx:1 to nginx:1", "start a#5: image changed from nginx:1 to nginx:1"]),
     ("an image mended in a crash loop starts at once", |w| {
         w.attempt("a", 4, 40);
         w.ended("a", 1, 99);
