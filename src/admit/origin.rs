@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::chain::{self, Draft, Subject};
 use super::preset::{self, Candidate};
 use super::source_of;
-use crate::model::{Desired, DesiredObject, Diagnostics, FieldOrigin, Kind, ObjectKey, Origin, PodKey};
+use crate::model::{Desired, DesiredObject, Diagnostics, FieldOrigin, Origin};
 
 /// Members of a pod that are maps with keys of the author's choice.
 const MAPS: [&str; 7] = ["annotations", "labels", "limits", "matchLabels", "nodeSelector", "overhead", "requests"];
@@ -24,40 +25,31 @@ pub struct LeafOrigin {
 
 /// Answers for the objects of one revision where their fields come from.
 pub struct Origins<'a> {
-    desired: &'a Desired,
     presets: BTreeMap<&'a str, Vec<Candidate<'a>>>,
 }
 
 impl<'a> Origins<'a> {
-    /// For objects that were read or admitted from `desired`.
+    /// For objects of revisions with these presets; nothing else of `desired` is looked at.
     pub fn new(desired: &'a Desired) -> Self {
         // What is wrong with the presets was told when the pods were admitted.
-        Self { desired, presets: preset::candidates(desired, &mut Diagnostics::default()) }
+        Self { presets: preset::candidates(desired, &mut Diagnostics::default()) }
     }
 
     /// Every leaf of `shown` with its one origin, in its own order. `shown` is the object as JSON: of a pod the admitted
-    /// `spec` or `effective`, else the authored value. Nothing for an object of another revision.
-    pub fn of(&self, key: &ObjectKey, shown: &Value) -> Vec<LeafOrigin> {
-        let Some((object, draft)) = self.find(key) else { return Vec::new() };
+    /// `spec` or `effective`, else the authored value. `pod` is the pod the object is, if it is one.
+    pub fn of(&self, object: &DesiredObject, pod: Option<&Pod>, shown: &Value) -> Vec<LeafOrigin> {
+        let presets = self.presets.get(object.key.namespace.as_str()).map_or(&[][..], Vec::as_slice);
+        let none = PodSpec::default();
+        let draft = pod.map(|pod| {
+            let spec = pod.spec.as_ref().unwrap_or(&none);
+            chain::run(&Subject { metadata: &pod.metadata, spec, object, root: "", presets })
+        });
         let mut found = Vec::new();
         leaves(shown, Path::default(), &mut |path: Path| {
             let origin = origin(&path.pointer, object, draft.as_ref());
             found.push(LeafOrigin { pointer: path.pointer, origin: FieldOrigin { field: path.field, origin } });
         });
         found
-    }
-
-    /// The object as it was written, and for a pod what admission made of it.
-    fn find(&self, key: &ObjectKey) -> Option<(&'a DesiredObject, Option<Draft<'_>>)> {
-        if key.kind != Kind::Pod {
-            let presets = || self.desired.presets.get(key).map(|(object, _)| object);
-            return Some((self.desired.others.get(key).or_else(presets)?, None));
-        }
-        let (object, pod) = self.desired.pods.get(&PodKey::new(key.namespace.as_str(), key.name.as_str()))?;
-        let presets = self.presets.get(key.namespace.as_str()).map_or(&[][..], Vec::as_slice);
-        let spec = pod.spec.clone().unwrap_or_default();
-        let subject = Subject { metadata: &pod.metadata, spec: &spec, object, root: "", presets };
-        Some((object, Some(chain::run(&subject))))
     }
 }
 

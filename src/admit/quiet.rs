@@ -1,7 +1,8 @@
-//! Which objects admission has something to say about: a check that keeps only those hears the same from [`super::admit`]
-//! as one that keeps all.
+//! Admission of one object at a time, for who keeps no revision: what the pod becomes, and whether [`super::admit`] would
+//! say something about the object. A check that keeps only those objects hears the same as one that keeps all.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodSpec, Secret};
 use serde::Deserialize;
@@ -9,7 +10,7 @@ use serde::Deserialize;
 use super::chain::{self, Subject};
 use super::preset::{self, Candidate};
 use super::warn::Warnings;
-use crate::model::{Desired, DesiredObject, Diagnostics, Kind};
+use crate::model::{AdmittedPod, Desired, DesiredObject, Diagnostics, Kind, PodKey};
 
 /// Listens to what admission would say of one object at a time.
 pub struct Listener<'a> {
@@ -23,8 +24,15 @@ impl<'a> Listener<'a> {
         Self { candidates: preset::candidates(desired, &mut Diagnostics::default()) }
     }
 
+    /// The pod as admission leaves it.
+    pub fn admitted(&self, object: &DesiredObject, pod: &Arc<Pod>) -> AdmittedPod {
+        let presets = self.candidates.get(object.key.namespace.as_str()).map_or(&[][..], Vec::as_slice);
+        let key = PodKey::new(object.key.namespace.as_str(), object.key.name.as_str());
+        super::admit_pod(&key, (object, pod), presets, &mut Warnings::default())
+    }
+
     /// Whether admission would say nothing about this object; `pod` is the pod it is, if it is one.
-    pub fn hears_nothing(&self, object: &DesiredObject, pod: Option<&Pod>) -> bool {
+    pub fn hears_nothing(&self, object: &DesiredObject, pod: Option<&Arc<Pod>>) -> bool {
         match (object.key.kind, pod) {
             (Kind::Pod, Some(pod)) => self.admits_quietly(object, pod),
             (Kind::ConfigMap, _) => ConfigMap::deserialize(&*object.value).is_ok(),

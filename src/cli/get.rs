@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::args::{GetArgs, GetFormat};
@@ -265,11 +266,17 @@ pub fn v1_list(objects: &[Value]) -> Value {
 
 /// Indented JSON with the members of every object in order of their names, as kubectl prints it.
 pub fn pretty(value: &Value) -> Result<String, CliError> {
-    let text = serde_json::to_string_pretty(&sorted(value));
+    indented(&sorted(value))
+}
+
+/// Indented JSON with its members in the order they have, and a line end.
+pub fn indented(value: &impl Serialize) -> Result<String, CliError> {
+    let text = serde_json::to_string_pretty(value);
     text.map(|t| t + "\n").map_err(|e| CliError::new(format!("cannot print the object: {e}")))
 }
 
-fn sorted(value: &Value) -> Value {
+/// The same value with the members of every object in order of their names.
+pub fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(members) => {
             let ordered: BTreeMap<&String, Value> = members.iter().map(|(k, v)| (k, sorted(v))).collect();

@@ -1,8 +1,12 @@
 //! Manifests judged as they are on disk, without agent, root or runtime.
 
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+
 use crate::admit::{Listener, admit, admit_what_can_be};
 use crate::manifest::{Reader, show_lines, survey};
-use crate::model::{Admitted, Desired, Diagnostics, Snapshot};
+use crate::model::{Admitted, Desired, DesiredObject, Diagnostics, Snapshot};
 
 /// What became of one reading.
 pub enum Verdict {
@@ -18,9 +22,21 @@ pub fn judge(snapshot: &Snapshot) -> Verdict {
 /// The same verdict as [`judge`] without the objects: those that admission has nothing to say about are dropped file by
 /// file, and only counted ([`Admitted::unread`]).
 pub fn judge_only(snapshot: &Snapshot) -> Verdict {
+    judge_each(snapshot, |_| Box::new(|_, _| ()))
+}
+
+/// What is to be done with each valid object but presets, and with the pod it is if it is one.
+pub type Each<'d> = Box<dyn Fn(&DesiredObject, Option<&Arc<Pod>>) + Sync + 'd>;
+
+/// The same, and each object is looked at before it is dropped. `begin` gets the presets of the snapshot; what it makes is
+/// called in no order and by several threads, before anybody knows whether the snapshot is valid.
+pub fn judge_each(snapshot: &Snapshot, begin: impl for<'d> FnOnce(&'d Desired) -> Each<'d>) -> Verdict {
     let desired = survey(snapshot, threads(), |presets| {
-        let listener = Listener::new(presets);
-        Box::new(move |object, pod| !listener.hears_nothing(object, pod))
+        let (listener, each) = (Listener::new(presets), begin(presets));
+        Box::new(move |object, pod| {
+            each(object, pod);
+            !listener.hears_nothing(object, pod)
+        })
     });
     judge_read(snapshot, &desired)
 }

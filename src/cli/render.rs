@@ -1,66 +1,143 @@
-//! `render`: the objects of manifests as admission leaves them, and where their fields come from.
+//! `render`: the objects of manifests as admission leaves them, and where their fields come from. Of an object only its text
+//! is kept, so that a fleet takes a few times its bytes.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use k8s_openapi::api::core::v1::Pod;
+use serde::ser::{Error as _, Serialize, SerializeSeq as _, Serializer};
 use serde_json::{Value, json};
 
 use super::args::{ObjectFormat, RenderArgs};
 use super::error::{CliError, Ending};
-use super::get::{pretty, v1_list};
-use super::manifests::{Verdict, judge_read};
+use super::get::{indented, sorted};
+use super::manifests::{Verdict, judge_each};
 use super::printer;
-use crate::admit::{LeafOrigin, Origins};
-use crate::manifest::Reader;
-use crate::model::{Kind, ObjectKey, Origin, PodKey};
+use crate::admit::{LeafOrigin, Listener, Origins};
+use crate::model::{Desired, DesiredObject, ObjectKey, Origin};
 use crate::report;
 use crate::source;
 
 /// Runs `render`: every object as authored, pods with their presets merged and, if wanted, with every default.
 pub fn render(args: &RenderArgs) -> Result<Ending, CliError> {
     let snapshot = source::read_paths(std::slice::from_ref(&args.path))?;
-    let desired = Reader::new().read(&snapshot);
-    let admitted = match judge_read(&snapshot, &desired) {
+    let rendered = Arc::new(Rendered::default());
+    let verdict = judge_each(&snapshot, |presets| {
+        let (renderer, rendered) = (Renderer::new(args, presets), Arc::clone(&rendered));
+        presets.presets.values().for_each(|(object, _)| rendered.put(&object.key, renderer.text(object, None)));
+        Box::new(move |object, pod| rendered.put(&object.key, renderer.text(object, pod)))
+    });
+    match verdict {
         Verdict::Refused(diagnostics) => return Err(CliError::refused(&diagnostics)),
-        Verdict::Valid(admitted) => admitted,
-    };
-    printer::note_text(&report::diagnostics_text(&admitted.diagnostics));
-    let origins = args.provenance.then(|| Origins::new(&desired));
-    let (mut objects, mut provenance) = (Vec::new(), Vec::new());
-    for (key, authored) in &admitted.objects {
-        let pod = (key.kind == Kind::Pod).then(|| PodKey::new(key.namespace.as_str(), key.name.as_str()));
-        let value = match pod.and_then(|pod| admitted.pods.get(&pod)) {
-            Some(pod) => shown(key, if args.show_defaults { &pod.effective } else { &pod.spec })?,
-            None => (**authored).clone(),
-        };
-        provenance.push(origins.as_ref().map(|origins| not_authored(origins, key, &value)).unwrap_or_default());
-        objects.push(value);
+        Verdict::Valid(admitted) => printer::note_text(&report::diagnostics_text(&admitted.diagnostics)),
     }
-    let text = match args.output {
-        ObjectFormat::Json => as_list(&objects, args.provenance.then_some(provenance.as_slice()))?,
-        ObjectFormat::Yaml => {
-            let pairs = objects.iter().zip(&provenance);
-            pairs.map(|(value, fields)| as_yaml(value, fields)).collect::<Vec<_>>().join("---\n")
-        }
-    };
-    printer::out(&text)?;
+    drop(snapshot);
+    let texts = rendered.take()?;
+    printer::out(&match args.output {
+        ObjectFormat::Json => as_list(&texts, args.provenance)?,
+        ObjectFormat::Yaml => texts.iter().map(|text| text.object.as_str()).collect::<Vec<_>>().join("---\n"),
+    })?;
     Ok(Ending::Success)
 }
 
-fn shown<T: serde::Serialize>(key: &ObjectKey, pod: &T) -> Result<Value, CliError> {
-    serde_json::to_value(pod).map_err(|e| CliError::new(format!("{key}: {e}")))
+/// The texts by object, in the order in which they are printed; several threads write them.
+#[derive(Default)]
+struct Rendered(Mutex<BTreeMap<ObjectKey, Result<Text, CliError>>>);
+
+impl Rendered {
+    fn put(&self, key: &ObjectKey, text: Result<Text, CliError>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), text);
+    }
+
+    fn take(&self) -> Result<Vec<Text>, CliError> {
+        let texts = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        texts.into_values().collect()
+    }
 }
 
-fn not_authored(origins: &Origins<'_>, key: &ObjectKey, value: &Value) -> Vec<LeafOrigin> {
-    let mut leaves = origins.of(key, value);
-    leaves.retain(|leaf| !matches!(leaf.origin.origin, Origin::Authored(_)));
-    leaves
+/// An object as it is kept: a YAML document, or compact JSON.
+struct Text {
+    object: String,
+    /// The fields that were not authored, as a list in compact JSON; those of a YAML document are comments in it.
+    provenance: String,
+}
+
+/// Makes the texts of a snapshot's objects.
+struct Renderer<'a> {
+    output: ObjectFormat,
+    show_defaults: bool,
+    listener: Listener<'a>,
+    origins: Option<Origins<'a>>,
+}
+
+impl<'a> Renderer<'a> {
+    fn new(args: &RenderArgs, presets: &'a Desired) -> Self {
+        let RenderArgs { output, show_defaults, .. } = *args;
+        Self {
+            output,
+            show_defaults,
+            listener: Listener::new(presets),
+            origins: args.provenance.then(|| Origins::new(presets)),
+        }
+    }
+
+    fn text(&self, object: &DesiredObject, pod: Option<&Arc<Pod>>) -> Result<Text, CliError> {
+        let failed = |e: serde_json::Error| CliError::new(format!("{}: {e}", object.key));
+        let admitted = pod.map(|pod| self.listener.admitted(object, pod));
+        let shown =
+            admitted.map(|pod| serde_json::to_value(if self.show_defaults { &pod.effective } else { &pod.spec }));
+        let shown = shown.unwrap_or_else(|| Ok(Value::clone(&object.value))).map_err(failed)?;
+        let mut fields = self.origins.as_ref().map(|origins| origins.of(object, pod.map(|pod| &**pod), &shown));
+        fields.iter_mut().for_each(|fields| fields.retain(|leaf| !matches!(leaf.origin.origin, Origin::Authored(_))));
+        let fields = fields.unwrap_or_default();
+        Ok(match self.output {
+            ObjectFormat::Yaml => Text { object: as_yaml(&shown, &fields), provenance: String::new() },
+            ObjectFormat::Json => Text {
+                object: serde_json::to_string(&sorted(&shown)).map_err(failed)?,
+                provenance: serde_json::to_string(&sorted(&json!(fields))).map_err(failed)?,
+            },
+        })
+    }
 }
 
 /// One `v1` List. Its provenance has a list of fields for each of its items, at the same index.
-fn as_list(objects: &[Value], provenance: Option<&[Vec<LeafOrigin>]>) -> Result<String, CliError> {
-    let mut list = v1_list(objects);
-    if let Some(provenance) = provenance {
-        list["metadata"]["provenance"] = json!(provenance);
+fn as_list(texts: &[Text], provenance: bool) -> Result<String, CliError> {
+    #[derive(serde::Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct List<'a> {
+        api_version: &'a str,
+        items: Parsed<'a>,
+        kind: &'a str,
+        metadata: Metadata<'a>,
     }
-    pretty(&list)
+    #[derive(serde::Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Metadata<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        provenance: Option<Parsed<'a>>,
+        resource_version: &'a str,
+    }
+    let parsed = |part: fn(&Text) -> &str| Parsed(texts.iter().map(part).collect());
+    indented(&List {
+        api_version: "v1",
+        items: parsed(|text| &text.object),
+        kind: "List",
+        metadata: Metadata { provenance: provenance.then(|| parsed(|text| &text.provenance)), resource_version: "" },
+    })
+}
+
+/// JSON texts as a list, parsed one at a time as they are written.
+struct Parsed<'a>(Vec<&'a str>);
+
+impl Serialize for Parsed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let parse = |text: &&str| serde_json::from_str::<Value>(text).map_err(S::Error::custom);
+        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
+        for text in &self.0 {
+            list.serialize_element(&parse(text)?)?;
+        }
+        list.end()
+    }
 }
 
 /// A YAML document. A field of `notes` has its origin as a comment.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use podwright::admit::{Origins, admit};
-use podwright::model::{Kind, ObjectKey, Origin, PodKey, SourceRef};
+use podwright::admit::{LeafOrigin, Origins, admit};
+use podwright::model::{Desired, Kind, ObjectKey, Origin, PodKey, SourceRef};
 use podwright::report::object_yaml;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -117,6 +117,11 @@ fn stands_at(files: &[(&str, String)], at: &SourceRef, pointer: &str, value: &st
     line.contains(value) && at_column
 }
 
+fn origins(desired: &Desired, key: &PodKey, shown: &Value) -> Vec<LeafOrigin> {
+    let (object, pod) = &desired.pods[key];
+    Origins::new(desired).of(object, Some(&**pod), shown)
+}
+
 fn check(pod: &Value, presets: &[Value]) -> Result<bool, TestCaseError> {
     let mut files = vec![("pod.yaml", object_yaml(pod))];
     files.extend(["a.yaml", "b.yaml"].into_iter().zip(presets.iter().map(object_yaml)));
@@ -125,13 +130,12 @@ fn check(pod: &Value, presets: &[Value]) -> Result<bool, TestCaseError> {
     prop_assert!(admitted.is_ok(), "{:?}", admitted);
     let admitted = admitted.unwrap();
     let admitted = &admitted.pods[&PodKey::new("default", "p")];
-    let origins = Origins::new(&desired);
     let merged = serde_json::to_value(&admitted.spec).unwrap();
     for shown in [&admitted.spec, &admitted.effective] {
         let shown = serde_json::to_value(shown).unwrap();
         let mut expected = BTreeMap::new();
         leaves(&shown, "", &mut expected);
-        let found = origins.of(&admitted.key.object(), &shown);
+        let found = origins(&desired, &admitted.key, &shown);
         let pointers: Vec<&String> = found.iter().map(|leaf| &leaf.pointer).collect();
         let unique: std::collections::BTreeSet<&String> = pointers.iter().copied().collect();
         prop_assert_eq!(unique.len(), pointers.len());
@@ -196,9 +200,8 @@ fn fields_are_called_as_kubernetes_calls_them() {
     let desired = read(&[("pod.yaml", object_yaml(&pod))]);
     let admitted = admit(&desired).unwrap();
     let shown = serde_json::to_value(&admitted.pods[&PodKey::new("default", "p")].effective).unwrap();
-    let key = |name: &str| ObjectKey { kind: Kind::Pod, namespace: "default".into(), name: name.into() };
-    let origins = Origins::new(&desired);
-    let fields: Vec<String> = origins.of(&key("p"), &shown).into_iter().map(|leaf| leaf.origin.field).collect();
+    let found = origins(&desired, &PodKey::new("default", "p"), &shown);
+    let fields: Vec<String> = found.into_iter().map(|leaf| leaf.origin.field).collect();
     for field in [
         "apiVersion",
         "metadata.labels[a/b]",
@@ -211,7 +214,6 @@ fn fields_are_called_as_kubernetes_calls_them() {
     ] {
         assert!(fields.iter().any(|f| f == field), "{field}: {fields:?}");
     }
-    assert_eq!(origins.of(&key("other"), &shown), []);
 }
 
 #[test]
@@ -231,7 +233,7 @@ fn a_mark_is_admissions_only_while_its_preset_is_merged() {
         let admitted = admit(&desired).unwrap();
         let pod = &admitted.pods[&PodKey::new("default", "p")];
         let shown = serde_json::to_value(&pod.effective).unwrap();
-        let origins = Origins::new(&desired).of(&pod.key.object(), &shown);
+        let origins = origins(&desired, &pod.key, &shown);
         let of = |name: &str| {
             let field = format!("metadata.annotations[{}]", mark(name));
             let leaf = origins.iter().find(|leaf| leaf.origin.field == field).unwrap();
@@ -259,10 +261,12 @@ fn only_the_namespace_of_an_object_that_is_no_pod_can_be_a_default() {
         "spec": {"selector": {}, "env": [{"name": "A", "value": "1"}]},
     });
     let desired = read(&[("map.yaml", object_yaml(&map)), ("preset.yaml", object_yaml(&preset))]);
-    let admitted = admit(&desired).unwrap();
     let origins = Origins::new(&desired);
-    for (key, value) in &admitted.objects {
-        for leaf in origins.of(key, value) {
+    let presets = desired.presets.iter().map(|(key, (object, _))| (key, object));
+    let objects: Vec<_> = presets.chain(&desired.others).collect();
+    assert_eq!(objects.len(), 2);
+    for (key, object) in objects {
+        for leaf in origins.of(object, None, &object.value) {
             let is_default = leaf.origin.origin == Origin::Default;
             assert_eq!(is_default, leaf.pointer == "/metadata/namespace", "{key} {leaf:?}");
             assert!(is_default || matches!(leaf.origin.origin, Origin::Authored(_)), "{key} {leaf:?}");
