@@ -12,17 +12,36 @@ const TRAILER: usize = 2 * NAME;
 pub(super) struct Index {
     bytes: Vec<u8>,
     count: usize,
+    /// Where each entry begins, ascending, and the checksum of its bytes in the pack.
+    entries: Vec<(usize, usize)>,
 }
 
 impl Index {
-    /// `None` for an index of another version, or one that is shorter than it says.
+    /// `None` for an index of another version, one that is shorter than it says, and one that has two objects in one place.
     pub(super) fn new(bytes: Vec<u8>) -> Option<Self> {
         if !bytes.starts_with(HEADER) {
             return None;
         }
-        let index = Self { count: number(&bytes, FANOUT + 255 * 4)?, bytes };
-        let least = NAMES.checked_add(index.count.checked_mul(NAME + 8)?)?.checked_add(TRAILER)?;
-        (index.bytes.len() >= least).then_some(index)
+        let count = number(&bytes, FANOUT + 255 * 4)?;
+        let least = NAMES.checked_add(count.checked_mul(NAME + 8)?)?.checked_add(TRAILER)?;
+        if bytes.len() < least {
+            return None;
+        }
+        let mut index = Self { bytes, count, entries: Vec::new() };
+        let entry = |position| Some((index.offset_of(position)?, index.checksum_of(position)?));
+        let mut entries: Vec<_> = (0..count).filter_map(entry).collect();
+        entries.sort_unstable();
+        if entries.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            return None;
+        }
+        index.entries = entries;
+        Some(index)
+    }
+
+    /// The checksum of the entry that begins here; `None` when none does.
+    pub(super) fn checksum(&self, offset: usize) -> Option<u32> {
+        let at = self.entries.binary_search_by_key(&offset, |(offset, _)| *offset).ok()?;
+        u32::try_from(self.entries[at].1).ok()
     }
 
     /// Bytes of the index itself.
@@ -45,6 +64,10 @@ impl Index {
             }
         }
         None
+    }
+
+    fn checksum_of(&self, position: usize) -> Option<usize> {
+        number(&self.bytes, NAMES + self.count * NAME + position * 4)
     }
 
     /// Between names and offsets stand checksums. An offset with its first bit set is one of a pack beyond 2 GiB.

@@ -4,6 +4,10 @@
 //! It reads what git writes today (version 2, SHA-1) and nothing else. Whatever is out of the ordinary, too large or
 //! damaged is `None`, and left to libgit2, which knows it or says what is wrong. Nothing is decompressed before its size
 //! is known to be bearable, bases of deltas included.
+//!
+//! What is damaged never becomes an object: zlib checks the bytes of an entry, the checksum in the index its header, which
+//! names the base of a delta, and no two objects have one place. Hashes are left to whoever brought the pack here, as git
+//! does it too.
 
 mod entry;
 mod index;
@@ -12,7 +16,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use flate2::{Decompress, FlushDecompress, Status};
+use flate2::{Crc, Decompress, FlushDecompress, Status};
 use git2::Oid;
 
 use entry::{Header, Kind};
@@ -68,8 +72,9 @@ impl Packs {
 
 impl Pack {
     fn open(index: &Path, most: u64) -> Option<Self> {
+        // A pipe would never end, and neither would a link to a device.
         let read = |path: &Path| {
-            let is_bearable = std::fs::metadata(path).ok()?.len() <= most;
+            let is_bearable = std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() <= most);
             is_bearable.then(|| std::fs::read(path).ok())?
         };
         let pack = Self { bytes: read(&index.with_extension("pack"))?, index: Index::new(read(index)?)? };
@@ -105,7 +110,7 @@ impl<'p> Unpacker<'p> {
             let header = entry::header(&pack.bytes, at.offset).filter(|header| header.size <= self.most)?;
             let base = match header.kind {
                 Kind::Blob => {
-                    let whole: Arc<[u8]> = self.inflate(pack, header)?.into();
+                    let whole: Arc<[u8]> = self.inflate(pack, at, header)?.into();
                     self.keep(at, &whole, at == place);
                     break whole;
                 }
@@ -119,20 +124,27 @@ impl<'p> Unpacker<'p> {
             at = Place { offset: base, ..at };
         };
         while let Some((at, header)) = deltas.pop() {
-            let delta = self.inflate(pack, header)?;
+            let delta = self.inflate(pack, at, header)?;
             object = entry::apply(&delta, &object, self.most)?.into();
             self.keep(at, &object, at == place);
         }
         Some(object)
     }
 
-    fn inflate(&mut self, pack: &Pack, header: Header<'_>) -> Option<Vec<u8>> {
+    /// The bytes of the entry at a place, if they are those that the index was made for.
+    fn inflate(&mut self, pack: &Pack, place: Place, header: Header<'_>) -> Option<Vec<u8>> {
         let size = usize::try_from(header.size).ok()?;
         // One byte more, so that a stream that is longer than it says has not ended.
         let mut bytes = Vec::with_capacity(size + 1);
         self.inflate.reset(true);
         let status = self.inflate.decompress_vec(pack.bytes.get(header.data..)?, &mut bytes, FlushDecompress::Finish);
-        (matches!(status, Ok(Status::StreamEnd)) && bytes.len() == size).then_some(bytes)
+        if !matches!(status, Ok(Status::StreamEnd)) || bytes.len() != size {
+            return None;
+        }
+        let end = header.data.checked_add(usize::try_from(self.inflate.total_in()).ok()?)?;
+        let mut checksum = Crc::new();
+        checksum.update(pack.bytes.get(place.offset..end)?);
+        (Some(checksum.sum()) == pack.index.checksum(place.offset)).then_some(bytes)
     }
 
     /// Remembers an object, for others may be deltas against it. One that was asked for lives on anyway.

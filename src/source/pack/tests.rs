@@ -45,9 +45,9 @@ fn delta(from: u8, to: u8, commands: &[u8]) -> Vec<u8> {
 /// A pack of these entries, named by their numbers, and its index.
 fn pack(entries: &[Raw]) -> (Vec<u8>, Vec<u8>) {
     let mut bytes = b"PACK\0\0\0\x02\0\0\0\0".to_vec();
-    let mut index: Vec<(Oid, u32)> = Vec::new();
+    let mut index: Vec<(Oid, u32, u32)> = Vec::new();
     for (number, Raw { kind, base, bytes: raw, says }) in (0..).zip(entries) {
-        index.push((name(number), u32::try_from(bytes.len()).unwrap()));
+        let start = bytes.len();
         let size = says.unwrap_or(raw.len());
         let mut rest = size >> 4;
         bytes.push(kind << 4 | u8::try_from(size & 15).unwrap() | if rest > 0 { 0x80 } else { 0 });
@@ -59,17 +59,20 @@ fn pack(entries: &[Raw]) -> (Vec<u8>, Vec<u8>) {
         let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
         encoder.write_all(raw).unwrap();
         bytes.extend(encoder.finish().unwrap());
+        let mut checksum = Crc::new();
+        checksum.update(&bytes[start..]);
+        index.push((name(number), u32::try_from(start).unwrap(), checksum.sum()));
     }
     bytes.extend([0; 20]);
     index.sort();
     let mut table = b"\xfftOc\0\0\0\x02".to_vec();
     for first in 0..=255_u8 {
-        let count = index.iter().filter(|(id, _)| id.as_bytes()[0] <= first).count();
+        let count = index.iter().filter(|(id, ..)| id.as_bytes()[0] <= first).count();
         table.extend(u32::try_from(count).unwrap().to_be_bytes());
     }
-    index.iter().for_each(|(id, _)| table.extend(id.as_bytes()));
-    table.extend(vec![0; 4 * index.len()]);
-    index.iter().for_each(|(_, offset)| table.extend(offset.to_be_bytes()));
+    index.iter().for_each(|(id, ..)| table.extend(id.as_bytes()));
+    index.iter().for_each(|(.., checksum)| table.extend(checksum.to_be_bytes()));
+    index.iter().for_each(|(_, offset, _)| table.extend(offset.to_be_bytes()));
     table.extend([0; 40]);
     (bytes, table)
 }
@@ -187,6 +190,56 @@ fn no_cut_and_no_changed_byte_of_a_pack_or_index_panics() {
         }
     }
     assert!(fewer > 100, "{fewer}");
+}
+
+/// Two bases of one size, so that only the header of the delta, and not its bytes, says which is meant.
+#[test]
+fn no_changed_byte_of_a_pack_or_offset_gives_another_text() {
+    let (first, _) = pack(&[blob(b"abcdef")]);
+    let distance = u8::try_from(first.len() - 12 - 20).unwrap();
+    let copy = || delta(6, 6, &[0b1001_0000, 6]);
+    let entries = [blob(b"abcdef"), blob(b"ghijkl"), before(distance, &copy()), named(0, &copy()), before(16, &copy())];
+    let (bytes, index) = pack(&entries);
+    let read_all = |bytes: Vec<u8>, index: Vec<u8>| {
+        let Some(index) = Index::new(index) else { return vec![None; 5] };
+        read(&Packs(vec![Pack { bytes, index }]), &[0, 1, 2, 3, 4])
+    };
+    let whole = read_all(bytes.clone(), index.clone());
+    assert_eq!(whole[2].as_deref(), Some("ghijkl"));
+    assert_eq!(whole[3].as_deref(), Some("abcdef"));
+    let check = |read: Vec<Option<String>>, what: &str, at: usize| {
+        let same = whole.iter().zip(&read).all(|(whole, read)| read.is_none() || read == whole);
+        assert!(same, "{what}, byte {at}: {read:?}");
+    };
+    for at in 12..bytes.len() {
+        for other in 0..=255 {
+            let mut bytes = bytes.clone();
+            bytes[at] = other;
+            check(read_all(bytes, index.clone()), "pack", at);
+        }
+    }
+    // The checksums and offsets; a changed name is another object's.
+    for at in index.len() - 40 - 5 * 8..index.len() {
+        for other in 0..=255 {
+            let mut index = index.clone();
+            index[at] = other;
+            check(read_all(bytes.clone(), index), "index", at);
+        }
+    }
+}
+
+#[test]
+fn pipes_and_devices_are_no_packs() {
+    let temp = tempfile::tempdir().unwrap();
+    let directory = temp.path().join("pack");
+    std::fs::create_dir(&directory).unwrap();
+    let (bytes, index) = pack(&[blob(b"a")]);
+    let made = std::process::Command::new("mkfifo").arg(directory.join("pack-1.idx")).status().unwrap();
+    assert!(made.success());
+    std::fs::write(directory.join("pack-1.pack"), &bytes).unwrap();
+    std::fs::write(directory.join("pack-2.idx"), &index).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", directory.join("pack-2.pack")).unwrap();
+    assert_eq!(Packs::open(temp.path(), 10_000).0.len(), 0);
 }
 
 #[test]
