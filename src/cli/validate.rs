@@ -16,15 +16,17 @@ use crate::source;
 
 /// Runs `validate`. The report is the output: it goes to standard output whatever it says.
 pub fn validate(args: &ValidateArgs) -> Result<Ending, CliError> {
-    let (verdict, files) = match source::read_paths(&args.paths) {
-        Ok(snapshot) => (judge_only(&snapshot), snapshot.files.len()),
-        Err(ReadError::Rejected(diagnostics)) => (Verdict::Refused(diagnostics), 0),
+    let (verdict, files, beyond) = match source::read_paths(&args.paths) {
+        Ok(snapshot) => (judge_only(&snapshot), snapshot.files.len(), source::beyond_an_agent(&snapshot)),
+        Err(ReadError::Rejected(diagnostics)) => (Verdict::Refused(diagnostics), 0, None),
         Err(ReadError::Failed(error)) => return Err(error.into()),
     };
     let (objects, mut diagnostics) = match verdict {
         Verdict::Valid(admitted) => (kinds(&admitted), admitted.diagnostics),
         Verdict::Refused(diagnostics) => (vec![], diagnostics),
     };
+    diagnostics.0.extend(beyond);
+    diagnostics.sort();
     if args.warnings_as_errors {
         diagnostics.raise_warnings();
     }

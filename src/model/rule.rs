@@ -85,6 +85,11 @@ pub const RULES: &[Rule] = &[
     rule("too-large", "More than what is read of one file or object", "split it"),
     rule("too-many-files", "There are more files than are read", "keep the manifests in a directory of their own"),
     rule("too-many-problems", "There are more problems than are listed", "correct the listed ones first"),
+    rule(
+        "too-much-for-an-agent",
+        "The manifests are valid, and more than one agent reads",
+        "divide them among several directories, each with an agent of its own",
+    ),
     rule("unknown-field", "A field that the kind does not have", "remove it, or correct its spelling"),
     rule("unknown-kind", "A kind that is not read", "exclude it with .podwrightignore"),
     rule("unknown-port", "A probe or hook names a port that its container does not have", "write its number"),

@@ -1,8 +1,8 @@
 //! Floor 4: git, watching, and the status file.
 //!
 //! - [`Directory`]: the manifests of a directory at a revision. In a git checkout they come from the tree of HEAD
-//!   (`checkout`, with the edits of its worktree in `worktree`), elsewhere from disk (`plain`, `disk`). One walk
-//!   (`walk`) applies the same filters and bounds (`name`, `ignore`, `limits`) to each. `owner` decides whose repository
+//!   (`checkout`, with the edits of its worktree in `worktree`), elsewhere from disk (`plain`, `disk`, `eager`). One
+//!   walk (`walk`) applies the same filters and bounds (`name`, `ignore`, `limits`) to each. `owner` decides whose repository
 //!   is read.
 //! - [`read_pair`]: two revisions for a comparison, read together (`revisions` finds them, `ahead` reads their blobs).
 //! - [`read_paths`]: files and directories as they are, for `validate` and `render`.
@@ -18,6 +18,7 @@ mod ahead;
 mod checkout;
 mod directory;
 mod disk;
+mod eager;
 mod exclude;
 mod fault;
 mod ignore;
@@ -41,6 +42,6 @@ pub use limits::Limits;
 pub use owner::Trust;
 pub use pair::{Pair, PairError, Side, read_pair};
 pub use payload::{Payload, read_payload};
-pub use plain::read_paths;
+pub use plain::{beyond_an_agent, read_paths};
 pub use status_file::StatusFile;
 pub use watch::{DEBOUNCE, Watch};

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::disk::{Disk, content, unreadable};
+use super::eager::walk_disk;
 use super::fault::{READ, about, rejected};
 use super::limits::Limits;
 use super::name::{EXTENSIONS, IGNORE_FILE};
-use super::walk::{Content, Found, Scope, walk};
-use crate::model::{Revision, RevisionKind, Snapshot, SourceFile};
+use super::walk::{Content, Found, Scope};
+use crate::model::{Diagnostic, Revision, RevisionKind, Severity, Snapshot, SourceFile};
 use crate::port::{ErrorKind, PortError, ReadError};
 
 /// Reads files and directories as they are on disk, for `validate` and `render`. Git is not asked: what is there is read.
@@ -51,6 +52,25 @@ pub fn read_paths(paths: &[PathBuf]) -> Result<Snapshot, ReadError> {
     Ok(Snapshot { revision, files: all.files, uncommitted: Vec::new(), ignored: all.ignored })
 }
 
+/// A warning at the first manifest that an agent would not take any more, when the paths hold more than one does.
+pub fn beyond_an_agent(snapshot: &Snapshot) -> Option<Diagnostic> {
+    beyond(snapshot, &Limits::default())
+}
+
+fn beyond(snapshot: &Snapshot, limits: &Limits) -> Option<Diagnostic> {
+    let Limits { files, total_bytes, .. } = *limits;
+    let mut bytes = 0;
+    let first = snapshot.files.iter().enumerate().find(|(index, file)| {
+        bytes += file.bytes.len() as u64;
+        *index >= files || bytes > total_bytes
+    });
+    let message =
+        format!("an agent refuses a directory with more than {files} manifests or {total_bytes} bytes of them");
+    let help = "divide them among several directories, each with an agent of its own";
+    let about = |file: &SourceFile| about("too-much-for-an-agent", &file.path, message, help);
+    first.map(|(_, file)| Diagnostic { severity: Severity::Warning, ..about(file) })
+}
+
 /// How a path is shown: as typed, without the `./` in front that only clutters.
 fn typed(path: &Path) -> Result<String, ReadError> {
     let Some(text) = path.to_str() else {
@@ -67,7 +87,7 @@ fn typed(path: &Path) -> Result<String, ReadError> {
 
 fn directory(path: &Path, typed: &str, limits: &Limits) -> Result<Found, ReadError> {
     let skip = BTreeSet::new();
-    walk(&Disk::open(path)?, &Scope { limits, skip: &skip, shown_below: typed, twin: None })
+    walk_disk(Disk::open(path)?, &Scope { limits, skip: &skip, shown_below: typed, twin: None })
 }
 
 fn file(path: &Path, typed: &str, limits: &Limits) -> Result<Found, ReadError> {
@@ -116,4 +136,30 @@ pub(super) fn nothing(dir: &Path, place: &str, ignored: &[String]) -> PortError 
         (message, format!("take back some of its patterns: {} is excluded", ignored[0]))
     };
     PortError::new(ErrorKind::NotFound, READ, dir.display().to_string(), message).with_help(help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::BlobId;
+
+    #[test]
+    fn more_than_an_agent_takes_is_a_warning_at_the_first_that_is_too_much() {
+        let file = |n: usize| SourceFile {
+            path: format!("{n}.yaml").into(),
+            blob: BlobId("0".into()),
+            bytes: b"a: b\n".to_vec().into(),
+        };
+        let files: Vec<SourceFile> = (0..4).map(file).collect();
+        let snapshot = Snapshot { revision: revision(&files), files, uncommitted: vec![], ignored: vec![] };
+        let at = |files, total_bytes| {
+            let found = beyond(&snapshot, &Limits { files, total_bytes, ..Limits::default() })?;
+            assert_eq!((found.severity, found.rule), (Severity::Warning, "too-much-for-an-agent"));
+            Some(found.place.unwrap().at.path.to_string())
+        };
+        assert_eq!(at(4, 20), None);
+        assert_eq!(at(3, 20), Some("3.yaml".to_owned()));
+        assert_eq!(at(4, 19), Some("3.yaml".to_owned()));
+        assert_eq!(at(4, 9), Some("1.yaml".to_owned()));
+    }
 }

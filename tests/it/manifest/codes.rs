@@ -25,6 +25,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("preset-selector", "an_unreadable_selector_refuses_the_revision_at_its_place"),
     ("schema", "what_the_schema_alone_refuses_is_told"),
     ("too-many-files", "a_tree_that_multiplies_is_not_walked_to_its_end"),
+    ("too-much-for-an-agent", "more_than_an_agent_takes_is_a_warning_at_the_first_that_is_too_much"),
 ];
 
 fn root() -> PathBuf {
