@@ -133,8 +133,10 @@ impl<'a> Store<'a> {
         let is_small = || {
             let name = id.to_string();
             let file = self.objects.join(&name[..2]).join(&name[2..]);
-            // A file of its own that cannot hold too much. Asking it for its size would be to read it twice.
-            std::fs::metadata(file).is_ok_and(|file| file.len() <= self.limits.file_bytes / DEFLATE)
+            // A file of its own that cannot hold too much, and that no pack comes before. Asking it for its size would be to
+            // read it twice.
+            self.packs.lack(id)
+                && std::fs::metadata(file).is_ok_and(|file| file.len() <= self.limits.file_bytes / DEFLATE)
         };
         let is_bearable = || odb.read_header(id).is_ok_and(|(size, _)| size as u64 <= self.limits.file_bytes);
         if !is_small() && !is_bearable() {

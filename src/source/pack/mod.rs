@@ -32,7 +32,11 @@ const CHAIN: usize = 4096;
 const KEPT_BYTES: usize = 16 << 20;
 
 /// The packs of an object directory.
-pub(super) struct Packs(Vec<Pack>);
+pub(super) struct Packs {
+    read: Vec<Pack>,
+    /// There is none that was not read.
+    are_all: bool,
+}
 
 struct Pack {
     index: Index,
@@ -51,21 +55,29 @@ impl Packs {
     pub(super) fn open(objects: &Path, most: u64) -> Self {
         let mut left = most.min(PACK_BYTES);
         let entries = std::fs::read_dir(objects.join("pack")).into_iter().flatten().flatten();
-        let mut indexes: Vec<_> =
-            entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "idx")).collect();
+        let paths: Vec<_> = entries.map(|entry| entry.path()).collect();
+        let mut indexes: Vec<_> = paths.iter().filter(|path| path.extension().is_some_and(|e| e == "idx")).collect();
         indexes.sort();
+        // An index of several packs may know one that has none of its own.
+        let is_plain = !paths.iter().any(|path| path.ends_with("multi-pack-index"));
+        let count = indexes.len();
         let mut packs = Vec::new();
         for index in indexes.into_iter().take(PACKS) {
-            let Some(pack) = Pack::open(&index, left) else { continue };
+            let Some(pack) = Pack::open(index, left) else { continue };
             left = left.saturating_sub((pack.bytes.len() + pack.index.len()) as u64);
             packs.push(pack);
         }
-        Self(packs)
+        Self { are_all: is_plain && packs.len() == count, read: packs }
+    }
+
+    /// Whether an object certainly is in no pack of the directory.
+    pub(super) fn lack(&self, id: Oid) -> bool {
+        self.are_all && self.find(id).is_none()
     }
 
     /// Where an object is, if it is in one of them.
     pub(super) fn find(&self, id: Oid) -> Option<Place> {
-        let mut found = self.0.iter().enumerate().map(|(pack, file)| (pack, file.index.offset(id.as_bytes())));
+        let mut found = self.read.iter().enumerate().map(|(pack, file)| (pack, file.index.offset(id.as_bytes())));
         found.find_map(|(pack, offset)| Some(Place { pack, offset: offset? }))
     }
 }
@@ -100,7 +112,7 @@ impl<'p> Unpacker<'p> {
 
     /// The blob at a place.
     pub(super) fn blob(&mut self, place: Place) -> Option<Arc<[u8]>> {
-        let pack = self.packs.0.get(place.pack)?;
+        let pack = self.packs.read.get(place.pack)?;
         let mut deltas: Vec<(Place, Header<'_>)> = Vec::new();
         let mut at = place;
         let mut object = loop {

@@ -79,7 +79,7 @@ fn pack(entries: &[Raw]) -> (Vec<u8>, Vec<u8>) {
 
 fn packs(entries: &[Raw]) -> Packs {
     let (bytes, index) = pack(entries);
-    Packs(vec![Pack { bytes, index: Index::new(index).unwrap() }])
+    Packs { read: vec![Pack { bytes, index: Index::new(index).unwrap() }], are_all: true }
 }
 
 /// Each entry of a pack as a blob, asked for in this order.
@@ -164,7 +164,7 @@ fn no_cut_and_no_changed_byte_of_a_pack_or_index_panics() {
     let (bytes, index) = pack(&entries);
     let read_all = |bytes: Vec<u8>, index: Vec<u8>| {
         let Some(index) = Index::new(index) else { return 0 };
-        let packs = Packs(vec![Pack { bytes, index }]);
+        let packs = Packs { read: vec![Pack { bytes, index }], are_all: true };
         read(&packs, &[0, 1, 2]).into_iter().flatten().count()
     };
     assert_eq!(read_all(bytes.clone(), index.clone()), 3);
@@ -202,7 +202,7 @@ fn no_changed_byte_of_a_pack_or_offset_gives_another_text() {
     let (bytes, index) = pack(&entries);
     let read_all = |bytes: Vec<u8>, index: Vec<u8>| {
         let Some(index) = Index::new(index) else { return vec![None; 5] };
-        read(&Packs(vec![Pack { bytes, index }]), &[0, 1, 2, 3, 4])
+        read(&Packs { read: vec![Pack { bytes, index }], are_all: true }, &[0, 1, 2, 3, 4])
     };
     let whole = read_all(bytes.clone(), index.clone());
     assert_eq!(whole[2].as_deref(), Some("ghijkl"));
@@ -239,7 +239,7 @@ fn pipes_and_devices_are_no_packs() {
     std::fs::write(directory.join("pack-1.pack"), &bytes).unwrap();
     std::fs::write(directory.join("pack-2.idx"), &index).unwrap();
     std::os::unix::fs::symlink("/dev/zero", directory.join("pack-2.pack")).unwrap();
-    assert_eq!(Packs::open(temp.path(), 10_000).0.len(), 0);
+    assert_eq!(Packs::open(temp.path(), 10_000).read.len(), 0);
 }
 
 #[test]
@@ -257,8 +257,16 @@ fn files_that_are_no_packs_or_too_large_are_passed_over() {
     write("pack-4.idx", &index);
     write("pack-4.pack", &bytes);
     let packs = Packs::open(temp.path(), 10_000);
-    assert_eq!(packs.0.len(), 1);
+    assert_eq!(packs.read.len(), 1);
     assert_eq!(packs.find(name(0)), Some(Place { pack: 0, offset: 12 }));
-    assert_eq!(Packs::open(temp.path(), index.len() as u64 - 1).0.len(), 0);
-    assert_eq!(Packs::open(&temp.path().join("nowhere"), 10_000).0.len(), 0);
+    assert!(!packs.lack(name(0)) && !packs.lack(name(1)), "what could not be read may have it");
+    for file in ["pack-1.idx", "pack-2.idx", "pack-3.idx"] {
+        std::fs::remove_file(directory.join(file)).unwrap();
+    }
+    let packs = Packs::open(temp.path(), 10_000);
+    assert!(!packs.lack(name(0)) && packs.lack(name(1)));
+    write("multi-pack-index", b"");
+    assert!(!Packs::open(temp.path(), 10_000).lack(name(1)));
+    assert_eq!(Packs::open(temp.path(), index.len() as u64 - 1).read.len(), 0);
+    assert_eq!(Packs::open(&temp.path().join("nowhere"), 10_000).read.len(), 0);
 }
