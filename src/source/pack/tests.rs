@@ -228,6 +228,57 @@ fn no_changed_byte_of_a_pack_or_offset_gives_another_text() {
     }
 }
 
+fn index_file(objects: &Path) -> std::path::PathBuf {
+    let files = std::fs::read_dir(objects.join("pack")).unwrap().map(|entry| entry.unwrap().path());
+    files.into_iter().find(|file| file.extension().is_some_and(|e| e == "idx")).unwrap()
+}
+
+/// Both sorts of deltas as git makes them, damaged at random: what is read has the hash that it is asked for by.
+#[test]
+fn of_a_damaged_pack_of_git_only_what_has_its_hash_is_read() {
+    let temp = tempfile::tempdir().unwrap();
+    let repository = git2::Repository::init_bare(temp.path()).unwrap();
+    let text = |number: usize| format!("name: pod-{number}\n{}", "image: example:1\nport: 80\n".repeat(number % 7 + 9));
+    let ids: Vec<Oid> = (0..60).map(|number| repository.blob(text(number).as_bytes()).unwrap()).collect();
+    let list: String = ids.iter().map(|id| format!("{id}\n")).collect();
+    for offsets in [Some("--delta-base-offset"), None] {
+        let objects = temp.path().join(format!("own-{}", offsets.is_some()));
+        std::fs::create_dir_all(objects.join("pack")).unwrap();
+        let mut git = std::process::Command::new("git");
+        git.arg("-C").arg(temp.path()).args(["pack-objects", "-q"]).args(offsets).arg(objects.join("pack/pack"));
+        git.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
+        let mut git = git.spawn().unwrap();
+        git.stdin.take().unwrap().write_all(list.as_bytes()).unwrap();
+        assert!(git.wait().unwrap().success());
+        let read = Packs::open(&objects, MOST).read.pop().unwrap();
+        let (bytes, index) = (read.bytes, std::fs::read(index_file(&objects)).unwrap());
+        let count = |bytes: Vec<u8>, index: Vec<u8>| {
+            let Some(index) = Index::new(index) else { return 0 };
+            let packs = Packs { read: vec![Pack { bytes, index }], are_all: true };
+            let mut unpacker = Unpacker::new(&packs, MOST);
+            let read = ids.iter().filter_map(|id| Some((id, unpacker.blob(packs.find(*id)?)?)));
+            read.inspect(|(id, blob)| assert_eq!(Oid::hash_object(git2::ObjectType::Blob, blob).unwrap(), **id)).count()
+        };
+        assert_eq!(count(bytes.clone(), index.clone()), ids.len());
+        let mut random = 1_u64;
+        let mut fewer = 0;
+        for round in 0..600 {
+            let (mut bytes, mut index) = (bytes.clone(), index.clone());
+            for _ in 0..=round % 3 {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let at = usize::try_from(random >> 33).unwrap();
+                // Names are not damaged: a changed one is that of another object.
+                let tables = 8 + 1024 + 20 * ids.len();
+                let (file, from) = if round % 2 == 0 { (&mut bytes, 0) } else { (&mut index, tables) };
+                let at = from + at % (file.len() - from);
+                file[at] ^= u8::try_from(random >> 8 & 255).unwrap();
+            }
+            fewer += usize::from(count(bytes, index) < ids.len());
+        }
+        assert!(fewer > 300, "{fewer}");
+    }
+}
+
 #[test]
 fn pipes_and_devices_are_no_packs() {
     let temp = tempfile::tempdir().unwrap();
