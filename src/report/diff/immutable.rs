@@ -6,8 +6,9 @@ use serde_json::Value;
 use super::{Attention, Concern, KeyChange, ObjectDiff};
 use crate::model::{FieldChange, Kind};
 
-/// What a Secret without a type has.
+/// What a Secret without a type has, or with an empty one, as JSON.
 const OPAQUE: &str = "\"Opaque\"";
+const EMPTY: &str = "\"\"";
 
 /// What an API server would say about a change, given the object as it was.
 pub(super) fn refusal(object: &ObjectDiff, before: &Value) -> Option<Attention> {
@@ -38,6 +39,8 @@ pub(super) fn refusal(object: &ObjectDiff, before: &Value) -> Option<Attention> 
 }
 
 fn is_other_type(change: &FieldChange) -> bool {
-    let name = |side: &Option<String>| side.clone().unwrap_or_else(|| OPAQUE.to_owned());
+    fn name(side: &Option<String>) -> &str {
+        side.as_deref().filter(|name| *name != EMPTY).unwrap_or(OPAQUE)
+    }
     name(&change.before) != name(&change.after)
 }

@@ -59,6 +59,8 @@ fn the_type_of_a_secret_never_changes_in_kubernetes() {
     let typed = |name: &str| json!({ "type": name });
     for (before, after, expected) in [
         (json!({}), typed("Opaque"), &[][..]),
+        (json!({}), typed(""), &[]),
+        (typed(""), typed("Opaque"), &[]),
         (typed("Opaque"), typed("example.com/token"), &["type"]),
         (typed("example.com/token"), json!({}), &["type"]),
     ] {
