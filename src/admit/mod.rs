@@ -3,19 +3,20 @@
 //! [`chain`] lists what happens to a pod, step by step: [`preset`] finds the matching PodPresets and merges all of them or
 //! none, [`defaults`] makes the pod that runs out of the pod that was written. [`digest`] names the result, [`warn`] tells
 //! authors what became of their presets, and [`Origins`] says on demand where each field of a pod comes from.
+//! [`Admitter`] admits one object at a time.
 //!
 //! A pod's digest covers its merged spec and the presets' marks. A changed preset therefore reaches exactly the pods
 //! whose merged spec it changes; Kubernetes never touched a pod that was there. Of a preset whose content changes
 //! without changing a merged spec (its selector is written in another way) only the mark differs, which is an
 //! annotation, and annotations change in place.
 
+mod admitter;
 mod chain;
 mod defaults;
 mod digest;
 mod merge;
 mod origin;
 mod preset;
-mod quiet;
 mod selector;
 mod warn;
 
@@ -31,9 +32,8 @@ use crate::model::{
     PodKey, Severity, SourceRef,
 };
 
+pub use admitter::Admitter;
 pub use origin::{LeafOrigin, Origins};
-
-pub use quiet::Listener;
 
 use chain::Subject;
 use preset::Candidate;

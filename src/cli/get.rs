@@ -260,8 +260,34 @@ impl<'a> Printer<'a> {
 }
 
 /// Objects of any kind in one document.
-pub fn v1_list(objects: &[Value]) -> Value {
-    json!({"apiVersion": "v1", "items": objects, "kind": "List", "metadata": {"resourceVersion": ""}})
+fn v1_list(objects: &[Value]) -> Value {
+    json!(List::new(objects, None::<()>))
+}
+
+/// A `v1` List, with its members in order of their names.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct List<I, P> {
+    api_version: &'static str,
+    items: I,
+    kind: &'static str,
+    metadata: ListMetadata<P>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListMetadata<P> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provenance: Option<P>,
+    resource_version: &'static str,
+}
+
+impl<I, P> List<I, P> {
+    /// A list of items, and of where the fields of each come from if that is wanted.
+    pub fn new(items: I, provenance: Option<P>) -> Self {
+        let metadata = ListMetadata { provenance, resource_version: "" };
+        Self { api_version: "v1", items, kind: "List", metadata }
+    }
 }
 
 /// Indented JSON with the members of every object in order of their names, as kubectl prints it.

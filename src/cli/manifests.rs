@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::admit::{Listener, admit, admit_what_can_be};
+use crate::admit::{Admitter, admit, admit_what_can_be};
 use crate::manifest::{Reader, show_lines, survey};
 use crate::model::{Admitted, Desired, DesiredObject, Diagnostics, Snapshot};
 
@@ -32,10 +32,10 @@ pub type Each<'d> = Box<dyn Fn(&DesiredObject, Option<&Arc<Pod>>) + Sync + 'd>;
 /// called in no order and by several threads, before anybody knows whether the snapshot is valid.
 pub fn judge_each(snapshot: &Snapshot, begin: impl for<'d> FnOnce(&'d Desired) -> Each<'d>) -> Verdict {
     let desired = survey(snapshot, threads(), |presets| {
-        let (listener, each) = (Listener::new(presets), begin(presets));
+        let (admitter, each) = (Admitter::new(presets), begin(presets));
         Box::new(move |object, pod| {
             each(object, pod);
-            !listener.hears_nothing(object, pod)
+            !admitter.says_nothing(object, pod)
         })
     });
     judge_read(snapshot, &desired)

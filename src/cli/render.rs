@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::args::{ObjectFormat, RenderArgs};
 use super::error::{CliError, Ending};
-use super::get::{indented, sorted};
+use super::get::{List, indented, sorted};
 use super::manifests::{Verdict, judge_each};
 use super::printer;
-use crate::admit::{LeafOrigin, Listener, Origins};
+use crate::admit::{Admitter, LeafOrigin, Origins};
 use crate::model::{Desired, DesiredObject, ObjectKey, Origin};
 use crate::report;
 use crate::source;
@@ -66,7 +66,7 @@ struct Text {
 struct Renderer<'a> {
     output: ObjectFormat,
     show_defaults: bool,
-    listener: Listener<'a>,
+    admitter: Admitter<'a>,
     origins: Option<Origins<'a>>,
 }
 
@@ -76,14 +76,14 @@ impl<'a> Renderer<'a> {
         Self {
             output,
             show_defaults,
-            listener: Listener::new(presets),
+            admitter: Admitter::new(presets),
             origins: args.provenance.then(|| Origins::new(presets)),
         }
     }
 
     fn text(&self, object: &DesiredObject, pod: Option<&Arc<Pod>>) -> Result<Text, CliError> {
         let failed = |e: serde_json::Error| CliError::new(format!("{}: {e}", object.key));
-        let admitted = pod.map(|pod| self.listener.admitted(object, pod));
+        let admitted = pod.map(|pod| self.admitter.admitted(object, pod));
         let shown =
             admitted.map(|pod| serde_json::to_value(if self.show_defaults { &pod.effective } else { &pod.spec }));
         let shown = shown.unwrap_or_else(|| Ok(Value::clone(&object.value))).map_err(failed)?;
@@ -102,28 +102,8 @@ impl<'a> Renderer<'a> {
 
 /// One `v1` List. Its provenance has a list of fields for each of its items, at the same index.
 fn as_list(texts: &[Text], provenance: bool) -> Result<String, CliError> {
-    #[derive(serde::Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct List<'a> {
-        api_version: &'a str,
-        items: Parsed<'a>,
-        kind: &'a str,
-        metadata: Metadata<'a>,
-    }
-    #[derive(serde::Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Metadata<'a> {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        provenance: Option<Parsed<'a>>,
-        resource_version: &'a str,
-    }
     let parsed = |part: fn(&Text) -> &str| Parsed(texts.iter().map(part).collect());
-    indented(&List {
-        api_version: "v1",
-        items: parsed(|text| &text.object),
-        kind: "List",
-        metadata: Metadata { provenance: provenance.then(|| parsed(|text| &text.provenance)), resource_version: "" },
-    })
+    indented(&List::new(parsed(|text| &text.object), provenance.then(|| parsed(|text| &text.provenance))))
 }
 
 /// JSON texts as a list, parsed one at a time as they are written.

@@ -25,8 +25,8 @@ const PACK_BYTES_A_BLOB: u64 = 4 << 10;
 const DEFLATE: u64 = 1032;
 
 /// The blobs of some trees that a walk will ask for. Their hashes are not computed again, as git does not either when it
-/// compares: what is damaged fails to decompress, and who can forge an object can as well commit it. It would take longer
-/// than everything else together.
+/// compares: what is damaged fails to decompress or differs from its pack's CRC-32, and who can forge an object can as well
+/// commit it.
 pub(super) fn read(repository: &Repository, tops: [Option<Oid>; 2], limits: &Limits) -> Blobs {
     git2::opts::strict_hash_verification(false);
     let odb = repository.odb().ok();

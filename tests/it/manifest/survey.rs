@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use podwright::admit::{Listener, admit};
+use podwright::admit::{Admitter, admit};
 use podwright::manifest::{Reader, survey};
 use podwright::model::{Admitted, Diagnostics, Kind, Snapshot};
 use podwright::report::diagnostics_text;
@@ -25,8 +25,8 @@ pub(crate) fn both(snapshot: &Snapshot) -> Said {
     let kept = said(admit(&Reader::new().read(snapshot)));
     for threads in [1, 3] {
         let surveyed = survey(snapshot, threads, |presets| {
-            let listener = Listener::new(presets);
-            Box::new(move |object, pod| !listener.hears_nothing(object, pod))
+            let admitter = Admitter::new(presets);
+            Box::new(move |object, pod| !admitter.says_nothing(object, pod))
         });
         let dropped = said(admit(&surveyed));
         if dropped != kept {

@@ -12,13 +12,13 @@ use super::preset::{self, Candidate};
 use super::warn::Warnings;
 use crate::model::{AdmittedPod, Desired, DesiredObject, Diagnostics, Kind, PodKey};
 
-/// Listens to what admission would say of one object at a time.
-pub struct Listener<'a> {
+/// Admits one object at a time.
+pub struct Admitter<'a> {
     candidates: BTreeMap<&'a str, Vec<Candidate<'a>>>,
 }
 
-impl<'a> Listener<'a> {
-    /// A listener for revisions with these presets; nothing else of `desired` is looked at.
+impl<'a> Admitter<'a> {
+    /// For revisions with these presets; nothing else of `desired` is looked at.
     pub fn new(desired: &'a Desired) -> Self {
         // What is wrong with presets themselves, admission says when they are admitted.
         Self { candidates: preset::candidates(desired, &mut Diagnostics::default()) }
@@ -32,7 +32,7 @@ impl<'a> Listener<'a> {
     }
 
     /// Whether admission would say nothing about this object; `pod` is the pod it is, if it is one.
-    pub fn hears_nothing(&self, object: &DesiredObject, pod: Option<&Arc<Pod>>) -> bool {
+    pub fn says_nothing(&self, object: &DesiredObject, pod: Option<&Arc<Pod>>) -> bool {
         match (object.key.kind, pod) {
             (Kind::Pod, Some(pod)) => self.admits_quietly(object, pod),
             (Kind::ConfigMap, _) => ConfigMap::deserialize(&*object.value).is_ok(),
