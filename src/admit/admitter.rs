@@ -2,15 +2,14 @@
 //! say something about the object. A check that keeps only those objects hears the same as one that keeps all.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodSpec, Secret};
-use serde::Deserialize;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 
 use super::chain::{self, Subject};
 use super::preset::{self, Candidate};
 use super::warn::Warnings;
-use crate::model::{AdmittedPod, Desired, DesiredObject, Diagnostics, Kind, PodKey};
+use super::{Written, carried};
+use crate::model::{AdmittedPod, Desired, DesiredObject, Diagnostics, Kind, Packed, PodKey};
 
 /// Admits one object at a time.
 pub struct Admitter<'a> {
@@ -25,18 +24,19 @@ impl<'a> Admitter<'a> {
     }
 
     /// The pod as admission leaves it.
-    pub fn admitted(&self, object: &DesiredObject, pod: &Arc<Pod>) -> AdmittedPod {
+    pub fn admitted(&self, object: &DesiredObject, pod: &Pod) -> AdmittedPod {
         let presets = self.candidates.get(object.key.namespace.as_str()).map_or(&[][..], Vec::as_slice);
         let key = PodKey::new(object.key.namespace.as_str(), object.key.name.as_str());
-        super::admit_pod(&key, (object, pod), presets, &mut Warnings::default())
+        let written = Written { pod: pod.clone(), packed: &Packed::new(pod) };
+        super::admit_pod((&key, object), written, presets, &mut Warnings::default())
     }
 
     /// Whether admission would say nothing about this object; `pod` is the pod it is, if it is one.
-    pub fn says_nothing(&self, object: &DesiredObject, pod: Option<&Arc<Pod>>) -> bool {
+    pub fn says_nothing(&self, object: &DesiredObject, pod: Option<&Pod>) -> bool {
         match (object.key.kind, pod) {
             (Kind::Pod, Some(pod)) => self.admits_quietly(object, pod),
-            (Kind::ConfigMap, _) => ConfigMap::deserialize(&*object.value).is_ok(),
-            (Kind::Secret, _) => Secret::deserialize(&*object.value).is_ok(),
+            (Kind::ConfigMap, _) => carried::<ConfigMap>(object).is_some(),
+            (Kind::Secret, _) => carried::<Secret>(object).is_some(),
             (Kind::Pod, None) | (Kind::PodPreset, _) => false,
             (Kind::Namespace | Kind::ServiceAccount, _) => true,
         }
@@ -47,9 +47,8 @@ impl<'a> Admitter<'a> {
         if !presets.iter().any(|candidate| candidate.selects(pod.metadata.labels.as_ref())) {
             return true;
         }
-        let none = PodSpec::default();
-        let spec = pod.spec.as_ref().unwrap_or(&none);
-        let draft = chain::run(&Subject { metadata: &pod.metadata, spec, object, root: "", presets });
+        let subject = Subject { object, root: "", presets };
+        let draft = chain::run(&subject, pod.metadata.clone(), pod.spec.clone().unwrap_or_default());
         let mut warnings = Warnings::default();
         warnings.collect(object, &draft, presets);
         warnings.diagnostics().is_empty()

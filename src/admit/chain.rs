@@ -26,10 +26,8 @@ const FILL: &[fn(&mut PodSpec)] = &[defaults::of_the_pod, defaults::of_volumes, 
 
 type Step = for<'s, 'a> fn(&Subject<'s, 'a>, &mut Draft<'a>);
 
-/// A pod, or a workload's pod template, as it was written.
+/// What is admitted, a pod or a workload's pod template: where it was written, and what may be merged into it.
 pub(super) struct Subject<'s, 'a> {
-    pub(super) metadata: &'s ObjectMeta,
-    pub(super) spec: &'s PodSpec,
     /// The object it stands in, for places.
     pub(super) object: &'s DesiredObject,
     /// Where in that object: empty for a pod, `/spec/template` for a template.
@@ -57,15 +55,9 @@ pub(super) struct Draft<'a> {
     pub(super) conflicts: Vec<PresetConflict>,
 }
 
-/// Runs the steps that merge.
-pub(super) fn run<'a>(subject: &Subject<'_, 'a>) -> Draft<'a> {
-    let mut draft = Draft {
-        metadata: subject.metadata.clone(),
-        spec: subject.spec.clone(),
-        matching: vec![],
-        added: vec![],
-        conflicts: vec![],
-    };
+/// Runs the steps that merge, on metadata and spec as they were written.
+pub(super) fn run<'a>(subject: &Subject<'_, 'a>, metadata: ObjectMeta, spec: PodSpec) -> Draft<'a> {
+    let mut draft = Draft { metadata, spec, matching: vec![], added: vec![], conflicts: vec![] };
     for step in MERGE {
         step(subject, &mut draft);
     }
@@ -73,11 +65,10 @@ pub(super) fn run<'a>(subject: &Subject<'_, 'a>) -> Draft<'a> {
 }
 
 /// Runs the steps that fill in: what runs, of a spec that is merged.
-pub(super) fn effective(mut spec: PodSpec) -> PodSpec {
-    for fill in FILL {
-        fill(&mut spec);
+pub(super) fn fill(spec: &mut PodSpec) {
+    for step in FILL {
+        step(spec);
     }
-    spec
 }
 
 #[cfg(test)]
@@ -94,7 +85,7 @@ mod tests {
         let key = ObjectKey { kind, namespace: "default".into(), name: name.into() };
         let source = SourceRef { path: Arc::from(format!("{name}.yaml")), document: 0, line: 1, column: 1 };
         let places: Places = places.iter().map(|(at, line)| (PointerDigest::of(at), (*line, 1))).collect();
-        DesiredObject { key, source, value: Arc::new(value), places: Arc::new(places) }
+        DesiredObject { key, source, value: Some(Arc::new(value)), places: Arc::new(places) }
     }
 
     fn template() -> Value {
@@ -122,11 +113,11 @@ mod tests {
             let written = object(Kind::PodPreset, "p", Value::Null, &[("/spec/env/0", 3)]);
             let presets = [Candidate { object: &written, preset: &preset, version: "v".into() }];
             let root = "/spec/template";
-            let draft = run(&Subject { metadata: &metadata, spec: &spec, object: &workload, root, presets: &presets });
+            let subject = Subject { object: &workload, root, presets: &presets };
+            let mut draft = run(&subject, metadata.clone(), spec.clone());
             let env = draft.spec.containers[0].env.as_ref().unwrap();
             assert_eq!(env.len(), if merged { 2 } else { 1 }, "{value}");
             assert_eq!(draft.metadata.annotations.is_some(), merged, "{value}");
-            assert_eq!(effective(draft.spec.clone()).restart_policy.as_deref(), Some("Always"), "{value}");
             let conflicts: Vec<String> = draft.conflicts.iter().map(ToString::to_string).collect();
             let expected = "spec.containers[0].env[A] is \"1\" in the pod (workload.yaml:7:1) and \"other\" in \
                             PodPreset p (p.yaml:3:1)";
@@ -134,9 +125,11 @@ mod tests {
 
             // A pod of the same metadata and spec comes out the same.
             let pod: Pod = serde_json::from_value(template()).unwrap();
-            let (metadata, spec) = (&pod.metadata, pod.spec.as_ref().unwrap());
-            let alike = run(&Subject { metadata, spec, object: &workload, root: "", presets: &presets });
+            let subject = Subject { object: &workload, root: "", presets: &presets };
+            let alike = run(&subject, pod.metadata, pod.spec.unwrap());
             assert_eq!((&alike.spec, &alike.metadata), (&draft.spec, &draft.metadata), "{value}");
+            fill(&mut draft.spec);
+            assert_eq!(draft.spec.restart_policy.as_deref(), Some("Always"), "{value}");
         }
     }
 }

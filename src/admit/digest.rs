@@ -10,9 +10,18 @@ use sha2::{Digest, Sha256};
 
 /// SHA-256 of a value as canonical JSON (keys sorted, no spaces), hexadecimal.
 pub(super) fn of<T: Serialize>(value: &T) -> String {
+    hex(&canonical(value))
+}
+
+/// The same of a value that is canonical JSON already, as one that is packed.
+pub(super) fn of_text(text: &str) -> String {
+    hex(text.as_bytes())
+}
+
+fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let nibbles = |byte: u8| [byte >> 4, byte & 15].map(|digit| char::from(DIGITS[usize::from(digit)]));
-    Sha256::digest(canonical(value)).into_iter().flat_map(nibbles).collect()
+    Sha256::digest(bytes).into_iter().flat_map(nibbles).collect()
 }
 
 /// The text is written once, as serde_json writes it; objects whose members come in another order are put in order as they
@@ -96,9 +105,11 @@ fn sort(text: &mut Vec<u8>, keys: &[Range<usize>]) {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::Pod;
     use serde_json::json;
 
     use super::*;
+    use crate::model::Packed;
 
     #[test]
     fn the_order_of_keys_does_not_matter_and_the_order_of_items_does() {
@@ -117,11 +128,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_packed_is_canonical() {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "p", "labels": {"b": "1", "a-b": "2", "a": "3", "B": "4"}, "annotations": {}},
+            "spec": {
+                "volumes": [{"name": "v", "nfs": {"server": "s", "path": "p"}, "hostPath": {"path": "/"}}],
+                "hostname": "h", "hostUsers": true, "hostPID": true, "hostAliases": [{"ip": "::1", "hostnames": ["z", "a"]}],
+                "containers": [{"name": "c", "tty": true, "image": "i", "env": [{"value": "", "name": "A"}]}],
+            },
+        }))
+        .unwrap();
+        let packed = Packed::new(&pod);
+        assert_eq!(packed.text().as_bytes(), canonical(&packed.value()));
+        assert_eq!(of_text(packed.text()), of(&pod));
+    }
+
+    #[test]
     fn the_digest_is_that_of_the_canonical_text() {
         // printf '{"a":1}' | sha256sum
         assert_eq!(of(&json!({"a": 1})), "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862");
         // printf '{"a":[1,2,3],"b":2,"c":3}' | sha256sum
         let several = "3f1b7cf092f0f03a53d9c2801b8a0ca2e1eb6f8eb50eb6983cf2488e61857820";
         assert_eq!(of(&json!({"c": 3, "b": 2, "a": [1, 2, 3]})), several);
+        assert_eq!(of_text(r#"{"a":[1,2,3],"b":2,"c":3}"#), several);
     }
 }

@@ -24,12 +24,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodSpec, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use serde::de::DeserializeOwned;
 
 use crate::model::{
-    Admitted, AdmittedPod, DataObjects, Desired, DesiredObject, Diagnostic, Diagnostics, Kind, ObjectKey, Place,
-    PodKey, Severity, SourceRef,
+    Admitted, AdmittedPod, DataObjects, Desired, DesiredObject, Diagnostic, Diagnostics, Kind, ObjectKey, Packed,
+    Place, PodKey, Severity, SourceRef,
 };
 
 pub use admitter::Admitter;
@@ -60,7 +60,8 @@ pub fn admit_what_can_be(desired: &Desired) -> Admitted {
     for (key, (object, pod)) in &desired.pods {
         // The namespace the pod is admitted to counts, whatever its metadata says.
         let presets = candidates.get(key.namespace.as_str()).map_or(&[][..], Vec::as_slice);
-        pods.insert(key.clone(), Arc::new(admit_pod(key, (object, pod), presets, &mut warnings)));
+        let written = Written { pod: pod.open(), packed: pod };
+        pods.insert(key.clone(), Arc::new(admit_pod((key, object), written, presets, &mut warnings)));
     }
     diagnostics.0.extend(warnings.diagnostics());
     let data = data_objects(desired, &mut diagnostics);
@@ -76,29 +77,33 @@ pub fn admit_what_can_be(desired: &Desired) -> Admitted {
     }
 }
 
+/// A pod as it was written, open and packed.
+struct Written<'p> {
+    pod: Pod,
+    packed: &'p Packed<Pod>,
+}
+
 fn admit_pod<'a>(
-    key: &PodKey,
-    (object, pod): (&'a DesiredObject, &'a Arc<Pod>),
+    (key, object): (&PodKey, &'a DesiredObject),
+    Written { pod, packed }: Written<'_>,
     presets: &'a [Candidate<'a>],
     warnings: &mut Warnings<'a>,
 ) -> AdmittedPod {
-    let none = PodSpec::default();
-    let spec = pod.spec.as_ref().unwrap_or(&none);
-    let draft = chain::run(&Subject { metadata: &pod.metadata, spec, object, root: "", presets });
+    let is_whole = pod.spec.is_some() && pod.status.is_none();
+    let subject = Subject { object, root: "", presets };
+    let draft = chain::run(&subject, pod.metadata, pod.spec.unwrap_or_default());
     warnings.collect(object, &draft, presets);
     let (applied, skipped, provenance) = (draft.applied(), draft.skipped(), draft.provenance());
     let whole = |metadata, spec| Pod { metadata, spec: Some(spec), ..Pod::default() };
+    let mut pod = whole(draft.metadata, draft.spec);
     // What no preset changed need not be kept twice.
-    let spec = if applied.is_empty() && pod.spec.is_some() && pod.status.is_none() {
-        Arc::clone(pod)
-    } else {
-        Arc::new(whole(draft.metadata.clone(), draft.spec.clone()))
-    };
+    let spec = if applied.is_empty() && is_whole { packed.clone() } else { Packed::new(&pod) };
+    pod.spec.iter_mut().for_each(chain::fill);
     AdmittedPod {
         key: key.clone(),
         source: object.source.clone(),
-        effective: whole(draft.metadata, chain::effective(draft.spec)),
-        digest: digest::of(&spec),
+        effective: Packed::new(&pod),
+        digest: digest::of_text(spec.text()),
         spec,
         applied,
         skipped,
@@ -139,9 +144,9 @@ fn fold_string_data(mut secret: Secret) -> Secret {
 
 /// The object as `T`. What does not fit is an error at the object; its text is not repeated, for it may be a Secret's.
 fn typed<T: DeserializeOwned>(object: &DesiredObject, diagnostics: &mut Diagnostics) -> Option<T> {
-    match T::deserialize(&*object.value) {
-        Ok(value) => Some(value),
-        Err(_) => {
+    match carried::<T>(object) {
+        Some(value) => Some(value),
+        None => {
             diagnostics.0.push(Diagnostic {
                 severity: Severity::Error,
                 rule: "not-readable",
@@ -156,14 +161,16 @@ fn typed<T: DeserializeOwned>(object: &DesiredObject, diagnostics: &mut Diagnost
     }
 }
 
-/// Every object of the revision as authored.
+/// An object that is carried as JSON as `T`, if it fits.
+fn carried<T: DeserializeOwned>(object: &DesiredObject) -> Option<T> {
+    T::deserialize(object.value.as_deref()?).ok()
+}
+
+/// Every object of the revision that is no pod, as authored.
 fn objects(desired: &Desired) -> BTreeMap<ObjectKey, Arc<serde_json::Value>> {
-    let pods = desired.pods.values().map(|(object, _)| object);
     let presets = desired.presets.values().map(|(object, _)| object);
-    pods.chain(presets)
-        .chain(desired.others.values())
-        .map(|object| (object.key.clone(), Arc::clone(&object.value)))
-        .collect()
+    let named = |object: &DesiredObject| Some((object.key.clone(), Arc::clone(object.value.as_ref()?)));
+    presets.chain(desired.others.values()).filter_map(named).collect()
 }
 
 /// Where every object that is no pod was written.

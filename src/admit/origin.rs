@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::Pod;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -39,14 +39,13 @@ impl<'a> Origins<'a> {
     /// `spec` or `effective`, else the authored value. `pod` is the pod the object is, if it is one.
     pub fn of(&self, object: &DesiredObject, pod: Option<&Pod>, shown: &Value) -> Vec<LeafOrigin> {
         let presets = self.presets.get(object.key.namespace.as_str()).map_or(&[][..], Vec::as_slice);
-        let none = PodSpec::default();
-        let draft = pod.map(|pod| {
-            let spec = pod.spec.as_ref().unwrap_or(&none);
-            chain::run(&Subject { metadata: &pod.metadata, spec, object, root: "", presets })
-        });
+        let subject = Subject { object, root: "", presets };
+        let draft = pod.map(|pod| chain::run(&subject, pod.metadata.clone(), pod.spec.clone().unwrap_or_default()));
+        let typed = pod.filter(|_| object.value.is_none()).and_then(|pod| serde_json::to_value(pod).ok());
+        let written = object.value.as_deref().or(typed.as_ref()).unwrap_or(&Value::Null);
         let mut found = Vec::new();
         leaves(shown, Path::default(), &mut |path: Path| {
-            let origin = origin(&path.pointer, object, draft.as_ref());
+            let origin = origin(&path.pointer, (object, written), draft.as_ref());
             found.push(LeafOrigin { pointer: path.pointer, origin: FieldOrigin { field: path.field, origin } });
         });
         found
@@ -54,12 +53,12 @@ impl<'a> Origins<'a> {
 }
 
 /// The first that applies: put there by admission, written in the manifest, given by a preset, a default.
-fn origin(pointer: &str, object: &DesiredObject, draft: Option<&Draft<'_>>) -> Origin {
+fn origin(pointer: &str, (object, value): (&DesiredObject, &Value), draft: Option<&Draft<'_>>) -> Origin {
     // A mark is admission's even where the manifest has it too: copied out of a cluster, or rendered before.
     if draft.is_some_and(|draft| draft.is_mark(pointer)) {
         return Origin::Admission;
     }
-    if is_written(object, pointer) {
+    if is_written((object, value), pointer) {
         return Origin::Authored(source_of(object, pointer));
     }
     for (draft, added) in draft.iter().flat_map(|draft| draft.added.iter().map(move |added| (draft, added))) {
@@ -70,7 +69,8 @@ fn origin(pointer: &str, object: &DesiredObject, draft: Option<&Draft<'_>>) -> O
         let donor = draft.matching[added.donor];
         let source = format!("{}{rest}", added.source);
         // What the preset leaves out of an entry is a default like any other.
-        if is_written(donor.object, &source) {
+        let given = donor.object.value.as_deref().unwrap_or(&Value::Null);
+        if is_written((donor.object, given), &source) {
             return Origin::Preset { name: donor.name().to_owned(), at: source_of(donor.object, &source) };
         }
     }
@@ -78,8 +78,8 @@ fn origin(pointer: &str, object: &DesiredObject, draft: Option<&Draft<'_>>) -> O
 }
 
 /// Whether a field has a place of its own in the manifest: the namespace that reading fills in has none.
-fn is_written(object: &DesiredObject, pointer: &str) -> bool {
-    object.value.pointer(pointer).is_some() && object.places.get(pointer).is_some()
+fn is_written((object, value): (&DesiredObject, &Value), pointer: &str) -> bool {
+    value.pointer(pointer).is_some() && object.places.get(pointer).is_some()
 }
 
 /// One field in two spellings.

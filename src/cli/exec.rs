@@ -17,7 +17,7 @@ pub fn run(args: &ExecArgs, layout: &Layout) -> Result<Ending, CliError> {
         let text = format!("cannot exec into a container in a completed pod; current phase is {phase}");
         return Err(CliError::new(text));
     }
-    let container = container::choose(&record.realised.effective, args.container.as_deref())?;
+    let container = container::choose(&record.realised.effective.open(), args.container.as_deref())?;
     let not_running = |why: &str| {
         CliError::new(format!("container {container} of pod {name} does not run: {why}"))
             .hint(format!("`podwright describe pod {name}` tells more"))

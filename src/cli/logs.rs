@@ -74,7 +74,7 @@ impl Progress for Directory {
 
 async fn from_files(layout: &Layout, mut request: LogRequest, wanted: Option<&str>) -> Result<Ending, CliError> {
     let record = records::pod(layout, &request.pod)?;
-    request.container = container::choose(&record.realised.effective, wanted)?;
+    request.container = container::choose(&record.realised.effective.open(), wanted)?;
     let mut instances = records::instances(layout, &record.uid, &request.container)?;
     let newest = instances.pop();
     let instance = if request.previous { instances.pop() } else { newest };

@@ -1,7 +1,5 @@
 //! Manifests judged as they are on disk, without agent, root or runtime.
 
-use std::sync::Arc;
-
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::admit::{Admitter, admit, admit_what_can_be};
@@ -26,7 +24,7 @@ pub fn judge_only(snapshot: &Snapshot) -> Verdict {
 }
 
 /// What is to be done with each valid object but presets, and with the pod it is if it is one.
-pub type Each<'d> = Box<dyn Fn(&DesiredObject, Option<&Arc<Pod>>) + Sync + 'd>;
+pub type Each<'d> = Box<dyn Fn(&DesiredObject, Option<&Pod>) + Sync + 'd>;
 
 /// The same, and each object is looked at before it is dropped. `begin` gets the presets of the snapshot; what it makes is
 /// called in no order and by several threads, before anybody knows whether the snapshot is valid.

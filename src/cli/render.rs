@@ -81,13 +81,14 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    fn text(&self, object: &DesiredObject, pod: Option<&Arc<Pod>>) -> Result<Text, CliError> {
+    fn text(&self, object: &DesiredObject, pod: Option<&Pod>) -> Result<Text, CliError> {
         let failed = |e: serde_json::Error| CliError::new(format!("{}: {e}", object.key));
         let admitted = pod.map(|pod| self.admitter.admitted(object, pod));
-        let shown =
-            admitted.map(|pod| serde_json::to_value(if self.show_defaults { &pod.effective } else { &pod.spec }));
-        let shown = shown.unwrap_or_else(|| Ok(Value::clone(&object.value))).map_err(failed)?;
-        let mut fields = self.origins.as_ref().map(|origins| origins.of(object, pod.map(|pod| &**pod), &shown));
+        let shown = match (admitted, &object.value) {
+            (Some(pod), _) => if self.show_defaults { &pod.effective } else { &pod.spec }.value(),
+            (None, value) => value.as_deref().cloned().unwrap_or_default(),
+        };
+        let mut fields = self.origins.as_ref().map(|origins| origins.of(object, pod, &shown));
         fields.iter_mut().for_each(|fields| fields.retain(|leaf| !matches!(leaf.origin.origin, Origin::Authored(_))));
         let fields = fields.unwrap_or_default();
         Ok(match self.output {

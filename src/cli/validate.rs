@@ -44,7 +44,10 @@ pub fn validate(args: &ValidateArgs) -> Result<Ending, CliError> {
 
 /// How many objects of each kind, in the order of [`Kind::ALL`].
 fn kinds(admitted: &Admitted) -> Vec<(Kind, usize)> {
-    let kept = |kind| admitted.objects.keys().filter(|key| key.kind == kind).count();
+    let kept = |kind| match kind {
+        Kind::Pod => admitted.pods.len(),
+        kind => admitted.objects.keys().filter(|key| key.kind == kind).count(),
+    };
     let dropped = |kind| admitted.unread.get(&kind).copied().unwrap_or_default();
     Kind::ALL.into_iter().map(|kind| (kind, kept(kind) + dropped(kind))).filter(|(_, n)| *n > 0).collect()
 }

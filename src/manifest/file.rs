@@ -86,6 +86,13 @@ impl File {
         file
     }
 
+    /// The same for who keeps it.
+    pub(super) fn kept(bytes: &[u8]) -> Self {
+        let mut file = Self::read(bytes);
+        file.objects.iter_mut().for_each(Object::pack);
+        file
+    }
+
     /// Of too many problems, errors are kept before warnings; the rest is counted.
     fn bound(&mut self, most: usize) {
         self.unlisted += self.problems.len().saturating_sub(most);

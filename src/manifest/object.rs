@@ -11,7 +11,7 @@ use super::json;
 use super::problem::{Finding, Problem, escape, field_path, segments};
 use super::yaml::Node;
 use super::{limits, rules, schema, secret, support};
-use crate::model::{Kind, ObjectKey, Places, PodPreset, Severity};
+use crate::model::{Kind, ObjectKey, Packed, Places, PodPreset, Severity};
 
 /// Fields of `metadata` that only an API server writes; they come along when an object is copied out of a cluster.
 const SERVER_OWNED: [&str; 8] = [
@@ -41,7 +41,8 @@ pub(super) struct Object {
 /// The content of a valid object.
 #[derive(Clone, Debug)]
 pub(super) struct Body {
-    pub(super) value: Arc<Value>,
+    /// `None` once a pod is packed.
+    pub(super) value: Option<Arc<Value>>,
     pub(super) places: Arc<Places>,
     pub(super) typed: Typed,
 }
@@ -50,9 +51,20 @@ pub(super) struct Body {
 #[derive(Clone, Debug)]
 pub(super) enum Typed {
     Pod(Arc<Pod>),
+    Packed(Packed<Pod>),
     Preset(Arc<PodPreset>),
     /// Carried as a value.
     Carried,
+}
+
+impl Object {
+    /// Makes a pod small, for who keeps it: its JSON value goes, and what it is typed as is packed.
+    pub(super) fn pack(&mut self) {
+        let Some(body) = &mut self.body else { return };
+        if let Typed::Pod(pod) = &body.typed {
+            (body.value, body.typed) = (None, Typed::Packed(Packed::new(&**pod)));
+        }
+    }
 }
 
 /// Reads one object of a document. It is `None` when it has no usable name. Its problems are bounded; the number of those
@@ -73,7 +85,7 @@ pub(super) fn read(kind: Kind, document: u32, node: &Node) -> (Option<Object>, V
     };
     let (problems, unlisted) = place_all(findings, node, &value);
     let facts = Source { kind, value: &value, node }.facts();
-    let content = |typed| Body { value: Arc::new(value), places: Arc::new(places), typed };
+    let content = |typed| Body { value: Some(Arc::new(value)), places: Arc::new(places), typed };
     let body = typed.map(content);
     let object = key.map(|key| Object { key, document, at: (node.span.line, node.span.column), facts, body });
     (object, problems, unlisted)

@@ -78,10 +78,19 @@ pub(super) struct Unread<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Read<'a> {
     pub(super) key: &'a ObjectKey,
-    /// `None` for an object with errors.
-    pub(super) value: Option<&'a Value>,
+    pub(super) content: Content<'a>,
     pub(super) has_host_ports: bool,
     pub(super) weight: Weight,
+}
+
+/// What is in an object.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Content<'a> {
+    /// It has errors.
+    None,
+    Value(&'a Value),
+    /// Compact JSON.
+    Json(&'a str),
 }
 
 /// The unread files, by what they hold.
@@ -179,7 +188,7 @@ impl<'a> Reach<'a> {
 
     fn follow(&mut self, rule: usize, object: &Read<'_>) -> Vec<usize> {
         let (_, _, way, to, _) = RULES[rule];
-        let Read { key, value, .. } = object;
+        let Read { key, content, .. } = object;
         let (kind, namespace) = (key.kind, &*key.namespace);
         match way {
             Way::Neighbours if self.once(rule, kind, namespace, "") => self.of_namespace(namespace, to),
@@ -195,7 +204,11 @@ impl<'a> Reach<'a> {
             Way::Twins if self.once(rule, kind, namespace, &key.name) => self.named(&[kind], namespace, &key.name),
             Way::Named => {
                 let mut texts = BTreeSet::new();
-                value.iter().for_each(|value| add_texts(value, &mut texts));
+                match content {
+                    Content::None => {}
+                    Content::Value(value) => add_texts(value, &mut texts),
+                    Content::Json(text) => texts.extend(texts_of(text)),
+                }
                 // Of all texts only those that are names here are remembered.
                 let is_name = |text: &&str| {
                     to.iter().any(|kind| self.by_name.contains_key(&Named { kind: *kind, namespace, name: text }))
@@ -256,6 +269,32 @@ fn words(bytes: &[u8]) -> impl Iterator<Item = &str> {
     bytes.split(move |b| !is_inner(b)).filter(|word| !word.is_empty()).filter_map(|word| std::str::from_utf8(word).ok())
 }
 
+/// The texts in compact JSON as they stand there, keys left out. One with an escape is no name.
+fn texts_of(json: &str) -> impl Iterator<Item = &str> {
+    let mut rest = json;
+    std::iter::from_fn(move || {
+        loop {
+            let start = rest.find('"')? + 1;
+            let length = closing(&rest[start..])?;
+            let text = &rest[start..start + length];
+            rest = &rest[start + length + 1..];
+            if !rest.starts_with(':') {
+                return Some(text);
+            }
+        }
+    })
+}
+
+/// Where the quote is that ends a text.
+fn closing(text: &str) -> Option<usize> {
+    let mut escaped = false;
+    text.bytes().position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    })
+}
+
 /// Every text in a value.
 fn add_texts<'v>(value: &'v Value, texts: &mut BTreeSet<&'v str>) {
     match value {
@@ -290,12 +329,22 @@ mod tests {
         assert_eq!(reach.by_namespace[&(Pod, "default")], [0, 1]);
         assert_eq!(reach.duplicates(), &BTreeSet::from([0]));
         let account = key(ServiceAccount, "default");
-        let read = Read { key: &account, value: None, has_host_ports: false, weight: Changed };
+        let read = Read { key: &account, content: Content::None, has_host_ports: false, weight: Changed };
         assert_eq!(reach.step(&[read; 3]), BTreeSet::from([0, 1]));
         assert_eq!(reach.weights(), [Some(Affected); 2]);
         let followed = reach.followed.len();
         assert_eq!(reach.step(&[read; 3]), BTreeSet::new());
         assert_eq!(reach.followed.len(), followed);
+    }
+
+    #[test]
+    fn the_texts_of_compact_json_are_those_of_its_value() {
+        let value = serde_json::json!({"a": "b", "c": ["d", "", {"e": "f"}], "g": 1, "h:": ":", "i": [[]], "j": "k"});
+        let mut expected = BTreeSet::new();
+        add_texts(&value, &mut expected);
+        assert_eq!(texts_of(&value.to_string()).collect::<BTreeSet<_>>(), expected);
+        let escaped = serde_json::json!({"a\"": "b\"", "c\\": "d\\", "e": "f"}).to_string();
+        assert_eq!(texts_of(&escaped).collect::<Vec<_>>(), ["b\\\"", "d\\\\", "f"]);
     }
 
     #[test]

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use super::file::File;
 use super::object::{Body, Object, Typed};
 use super::{check, spread};
-use crate::model::{BlobId, Desired, DesiredObject, Diagnostics, Excluded, PodKey, Snapshot, SourceFile, SourceRef};
+use crate::model::{
+    BlobId, Desired, DesiredObject, Diagnostics, Excluded, Packed, PodKey, Snapshot, SourceFile, SourceRef,
+};
 
 /// Reads snapshots. A blob that the previous snapshot had is not parsed again.
 #[derive(Debug)]
@@ -71,7 +73,7 @@ impl Reader {
             });
             self.cache.insert(source.blob.clone(), file);
         }
-        let read = spread::map(self.threads, &new, |source| Arc::new(File::read(&source.bytes)));
+        let read = spread::map(self.threads, &new, |source| Arc::new(File::kept(&source.bytes)));
         self.parsed += new.len();
         self.cache.extend(new.into_iter().map(|source| source.blob.clone()).zip(read));
         snapshot.files.iter().map(|source| Arc::clone(&self.cache[&source.blob])).collect()
@@ -124,6 +126,11 @@ pub(super) fn add_desired((object, typed): (DesiredObject, Typed), to: &mut Desi
     let key = object.key.clone();
     match typed {
         Typed::Pod(pod) => {
+            let object = DesiredObject { value: None, ..object };
+            let packed = || (object, Packed::new(&*pod));
+            to.pods.entry(PodKey::new(key.namespace, key.name)).or_insert_with(packed);
+        }
+        Typed::Packed(pod) => {
             to.pods.entry(PodKey::new(key.namespace, key.name)).or_insert((object, pod));
         }
         Typed::Preset(preset) => {

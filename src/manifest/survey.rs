@@ -1,8 +1,6 @@
 //! Checking a snapshot without keeping it. Every stage is the reader's; only contents are dropped object by object, and what
 //! [`super::cross`] needs is all that stays of a file.
 
-use std::sync::Arc;
-
 use k8s_openapi::api::core::v1::Pod;
 
 use super::file::File;
@@ -12,7 +10,7 @@ use super::{check, spread};
 use crate::model::{Desired, DesiredObject, Kind, Snapshot, SourceFile};
 
 /// Says of a valid object, and of the pod it is if it is one, whether it must be kept.
-pub type Keeps<'d> = Box<dyn Fn(&DesiredObject, Option<&Arc<Pod>>) -> bool + Sync + 'd>;
+pub type Keeps<'d> = Box<dyn Fn(&DesiredObject, Option<&Pod>) -> bool + Sync + 'd>;
 
 /// Everything that is wrong with a snapshot. `begin` gets every PodPreset of it before any other object; what it returns
 /// decides which of the others stay in the result. Those that do not are counted in [`Desired::unread`]; the diagnostics
@@ -65,7 +63,7 @@ fn sift(source: &SourceFile, file: &mut File, keeps: &Keeps<'_>) -> Sifted {
     for object in &mut file.objects {
         let Some((made, typed)) = desired(object, source) else { continue };
         object.body = None;
-        let pod = if let Typed::Pod(pod) = &typed { Some(pod) } else { None };
+        let pod = if let Typed::Pod(pod) = &typed { Some(&**pod) } else { None };
         match &typed {
             // It is in the result already.
             Typed::Preset(_) => {}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Diagnostics, Kind, ObjectKey, PodKey, Revision, SourceRef};
+use super::{Diagnostics, Kind, ObjectKey, Packed, PodKey, Revision, SourceRef};
 
 /// A preset that was merged into a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,15 +99,15 @@ pub struct FieldOrigin {
 }
 
 /// One pod after admission.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdmittedPod {
     pub key: PodKey,
     pub source: SourceRef,
     /// Authored + presets + their annotations: what digest and diff see. Shared with the manifests where no preset was
     /// merged.
-    pub spec: Arc<Pod>,
+    pub spec: Packed<Pod>,
     /// `spec` with Kubernetes' defaults: what runs.
-    pub effective: Pod,
+    pub effective: Packed<Pod>,
     pub applied: Vec<AppliedPreset>,
     pub skipped: Vec<SkippedPreset>,
     /// Origin of every entry of `spec` that was not authored; `admit::origins` has that of each field.
@@ -115,10 +115,6 @@ pub struct AdmittedPod {
     /// SHA-256 of `spec` as canonical JSON, hexadecimal: a shortcut for equality, never more.
     pub digest: String,
 }
-
-// Kubernetes' types hold no number that differs from itself, so equality is reflexive, and shared pods are compared by
-// their pointers alone.
-impl Eq for AdmittedPod {}
 
 /// What a pod may refer to, by namespace and name.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -129,7 +125,8 @@ pub struct DataObjects {
     pub accounts: BTreeSet<(String, String)>,
 }
 
-// As for pods.
+// Kubernetes' types hold no number that differs from itself, so equality is reflexive, and shared objects are compared by
+// their pointers alone.
 impl Eq for DataObjects {}
 
 /// A whole revision after admission: what the fleet should be.
@@ -138,7 +135,7 @@ pub struct Admitted {
     pub revision: Revision,
     pub pods: BTreeMap<PodKey, Arc<AdmittedPod>>,
     pub data: Arc<DataObjects>,
-    /// Every object of the revision as authored JSON, for the API and `get`.
+    /// Every object of the revision that is no pod, as authored JSON, for the API and `get`.
     pub objects: BTreeMap<ObjectKey, Arc<serde_json::Value>>,
     /// Where each object that is no pod was written; pods know it themselves.
     pub sources: BTreeMap<ObjectKey, SourceRef>,

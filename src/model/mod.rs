@@ -16,6 +16,7 @@ mod masked;
 mod node;
 mod object;
 mod observed;
+mod packed;
 mod places;
 mod projection;
 pub mod quantity;
@@ -41,6 +42,7 @@ pub use observed::{
     ContainerKind, ContainerRecord, ContainerState, DataDigests, Deletion, ExitRecord, ObservedContainer, ObservedPod,
     PodRecord, Sandbox, Stopping, TerminalCause,
 };
+pub use packed::Packed;
 pub use places::{Places, PointerDigest};
 pub use projection::{EventRecord, EventType, MadeOf, Projected, Projection, Served, ShownPod};
 pub use rule::{RULES, Rule};

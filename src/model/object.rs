@@ -8,15 +8,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Diagnostics, Kind, ObjectKey, Places, PodKey, Revision, SourceRef};
+use super::{Diagnostics, Kind, ObjectKey, Packed, Places, PodKey, Revision, SourceRef};
 
 /// One object of the manifests. `value` is the authored object as JSON: nulls dropped, YAML 1.1 scalars read as
-/// kubectl reads them, the namespace filled in, nothing else defaulted. Cheap to clone: rounds share what was read once.
+/// kubectl reads them, the namespace filled in, nothing else defaulted; `None` for a pod, which is kept as what it is typed
+/// as. Cheap to clone: rounds share what was read once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DesiredObject {
     pub key: ObjectKey,
     pub source: SourceRef,
-    pub value: Arc<Value>,
+    pub value: Option<Arc<Value>>,
     /// Where each field was written.
     pub places: Arc<Places>,
 }
@@ -36,7 +37,7 @@ pub struct Excluded {
 #[derive(Clone, Debug)]
 pub struct Desired {
     pub revision: Revision,
-    pub pods: BTreeMap<PodKey, (DesiredObject, Arc<Pod>)>,
+    pub pods: BTreeMap<PodKey, (DesiredObject, Packed<Pod>)>,
     /// Presets by namespace and name.
     pub presets: BTreeMap<ObjectKey, (DesiredObject, Arc<PodPreset>)>,
     /// ConfigMaps, Secrets, ServiceAccounts and Namespaces.

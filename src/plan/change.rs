@@ -4,8 +4,6 @@
 //! both sides) is none: writing a default down restarts nothing, and neither does a default that a newer version changed.
 //! Where an object stands is no part of it: a file may be moved and renamed.
 
-use std::sync::Arc;
-
 use super::data::View;
 use super::walk;
 use crate::model::{AdmittedPod, FieldChange, PodRecord, Verb};
@@ -41,9 +39,7 @@ pub(super) fn of_record(record: &PodRecord, target: &AdmittedPod, data: Option<&
 }
 
 fn fields(realised: &AdmittedPod, target: &AdmittedPod) -> Vec<FieldChange> {
-    // What was read once is the same value in each revision that has it.
-    let same = Arc::ptr_eq(&realised.spec, &target.spec) || realised.spec == target.spec;
-    if same { Vec::new() } else { walk::differences(realised, target) }
+    if realised.spec == target.spec { Vec::new() } else { walk::differences(realised, target) }
 }
 
 fn judge(found: Vec<FieldChange>) -> Change {

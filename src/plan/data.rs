@@ -99,12 +99,12 @@ impl<'a> View<'a> {
     /// What changed since the pod was last planned for. Nothing is known about a record that keeps no digests.
     pub(super) fn changes(&self, record: &PodRecord) -> Vec<FieldChange> {
         let Some(before) = &record.data_digests else { return Vec::new() };
-        let pod = &record.realised.effective;
-        let after = self.digests(pod, &record.uid);
+        let pod = record.realised.effective.open();
+        let after = self.digests(&pod, &record.uid);
         if *before == after {
             return Vec::new();
         }
-        uses(pod).into_iter().filter_map(|place| place.change(pod, before, &after)).collect()
+        uses(&pod).into_iter().filter_map(|place| place.change(&pod, before, &after)).collect()
     }
 
     /// The keys in use that are there; `None` without the object.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use super::change::{self, Change};
 use super::data::View;
@@ -48,17 +48,18 @@ pub fn fleet<P: Borrow<ObservedPod>>(admitted: &Admitted, observed: &[P]) -> Fle
 /// The fleet as if everything of `admitted` ran: the base of the offline diff.
 pub fn converged(admitted: &Admitted, now: Timestamp) -> Vec<ObservedPod> {
     let data = View::new(&admitted.data);
-    let running = |pod| {
-        let mut running = running(pod, &admitted.revision.id, now);
-        running.record.data_digests = Some(data.digests(&pod.effective, &running.record.uid));
+    let running = |pod: &Arc<AdmittedPod>| {
+        let effective = pod.effective.open();
+        let mut running = running(pod, &effective, &admitted.revision.id, now);
+        running.record.data_digests = Some(data.digests(&effective, &running.record.uid));
         running
     };
     admitted.pods.values().map(running).collect()
 }
 
-fn running(pod: &Arc<AdmittedPod>, revision: &str, now: Timestamp) -> ObservedPod {
+fn running(pod: &Arc<AdmittedPod>, effective: &Pod, revision: &str, now: Timestamp) -> ObservedPod {
     let empty = PodSpec::default();
-    let spec = pod.effective.spec.as_ref().unwrap_or(&empty);
+    let spec = effective.spec.as_ref().unwrap_or(&empty);
     let init = spec.init_containers.iter().flatten().map(|c| (c, restart::kind_of(c, true)));
     let apps = spec.containers.iter().map(|c| (c, ContainerKind::App));
     let mut containers: Vec<ObservedContainer> = init.chain(apps).map(|(c, kind)| instance(c, kind, now)).collect();

@@ -12,6 +12,7 @@ mod expand;
 mod failure;
 mod field;
 mod fleet;
+mod opened;
 mod payload;
 mod pod;
 mod rename;

@@ -12,6 +12,7 @@ use super::change::{self, Change};
 use super::data::View;
 use super::draft::Draft;
 use super::failure::files_digest;
+use super::opened::Opened;
 use super::teardown::{self, Stop, grace_of};
 use super::{PodInput, Target, payload, restart, start};
 use crate::model::{
@@ -55,8 +56,8 @@ impl<'a> Round<'a> {
     }
 
     /// A sidecar's index among the init containers: the last one stops first.
-    pub(super) fn sidecar_rank(&self, pod: &ObservedPod, name: &str) -> usize {
-        let spec = pod.record.realised.effective.spec.as_ref();
+    pub(super) fn sidecar_rank(&self, pod: &Opened<'_>, name: &str) -> usize {
+        let spec = pod.effective.spec.as_ref();
         let mut init = spec.into_iter().flat_map(|spec| spec.init_containers.iter().flatten());
         init.position(|c| c.name == name).unwrap_or(0)
     }
@@ -71,13 +72,13 @@ pub fn pod(input: &PodInput<'_>) -> PodPlan {
     match (input.target, input.observed) {
         (Target::Gone { .. }, None) => {}
         (Target::Gone { reason }, Some(observed)) => {
-            teardown::teardown(&Round { input, fresh: false }, observed, reason, &mut draft);
+            teardown::teardown(&Round { input, fresh: false }, &Opened::new(observed), reason, &mut draft);
         }
         (Target::Run { pod, revision, reason }, None) => {
             let record = new_record(input, pod, revision);
             draft.step(PodAction::CreatePod { record: Box::new(record.clone()) }, reason.clone());
             let created = ObservedPod { record, sandbox: Sandbox::Absent, containers: Vec::new() };
-            run(&Round { input, fresh: true }, &created, &mut draft);
+            run(&Round { input, fresh: true }, &Opened::new(&created), &mut draft);
         }
         (Target::Run { pod, revision, .. }, Some(observed)) => reconcile(input, observed, (pod, revision), &mut draft),
     }
@@ -89,17 +90,17 @@ fn reconcile(input: &PodInput<'_>, observed: &ObservedPod, target: (&Arc<Admitte
     if let Some(deletion) = &observed.record.deletion {
         // What is going goes; a new pod takes its place once it is gone.
         let reason = Reason::Terminating(deletion.reason.clone());
-        return teardown::teardown(&round, observed, &reason, draft);
+        return teardown::teardown(&round, &Opened::new(observed), &reason, draft);
     }
     let mut current = Cow::Borrowed(observed);
     let data = input.data.map(View::new);
     match change::of_record(&observed.record, target.0, data.as_ref()) {
         Change::None => {}
         Change::Recreate(fields) => {
-            return teardown::teardown(&round, observed, &Reason::Recreated(fields), draft);
+            return teardown::teardown(&round, &Opened::new(observed), &Reason::Recreated(fields), draft);
         }
         Change::InPlace(fields) => {
-            let digests = data.map(|data| data.digests(&target.0.effective, &observed.record.uid));
+            let digests = data.map(|data| data.digests(&target.0.effective.open(), &observed.record.uid));
             let mut record = PodRecord {
                 data_digests: digests.or_else(|| observed.record.data_digests.clone()),
                 ..observed.record.clone()
@@ -115,12 +116,12 @@ fn reconcile(input: &PodInput<'_>, observed: &ObservedPod, target: (&Arc<Admitte
             round.fresh = true;
         }
     }
-    run(&round, &current, draft);
+    run(&round, &Opened::new(&current), draft);
 }
 
 /// Brings a pod towards its record: ended, or with a sandbox and its containers.
-fn run(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
-    let Some(spec) = pod.record.realised.effective.spec.as_ref() else { return };
+fn run(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
+    let Some(spec) = pod.effective.spec.as_ref() else { return };
     if pod.record.terminal.is_some() {
         return finished(round, pod, draft);
     }
@@ -153,7 +154,7 @@ fn run(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
 }
 
 /// Volumes first, then the infra process. A container is started in a later round, when the address is known.
-fn run_sandbox(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
+fn run_sandbox(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
     let input = round.input;
     if let Some((failure, until)) = input.memory.failures.get("").and_then(|f| Some((f, round.held_until(f)?))) {
         return pod_waits(pod, (&failure.reason, &failure.message), Some(until), draft);
@@ -168,7 +169,7 @@ fn run_sandbox(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
         }
         Sandbox::Absent | Sandbox::Ready { .. } => (Reason::SandboxMissing, pod.record.sandbox_attempts),
     };
-    match payload::volumes(&pod.record.realised.effective, round.data()) {
+    match payload::volumes(&pod.effective, round.data()) {
         Err(messages) => pod_waits(pod, ("FailedMount", &round.about_data(messages.join("; "))), None, draft),
         Ok(volumes) => {
             if !volumes.is_empty() {
@@ -180,8 +181,8 @@ fn run_sandbox(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
 }
 
 /// A pod does not start before its account is there: an API server would not take it, in these words.
-fn missing_account(pod: &ObservedPod, data: &DataObjects) -> Option<String> {
-    let name = pod.record.realised.effective.spec.as_ref()?.service_account_name.as_deref()?;
+fn missing_account(pod: &Opened<'_>, data: &DataObjects) -> Option<String> {
+    let name = pod.effective.spec.as_ref()?.service_account_name.as_deref()?;
     let namespace = &pod.record.key.namespace;
     let is_there = matches!(name, "" | "default") || data.accounts.contains(&(namespace.clone(), name.to_owned()));
     (!is_there)
@@ -199,11 +200,11 @@ fn pod_waits(pod: &ObservedPod, why: (&str, &str), until: Option<Timestamp>, dra
 }
 
 /// Projected files that changed; once after a start of the agent, which does not know what is on disk.
-fn sync_volumes(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
+fn sync_volumes(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
     let memory = round.input.memory;
     // Without a revision nothing is known about data: the files that are there stay.
     let Some(data) = round.input.data else { return };
-    match payload::volumes(&pod.record.realised.effective, data) {
+    match payload::volumes(&pod.effective, data) {
         // The files that are there stay; the containers run on.
         Err(messages) => draft.hold("", "FailedMount", &messages.join("; "), None),
         Ok(volumes) if !payload::has_files(&volumes) => {}
@@ -269,7 +270,7 @@ fn verdict(spec: &PodSpec, pod: &ObservedPod) -> Option<(&'static str, Reason)> 
 }
 
 /// Stops what still runs, records the phase, gives the sandbox back.
-fn finish(round: &Round<'_>, pod: &ObservedPod, ending: Ending, draft: &mut Draft) {
+fn finish(round: &Round<'_>, pod: &Opened<'_>, ending: Ending, draft: &mut Draft) {
     let stop = Stop { reason: ending.why, grace: grace_of(pod), began: None };
     if stop.all(round, pod, draft) {
         draft.step(PodAction::Finish { phase: ending.phase.to_owned(), cause: ending.cause }, Reason::Finished);
@@ -278,7 +279,7 @@ fn finish(round: &Round<'_>, pod: &ObservedPod, ending: Ending, draft: &mut Draf
 }
 
 /// An ended pod keeps its record and logs, not its sandbox.
-fn finished(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
+fn finished(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
     let stop = Stop { reason: Reason::Finished, grace: grace_of(pod), began: None };
     if stop.all(round, pod, draft) && pod.sandbox != Sandbox::Absent {
         draft.step(PodAction::StopSandbox, Reason::Finished);
@@ -287,7 +288,7 @@ fn finished(round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) {
 
 fn new_record(input: &PodInput<'_>, pod: &Arc<AdmittedPod>, revision: &str) -> PodRecord {
     let uid = new_uid(input.instance, input.key, input.now);
-    let data_digests = input.data.map(|data| View::new(data).digests(&pod.effective, &uid));
+    let data_digests = input.data.map(|data| View::new(data).digests(&pod.effective.open(), &uid));
     PodRecord {
         version: PodRecord::VERSION,
         key: input.key.clone(),

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::model::{AdmittedPod, FleetAction, ObservedPod, PodKey, Reason, Rename};
 
 /// What is compared: a text that is equal for pods of one kind, and whether it must belong to one pair alone.
-type Likeness = (fn(&Pod) -> String, bool);
+type Likeness = (fn(Pod) -> String, bool);
 
 const LIKENESSES: [Likeness; 3] = [(without_name, false), (spec_alone, false), (containers_alone, true)];
 
@@ -47,7 +47,7 @@ fn round((likeness, alone): Likeness, sides: (&mut Vec<&AdmittedPod>, &mut Vec<&
     let mut groups: BTreeMap<(&str, String), [Vec<&PodKey>; 2]> = BTreeMap::new();
     for (side, pods) in [&*gone, &*new].into_iter().enumerate() {
         for pod in pods {
-            groups.entry((&pod.key.namespace, likeness(&pod.spec))).or_default()[side].push(&pod.key);
+            groups.entry((&pod.key.namespace, likeness(pod.spec.open()))).or_default()[side].push(&pod.key);
         }
     }
     let pairs = |[from, to]: [Vec<&PodKey>; 2]| -> Vec<Rename> {
@@ -63,17 +63,16 @@ fn round((likeness, alone): Likeness, sides: (&mut Vec<&AdmittedPod>, &mut Vec<&
     out.extend(found);
 }
 
-fn without_name(pod: &Pod) -> String {
-    let mut pod = pod.clone();
+fn without_name(mut pod: Pod) -> String {
     pod.metadata.name = None;
     text(&pod)
 }
 
-fn spec_alone(pod: &Pod) -> String {
+fn spec_alone(pod: Pod) -> String {
     text(&pod.spec)
 }
 
-fn containers_alone(pod: &Pod) -> String {
+fn containers_alone(pod: Pod) -> String {
     let spec = pod.spec.iter();
     let containers = spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
     text(&containers.map(|c| (&c.name, &c.image)).collect::<Vec<_>>())

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 use super::draft::Draft;
 use super::env::{self, Scope};
 use super::field::Fields;
+use super::opened::Opened;
 use super::pod::Round;
 use super::restart::{self, Next, go_duration};
 use super::teardown::{self, Stop, grace_of};
@@ -17,7 +18,7 @@ use crate::model::{
 /// What every container of a pod shares in one round.
 struct Pod<'a> {
     round: &'a Round<'a>,
-    observed: &'a ObservedPod,
+    observed: &'a Opened<'a>,
     spec: &'a PodSpec,
     /// The sandbox that runs now.
     sandbox: u32,
@@ -25,8 +26,8 @@ struct Pod<'a> {
 }
 
 /// Plans every container of a pod with a running sandbox.
-pub(super) fn containers(round: &Round<'_>, observed: &ObservedPod, sandbox: u32, draft: &mut Draft) {
-    let Some(spec) = observed.record.realised.effective.spec.as_ref() else { return };
+pub(super) fn containers(round: &Round<'_>, observed: &Opened<'_>, sandbox: u32, draft: &mut Draft) {
+    let Some(spec) = observed.effective.spec.as_ref() else { return };
     let policy = spec.restart_policy.as_deref().unwrap_or("Always");
     let pod = Pod { round, observed, spec, sandbox, policy };
     let live: Vec<&ObservedContainer> = observed.containers.iter().filter(|c| c.is_live()).collect();
@@ -217,7 +218,7 @@ impl Pod<'_> {
             draft.hold(name, reason, &message, Some(until));
             return;
         }
-        let effective = &self.observed.record.realised.effective;
+        let effective = &self.observed.effective;
         let fields =
             Fields { pod: effective, uid: &self.observed.record.uid, node: input.node, ips: self.observed.ips() };
         let resolved = match env::resolve(container, &Scope { fields, data: self.round.data() }) {

@@ -3,10 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::draft::Draft;
+use super::opened::Opened;
 use super::pod::Round;
-use crate::model::{
-    ContainerKind, ContainerState, Deletion, ObservedContainer, ObservedPod, PodAction, Reason, Sandbox, Signal,
-};
+use crate::model::{ContainerKind, ContainerState, Deletion, ObservedContainer, PodAction, Reason, Sandbox, Signal};
 
 /// Kubernetes' grace period when a pod names none.
 const GRACE: i64 = 30;
@@ -14,14 +13,14 @@ const GRACE: i64 = 30;
 const LEAST_GRACE: i64 = 2;
 
 /// The pod's own grace period in seconds; a negative one counts as 1, as the API has it.
-pub(super) fn grace_of(pod: &ObservedPod) -> i64 {
-    let spec = pod.record.realised.effective.spec.as_ref();
+pub(super) fn grace_of(pod: &Opened<'_>) -> i64 {
+    let spec = pod.effective.spec.as_ref();
     let grace = spec.and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(GRACE);
     if grace < 0 { 1 } else { grace }
 }
 
 /// Ends the pod: marks it, stops what runs, then removes sandbox and record.
-pub(super) fn teardown(round: &Round<'_>, pod: &ObservedPod, why: &Reason, draft: &mut Draft) {
+pub(super) fn teardown(round: &Round<'_>, pod: &Opened<'_>, why: &Reason, draft: &mut Draft) {
     let wanted = round.input.memory.grace_limit.map_or(grace_of(pod), |limit| grace_of(pod).min(limit.max(0)));
     let deletion = match &pod.record.deletion {
         Some(deletion) if deletion.grace_seconds <= wanted => deletion.clone(),
@@ -70,7 +69,7 @@ pub(super) struct Stop {
 impl Stop {
     /// Stops every live container: first those that are no sidecars, then the sidecars from last to first; all that is
     /// left at once when the grace period is over. Returns whether none is left.
-    pub(super) fn all(&self, round: &Round<'_>, pod: &ObservedPod, draft: &mut Draft) -> bool {
+    pub(super) fn all(&self, round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) -> bool {
         let live: Vec<&ObservedContainer> = pod.containers.iter().filter(|c| c.is_live()).collect();
         reap(&live, draft);
         let running = |c: &&&ObservedContainer| matches!(c.state, ContainerState::Running { .. });

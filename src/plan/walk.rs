@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
 use super::rules::{self, Advice, covers};
 use crate::model::quantity;
-use crate::model::{AdmittedPod, Cause, FieldChange, Origin, Verb};
+use crate::model::{AdmittedPod, Cause, FieldChange, Origin, Packed, Verb};
 
 /// The text of the advice for what a preset adds to a pod that has none yet.
 const EXCLUDE: &str = "the annotation podpreset.admission.kubernetes.io/exclude: \"true\" on the pod keeps presets off";
@@ -16,9 +15,7 @@ const ORDER: &str = "nothing but the order differs: the order of before needs no
 
 /// Every field that differs, in the order of a pod's fields.
 pub(super) fn differences(realised: &AdmittedPod, target: &AdmittedPod) -> Vec<FieldChange> {
-    // Turning k8s-openapi values into JSON cannot fail: their maps have text keys.
-    let json = |pod: &Pod| serde_json::to_value(pod).unwrap_or(Value::Null);
-    let values = [json(&realised.spec), json(&target.spec), json(&realised.effective), json(&target.effective)];
+    let values = [&realised.spec, &target.spec, &realised.effective, &target.effective].map(Packed::value);
     let mut walk = Walk { pods: [realised, target], found: Vec::new() };
     let [a, b, c, d] = &values;
     for part in ["metadata", "spec"] {

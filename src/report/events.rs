@@ -123,15 +123,16 @@ impl<'a> Draft<'a> {
 }
 
 fn field_path(pod: &ObservedPod, container: &str) -> String {
-    let spec = pod.record.realised.effective.spec.as_ref();
+    let effective = pod.record.realised.effective.open();
+    let spec = effective.spec.as_ref();
     let init = spec.and_then(|s| s.init_containers.as_ref()).is_some_and(|l| l.iter().any(|c| c.name == container));
     let list = if init { "initContainers" } else { "containers" };
     format!("spec.{list}{{{container}}}")
 }
 
 fn scheduled(pod: &ObservedPod) -> EventRecord {
-    let node = pod.record.realised.effective.spec.as_ref().and_then(|s| s.node_name.as_deref()).unwrap_or_default();
-    let message = match node {
+    let spec = pod.record.realised.effective.open().spec;
+    let message = match spec.and_then(|spec| spec.node_name).unwrap_or_default().as_str() {
         "" => format!("Successfully assigned {} to this node", pod.record.key),
         node => format!("Successfully assigned {} to {node}", pod.record.key),
     };
@@ -182,8 +183,10 @@ fn container_events(
 
 fn killing_message(pod: &ObservedPod, container: &ObservedContainer) -> String {
     let name = &container.record.name;
-    let spec = pod.record.realised.effective.spec.as_ref();
-    let wanted = spec
+    let effective = pod.record.realised.effective.open();
+    let wanted = effective
+        .spec
+        .as_ref()
         .and_then(|s| s.init_containers.iter().flatten().chain(&s.containers).find(|c| c.name == *name))
         .and_then(|c| c.image.as_deref());
     match wanted {
@@ -195,8 +198,10 @@ fn killing_message(pod: &ObservedPod, container: &ObservedContainer) -> String {
 }
 
 fn waiting_event(pod: &ObservedPod, name: &str, reason: &str, message: &str, now: Timestamp) -> Vec<EventRecord> {
-    let spec = pod.record.realised.effective.spec.as_ref();
-    let image = spec
+    let effective = pod.record.realised.effective.open();
+    let image = effective
+        .spec
+        .as_ref()
         .and_then(|s| s.init_containers.iter().flatten().chain(&s.containers).find(|c| c.name == name))
         .and_then(|c| c.image.as_deref())
         .unwrap_or_default();

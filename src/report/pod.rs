@@ -30,7 +30,7 @@ pub struct PodView<'a> {
 /// The result depends on `now` in nothing, so an unchanged world gives an unchanged object.
 pub fn pod_object(view: &PodView<'_>) -> Pod {
     let wanted = view.observed.map(|o| &*o.record.realised).or(view.admitted);
-    let mut pod = wanted.map(|p| p.effective.clone()).unwrap_or_default();
+    let mut pod = wanted.map(|p| p.effective.open()).unwrap_or_default();
     if let Some(wanted) = wanted {
         pod.metadata.namespace = Some(wanted.key.namespace.clone());
         pod.metadata.name = Some(wanted.key.name.clone());

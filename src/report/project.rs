@@ -179,7 +179,6 @@ fn is_shown(wanted: &[(Key<'_>, MadeOf)], projection: &Projection) -> bool {
 /// Every object to be shown, by key: pods from what runs, the rest from the manifests, and the namespaces in use.
 fn wanted<'a>(input: &ProjectInput<'a>) -> Vec<(Key<'a>, MadeOf)> {
     let authored = input.admitted.iter().flat_map(|admitted| &admitted.objects);
-    let authored = authored.filter(|(key, _)| key.kind != Kind::Pod);
     let mut objects: Vec<_> =
         authored.map(|(key, value)| (Key::of(key), MadeOf::Authored(Arc::clone(value)))).collect();
     objects.extend(input.pods.iter().map(|pod| {

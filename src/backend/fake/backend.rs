@@ -338,8 +338,8 @@ impl Fake {
 }
 
 fn image_of(pod: &ObservedPod, container: &str) -> String {
-    let spec = pod.record.realised.effective.spec.as_ref();
-    let all = spec.into_iter().flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
+    let effective = pod.record.realised.effective.open();
+    let all = effective.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
     all.into_iter().find(|c| c.name == container).and_then(|c| c.image.clone()).unwrap_or_default()
 }
 

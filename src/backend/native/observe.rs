@@ -176,8 +176,8 @@ fn instance(paths: &Paths, seen: &mut Seen, name: InstanceName) -> io::Result<()
     let state = match state {
         State::Exited(mut exit) => {
             if exit.message.is_none() {
-                let spec = seen.pod.record.realised.effective.spec.as_ref();
-                let container = spec.and_then(|s| container(s, &name.container)).map(|(c, _)| c);
+                let effective = seen.pod.record.realised.effective.open();
+                let container = effective.spec.as_ref().and_then(|s| container(s, &name.container)).map(|(c, _)| c);
                 let text = termination::message(container, &exit, &dir, Path::new(&record.log_path));
                 exit.message = Some(text).filter(|t| !t.is_empty());
             }
@@ -238,7 +238,8 @@ pub(super) fn instance_id(paths: &Paths, name: &InstanceName) -> String {
 /// A record in the place of one that is damaged, so that a container that runs goes on and is not hidden.
 fn restore(paths: &Paths, pod: &ObservedPod, name: &InstanceName) -> io::Result<ContainerRecord> {
     let dir = paths.instance_dir(name);
-    let found = pod.record.realised.effective.spec.as_ref().and_then(|s| container(s, &name.container));
+    let effective = pod.record.realised.effective.open();
+    let found = effective.spec.as_ref().and_then(|s| container(s, &name.container));
     let started = records::read::<Started>(&dir, STARTED)?.ok();
     let sandbox_attempt = match pod.sandbox {
         Sandbox::Ready { attempt, .. } | Sandbox::Dead { attempt } => attempt,

@@ -64,7 +64,7 @@ fn prepare(paths: &Paths, record: &PodRecord, attempt: u32) -> Result<Option<Inf
     }
     let cgroup = paths.infra_cgroup(uid);
     cgroup::kill_all(&cgroup).map_err(|e| failed(&e))?;
-    let spec = record.realised.effective.spec.clone().unwrap_or_default();
+    let spec = record.realised.effective.open().spec.unwrap_or_default();
     let host_ipc = spec.host_ipc == Some(true);
     if !host_ipc {
         make_shm(&paths.shm(uid)).map_err(|e| failed(&e))?;
@@ -94,7 +94,7 @@ fn make_shm(shm: &Path) -> std::io::Result<()> {
 
 /// The pod's addresses, once its network is there.
 async fn connect(inner: &Inner, record: &PodRecord, infra: &Infra) -> Result<Vec<IpAddr>, PortError> {
-    let spec = record.realised.effective.spec.clone().unwrap_or_default();
+    let spec = record.realised.effective.open().spec.unwrap_or_default();
     let ports = net::host_ports(&spec)?;
     if spec.host_network == Some(true) {
         inner.network.host_network_ports(&record.uid, &ports).await?;

@@ -61,7 +61,8 @@ pub(super) fn start(inner: &Inner, key: &PodKey, uid: &PodUid, plan: &ContainerS
     if let Some(other) = running(inner, &name).map_err(|e| PortError::io(OPERATION, subject.clone(), &e))? {
         return Err(fail(ErrorKind::Conflict, &format!("instance {other} of it runs")));
     }
-    let pod = record.realised.effective.spec.as_ref();
+    let effective = record.realised.effective.open();
+    let pod = effective.spec.as_ref();
     let pod = pod.ok_or_else(|| fail(ErrorKind::Invalid, "the pod has no spec").waiting(CONFIG))?;
     let found = observe::container(pod, &plan.name);
     let (container, _) = found.ok_or_else(|| fail(ErrorKind::NotFound, "the pod has no such container"))?;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::Reader;
 use crate::manifest::file::File;
-use crate::manifest::object::Object;
+use crate::manifest::object::{Body, Object, Typed};
 use crate::manifest::outline::{Named, outline};
-use crate::manifest::reach::{Reach, Read, Unread, Weight};
+use crate::manifest::reach::{Content, Reach, Read, Unread, Weight};
 use crate::manifest::spread;
 use crate::model::{BlobId, Desired, Kind, Severity, Snapshot, SourceFile};
 
@@ -81,7 +81,7 @@ impl Reader {
         let mut seen = HashSet::new();
         let mut new = sources.to_vec();
         new.retain(|source| !self.cache.contains_key(&source.blob) && seen.insert(&source.blob));
-        let read = spread::map(self.threads, &new, |source| Arc::new(File::read(&source.bytes)));
+        let read = spread::map(self.threads, &new, |source| Arc::new(File::kept(&source.bytes)));
         self.parsed += new.len();
         self.cache.extend(new.into_iter().map(|source| source.blob.clone()).zip(read));
         sources.iter().map(|source| Arc::clone(&self.cache[&source.blob])).collect()
@@ -94,7 +94,7 @@ impl Reader {
             let read: Vec<Read<'_>> = objects
                 .map(|(object, weight)| Read {
                     key: &object.key,
-                    value: object.body.as_ref().map(|body| &*body.value),
+                    content: object.body.as_ref().map_or(Content::None, content),
                     has_host_ports: !object.facts.host_ports.is_empty(),
                     weight,
                 })
@@ -126,6 +126,14 @@ impl Reader {
         }
         desired.unread.clone_from(unread);
         desired
+    }
+}
+
+fn content(body: &Body) -> Content<'_> {
+    match (&body.typed, &body.value) {
+        (Typed::Packed(pod), _) => Content::Json(pod.text()),
+        (_, Some(value)) => Content::Value(value),
+        (_, None) => Content::None,
     }
 }
 

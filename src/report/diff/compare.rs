@@ -154,16 +154,10 @@ fn pod(
         }
         _ => {}
     }
-    let (pair, _) = mask::mask(Kind::Pod, [before, after].map(|pod| pod.map(value)));
+    let (pair, _) = mask::mask(Kind::Pod, [before, after].map(|pod| pod.map(|pod| pod.spec.value())));
     let (old, new) = (Owners::new(before), Owners::new(after));
     object.take(hunks::compare(&shown(&pair[0]), &shown(&pair[1]), [&|f| old.of(f), &|f| new.of(f)], budget));
     object
-}
-
-/// A pod as it was admitted.
-fn value(pod: &AdmittedPod) -> Value {
-    // Turning k8s-openapi values into JSON cannot fail: their maps have text keys.
-    serde_json::to_value(&pod.spec).unwrap_or(Value::Null)
 }
 
 fn shown(value: &Option<Value>) -> Vec<Line> {
@@ -197,8 +191,7 @@ impl<'a> Owners<'a> {
 
 /// Everything that is no pod.
 fn others(base: &Admitted, head: &Admitted, budget: &mut Budget) -> Vec<ObjectDiff> {
-    let both = base.objects.keys().chain(head.objects.keys());
-    let keys: BTreeSet<&ObjectKey> = both.filter(|key| key.kind != Kind::Pod).collect();
+    let keys: BTreeSet<&ObjectKey> = base.objects.keys().chain(head.objects.keys()).collect();
     let mut found = Vec::new();
     for key in keys {
         let sides = [base.objects.get(key), head.objects.get(key)];

@@ -28,7 +28,7 @@ pub(super) fn note(objects: &mut [ObjectDiff], head: &Admitted) {
     }
     for (key, pod) in &head.pods {
         let Some(changed) = namespaces.get(key.namespace.as_str()) else { continue };
-        for (kind, name) in used(&pod.spec, changed) {
+        for (kind, name) in used(&pod.spec.open(), changed) {
             let object = ObjectKey { kind, namespace: key.namespace.clone(), name };
             found.entry(object).or_default().insert(key.clone());
         }

@@ -33,12 +33,12 @@ pub(crate) fn desired(objects: &[Value]) -> Desired {
         number(&value, String::new(), &mut places);
         let places: Places = places.into_iter().map(|(p, at): (String, _)| (PointerDigest::of(&p), at)).collect();
         let source = SourceRef { path: Arc::from(format!("{index}.yaml")), document: 0, line: 1, column: 1 };
-        let object =
-            DesiredObject { key: key.clone(), source, value: Arc::new(value.clone()), places: Arc::new(places) };
+        let carried = (kind != Kind::Pod).then(|| Arc::new(value.clone()));
+        let object = DesiredObject { key: key.clone(), source, value: carried, places: Arc::new(places) };
         match kind {
             Kind::Pod => {
                 let pod = serde_json::from_value(value).unwrap();
-                desired.pods.insert(PodKey::new(key.namespace, key.name), (object, Arc::new(pod)));
+                desired.pods.insert(PodKey::new(key.namespace, key.name), (object, pod));
             }
             Kind::PodPreset => {
                 let preset = serde_json::from_value(value).unwrap();

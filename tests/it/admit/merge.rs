@@ -1,9 +1,7 @@
 //! The merge table: every case of the upstream admission test, then the facts around it.
 
-use std::sync::Arc;
-
 use podwright::admit::admit;
-use podwright::model::{AdmittedPod, Severity};
+use podwright::model::{AdmittedPod, Packed, Severity};
 use serde_json::{Value, json};
 
 use super::{admitted, desired, pod_of};
@@ -195,14 +193,18 @@ fn mirror_pods_and_excluded_pods_get_nothing() {
 fn a_pod_without_a_namespace_takes_the_presets_of_the_one_it_is_read_into() {
     let mut revision = desired(&[with("env", &Value::Null), preset("a", json!({"env": env(&[("A", "1")])}))]);
     let (_, pod) = revision.pods.values_mut().next().unwrap();
-    Arc::make_mut(pod).metadata.namespace = None;
+    let mut open = pod.open();
+    open.metadata.namespace = None;
+    *pod = Packed::new(&open);
     let result = pod_of(&admit(&revision).unwrap(), "namespace", "p");
     assert_eq!(result.applied.len(), 1);
     let mut other = preset("a", json!({"env": env(&[("A", "1")])}));
     other["metadata"]["namespace"] = json!("different");
     let mut revision = desired(&[with("env", &Value::Null), other]);
     let (_, pod) = revision.pods.values_mut().next().unwrap();
-    Arc::make_mut(pod).metadata.namespace = None;
+    let mut open = pod.open();
+    open.metadata.namespace = None;
+    *pod = Packed::new(&open);
     assert!(pod_of(&admit(&revision).unwrap(), "namespace", "p").applied.is_empty());
 }
 
@@ -222,7 +224,7 @@ fn one_conflict_keeps_every_matching_preset_out() {
     let admitted = admitted(&[before.clone(), good, bad.clone()]);
     let result = pod_of(&admitted, "namespace", "p");
     assert_eq!(spec(&result), before["spec"]);
-    assert!(result.applied.is_empty() && result.spec.metadata.annotations.is_none());
+    assert!(result.applied.is_empty() && result.spec.open().metadata.annotations.is_none());
     let skipped: Vec<(&str, usize)> = result.skipped.iter().map(|s| (s.name.as_str(), s.conflicts.len())).collect();
     assert_eq!(skipped, [("bad", 1), ("good", 0)]);
     assert_eq!(result.skipped[1].reason, "PodPreset bad matches too and conflicts");

@@ -119,7 +119,7 @@ fn stands_at(files: &[(&str, String)], at: &SourceRef, pointer: &str, value: &st
 
 fn origins(desired: &Desired, key: &PodKey, shown: &Value) -> Vec<LeafOrigin> {
     let (object, pod) = &desired.pods[key];
-    Origins::new(desired).of(object, Some(&**pod), shown)
+    Origins::new(desired).of(object, Some(&pod.open()), shown)
 }
 
 fn check(pod: &Value, presets: &[Value]) -> Result<bool, TestCaseError> {
@@ -266,7 +266,7 @@ fn only_the_namespace_of_an_object_that_is_no_pod_can_be_a_default() {
     let objects: Vec<_> = presets.chain(&desired.others).collect();
     assert_eq!(objects.len(), 2);
     for (key, object) in objects {
-        for leaf in origins.of(object, None, &object.value) {
+        for leaf in origins.of(object, None, object.value.as_ref().unwrap()) {
             let is_default = leaf.origin.origin == Origin::Default;
             assert_eq!(is_default, leaf.pointer == "/metadata/namespace", "{key} {leaf:?}");
             assert!(is_default || matches!(leaf.origin.origin, Origin::Authored(_)), "{key} {leaf:?}");

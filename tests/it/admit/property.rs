@@ -87,7 +87,7 @@ proptest! {
         prop_assert_eq!(once.applied.len() + once.skipped.len(), 2);
         if !once.skipped.is_empty() {
             let authored: k8s_openapi::api::core::v1::Pod = serde_json::from_value(pod).unwrap();
-            prop_assert_eq!(&once.spec.spec, &authored.spec);
+            prop_assert_eq!(&once.spec.open().spec, &authored.spec);
         }
     }
 }

@@ -203,7 +203,7 @@ async fn of_two_commits_in_quick_succession_the_newest_wins() {
         &[pod_with("web", json!({"hostname": "newest", "containers": [{"name": "app", "image": "nginx:3"}]}))],
     );
     agent.done(&third).await;
-    let spec = rig.pod("web").record.realised.spec.spec.clone().unwrap();
+    let spec = rig.pod("web").record.realised.spec.open().spec.unwrap();
     assert_eq!((spec.hostname.as_deref(), spec.containers[0].image.as_deref()), (Some("newest"), Some("nginx:3")));
     assert_eq!(rig.uids().into_keys().collect::<Vec<_>>(), ["web"]);
 }

@@ -11,7 +11,7 @@ fn map(text: &str) -> Value {
     let desired = read(&[("map.yaml", text)]);
     assert_eq!(diagnostics_text(&desired.diagnostics), "", "{text}");
     let key = ObjectKey { kind: Kind::ConfigMap, namespace: "default".into(), name: "m".into() };
-    (*desired.others[&key].value).clone()
+    (**desired.others[&key].value.as_ref().unwrap()).clone()
 }
 
 fn problems(text: &str) -> Vec<String> {
@@ -36,9 +36,9 @@ fn merge_keys_aliases_and_text_forms_are_read() {
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - &base {name: a, image: x:1, tty: true}\n  - <<: *base\n    name: b\n  - {<<: [{stdin: true}, *base], name: c}\n";
     let desired = read(&[("p.yaml", pod)]);
     assert_eq!(diagnostics_text(&desired.diagnostics), "");
-    let (object, _) = &desired.pods[&PodKey::new("default", "p")];
+    let (_, pod) = &desired.pods[&PodKey::new("default", "p")];
     assert_eq!(
-        object.value["spec"]["containers"],
+        pod.value()["spec"]["containers"],
         json!([
             {"name": "a", "image": "x:1", "tty": true},
             {"name": "b", "image": "x:1", "tty": true},
@@ -52,15 +52,15 @@ fn numbers_and_booleans_are_read_as_kubectl_reads_them() {
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  hostNetwork: yes\n  terminationGracePeriodSeconds: 1e1\n  securityContext:\n  volumes:\n  - name: v\n    configMap: {name: m, defaultMode: 0644, optional: on}\n  containers:\n  - name: a\n    image: x:1\n    resources: {limits: {cpu: 0.5, memory: 1e6}}\n    ports: [{containerPort: 0x50}]\n";
     let desired = read(&[("p.yaml", pod)]);
     assert_eq!(diagnostics_text(&desired.diagnostics), "");
-    let (object, typed) = &desired.pods[&PodKey::new("default", "p")];
-    let spec = typed.spec.as_ref().unwrap();
+    let (_, packed) = &desired.pods[&PodKey::new("default", "p")];
+    let spec = packed.open().spec.unwrap();
     assert_eq!(spec.volumes.as_ref().unwrap()[0].config_map.as_ref().unwrap().default_mode, Some(420));
     assert_eq!((spec.host_network, spec.termination_grace_period_seconds), (Some(true), Some(10)));
     assert_eq!(spec.containers[0].ports.as_ref().unwrap()[0].container_port, 80);
     let limits = spec.containers[0].resources.as_ref().unwrap().limits.as_ref().unwrap();
     assert_eq!((limits["cpu"].0.as_str(), limits["memory"].0.as_str()), ("0.5", "1000000"));
-    assert!(object.value["spec"].get("securityContext").is_none(), "a null is not there");
-    assert_eq!(object.value["metadata"]["namespace"], "default");
+    assert!(packed.value()["spec"].get("securityContext").is_none(), "a null is not there");
+    assert_eq!(packed.value()["metadata"]["namespace"], "default");
 }
 
 #[test]

@@ -72,6 +72,7 @@ fn names_of_ports_are_checked_and_shown() {
     let desired = read(&[("pod.yaml", &text)]);
     assert!(desired.diagnostics.0.is_empty());
     let (_, pod) = desired.pods.values().next().unwrap();
+    let pod = pod.open();
     let ports = pod.spec.as_ref().unwrap().containers[0].ports.as_ref().unwrap();
     assert_eq!(ports[0].name.as_deref(), Some("http"));
     let expected = ["NAME spec.containers[0].ports[0].name"];

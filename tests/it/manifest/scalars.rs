@@ -215,6 +215,7 @@ fn a_null_is_dropped_except_where_maps_hold_text() {
     let desired = read(&[("p.yaml", text)]);
     assert_eq!(diagnostics_text(&desired.diagnostics), "");
     let (object, _) = desired.presets.values().next().unwrap();
-    assert_eq!(object.value["metadata"], json!({"name": "p", "labels": {"a": "", "b": ""}, "namespace": "default"}));
-    assert_eq!(object.value["spec"], json!({"selector": {"matchLabels": {"app": ""}}, "env": [{"name": "A"}]}));
+    let value = object.value.as_ref().unwrap();
+    assert_eq!(value["metadata"], json!({"name": "p", "labels": {"a": "", "b": ""}, "namespace": "default"}));
+    assert_eq!(value["spec"], json!({"selector": {"matchLabels": {"app": ""}}, "env": [{"name": "A"}]}));
 }

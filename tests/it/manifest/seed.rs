@@ -54,7 +54,8 @@ fn the_website_pod_and_its_preset_are_read_and_admitted() {
     let admitted = admit(&desired).unwrap();
     let pod = &admitted.pods[&PodKey::new("default", "website")];
     assert_eq!(pod.applied[0].name, "allow-database");
-    let container = &pod.effective.spec.as_ref().unwrap().containers[0];
+    let effective = pod.effective.open();
+    let container = &effective.spec.as_ref().unwrap().containers[0];
     assert_eq!(container.env.as_ref().unwrap()[0].value.as_deref(), Some("6379"));
     assert_eq!(container.volume_mounts.as_ref().unwrap()[0].mount_path, "/cache");
     let places: Vec<String> = pod

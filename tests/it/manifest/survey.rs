@@ -16,6 +16,9 @@ fn said(admitted: Result<Admitted, Diagnostics>) -> Said {
     admitted.map(|admitted| {
         let mut counts = admitted.unread.clone();
         admitted.objects.keys().for_each(|key| *counts.entry(key.kind).or_default() += 1);
+        if !admitted.pods.is_empty() {
+            *counts.entry(Kind::Pod).or_default() += admitted.pods.len();
+        }
         (counts, admitted.diagnostics)
     })
 }

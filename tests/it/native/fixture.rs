@@ -11,7 +11,7 @@ use nix::sched::{CloneFlags, unshare};
 use podwright::backend::native::{Native, NativeOptions};
 use podwright::model::{
     AdmittedPod, ContainerKind, ContainerStart, ContainerState, ExitRecord, Masked, ObservedContainer, ObservedPod,
-    PodKey, PodRecord, PodUid, Sandbox, SignalOrder, SourceRef, VolumeMountPlan,
+    Packed, PodKey, PodRecord, PodUid, Sandbox, SignalOrder, SourceRef, VolumeMountPlan,
 };
 use podwright::model::{MountSource, NodeInfo, Signal};
 use podwright::port::ContainerBackend;
@@ -137,14 +137,14 @@ impl TestPod {
             }
         }
         let key = PodKey::new("default", name);
-        let pod: Pod = serde_json::from_value(json!({
+        let pod: Packed<Pod> = serde_json::from_value(json!({
             "metadata": { "name": name, "namespace": "default" }, "spec": spec
         }))
         .unwrap();
         let realised = AdmittedPod {
             key: key.clone(),
             source: SourceRef { path: "pod.yaml".into(), document: 0, line: 1, column: 1 },
-            spec: Arc::new(pod.clone()),
+            spec: pod.clone(),
             effective: pod,
             applied: Vec::new(),
             skipped: Vec::new(),
@@ -183,7 +183,7 @@ impl TestPod {
 
     /// The plan to start a container, as its spec says.
     pub fn plan(&self, name: &str, attempt: u32) -> ContainerStart {
-        let spec = self.record.realised.effective.spec.as_ref().unwrap();
+        let spec = self.record.realised.effective.open().spec.unwrap();
         let container = spec.containers.iter().find(|c| c.name == name).unwrap();
         let words =
             |list: &Option<Vec<String>>| list.as_ref().map(|l| l.iter().cloned().map(Masked::new).collect::<Vec<_>>());

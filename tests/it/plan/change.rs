@@ -1,5 +1,6 @@
 //! What a comparison of two pods says beyond the verb of each field, which the table has.
 
+use podwright::model::Packed;
 use podwright::plan::{Change, change};
 use serde_json::{Value, json};
 
@@ -77,9 +78,11 @@ fn the_order_of_keys_in_a_map_changes_nothing() {
 fn a_default_that_a_newer_version_changed_restarts_nothing() {
     let old = pod_of(&admitted(&[base()]), "default", "p");
     let mut older = (*old).clone();
-    let spec = older.effective.spec.as_mut().unwrap();
+    let mut effective = older.effective.open();
+    let spec = effective.spec.as_mut().unwrap();
     spec.dns_policy = Some("Default".into());
     spec.containers[0].termination_message_policy = Some("FallbackToLogsOnError".into());
+    older.effective = Packed::new(&effective);
     assert_eq!(change(&older, &old), Change::None);
 }
 

@@ -145,7 +145,7 @@ proptest! {
                 let pod = world.pod.as_ref().unwrap();
                 prop_assert!(pod.record.deletion.is_none());
                 prop_assert_eq!(&pod.record.realised.spec, &target.spec);
-                let apps = &target.effective.spec.as_ref().unwrap().containers;
+                let apps = target.effective.open().spec.unwrap().containers;
                 let running = |name: &str| pod.latest(name).is_some_and(ObservedContainer::is_live);
                 match &pod.record.terminal {
                     Some(_) => prop_assert!(shape.policy != "Always" && pod.sandbox == Sandbox::Absent),

@@ -227,7 +227,7 @@ impl World {
         let latest = pod.latest(&start.name);
         assert!(!latest.is_some_and(ObservedContainer::is_live), "started twice: {}", start.name);
         assert_eq!(start.attempt, latest.map_or(0, |c| c.record.attempt + 1));
-        let spec = pod.record.realised.effective.spec.as_ref().unwrap();
+        let spec = pod.record.realised.effective.open().spec.unwrap();
         let all = spec.init_containers.iter().flatten().chain(&spec.containers);
         let image = all.into_iter().find(|c| c.name == start.name).unwrap().image.clone().unwrap_or_default();
         let record = ContainerRecord {

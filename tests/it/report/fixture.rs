@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use podwright::model::{
     AdmittedPod, AppliedPreset, ContainerKind, ContainerRecord, ContainerState, ExitRecord, NodeInfo,
-    ObservedContainer, ObservedPod, PodKey, PodRecord, PodUid, Sandbox, SourceRef,
+    ObservedContainer, ObservedPod, Packed, PodKey, PodRecord, PodUid, Sandbox, SourceRef,
 };
 use podwright::report::{PodView, pod_object};
 use serde_json::{Value, json};
@@ -28,11 +28,11 @@ pub fn admitted(name: &str, metadata: Value, spec: Value) -> AdmittedPod {
     let mut value = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
     value["metadata"]["name"] = json!(name);
     value["metadata"]["namespace"] = json!("default");
-    let pod: Pod = serde_json::from_value(value).unwrap();
+    let pod: Packed<Pod> = serde_json::from_value(value).unwrap();
     AdmittedPod {
         key: PodKey::new("default", name),
         source: SourceRef { path: format!("{name}.yaml").as_str().into(), document: 0, line: 1, column: 1 },
-        spec: Arc::new(pod.clone()),
+        spec: pod.clone(),
         effective: pod,
         applied: vec![AppliedPreset { name: "allow-database".into(), version: "abc123".into() }],
         skipped: Vec::new(),

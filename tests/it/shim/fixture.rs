@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use podwright::model::{AdmittedPod, ContainerKind, ContainerRecord, ExitRecord, PodKey, PodRecord, PodUid, SourceRef};
+use podwright::model::{
+    AdmittedPod, ContainerKind, ContainerRecord, ExitRecord, Packed, PodKey, PodRecord, PodUid, SourceRef,
+};
 use podwright::port::PortError;
 use podwright::shim::{self, ShimRequest, Started};
 use podwright::sys::infra::{Infra, InfraSpec};
@@ -215,11 +217,11 @@ impl Container {
 fn pod_record(name: &str) -> PodRecord {
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"},
         "spec": {"containers": [{"name": "main"}]}});
-    let pod: k8s_openapi::api::core::v1::Pod = serde_json::from_value(pod).unwrap();
+    let pod: Packed<k8s_openapi::api::core::v1::Pod> = serde_json::from_value(pod).unwrap();
     let admitted = AdmittedPod {
         key: PodKey::new("default", name),
         source: SourceRef { path: "pod.yaml".into(), document: 0, line: 1, column: 1 },
-        spec: Arc::new(pod.clone()),
+        spec: pod.clone(),
         effective: pod,
         applied: Vec::new(),
         skipped: Vec::new(),
