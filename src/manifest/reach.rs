@@ -3,11 +3,13 @@
 //! [`RULES`] is the whole of it. Where a rule cannot know without parsing, it says yes: a file read in vain costs time,
 //! one that is missed would make the comparison wrong.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod index;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use self::index::{Index, named};
 use super::outline::Named;
 use crate::model::{Kind, ObjectKey};
 
@@ -97,11 +99,7 @@ pub(super) enum Content<'a> {
 pub(super) struct Reach<'a> {
     files: &'a [Unread<'a>],
     weights: Vec<Option<Weight>>,
-    /// The first file with an object, and the others: more than one is rare.
-    by_name: HashMap<Named<'a>, (usize, Vec<usize>)>,
-    by_namespace: HashMap<(Kind, &'a str), Vec<usize>>,
-    /// Files with an object that is defined twice among all of them.
-    duplicates: BTreeSet<usize>,
+    index: Index<'a>,
     /// Rules that were followed from a kind, with the namespace and the name that they led to or came from: the same again
     /// would lead to the same files.
     followed: BTreeSet<(usize, Kind, String, String)>,
@@ -110,32 +108,12 @@ pub(super) struct Reach<'a> {
 impl<'a> Reach<'a> {
     /// Nothing is reached yet.
     pub(super) fn new(files: &'a [Unread<'a>]) -> Self {
-        let mut by_name: HashMap<Named<'a>, (usize, Vec<usize>)> = HashMap::with_capacity(files.len());
-        let mut by_namespace: HashMap<(Kind, &'a str), Vec<usize>> = HashMap::new();
-        let mut duplicates = BTreeSet::new();
-        for (index, file) in files.iter().enumerate() {
-            for object in &file.objects {
-                match by_name.entry(*object) {
-                    Entry::Occupied(known) => {
-                        let (first, others) = known.into_mut();
-                        let last = others.last().copied().unwrap_or(*first);
-                        duplicates.extend([last, index]);
-                        if last != index {
-                            others.push(index);
-                        }
-                    }
-                    Entry::Vacant(free) => drop(free.insert((index, Vec::new()))),
-                }
-                push_once(by_namespace.entry((object.kind, object.namespace)).or_default(), index);
-            }
-        }
-        let weights = vec![None; files.len()];
-        Self { files, weights, by_name, by_namespace, duplicates, followed: BTreeSet::new() }
+        Self { files, weights: vec![None; files.len()], index: Index::new(files), followed: BTreeSet::new() }
     }
 
     /// The files with an object that another of them, or the same one, defines too.
-    pub(super) fn duplicates(&self) -> &BTreeSet<usize> {
-        &self.duplicates
+    pub(super) fn duplicates(&self) -> BTreeSet<usize> {
+        self.index.duplicates()
     }
 
     /// The weight of each file that was reached.
@@ -203,17 +181,20 @@ impl<'a> Reach<'a> {
             Way::Home if self.once(rule, kind, namespace, "") => self.named(to, "", namespace),
             Way::Twins if self.once(rule, kind, namespace, &key.name) => self.named(&[kind], namespace, &key.name),
             Way::Named => {
-                let mut texts = BTreeSet::new();
+                let groups = to.iter().map(|kind| self.index.group(*kind, namespace));
+                let groups: Vec<_> = groups.filter(|group| !group.is_empty()).collect();
+                // Of all texts only those that are names here are remembered.
+                let mut names = BTreeSet::new();
+                let mut take = |text| {
+                    if groups.iter().any(|group| !named(group, text).is_empty()) {
+                        names.insert(text);
+                    }
+                };
                 match content {
                     Content::None => {}
-                    Content::Value(value) => add_texts(value, &mut texts),
-                    Content::Json(text) => texts.extend(texts_of(text)),
+                    Content::Value(value) => each_text(value, &mut take),
+                    Content::Json(text) => texts_of(text).for_each(take),
                 }
-                // Of all texts only those that are names here are remembered.
-                let is_name = |text: &&str| {
-                    to.iter().any(|kind| self.by_name.contains_key(&Named { kind: *kind, namespace, name: text }))
-                };
-                let mut names: Vec<&str> = texts.into_iter().filter(is_name).collect();
                 names.retain(|name| self.once(rule, kind, namespace, name));
                 names.into_iter().flat_map(|name| self.named(to, namespace, name)).collect()
             }
@@ -222,17 +203,12 @@ impl<'a> Reach<'a> {
     }
 
     fn of_namespace(&self, namespace: &str, kinds: &[Kind]) -> Vec<usize> {
-        kinds.iter().filter_map(|kind| self.by_namespace.get(&(*kind, namespace))).flatten().copied().collect()
+        kinds.iter().flat_map(|kind| self.index.group(*kind, namespace)).map(|(_, file)| *file).collect()
     }
 
     fn named(&self, kinds: &[Kind], namespace: &str, name: &str) -> Vec<usize> {
-        let found = |kind: &Kind| self.by_name.get(&Named { kind: *kind, namespace, name });
-        kinds
-            .iter()
-            .filter_map(found)
-            .flat_map(|(first, others)| std::iter::once(first).chain(others))
-            .copied()
-            .collect()
+        let group = |kind: &Kind| named(self.index.group(*kind, namespace), name);
+        kinds.iter().flat_map(group).map(|(_, file)| *file).collect()
     }
 
     /// The files of a namespace in which one of some names stands, without those that weigh enough already.
@@ -253,13 +229,6 @@ impl<'a> Reach<'a> {
         let may =
             |file: &Unread<'_>| file.obscure || words(file.bytes).any(|w| matches!(w, "hostPort" | "hostNetwork"));
         (0..self.files.len()).filter(|index| may(&self.files[*index])).collect()
-    }
-}
-
-/// Adds a file to a list whose last it may be.
-fn push_once(files: &mut Vec<usize>, index: usize) {
-    if files.last() != Some(&index) {
-        files.push(index);
     }
 }
 
@@ -296,11 +265,11 @@ fn closing(text: &str) -> Option<usize> {
 }
 
 /// Every text in a value.
-fn add_texts<'v>(value: &'v Value, texts: &mut BTreeSet<&'v str>) {
+fn each_text<'v>(value: &'v Value, take: &mut impl FnMut(&'v str)) {
     match value {
-        Value::String(text) => drop(texts.insert(text)),
-        Value::Array(items) => items.iter().for_each(|item| add_texts(item, texts)),
-        Value::Object(map) => map.values().for_each(|value| add_texts(value, texts)),
+        Value::String(text) => take(text),
+        Value::Array(items) => items.iter().for_each(|item| each_text(item, take)),
+        Value::Object(map) => map.values().for_each(|value| each_text(value, take)),
         _ => {}
     }
 }
@@ -325,9 +294,7 @@ mod tests {
             Unread { bytes: b"", objects: vec![named(Pod, "c")], obscure: false },
         ];
         let mut reach = Reach::new(&files);
-        assert_eq!(reach.by_name[&named(Pod, "a")], (0, vec![]));
-        assert_eq!(reach.by_namespace[&(Pod, "default")], [0, 1]);
-        assert_eq!(reach.duplicates(), &BTreeSet::from([0]));
+        assert_eq!(reach.duplicates(), BTreeSet::from([0]));
         let account = key(ServiceAccount, "default");
         let read = Read { key: &account, content: Content::None, has_host_ports: false, weight: Changed };
         assert_eq!(reach.step(&[read; 3]), BTreeSet::from([0, 1]));
@@ -341,7 +308,7 @@ mod tests {
     fn the_texts_of_compact_json_are_those_of_its_value() {
         let value = serde_json::json!({"a": "b", "c": ["d", "", {"e": "f"}], "g": 1, "h:": ":", "i": [[]], "j": "k"});
         let mut expected = BTreeSet::new();
-        add_texts(&value, &mut expected);
+        each_text(&value, &mut |text| drop(expected.insert(text)));
         assert_eq!(texts_of(&value.to_string()).collect::<BTreeSet<_>>(), expected);
         let escaped = serde_json::json!({"a\"": "b\"", "c\\": "d\\", "e": "f"}).to_string();
         assert_eq!(texts_of(&escaped).collect::<Vec<_>>(), ["b\\\"", "d\\\\", "f"]);

@@ -3,8 +3,9 @@
 //! An unchanged file matters to a comparison by what it holds, seldom by what it says. This reads the plain form that
 //! nearly every manifest has: block mappings with `apiVersion`, `kind` and `metadata` at the left edge and a simple name.
 //! It knows just enough YAML ([`value`]) to be sure where a key stands and where a text, a list or a quoted value only
-//! looks like one. Whatever is out of the ordinary (an anchor, a tag, a quote over two lines, a tab, JSON, a List, a
-//! template, the annotation that excludes an object, ...) has no outline, and the file is parsed.
+//! looks like one. Of what names nothing, only lines are looked into whose signs may make them reach over others.
+//! Whatever is out of the ordinary (a tag, a quote over two lines, JSON, a List, a template, the annotation that excludes an
+//! object, ...) has no outline, and the file is parsed.
 //!
 //! The promise: when there is an outline and the file is valid YAML, reading it finds exactly these objects, none excluded.
 
@@ -35,11 +36,14 @@ pub struct Named<'a> {
 
 /// What a file holds, or `None` when it must be parsed to know.
 pub fn outline(bytes: &[u8]) -> Option<Outline<'_>> {
-    let text = ordinary(bytes).filter(|text| !text.contains(IGNORE))?;
-    let (outline, document) = (Outline::default(), Document::default());
-    let (lines, has_tabs) = (Lines::new(text), text.contains('\t'));
+    let (text, has_tabs) = ordinary(bytes).filter(|(text, _)| !text.contains(IGNORE))?;
+    let (lines, outline, document) = (Lines::new(text), Outline::default(), Document::default());
     let mut scan = Scan { lines, has_tabs, outline, document, separators: 0 };
-    while let Some(line) = scan.lines.next() {
+    loop {
+        if scan.is_outside_of_metadata() {
+            scan.lines.skip_plain();
+        }
+        let Some(line) = scan.lines.next() else { break };
         if !line.says_nothing() {
             scan.line(line)?;
         }
@@ -48,18 +52,20 @@ pub fn outline(bytes: &[u8]) -> Option<Outline<'_>> {
     Some(scan.outline)
 }
 
-/// The text of a file without control characters, with line ends of `\n` or `\r\n` only, without a byte-order mark.
-fn ordinary(bytes: &[u8]) -> Option<&str> {
+/// The text of a file without control characters, with line ends of `\n` or `\r\n` only, without a byte-order mark; and
+/// whether it has tabs.
+fn ordinary(bytes: &[u8]) -> Option<(&str, bool)> {
     let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= limits::FILE_BYTES)?;
-    let blank = |b: u8| matches!(b, b'\n' | b'\r' | b'\t');
-    let odd = |c: char| matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') || c.is_control();
-    let is_clean = match text.is_ascii() {
-        // Counting, not searching: without a way out of the loop it takes many bytes at a time.
-        true => bytes.iter().filter(|b| (**b < b' ' && !blank(**b)) || **b == 0x7f).count() == 0,
-        false => !text.contains(|c: char| odd(c) && !(c.is_ascii() && blank(c as u8))),
-    };
+    // To the end whatever is found: without a way out of the loop it takes many bytes at a time.
+    let is_plain = bytes.iter().fold(true, |plain, b| plain & ((*b == b'\n') | ((*b >= b' ') & (*b < 0x7f))));
+    if is_plain {
+        return Some((text, false));
+    }
+    let blank = |c: char| matches!(c, '\n' | '\r' | '\t');
+    let odd = |c: char| matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') || (c.is_control() && !blank(c));
     let mut returns = text.match_indices('\r');
-    (is_clean && returns.all(|(at, _)| bytes.get(at + 1) == Some(&b'\n'))).then_some(text)
+    let is_clean = !text.contains(odd) && returns.all(|(at, _)| bytes.get(at + 1) == Some(&b'\n'));
+    is_clean.then(|| (text, text.contains('\t')))
 }
 
 /// What one document has shown so far.
@@ -94,6 +100,11 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
+    /// Whether what stands below the left edge names nothing.
+    fn is_outside_of_metadata(&self) -> bool {
+        self.document.began && matches!(self.document.metadata, Metadata::NotSeen | Metadata::Passed)
+    }
+
     /// Takes a line that begins something. What belongs to its value on the lines below is passed over with it.
     fn line(&mut self, line: Line<'a>) -> Option<()> {
         match (line.indent, self.document.metadata) {

@@ -58,8 +58,8 @@ impl Reader {
                 todo.push((Arc::clone(file), Weight::Needed));
             }
         }
-        let twice: Vec<usize> = reach.duplicates().iter().copied().collect();
-        let twice: Vec<usize> = twice.into_iter().filter(|index| reach.raise(*index, Weight::Needed)).collect();
+        let twice: Vec<usize> =
+            reach.duplicates().into_iter().filter(|index| reach.raise(*index, Weight::Needed)).collect();
         let files: Vec<&SourceFile> = twice.iter().map(|index| sources[*index]).collect();
         todo.extend(self.learn(&files).into_iter().map(|file| (file, Weight::Needed)));
         self.follow(&mut reach, todo, &sources);

@@ -130,7 +130,12 @@ fn what_is_out_of_the_ordinary_is_left_to_the_parser() {
         format!("{head}{meta}spec:\n  a: [\nkind\n]\n"),
         format!("{head}{meta}spec:\n  a: b\n    ['x\n  b: ' , ]\nkind: Pod'\n"),
         format!("{head}{meta}spec:\n\ta: b\n"),
-        format!("{head}{meta}spec:\n  ? a\n  : b\n"),
+        format!("{head}{meta}spec:\n  ? 'a'\n  : b\n"),
+        format!("{head}{meta}spec:\n  a: b\n  c: !!binary b25l\n"),
+        format!("{head}{meta}spec:\n  a: b\n  c: d\n\n  e: \"f\nkind: Secret\"\n"),
+        format!("{head}{meta}spec:\n  a: b\n  - 'c\nkind: Secret'\n"),
+        format!("{head}{meta}spec:\n  a:\n    \"c\nkind: Secret\"\n"),
+        format!("{head}{meta}spec:\n  a: &x\n    podwright.dev/ignore: \"true\"\nstatus: {{annotations: *x}}\n"),
         format!("{head}{meta}spec:\r  a: b\n"),
         format!("{head}{meta}...\n"),
         format!("%YAML 1.1\n---\n{head}{meta}"),
@@ -156,6 +161,40 @@ fn what_is_out_of_the_ordinary_is_left_to_the_parser() {
     assert_eq!(escaped("[\"a\\x62\"]"), Some(true));
     assert_eq!(escaped("{\"a\\x62\": b}"), None);
     assert_eq!(escaped("'a\\x62'"), Some(false));
+}
+
+#[test]
+fn what_cannot_reach_over_its_line_is_passed_over() {
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n";
+    let sections = [
+        "  ? a\n  : b\n",
+        "  a b: c\n  d: @\n",
+        "  a: &x b\n  c: *x\n",
+        "  a:\tb\n  c: d\te\n",
+        "  a: é\n  # it's [\n\n  b: c # it's {\n",
+        "  a: b\n  c: d\n    it's {\n  e: f\n",
+        "  a: b\n  c:\n  - d\n\n    it's {\n    - [\n  e: f\n",
+        "  a: b\n  c: |\n    it's {\n\n    kind: Secret\n  e: f\n",
+        "  a: b\n  c: d\n\n  # it's\n    # '\n  e: {f: g}\n",
+    ];
+    let one = BTreeSet::from(["Pod default/a".to_owned()]);
+    let names = |text: &str| -> Option<BTreeSet<String>> {
+        outlined(text.as_bytes()).map(|keys| keys.iter().map(ObjectKey::to_string).collect())
+    };
+    for section in sections {
+        // Longer than what is compared at once, in front of it and behind it.
+        let filler = "  x: y\n".repeat(20);
+        for text in [
+            format!("{pod}spec:\n{section}status:\n{filler}"),
+            format!("{pod}spec:\n{filler}{section}status: {{}}\n"),
+            format!("spec:\n{filler}{section}{filler}{pod}"),
+        ] {
+            for text in [text.replace('\n', "\r\n"), text] {
+                assert_eq!(names(&text), Some(one.clone()), "{text}");
+                assert_eq!(holds(text.as_bytes()), Ok(true));
+            }
+        }
+    }
 }
 
 #[test]
@@ -237,9 +276,10 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
 fn composed() -> impl Strategy<Value = Vec<u8>> {
     let pieces =
         || prop::collection::vec(prop::sample::select(PIECES.to_vec()), 0..12).prop_map(|pieces| pieces.concat());
-    (pieces(), pieces(), any::<bool>()).prop_map(|(first, second, list)| {
+    (pieces(), pieces(), any::<bool>(), 0..16_usize).prop_map(|(first, second, list, filler)| {
         let dash = if list { "\n  - b: " } else { "\n  b: " };
-        format!("apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\nspec:\n  a: {first}{dash}{second}\nstatus: {{}}\n")
+        let filler = "  c: d\n".repeat(filler);
+        format!("apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\nspec:\n{filler}  a: {first}{dash}{second}\n{filler}status: {{}}\n")
             .into()
     })
 }
