@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 
-use git2::{Commit, ErrorCode, ObjectType, Odb, Oid, Repository, RepositoryOpenFlags};
+use git2::{Commit, ErrorCode, ObjectType, Odb, Oid, Repository, RepositoryOpenFlags, TreeEntry};
 
+use super::ahead::Ahead;
 use super::fault::{self, READ};
 use super::limits::TREE_BYTES;
 use super::name::join;
@@ -133,15 +133,9 @@ pub(super) struct CommitTree<'r> {
     pub(super) top: Option<Oid>,
     /// The object of each directory listed so far.
     directories: RefCell<HashMap<String, Oid>>,
-    /// Blobs that were read ahead.
-    blobs: Option<&'r Blobs>,
+    /// What was read ahead.
+    ahead: Option<&'r Ahead>,
 }
-
-/// A blob's name and bytes.
-pub(super) type Blob = (BlobId, Arc<[u8]>);
-
-/// Blobs by their object, already read.
-pub(super) type Blobs = HashMap<Oid, Blob>;
 
 impl<'r> CommitTree<'r> {
     /// The directory `dir` of a commit, or nothing at all without one.
@@ -150,7 +144,7 @@ impl<'r> CommitTree<'r> {
         let failed = |e: git2::Error| fault::git_read(&checkout.root, &e);
         let odb = repository.odb().map_err(failed)?;
         let mut new =
-            Self { repository, odb, top: commit.map(Commit::tree_id), directories: RefCell::default(), blobs: None };
+            Self { repository, odb, top: commit.map(Commit::tree_id), directories: RefCell::default(), ahead: None };
         for name in dir.split('/').filter(|n| !n.is_empty()) {
             let Some(top) = new.top else { break };
             let tree = new.tree(top)?;
@@ -159,9 +153,9 @@ impl<'r> CommitTree<'r> {
         Ok(new)
     }
 
-    /// The same tree, with blobs that were read ahead.
-    pub(super) fn with_blobs(self, blobs: &'r Blobs) -> Self {
-        Self { blobs: Some(blobs), ..self }
+    /// The same tree, with what was read ahead of it.
+    pub(super) fn with(self, ahead: &'r Ahead) -> Self {
+        Self { ahead: Some(ahead), ..self }
     }
 
     /// The object of a directory that was listed; of the root without.
@@ -187,26 +181,22 @@ impl<'r> CommitTree<'r> {
 impl Tree for CommitTree<'_> {
     fn list(&self, dir: &str) -> Result<Vec<Entry>, ReadError> {
         let Some(id) = self.object(dir) else { return Ok(Vec::new()) };
-        let mut entries = Vec::new();
-        for entry in self.tree(id)?.iter() {
-            let kind = match entry.kind() {
-                Some(ObjectType::Tree) => Kind::Directory,
-                Some(ObjectType::Blob) if entry.filemode() == i32::from(git2::FileMode::Link) => Kind::Link,
-                Some(ObjectType::Blob) => Kind::File,
-                _ => Kind::Other,
-            };
-            let found = Entry { object: Some(entry.id()), ..Entry::new(entry.name_bytes(), kind) };
+        let listed = |kind, name: &[u8], id| {
+            let found = Entry { object: Some(id), ..Entry::new(name, kind) };
             if kind == Kind::Directory {
-                self.directories.borrow_mut().insert(join(dir, &found.name), entry.id());
+                self.directories.borrow_mut().insert(join(dir, &found.name), id);
             }
-            entries.push(found);
+            found
+        };
+        if let Some(items) = self.ahead.and_then(|ahead| ahead.tree(id)) {
+            return Ok(items.into_iter().map(|item| listed(item.kind, item.name, item.id)).collect());
         }
-        Ok(entries)
+        Ok(self.tree(id)?.iter().map(|entry| listed(kind(&entry), entry.name_bytes(), entry.id())).collect())
     }
 
     fn read(&self, _: &str, entry: &Entry, limit: u64) -> Result<Content, ReadError> {
         let Some(id) = entry.object else { return Ok(Content::Gone) };
-        if let Some((blob, bytes)) = self.blobs.and_then(|blobs| blobs.get(&id))
+        if let Some((blob, bytes)) = self.ahead.and_then(|ahead| ahead.blob(id))
             && bytes.len() as u64 <= limit
         {
             return Ok(Content::Bytes(blob.clone(), bytes.clone()));
@@ -217,5 +207,15 @@ impl Tree for CommitTree<'_> {
         }
         let blob = self.repository.find_blob(id).map_err(|e| self.failed(&e))?;
         Ok(Content::Bytes(BlobId(id.to_string().into()), blob.content().into()))
+    }
+}
+
+/// What an entry of a tree is.
+pub(super) fn kind(entry: &TreeEntry<'_>) -> Kind {
+    match entry.kind() {
+        Some(ObjectType::Tree) => Kind::Directory,
+        Some(ObjectType::Blob) if entry.filemode() == i32::from(git2::FileMode::Link) => Kind::Link,
+        Some(ObjectType::Blob) => Kind::File,
+        _ => Kind::Other,
     }
 }

@@ -4,7 +4,8 @@
 //!   (`checkout`, with the edits of its worktree in `worktree`), elsewhere from disk (`plain`, `disk`, `eager`). One
 //!   walk (`walk`) applies the same filters and bounds (`name`, `ignore`, `limits`) to each. `owner` decides whose repository
 //!   is read.
-//! - [`read_pair`]: two revisions for a comparison, read together (`revisions` finds them, `ahead` reads their blobs).
+//! - [`read_pair`]: two revisions for a comparison, read together (`revisions` finds them, `ahead` reads their trees and blobs: `objects`,
+//!   `pack`, `tree`).
 //! - [`read_paths`]: files and directories as they are, for `validate` and `render`.
 //! - [`read_payload`]: files that become values of a ConfigMap or Secret, for `create`.
 //! - [`Watch`]: hints that something changed (`watched` says what is watched and why).
@@ -24,6 +25,7 @@ mod fault;
 mod ignore;
 mod limits;
 mod name;
+mod objects;
 mod owner;
 mod pack;
 mod pair;
@@ -32,6 +34,7 @@ mod place;
 mod plain;
 mod revisions;
 mod status_file;
+mod tree;
 mod walk;
 mod watch;
 mod watched;

@@ -75,8 +75,8 @@ pub fn read_pair(dir: &Path, base: &str, head: Option<&str>, options: &Options) 
     }
     .map_err(|e| Side::Head.failed(e))?;
     let new_tree = home.tree(&new).map_err(|e| Side::Head.failed(e))?;
-    let blobs = ahead::read(&home.checkout.repository, [old_tree.top, new_tree.top], &options.limits);
-    let (old_tree, new_tree) = (old_tree.with_blobs(&blobs), new_tree.with_blobs(&blobs));
+    let ahead = ahead::read(&home.checkout.repository, [old_tree.top, new_tree.top], &options.limits);
+    let (old_tree, new_tree) = (old_tree.with(&ahead), new_tree.with(&ahead));
     let (before, base_faults) = home.walk_base(&old_tree)?;
     let is_same = |dir: &str| new_tree.object(dir).is_some_and(|id| old_tree.object(dir) == Some(id));
     let twin = Twin { found: &before, is_same: &is_same };

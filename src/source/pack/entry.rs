@@ -1,11 +1,13 @@
 //! One entry of a pack: its header, and how a delta becomes an object.
 
+use git2::ObjectType;
+
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind<'p> {
-    Blob,
+    Whole(ObjectType),
     /// A delta against the entry that begins this many bytes before.
-    Before(usize),
+    Before(u32),
     /// A delta against the object of this name.
     Named(&'p [u8]),
 }
@@ -20,9 +22,9 @@ pub(super) struct Header<'p> {
     pub(super) data: usize,
 }
 
-/// The header of the entry that begins at `offset`; `None` for a commit, a tree or a tag, and for what is none.
-pub(super) fn header(pack: &[u8], offset: usize) -> Option<Header<'_>> {
-    let mut at = offset;
+/// The header of the entry that begins at `offset`; `None` for a commit or a tag, and for what is none.
+pub(super) fn header(pack: &[u8], offset: u32) -> Option<Header<'_>> {
+    let mut at = usize::try_from(offset).ok()?;
     let first = take(pack, &mut at)?;
     let mut size = u64::from(first & 15);
     let (mut shift, mut byte) = (4, first);
@@ -36,8 +38,9 @@ pub(super) fn header(pack: &[u8], offset: usize) -> Option<Header<'_>> {
         shift += 7;
     }
     let kind = match (first >> 4) & 7 {
-        3 => Kind::Blob,
-        6 => Kind::Before(distance(pack, &mut at)?),
+        2 => Kind::Whole(ObjectType::Tree),
+        3 => Kind::Whole(ObjectType::Blob),
+        6 => Kind::Before(distance(pack, &mut at).filter(|distance| *distance > 0)?),
         7 => {
             let name = pack.get(at..at + 20)?;
             at += 20;
@@ -49,24 +52,26 @@ pub(super) fn header(pack: &[u8], offset: usize) -> Option<Header<'_>> {
 }
 
 /// How far before a delta its base begins.
-fn distance(pack: &[u8], at: &mut usize) -> Option<usize> {
+fn distance(pack: &[u8], at: &mut usize) -> Option<u32> {
     let mut byte = take(pack, at)?;
-    let mut distance = usize::from(byte & 0x7f);
+    let mut distance = u32::from(byte & 0x7f);
     while byte & 0x80 != 0 {
         byte = take(pack, at)?;
-        distance = distance.checked_add(1)?.checked_mul(128)? + usize::from(byte & 0x7f);
+        distance = distance.checked_add(1)?.checked_mul(128)? + u32::from(byte & 0x7f);
     }
     Some(distance)
 }
 
-/// The object that a delta makes of its base; `None` when it does not fit the base, or makes more than `most` bytes.
-pub(super) fn apply(delta: &[u8], base: &[u8], most: u64) -> Option<Vec<u8>> {
+/// Makes an object of a delta and its base, in place of what `made` holds; `None` when the delta does not fit the base, or
+/// would make more than `most` bytes.
+pub(super) fn apply(delta: &[u8], base: &[u8], most: u64, made: &mut Vec<u8>) -> Option<()> {
     let mut at = 0;
     if length(delta, &mut at)? != base.len() as u64 {
         return None;
     }
     let size = usize::try_from(length(delta, &mut at).filter(|size| *size <= most)?).ok()?;
-    let mut made = Vec::with_capacity(size);
+    made.clear();
+    made.reserve(size);
     while at < delta.len() {
         let command = take(delta, &mut at)?;
         let piece = if command & 0x80 != 0 {
@@ -88,7 +93,7 @@ pub(super) fn apply(delta: &[u8], base: &[u8], most: u64) -> Option<Vec<u8>> {
         }
         made.extend_from_slice(piece);
     }
-    (made.len() == size).then_some(made)
+    (made.len() == size).then_some(())
 }
 
 /// A number of which only those bytes are written that `bits` names, the lowest first.

@@ -1,9 +1,9 @@
-//! Many blobs out of git's packs, by as many threads as there are: libgit2 takes a lock or ten for every step from a delta
-//! to its base, and must walk them all once more to say how large a blob is.
+//! Many objects out of git's packs, by as many threads as there are: libgit2 takes a lock or ten for every step from a delta
+//! to its base, and must walk them all once more to say how large an object is.
 //!
-//! It reads what git writes today (version 2, SHA-1) and nothing else. Whatever is out of the ordinary, too large or
-//! damaged is `None`, and left to libgit2, which knows it or says what is wrong. Nothing is decompressed before its size
-//! is known to be bearable, bases of deltas included.
+//! It reads blobs and trees as git packs them today (version 2, SHA-1) and nothing else. Whatever is out of the ordinary, too
+//! large or damaged is `None`, and left to libgit2, which knows it or says what is wrong. Nothing is decompressed before its
+//! size is known to be bearable, bases of deltas included.
 //!
 //! What is damaged never becomes an object: zlib checks the bytes of an entry, the checksum in the index its header, which
 //! names the base of a delta, and no two objects have one place. Hashes are left to whoever brought the pack here, as git
@@ -12,12 +12,11 @@
 mod entry;
 mod index;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
-use git2::Oid;
+use git2::{ObjectType, Oid};
 
 use entry::{Header, Kind};
 use index::Index;
@@ -44,10 +43,19 @@ struct Pack {
 }
 
 /// Where a pack has an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pack: usize,
-    offset: usize,
+    offset: u32,
+    /// Which of the index's names it has.
+    position: usize,
+}
+
+impl Place {
+    /// Greater for what comes later in a pack, or in a later pack; less than 2^63.
+    pub(super) fn order(self) -> u64 {
+        (self.pack as u64) << 32 | u64::from(self.offset)
+    }
 }
 
 impl Packs {
@@ -70,15 +78,18 @@ impl Packs {
         Self { are_all: is_plain && packs.len() == count, read: packs }
     }
 
-    /// Whether an object certainly is in no pack of the directory.
-    pub(super) fn lack(&self, id: Oid) -> bool {
-        self.are_all && self.find(id).is_none()
+    /// Whether every pack of the directory was read.
+    pub(super) fn are_all(&self) -> bool {
+        self.are_all
     }
 
     /// Where an object is, if it is in one of them.
     pub(super) fn find(&self, id: Oid) -> Option<Place> {
-        let mut found = self.read.iter().enumerate().map(|(pack, file)| (pack, file.index.offset(id.as_bytes())));
-        found.find_map(|(pack, offset)| Some(Place { pack, offset: offset? }))
+        let mut packs = self.read.iter().enumerate();
+        packs.find_map(|(pack, Pack { index, .. })| {
+            let position = index.position(id.as_bytes())?;
+            Some(Place { pack, offset: index.offset_of(position)?, position })
+        })
     }
 }
 
@@ -94,69 +105,84 @@ impl Pack {
     }
 }
 
-/// Makes blobs of a pack's entries, one after the other. Fastest in the order of their places: a base comes before its
+/// Makes objects of a pack's entries, one after the other. Fastest in the order of their places: a base comes before its
 /// deltas.
 pub(super) struct Unpacker<'p> {
     packs: &'p Packs,
-    /// No blob, base or delta may have more bytes.
+    /// What the objects are, and with them the bases of their deltas.
+    kind: ObjectType,
+    /// No object, base or delta may have more bytes.
     most: u64,
-    known: HashMap<Place, Arc<[u8]>>,
+    /// The objects of each pack that others may be deltas against, by position.
+    known: Vec<Vec<Option<Arc<[u8]>>>>,
     kept: usize,
     inflate: Decompress,
+    /// What is made in passing.
+    raw: Vec<u8>,
+    made: Vec<u8>,
 }
 
 impl<'p> Unpacker<'p> {
-    pub(super) fn new(packs: &'p Packs, most: u64) -> Self {
-        Self { packs, most, known: HashMap::new(), kept: 0, inflate: Decompress::new(true) }
+    pub(super) fn new(packs: &'p Packs, kind: ObjectType, most: u64) -> Self {
+        let (known, inflate) = (vec![Vec::new(); packs.read.len()], Decompress::new(true));
+        Self { packs, kind, most, known, kept: 0, inflate, raw: Vec::new(), made: Vec::new() }
     }
 
-    /// The blob at a place.
-    pub(super) fn blob(&mut self, place: Place) -> Option<Arc<[u8]>> {
+    /// The object at a place.
+    pub(super) fn object(&mut self, place: Place) -> Option<Arc<[u8]>> {
         let pack = self.packs.read.get(place.pack)?;
+        if self.known[place.pack].is_empty() {
+            self.known[place.pack] = vec![None; pack.index.count()];
+        }
         let mut deltas: Vec<(Place, Header<'_>)> = Vec::new();
         let mut at = place;
         let mut object = loop {
-            if let Some(known) = self.known.get(&at) {
+            if let Some(known) = &self.known[at.pack][at.position] {
                 break Arc::clone(known);
             }
             let header = entry::header(&pack.bytes, at.offset).filter(|header| header.size <= self.most)?;
-            let base = match header.kind {
-                Kind::Blob => {
-                    let whole: Arc<[u8]> = self.inflate(pack, at, header)?.into();
+            let position = match header.kind {
+                Kind::Whole(kind) if kind == self.kind => {
+                    self.inflate(pack, at, header)?;
+                    let whole = Arc::from(&*self.raw);
                     self.keep(at, &whole, at == place);
                     break whole;
                 }
-                Kind::Before(distance) => at.offset.checked_sub(distance).filter(|_| distance > 0)?,
-                Kind::Named(name) => pack.index.offset(name)?,
+                Kind::Whole(_) => return None,
+                Kind::Before(distance) => pack.index.position_at(at.offset.checked_sub(distance)?)?,
+                Kind::Named(name) => pack.index.position(name)?,
             };
             deltas.push((at, header));
             if deltas.len() > CHAIN {
                 return None;
             }
-            at = Place { offset: base, ..at };
+            at = Place { offset: pack.index.offset_of(position)?, position, ..at };
         };
         while let Some((at, header)) = deltas.pop() {
-            let delta = self.inflate(pack, at, header)?;
-            object = entry::apply(&delta, &object, self.most)?.into();
+            self.inflate(pack, at, header)?;
+            entry::apply(&self.raw, &object, self.most, &mut self.made)?;
+            object = Arc::from(&*self.made);
             self.keep(at, &object, at == place);
         }
         Some(object)
     }
 
-    /// The bytes of the entry at a place, if they are those that the index was made for.
-    fn inflate(&mut self, pack: &Pack, place: Place, header: Header<'_>) -> Option<Vec<u8>> {
+    /// Decompresses the entry at a place; `None` when its bytes are not those that the index was made for.
+    fn inflate(&mut self, pack: &Pack, place: Place, header: Header<'_>) -> Option<()> {
         let size = usize::try_from(header.size).ok()?;
+        self.raw.clear();
         // One byte more, so that a stream that is longer than it says has not ended.
-        let mut bytes = Vec::with_capacity(size + 1);
+        self.raw.reserve(size + 1);
         self.inflate.reset(true);
-        let status = self.inflate.decompress_vec(pack.bytes.get(header.data..)?, &mut bytes, FlushDecompress::Finish);
-        if !matches!(status, Ok(Status::StreamEnd)) || bytes.len() != size {
+        let bytes = pack.bytes.get(header.data..)?;
+        let status = self.inflate.decompress_vec(bytes, &mut self.raw, FlushDecompress::Finish);
+        if !matches!(status, Ok(Status::StreamEnd)) || self.raw.len() != size {
             return None;
         }
         let end = header.data.checked_add(usize::try_from(self.inflate.total_in()).ok()?)?;
         let mut checksum = Crc::new();
-        checksum.update(pack.bytes.get(place.offset..end)?);
-        (Some(checksum.sum()) == pack.index.checksum(place.offset)).then_some(bytes)
+        checksum.update(pack.bytes.get(usize::try_from(place.offset).ok()?..end)?);
+        (Some(checksum.sum()) == pack.index.checksum_of(place.position)).then_some(())
     }
 
     /// Remembers an object, for others may be deltas against it. One that was asked for lives on anyway.
@@ -164,7 +190,7 @@ impl<'p> Unpacker<'p> {
         let more = if was_asked_for { 0 } else { object.len() };
         if self.kept + more <= KEPT_BYTES {
             self.kept += more;
-            self.known.insert(place, Arc::clone(object));
+            self.known[place.pack][place.position] = Some(Arc::clone(object));
         }
     }
 }

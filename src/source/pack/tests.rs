@@ -84,9 +84,9 @@ fn packs(entries: &[Raw]) -> Packs {
 
 /// Each entry of a pack as a blob, asked for in this order.
 fn read(packs: &Packs, order: &[u8]) -> Vec<Option<String>> {
-    let mut unpacker = Unpacker::new(packs, MOST);
+    let mut unpacker = Unpacker::new(packs, ObjectType::Blob, MOST);
     let mut text = |number: &u8| {
-        let bytes = unpacker.blob(packs.find(name(*number))?)?;
+        let bytes = unpacker.object(packs.find(name(*number))?)?;
         Some(String::from_utf8(bytes.to_vec()).unwrap())
     };
     order.iter().map(&mut text).collect()
@@ -123,6 +123,18 @@ fn a_base_may_be_named_by_its_distance() {
     let distance = u8::try_from(first.len() - 12 - 20).unwrap();
     let packs = packs(&[blob(b"abcdef"), before(distance, &delta(6, 3, &[0b1001_0001, 2, 3]))]);
     assert_eq!(read(&packs, &[1]), [Some("cde".to_owned())]);
+}
+
+#[test]
+fn only_objects_of_the_kind_that_is_asked_for_are_read() {
+    let tree = |bytes: &[u8]| Raw { kind: 2, ..blob(bytes) };
+    let entries =
+        [tree(b"abcdef"), named(0, &delta(6, 3, &[0b1001_0000, 3])), blob(b"ghi"), Raw { kind: 1, ..blob(b"jkl") }];
+    let packs = packs(&entries);
+    assert_eq!(read(&packs, &[0, 1, 2, 3]), [None, None, Some("ghi".to_owned()), None]);
+    let mut trees = Unpacker::new(&packs, ObjectType::Tree, MOST);
+    let mut read = |number| trees.object(packs.find(name(number)).unwrap()).map(|bytes| bytes.to_vec());
+    assert_eq!([3, 2, 1, 0].map(&mut read), [None, None, Some(b"abc".to_vec()), Some(b"abcdef".to_vec())]);
 }
 
 #[test]
@@ -255,8 +267,8 @@ fn of_a_damaged_pack_of_git_only_what_has_its_hash_is_read() {
         let count = |bytes: Vec<u8>, index: Vec<u8>| {
             let Some(index) = Index::new(index) else { return 0 };
             let packs = Packs { read: vec![Pack { bytes, index }], are_all: true };
-            let mut unpacker = Unpacker::new(&packs, MOST);
-            let read = ids.iter().filter_map(|id| Some((id, unpacker.blob(packs.find(*id)?)?)));
+            let mut unpacker = Unpacker::new(&packs, ObjectType::Blob, MOST);
+            let read = ids.iter().filter_map(|id| Some((id, unpacker.object(packs.find(*id)?)?)));
             read.inspect(|(id, blob)| assert_eq!(Oid::hash_object(git2::ObjectType::Blob, blob).unwrap(), **id)).count()
         };
         assert_eq!(count(bytes.clone(), index.clone()), ids.len());
@@ -309,15 +321,15 @@ fn files_that_are_no_packs_or_too_large_are_passed_over() {
     write("pack-4.pack", &bytes);
     let packs = Packs::open(temp.path(), 10_000);
     assert_eq!(packs.read.len(), 1);
-    assert_eq!(packs.find(name(0)), Some(Place { pack: 0, offset: 12 }));
-    assert!(!packs.lack(name(0)) && !packs.lack(name(1)), "what could not be read may have it");
+    assert_eq!(packs.find(name(0)), Some(Place { pack: 0, offset: 12, position: 0 }));
+    assert!(!packs.are_all());
     for file in ["pack-1.idx", "pack-2.idx", "pack-3.idx"] {
         std::fs::remove_file(directory.join(file)).unwrap();
     }
     let packs = Packs::open(temp.path(), 10_000);
-    assert!(!packs.lack(name(0)) && packs.lack(name(1)));
+    assert!(packs.are_all());
     write("multi-pack-index", b"");
-    assert!(!Packs::open(temp.path(), 10_000).lack(name(1)));
+    assert!(!Packs::open(temp.path(), 10_000).are_all());
     assert_eq!(Packs::open(temp.path(), index.len() as u64 - 1).read.len(), 0);
     assert_eq!(Packs::open(&temp.path().join("nowhere"), 10_000).read.len(), 0);
 }

@@ -1,0 +1,147 @@
+//! Many objects of a repository at once, by several threads. What one of them cannot read, or need not, is left out.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use git2::{ObjectType, Odb, Oid};
+
+use super::pack::{Packs, Place, Unpacker};
+
+const MOST_THREADS: usize = 4;
+/// How many objects a thread takes at a time.
+const BATCH: usize = 64;
+/// Deflate makes at most 1032 bytes of one.
+const DEFLATE: u64 = 1032;
+
+/// An object directory.
+pub(super) struct Objects {
+    path: PathBuf,
+    packs: Packs,
+}
+
+/// An object that is wanted.
+#[derive(Clone, Copy)]
+pub(super) struct Wish {
+    id: Oid,
+    place: Option<Place>,
+    /// Those that are read fastest one after the other have neighbouring numbers. One object has one number.
+    order: u64,
+}
+
+/// Objects that are wanted.
+pub(super) struct Wanted {
+    pub(super) kind: ObjectType,
+    pub(super) wishes: Vec<Wish>,
+    /// Bytes of one object.
+    pub(super) most: u64,
+    /// Bytes of all together; a little more is read.
+    pub(super) most_together: u64,
+    /// How many are not worth a thread of their own.
+    pub(super) few: usize,
+}
+
+impl Objects {
+    /// Opens an object directory, and reads its packs if they have no more than so many bytes together.
+    pub(super) fn open(path: PathBuf, pack_bytes: u64) -> Self {
+        Self { packs: Packs::open(&path, pack_bytes), path }
+    }
+
+    /// Reads packs up to another bound, if there are any that were too large.
+    pub(super) fn with_packs(self, pack_bytes: u64, wishes: &mut [Wish]) -> Self {
+        if self.packs.are_all() {
+            return self;
+        }
+        let new = Self::open(self.path, pack_bytes);
+        wishes.iter_mut().for_each(|wish| *wish = new.wish(wish.id));
+        new
+    }
+
+    /// An object, and where it will be looked for.
+    pub(super) fn wish(&self, id: Oid) -> Wish {
+        let place = self.packs.find(id);
+        let start = || id.as_bytes().first_chunk().map_or(0, |start| u64::from_be_bytes(*start));
+        // After those in packs, and the files of one directory together.
+        let order = place.map_or_else(|| 1 << 63 | start() >> 1, Place::order);
+        Wish { id, place, order }
+    }
+
+    /// Makes something of each object that can be read, in no order.
+    pub(super) fn read<T: Send>(&self, mut wanted: Wanted, make: impl Fn(Oid, Arc<[u8]>) -> T + Sync) -> Vec<T> {
+        wanted.wishes.sort_unstable_by_key(|wish| wish.order);
+        wanted.wishes.dedup_by(|one, other| one.order == other.order && one.id == other.id);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = cores.min(MOST_THREADS).min(wanted.wishes.len() / wanted.few).max(1);
+        let work = Work { objects: self, wanted, taken: AtomicUsize::new(0), bytes: AtomicU64::new(0) };
+        std::thread::scope(|scope| {
+            // The system may refuse a thread, as at a limit of processes: those that there are do the work.
+            let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, || work.some(&make)).ok();
+            let others: Vec<_> = (1..threads).map_while(spawn).collect();
+            let mut read = work.some(&make);
+            for other in others {
+                read.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            read
+        })
+    }
+}
+
+/// What the threads share.
+struct Work<'a> {
+    objects: &'a Objects,
+    wanted: Wanted,
+    /// How many wishes a thread has taken.
+    taken: AtomicUsize,
+    bytes: AtomicU64,
+}
+
+impl Work<'_> {
+    /// Reads objects until none is left.
+    fn some<T>(&self, make: impl Fn(Oid, Arc<[u8]>) -> T) -> Vec<T> {
+        let mut read = Vec::new();
+        let mut unpacker = Unpacker::new(&self.objects.packs, self.wanted.kind, self.wanted.most);
+        let mut odb = None;
+        loop {
+            let start = self.taken.fetch_add(BATCH, Ordering::Relaxed);
+            let Some(batch) = self.wanted.wishes.get(start..).filter(|rest| !rest.is_empty()) else { return read };
+            for Wish { id, place, .. } in batch.iter().take(BATCH) {
+                let unpacked = place.and_then(|place| unpacker.object(place));
+                let other = || {
+                    let odb = odb.get_or_insert_with(|| open(&self.objects.path)).as_ref();
+                    odb.and_then(|odb| self.other(odb, *id))
+                };
+                let Some(bytes) = unpacked.or_else(other) else { continue };
+                let before = self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                if before > self.wanted.most_together {
+                    return read;
+                }
+                read.push(make(*id, bytes));
+            }
+        }
+    }
+
+    /// Reads an object through libgit2, once it is known to be no larger than is allowed.
+    fn other(&self, odb: &Odb<'_>, id: Oid) -> Option<Arc<[u8]>> {
+        let is_small = || {
+            let name = id.to_string();
+            let file = self.objects.path.join(&name[..2]).join(&name[2..]);
+            // A file of its own that cannot hold too much, and that no pack comes before. Asking it for its size would be to
+            // read it twice.
+            self.objects.packs.are_all()
+                && self.objects.packs.find(id).is_none()
+                && std::fs::metadata(file).is_ok_and(|file| file.len() <= self.wanted.most / DEFLATE)
+        };
+        let is_bearable = || odb.read_header(id).is_ok_and(|(size, _)| size as u64 <= self.wanted.most);
+        if !is_small() && !is_bearable() {
+            return None;
+        }
+        odb.read(id).ok().filter(|object| object.kind() == self.wanted.kind).map(|object| object.data().into())
+    }
+}
+
+/// An object directory for libgit2, which each thread opens for itself.
+fn open(objects: &Path) -> Option<Odb<'static>> {
+    let odb = Odb::new().ok()?;
+    odb.add_disk_alternate(objects.to_str()?).ok()?;
+    Some(odb)
+}
