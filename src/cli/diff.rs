@@ -8,7 +8,7 @@ use super::layout::Layout;
 use super::manifests::{Verdict, judge, judge_base, judge_read, threads};
 use super::{printer, records};
 use crate::manifest::Reader;
-use crate::model::{Admitted, Diagnostics, ObservedPod, RevisionKind, Sandbox, Severity};
+use crate::model::{Admitted, Diagnostics, ObservedPod, RevisionKind, Sandbox, Severity, spread};
 use crate::plan;
 use crate::port::ReadError;
 use crate::report::{self, DiffBase, DiffReport, MarkdownOptions};
@@ -26,7 +26,9 @@ fn compare(args: &DiffArgs, layout: &Layout) -> Result<Ending, CliError> {
         None => with_what_runs(args, layout)?,
     };
     print(&report, args)?;
-    Ok(ending(&report, args.detailed_exitcode))
+    let ending = ending(&report, args.detailed_exitcode);
+    leave(report);
+    Ok(ending)
 }
 
 /// Two revisions, read as far as their difference depends on them: no root, no runtime, no network.
@@ -38,20 +40,31 @@ fn with_revision(args: &DiffArgs, base: &str) -> Result<DiffReport, CliError> {
     );
     let source::Pair { base: old, base_faults, head: new } =
         source::read_pair(&args.directory, base, args.head.as_deref(), &options).map_err(|e| unreadable(e, &names))?;
-    let (mut before, after) = Reader::with_threads(threads()).read_pair(&old, &new);
-    before.diagnostics.0.extend(base_faults.0);
-    let before = judge_base(&old, &before);
-    if before.diagnostics.has_errors() {
+    let mut reader = Reader::with_threads(threads());
+    let mut read = reader.read_pair(&old, &new);
+    read.0.diagnostics.0.extend(base_faults.0);
+    let as_if_it_ran = || {
+        let base = judge_base(&old, &read.0);
+        let running = plan::converged(&base, Timestamp::now());
+        (base, running)
+    };
+    let ((base, running), verdict) = spread::both(as_if_it_ran, || judge_read(&new, &read.1));
+    if base.diagnostics.has_errors() {
         printer::note(&format!("{} would be refused, it is compared with what could be read of it:", names.0));
-        printer::note_text(&report::diagnostics_text(&errors(&before)));
+        printer::note_text(&report::diagnostics_text(&errors(&base)));
     }
-    let after = admitted(judge_read(&new, &after), &names.1)?;
-    printer::note_text(&report::diagnostics_text(&after.diagnostics));
-    let plan = plan::fleet(&after, &plan::converged(&before, Timestamp::now()));
-    let report = report::compare(&plan, &DiffBase::Revision(&before), &after);
-    // The process is about to end: taking thousands of files apart before that would be for nobody.
-    std::mem::forget((old, new));
+    let head = admitted(verdict, &names.1)?;
+    printer::note_text(&report::diagnostics_text(&head.diagnostics));
+    let plan = plan::fleet_on(threads(), &head, &running);
+    let report = report::compare_on(threads(), &plan, &DiffBase::Revision(&base), &head);
+    leave((old, new, reader, read, base, running, head, plan));
     Ok(report)
+}
+
+/// Keeps a value as it is: the process is about to end, and taking thousands of objects apart before that would be for
+/// nobody.
+fn leave<T>(value: T) {
+    std::mem::forget(value);
 }
 
 fn errors(admitted: &Admitted) -> Diagnostics {
@@ -66,8 +79,8 @@ fn with_what_runs(args: &DiffArgs, layout: &Layout) -> Result<DiffReport, CliErr
     printer::note_text(&report::diagnostics_text(&head.diagnostics));
     let pods = running(layout)?;
     let applied = applied(layout, &directory);
-    let plan = plan::fleet(&head, &pods);
-    Ok(report::compare(&plan, &DiffBase::Running { pods: &pods, applied: applied.as_deref() }, &head))
+    let plan = plan::fleet_on(threads(), &head, &pods);
+    Ok(report::compare_on(threads(), &plan, &DiffBase::Running { pods: &pods, applied: applied.as_deref() }, &head))
 }
 
 fn print(report: &DiffReport, args: &DiffArgs) -> Result<(), CliError> {

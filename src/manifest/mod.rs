@@ -24,7 +24,6 @@ mod reader;
 mod rules;
 mod schema;
 mod secret;
-mod spread;
 pub mod support;
 mod survey;
 mod text;

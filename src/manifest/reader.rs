@@ -5,11 +5,11 @@ mod pair;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::check;
 use super::file::File;
 use super::object::{Body, Object, Typed};
-use super::{check, spread};
 use crate::model::{
-    BlobId, Desired, DesiredObject, Diagnostics, Excluded, Packed, PodKey, Snapshot, SourceFile, SourceRef,
+    BlobId, Desired, DesiredObject, Diagnostics, Excluded, Packed, PodKey, Snapshot, SourceFile, SourceRef, spread,
 };
 
 /// Reads snapshots. A blob that the previous snapshot had is not parsed again.

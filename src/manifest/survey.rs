@@ -3,11 +3,11 @@
 
 use k8s_openapi::api::core::v1::Pod;
 
+use super::check;
 use super::file::File;
 use super::object::{Object, Typed};
 use super::reader::{add, add_desired, desired, empty, excluded};
-use super::{check, spread};
-use crate::model::{Desired, DesiredObject, Kind, Snapshot, SourceFile};
+use crate::model::{Desired, DesiredObject, Kind, Snapshot, SourceFile, spread};
 
 /// Says of a valid object, and of the pod it is if it is one, whether it must be kept.
 pub type Keeps<'d> = Box<dyn Fn(&DesiredObject, Option<&Pod>) -> bool + Sync + 'd>;

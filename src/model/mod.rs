@@ -4,7 +4,8 @@
 //! others; an adapter fills some in from the world. Follow them in the order they come into being:
 //! [`Snapshot`] (bytes at one revision) → [`Desired`] (objects with places) → [`Admitted`] (presets and
 //! defaults applied) → [`FleetPlan`] / [`PodPlan`] (ordered actions with reasons) → [`ObservedPod`] (what the
-//! world says afterwards) → [`StatusDocument`] and [`Projection`] (what people read).
+//! world says afterwards) → [`StatusDocument`] and [`Projection`] (what people read). [`spread`] is no value: it is how a
+//! stage does the same with thousands of them.
 
 mod action;
 mod admitted;
@@ -22,6 +23,7 @@ mod projection;
 pub mod quantity;
 mod rule;
 mod snapshot;
+pub mod spread;
 mod status;
 
 pub use action::{

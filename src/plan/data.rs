@@ -4,8 +4,8 @@
 //! place, and its record keeps digests of the data from then on: what was told once is not told again. Keys are named,
 //! values never: digests are keyed with the pod's uid and stay in its record.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::{Container, KeyToPath, Pod, PodSpec, Volume};
 use sha2::{Digest, Sha256};
@@ -21,7 +21,7 @@ const ALL: &str = "";
 pub(super) struct View<'a> {
     data: &'a DataObjects,
     /// By where the value lies in memory.
-    hashes: RefCell<BTreeMap<(usize, usize), [u8; 32]>>,
+    hashes: Mutex<BTreeMap<(usize, usize), [u8; 32]>>,
 }
 
 /// Which keys of an object are used.
@@ -78,7 +78,7 @@ impl Place<'_> {
 
 impl<'a> View<'a> {
     pub(super) fn new(data: &'a DataObjects) -> Self {
-        Self { data, hashes: RefCell::default() }
+        Self { data, hashes: Mutex::default() }
     }
 
     /// Digests of what a pod uses, by object and key. An object that is not there has no entry.
@@ -128,10 +128,12 @@ impl<'a> View<'a> {
 
     /// The digest of a value as this pod's record keeps it: 128 bits.
     fn digest(&self, uid: &PodUid, bytes: &[u8]) -> String {
-        let mut hashes = self.hashes.borrow_mut();
         let place = (bytes.as_ptr() as usize, bytes.len());
-        let hash = hashes.entry(place).or_insert_with(|| Sha256::digest(bytes).into());
-        let keyed = Sha256::new().chain_update(&uid.0).chain_update([0]).chain_update(*hash).finalize();
+        let hash: [u8; 32] = {
+            let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
+            *hashes.entry(place).or_insert_with(|| Sha256::digest(bytes).into())
+        };
+        let keyed = Sha256::new().chain_update(&uid.0).chain_update([0]).chain_update(hash).finalize();
         hex(&keyed[..16])
     }
 }

@@ -13,11 +13,16 @@ use super::rename;
 use super::restart;
 use crate::model::{
     Admitted, AdmittedPod, ContainerKind, ContainerRecord, ContainerState, ExitRecord, FleetAction, FleetPlan,
-    ObservedContainer, ObservedPod, PodKey, PodRecord, PodUid, Reason, Sandbox,
+    ObservedContainer, ObservedPod, PodKey, PodRecord, PodUid, Reason, Sandbox, spread,
 };
 
 /// What happens to each pod: removals first, then the others, each by name.
 pub fn fleet<P: Borrow<ObservedPod>>(admitted: &Admitted, observed: &[P]) -> FleetPlan {
+    fleet_on(1, admitted, observed)
+}
+
+/// The same on several threads. The plan does not depend on their number.
+pub fn fleet_on<P: Borrow<ObservedPod>>(threads: usize, admitted: &Admitted, observed: &[P]) -> FleetPlan {
     let observed: BTreeMap<&PodKey, &ObservedPod> =
         observed.iter().map(Borrow::borrow).map(|pod| (&pod.record.key, pod)).collect();
     let mut plan = FleetPlan::default();
@@ -25,24 +30,31 @@ pub fn fleet<P: Borrow<ObservedPod>>(admitted: &Admitted, observed: &[P]) -> Fle
     for key in observed.keys().filter(|key| !admitted.pods.contains_key(**key)) {
         plan.actions.push(FleetAction::Remove { key: (*key).clone(), reason: Reason::PodRemoved });
     }
-    for (key, pod) in &admitted.pods {
-        let reason = match observed.get(key) {
-            None => Reason::PodAdded,
-            // The one that is going has no future: this is another pod of its name.
-            Some(old) if old.record.deletion.is_some() => Reason::PodAdded,
-            Some(old) => match change::of_record(&old.record, pod, Some(&data)) {
-                Change::None => {
-                    plan.unchanged.push(key.clone());
-                    continue;
-                }
-                Change::InPlace(fields) => Reason::UpdatedInPlace(fields),
-                Change::Recreate(fields) => Reason::Recreated(fields),
-            },
-        };
-        plan.actions.push(FleetAction::Apply { pod: Arc::clone(pod), reason });
+    let pods: Vec<(&Arc<AdmittedPod>, Option<&ObservedPod>)> =
+        admitted.pods.iter().map(|(key, pod)| (pod, observed.get(key).copied())).collect();
+    let reasons = spread::map(threads, &pods, |(pod, old)| reason(pod, *old, &data));
+    for ((key, pod), reason) in admitted.pods.iter().zip(reasons) {
+        match reason {
+            None => plan.unchanged.push(key.clone()),
+            Some(reason) => plan.actions.push(FleetAction::Apply { pod: Arc::clone(pod), reason }),
+        }
     }
     plan.renames = rename::pair(&plan.actions, &observed);
     plan
+}
+
+/// Why a pod is to be touched; `None` for one that is as it should be.
+fn reason(pod: &AdmittedPod, observed: Option<&ObservedPod>, data: &View<'_>) -> Option<Reason> {
+    match observed {
+        None => Some(Reason::PodAdded),
+        // The one that is going has no future: this is another pod of its name.
+        Some(old) if old.record.deletion.is_some() => Some(Reason::PodAdded),
+        Some(old) => match change::of_record(&old.record, pod, Some(data)) {
+            Change::None => None,
+            Change::InPlace(fields) => Some(Reason::UpdatedInPlace(fields)),
+            Change::Recreate(fields) => Some(Reason::Recreated(fields)),
+        },
+    }
 }
 
 /// The fleet as if everything of `admitted` ran: the base of the offline diff.

@@ -32,7 +32,7 @@ pub use diagnostics::{
 };
 pub use diff::{
     Attention, Concern, DataKey, DiffBase, DiffReport, DiffRevision, DiffSide, Hunk, KeyChange, KindCounts,
-    MarkdownOptions, ObjectDiff, PresetLines, compare, diff_json, diff_markdown, diff_text,
+    MarkdownOptions, ObjectDiff, PresetLines, compare, compare_on, diff_json, diff_markdown, diff_text,
 };
 pub use events::{aggregate, event_object, event_record, events_between, preset_events, waiting_events};
 pub use pod::{PodView, pod_object};

@@ -8,8 +8,7 @@ use crate::manifest::file::File;
 use crate::manifest::object::{Body, Object, Typed};
 use crate::manifest::outline::{Named, outline};
 use crate::manifest::reach::{Content, Reach, Read, Unread, Weight};
-use crate::manifest::spread;
-use crate::model::{BlobId, Desired, Kind, Severity, Snapshot, SourceFile};
+use crate::model::{BlobId, Desired, Kind, Severity, Snapshot, SourceFile, spread};
 
 impl Reader {
     /// Reads two snapshots as far as their difference depends on them. Files that are on one side only are parsed, then

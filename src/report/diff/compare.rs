@@ -11,7 +11,7 @@ use super::yaml::{self, Line};
 use super::{Attention, Concern, DiffReport, DiffSide, KindCounts, ObjectDiff, fields, immutable, users};
 use crate::model::{
     Admitted, AdmittedPod, Diagnostic, FleetAction, FleetPlan, Kind, ObjectKey, ObservedPod, Origin, PodKey,
-    PresetConflict, Rename, Severity, SourceRef, Verb,
+    PresetConflict, Rename, Severity, SourceRef, Verb, spread,
 };
 
 /// Said when a preset is behind the change of a pod.
@@ -27,6 +27,9 @@ const INVALID_BASE: &str = "The base is invalid and is refused as a whole where 
 
 /// Said when the report has no room for every hunk.
 const TOO_MUCH: &str = "Too much differs to be shown line by line: hunks are left out, and what they hold is counted.";
+
+/// So many pods are drawn up before they are compared.
+const AT_ONCE: usize = 256;
 
 /// What the head is compared with.
 pub enum DiffBase<'a> {
@@ -67,12 +70,22 @@ impl<'a> Base<'a> {
 
 /// Compares. `plan` is what the planner makes of the same two sides.
 pub fn compare(plan: &FleetPlan, base: &DiffBase<'_>, head: &Admitted) -> DiffReport {
+    compare_on(1, plan, base, head)
+}
+
+/// The same on several threads. The report does not depend on their number.
+pub fn compare_on(threads: usize, plan: &FleetPlan, base: &DiffBase<'_>, head: &Admitted) -> DiffReport {
     let base = Base::new(base);
     let renames: BTreeMap<&PodKey, &Rename> =
         plan.renames.iter().flat_map(|rename| [(&rename.from, rename), (&rename.to, rename)]).collect();
     let mut budget = Budget::default();
-    let one = |action: &FleetAction| pod(action, renames.get(action.key()).copied(), (&base, head), &mut budget);
-    let mut objects: Vec<ObjectDiff> = plan.actions.iter().map(one).collect();
+    let mut objects = Vec::with_capacity(plan.actions.len());
+    // Some at a time, for the lines of a pod take ten times its bytes.
+    for actions in plan.actions.chunks(AT_ONCE) {
+        let drawn =
+            spread::map(threads, actions, |action| draw(action, renames.get(action.key()).copied(), &base, head));
+        objects.extend(drawn.into_iter().map(|drawn| drawn.compared(&mut budget)));
+    }
     if let Some(before) = base.objects {
         objects.extend(others(before, head, &mut budget));
     }
@@ -128,12 +141,23 @@ impl ObjectDiff {
     }
 }
 
-fn pod(
-    action: &FleetAction,
-    rename: Option<&Rename>,
-    (base, head): (&Base<'_>, &Admitted),
-    budget: &mut Budget,
-) -> ObjectDiff {
+/// A pod on both sides, drawn up to be compared line by line.
+struct Drawn<'a> {
+    object: ObjectDiff,
+    sides: [Option<&'a AdmittedPod>; 2],
+    lines: [Vec<Line>; 2],
+}
+
+impl Drawn<'_> {
+    fn compared(mut self, budget: &mut Budget) -> ObjectDiff {
+        let [old, new] = self.sides.map(Owners::new);
+        let [before, after] = &self.lines;
+        self.object.take(hunks::compare(before, after, [&|f| old.of(f), &|f| new.of(f)], budget));
+        self.object
+    }
+}
+
+fn draw<'a>(action: &FleetAction, rename: Option<&Rename>, base: &Base<'a>, head: &'a Admitted) -> Drawn<'a> {
     let (key, verb) = (action.key(), action.verb());
     let before = match (verb, rename) {
         // A pod under a new name is shown as what it differs in from the one it replaces.
@@ -150,14 +174,13 @@ fn pod(
         // Told with the pod that takes its place.
         Some(rename) if verb == Verb::Delete => {
             object.renamed_to = Some(rename.to.clone());
-            return object;
+            return Drawn { object, sides: [None, None], lines: Default::default() };
         }
         _ => {}
     }
-    let (pair, _) = mask::mask(Kind::Pod, [before, after].map(|pod| pod.map(|pod| pod.spec.value())));
-    let (old, new) = (Owners::new(before), Owners::new(after));
-    object.take(hunks::compare(&shown(&pair[0]), &shown(&pair[1]), [&|f| old.of(f), &|f| new.of(f)], budget));
-    object
+    let sides = [before, after];
+    let (pair, _) = mask::mask(Kind::Pod, sides.map(|pod| pod.map(|pod| pod.spec.value())));
+    Drawn { object, sides, lines: [shown(&pair[0]), shown(&pair[1])] }
 }
 
 fn shown(value: &Option<Value>) -> Vec<Line> {

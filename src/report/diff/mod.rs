@@ -1,6 +1,6 @@
 //! What a revision would change, as one value and three views of it.
 //!
-//! [`compare`] makes a [`DiffReport`] out of a plan and the two sides; [`diff_text`], [`diff_json`] and
+//! [`compare`] (or, on several threads, [`compare_on`]) makes a [`DiffReport`] out of a plan and the two sides; [`diff_text`], [`diff_json`] and
 //! [`diff_markdown`] print it and decide nothing. The same two sides give the same bytes: no clock, no path of the
 //! machine, every order fixed. Values of Secrets are masked while the report is made, so that no view can leak them.
 
@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::model::{FieldChange, Kind, ObjectKey, PodKey, Rename, Revision, RevisionKind, SourceRef, Verb};
 
-pub use compare::{DiffBase, compare};
+pub use compare::{DiffBase, compare, compare_on};
 pub use hunks::Hunk;
 pub use json::diff_json;
 pub use markdown::{MarkdownOptions, diff_markdown};

@@ -187,3 +187,28 @@ fn the_same_sides_give_the_same_bytes() {
     let head = [pod("b", "y"), pod("c", "x"), preset("p", "2")];
     assert_eq!(diff_json(&between(&base, &head)), diff_json(&between(&base, &head)));
 }
+
+#[test]
+fn plan_and_report_do_not_depend_on_the_number_of_threads() {
+    let named = |at: usize| format!("pod{at:03}");
+    let all = |count: usize, image: fn(usize) -> usize| -> Vec<Value> {
+        (0..count).map(|at| pod(&named(at), &format!("i:{}", image(at)))).collect()
+    };
+    // More than are drawn up at a time; some stay, some go, some come.
+    let mut base = all(300, |_| 0);
+    base.push(data("ConfigMap", "m", json!({"k": "1"})));
+    let mut head = all(320, |at| at % 3);
+    head.retain(|pod| !pod["metadata"]["name"].as_str().unwrap().ends_with('7'));
+    head.push(preset("p", "1"));
+    let (base, head) = (admitted(&base), admitted(&head));
+    let running = plan::converged(&base, at(0));
+    let alone = plan::fleet(&head, &running);
+    let report = compare(&base, &head);
+    assert_eq!(report.objects.len(), 320);
+    for threads in [2, 5] {
+        let plan = plan::fleet_on(threads, &head, &running);
+        assert_eq!(plan, alone, "{threads} threads");
+        let found = report::compare_on(threads, &plan, &DiffBase::Revision(&base), &head);
+        assert_eq!(diff_json(&found), diff_json(&report), "{threads} threads");
+    }
+}

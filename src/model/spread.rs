@@ -1,14 +1,15 @@
-//! The same work on many files, on several threads.
+//! The same work on many values, on several threads: what comes out does not depend on their number.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-/// Files that are not worth a thread.
+/// Values that are not worth a thread.
 const FEW: usize = 32;
 /// How many a thread takes at a time: enough that threads seldom meet, few enough that none is left with the rest.
 const BATCH: usize = 16;
 
 /// `work` on each item, the results in the order of the items.
-pub(super) fn map<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub fn map<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let threads = threads.min(items.len() / FEW);
     if threads <= 1 {
         return items.iter().map(work).collect();
@@ -36,6 +37,20 @@ pub(super) fn map<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&
     batches.into_iter().flat_map(|(_, batch)| batch).collect()
 }
 
+/// Both, side by side if the system has a thread for it.
+pub fn both<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B) -> (A, B) {
+    let first = Mutex::new(Some(first));
+    let take = || first.lock().unwrap_or_else(PoisonError::into_inner).take();
+    std::thread::scope(|scope| {
+        let other = std::thread::Builder::new().spawn_scoped(scope, || take().map(|first| first())).ok();
+        let second = second();
+        // Whoever comes first does it: this thread, if the other has not begun yet or never will.
+        let here = take().map(|first| first());
+        let there = other.and_then(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        (here.or(there).expect("invariant: it was taken once and done"), second)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +67,16 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn both_are_done_once() {
+        let count = AtomicUsize::new(0);
+        let one = |result: &'static str| {
+            count.fetch_add(1, Ordering::Relaxed);
+            result
+        };
+        assert_eq!(both(|| one("a"), || one("b")), ("a", "b"));
+        assert_eq!(count.into_inner(), 2);
     }
 }
