@@ -81,6 +81,10 @@ impl fmt::Display for Reason {
             Reason::VolumeData => f.write_str("volume data changed"),
             Reason::FirstStart => f.write_str("first start"),
             Reason::Restart { policy, exit } => write!(f, "exited with {}, restartPolicy {policy}", exit.exit_code),
+            // Told to stop for another image, which was taken back before it had ended.
+            Reason::ImageChanged { before, after } if before == after => {
+                write!(f, "image changed and was changed back to {after}")
+            }
             Reason::ImageChanged { before, after } => write!(f, "image changed from {before} to {after}"),
             Reason::MonitorLost => f.write_str("its monitor died"),
             Reason::StartInterrupted => f.write_str("its start was interrupted"),

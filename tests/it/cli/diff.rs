@@ -256,3 +256,25 @@ fn options_of_the_comment_are_checked() {
     let json: Value = serde_json::from_str(&world.diff(&["--base", "HEAD", "-o", "json"]).out).unwrap();
     assert_eq!((&json["kind"], &json["objects"]), (&"Diff".into(), &Value::Array(vec![])));
 }
+
+/// A file alone is no state of the machine: every pod without a manifest in it would be one to delete.
+#[test]
+fn a_file_in_place_of_a_directory_is_an_error_with_a_way_out() {
+    let world = World::full();
+    let with =
+        "error: cannot read the manifests of PLACE/m/pod.yaml: it is not a directory\n  help: name the directory ";
+    for (args, help) in [
+        (
+            &["--base", "HEAD~1", "--head", "HEAD"][..],
+            "the file is in: a pod that has no manifest there is one to delete",
+        ),
+        (&["--base", "HEAD~1"], "the file is in: a pod that has no manifest there is one to delete"),
+        (&[], "that holds the manifests"),
+    ] {
+        let said = world.place.run(&[&["diff", "m/pod.yaml"], args].concat());
+        assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{args:?} {}", said.err);
+        let expected =
+            format!("{}{help}\n", with.replace("PLACE", world.place.path("").to_str().unwrap().trim_end_matches('/')));
+        assert_eq!(said.err, expected, "{args:?}");
+    }
+}

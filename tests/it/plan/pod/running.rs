@@ -118,7 +118,10 @@ const ROWS: &[Row] = &[
         w.attempt("a", 4, 40);
         w.stopping("a", 98, 30);
         w.ended("a", 143, 99);
-    }, &["image nginx:1: image changed from nginx:1 to nginx:1", "start a#5: image changed from nginx:1 to nginx:1"]),
+    }, &[
+        "image nginx:1: image changed and was changed back to nginx:1",
+        "start a#5: image changed and was changed back to nginx:1",
+    ]),
     ("an image mended in a crash loop starts at once", |w| {
         w.attempt("a", 4, 40);
         w.ended("a", 1, 99);
