@@ -305,7 +305,7 @@ fn coarse(document: &StatusDocument) -> StatusDocument {
         }
         for container in &mut pod.containers {
             container.restart_count = 0;
-            for state in container.state.values_mut() {
+            if let Some((_, state)) = &mut container.state {
                 (state.started_at, state.finished_at, state.message) = (None, None, None);
             }
         }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
-use super::{ObjectKey, PodEntry, PodKey};
+use super::{ObjectKey, Packed, PodEntry, PodKey};
 
 /// Normal or Warning, as Kubernetes tells events apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,11 @@ pub struct EventRecord {
 pub struct ShownPod {
     pub key: PodKey,
     /// Effective spec and full status.
-    pub object: Pod,
+    pub object: Packed<Pod>,
+    /// Whether it was begun: its object has a creationTimestamp.
+    pub begun: bool,
+    /// Whether it is going away: its object has a deletionTimestamp.
+    pub ending: bool,
     /// The same for the status document, made from the object.
     pub entry: Arc<PodEntry>,
 }

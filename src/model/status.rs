@@ -82,8 +82,26 @@ pub struct ContainerEntry {
     pub image: String,
     pub ready: bool,
     pub restart_count: u32,
-    /// One of `waiting`, `running`, `terminated`, as Kubernetes writes it.
-    pub state: BTreeMap<String, ContainerStateEntry>,
+    /// One of `waiting`, `running`, `terminated`, as Kubernetes writes it: a mapping of that one member.
+    #[serde(with = "one_member")]
+    pub state: Option<(String, ContainerStateEntry)>,
+}
+
+/// Of thousands of pods a map of one member each would take more memory than all the rest of their entries.
+mod one_member {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{BTreeMap, ContainerStateEntry};
+
+    type State = Option<(String, ContainerStateEntry)>;
+
+    pub(super) fn serialize<S: Serializer>(state: &State, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(state.iter().map(|(name, entry)| (name, entry)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<State, D::Error> {
+        BTreeMap::deserialize(deserializer).map(|map| map.into_iter().next())
+    }
 }
 
 /// The members of a container state that are set.

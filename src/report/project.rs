@@ -105,16 +105,15 @@ impl Versions {
             return Projected { made_of: MadeOf::Pod(pod), ..same.clone() };
         }
         let version = self.touch();
-        let own = &pod.object.metadata;
-        let uid = own.uid.clone().unwrap_or_else(|| stable_uid(subject));
-        let created = own.creation_timestamp.is_none().then(|| {
+        let own = Some(&pod.entry.uid).filter(|uid| !uid.is_empty());
+        let uid = own.cloned().unwrap_or_else(|| stable_uid(subject));
+        let created = (!pod.begun).then(|| {
             let old = before.map(|before| &before.value["metadata"]).filter(|old| old["uid"] == uid.as_str());
             old.map_or_else(|| json!(self.created), |old| old["creationTimestamp"].clone())
         });
         let shown = Arc::clone(&pod);
         let value = Served::when_asked(move || {
-            // Turning k8s-openapi values into JSON cannot fail: their maps have text keys.
-            let mut value = serde_json::to_value(&shown.object).unwrap_or(Value::Null);
+            let mut value = shown.object.value();
             let metadata = metadata(&mut value);
             metadata.insert("uid".into(), Value::String(uid));
             metadata.extend(created.map(|created| ("creationTimestamp".to_owned(), created)));

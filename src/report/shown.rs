@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus
 use super::row::{PodRow, pod_row};
 use super::status::CONFLICTS;
 use crate::model::{
-    AdmittedPod, ConditionEntry, ContainerEntry, ContainerStateEntry, PodEntry, PodKey, PresetEntry, ShownPod,
+    AdmittedPod, ConditionEntry, ContainerEntry, ContainerStateEntry, Packed, PodEntry, PodKey, PresetEntry, ShownPod,
     SkippedPresetEntry,
 };
 
@@ -17,7 +17,13 @@ pub fn shown_pod(object: Pod, admitted: Option<&AdmittedPod>) -> ShownPod {
     // Ages alone depend on the time of day, and they are not shown here.
     let row = pod_row(&object, Timestamp::UNIX_EPOCH);
     let key = PodKey::new(row.namespace.clone(), row.name.clone());
-    ShownPod { key, entry: Arc::new(entry(&object, row, admitted)), object }
+    ShownPod {
+        key,
+        begun: object.metadata.creation_timestamp.is_some(),
+        ending: object.metadata.deletion_timestamp.is_some(),
+        entry: Arc::new(entry(&object, row, admitted)),
+        object: Packed::new(&object),
+    }
 }
 
 pub(super) fn time(at: Timestamp) -> String {
@@ -76,7 +82,7 @@ fn container_entry(status: &ContainerStatus, init: bool) -> ContainerEntry {
         image: status.image.clone(),
         ready: status.ready,
         restart_count: u32::try_from(status.restart_count).unwrap_or(0),
-        state: status.state.as_ref().map(state_entry).into_iter().collect(),
+        state: status.state.as_ref().map(state_entry),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::shown::time;
 use crate::model::{
     ActionEntry, Admitted, ConditionEntry, Diagnostics, Durable, NodeInfo, PodKey, ShownPod, StatusDocument,
 };
@@ -82,7 +81,7 @@ fn standing(pod: &ShownPod) -> Standing {
     let ready = entry.conditions.iter().any(|c| c.kind == "Ready" && c.status == "True");
     let what = || format!("{} {}", pod.key, entry.status);
     match entry.phase.as_str() {
-        _ if pod.object.metadata.deletion_timestamp.is_some() => Standing::Progressing(what()),
+        _ if pod.ending => Standing::Progressing(what()),
         "Succeeded" => Standing::Ready,
         "Failed" => Standing::Failed(what()),
         _ if ready => Standing::Ready,
@@ -154,12 +153,7 @@ fn pods_sentence(verb: &str, pods: &[String]) -> String {
 
 /// When the last of the pods became ready or complete.
 fn ready_since(pods: &[Arc<ShownPod>]) -> Option<String> {
-    pods.iter()
-        .filter_map(|pod| pod.object.status.as_ref()?.conditions.as_ref())
-        .flatten()
-        .filter(|c| c.type_ == "Ready")
-        .filter_map(|c| c.last_transition_time.as_ref())
-        .map(|t| t.0)
-        .max()
-        .map(time)
+    let conditions = pods.iter().flat_map(|pod| &pod.entry.conditions);
+    // Times of one form and one zone are in the order of their texts.
+    conditions.filter(|c| c.kind == "Ready").filter_map(|c| c.last_transition_time.as_ref()).max().cloned()
 }

@@ -10,8 +10,10 @@
 //! - *Cold*: the same stages from nothing, with every pod yet to be created, beside the reading of the YAML alone, in the
 //!   same run: reading is what nobody can save.
 //!
-//! CPU is that of the whole process, medians. With more pods the limits grow with their number. Exit code: 0 when both limits hold, 1 when one does not, 64 for a wrong
-//! argument.
+//! - *Peak*: resident memory of the warm agent at its highest, from its first round on, beside the bytes of the manifests.
+//!
+//! CPU is that of the whole process, medians. With more pods the limits of time grow with their number. Exit code: 0 when
+//! every limit holds, 1 when one does not, 64 for a wrong argument.
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
@@ -41,6 +43,8 @@ use tokio_util::sync::CancellationToken;
 const WARM: f64 = 10.0;
 /// How many times the reading a cold round may take.
 const COLD: f64 = 1.3;
+/// How many times the bytes of the manifests an agent may take.
+const MEMORY: f64 = 20.0;
 const ROUNDS: usize = 31;
 const COLD_ROUNDS: usize = 7;
 
@@ -59,10 +63,12 @@ fn main() -> ExitCode {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("podwright bench: cargo bench --bench rounds -- --pods {pods} (load {})", load.trim());
     let snapshot = snapshot(pods);
-    let cold = cold(&snapshot);
+    // First, for the peak is that of the whole process.
     let warm = warm(&snapshot);
+    let memory = memory(&snapshot);
+    let cold = cold(&snapshot);
     let limit = WARM * f64::max(1.0, pods as f64 / 1000.0);
-    if cold <= COLD && warm <= limit { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if cold <= COLD && warm <= limit && memory <= MEMORY { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 // --- the manifests
@@ -161,6 +167,18 @@ fn cpu() -> f64 {
     let usage = getrusage(UsageWho::RUSAGE_SELF).unwrap();
     let ms = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 * 1000.0 + t.tv_usec() as f64 / 1000.0;
     ms(usage.user_time()) + ms(usage.system_time())
+}
+
+/// How many times the bytes of the manifests this process has taken at most so far.
+fn memory(snapshot: &Snapshot) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+    let peak = peak.unwrap().parse::<f64>().unwrap() * 1024.0;
+    let bytes: usize = snapshot.files.iter().map(|file| file.bytes.len()).sum();
+    let ratio = peak / bytes as f64;
+    println!("peak         {:>8.1} MB, the manifests with it", peak / 1e6);
+    println!("             {ratio:>8.1} times their {:.1} MB, limit {MEMORY}", bytes as f64 / 1e6);
+    ratio
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

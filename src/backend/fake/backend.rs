@@ -277,7 +277,7 @@ impl Fake {
         let containers = &mut pod.change().containers;
         containers.push(ObservedContainer { record, state });
         containers.sort_by(|a, b| (&a.record.name, a.record.attempt).cmp(&(&b.record.name, b.record.attempt)));
-        pod.starts.insert(at.clone(), start.clone());
+        pod.starts.insert(at.clone(), Arc::new(start.clone()));
         if let Some(why) = behaviour.fails_to_start {
             return Err(
                 PortError::new(ErrorKind::Invalid, OPERATION, key.to_string(), why).waiting("RunContainerError")

@@ -25,7 +25,7 @@ pub(super) struct Pod {
     /// Shared with whoever listed it, until it changes.
     pub(super) observed: Arc<ObservedPod>,
     pub(super) volumes: Vec<VolumePayload>,
-    pub(super) starts: BTreeMap<(String, u32), ContainerStart>,
+    pub(super) starts: BTreeMap<(String, u32), Arc<ContainerStart>>,
     pub(super) ends: BTreeMap<(String, u32), End>,
 }
 

@@ -133,7 +133,7 @@ impl Fake {
         let machine = self.machine();
         let pod = machine.pods.get(key)?;
         let attempt = pod.observed.latest(container)?.record.attempt;
-        pod.starts.get(&(container.to_owned(), attempt)).cloned()
+        pod.starts.get(&(container.to_owned(), attempt)).map(|start| ContainerStart::clone(start))
     }
 
     /// Process id and start time of everything that runs, by `pod/container` and `pod` for its infra process.
