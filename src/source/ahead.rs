@@ -10,7 +10,7 @@ use git2::{ObjectType, Oid, Repository};
 
 use super::limits::{Limits, TREE_BYTES};
 use super::name::{is_hidden, is_manifest};
-use super::objects::{Objects, Wanted, Wish};
+use super::objects::{Objects, Wanted, Wish, hexadecimal};
 use super::tree;
 use super::walk::Kind;
 use crate::model::BlobId;
@@ -62,7 +62,7 @@ pub(super) fn read(repository: &Repository, tops: [Option<Oid>; 2], limits: &Lim
     // Both sides may be as large as one is allowed to be.
     let most_together = limits.total_bytes.saturating_mul(2);
     let wanted = Wanted { kind: ObjectType::Blob, wishes, most: limits.file_bytes, most_together, few: FEW_BLOBS };
-    let blobs = objects.read(wanted, |id, bytes| (key(id), (name(id), bytes)));
+    let blobs = objects.read(wanted, |id, bytes| (key(id), (BlobId(hexadecimal(id).into()), bytes)));
     Ahead { trees, blobs: blobs.into_iter().collect() }
 }
 
@@ -118,11 +118,4 @@ impl Trees<'_> {
 
 fn key(id: Oid) -> Name {
     *id.as_bytes().first_chunk().expect("invariant: SHA-1 has 20 bytes")
-}
-
-/// An object's name in hexadecimal digits.
-fn name(id: Oid) -> BlobId {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = id.as_bytes().iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    BlobId(digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect::<String>().into())
 }

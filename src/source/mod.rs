@@ -5,7 +5,7 @@
 //!   walk (`walk`) applies the same filters and bounds (`name`, `ignore`, `limits`) to each. `owner` decides whose repository
 //!   is read.
 //! - [`read_pair`]: two revisions for a comparison, read together (`revisions` finds them, `ahead` reads their trees and blobs: `objects`,
-//!   `pack`, `tree`).
+//!   `pack`, `loose`, `tree`).
 //! - [`read_paths`]: files and directories as they are, for `validate` and `render`.
 //! - [`read_payload`]: files that become values of a ConfigMap or Secret, for `create`.
 //! - [`Watch`]: hints that something changed (`watched` says what is watched and why).
@@ -24,6 +24,7 @@ mod exclude;
 mod fault;
 mod ignore;
 mod limits;
+mod loose;
 mod name;
 mod objects;
 mod owner;

@@ -6,18 +6,20 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use git2::{ObjectType, Odb, Oid};
 
+use super::disk::Handle;
+use super::loose::Loose;
 use super::pack::{Packs, Place, Unpacker};
 
 const MOST_THREADS: usize = 4;
 /// How many objects a thread takes at a time.
 const BATCH: usize = 64;
-/// Deflate makes at most 1032 bytes of one.
-const DEFLATE: u64 = 1032;
 
 /// An object directory.
 pub(super) struct Objects {
     path: PathBuf,
     packs: Packs,
+    /// Where the files are that hold one object each.
+    files: Option<Handle>,
 }
 
 /// An object that is wanted.
@@ -44,7 +46,7 @@ pub(super) struct Wanted {
 impl Objects {
     /// Opens an object directory, and reads its packs if they have no more than so many bytes together.
     pub(super) fn open(path: PathBuf, pack_bytes: u64) -> Self {
-        Self { packs: Packs::open(&path, pack_bytes), path }
+        Self { packs: Packs::open(&path, pack_bytes), files: Handle::open(&path).ok(), path }
     }
 
     /// Reads packs up to another bound, if there are any that were too large.
@@ -100,17 +102,19 @@ impl Work<'_> {
     fn some<T>(&self, make: impl Fn(Oid, Arc<[u8]>) -> T) -> Vec<T> {
         let mut read = Vec::new();
         let mut unpacker = Unpacker::new(&self.objects.packs, self.wanted.kind, self.wanted.most);
+        let mut loose = self.objects.files.as_ref().map(|files| Loose::new(files, self.wanted.kind, self.wanted.most));
         let mut odb = None;
         loop {
             let start = self.taken.fetch_add(BATCH, Ordering::Relaxed);
             let Some(batch) = self.wanted.wishes.get(start..).filter(|rest| !rest.is_empty()) else { return read };
             for Wish { id, place, .. } in batch.iter().take(BATCH) {
                 let unpacked = place.and_then(|place| unpacker.object(place));
+                let in_a_file = || loose.as_mut().and_then(|loose| loose.object(*id));
                 let other = || {
                     let odb = odb.get_or_insert_with(|| open(&self.objects.path)).as_ref();
                     odb.and_then(|odb| self.other(odb, *id))
                 };
-                let Some(bytes) = unpacked.or_else(other) else { continue };
+                let Some(bytes) = unpacked.or_else(in_a_file).or_else(other) else { continue };
                 let before = self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 if before > self.wanted.most_together {
                     return read;
@@ -122,19 +126,7 @@ impl Work<'_> {
 
     /// Reads an object through libgit2, once it is known to be no larger than is allowed.
     fn other(&self, odb: &Odb<'_>, id: Oid) -> Option<Arc<[u8]>> {
-        let is_small = || {
-            let name = id.to_string();
-            let file = self.objects.path.join(&name[..2]).join(&name[2..]);
-            // A file of its own that cannot hold too much, and that no pack comes before. Asking it for its size would be to
-            // read it twice.
-            self.objects.packs.are_all()
-                && self.objects.packs.find(id).is_none()
-                && std::fs::metadata(file).is_ok_and(|file| file.len() <= self.wanted.most / DEFLATE)
-        };
-        let is_bearable = || odb.read_header(id).is_ok_and(|(size, _)| size as u64 <= self.wanted.most);
-        if !is_small() && !is_bearable() {
-            return None;
-        }
+        odb.read_header(id).ok().filter(|(size, _)| *size as u64 <= self.wanted.most)?;
         odb.read(id).ok().filter(|object| object.kind() == self.wanted.kind).map(|object| object.data().into())
     }
 }
@@ -144,4 +136,11 @@ fn open(objects: &Path) -> Option<Odb<'static>> {
     let odb = Odb::new().ok()?;
     odb.add_disk_alternate(objects.to_str()?).ok()?;
     Some(odb)
+}
+
+/// An object's name as people write it.
+pub(super) fn hexadecimal(id: Oid) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = id.as_bytes().iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
