@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ImageConfig;
 use super::limits::Limits;
-use super::reference::is_sha256_hex;
+use crate::model::is_sha256_hex;
 
 pub(super) const ANNOTATION_NAME: &str = "io.containerd.image.name";
 pub(super) const ANNOTATION_REF_NAME: &str = "org.opencontainers.image.ref.name";

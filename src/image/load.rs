@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::LoadedImage;
 use super::disk::{Disk, LayerRecord, Named, drain, summarise};
 use super::document::{Configuration, Descriptor, DockerEntry, Manifest, Platform, chain_ids, digest_hex};
 use super::input::Input;
@@ -12,7 +13,7 @@ use super::limits::Limits;
 use super::stream::{Digesting, decompress, digest_of, refused};
 use super::tarball::Tarball;
 use super::unpack::unpack;
-use super::{LoadedImage, Reference};
+use crate::model::Reference;
 use crate::sys::beneath::Dir;
 
 const LAYER_MEDIA: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -282,7 +283,7 @@ fn names(own: &[String], given: Option<&Reference>) -> io::Result<Vec<String>> {
     if named.is_empty() {
         return Err(refused("the archive does not say what its image is called; give it a name"));
     }
-    let parse = |name: &&String| Reference::parse(name).map(|r| r.to_string()).map_err(|e| refused(e.message));
+    let parse = |name: &&String| super::reference(name).map(|r| r.to_string()).map_err(|e| refused(e.message));
     named.iter().map(parse).collect()
 }
 

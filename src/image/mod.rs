@@ -9,7 +9,6 @@ mod document;
 mod input;
 mod limits;
 mod load;
-mod reference;
 mod store;
 mod stream;
 mod tarball;
@@ -19,8 +18,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use limits::Limits;
-pub use reference::{HOST_IMAGE, Reference};
 pub use store::Store;
+
+use crate::model::Reference;
+use crate::port::{ErrorKind, PortError};
 
 /// Whether and how the machine's own root file system may serve as an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,4 +99,14 @@ pub struct ListedImage {
     pub size: u64,
     /// What is wrong with it, if something is.
     pub damage: Option<String>,
+}
+
+/// Reads the name of an image as a pod or a person spells it.
+fn reference(text: &str) -> Result<Reference, PortError> {
+    Reference::parse(text).map_err(|wrong| {
+        let message = format!("it {}", wrong.what);
+        PortError::new(ErrorKind::Invalid, "read image reference", format!("{text:?}"), message)
+            .with_help(wrong.help)
+            .waiting("InvalidImageName")
+    })
 }

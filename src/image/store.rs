@@ -12,7 +12,8 @@ use super::input::Input;
 use super::limits::Limits;
 use super::load::{Loader, read_stored};
 use super::unpack::is_refusal;
-use super::{HostImage, Image, ImageConfig, ListedImage, LoadedImage, Reference};
+use super::{HostImage, Image, ImageConfig, ListedImage, LoadedImage, reference};
+use crate::model::Reference;
 use crate::port::{ErrorKind, PortError};
 use crate::sys::beneath::Dir;
 
@@ -120,7 +121,7 @@ impl Store {
     /// `NotFound`, or `Conflict` when the image is in use.
     pub fn remove(&self, reference: &str, in_use: &[String]) -> Result<(), PortError> {
         const OPERATION: &str = "remove image";
-        let parsed = Reference::parse(reference)?;
+        let parsed = super::reference(reference)?;
         let failed = |e: io::Error| PortError::io(OPERATION, parsed.to_string(), &e);
         let _lock = self.disk.lock().map_err(failed)?;
         let mut index = self.index(OPERATION)?;
@@ -172,7 +173,7 @@ impl Store {
     /// a damaged image.
     pub fn resolve(&self, reference: &str) -> Result<Option<Image>, PortError> {
         const OPERATION: &str = "use image";
-        let parsed = Reference::parse(reference)?;
+        let parsed = super::reference(reference)?;
         if parsed.is_host() {
             return self.host_image(&parsed).map(Some);
         }
@@ -283,7 +284,7 @@ fn find<'a>(index: &'a Index, reference: &Reference) -> Option<(&'a str, &'a sup
 
 fn load_name(name: Option<&str>) -> Result<Option<Reference>, PortError> {
     let Some(name) = name else { return Ok(None) };
-    let parsed = Reference::parse(name)?;
+    let parsed = reference(name)?;
     let message = if parsed.digest().is_some() {
         "a name to load under must not have a digest"
     } else if parsed.is_host() {

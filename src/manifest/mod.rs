@@ -7,6 +7,7 @@
 //! what it is asked to. A problem is a
 //! [`problem::Finding`] at a JSON pointer first, a [`problem::Problem`] at a line and column then, and a diagnostic at last.
 
+mod base64;
 mod check;
 mod cross;
 mod document;

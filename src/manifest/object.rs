@@ -10,7 +10,7 @@ use super::facts::{Facts, Source};
 use super::json;
 use super::problem::{Finding, Problem, escape, field_path, segments};
 use super::yaml::Node;
-use super::{limits, rules, schema, secret, support};
+use super::{base64, limits, rules, schema, secret, support};
 use crate::model::{Kind, ObjectKey, Packed, Places, PodPreset, Severity};
 
 /// Fields of `metadata` that only an API server writes; they come along when an object is copied out of a cluster.
@@ -76,7 +76,7 @@ pub(super) fn read(kind: Kind, document: u32, node: &Node) -> (Option<Object>, V
     findings.extend(rules::check(kind, &value));
     findings.extend(support::check(kind, &value));
     fill_namespace(kind, &mut value);
-    join_lines(kind, &mut value);
+    spell_base64(kind, &mut value);
     let key = key(kind, &value);
     let typed = if findings.iter().any(|finding| finding.severity == Severity::Error) {
         None
@@ -154,16 +154,18 @@ fn fill_namespace(kind: Kind, value: &mut Value) {
     }
 }
 
-/// Kubernetes takes line breaks in base64, its types here do not.
-fn join_lines(kind: Kind, value: &mut Value) {
+/// Kubernetes takes base64 in more spellings than its types here do.
+fn spell_base64(kind: Kind, value: &mut Value) {
     let field = match kind {
         Kind::Secret => "data",
         Kind::ConfigMap => "binaryData",
         _ => return,
     };
     for (_, text) in value.get_mut(field).and_then(Value::as_object_mut).into_iter().flatten() {
-        if let Value::String(text) = text {
-            text.retain(|c| !matches!(c, '\n' | '\r'));
+        if let Value::String(text) = text
+            && let Some(canonical) = base64::canonical(text)
+        {
+            *text = canonical;
         }
     }
 }

@@ -21,6 +21,7 @@ mod packed;
 mod places;
 mod projection;
 pub mod quantity;
+mod reference;
 mod rule;
 mod snapshot;
 pub mod spread;
@@ -47,6 +48,7 @@ pub use observed::{
 pub use packed::Packed;
 pub use places::{Places, PointerDigest};
 pub use projection::{EventRecord, EventType, MadeOf, Projected, Projection, Served, ShownPod};
+pub use reference::{HOST_IMAGE, NoReference, Reference, is_sha256_hex};
 pub use rule::{RULES, Rule};
 pub use snapshot::{BlobId, Revision, RevisionKind, Snapshot, SourceFile, SourceRef};
 pub use status::{

@@ -11,9 +11,9 @@ pub fn nanos(text: &str) -> Option<i128> {
     let (number, suffix) = text.split_at(end);
     let (up, down) = scale(suffix)?;
     let negative = number.starts_with('-');
-    let digits = number.trim_start_matches(['+', '-']);
+    let digits = number.strip_prefix(['+', '-']).unwrap_or(number);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    if (whole.is_empty() && fraction.is_empty()) || fraction.len() > 18 {
+    if (whole.is_empty() && fraction.is_empty()) || fraction.len() > 18 || digits.contains(['+', '-']) {
         return None;
     }
     let denominator = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
@@ -91,6 +91,11 @@ mod tests {
             ("", None),
             ("x", None),
             ("1.2.3", None),
+            ("+1", Some(1_000_000_000)),
+            ("+-1", None),
+            ("--1", None),
+            ("1-1", None),
+            ("-", None),
             ("1KiB", None),
             ("1e99", None),
             ("99999999999999999999999999999999999999999", None),

@@ -1,6 +1,7 @@
 //! Tests of `manifest`.
 
 mod codes;
+mod data;
 mod fixtures;
 pub(crate) mod hostile;
 mod outline;

@@ -27,12 +27,12 @@ pub(super) fn names(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// `Always` makes an init container a sidecar; nothing else is allowed there.
+/// `Always` makes an init container a sidecar.
 pub(super) fn restart_policy(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     let Some(spec) = subject.root.get("spec") else { return };
     for container in spec.list("initContainers") {
         if let Some(policy) = container.get("restartPolicy") {
-            choice(&policy, "restartPolicy", &["Always"], out);
+            choice(&policy, "restartPolicy", &["Always", "OnFailure", "Never"], out);
         }
     }
 }

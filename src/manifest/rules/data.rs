@@ -1,38 +1,41 @@
 //! Rules for ConfigMaps and Secrets. No message repeats a value of a Secret.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use serde::de::IgnoredAny;
 
 use super::{Subject, View, names};
+use crate::manifest::base64;
 use crate::manifest::problem::{Finding, alternatives, quoted};
 
-/// What all values of one object may weigh, in bytes: Kubernetes' own bound.
+/// What all values of one object may weigh, in bytes, without their keys: Kubernetes' own bound (`MaxSecretSize`, and the
+/// same for a ConfigMap).
 const TOTAL: usize = 1 << 20;
 
 pub(super) fn config_map(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     keys(subject, ["data", "binaryData"], out);
     let mut total = 0;
-    for (key, value) in subject.root.get("data").iter().flat_map(View::entries) {
-        total += key.len() + value.text().map_or(0, str::len);
+    for (_, value) in subject.root.get("data").iter().flat_map(View::entries) {
+        total += value.text().map_or(0, str::len);
     }
-    for (key, value) in subject.root.get("binaryData").iter().flat_map(View::entries) {
-        total += key.len() + decoded(&value, out);
+    for (_, value) in subject.root.get("binaryData").iter().flat_map(View::entries) {
+        total += decoded(&value, out);
     }
     weigh(subject, total, out);
 }
 
 pub(super) fn secret(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     keys(subject, ["data", "stringData"], out);
-    let mut total = 0;
-    for (_, value) in subject.root.get("data").iter().flat_map(View::entries) {
-        total += decoded(&value, out);
+    // A key of `stringData` replaces that of `data` before anything is weighed.
+    let mut sizes = BTreeMap::new();
+    for (key, value) in subject.root.get("data").iter().flat_map(View::entries) {
+        sizes.insert(key, decoded(&value, out));
     }
-    for (_, value) in subject.root.get("stringData").iter().flat_map(View::entries) {
-        total += value.text().map_or(0, str::len);
+    for (key, value) in subject.root.get("stringData").iter().flat_map(View::entries) {
+        sizes.insert(key, value.text().map_or(0, str::len));
     }
-    weigh(subject, total, out);
+    weigh(subject, sizes.into_values().sum(), out);
+    account(subject, out);
     needed_keys(subject, out);
 }
 
@@ -50,13 +53,12 @@ fn keys(subject: Subject<'_, '_>, maps: [&str; 2], out: &mut Vec<Finding>) {
     }
 }
 
-/// How many bytes a base64 text stands for; Kubernetes takes line breaks in it.
+/// How many bytes a base64 text stands for.
 fn decoded(value: &View<'_>, out: &mut Vec<Finding>) -> usize {
     let Some(text) = value.text() else { return 0 };
-    let packed: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
-    match STANDARD.decode(packed) {
-        Ok(bytes) => bytes.len(),
-        Err(_) => {
+    match base64::decode(text) {
+        Some(bytes) => bytes.len(),
+        None => {
             let finding = value.error("base64", "the value is not base64");
             let help = if value.pointer.starts_with("/data/") {
                 "encode it with `base64`, or write plain text under `stringData`"
@@ -76,40 +78,69 @@ fn weigh(subject: Subject<'_, '_>, total: usize, out: &mut Vec<Finding>) {
     }
 }
 
-/// Secrets of some types have keys of their own; of each group at least one must be there.
-fn needed_keys(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
-    let needed: &[&[&str]] = match subject.root.text_of("type") {
-        Some("kubernetes.io/dockerconfigjson") => &[&[".dockerconfigjson"]],
-        Some("kubernetes.io/dockercfg") => &[&[".dockercfg"]],
-        Some("kubernetes.io/ssh-auth") => &[&["ssh-privatekey"]],
-        Some("kubernetes.io/basic-auth") => &[&["username", "password"]],
-        Some("kubernetes.io/tls") => &[&["tls.crt"], &["tls.key"]],
-        _ => &[],
-    };
-    let value = |key: &str| ["stringData", "data"].iter().find_map(|map| subject.root.path(&[map, key]));
-    for group in needed.iter().filter(|group| group.iter().all(|key| value(key).is_none())) {
+/// The account that a token belongs to is an annotation of its Secret.
+fn account(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    const ACCOUNT: &str = "kubernetes.io/service-account.name";
+    let is_token = subject.root.text_of("type") == Some("kubernetes.io/service-account-token");
+    let named = subject.root.path(&["metadata", "annotations", ACCOUNT]);
+    if is_token && named.and_then(|name| name.text()).is_none_or(str::is_empty) {
         let at = subject.root.get("type").unwrap_or_else(|| subject.root.clone());
-        let keys: Vec<String> = group.iter().map(|key| quoted(key)).collect();
-        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        out.push(at.error("missing-field", format!("a Secret of this type needs the key {}", alternatives(&keys))));
+        let message = format!("a Secret of this type needs the annotation `{ACCOUNT}`");
+        out.push(at.error("missing-field", message).help("add it, with the name of the ServiceAccount"));
     }
-    for key in [".dockerconfigjson", ".dockercfg"] {
-        let is_needed = needed.iter().any(|group| group.contains(&key));
-        if let Some(config) = value(key).filter(|config| is_needed && is_no_json(config)) {
-            let finding = config.error("not-readable", format!("the value of {} is no JSON", quoted(key)));
-            out.push(finding.help("write what `docker login` writes to ~/.docker/config.json"));
+}
+
+/// What the value of a needed key must be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needed {
+    There,
+    NotEmpty,
+    JsonObject,
+}
+
+/// Keys of which one must be there, and what its value must be.
+type Group = (&'static [&'static str], Needed);
+
+/// The keys that Secrets of some types have: of each group at least one must be there (`ValidateSecret`).
+const KEYS: &[(&str, &[Group])] = &[
+    ("kubernetes.io/dockerconfigjson", &[(&[".dockerconfigjson"], Needed::JsonObject)]),
+    ("kubernetes.io/dockercfg", &[(&[".dockercfg"], Needed::JsonObject)]),
+    ("kubernetes.io/ssh-auth", &[(&["ssh-privatekey"], Needed::NotEmpty)]),
+    ("kubernetes.io/basic-auth", &[(&["username", "password"], Needed::There)]),
+    ("kubernetes.io/tls", &[(&["tls.crt"], Needed::There), (&["tls.key"], Needed::There)]),
+];
+
+fn needed_keys(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    let is_of = |name: &str| subject.root.text_of("type") == Some(name);
+    let groups = KEYS.iter().find(|(name, _)| is_of(name)).map_or(&[][..], |(_, groups)| groups);
+    let value = |key: &str| ["stringData", "data"].iter().find_map(|map| subject.root.path(&[map, key]));
+    for (group, needed) in groups {
+        let Some((key, found)) = group.iter().find_map(|key| Some((key, value(key)?))) else {
+            let at = subject.root.get("type").unwrap_or_else(|| subject.root.clone());
+            let keys: Vec<String> = group.iter().map(|key| quoted(key)).collect();
+            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            out.push(at.error("missing-field", format!("a Secret of this type needs the key {}", alternatives(&keys))));
+            continue;
+        };
+        // What is not base64 was told.
+        let Some(bytes) = bytes(&found) else { continue };
+        match needed {
+            Needed::NotEmpty if bytes.is_empty() => {
+                let finding = found.error("missing-field", format!("the value of {} is empty", quoted(key)));
+                out.push(finding.help("write the private key"));
+            }
+            Needed::JsonObject if serde_json::from_slice::<Option<BTreeMap<String, IgnoredAny>>>(&bytes).is_err() => {
+                let message = format!("the value of {} is no JSON object", quoted(key));
+                let finding = found.error("not-readable", message);
+                out.push(finding.help("write what `docker login` writes to ~/.docker/config.json"));
+            }
+            _ => {}
         }
     }
 }
 
-/// Whether a value can be read but not as JSON.
-fn is_no_json(value: &View<'_>) -> bool {
-    let Some(text) = value.text() else { return false };
-    let bytes = if value.pointer.starts_with("/data/") {
-        let packed: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
-        STANDARD.decode(packed).ok()
-    } else {
-        Some(text.as_bytes().to_vec())
-    };
-    bytes.is_some_and(|bytes| serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_err())
+/// The bytes of a value of a Secret.
+fn bytes(value: &View<'_>) -> Option<Vec<u8>> {
+    let text = value.text()?;
+    if value.pointer.starts_with("/data/") { base64::decode(text) } else { Some(text.as_bytes().to_vec()) }
 }

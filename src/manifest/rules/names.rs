@@ -40,6 +40,11 @@ pub(in crate::manifest) fn subdomain(text: &str) -> Result<(), Wrong> {
     if text.split('.').all(label_shaped) && text.len() <= 253 { Ok(()) } else { Err(SUBDOMAIN) }
 }
 
+/// A search domain of a resolver: a DNS subdomain that may have underscores (`RelaxedDNSSearchValidation`).
+pub(in crate::manifest) fn search_domain(text: &str) -> Result<(), Wrong> {
+    if subdomain(&text.replace('_', "a")).is_ok() { Ok(()) } else { Err(SUBDOMAIN) }
+}
+
 fn simple_name(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let end = |c: char| c.is_ascii_alphanumeric();
@@ -96,7 +101,8 @@ mod tests {
     #[test]
     fn each_shape_takes_what_kubernetes_takes() {
         let long = "a".repeat(64);
-        let rows: [(Shape, &[&str], &[&str]); 8] = [
+        let rows: [(Shape, &[&str], &[&str]); 9] = [
+            (search_domain, &["a", "_a.b_c.d_"], &["", ".", "a..b", "A", "-a", "a b"]),
             (header, &["X-A", "a1"], &["", "a b", "a:", "é"]),
             (label, &["a", "0a", "a-b"], &["", "A", "-a", "a-", "a.b", "a_b", "é", &long]),
             (subdomain, &["a", "a.b", "a-1.b", &long], &["", ".a", "a.", "a..b", "A.b", "a_b", "a.-b"]),

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{Subject, names, shape};
+use super::{Subject, View, names, shape};
 use crate::manifest::problem::{Finding, quoted};
 
 /// How many name servers and search domains a resolver takes.
 const NAMESERVERS: usize = 3;
 const SEARCHES: usize = 32;
+/// How many characters all search domains may have, with a blank between two: Kubernetes' `MaxDNSSearchListChars`.
+const SEARCH_CHARACTERS: usize = 2048;
 
 pub(super) fn spec(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     let Some(spec) = subject.root.get("spec") else {
@@ -94,7 +96,7 @@ pub(super) fn dns(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     let searches = config.list("searches");
     for search in &searches {
         let Some(text) = search.text() else { continue };
-        if text != "." && names::subdomain(text.strip_suffix('.').unwrap_or(text)).is_err() {
+        if text != "." && names::search_domain(text.strip_suffix('.').unwrap_or(text)).is_err() {
             out.push(search.error("name", format!("the search domain {} is no DNS name", quoted(text))));
         }
     }
@@ -105,6 +107,13 @@ pub(super) fn dns(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
             let at = config.get(field).unwrap_or_else(|| config.clone());
             out.push(at.error("dns", format!("`{field}` has {count} entries; a resolver takes {most}")).at_key());
         }
+    }
+    let texts: Vec<&str> = searches.iter().filter_map(View::text).collect();
+    let length = texts.join(" ").len();
+    if length > SEARCH_CHARACTERS {
+        let at = config.get("searches").unwrap_or_else(|| config.clone());
+        let message = format!("`searches` has {length} characters; a resolver takes {SEARCH_CHARACTERS}");
+        out.push(at.error("dns", message).at_key());
     }
     for option in config.list("options").iter().filter(|option| option.text_of("name").unwrap_or("").is_empty()) {
         out.push(option.missing("name"));

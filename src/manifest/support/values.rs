@@ -12,6 +12,7 @@ pub(super) fn check(kind: Kind, root: &View<'_>, out: &mut Vec<Finding>) {
             let containers = containers(&spec);
             containers.iter().for_each(|container| resources(container, out));
             containers.iter().for_each(|container| host_addresses(container, out));
+            init_policies(&spec, out);
             token(&spec, out);
             annotations(root, out);
         }
@@ -68,6 +69,18 @@ fn host_addresses(container: &View<'_>, out: &mut Vec<Finding>) {
                 &format!("the IPv6 address {}", quoted(text)),
                 "use an IPv4 address",
             ));
+        }
+    }
+}
+
+/// An init container with another policy than the pod's (`ContainerRestartRules`).
+fn init_policies(spec: &View<'_>, out: &mut Vec<Finding>) {
+    for container in spec.list("initContainers") {
+        let policy =
+            container.get("restartPolicy").filter(|policy| matches!(policy.text(), Some("OnFailure" | "Never")));
+        if let Some(policy) = policy {
+            let help = "remove it: the pod's `restartPolicy` counts";
+            out.push(not_yet(Kind::Pod, &policy, "a policy of its own of an init container", help));
         }
     }
 }

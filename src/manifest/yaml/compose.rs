@@ -44,12 +44,13 @@ pub(super) fn compose(text: &str, take: &mut dyn FnMut(&Document)) -> Vec<(u32, 
     };
     let pieces = stream::pieces(text);
     for piece in pieces {
-        if let Err(stop) = composer.piece(piece) {
+        composer.base.pass_gap(piece.gap);
+        if let Err(stop) = composer.piece(piece.text) {
             let document = composer.document();
             composer.problems.push((document, stop));
             break;
         }
-        composer.base.pass(piece);
+        composer.base.pass(piece.text);
     }
     composer.problems
 }
@@ -70,6 +71,14 @@ impl Base {
         };
         self.lines += lines;
         self.columns = last.chars().count() + if lines == 0 { self.columns } else { 0 };
+    }
+
+    /// A byte-order mark at the end of a gap takes no column.
+    fn pass_gap(&mut self, gap: &str) {
+        self.pass(gap);
+        if gap.ends_with('\u{feff}') {
+            self.columns = 0;
+        }
     }
 
     /// Line and column of a mark within the piece, both from 1.
@@ -103,7 +112,6 @@ impl Composer<'_> {
         let options = granit_parser::options! {
             emit_comments: false,
             emit_unresolved_aliases: true,
-            block_scalar_eof_without_line_feed: true,
             flow_nesting_limit: limits::DEPTH,
             block_nesting_limit: limits::DEPTH,
         };

@@ -5,8 +5,7 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use crate::manifest::base64;
 use serde_json::Number;
 
 use super::tree::Content;
@@ -88,8 +87,7 @@ fn integer(text: &str) -> Numeric {
 
 /// The text behind `!!binary`, which go-yaml decodes.
 pub(super) fn binary(text: &str) -> Option<String> {
-    let packed: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
-    String::from_utf8(STANDARD.decode(packed).ok()?).ok()
+    String::from_utf8(base64::decode(text)?).ok()
 }
 
 /// `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`

@@ -1,13 +1,45 @@
-//! JSON values one after the other, which kubectl reads from a file that begins with `{`; YAML wants `---` between them.
+//! Where one text is several for kubectl: JSON values one after the other, in a file that begins with `{` (YAML wants `---`
+//! between them), and YAML files that were joined, each with its byte-order mark.
 
 use serde::de::IgnoredAny;
 
-/// The pieces of a file that are read on their own: its JSON values when there are several, otherwise the whole text.
-pub(super) fn pieces(text: &str) -> Vec<&str> {
-    let mut found = Vec::new();
-    if !text.trim_start().starts_with('{') {
-        return vec![text];
+const MARK: char = '\u{feff}';
+
+/// A piece of a file that is read on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Piece<'a> {
+    /// What stands between the piece before and this one.
+    pub(super) gap: &'a str,
+    pub(super) text: &'a str,
+}
+
+/// The pieces of a file, its whole text where nothing divides it.
+pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
+    if text.trim_start().starts_with('{') {
+        return values(text).into_iter().map(|text| Piece { gap: "", text }).collect();
     }
+    let mut found = Vec::new();
+    let (mut gap, mut rest) = ("", text);
+    while let Some((before, between, after)) = joint(rest) {
+        found.push(Piece { gap, text: before });
+        (gap, rest) = (between, after);
+    }
+    found.push(Piece { gap, text: rest });
+    found
+}
+
+/// Divides a text at the first `---` that a byte-order mark follows, as kubectl reads each document of a file anew.
+fn joint(text: &str) -> Option<(&str, &str, &str)> {
+    text.match_indices(MARK).find_map(|(mark, _)| {
+        let line = text[..mark].strip_suffix('\n')?;
+        let start = line.rfind('\n').map_or(0, |before| before + 1);
+        let end = mark + MARK.len_utf8();
+        (line[start..].trim_end() == "---").then(|| (&text[..start], &text[start..end], &text[end..]))
+    })
+}
+
+fn values(text: &str) -> Vec<&str> {
+    let mut found = Vec::new();
     let mut start = 0;
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
     while let Some(Ok(_)) = values.next() {
@@ -36,12 +68,27 @@ mod tests {
 
     #[test]
     fn only_several_json_values_are_taken_apart() {
-        assert_eq!(pieces("{\"a\": 1}\n{\"b\": \"}{\"} {}\n"), ["{\"a\": 1}", "\n{\"b\": \"}{\"}", " {}"]);
-        assert_eq!(pieces("{\"a\": 1}\n{\"b\": [}\n"), ["{\"a\": 1}", "\n{\"b\": [}\n"]);
-        for whole in
-            ["", "a: 1\n", "{a: 1}\n", "{\"a\": 1}\n", "{\"a\": 1}\n---\n{\"b\": 1}\n", "{\"a\": 1} # c\n", "{"]
-        {
-            assert_eq!(pieces(whole), [whole]);
+        assert_eq!(values("{\"a\": 1}\n{\"b\": \"}{\"} {}\n"), ["{\"a\": 1}", "\n{\"b\": \"}{\"}", " {}"]);
+        assert_eq!(values("{\"a\": 1}\n{\"b\": [}\n"), ["{\"a\": 1}", "\n{\"b\": [}\n"]);
+        for whole in ["{a: 1}\n", "{\"a\": 1}\n", "{\"a\": 1}\n---\n{\"b\": 1}\n", "{\"a\": 1} # c\n", "{"] {
+            assert_eq!(values(whole), [whole]);
         }
+    }
+
+    #[test]
+    fn files_that_were_joined_are_taken_apart_at_their_marks() {
+        let gaps = |text| pieces(text).iter().map(|piece| (piece.gap, piece.text)).collect::<Vec<_>>();
+        for whole in
+            ["", "a: 1\n---\nb: \u{feff}\n", "a: 1\n\u{feff}b: 2\n", "--- x\n\u{feff}b: 2\n", "---\u{feff}\nb: 2\n"]
+        {
+            assert_eq!(gaps(whole), [("", whole)]);
+        }
+        assert_eq!(
+            gaps("a: 1\n--- \r\n\u{feff}b: 2\n---\n\u{feff}"),
+            [("", "a: 1\n"), ("--- \r\n\u{feff}", "b: 2\n"), ("---\n\u{feff}", "")]
+        );
+        assert_eq!(gaps("---\n\u{feff}b: 2"), [("", ""), ("---\n\u{feff}", "b: 2")]);
+        let json = "{\"a\": 1}\n{\"b\": 2}";
+        assert_eq!(gaps(json), [("", "{\"a\": 1}"), ("", "\n{\"b\": 2}")]);
     }
 }

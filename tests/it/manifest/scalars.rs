@@ -70,6 +70,12 @@ fn quotes_and_block_scalars_hold_text_whatever_it_looks_like() {
         ("a: |-\n  x\n\n", json!("x")),
         ("a: >\n  one\n  two\n\n  three\n", json!("one two\nthree\n")),
         ("a: |2\n    x\n", json!("  x\n")),
+        // kubectl reads a file line by line and ends each: that the last one has no end makes no difference.
+        ("a: |\n  x", json!("x\n")),
+        ("a: |+\n  x", json!("x\n")),
+        ("a: |-\n  x", json!("x")),
+        ("a: >\n  x\n  y", json!("x y\n")),
+        ("a: |\r\n  x", json!("x\n")),
         ("a: one\n  two\n", json!("one two")),
         ("a: 'one\n\n  two'\n", json!("one\ntwo")),
         ("a: \"one \\\n  two\"\n", json!("one two")),
@@ -206,6 +212,22 @@ fn json_values_one_after_the_other_are_documents() {
     let cut = format!("{}\n{{\"apiVersion\": [}}\n", map("a"));
     let told = read(&[("maps.json", cut.as_str())]).diagnostics;
     assert_eq!((told.0.len(), told.0[0].rule, told.0[0].place.as_ref().unwrap().at.line), (1, "yaml-syntax", 2));
+}
+
+#[test]
+fn a_byte_order_mark_may_begin_each_document() {
+    let map = |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, lables: {{}}}}\n");
+    let text = format!("\u{feff}{}---\n\u{feff}{}--- \r\n\u{feff}{}", map("a"), map("b"), map("c"));
+    let told: Vec<_> = read(&[("maps.yaml", text.as_str())]).diagnostics.0.iter().map(|d| d.to_string()).collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    for (index, line) in [3, 7, 11].iter().enumerate() {
+        assert!(told[index].starts_with(&format!("maps.yaml:{line}:21: error: unknown field")), "{told:?}");
+    }
+    let good = read(&[("maps.yaml", text.replace(", lables: {}", "").as_str())]);
+    assert_eq!(diagnostics_text(&good.diagnostics), "");
+    let documents = good.others.values().map(|map| (map.source.line, map.source.document)).collect::<Vec<_>>();
+    assert_eq!(documents, [(1, 0), (5, 1), (9, 2)]);
+    assert!(refusal("a: 1\n\u{feff}b: 2\n").contains("yaml-syntax"));
 }
 
 /// A null in a selector is the empty text, as it is for the API server: to drop it would select every pod.

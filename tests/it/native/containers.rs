@@ -341,7 +341,7 @@ fn e2e_images_that_are_not_there_say_what_to_do() {
             ("nginx", "IfNotPresent", ErrorKind::NotFound, "ErrImagePull", "podwright image load FILE"),
             ("nginx", "Always", ErrorKind::NotFound, "ErrImagePull", "podwright image load FILE"),
             (HOST, "IfNotPresent", ErrorKind::Denied, "ErrImagePull", "--allow-host-image"),
-            ("Bad Name", "IfNotPresent", ErrorKind::Invalid, "InvalidImageName", "lower case"),
+            ("Bad Name", "IfNotPresent", ErrorKind::Invalid, "InvalidImageName", "remove them"),
         ];
         for (image, policy, kind, reason, help) in rows {
             let error = ensure(image, policy).await;

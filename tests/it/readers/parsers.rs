@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use podwright::backend::LedgerFile;
-use podwright::image::{Limits, Reference, Store};
-use podwright::model::{Kind, PodUid, StatusDocument, quantity};
+use podwright::image::{Limits, Store};
+use podwright::model::{Kind, PodUid, Reference, StatusDocument, quantity};
 use podwright::net::files::Dns;
 use podwright::net::lease::Leases;
 use podwright::net::subnet::Subnet;
@@ -145,7 +145,7 @@ pub fn image_references() -> Foreign {
     Foreign::text(&format!("registry.example.com:5000/a/b:1@sha256:{digest}"), WORDS, |text| {
         match Reference::parse(text) {
             Ok(reference) => format!("{reference:?} {reference}"),
-            Err(error) => error.to_string(),
+            Err(error) => format!("{} {}", error.what, error.help),
         }
     })
 }
