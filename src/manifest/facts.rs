@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::json::locate;
-use super::problem::{Part, Problem, field_path};
+use super::json::locate_both;
+use super::problem::{Problem, field_path};
 use super::rules::{HostPort, View, containers, host_ports};
 use super::yaml::{Node, Span};
 use crate::model::{Kind, Severity};
@@ -101,12 +101,8 @@ pub(super) struct Source<'a> {
 
 impl Source<'_> {
     fn spot(self, pointer: &str) -> Spot {
-        let key = locate(self.node, pointer, Part::Key);
-        Spot {
-            span: locate(self.node, pointer, Part::Value),
-            key: (key.line, key.column),
-            field: Cow::Owned(field_path(self.value, pointer)),
-        }
+        let (key, span) = locate_both(self.node, pointer);
+        Spot { span, key: (key.line, key.column), field: Cow::Owned(field_path(self.value, pointer)) }
     }
 
     /// Draws the facts of the object.
@@ -156,8 +152,8 @@ impl Source<'_> {
     /// The name in a field, if it says one.
     fn named(self, kind: Kind, name: &View<'_>) -> Option<Reference> {
         let text = name.text().filter(|text| !text.is_empty())?;
-        let pulls = name.pointer.contains("/imagePullSecrets/");
-        Some(Reference { kind, name: text.to_owned(), at: self.spot(&name.pointer), keys: vec![], pulls })
+        let pulls = name.is_below(&["imagePullSecrets"]) || name.is_below(&["spec", "imagePullSecrets"]);
+        Some(Reference { kind, name: text.to_owned(), at: self.spot(&name.pointer()), keys: vec![], pulls })
     }
 
     /// ConfigMaps and Secrets that variables and volumes need, with the keys they need of them.
@@ -168,7 +164,7 @@ impl Source<'_> {
             let Some(mut reference) = source.get(name).and_then(|name| self.named(kind, &name)) else { return };
             let items = source.list("items");
             let keys = items.iter().chain([&source]).filter_map(|item| item.get("key"));
-            reference.keys = keys.filter_map(|key| Some((key.text()?.to_owned(), self.spot(&key.pointer)))).collect();
+            reference.keys = keys.filter_map(|key| Some((key.text()?.to_owned(), self.spot(&key.pointer())))).collect();
             found.push(reference);
         };
         for container in containers {
@@ -213,7 +209,7 @@ impl Source<'_> {
         let mounts: Vec<(String, Spot)> = names
             .filter_map(|mount| mount.get("name"))
             .filter(open)
-            .filter_map(|name| Some((name.text()?.to_owned(), self.spot(&name.pointer))))
+            .filter_map(|name| Some((name.text()?.to_owned(), self.spot(&name.pointer()))))
             .collect();
         if mounts.is_empty() {
             return None;

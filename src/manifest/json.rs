@@ -74,22 +74,28 @@ impl Convert<'_> {
 
 /// Where a pointer leads in the tree. A field that is not there is at the start of the mapping that lacks it.
 pub(super) fn locate(root: &Node, pointer: &str, part: Part) -> Span {
+    let (key, value) = locate_both(root, pointer);
+    if part == Part::Key { key } else { value }
+}
+
+/// The same of a field's key and of its value.
+pub(super) fn locate_both(root: &Node, pointer: &str) -> (Span, Span) {
     let mut node = root;
-    let mut span = if part == Part::Key { root.span.start() } else { root.span };
+    let mut spans = (root.span.start(), root.span);
     for segment in segments(pointer) {
         match &node.content {
             Content::Sequence(items) => {
                 let Some(item) = segment.parse::<usize>().ok().and_then(|index| items.get(index)) else {
-                    return node.span.start();
+                    return (node.span.start(), node.span.start());
                 };
-                (node, span) = (item, item.span);
+                (node, spans) = (item, (item.span, item.span));
             }
             _ => {
-                let Some(entry) = node.entry(&segment) else { return node.span.start() };
+                let Some(entry) = node.entry(&segment) else { return (node.span.start(), node.span.start()) };
                 node = &entry.value;
-                span = if part == Part::Key { entry.key.span } else { node.span };
+                spans = (entry.key.span, node.span);
             }
         }
     }
-    span
+    spans
 }

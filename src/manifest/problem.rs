@@ -1,5 +1,7 @@
 //! A problem before it is a diagnostic: first at a pointer into an object, then at a place in its file.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::limits::QUOTED;
@@ -99,10 +101,10 @@ pub(super) fn escape(segment: &str) -> String {
 }
 
 /// The segments of a JSON pointer, unescaped.
-pub(super) fn segments(pointer: &str) -> impl Iterator<Item = String> + '_ {
+pub(super) fn segments(pointer: &str) -> impl Iterator<Item = Cow<'_, str>> {
     pointer.split('/').skip(1).map(|segment| match segment.contains('~') {
-        true => segment.replace("~1", "/").replace("~0", "~"),
-        false => segment.to_owned(),
+        true => segment.replace("~1", "/").replace("~0", "~").into(),
+        false => segment.into(),
     })
 }
 
@@ -112,19 +114,20 @@ pub(super) fn field_path(root: &Value, pointer: &str) -> String {
     let mut path = String::new();
     let mut here = Some(root);
     for segment in segments(pointer) {
-        let shown: String = segment.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
         let is_index = here.is_some_and(Value::is_array);
-        if is_index || !segment.chars().all(|c| c.is_ascii_alphanumeric()) {
-            path.push_str(&format!("[{shown}]"));
+        if is_index || !segment.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            path.push('[');
+            path.extend(segment.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }));
+            path.push(']');
         } else {
             if !path.is_empty() {
                 path.push('.');
             }
-            path.push_str(&shown);
+            path.push_str(&segment);
         }
         here = here.and_then(|value| match value {
             Value::Array(items) => segment.parse::<usize>().ok().and_then(|index| items.get(index)),
-            Value::Object(map) => map.get(&segment),
+            Value::Object(map) => map.get(&*segment),
             _ => None,
         });
     }

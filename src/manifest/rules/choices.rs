@@ -1,5 +1,7 @@
 //! Fields with a closed set of words, and numbers with a range: Kubernetes 1.36 (`pkg/apis/core/validation`).
 
+use serde_json::Value;
+
 use super::{Subject, View, choice};
 use crate::manifest::problem::Finding;
 
@@ -91,6 +93,9 @@ const RANGES: &[(&str, (i64, i64))] = &[
 
 pub(super) fn words(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     for (pattern, words) in WORDS {
+        if !leads_to(subject, pattern, &|value| value.as_str().is_some_and(|text| !words.contains(&text))) {
+            continue;
+        }
         let name = pattern.rsplit('/').next().unwrap_or(pattern);
         let holder = pattern.rsplit('/').nth(1).unwrap_or_default();
         // A `type` alone would not say of what.
@@ -101,6 +106,9 @@ pub(super) fn words(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
 
 pub(super) fn ranges(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     for (pattern, (least, most)) in RANGES {
+        if !leads_to(subject, pattern, &|value| value.as_i64().is_some_and(|n| n < *least || n > *most)) {
+            continue;
+        }
         for view in each(subject, pattern) {
             let Some(number) = view.integer().filter(|number| number < least || number > most) else { continue };
             let name = pattern.trim_end_matches("/*").rsplit('/').next().unwrap_or(pattern);
@@ -117,6 +125,23 @@ pub(super) fn ranges(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
                 finding
             });
         }
+    }
+}
+
+/// Whether a pattern leads to a value that is wrong: nearly never, so no place is remembered on the way.
+fn leads_to(subject: Subject<'_, '_>, pattern: &str, is_wrong: &dyn Fn(&Value) -> bool) -> bool {
+    match pattern.strip_prefix("@/") {
+        Some(rest) => subject.containers().iter().any(|view| follow(view.value, rest, is_wrong)),
+        None => follow(subject.root.value, pattern, is_wrong),
+    }
+}
+
+fn follow(value: &Value, pattern: &str, is_wrong: &dyn Fn(&Value) -> bool) -> bool {
+    let (step, rest) = pattern.split_once('/').map_or((pattern, None), |(step, rest)| (step, Some(rest)));
+    let goes_on = |value: &Value| rest.map_or_else(|| is_wrong(value), |rest| follow(value, rest, is_wrong));
+    match step {
+        "*" => value.as_array().is_some_and(|items| items.iter().any(goes_on)),
+        field => value.as_object().and_then(|map| map.get(field)).is_some_and(goes_on),
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn names(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
             );
             continue;
         }
-        seen.insert(text, field_path(subject.root.value, &container.pointer));
+        seen.insert(text, field_path(subject.root.value, &container.pointer()));
     }
 }
 
@@ -88,7 +88,7 @@ fn whole_bytes(name: &str, amount: &View<'_>, out: &mut Vec<Finding>) {
     if counts_bytes && quantity::of(amount.value).is_some_and(|nanos| nanos > 0 && nanos % BYTE != 0) {
         let message = format!("`{name}` is no whole number of bytes: `m` stands for a thousandth");
         let help = "write Mi or M for mebibytes or megabytes";
-        out.push(Finding::warning("quantity", &amount.pointer, message).help(help));
+        out.push(Finding::warning("quantity", &amount.pointer(), message).help(help));
     }
 }
 

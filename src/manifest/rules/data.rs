@@ -60,7 +60,7 @@ fn decoded(value: &View<'_>, out: &mut Vec<Finding>) -> usize {
         Some(bytes) => bytes.len(),
         None => {
             let finding = value.error("base64", "the value is not base64");
-            let help = if value.pointer.starts_with("/data/") {
+            let help = if value.is_below(&["data"]) {
                 "encode it with `base64`, or write plain text under `stringData`"
             } else {
                 "encode it with `base64`, or write plain text under `data`"
@@ -142,5 +142,5 @@ fn needed_keys(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
 /// The bytes of a value of a Secret.
 fn bytes(value: &View<'_>) -> Option<Vec<u8>> {
     let text = value.text()?;
-    if value.pointer.starts_with("/data/") { base64::decode(text) } else { Some(text.as_bytes().to_vec()) }
+    if value.is_below(&["data"]) { base64::decode(text) } else { Some(text.as_bytes().to_vec()) }
 }

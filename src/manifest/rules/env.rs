@@ -59,7 +59,7 @@ pub(super) fn twice(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
             let builds_on_it = variable.text_of("value").is_some_and(|value| value.contains(&own) && value != own);
             if !seen.insert(text) && !builds_on_it {
                 let message = format!("the variable {} hides an earlier one of this name", quoted(text));
-                out.push(Finding::warning("duplicate-variable", &name.pointer, message));
+                out.push(Finding::warning("duplicate-variable", &name.pointer(), message));
             }
         }
     }

@@ -26,6 +26,6 @@ fn floats(image: &View<'_>, text: &str, reference: &Reference, out: &mut Vec<Fin
     if says_nothing && !reference.is_host() {
         let message = format!("the image {} has no tag: it is `latest`, whatever that is by then", quoted(text));
         let help = "write a tag or a digest, so that what runs changes with a commit and not without one";
-        out.push(Finding::warning("image-tag", &image.pointer, message).help(help));
+        out.push(Finding::warning("image-tag", &image.pointer(), message).help(help));
     }
 }

@@ -11,6 +11,7 @@ mod image;
 mod metadata;
 mod mounts;
 pub(super) mod names;
+mod place;
 mod pod;
 mod ports;
 mod preset;

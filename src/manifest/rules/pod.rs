@@ -44,7 +44,7 @@ pub(super) fn names(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
             None => {
                 let message = "a pull secret without a name says nothing";
                 out.push(
-                    Finding::warning("missing-field", &secret.pointer, message).help("remove the item, or name it"),
+                    Finding::warning("missing-field", &secret.pointer(), message).help("remove the item, or name it"),
                 );
             }
         }
@@ -125,7 +125,7 @@ pub(super) fn grace(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     let grace = subject.root.path(&["spec", "terminationGracePeriodSeconds"]);
     if let Some(grace) = grace.filter(|grace| grace.integer().is_some_and(|seconds| seconds < 0)) {
         let message = "a negative `terminationGracePeriodSeconds` counts as 1";
-        out.push(Finding::warning("number-range", &grace.pointer, message).help("write 1, or 0 for no grace at all"));
+        out.push(Finding::warning("number-range", &grace.pointer(), message).help("write 1, or 0 for no grace at all"));
     }
 }
 
@@ -135,7 +135,7 @@ pub(super) fn host_aliases(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     for alias in spec.list("hostAliases") {
         if let Some(ip) = alias.get("ip").filter(|ip| ip.text().is_some_and(|text| !seen.insert(text))) {
             let message = format!("the address {} has host names already", quoted(ip.text().unwrap_or_default()));
-            let finding = Finding::warning("duplicate-name", &ip.pointer, message);
+            let finding = Finding::warning("duplicate-name", &ip.pointer(), message);
             out.push(finding.help("write all host names of an address together"));
         }
         if let Some(ip) = alias.get("ip").filter(|ip| ip.text().is_some_and(|text| text.parse::<IpAddr>().is_err())) {

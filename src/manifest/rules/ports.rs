@@ -70,7 +70,7 @@ pub(in crate::manifest) fn host_ports(spec: &View<'_>) -> Vec<HostPort> {
     let host_network = spec.is_true("hostNetwork");
     let mut found = Vec::new();
     for container in containers(spec) {
-        let is_init = container.pointer.starts_with("/spec/initContainers/");
+        let is_init = container.is_below(&["spec", "initContainers"]);
         let lasting = !is_init || container.text_of("restartPolicy") == Some("Always");
         for port in container.list("ports") {
             let number = port.integer_of("hostPort").filter(|number| *number != 0);
@@ -83,7 +83,7 @@ pub(in crate::manifest) fn host_ports(spec: &View<'_>) -> Vec<HostPort> {
                 protocol: port.text_of("protocol").unwrap_or("TCP").to_owned(),
                 ip,
                 lasting,
-                pointer: port.get("hostPort").map_or(port.pointer, |at| at.pointer),
+                pointer: port.get("hostPort").as_ref().unwrap_or(&port).pointer(),
             });
         }
     }
@@ -119,13 +119,13 @@ pub(super) fn named_twice(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     let Some(spec) = subject.root.get("spec") else { return };
     let mut seen: BTreeMap<(i64, &str), String> = BTreeMap::new();
     for container in containers(&spec) {
-        let is_init = container.pointer.starts_with("/spec/initContainers/");
+        let is_init = container.is_below(&["spec", "initContainers"]);
         for port in container.list("ports") {
             if port.has("hostIP") && port.integer_of("hostPort").unwrap_or(0) == 0 {
                 let at = port.get("hostIP").unwrap_or_else(|| port.clone());
                 let message = "`hostIP` without `hostPort` says nothing";
                 let help = "remove it, or add `hostPort`";
-                out.push(Finding::warning("contradiction", &at.pointer, message).at_key().help(help));
+                out.push(Finding::warning("contradiction", &at.pointer(), message).at_key().help(help));
             }
             let Some(number) = port.integer_of("containerPort") else { continue };
             if is_init && container.text_of("restartPolicy") != Some("Always") {
@@ -136,7 +136,7 @@ pub(super) fn named_twice(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
             match seen.get(&(number, protocol)) {
                 Some(first) => {
                     let message = format!("port {number}/{protocol} is named by the container {first} too");
-                    let pointer = port.get("containerPort").map_or_else(|| port.pointer.clone(), |at| at.pointer);
+                    let pointer = port.get("containerPort").as_ref().unwrap_or(&port).pointer();
                     out.push(Finding::warning("duplicate-port", &pointer, message));
                 }
                 None => drop(seen.insert((number, protocol), quoted(here))),

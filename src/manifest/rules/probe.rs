@@ -57,9 +57,10 @@ pub(super) fn hooks(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
 
 /// An init container runs to its end before anybody could ask it; one with `restartPolicy: Always` stays.
 fn not_in_init(container: &View<'_>, at: &View<'_>, out: &mut Vec<Finding>) {
-    let is_init = container.pointer.starts_with("/spec/initContainers/");
+    let is_init = container.is_below(&["spec", "initContainers"]);
     if is_init && container.text_of("restartPolicy") != Some("Always") {
-        let field = at.pointer.rsplit('/').next().unwrap_or_default();
+        let pointer = at.pointer();
+        let field = pointer.rsplit('/').next().unwrap_or_default();
         let message = format!("`{field}` is not for an init container that runs to its end");
         out.push(at.error("contradiction", message).at_key().help("remove it, or add `restartPolicy: Always`"));
     }
@@ -113,7 +114,7 @@ fn port(container: &View<'_>, action: &View<'_>, out: &mut Vec<Finding>) {
     } else if !container.list("ports").iter().any(|port| port.text_of("name") == Some(name)) {
         let message = format!("the container has no port named {}", quoted(name));
         out.push(
-            Finding::warning("unknown-port", &port.pointer, message)
+            Finding::warning("unknown-port", &port.pointer(), message)
                 .help("add it to the container's `ports`, or write its number"),
         );
     }

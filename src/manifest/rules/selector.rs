@@ -46,8 +46,8 @@ fn label_value(value: &View<'_>, out: &mut Vec<Finding>) {
 pub(in crate::manifest) fn selects(selector: &Value, labels: Option<&Map<String, Value>>) -> bool {
     let label = |key: &str| labels.and_then(|labels| labels.get(key)).and_then(Value::as_str);
     let view = View::root(selector);
-    let pairs = view.get("matchLabels").map_or_else(Vec::new, |pairs| pairs.entries());
-    pairs.iter().all(|(key, value)| value.text().is_some() && label(key) == value.text())
+    let mut pairs = view.get("matchLabels").into_iter().flat_map(|pairs| pairs.entries());
+    pairs.all(|(key, value)| value.text().is_some() && label(key) == value.text())
         && view.list("matchExpressions").iter().all(|expression| {
             let found = expression.text_of("key").and_then(label);
             let among = || expression.list("values").iter().any(|value| value.text() == found);

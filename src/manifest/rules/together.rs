@@ -105,7 +105,7 @@ pub(super) fn standard_input(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
         {
             let message = "`stdinOnce` without `stdin: true` says nothing";
             let help = "remove it, or add `stdin: true`";
-            out.push(Finding::warning("contradiction", &once.pointer, message).at_key().help(help));
+            out.push(Finding::warning("contradiction", &once.pointer(), message).at_key().help(help));
         }
     }
 }

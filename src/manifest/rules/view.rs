@@ -3,37 +3,35 @@
 
 use serde_json::Value;
 
-use crate::manifest::problem::{Finding, escape};
+use super::place::Place;
+use crate::manifest::problem::Finding;
 
 /// A value with its place.
 #[derive(Clone, Debug)]
 pub(in crate::manifest) struct View<'a> {
     pub(in crate::manifest) value: &'a Value,
-    pub(in crate::manifest) pointer: String,
+    place: Place<'a>,
 }
 
 impl<'a> View<'a> {
     pub(in crate::manifest) fn root(value: &'a Value) -> Self {
-        Self { value, pointer: String::new() }
+        Self { value, place: Place::ROOT }
+    }
+
+    /// The JSON pointer to this value.
+    pub(in crate::manifest) fn pointer(&self) -> String {
+        self.place.pointer()
+    }
+
+    /// Whether this value stands below a field, named by its path.
+    pub(in crate::manifest) fn is_below(&self, keys: &[&str]) -> bool {
+        self.place.is_below(keys)
     }
 
     /// The field `key` of a mapping.
     pub(in crate::manifest) fn get(&self, key: &str) -> Option<View<'a>> {
-        let value = self.value.as_object()?.get(key)?;
-        Some(View { value, pointer: self.below(key) })
-    }
-
-    /// The pointer of a field.
-    fn below(&self, key: &str) -> String {
-        let mut pointer = String::with_capacity(self.pointer.len() + 1 + key.len());
-        pointer.push_str(&self.pointer);
-        pointer.push('/');
-        // Hardly a key holds what must be escaped.
-        match key.contains(['~', '/']) {
-            true => pointer.push_str(&escape(key)),
-            false => pointer.push_str(key),
-        }
-        pointer
+        let (key, value) = self.value.as_object()?.get_key_value(key)?;
+        Some(View { value, place: self.place.key(key) })
     }
 
     /// The field at the end of a path of keys.
@@ -43,19 +41,21 @@ impl<'a> View<'a> {
 
     /// The items of the list `key`; none when it is not there.
     pub(in crate::manifest) fn list(&self, key: &str) -> Vec<View<'a>> {
-        self.get(key).map_or_else(Vec::new, |list| list.items())
+        self.get(key).map_or_else(Vec::new, |list| list.items().collect())
     }
 
     /// The items of a list.
-    pub(in crate::manifest) fn items(&self) -> Vec<View<'a>> {
-        let item = |(index, value)| View { value, pointer: format!("{}/{index}", self.pointer) };
-        self.value.as_array().into_iter().flatten().enumerate().map(item).collect()
+    pub(in crate::manifest) fn items(&self) -> impl Iterator<Item = View<'a>> + use<'a> {
+        let place = self.place.clone();
+        let item = move |(index, value)| View { value, place: place.index(index) };
+        self.value.as_array().into_iter().flatten().enumerate().map(item)
     }
 
     /// The entries of a mapping.
-    pub(in crate::manifest) fn entries(&self) -> Vec<(&'a str, View<'a>)> {
-        let entry = |(key, value): (&'a String, &'a Value)| (key.as_str(), View { value, pointer: self.below(key) });
-        self.value.as_object().into_iter().flatten().map(entry).collect()
+    pub(in crate::manifest) fn entries(&self) -> impl Iterator<Item = (&'a str, View<'a>)> + use<'a> {
+        let place = self.place.clone();
+        let entry = move |(key, value): (&'a String, &'a Value)| (key.as_str(), View { value, place: place.key(key) });
+        self.value.as_object().into_iter().flatten().map(entry)
     }
 
     pub(in crate::manifest) fn text(&self) -> Option<&'a str> {
@@ -87,12 +87,12 @@ impl<'a> View<'a> {
 
     /// An error about this value.
     pub(in crate::manifest) fn error(&self, rule: &'static str, message: impl Into<String>) -> Finding {
-        Finding::error(rule, &self.pointer, message)
+        Finding::error(rule, &self.pointer(), message)
     }
 
     /// An error about a field that is missing or empty.
     pub(in crate::manifest) fn missing(&self, key: &str) -> Finding {
-        let at = self.get(key).map_or_else(|| self.pointer.clone(), |field| field.pointer);
+        let at = self.get(key).map_or_else(|| self.pointer(), |field| field.pointer());
         Finding::error("missing-field", &at, format!("missing field `{key}`")).help(format!("add `{key}` here"))
     }
 }

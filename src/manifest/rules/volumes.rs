@@ -27,9 +27,9 @@ pub(super) fn names(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
 /// At most one source; without any a volume is an emptyDir, as in Kubernetes.
 pub(super) fn one_source(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     for volume in subject.volumes() {
-        let known = schema::walk(Kind::Pod).at(["spec", "volumes", "0"].into_iter().map(str::to_owned));
+        let known = schema::walk(Kind::Pod).at(["spec", "volumes", "0"].iter());
         let is_source = |key: &str| key != "name" && known.is_some_and(|known| known.property(key).is_some());
-        let sources: Vec<(&str, View<'_>)> = volume.entries().into_iter().filter(|(key, _)| is_source(key)).collect();
+        let sources: Vec<(&str, View<'_>)> = volume.entries().filter(|(key, _)| is_source(key)).collect();
         if let [(first, _), others @ ..] = sources.as_slice() {
             for (key, source) in others {
                 let message = format!("a volume has one source: `{key}` stands beside `{first}`");

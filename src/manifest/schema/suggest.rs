@@ -1,5 +1,7 @@
 //! What an unknown field was meant to be: another spelling, or a field of another level.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::walk::{Shape, Walk};
@@ -18,7 +20,7 @@ pub(super) enum Advice {
 
 /// What was meant by an unknown field `name` in the mapping at `pointer`.
 pub(super) fn advice(root: Walk<'_>, object: &Value, pointer: &str, name: &str) -> Advice {
-    let path: Vec<String> = segments(pointer).collect();
+    let path: Vec<String> = segments(pointer).map(Cow::into_owned).collect();
     let here = root.at(path.iter().cloned());
     if let Some(same) = here.and_then(|here| similar(here, name, 0)) {
         return Advice::Here(format!("did you mean `{same}`?"));

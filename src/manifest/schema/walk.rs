@@ -67,11 +67,11 @@ impl<'a> Walk<'a> {
     }
 
     /// The schema of what stands at a place of the object.
-    pub(in crate::manifest) fn at<I: Iterator<Item = String>>(self, mut segments: I) -> Option<Walk<'a>> {
+    pub(in crate::manifest) fn at(self, mut segments: impl Iterator<Item: AsRef<str>>) -> Option<Walk<'a>> {
         segments.try_fold(
             self,
             |walk, segment| {
-                if walk.shape() == Shape::List { walk.items() } else { walk.field(&segment) }
+                if walk.shape() == Shape::List { walk.items() } else { walk.field(segment.as_ref()) }
             },
         )
     }

@@ -196,7 +196,7 @@ impl Visit<'_> {
             return;
         }
         if branch.is_list {
-            view.items().iter().for_each(|item| self.fields(branch, item));
+            view.items().for_each(|item| self.fields(branch, &item));
         } else {
             self.fields(branch, view);
         }
@@ -217,7 +217,7 @@ impl Visit<'_> {
             Some(_) if passes() => {}
             Some(Support::NoEffect(why)) => {
                 let message = format!("`{}` has no effect here: {why}", name(view));
-                let finding = Finding::warning("no-effect", &view.pointer, message).at_key();
+                let finding = Finding::warning("no-effect", &view.pointer(), message).at_key();
                 self.out.push(finding.help("remove it"));
             }
             Some(Support::NotYet(instead)) => {
@@ -228,7 +228,7 @@ impl Visit<'_> {
 }
 
 fn name(view: &View<'_>) -> String {
-    segments(&view.pointer).last().unwrap_or_default()
+    segments(&view.pointer()).last().unwrap_or_default().into_owned()
 }
 
 /// Nothing is asked for with an empty value.
@@ -246,5 +246,5 @@ fn not_yet(kind: Kind, view: &View<'_>, what: &str, instead: &str) -> Finding {
     let message = format!("{what} is not honoured yet");
     let help =
         format!("remove it ({instead}), or exclude the {kind} with the annotation podwright.dev/ignore: \"true\"");
-    Finding::error("not-honoured-yet", &view.pointer, message).at_key().help(help)
+    Finding::error("not-honoured-yet", &view.pointer(), message).at_key().help(help)
 }

@@ -35,7 +35,7 @@ fn empty_dir(kind: Kind, source: &View<'_>, out: &mut Vec<Finding>) {
     let in_memory = medium.is_some_and(|medium| medium.text() == Some("Memory"));
     if let Some(limit) = source.get("sizeLimit").filter(|_| !in_memory) {
         let message = "`sizeLimit` has no effect here: the use of disk is not limited yet";
-        let finding = Finding::warning("no-effect", &limit.pointer, message).at_key();
+        let finding = Finding::warning("no-effect", &limit.pointer(), message).at_key();
         out.push(finding.help("remove it, or use `medium: Memory`"));
     }
 }
@@ -48,7 +48,7 @@ fn resources(container: &View<'_>, out: &mut Vec<Finding>) {
                 "cpu" | "memory" => {}
                 "ephemeral-storage" => {
                     let message = "`ephemeral-storage` has no effect here: the use of disk is not limited yet";
-                    out.push(Finding::warning("no-effect", &amount.pointer, message).at_key().help("remove it"));
+                    out.push(Finding::warning("no-effect", &amount.pointer(), message).at_key().help("remove it"));
                 }
                 other => {
                     let what = format!("the resource {}", quoted(other));
@@ -96,7 +96,7 @@ fn token(spec: &View<'_>, out: &mut Vec<Finding>) {
     });
     if let Some(asked) = asked {
         let message = "no token of the account is mounted into the pod yet";
-        let finding = Finding::warning("no-effect", &asked.pointer, message);
+        let finding = Finding::warning("no-effect", &asked.pointer(), message);
         out.push(finding.help("write `automountServiceAccountToken: false` to say that the pod needs none"));
     }
 }
@@ -121,7 +121,7 @@ fn annotations(root: &View<'_>, out: &mut Vec<Finding>) {
             out.push(not_yet(Kind::Pod, &value, &format!("the annotation {}", quoted(key)), "no profile is applied"));
         } else {
             let message = format!("the annotation {} has no effect, here and in Kubernetes today", quoted(key));
-            let finding = Finding::warning("no-effect", &value.pointer, message).at_key();
+            let finding = Finding::warning("no-effect", &value.pointer(), message).at_key();
             out.push(finding.help(format!("remove it; the field is `{field}`")));
         }
     }

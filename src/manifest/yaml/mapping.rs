@@ -1,6 +1,6 @@
 //! A mapping while it is read: keys once, merges as kubectl does them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::tree::{Content, Entry, Key, Node, Span};
 use crate::manifest::problem::{Problem, quoted};
@@ -18,8 +18,8 @@ pub(super) enum NextKey {
 #[derive(Default)]
 pub(super) struct Mapping {
     entries: Vec<Entry>,
-    /// Where each key was written in this mapping itself, and not only merged into it.
-    written: Vec<Option<Span>>,
+    /// Entries that are merged ones, with where their key was written in this mapping itself, if it was.
+    merged: BTreeMap<usize, Option<Span>>,
     /// Where each key stands among many entries.
     index: HashMap<String, usize>,
     pub(super) key: Option<NextKey>,
@@ -33,7 +33,12 @@ impl Mapping {
         self.index.get(key).copied()
     }
 
-    fn push(&mut self, entry: Entry, written: Option<Span>) {
+    /// Where the key of an entry was written in this mapping, and not only merged into it.
+    fn written(&self, at: usize) -> Option<Span> {
+        self.merged.get(&at).copied().unwrap_or(Some(self.entries[at].key.span))
+    }
+
+    fn push(&mut self, entry: Entry) {
         if self.entries.len() == FEW {
             self.index = self.entries.iter().map(|entry| entry.key.text.clone()).zip(0..).collect();
         }
@@ -41,19 +46,17 @@ impl Mapping {
             self.index.insert(entry.key.text.clone(), self.entries.len());
         }
         self.entries.push(entry);
-        self.written.push(written);
     }
 
     /// Adds a key that was written here. A merged one gives way; one that was written before stays, and is a problem.
     pub(super) fn write(&mut self, key: Key, value: Node) -> Result<(), Problem> {
-        let span = key.span;
         match self.find(&key.text) {
-            None => self.push(Entry { key, value }, Some(span)),
-            Some(at) => match self.written[at] {
+            None => self.push(Entry { key, value }),
+            Some(at) => match self.written(at) {
                 Some(first) => return Err(duplicate(&key, first)),
                 None => {
                     self.entries[at] = Entry { key, value };
-                    self.written[at] = Some(span);
+                    self.merged.remove(&at);
                 }
             },
         }
@@ -75,11 +78,13 @@ impl Mapping {
                 match self.find(&entry.key.text) {
                     None => {
                         count(&entry)?;
-                        self.push(entry, None);
+                        self.merged.insert(self.entries.len(), None);
+                        self.push(entry);
                     }
                     Some(at) if at < before && !replaced.contains(&at) => {
                         count(&entry)?;
                         replaced.push(at);
+                        self.merged.insert(at, self.written(at));
                         self.entries[at] = entry;
                     }
                     Some(_) => {}
