@@ -80,6 +80,7 @@ pub const RULES: &[Rule] = &[
     rule("schema", "A value does not fit the schema of its kind", "correct the value"),
     rule("selector", "A selector does not work", "correct the values"),
     rule("server-owned", "A field that an API server writes", "remove it"),
+    rule("submodule", "Another git repository within this one", "put the files themselves here"),
     rule("symbolic-link", "A symbolic link, which is not followed", "put the file itself here"),
     rule("too-deep", "Directories are nested too deep", "move the manifests up"),
     rule("too-large", "More than what is read of one file or object", "split it"),

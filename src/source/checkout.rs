@@ -18,6 +18,9 @@ use crate::port::{ErrorKind, PortError, ReadError};
 
 /// Characters of a commit's subject that are kept.
 const SUBJECT_CHARS: usize = 200;
+/// The longest target of a link, and how many links may follow each other: Linux' own bounds (`PATH_MAX`, `MAXSYMLINKS`).
+const LINK_BYTES: usize = 4096;
+const LINKS: usize = 40;
 
 /// A repository, opened for one read.
 pub(super) struct Checkout {
@@ -129,6 +132,9 @@ fn plain(bytes: &[u8]) -> String {
 pub(super) struct CommitTree<'r> {
     repository: &'r Repository,
     odb: Odb<'r>,
+    /// The directory's place in the commit, and the commit's whole tree.
+    place: String,
+    root: Option<Oid>,
     /// The directory's own tree; `None` when the commit does not have the directory.
     pub(super) top: Option<Oid>,
     /// The object of each directory listed so far.
@@ -143,8 +149,9 @@ impl<'r> CommitTree<'r> {
         let repository = &checkout.repository;
         let failed = |e: git2::Error| fault::git_read(&checkout.root, &e);
         let odb = repository.odb().map_err(failed)?;
-        let mut new =
-            Self { repository, odb, top: commit.map(Commit::tree_id), directories: RefCell::default(), ahead: None };
+        let root = commit.map(Commit::tree_id);
+        let place = dir.trim_matches('/').to_owned();
+        let mut new = Self { repository, odb, place, root, top: root, directories: RefCell::default(), ahead: None };
         for name in dir.split('/').filter(|n| !n.is_empty()) {
             let Some(top) = new.top else { break };
             let tree = new.tree(top)?;
@@ -161,6 +168,45 @@ impl<'r> CommitTree<'r> {
     /// The object of a directory that was listed; of the root without.
     pub(super) fn object(&self, path: &str) -> Option<Oid> {
         if path.is_empty() { self.top } else { self.directories.borrow().get(path).copied() }
+    }
+
+    /// Whether a link leads to a directory of the commit or out of the repository. `from` is its path in the commit, `left`
+    /// how many links may follow.
+    fn leads(&self, from: &str, link: Oid, left: usize) -> bool {
+        let Some(target) = self.text(link) else { return false };
+        let mut parts: Vec<&str> = from.split('/').collect();
+        parts.pop();
+        if target.starts_with('/') {
+            return true;
+        }
+        for part in target.split('/') {
+            match part {
+                "" | "." => {}
+                ".." if parts.pop().is_none() => return true,
+                ".." => {}
+                name => parts.push(name),
+            }
+        }
+        let path = parts.join("/");
+        let Some(root) = self.root.and_then(|root| self.tree(root).ok()) else { return false };
+        if path.is_empty() {
+            return true;
+        }
+        match root.get_path(Path::new(&path)) {
+            Ok(entry) => match kind(&entry) {
+                Kind::Directory | Kind::Repository => true,
+                Kind::Link => left > 0 && self.leads(&path, entry.id(), left - 1),
+                Kind::File | Kind::Other => false,
+            },
+            Err(_) => false,
+        }
+    }
+
+    /// The target of a link, of a length that the system would take.
+    fn text(&self, link: Oid) -> Option<String> {
+        let (size, _) = self.odb.read_header(link).ok()?;
+        let blob = if size <= LINK_BYTES { self.repository.find_blob(link).ok()? } else { return None };
+        String::from_utf8(blob.content().to_vec()).ok()
     }
 
     fn failed(&self, error: &git2::Error) -> ReadError {
@@ -208,6 +254,11 @@ impl Tree for CommitTree<'_> {
         let blob = self.repository.find_blob(id).map_err(|e| self.failed(&e))?;
         Ok(Content::Bytes(BlobId(id.to_string().into()), blob.content().into()))
     }
+
+    fn leads_to_directory(&self, path: &str, entry: &Entry) -> bool {
+        let from = join(&self.place, path);
+        entry.object.is_some_and(|link| self.leads(&from, link, LINKS))
+    }
 }
 
 /// What an entry of a tree is.
@@ -216,6 +267,7 @@ pub(super) fn kind(entry: &TreeEntry<'_>) -> Kind {
         Some(ObjectType::Tree) => Kind::Directory,
         Some(ObjectType::Blob) if entry.filemode() == i32::from(git2::FileMode::Link) => Kind::Link,
         Some(ObjectType::Blob) => Kind::File,
+        Some(ObjectType::Commit) => Kind::Repository,
         _ => Kind::Other,
     }
 }

@@ -154,7 +154,7 @@ impl Inner {
     fn read_plain(&self) -> Result<Snapshot, ReadError> {
         let disk = Disk::open(&self.dir)?;
         let skip = self.skip(&std::fs::canonicalize(&self.dir).map_err(|e| unreadable(&self.dir, &e))?);
-        let found = walk_disk(disk, &self.scope(&skip))?;
+        let found = walk_disk(disk, false, &self.scope(&skip))?;
         if found.files.is_empty() {
             return Err(ReadError::Failed(nothing(&self.dir, "", &found.ignored)));
         }

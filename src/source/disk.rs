@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::fault::READ;
+use super::name::{is_hidden, join};
 use super::walk::{Content, Entry, Kind, Tree};
 use crate::model::BlobId;
 use crate::port::{ErrorKind, PortError, ReadError};
@@ -25,6 +26,15 @@ impl Disk {
         match handle::Handle::open(path) {
             Ok(root) => Ok(Self { root, path: path.to_owned() }),
             Err(error) => Err(unreadable(path, &error)),
+        }
+    }
+
+    /// Tells the directories of a list that are repositories of their own.
+    pub(super) fn mark_repositories(&self, dir: &str, entries: &mut [Entry]) {
+        for entry in entries.iter_mut().filter(|entry| entry.kind == Kind::Directory && !is_hidden(&entry.name)) {
+            if matches!(self.kind(&join(&join(dir, &entry.name), ".git")), Ok(Some(_))) {
+                entry.kind = Kind::Repository;
+            }
         }
     }
 
@@ -66,6 +76,10 @@ impl Tree for Disk {
 
     fn read(&self, path: &str, _: &Entry, limit: u64) -> Result<Content, ReadError> {
         self.bytes(path, limit)
+    }
+
+    fn leads_to_directory(&self, path: &str, _: &Entry) -> bool {
+        std::fs::metadata(self.path.join(path)).is_ok_and(|found| found.is_dir())
     }
 }
 

@@ -15,14 +15,15 @@ use crate::port::ReadError;
 
 const MOST_THREADS: usize = 4;
 
-/// Reads every manifest below a directory, as [`walk`] does.
-pub(super) fn walk_disk(disk: Disk, scope: &Scope<'_>) -> Result<Found, ReadError> {
+/// Reads every manifest below a directory, as [`walk`] does. `in_repository` is whether it lies in a git repository: another
+/// one in it is not read then.
+pub(super) fn walk_disk(disk: Disk, in_repository: bool, scope: &Scope<'_>) -> Result<Found, ReadError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
-    with_threads(disk, scope, threads)
+    with_threads(disk, in_repository, scope, threads)
 }
 
-fn with_threads(disk: Disk, scope: &Scope<'_>, threads: usize) -> Result<Found, ReadError> {
-    let shared = Eager { disk, limits: scope.limits, state: Mutex::default(), news: Condvar::new() };
+fn with_threads(disk: Disk, in_repository: bool, scope: &Scope<'_>, threads: usize) -> Result<Found, ReadError> {
+    let shared = Eager { disk, in_repository, limits: scope.limits, state: Mutex::default(), news: Condvar::new() };
     std::thread::scope(|threads_of_walk| {
         // The system may refuse a thread, as at a limit of processes: the walk reads by itself what nobody else does.
         let spawn = |_| std::thread::Builder::new().spawn_scoped(threads_of_walk, || shared.help()).ok();
@@ -35,6 +36,8 @@ fn with_threads(disk: Disk, scope: &Scope<'_>, threads: usize) -> Result<Found, 
 /// What the threads share.
 struct Eager<'a> {
     disk: Disk,
+    /// Whether the directory lies in a repository, so that another one in it is not part of it.
+    in_repository: bool,
     limits: &'a Limits,
     state: Mutex<State>,
     /// Something was listed, was read, or the walk is over.
@@ -82,7 +85,10 @@ impl Eager<'_> {
 
 impl Tree for Eager<'_> {
     fn list(&self, dir: &str) -> Result<Vec<Entry>, ReadError> {
-        let entries = self.disk.list(dir)?;
+        let mut entries = self.disk.list(dir)?;
+        if self.in_repository {
+            self.disk.mark_repositories(dir, &mut entries);
+        }
         let is_wanted = |entry: &&Entry| entry.kind == Kind::File && entry.exact && is_manifest(&entry.name);
         let wanted = entries.iter().filter(is_wanted).map(|entry| (join(dir, &entry.name), entry.clone()));
         self.state().listed.extend(wanted);
@@ -102,6 +108,10 @@ impl Tree for Eager<'_> {
         state.listed.remove(path);
         drop(state);
         self.disk.read(path, entry, limit)
+    }
+
+    fn leads_to_directory(&self, path: &str, entry: &Entry) -> bool {
+        self.disk.leads_to_directory(path, entry)
     }
 }
 
@@ -148,7 +158,7 @@ mod tests {
         };
         let alone = text(walk(&open(), &scope));
         for threads in [1, 2, 5] {
-            assert_eq!(text(with_threads(open(), &scope, threads)), alone, "{threads} threads");
+            assert_eq!(text(with_threads(open(), false, &scope, threads)), alone, "{threads} threads");
         }
         alone
     }

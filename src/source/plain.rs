@@ -87,7 +87,10 @@ fn typed(path: &Path) -> Result<String, ReadError> {
 
 fn directory(path: &Path, typed: &str, limits: &Limits) -> Result<Found, ReadError> {
     let skip = BTreeSet::new();
-    walk_disk(Disk::open(path)?, &Scope { limits, skip: &skip, shown_below: typed, twin: None })
+    // Git is not asked what it tracks, but what it would never track is no part of the directory.
+    let in_repository = std::fs::canonicalize(path)
+        .is_ok_and(|real| real.ancestors().any(|above| std::fs::symlink_metadata(above.join(".git")).is_ok()));
+    walk_disk(Disk::open(path)?, in_repository, &Scope { limits, skip: &skip, shown_below: typed, twin: None })
 }
 
 fn file(path: &Path, typed: &str, limits: &Limits) -> Result<Found, ReadError> {

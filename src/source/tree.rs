@@ -38,7 +38,7 @@ fn mode(entry: &[u8]) -> Option<(Kind, &[u8])> {
         (b"40000 ", Kind::Directory),
         (b"100755 ", Kind::File),
         (b"120000 ", Kind::Link),
-        (b"160000 ", Kind::Other),
+        (b"160000 ", Kind::Repository),
         // Written by git before 1.0.
         (b"100664 ", Kind::File),
     ];

@@ -18,7 +18,9 @@ pub(super) enum Kind {
     Directory,
     File,
     Link,
-    /// A submodule, a FIFO, a socket, a device.
+    /// Another repository within this one: a submodule, or a worktree of its own.
+    Repository,
+    /// A FIFO, a socket, a device.
     Other,
 }
 
@@ -59,6 +61,10 @@ pub(super) trait Tree {
 
     /// The bytes of a listed file, if they are at most `limit`.
     fn read(&self, path: &str, entry: &Entry, limit: u64) -> Result<Content, ReadError>;
+
+    /// Whether a listed link leads to where manifests may be: to a directory, or, as far as the tree alone can tell, out of
+    /// it.
+    fn leads_to_directory(&self, path: &str, entry: &Entry) -> bool;
 }
 
 /// What to leave out, and how to name what is found.
@@ -194,7 +200,12 @@ impl Walk<'_> {
     }
 
     fn entry(&mut self, entry: &Entry, path: String, depth: usize) -> Result<(), ReadError> {
-        let is_dir = entry.kind == Kind::Directory;
+        // Whoever excludes a directory that is elsewhere writes the pattern of a directory.
+        let is_dir = match entry.kind {
+            Kind::Directory | Kind::Repository => true,
+            Kind::Link => !is_manifest(&entry.name) && self.tree.leads_to_directory(&path, entry),
+            Kind::File | Kind::Other => false,
+        };
         if !is_dir && (!is_manifest(&entry.name) || self.scope.skip.contains(&path)) {
             return Ok(());
         }
@@ -222,6 +233,12 @@ impl Walk<'_> {
                 let message = "this is a symbolic link, and links are not followed".to_owned();
                 let help = format!("put the file itself here, or exclude the link in {IGNORE_FILE}");
                 self.bad.push(about("symbolic-link", &self.shown(&path), message, help));
+                Ok(())
+            }
+            Kind::Repository => {
+                let message = "this is another git repository, and its manifests are not read".to_owned();
+                let help = format!("put the files themselves here, or exclude the directory in {IGNORE_FILE}");
+                self.bad.push(about("submodule", &self.shown(&path), message, help));
                 Ok(())
             }
             Kind::Other => {

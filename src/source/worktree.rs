@@ -106,13 +106,12 @@ impl<'a> Worktree<'a> {
 impl Tree for Worktree<'_> {
     fn list(&self, dir: &str) -> Result<Vec<Entry>, ReadError> {
         let mut entries = self.disk.list(dir)?;
+        self.disk.mark_repositories(dir, &mut entries);
         entries.retain(|entry| {
             let path = join(dir, &entry.name);
-            let nested = || matches!(self.disk.kind(&join(&path, ".git")), Ok(Some(_)));
             match entry.kind {
                 _ if is_hidden(&entry.name) => true,
-                // Another repository's worktree, like a submodule.
-                Kind::Directory => !self.is_ignored(&path, entry.kind) && !nested(),
+                Kind::Directory | Kind::Repository => !self.is_ignored(&path, Kind::Directory),
                 _ => !is_manifest(&entry.name) || !self.is_ignored(&path, entry.kind),
             }
         });
@@ -133,6 +132,10 @@ impl Tree for Worktree<'_> {
             }
             (content, _) => Ok(content),
         }
+    }
+
+    fn leads_to_directory(&self, path: &str, entry: &Entry) -> bool {
+        !self.is_ignored(path, entry.kind) && self.disk.leads_to_directory(path, entry)
     }
 }
 

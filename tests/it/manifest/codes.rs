@@ -24,6 +24,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("one-document", "files_of_our_own_are_told_by_rule"),
     ("preset-selector", "an_unreadable_selector_refuses_the_revision_at_its_place"),
     ("schema", "what_the_schema_alone_refuses_is_told"),
+    ("submodule", "what_is_wrong_with_a_directory_is_told_by_rule"),
     ("too-many-files", "a_tree_that_multiplies_is_not_walked_to_its_end"),
     ("too-much-for-an-agent", "more_than_an_agent_takes_is_a_warning_at_the_first_that_is_too_much"),
 ];
@@ -145,6 +146,8 @@ fn what_is_wrong_with_a_directory_is_told_by_rule() {
     std::os::unix::fs::symlink("/etc/hostname", dir.join("link.yaml")).unwrap();
     drop(std::os::unix::net::UnixListener::bind(dir.join("socket.yaml")).unwrap());
     std::fs::create_dir_all(dir.join("d/".repeat(40))).unwrap();
+    std::fs::create_dir(dir.join(".git")).unwrap();
+    std::fs::create_dir_all(dir.join("other/.git")).unwrap();
     let Err(ReadError::Rejected(told)) = podwright::source::read_paths(&[dir.to_owned()]) else {
         panic!("not refused")
     };
@@ -154,6 +157,7 @@ fn what_is_wrong_with_a_directory_is_told_by_rule() {
         "bad-ignore-pattern",
         "file-too-large",
         "no-file",
+        "submodule",
         "symbolic-link",
         "too-deep",
     ];

@@ -2,9 +2,9 @@
 
 use podwright::model::RevisionKind;
 use podwright::port::{ErrorKind, Source};
-use podwright::source::{Directory, Options};
+use podwright::source::{Directory, Options, read_paths};
 
-use super::repo::{Repo, failed, git, options, paths, text};
+use super::repo::{Repo, failed, git, options, paths, rejected, text};
 
 #[test]
 fn manifests_come_from_the_tree_of_head() {
@@ -101,7 +101,16 @@ fn a_directory_within_a_submodule_reads_the_submodule() {
     let url = inner.root.to_str().unwrap();
     outer.git(&["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", url, "module"]);
     outer.commit("module");
-    assert_eq!(paths(&outer.open("").read_now().unwrap()), ["top.yaml"], "submodules are not entered");
+    let told = ["module:1:1: submodule: this is another git repository, and its manifests are not read"];
+    assert_eq!(rejected(outer.open("").read_now()), told);
+    assert_eq!(rejected(outer.open_worktree("").read_now()), told);
+    assert_eq!(
+        rejected(read_paths(std::slice::from_ref(&outer.root))),
+        [format!("{}/{}", outer.root.display(), told[0])]
+    );
+    outer.write(".podwrightignore", "module/\n");
+    outer.commit("ignored");
+    assert_eq!(paths(&outer.open("").read_now().unwrap()), ["top.yaml"]);
     assert_eq!(paths(&outer.open("module").read_now().unwrap()), ["pod.yaml"]);
 }
 

@@ -56,14 +56,53 @@ fn links_and_submodules_are_not_followed() {
     assert_eq!(
         bad,
         [
+            "dir:1:1: symbolic-link: this is a symbolic link, and links are not followed",
             "link.yaml:1:1: symbolic-link: this is a symbolic link, and links are not followed",
-            "module.yaml:1:1: no-file: this is no regular file",
+            "module:1:1: submodule: this is another git repository, and its manifests are not read",
+            "module.yaml:1:1: submodule: this is another git repository, and its manifests are not read",
         ]
     );
+    let rules = object(&repo, "blob", b"dir/\nlink.yaml\nmodule\nmodule.yaml\n");
+    let tree = [&entry("100644", b".podwrightignore", &rules), &tree.concat()[..]].concat();
+    commit_tree(&repo, &object(&repo, "tree", &tree));
     repo.git(&["reset", "--quiet", "--mixed", "HEAD"]);
-    let tree = [entry("120000", b"dir", &target), entry("40000", b"real", &repo.id("HEAD:real"))];
-    commit_tree(&repo, &object(&repo, "tree", &tree.concat()));
-    assert_eq!(paths(&repo.open("").read_now().unwrap()), ["real/pod.yaml"]);
+    let snapshot = repo.open("").read_now().unwrap();
+    assert_eq!(paths(&snapshot), ["real/pod.yaml"]);
+    assert_eq!(snapshot.ignored, ["dir/", "link.yaml", "module.yaml/", "module/"]);
+}
+
+#[test]
+fn a_link_is_told_when_manifests_may_be_behind_it() {
+    let repo = Repo::with(&[("in/real/pod.yaml", "a: 1\n"), ("out/pod.yaml", "a: 1\n"), ("README.md", "read me\n")]);
+    let rows: [(&str, &[u8], bool); 12] = [
+        ("a", b"real", true),
+        ("b", b"./real/", true),
+        ("c", b"../out", true),
+        ("d", b"..", true),
+        ("e", b"../..", true),
+        ("f", b"/srv/manifests", true),
+        ("g", b"b", true),
+        ("h", b"h", false),
+        ("i", b"../README.md", false),
+        ("j", b"real/pod.yaml", false),
+        ("k", b"nowhere", false),
+        ("l", b"\xff", false),
+    ];
+    let mut tree = Vec::new();
+    for (name, target, _) in rows {
+        tree.extend(entry("120000", name.as_bytes(), &object(&repo, "blob", target)));
+    }
+    tree.extend(entry("40000", b"real", &repo.id("HEAD:in/real")));
+    let whole = [
+        entry("100644", b"README.md", &repo.id("HEAD:README.md")),
+        entry("40000", b"in", &object(&repo, "tree", &tree)),
+        entry("40000", b"out", &repo.id("HEAD:out")),
+    ];
+    commit_tree(&repo, &object(&repo, "tree", &whole.concat()));
+    let told = rejected(repo.open("in").read_now());
+    let expected = rows.iter().filter(|(.., is_told)| *is_told);
+    let line = |name: &str| format!("{name}:1:1: symbolic-link: this is a symbolic link, and links are not followed");
+    assert_eq!(told, expected.map(|(name, ..)| line(name)).collect::<Vec<_>>());
 }
 
 #[test]

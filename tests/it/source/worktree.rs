@@ -80,11 +80,34 @@ fn a_link_in_the_worktree_is_not_followed() {
     std::fs::remove_dir_all(repo.path("sub")).unwrap();
     symlink(&outside, repo.path("sub")).unwrap();
     let directory = repo.open_worktree("");
-    assert_eq!(paths(&directory.read_now().unwrap()), ["a.yaml"]);
+    let told = |name: &str| format!("{name}:1:1: symbolic-link: this is a symbolic link, and links are not followed");
+    assert_eq!(super::repo::rejected(directory.read_now()), [told("sub")]);
     repo.remove("a.yaml");
     symlink(outside.join("b.yaml"), repo.path("a.yaml")).unwrap();
-    let bad = super::repo::rejected(directory.read_now());
-    assert_eq!(bad, ["a.yaml:1:1: symbolic-link: this is a symbolic link, and links are not followed"]);
+    symlink("sub/b.yaml", repo.path("to-a-file")).unwrap();
+    assert_eq!(super::repo::rejected(directory.read_now()), [told("a.yaml"), told("sub")]);
+    repo.write(".podwrightignore", "a.yaml\nsub/\n");
+    repo.write("c.yaml", "a: 1\n");
+    assert_eq!(paths(&directory.read_now().unwrap()), ["c.yaml"]);
+    // What git ignores is no part of the worktree.
+    repo.write(".podwrightignore", "a.yaml\n");
+    repo.write(".gitignore", "/made\n/sub\n");
+    repo.git(&["rm", "--quiet", "-r", "--cached", "sub"]);
+    repo.commit("links are ignored");
+    symlink(&outside, repo.path("made")).unwrap();
+    assert_eq!(paths(&directory.read_now().unwrap()), ["c.yaml"]);
+}
+
+#[test]
+fn another_repository_in_the_worktree_is_told_unless_git_ignores_it() {
+    let repo = Repo::with(&[("a.yaml", "a: 1\n")]);
+    repo.git(&["init", "--quiet", "other"]);
+    repo.write("other/b.yaml", "b: 1\n");
+    let told = ["other:1:1: submodule: this is another git repository, and its manifests are not read"];
+    assert_eq!(super::repo::rejected(repo.open_worktree("").read_now()), told);
+    assert_eq!(paths(&repo.open("").read_now().unwrap()), ["a.yaml"], "HEAD does not have it");
+    repo.write(".gitignore", "/other/\n");
+    assert_eq!(paths(&repo.open_worktree("").read_now().unwrap()), ["a.yaml"]);
 }
 
 /// git's racy entries: a file that was changed again in the instant the index was written looks as the index says.
