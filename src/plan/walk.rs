@@ -12,6 +12,8 @@ use crate::model::{AdmittedPod, Cause, FieldChange, Origin, Packed, Verb};
 const EXCLUDE: &str = "the annotation podpreset.admission.kubernetes.io/exclude: \"true\" on the pod keeps presets off";
 /// The text of the advice for entries that merely changed places.
 const ORDER: &str = "nothing but the order differs: the order of before needs no new pod";
+/// The same where entries differ besides, in place.
+const ORDER_TOO: &str = "the order differs, too: in the order of before the rest needs no new pod";
 
 /// Every field that differs, in the order of a pod's fields.
 pub(super) fn differences(realised: &AdmittedPod, target: &AdmittedPod) -> Vec<FieldChange> {
@@ -176,12 +178,17 @@ impl<'a> Walk<'a> {
             let effective = [0, 1].map(|side| effective[side].get(name).copied());
             self.visit(Node { spec, effective, path, cause: node.cause.clone() });
         }
-        // Nothing but the order differs.
+        self.visit_order(node, keys, found);
+    }
+
+    /// The order counts by itself, unless an entry that differs needs a new pod already; of those that come and go all do.
+    fn visit_order(&mut self, node: &Node<'a>, keys: &Keys<'a>, found: usize) {
+        let entries = &self.found[found..];
         let moved = keys.names[0].iter().zip(&keys.names[1]).position(|(before, after)| before != after);
-        if let (true, Some(index)) = (self.found.len() == found, moved) {
-            let cause = self.behind(node).at(index).or_else(|| node.cause.clone());
-            self.report(&Node { cause, ..node.clone() }, Some(ORDER));
-        }
+        let Some(index) = moved.filter(|_| entries.iter().all(|change| change.effect < Verb::Recreate)) else { return };
+        let instead = if entries.is_empty() { ORDER } else { ORDER_TOO };
+        let cause = self.behind(node).at(index).or_else(|| node.cause.clone());
+        self.report(&Node { cause, ..node.clone() }, Some(instead));
     }
 
     fn visit_by_index(&mut self, node: &Node<'a>) {

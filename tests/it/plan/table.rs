@@ -62,6 +62,7 @@ const NEW_DATA: &str = "(instead: new data under the old name reaches the files 
 const RESIZE: &str = "(note: Kubernetes resizes cpu and memory in place; this runtime makes a new pod)";
 const KEEP: &str = "(instead: tolerations may be added: keep those of before beside the new ones)";
 const ORDER: &str = "(instead: nothing but the order differs: the order of before needs no new pod)";
+const ORDER_TOO: &str = "(instead: the order differs, too: in the order of before the rest needs no new pod)";
 
 /// The row of the table, what is set before and after, and what is told; `null` takes a field away.
 type Row = (&'static str, Vec<(&'static str, Value)>, Vec<(&'static str, Value)>, String);
@@ -170,6 +171,15 @@ fn immutable() -> Vec<Row> {
         row("a container renamed", "/spec/containers/1/name", json!("c"), "recreate: spec.containers[1] of b, spec.containers[1] of c"),
         ("containers reordered", vec![("/spec/containers", json!([{"name": "a", "image": "i"}, {"name": "b", "image": "i"}]))],
             vec![("/spec/containers", json!([{"name": "b", "image": "i"}, {"name": "a", "image": "i"}]))], format!("recreate: spec.containers {ORDER}")),
+        ("containers reordered, one with another image", vec![("/spec/containers", json!([{"name": "a", "image": "i:1"}, {"name": "b", "image": "i:1"}]))],
+            vec![("/spec/containers", json!([{"name": "b", "image": "i:2"}, {"name": "a", "image": "i:1"}]))], format!("recreate: spec.containers {ORDER_TOO}")),
+        ("init containers reordered, one with another image", vec![], vec![("/spec/initContainers", json!([
+            {"name": "side", "image": "proxy:1", "restartPolicy": "Always"}, {"name": "init", "image": "setup:2"}]))], format!("recreate: spec.initContainers {ORDER_TOO}")),
+        ("a sidecar reordered, with another image", vec![], vec![("/spec/initContainers", json!([
+            {"name": "side", "image": "proxy:2", "restartPolicy": "Always"}, {"name": "init", "image": "setup:1"}]))], format!("recreate: spec.initContainers {ORDER_TOO}")),
+        ("containers reordered, one with another command", vec![("/spec/containers", json!([{"name": "a", "image": "i:1"}, {"name": "b", "image": "i:1"}]))],
+            vec![("/spec/containers", json!([{"name": "b", "image": "i:1", "command": ["x"]}, {"name": "a", "image": "i:1"}]))],
+            "recreate: spec.containers[0].command of b".to_owned()),
         row("nodeName", "/spec/nodeName", json!("n"), "recreate: spec.nodeName"),
         row("nodeSelector", "/spec/nodeSelector", json!({"kubernetes.io/os": "linux"}), "recreate: spec.nodeSelector[kubernetes.io/os]"),
     ]
