@@ -14,6 +14,7 @@ use super::objects::{Objects, Wanted, Wish, hexadecimal};
 use super::tree;
 use super::walk::Kind;
 use crate::model::BlobId;
+use crate::port::PortError;
 
 /// Blobs, and trees, that are not worth a thread of their own.
 const FEW_BLOBS: usize = 256;
@@ -24,6 +25,8 @@ const PACK_BYTES: u64 = 8 << 20;
 const PACK_BYTES_A_BLOB: u64 = 4 << 10;
 /// Bytes of trees for each entry that a walk looks at; most take about 40.
 const ENTRY_BYTES: u64 = 64;
+/// Bytes that each thread may make for each that a revision may have: bases of deltas are made again once there are too many.
+const WORK: u64 = 16;
 
 /// An object's name; [`Oid`] itself is compared by a call of libgit2.
 type Name = [u8; 20];
@@ -52,18 +55,27 @@ impl Ahead {
 /// The trees and blobs below some trees that a walk will ask for. Their hashes are not computed again, as git does not
 /// either when it compares: what is damaged fails to decompress or differs from its pack's CRC-32, and who can forge an
 /// object can as well commit it.
-pub(super) fn read(repository: &Repository, tops: [Option<Oid>; 2], limits: &Limits) -> Ahead {
+///
+/// # Errors
+/// When an object takes too much work, or might take for ever: the walk would only run into it as well.
+pub(super) fn read(repository: &Repository, tops: [Option<Oid>; 2], limits: &Limits) -> Result<Ahead, PortError> {
     git2::opts::strict_hash_verification(false);
     let objects = Objects::open(repository.commondir().join("objects"), PACK_BYTES);
     let mut trees = Trees { limits, read: Map::default(), entries: AtomicUsize::new(0), blobs: Vec::new() };
-    trees.read(&objects, tops.into_iter().flatten().collect());
+    trees.read(&objects, tops.into_iter().flatten().collect())?;
     let Trees { read: trees, blobs: mut wishes, .. } = trees;
     let objects = objects.with_packs(PACK_BYTES_A_BLOB * wishes.len() as u64, &mut wishes);
     // Both sides may be as large as one is allowed to be.
     let most_together = limits.total_bytes.saturating_mul(2);
-    let wanted = Wanted { kind: ObjectType::Blob, wishes, most: limits.file_bytes, most_together, few: FEW_BLOBS };
-    let blobs = objects.read(wanted, |id, bytes| (key(id), (BlobId(hexadecimal(id).into()), bytes)));
-    Ahead { trees, blobs: blobs.into_iter().collect() }
+    let (kind, most, work) = (ObjectType::Blob, limits.file_bytes, work(limits));
+    let wanted = Wanted { kind, wishes, most, most_together, work, few: FEW_BLOBS };
+    let blobs = objects.read(wanted, |id, bytes| (key(id), (BlobId(hexadecimal(id).into()), bytes)))?;
+    Ok(Ahead { trees, blobs: blobs.into_iter().collect() })
+}
+
+/// How many bytes may be made on the way to what is wanted.
+fn work(limits: &Limits) -> u64 {
+    limits.total_bytes.saturating_mul(WORK)
 }
 
 /// The trees that are read, and the manifests they name.
@@ -78,24 +90,25 @@ struct Trees<'l> {
 
 impl Trees<'_> {
     /// Reads trees and those below them, level by level, each once.
-    fn read(&mut self, objects: &Objects, mut level: Vec<Oid>) {
+    fn read(&mut self, objects: &Objects, mut level: Vec<Oid>) -> Result<(), PortError> {
         for _ in 0..=self.limits.depth {
             level.retain(|id| !self.read.contains_key(id.as_bytes()));
             if level.is_empty() {
-                return;
+                break;
             }
             let wishes = level.drain(..).map(|id| objects.wish(id)).collect();
+            let (kind, most, work) = (ObjectType::Tree, TREE_BYTES as u64, work(self.limits));
             let most_together = ENTRY_BYTES * self.limits.entries as u64;
-            let wanted =
-                Wanted { kind: ObjectType::Tree, wishes, most: TREE_BYTES as u64, most_together, few: FEW_TREES };
+            let wanted = Wanted { kind, wishes, most, most_together, work, few: FEW_TREES };
             for (id, (trees, blobs), bytes) in
-                objects.read(wanted, |id, bytes| (id, self.named(&bytes, objects), bytes))
+                objects.read(wanted, |id, bytes| (id, self.named(&bytes, objects), bytes))?
             {
                 self.read.insert(key(id), bytes);
                 level.extend(trees);
                 self.blobs.extend(blobs);
             }
         }
+        Ok(())
     }
 
     /// The trees and manifests that a tree names; none once there are more entries than a walk looks at.

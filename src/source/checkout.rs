@@ -12,6 +12,7 @@ use super::fault::{self, READ};
 use super::limits::TREE_BYTES;
 use super::name::join;
 use super::owner::{self, Trust};
+use super::pipes;
 use super::walk::{Content, Entry, Kind, Tree};
 use crate::model::{BlobId, Revision, RevisionKind};
 use crate::port::{ErrorKind, PortError, ReadError};
@@ -57,6 +58,7 @@ impl Checkout {
         };
         let root = std::fs::canonicalize(&root).map_err(|e| PortError::io(READ, root.display().to_string(), &e))?;
         owner::check(&repository, &root, trust)?;
+        pipes::refuse_in(&repository.commondir().join("objects"))?;
         Ok(Some(Self { repository, root }))
     }
 

@@ -3,7 +3,7 @@
 //! - [`Directory`]: the manifests of a directory at a revision. In a git checkout they come from the tree of HEAD
 //!   (`checkout`, with the edits of its worktree in `worktree`), elsewhere from disk (`plain`, `disk`, `eager`). One
 //!   walk (`walk`) applies the same filters and bounds (`name`, `ignore`, `limits`) to each. `owner` decides whose repository
-//!   is read.
+//!   is read, `pipes` what of it is not opened.
 //! - [`read_pair`]: two revisions for a comparison, read together (`revisions` finds them, `ahead` reads their trees and blobs: `objects`,
 //!   `pack`, `loose`, `tree`).
 //! - [`read_paths`]: files and directories as they are, for `validate` and `render`.
@@ -31,6 +31,7 @@ mod owner;
 mod pack;
 mod pair;
 mod payload;
+mod pipes;
 mod place;
 mod plain;
 mod revisions;

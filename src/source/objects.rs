@@ -3,12 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 
 use git2::{ObjectType, Odb, Oid};
 
 use super::disk::Handle;
+use super::fault::READ;
 use super::loose::Loose;
 use super::pack::{Packs, Place, Unpacker};
+use super::pipes;
+use crate::port::{ErrorKind, PortError};
 
 const MOST_THREADS: usize = 4;
 /// How many objects a thread takes at a time.
@@ -39,6 +43,8 @@ pub(super) struct Wanted {
     pub(super) most: u64,
     /// Bytes of all together; a little more is read.
     pub(super) most_together: u64,
+    /// Bytes that each thread may make on the way to them.
+    pub(super) work: u64,
     /// How many are not worth a thread of their own.
     pub(super) few: usize,
 }
@@ -69,7 +75,14 @@ impl Objects {
     }
 
     /// Makes something of each object that can be read, in no order.
-    pub(super) fn read<T: Send>(&self, mut wanted: Wanted, make: impl Fn(Oid, Arc<[u8]>) -> T + Sync) -> Vec<T> {
+    ///
+    /// # Errors
+    /// When an object takes too much work, or might take for ever, also for libgit2.
+    pub(super) fn read<T: Send>(
+        &self,
+        mut wanted: Wanted,
+        make: impl Fn(Oid, Arc<[u8]>) -> T + Sync,
+    ) -> Result<Vec<T>, PortError> {
         wanted.wishes.sort_unstable_by_key(|wish| wish.order);
         wanted.wishes.dedup_by(|one, other| one.order == other.order && one.id == other.id);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -79,11 +92,15 @@ impl Objects {
             // The system may refuse a thread, as at a limit of processes: those that there are do the work.
             let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, || work.some(&make)).ok();
             let others: Vec<_> = (1..threads).map_while(spawn).collect();
-            let mut read = work.some(&make);
-            for other in others {
-                read.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            let first = work.some(&make);
+            let join =
+                |other: ScopedJoinHandle<'_, _>| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let all: Vec<_> = std::iter::once(first).chain(others.into_iter().map(join)).collect();
+            let mut read = Vec::new();
+            for some in all {
+                read.extend(some?);
             }
-            read
+            Ok(read)
         })
     }
 }
@@ -99,35 +116,71 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Reads objects until none is left.
-    fn some<T>(&self, make: impl Fn(Oid, Arc<[u8]>) -> T) -> Vec<T> {
+    fn some<T>(&self, make: impl Fn(Oid, Arc<[u8]>) -> T) -> Result<Vec<T>, PortError> {
         let mut read = Vec::new();
-        let mut unpacker = Unpacker::new(&self.objects.packs, self.wanted.kind, self.wanted.most);
-        let mut loose = self.objects.files.as_ref().map(|files| Loose::new(files, self.wanted.kind, self.wanted.most));
-        let mut odb = None;
+        let mut reader = Reader::new(self.objects, &self.wanted);
         loop {
             let start = self.taken.fetch_add(BATCH, Ordering::Relaxed);
-            let Some(batch) = self.wanted.wishes.get(start..).filter(|rest| !rest.is_empty()) else { return read };
-            for Wish { id, place, .. } in batch.iter().take(BATCH) {
-                let unpacked = place.and_then(|place| unpacker.object(place));
-                let in_a_file = || loose.as_mut().and_then(|loose| loose.object(*id));
-                let other = || {
-                    let odb = odb.get_or_insert_with(|| open(&self.objects.path)).as_ref();
-                    odb.and_then(|odb| self.other(odb, *id))
-                };
-                let Some(bytes) = unpacked.or_else(in_a_file).or_else(other) else { continue };
+            let Some(batch) = self.wanted.wishes.get(start..).filter(|rest| !rest.is_empty()) else { return Ok(read) };
+            for wish in batch.iter().take(BATCH) {
+                // The other threads take no more either.
+                let end = || self.taken.store(self.wanted.wishes.len(), Ordering::Relaxed);
+                let Some(bytes) = reader.object(*wish).inspect_err(|_| end())? else { continue };
                 let before = self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 if before > self.wanted.most_together {
-                    return read;
+                    end();
+                    return Ok(read);
                 }
-                read.push(make(*id, bytes));
+                read.push(make(wish.id, bytes));
             }
         }
     }
+}
 
-    /// Reads an object through libgit2, once it is known to be no larger than is allowed.
-    fn other(&self, odb: &Odb<'_>, id: Oid) -> Option<Arc<[u8]>> {
-        odb.read_header(id).ok().filter(|(size, _)| *size as u64 <= self.wanted.most)?;
-        odb.read(id).ok().filter(|object| object.kind() == self.wanted.kind).map(|object| object.data().into())
+/// What one thread reads with.
+struct Reader<'a> {
+    objects: &'a Objects,
+    wanted: &'a Wanted,
+    unpacker: Unpacker<'a>,
+    loose: Option<Loose<'a>>,
+    /// libgit2, once something was left to it.
+    odb: Option<Option<Odb<'static>>>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(objects: &'a Objects, wanted: &'a Wanted) -> Self {
+        let unpacker = Unpacker::new(&objects.packs, wanted.kind, wanted.most, wanted.work);
+        let loose = objects.files.as_ref().map(|files| Loose::new(files, wanted.kind, wanted.most));
+        Self { objects, wanted, unpacker, loose, odb: None }
+    }
+
+    /// An object, if it can be read.
+    fn object(&mut self, Wish { id, place, .. }: Wish) -> Result<Option<Arc<[u8]>>, PortError> {
+        let unpacked = place.and_then(|place| self.unpacker.object(place));
+        if self.unpacker.is_spent() {
+            return Err(self.too_much(id));
+        }
+        match unpacked.or_else(|| self.loose.as_mut()?.object(id)) {
+            Some(bytes) => Ok(Some(bytes)),
+            None => self.other(id),
+        }
+    }
+
+    /// Reads an object through libgit2, once it is known to be no larger than is allowed, and no pipe.
+    fn other(&mut self, id: Oid) -> Result<Option<Arc<[u8]>>, PortError> {
+        let name = hexadecimal(id);
+        pipes::refuse(&self.objects.path.join(&name[..2]).join(&name[2..]))?;
+        let odb = self.odb.get_or_insert_with(|| open(&self.objects.path)).as_ref();
+        let is_bearable = |odb: &&Odb<'_>| odb.read_header(id).is_ok_and(|(size, _)| size as u64 <= self.wanted.most);
+        let object = odb.filter(is_bearable).and_then(|odb| odb.read(id).ok());
+        Ok(object.filter(|object| object.kind() == self.wanted.kind).map(|object| object.data().into()))
+    }
+
+    fn too_much(&self, id: Oid) -> PortError {
+        let message =
+            format!("its packs take too much work: {id} stands on more deltas, or larger ones, than git makes");
+        PortError::new(ErrorKind::Exhausted, READ, self.objects.path.display().to_string(), message)
+            .with_help("`git repack -a -d -f` packs them anew; `git fsck` says whether they are whole")
     }
 }
 

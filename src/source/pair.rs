@@ -58,7 +58,8 @@ pub struct Pair {
 ///
 /// # Errors
 /// When there is no repository, when a revision is missing, ambiguous or no commit, when neither side has a manifest, when
-/// one side cannot be read, or when the head breaks a bound. A base that breaks one is read as far as it goes: a change
+/// one side cannot be read or would take too much work, or when the head breaks a bound. A base that breaks one is read as far
+/// as it goes: a change
 /// that mends it must have something to be compared with.
 pub fn read_pair(dir: &Path, base: &str, head: Option<&str>, options: &Options) -> Result<Pair, PairError> {
     let home = Home::find(dir, options)?;
@@ -75,7 +76,7 @@ pub fn read_pair(dir: &Path, base: &str, head: Option<&str>, options: &Options) 
     }
     .map_err(|e| Side::Head.failed(e))?;
     let new_tree = home.tree(&new).map_err(|e| Side::Head.failed(e))?;
-    let ahead = ahead::read(&home.checkout.repository, [old_tree.top, new_tree.top], &options.limits);
+    let ahead = ahead::read(&home.checkout.repository, [old_tree.top, new_tree.top], &options.limits)?;
     let (old_tree, new_tree) = (old_tree.with(&ahead), new_tree.with(&ahead));
     let (before, base_faults) = home.walk_base(&old_tree)?;
     let is_same = |dir: &str| new_tree.object(dir).is_some_and(|id| old_tree.object(dir) == Some(id));

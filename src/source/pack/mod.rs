@@ -5,6 +5,9 @@
 //! large or damaged is `None`, and left to libgit2, which knows it or says what is wrong. Nothing is decompressed before its
 //! size is known to be bearable, bases of deltas included.
 //!
+//! A few bytes of a pack can stand for any amount of work, which libgit2 would do: there is a bound to it, and what is given
+//! up for it is told from what is left out ([`Unpacker::is_spent`]).
+//!
 //! What is damaged never becomes an object: zlib checks the bytes of an entry, the checksum in the index its header, which
 //! names the base of a delta, and no two objects have one place. Hashes are left to whoever brought the pack here, as git
 //! does it too.
@@ -25,8 +28,10 @@ use index::Index;
 const PACK_BYTES: u64 = 64 << 20;
 /// Packs that are looked into.
 const PACKS: usize = 64;
-/// How many deltas may stand between an object and one that is whole; git makes 50, or 250 when asked for small packs.
+/// How many deltas may stand between an object and one that is whole; git makes 50, when asked for more 4095 at most.
 const CHAIN: usize = 4096;
+/// What a look at a header counts, in bytes that are made.
+const STEP: u64 = 64;
 /// Bytes of bases nobody asked for that a thread keeps.
 const KEPT_BYTES: usize = 16 << 20;
 
@@ -113,6 +118,10 @@ pub(super) struct Unpacker<'p> {
     kind: ObjectType,
     /// No object, base or delta may have more bytes.
     most: u64,
+    /// Bytes that may still be made in passing: a few of a pack can stand for any number.
+    work: u64,
+    /// An object took more work than was left, or has more deltas below it than git makes, perhaps in a circle.
+    is_spent: bool,
     /// The objects of each pack that others may be deltas against, by position.
     known: Vec<Vec<Option<Arc<[u8]>>>>,
     kept: usize,
@@ -123,9 +132,15 @@ pub(super) struct Unpacker<'p> {
 }
 
 impl<'p> Unpacker<'p> {
-    pub(super) fn new(packs: &'p Packs, kind: ObjectType, most: u64) -> Self {
-        let (known, inflate) = (vec![Vec::new(); packs.read.len()], Decompress::new(true));
-        Self { packs, kind, most, known, kept: 0, inflate, raw: Vec::new(), made: Vec::new() }
+    /// Objects of a kind, with no more than `most` bytes each, as long as no more than `work` bytes are made for them.
+    pub(super) fn new(packs: &'p Packs, kind: ObjectType, most: u64, work: u64) -> Self {
+        let (known, inflate, raw, made) = (vec![Vec::new(); packs.read.len()], Decompress::new(true), vec![], vec![]);
+        Self { packs, kind, most, work, is_spent: false, known, kept: 0, inflate, raw, made }
+    }
+
+    /// Whether an object was given up for the work it takes. libgit2 would do that work, or never end.
+    pub(super) fn is_spent(&self) -> bool {
+        self.is_spent
     }
 
     /// The object at a place.
@@ -135,14 +150,16 @@ impl<'p> Unpacker<'p> {
             self.known[place.pack] = vec![None; pack.index.count()];
         }
         let mut deltas: Vec<(Place, Header<'_>)> = Vec::new();
-        let mut at = place;
+        let (mut at, mut is_bearable) = (place, true);
         let mut object = loop {
             if let Some(known) = &self.known[at.pack][at.position] {
                 break Arc::clone(known);
             }
-            let header = entry::header(&pack.bytes, at.offset).filter(|header| header.size <= self.most)?;
+            let header = entry::header(&pack.bytes, at.offset)?;
+            // What is too large is left to libgit2, which must not go in circles either to say so.
+            is_bearable &= header.size <= self.most;
             let position = match header.kind {
-                Kind::Whole(kind) if kind == self.kind => {
+                Kind::Whole(kind) if kind == self.kind && is_bearable => {
                     self.inflate(pack, at, header)?;
                     let whole = Arc::from(&*self.raw);
                     self.keep(at, &whole, at == place);
@@ -153,23 +170,34 @@ impl<'p> Unpacker<'p> {
                 Kind::Named(name) => pack.index.position(name)?,
             };
             deltas.push((at, header));
-            if deltas.len() > CHAIN {
-                return None;
-            }
+            self.spend(if deltas.len() > CHAIN { u64::MAX } else { STEP })?;
             at = Place { offset: pack.index.offset_of(position)?, position, ..at };
         };
+        if !is_bearable {
+            return None;
+        }
         while let Some((at, header)) = deltas.pop() {
             self.inflate(pack, at, header)?;
             entry::apply(&self.raw, &object, self.most, &mut self.made)?;
+            self.spend(self.made.len() as u64)?;
             object = Arc::from(&*self.made);
             self.keep(at, &object, at == place);
         }
         Some(object)
     }
 
+    /// Counts bytes that are made, or would be.
+    fn spend(&mut self, bytes: u64) -> Option<()> {
+        let left = self.work.checked_sub(bytes);
+        self.is_spent |= left.is_none();
+        self.work = left?;
+        Some(())
+    }
+
     /// Decompresses the entry at a place; `None` when its bytes are not those that the index was made for.
     fn inflate(&mut self, pack: &Pack, place: Place, header: Header<'_>) -> Option<()> {
         let size = usize::try_from(header.size).ok()?;
+        self.spend(header.size)?;
         self.raw.clear();
         // One byte more, so that a stream that is longer than it says has not ended.
         self.raw.reserve(size + 1);

@@ -84,7 +84,7 @@ fn packs(entries: &[Raw]) -> Packs {
 
 /// Each entry of a pack as a blob, asked for in this order.
 fn read(packs: &Packs, order: &[u8]) -> Vec<Option<String>> {
-    let mut unpacker = Unpacker::new(packs, ObjectType::Blob, MOST);
+    let mut unpacker = Unpacker::new(packs, ObjectType::Blob, MOST, u64::MAX - 1);
     let mut text = |number: &u8| {
         let bytes = unpacker.object(packs.find(name(*number))?)?;
         Some(String::from_utf8(bytes.to_vec()).unwrap())
@@ -132,7 +132,7 @@ fn only_objects_of_the_kind_that_is_asked_for_are_read() {
         [tree(b"abcdef"), named(0, &delta(6, 3, &[0b1001_0000, 3])), blob(b"ghi"), Raw { kind: 1, ..blob(b"jkl") }];
     let packs = packs(&entries);
     assert_eq!(read(&packs, &[0, 1, 2, 3]), [None, None, Some("ghi".to_owned()), None]);
-    let mut trees = Unpacker::new(&packs, ObjectType::Tree, MOST);
+    let mut trees = Unpacker::new(&packs, ObjectType::Tree, MOST, u64::MAX - 1);
     let mut read = |number| trees.object(packs.find(name(number)).unwrap()).map(|bytes| bytes.to_vec());
     assert_eq!([3, 2, 1, 0].map(&mut read), [None, None, Some(b"abc".to_vec()), Some(b"abcdef".to_vec())]);
 }
@@ -167,6 +167,28 @@ fn what_is_damaged_or_too_large_is_not_read() {
     for (what, entries) in wrong {
         assert_eq!(read(&packs(&entries), &[0]), [None], "{what}");
     }
+}
+
+#[test]
+fn what_takes_too_much_work_is_told_from_what_is_not_read() {
+    let copy = || delta(6, 6, &[0b1001_0000, 6]);
+    let spent = |entries: &[Raw], most: u64, work: u64| {
+        let packs = packs(entries);
+        let mut unpacker = Unpacker::new(&packs, ObjectType::Blob, most, work);
+        (unpacker.object(packs.find(name(0)).unwrap()).is_some(), unpacker.is_spent())
+    };
+    let enough = u64::MAX - 1;
+    let chain = || [named(1, &copy()), named(2, &copy()), blob(b"abcdef")];
+    // Two steps, the base, and twice a delta of four bytes and what it makes.
+    let work = 2 * STEP + 6 + 2 * (4 + 6);
+    assert_eq!(spent(&chain(), MOST, work), (true, false));
+    assert_eq!(spent(&chain(), MOST, work - 1), (false, true));
+    assert_eq!(spent(&chain(), 5, enough), (false, false), "too large");
+    let circle = [named(1, &copy()), named(0, &copy())];
+    assert_eq!(spent(&circle, MOST, enough), (false, true));
+    assert_eq!(spent(&circle, 3, enough), (false, true), "too large, and a circle");
+    assert_eq!(spent(&[named(0, &copy())], MOST, enough), (false, true), "a delta against itself");
+    assert_eq!(spent(&[named(9, &copy())], MOST, enough), (false, false), "a base that is not there");
 }
 
 #[test]
@@ -267,7 +289,7 @@ fn of_a_damaged_pack_of_git_only_what_has_its_hash_is_read() {
         let count = |bytes: Vec<u8>, index: Vec<u8>| {
             let Some(index) = Index::new(index) else { return 0 };
             let packs = Packs { read: vec![Pack { bytes, index }], are_all: true };
-            let mut unpacker = Unpacker::new(&packs, ObjectType::Blob, MOST);
+            let mut unpacker = Unpacker::new(&packs, ObjectType::Blob, MOST, u64::MAX - 1);
             let read = ids.iter().filter_map(|id| Some((id, unpacker.object(packs.find(*id)?)?)));
             read.inspect(|(id, blob)| assert_eq!(Oid::hash_object(git2::ObjectType::Blob, blob).unwrap(), **id)).count()
         };

@@ -208,3 +208,34 @@ fn special_files_on_disk_do_not_block() {
     let bad = rejected(Directory::open(temp.path(), options()).unwrap().read_now());
     assert_eq!(bad, ["pipe.yaml:1:1: no-file: this is no regular file"]);
 }
+
+#[cfg(unix)]
+#[test]
+fn pipes_among_the_files_of_git_are_named_and_not_waited_for() {
+    let repo = Repo::with(&[("a.yaml", "a: 1\n"), ("b/c.yaml", "a: 2\n")]);
+    let compared = || match podwright::source::read_pair(&repo.root, "HEAD", Some("HEAD"), &options()) {
+        Err(podwright::source::PairError { error: podwright::port::ReadError::Failed(error), .. }) => error.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let pipe = |path: &std::path::Path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    for object in ["HEAD:a.yaml", "HEAD:b"] {
+        let id = repo.id(object);
+        let path = repo.path(&format!(".git/objects/{}/{}", &id[..2], &id[2..]));
+        let kept = repo.temp.path().join("kept");
+        std::fs::rename(&path, &kept).unwrap();
+        pipe(&path);
+        assert!(compared().contains(path.to_str().unwrap()), "{}", compared());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::rename(&kept, &path).unwrap();
+    }
+    for name in ["pack/pack-1.idx", "pack/multi-pack-index", "info/alternates", "info/commit-graph"] {
+        let path = repo.path(".git/objects").join(name);
+        pipe(&path);
+        let said = compared();
+        assert!(said.contains(path.to_str().unwrap()) && said.contains("no regular file"), "{said}");
+        let alone = Directory::open(&repo.root, options()).map(|_| ()).unwrap_err().to_string();
+        assert!(alone.contains(path.to_str().unwrap()), "{alone}");
+        std::fs::remove_file(&path).unwrap();
+    }
+    assert_eq!(paths(&repo.open("").read_now().unwrap()), ["a.yaml", "b/c.yaml"]);
+}
