@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 
 use super::chain::{self, Subject};
-use super::preset::{self, Candidate};
+use super::preset::{self, Budget, Candidate};
 use super::warn::Warnings;
 use super::{Written, carried};
 use crate::model::{AdmittedPod, Desired, DesiredObject, Diagnostics, Kind, Packed, PodKey};
@@ -14,13 +14,14 @@ use crate::model::{AdmittedPod, Desired, DesiredObject, Diagnostics, Kind, Packe
 /// Admits one object at a time.
 pub struct Admitter<'a> {
     candidates: BTreeMap<&'a str, Vec<Candidate<'a>>>,
+    budget: Budget,
 }
 
 impl<'a> Admitter<'a> {
     /// For revisions with these presets; nothing else of `desired` is looked at.
     pub fn new(desired: &'a Desired) -> Self {
         // What is wrong with presets themselves, admission says when they are admitted.
-        Self { candidates: preset::candidates(desired, &mut Diagnostics::default()) }
+        Self { candidates: preset::candidates(desired, &mut Diagnostics::default()), budget: Budget::default() }
     }
 
     /// The pod as admission leaves it.
@@ -46,6 +47,9 @@ impl<'a> Admitter<'a> {
         let Some(presets) = self.candidates.get(object.key.namespace.as_str()) else { return true };
         if !presets.iter().any(|candidate| candidate.selects(pod.metadata.labels.as_ref())) {
             return true;
+        }
+        if !self.budget.allows(presets, pod) {
+            return false;
         }
         let subject = Subject { object, root: "", presets };
         let draft = chain::run(&subject, pod.metadata.clone(), pod.spec.clone().unwrap_or_default());

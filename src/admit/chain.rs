@@ -53,11 +53,13 @@ pub(super) struct Draft<'a> {
     pub(super) added: Vec<Added>,
     /// Why none of them was merged; without conflicts all of them were.
     pub(super) conflicts: Vec<PresetConflict>,
+    /// There are more conflicts than these.
+    pub(super) more_conflicts: bool,
 }
 
 /// Runs the steps that merge, on metadata and spec as they were written.
 pub(super) fn run<'a>(subject: &Subject<'_, 'a>, metadata: ObjectMeta, spec: PodSpec) -> Draft<'a> {
-    let mut draft = Draft { metadata, spec, matching: vec![], added: vec![], conflicts: vec![] };
+    let mut draft = Draft { metadata, spec, matching: vec![], added: vec![], conflicts: vec![], more_conflicts: false };
     for step in MERGE {
         step(subject, &mut draft);
     }

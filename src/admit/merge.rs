@@ -16,6 +16,18 @@ use crate::model::{ConflictSide, DesiredObject, PodPresetSpec, PresetConflict, S
 /// How much of a value a conflict shows, in characters.
 const SHOWN: usize = 200;
 
+/// How many conflicts of a pod are kept: one is enough for no preset to be merged, and a few lines of manifests can stand for
+/// millions.
+pub(super) const CONFLICTS: usize = 32;
+
+/// Why nothing was merged.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) conflicts: Vec<PresetConflict>,
+    /// There are more.
+    pub(super) more: bool,
+}
+
 /// A preset to be merged.
 #[derive(Clone, Copy)]
 pub(super) struct Donor<'a> {
@@ -139,13 +151,13 @@ fn json<T: Serialize>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or(Value::Null)
 }
 
-/// Merges all of `donors` into `spec`, or returns every conflict. `at` says where a field of the pod was written.
+/// Merges all of `donors` into `spec`, or returns the conflicts. `at` says where a field of the pod was written.
 pub(super) fn merge(
     spec: &PodSpec,
     donors: &[Donor<'_>],
     at: &dyn Fn(&str) -> SourceRef,
-) -> Result<(PodSpec, Vec<Added>), Vec<PresetConflict>> {
-    let mut merger = Merger { donors, at, added: Vec::new(), conflicts: Vec::new() };
+) -> Result<(PodSpec, Vec<Added>), Refused> {
+    let mut merger = Merger { donors, at, added: Vec::new(), conflicts: Vec::new(), more: false };
     let mut merged = spec.clone();
     merger.list(&VOLUMES, "/spec", &mut merged.volumes);
     for (index, container) in merged.containers.iter_mut().enumerate() {
@@ -154,7 +166,8 @@ pub(super) fn merge(
     for (index, container) in merged.init_containers.iter_mut().flatten().enumerate() {
         merger.container(&format!("/spec/initContainers/{index}"), container);
     }
-    if merger.conflicts.is_empty() { Ok((merged, merger.added)) } else { Err(merger.conflicts) }
+    let Merger { added, conflicts, more, .. } = merger;
+    if conflicts.is_empty() { Ok((merged, added)) } else { Err(Refused { conflicts, more }) }
 }
 
 struct Merger<'a> {
@@ -162,6 +175,8 @@ struct Merger<'a> {
     at: &'a dyn Fn(&str) -> SourceRef,
     added: Vec<Added>,
     conflicts: Vec<PresetConflict>,
+    /// There are more conflicts than are kept, and nothing more is looked at.
+    more: bool,
 }
 
 /// Who holds a key, and with what.
@@ -181,6 +196,9 @@ impl Merger<'_> {
     }
 
     fn list<T: Clone + PartialEq>(&mut self, rule: &ListRule<T>, path: &str, list: &mut Option<Vec<T>>) {
+        if self.more {
+            return;
+        }
         let mut held: BTreeMap<Key, Holder<T>> = BTreeMap::new();
         for (index, entry) in list.iter().flatten().enumerate() {
             for key in (rule.keys)(entry) {
@@ -203,6 +221,10 @@ impl Merger<'_> {
                         continue;
                     };
                     if holder.entry != entry {
+                        if self.conflicts.len() == CONFLICTS {
+                            self.more = true;
+                            return;
+                        }
                         let own = list.as_ref().and_then(|list| list.get(..own)).unwrap_or_default();
                         let existing = self.side(rule, (path, own), (holder.donor, holder.index));
                         let wanted = self.side(rule, (path, own), (Some(donor), index));

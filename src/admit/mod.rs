@@ -36,7 +36,7 @@ pub use admitter::Admitter;
 pub use origin::{LeafOrigin, Origins};
 
 use chain::Subject;
-use preset::Candidate;
+use preset::{Budget, Candidate};
 use warn::Warnings;
 
 /// Admits a whole revision. `Err` holds every diagnostic when the revision has an error or admission finds one.
@@ -57,10 +57,16 @@ pub fn admit_what_can_be(desired: &Desired) -> Admitted {
     let candidates = preset::candidates(desired, &mut diagnostics);
     let mut warnings = Warnings::default();
     let mut pods = BTreeMap::new();
+    let (budget, mut is_told) = (Budget::default(), false);
     for (key, (object, pod)) in &desired.pods {
         // The namespace the pod is admitted to counts, whatever its metadata says.
         let presets = candidates.get(key.namespace.as_str()).map_or(&[][..], Vec::as_slice);
         let written = Written { pod: pod.open(), packed: pod };
+        let is_bearable = budget.allows(presets, &written.pod);
+        if !is_bearable && !std::mem::replace(&mut is_told, true) {
+            diagnostics.0.push(preset::too_much(object));
+        }
+        let presets = if is_bearable { presets } else { &[] };
         pods.insert(key.clone(), Arc::new(admit_pod((key, object), written, presets, &mut warnings)));
     }
     diagnostics.0.extend(warnings.diagnostics());

@@ -1,13 +1,16 @@
 //! PodPresets: which ones match a pod, and all of them merged or none.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use k8s_openapi::api::core::v1::Pod;
 
 use super::chain::{Draft, Subject};
 use super::merge::{self, Donor};
 use super::{digest, place, selector, source_of};
 use crate::model::{
     AppliedPreset, ConflictSide, Desired, DesiredObject, Diagnostic, Diagnostics, FieldOrigin, Origin, PodPreset,
-    Severity, SkippedPreset,
+    PodPresetSpec, Severity, SkippedPreset,
 };
 
 /// Put on a pod, one per preset that was merged; the preset's name follows.
@@ -62,6 +65,51 @@ pub(super) fn candidates<'a>(
     by_namespace
 }
 
+/// How many entries presets may bring to the containers of all pods of a revision: a few lines can stand for any number, and
+/// as many take seconds.
+const ENTRIES: u64 = 2_000_000;
+
+/// What merging may still cost in a revision.
+pub(super) struct Budget(AtomicU64);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(AtomicU64::new(ENTRIES))
+    }
+}
+
+impl Budget {
+    /// Whether these presets may be merged into a pod; what they bring is counted.
+    pub(super) fn allows(&self, presets: &[Candidate<'_>], pod: &Pod) -> bool {
+        let Some(spec) = &pod.spec else { return true };
+        let containers = (spec.containers.len() + spec.init_containers.iter().flatten().count()) as u64;
+        let matching = presets.iter().filter(|candidate| candidate.selects(pod.metadata.labels.as_ref()));
+        let entries: u64 = matching.map(|candidate| entries(&candidate.preset.spec, containers)).sum();
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(entries)).is_ok()
+    }
+}
+
+/// How many entries a preset brings to a pod with so many containers.
+fn entries(preset: &PodPresetSpec, containers: u64) -> u64 {
+    let of_each = preset.env.iter().flatten().count()
+        + preset.env_from.iter().flatten().count()
+        + preset.volume_mounts.iter().flatten().count();
+    preset.volumes.iter().flatten().count() as u64 + of_each as u64 * containers
+}
+
+/// The error of the first pod that is too much.
+pub(super) fn too_much(object: &DesiredObject) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Error,
+        rule: "too-large",
+        message: format!("up to this pod PodPresets bring more than {ENTRIES} entries to containers"),
+        help: Some("divide the pods among several directories, or make the selectors match fewer of them".to_owned()),
+        place: Some(place(object, "")),
+        object: Some(object.key.clone()),
+        field: None,
+    }
+}
+
 /// Step: the presets that match. A mirror pod and an excluded one get none.
 pub(super) fn select<'a>(subject: &Subject<'_, 'a>, draft: &mut Draft<'a>) {
     let annotations = draft.metadata.annotations.as_ref();
@@ -82,7 +130,7 @@ pub(super) fn merge<'a>(subject: &Subject<'_, 'a>, draft: &mut Draft<'a>) {
         draft.matching.iter().map(|c| Donor { name: c.name(), spec: &c.preset.spec, object: c.object }).collect();
     match merge::merge(&draft.spec, &donors, &|pointer| subject.at(pointer)) {
         Ok((spec, added)) => (draft.spec, draft.added) = (spec, added),
-        Err(conflicts) => draft.conflicts = conflicts,
+        Err(refused) => (draft.conflicts, draft.more_conflicts) = (refused.conflicts, refused.more),
     }
 }
 
@@ -123,6 +171,9 @@ impl Draft<'_> {
                 let part = self.conflicts.iter().filter(|c| is(&c.wanted) || is(&c.existing));
                 let reason = match (part.clone().next(), part.count()) {
                     (None, _) => format!("PodPreset {} matches too and conflicts", self.culprits().join(", ")),
+                    (Some(first), count) if self.more_conflicts => {
+                        format!("{count} conflicts or more, the first: {first}")
+                    }
                     (Some(first), 1) => format!("conflict: {first}"),
                     (Some(first), count) => format!("{count} conflicts, the first: {first}"),
                 };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Container;
 
 use super::chain::Draft;
+use super::merge::CONFLICTS;
 use super::place;
 use super::preset::{Candidate, EXCLUDE};
 use crate::model::{DesiredObject, Diagnostic, ObjectKey, Place, PresetConflict, Severity, SourceRef};
@@ -29,14 +30,18 @@ pub(super) struct Warnings<'a> {
 struct Clash {
     preset: ObjectKey,
     value: String,
-    /// Each as a sentence's part.
+    /// The first few, each as a sentence's part, and the number of all.
     with: Vec<String>,
+    count: usize,
 }
 
 impl<'a> Warnings<'a> {
     /// Notes what became of one pod.
     pub(super) fn collect(&mut self, object: &'a DesiredObject, draft: &Draft<'a>, presets: &'a [Candidate<'a>]) {
         draft.conflicts.iter().for_each(|conflict| self.conflict(&object.key, conflict));
+        if draft.more_conflicts {
+            self.found.push(more_conflicts(object));
+        }
         let merged = if draft.conflicts.is_empty() { draft.matching.as_slice() } else { &[] };
         for candidate in merged.iter().filter(|c| c.name().chars().count() > LONGEST_NAME) {
             let (_, pods) =
@@ -53,10 +58,6 @@ impl<'a> Warnings<'a> {
             match &side.preset {
                 None => self.found.push(conflict_at_pod(pod, conflict)),
                 Some(preset) => {
-                    let with = match other.preset {
-                        Some(_) => format!("{other} for {pod}"),
-                        None => format!("{} in {pod} ({})", other.value, other.at),
-                    };
                     let list = list_of(&conflict.field);
                     let field = format!("spec.{list}[{}]", conflict.key);
                     let key = ObjectKey {
@@ -68,8 +69,15 @@ impl<'a> Warnings<'a> {
                         preset: key,
                         value: side.value.clone(),
                         with: Vec::new(),
+                        count: 0,
                     });
-                    clash.with.push(with);
+                    clash.count += 1;
+                    if clash.with.len() < NAMED {
+                        clash.with.push(match other.preset {
+                            Some(_) => format!("{other} for {pod}"),
+                            None => format!("{} in {pod} ({})", other.value, other.at),
+                        });
+                    }
                 }
             }
         }
@@ -85,7 +93,7 @@ impl<'a> Warnings<'a> {
                 message: format!(
                     "{field} is {} in this PodPreset and {}: no PodPreset is merged into what conflicts",
                     clash.value,
-                    some_of(&clash.with)
+                    some_of(&clash.with, clash.count)
                 ),
                 help: Some(help()),
                 place: Some(Place { at, text: Arc::from(""), width: 1 }),
@@ -101,7 +109,7 @@ impl<'a> Warnings<'a> {
                 message: format!(
                     "the name of {key} is longer than {LONGEST_NAME} characters: the annotation that names it on {} \
                      would be invalid",
-                    some_of(&pods)
+                    some_of(&pods, pods.len())
                 ),
                 help: Some("give the preset a shorter name".to_owned()),
                 place: Some(place(preset, "/metadata/name")),
@@ -110,6 +118,18 @@ impl<'a> Warnings<'a> {
             });
         }
         found
+    }
+}
+
+fn more_conflicts(object: &DesiredObject) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Warning,
+        rule: "preset-conflict",
+        message: format!("the pod has more conflicts with PodPresets than the {CONFLICTS} that are told"),
+        help: Some("resolve those first".to_owned()),
+        place: Some(place(object, "")),
+        object: Some(object.key.clone()),
+        field: None,
     }
 }
 
@@ -138,10 +158,10 @@ fn list_of(field: &str) -> &str {
     found.map_or("", |(_, list)| list)
 }
 
-/// The first few and the number of the others.
-fn some_of(list: &[String]) -> String {
+/// The first few and the number of the others, of so many in all.
+fn some_of(list: &[String], count: usize) -> String {
     let named = list.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match list.len().saturating_sub(NAMED) {
+    match count.saturating_sub(NAMED) {
         0 => named,
         more => format!("{named} and {more} more"),
     }

@@ -1,5 +1,6 @@
 //! Tests of `admit`.
 
+mod bounds;
 mod build;
 mod merge;
 mod origin;
