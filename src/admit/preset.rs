@@ -203,3 +203,21 @@ impl Draft<'_> {
         added.chain(marks).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_presets_bring_is_counted_for_each_container() {
+        let list = |count: usize| (0..count).map(|index| json!({"name": index.to_string()})).collect::<Vec<_>>();
+        let preset: PodPresetSpec = serde_json::from_value(json!({
+            "env": list(5), "envFrom": [{}, {}], "volumeMounts": [{"name": "v", "mountPath": "/v"}], "volumes": list(3),
+        }))
+        .unwrap();
+        assert_eq!(entries(&preset, 0), 3);
+        assert_eq!(entries(&preset, 4), 3 + 4 * (5 + 2 + 1));
+    }
+}

@@ -23,9 +23,44 @@ pub(super) enum Detail {
     Counted,
 }
 
-impl Detail {
-    pub(super) const ALL: [Detail; 4] = [Detail::Full, Detail::Short, Detail::Named, Detail::Counted];
+/// How much is told of what changes, and of what is wrong or cannot be, which the tables and folds do not show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Details {
+    changes: Detail,
+    warnings: Detail,
+}
 
+impl Details {
+    /// The fullest first: what is wrong stays whole as long as it fits.
+    pub(super) const ALL: [Details; 7] = [
+        Details::new(Detail::Full, Detail::Full),
+        Details::new(Detail::Short, Detail::Full),
+        Details::new(Detail::Named, Detail::Full),
+        Details::new(Detail::Counted, Detail::Full),
+        Details::new(Detail::Counted, Detail::Short),
+        Details::new(Detail::Counted, Detail::Named),
+        Details::LEAST,
+    ];
+    pub(super) const LEAST: Details = Details::new(Detail::Counted, Detail::Counted);
+
+    const fn new(changes: Detail, warnings: Detail) -> Self {
+        Self { changes, warnings }
+    }
+
+    fn of(self, concern: Concern) -> Detail {
+        if is_change(concern) { self.changes } else { self.warnings }
+    }
+}
+
+/// Whether a concern is about an object that changes.
+fn is_change(concern: Concern) -> bool {
+    match concern {
+        Concern::Delete | Concern::Recreate | Concern::Restart | Concern::Secret | Concern::Data => true,
+        Concern::InvalidBase | Concern::Immutable | Concern::PresetConflict | Concern::Warning => false,
+    }
+}
+
+impl Detail {
     /// How many fields, keys or names a line has; the others are counted.
     fn limit(self) -> usize {
         match self {
@@ -38,42 +73,34 @@ impl Detail {
 }
 
 /// The whole part; nothing without items.
-pub(super) fn section(report: &DiffReport, detail: Detail) -> String {
+pub(super) fn section(report: &DiffReport, details: Details) -> String {
     if report.attention.is_empty() {
         return String::new();
     }
     let mut out = String::from("\n### ⚠️ Attention\n\n");
-    match detail {
-        Detail::Full | Detail::Short => {
-            let objects: BTreeMap<&ObjectKey, &ObjectDiff> = report.objects.iter().map(|o| (&o.key, o)).collect();
-            for item in &report.attention {
-                let object = item.object.as_ref().and_then(|key| objects.get(key)).copied();
-                write_item(item, object, detail, &mut out);
-                if let Some(data) = object.filter(|_| detail == Detail::Full) {
-                    write_users(data, &objects, &mut out);
-                }
+    let objects: BTreeMap<&ObjectKey, &ObjectDiff> = report.objects.iter().map(|o| (&o.key, o)).collect();
+    for concern in Concern::ALL {
+        let items: Vec<&Attention> = report.attention.iter().filter(|item| item.concern == concern).collect();
+        match details.of(concern) {
+            _ if items.is_empty() => {}
+            detail @ (Detail::Full | Detail::Short) => {
+                items.into_iter().for_each(|item| write_item(item, &objects, detail, &mut out));
             }
+            detail @ (Detail::Named | Detail::Counted) => write_group(concern, &items, detail, &mut out),
         }
-        Detail::Named | Detail::Counted => grouped(report, detail, &mut out),
     }
     out
 }
 
-/// A line per concern, with as many names as the detail allows.
-fn grouped(report: &DiffReport, detail: Detail, out: &mut String) {
-    for concern in Concern::ALL {
-        let items: Vec<&Attention> = report.attention.iter().filter(|item| item.concern == concern).collect();
-        if items.is_empty() {
-            continue;
-        }
-        let _ = write!(out, "- **{}**: {}", word(concern), items.len());
-        let mut names: Vec<String> = items.iter().filter_map(|item| Some(name(item.object.as_ref()?))).collect();
-        names.dedup();
-        if detail.limit() > 0 && !names.is_empty() {
-            let _ = write!(out, ": {}", listed(&names, detail.limit()));
-        }
-        out.push('\n');
+/// A line for a concern, with as many names as the detail allows.
+fn write_group(concern: Concern, items: &[&Attention], detail: Detail, out: &mut String) {
+    let _ = write!(out, "- **{}**: {}", word(concern), items.len());
+    let mut names: Vec<String> = items.iter().filter_map(|item| Some(name(item.object.as_ref()?))).collect();
+    names.dedup();
+    if detail.limit() > 0 && !names.is_empty() {
+        let _ = write!(out, ": {}", listed(&names, detail.limit()));
     }
+    out.push('\n');
 }
 
 fn word(concern: Concern) -> &'static str {
@@ -90,7 +117,9 @@ fn word(concern: Concern) -> &'static str {
     }
 }
 
-fn write_item(item: &Attention, object: Option<&ObjectDiff>, detail: Detail, out: &mut String) {
+fn write_item(item: &Attention, objects: &BTreeMap<&ObjectKey, &ObjectDiff>, detail: Detail, out: &mut String) {
+    // What is known of an object that changes says nothing about what else is wrong with it.
+    let object = item.object.as_ref().filter(|_| is_change(item.concern)).and_then(|key| objects.get(key)).copied();
     let _ = write!(out, "- **{}**", word(item.concern));
     if let Some(key) = &item.object {
         let _ = write!(out, " {}", name(key));
@@ -113,6 +142,9 @@ fn write_item(item: &Attention, object: Option<&ObjectDiff>, detail: Detail, out
         let help = item.help.as_deref().map(|help| ("way out", help));
         for (label, text) in object.into_iter().flat_map(sentences).chain(help) {
             let _ = writeln!(out, "  - {label}: {}", code_of(text, SENTENCE));
+        }
+        if let Some(data) = object {
+            write_users(data, objects, out);
         }
     }
 }
@@ -207,8 +239,10 @@ pub(super) fn sentences(object: &ObjectDiff) -> Vec<(&'static str, &str)> {
 }
 
 fn conflict(item: &Attention) -> String {
-    let part = |text: &Option<String>| code_of(text.as_deref().unwrap_or_default(), SENTENCE);
-    let (preset, field, message) = (part(&item.preset), part(&item.field), part(&item.message));
+    let part = |text: &Option<String>, most| code_of(text.as_deref().unwrap_or_default(), most);
+    let (preset, field) = (part(&item.preset, SENTENCE), part(&item.field, SENTENCE));
+    // Two values, which admission has cut, and where they were written.
+    let message = part(&item.message, 4 * SENTENCE);
     let places = match (&item.existing_at, &item.at) {
         (Some(existing), Some(wanted)) => format!("; written at {} and {}", place(existing), place(wanted)),
         _ => String::new(),

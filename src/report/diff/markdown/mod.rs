@@ -1,8 +1,8 @@
 //! The report as one comment on a pull request, within a byte budget.
 //!
 //! Everything foreign stands in a code span or in a fence. What must be read is never cut: marker, heading, warnings,
-//! counts and footer always stand; the Attention part is written as fully as the budget allows, in one of the four
-//! [`Detail`]s, the last of which counts; folds that do not fit are left out, the largest first, and the comment says how
+//! counts and footer always stand; the Attention part is written as fully as the budget allows, in one of the
+//! [`Details`], the last of which counts, and what is wrong stays whole the longest; folds that do not fit are left out, the largest first, and the comment says how
 //! many.
 
 mod attention;
@@ -14,7 +14,7 @@ use super::escape::code;
 use super::{Concern, DiffReport, DiffSide, KindCounts};
 use crate::model::{Kind, Verb};
 
-use attention::Detail;
+use attention::Details;
 
 /// How the comment is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,8 +50,8 @@ pub fn diff_markdown(report: &DiffReport, options: &MarkdownOptions) -> String {
     let notice = left_out(folds.len(), folds.len(), budget);
     let fixed = head.len() + footer.len() + notice.len();
     let fits = |text: &String| fixed + text.len() <= budget;
-    let attention = Detail::ALL.into_iter().map(|detail| attention::section(report, detail)).find(fits);
-    let attention = attention.unwrap_or_else(|| attention::section(report, Detail::Counted));
+    let attention = Details::ALL.into_iter().map(|details| attention::section(report, details)).find(fits);
+    let attention = attention.unwrap_or_else(|| attention::section(report, Details::LEAST));
     let kept = keep(&folds, budget, head.len() + attention.len() + footer.len(), notice.len());
     let mut out = head;
     out.push_str(&attention);

@@ -107,6 +107,30 @@ fn attention_gives_way_step_by_step_and_is_never_cut() {
 }
 
 #[test]
+fn what_is_wrong_stays_whole_while_what_changes_is_counted() {
+    let fleet = |count: usize, image: &str| -> Vec<Value> {
+        (0..count).map(|i| pod(&format!("pod-with-a-rather-long-name-{i}"), image)).collect()
+    };
+    let mut lonely = pod("lonely", "i:1");
+    let before = [fleet(1_500, "i:1"), vec![lonely.clone()]].concat();
+    lonely["spec"]["containers"][0]["envFrom"] = json!([{"secretRef": {"name": "nosuch"}}]);
+    let mut report = between(&before, &[fleet(1_500, "i:2"), vec![lonely]].concat());
+    let mut warning = report.attention[0].clone();
+    warning.concern = podwright::report::Concern::Warning;
+    warning.message = Some("Secret default/nosuch is not among the manifests".to_owned());
+    report.attention.push(warning);
+    let text = markdown(&report);
+    sound(&text, MarkdownOptions::DEFAULT_BYTES);
+    assert!(text.contains("- **restart container**: 1500"), "{}", &text[..4_000]);
+    let whole = "- **warning** Pod `default/lonely`: `Secret default/nosuch is not among the manifests`\n";
+    assert!(text.contains(whole), "{}", &text[..4_000]);
+    // What is said of the change does not stand below the warning.
+    let report = DiffReport { attention: report.attention.split_off(report.attention.len() - 1), ..report };
+    let text = markdown(&report);
+    assert!(text.contains(whole) && !text.contains("  - note:"), "{}", &text[..4_000]);
+}
+
+#[test]
 fn only_harmless_names_are_targets() {
     for good in ["default", "factory-a", "a.b_c"] {
         assert!(MarkdownOptions::is_target(good), "{good}");
