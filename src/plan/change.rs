@@ -15,13 +15,13 @@ pub enum Change {
     None,
     /// Everything that differs changes in place.
     InPlace(Vec<FieldChange>),
-    /// At least one field needs a new pod; those fields.
+    /// At least one field needs a new pod; those fields, and with them what presets select by when others are merged now.
     Recreate(Vec<FieldChange>),
 }
 
 /// Compares a pod as it was realised with what it should be.
 pub fn change(realised: &AdmittedPod, target: &AdmittedPod) -> Change {
-    judge(fields(realised, target))
+    judge(fields(realised, target), others_are_merged(realised, target))
 }
 
 /// The same for a pod on record, with the data it uses. An ended pod never starts again: a change that would restart a
@@ -35,18 +35,30 @@ pub(super) fn of_record(record: &PodRecord, target: &AdmittedPod, data: Option<&
     } else {
         found.extend(data.into_iter().flat_map(|view| view.changes(record)));
     }
-    judge(found)
+    judge(found, others_are_merged(&record.realised, target))
 }
 
 fn fields(realised: &AdmittedPod, target: &AdmittedPod) -> Vec<FieldChange> {
     if realised.spec == target.spec { Vec::new() } else { walk::differences(realised, target) }
 }
 
-fn judge(found: Vec<FieldChange>) -> Change {
-    let (heavy, light): (Vec<_>, Vec<_>) = found.into_iter().partition(|change| change.effect >= Verb::Recreate);
-    match (heavy.is_empty(), light.is_empty()) {
-        (true, true) => Change::None,
-        (true, false) => Change::InPlace(light),
-        (false, _) => Change::Recreate(heavy),
+/// Whether not the same presets are merged into both, whatever they hold.
+fn others_are_merged(realised: &AdmittedPod, target: &AdmittedPod) -> bool {
+    let names = |pod: &'_ AdmittedPod| pod.applied.iter().map(|applied| applied.name.clone()).collect::<Vec<_>>();
+    names(realised) != names(target)
+}
+
+/// Whether presets are selected or kept off by a field.
+fn selects(field: &str) -> bool {
+    const EXCLUDE: &str = "metadata.annotations[podpreset.admission.kubernetes.io/exclude]";
+    field.starts_with("metadata.labels[") || field == EXCLUDE
+}
+
+fn judge(mut found: Vec<FieldChange>, others_are_merged: bool) -> Change {
+    let is_heavy = |change: &FieldChange| change.effect >= Verb::Recreate;
+    if !found.iter().any(is_heavy) {
+        return if found.is_empty() { Change::None } else { Change::InPlace(found) };
     }
+    found.retain(|change| is_heavy(change) || (others_are_merged && selects(&change.field)));
+    Change::Recreate(found)
 }

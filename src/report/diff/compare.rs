@@ -91,8 +91,10 @@ pub fn compare_on(threads: usize, plan: &FleetPlan, base: &DiffBase<'_>, head: &
     }
     objects.sort_by(|a, b| a.key.cmp(&b.key));
     let presets = |object: &ObjectDiff| object.changes.iter().any(|change| change.preset().is_some());
+    let is_preset = |object: &ObjectDiff| object.key.kind == Kind::PodPreset;
     let mut notes = Vec::new();
-    if objects.iter().any(presets) {
+    // Against what runs nobody knows whether a preset is another one than before.
+    if objects.iter().any(presets) && (base.objects.is_none() || objects.iter().any(is_preset)) {
         notes.push(PRESETS);
     }
     if base.objects.is_none() {

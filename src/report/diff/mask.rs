@@ -16,6 +16,9 @@ const MASK: &str = "***";
 const BEFORE: &str = "*** (before)";
 const AFTER: &str = "*** (after)";
 
+/// The type of a Secret without one.
+const OPAQUE: &str = "Opaque";
+
 /// A whole object, its Secret values included, as JSON.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -56,19 +59,32 @@ pub(super) fn mask(kind: Kind, mut pair: Pair) -> (Pair, Vec<DataKey>) {
     }
 }
 
-/// Whether two states of an object mean the same: a Secret's `stringData` is its `data` in another spelling.
+/// Whether two states of an object mean the same: a Secret's `stringData` is its `data` in another spelling, an empty map is
+/// as good as none, and a Secret without a type is opaque.
 pub(super) fn same(kind: Kind, pair: &Pair) -> bool {
     match (kind, pair) {
-        (Kind::Secret, [Some(a), Some(b)]) => secret_data(a) == secret_data(b) && rest(a) == rest(b),
+        (Kind::Secret, [Some(a), Some(b)]) => secret_data(a) == secret_data(b) && rest(kind, a) == rest(kind, b),
+        (_, [Some(a), Some(b)]) => a == b || rest(kind, a) == rest(kind, b),
         (_, [a, b]) => a == b,
     }
 }
 
-/// A Secret without its data, to compare.
-fn rest(value: &Value) -> Value {
+/// The maps of ConfigMaps and Secrets that the API server drops when they are empty.
+const MAPS: [&str; 3] = ["data", "binaryData", "stringData"];
+
+/// An object to compare, without what says nothing; a Secret also without its data.
+fn rest(kind: Kind, value: &Value) -> Value {
     let mut value = value.clone();
+    let is_empty = |value: &Value| value.as_object().is_some_and(Map::is_empty);
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.retain(|key, value| !(is_empty(value) && matches!(key.as_str(), "labels" | "annotations")));
+    }
     if let Some(map) = value.as_object_mut() {
-        map.retain(|key, _| key != "data" && key != "stringData");
+        let is_data = |key: &String| kind == Kind::Secret && matches!(key.as_str(), "data" | "stringData");
+        map.retain(|key, value| !is_data(key) && !(is_empty(value) && MAPS.contains(&key.as_str())));
+        if kind == Kind::Secret && map.get("type").is_some_and(|name| name == "" || name == OPAQUE) {
+            map.remove("type");
+        }
     }
     value
 }

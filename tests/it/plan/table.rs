@@ -255,6 +255,8 @@ fn a_preset_recreates_exactly_the_pods_whose_merged_spec_differs() {
     let elsewhere =
         preset(json!({"env": [{"name": "DB", "value": "1"}], "selector": {"matchLabels": {"app": "other"}}}));
     let excluded = || lone("web", json!({"podpreset.admission.kubernetes.io/exclude": "true"}));
+    let always = |value: &str| preset(json!({"env": [{"name": "DB", "value": value}], "selector": {}}));
+    let (label, exclude) = ("metadata.labels[app]", "metadata.annotations[podpreset.admission.kubernetes.io/exclude]");
     let field = "spec.containers[0].env[DB] of a by preset db";
     let value = "spec.containers[0].env[DB].value of a by preset db";
     #[rustfmt::skip]
@@ -264,9 +266,10 @@ fn a_preset_recreates_exactly_the_pods_whose_merged_spec_differs() {
         ("it changed", vec![web(), env("1")], vec![web(), env("2")], format!("recreate: {value}")),
         ("its selector matches no longer", vec![web(), env("1")], vec![web(), elsewhere.clone()], format!("recreate: {field}")),
         ("its selector matches now", vec![web(), elsewhere.clone()], vec![web(), env("1")], format!("recreate: {field} (instead: {EXCLUDE})")),
-        ("the pod's labels match no longer", vec![web(), env("1")], vec![lone("x", json!({})), env("1")], format!("recreate: {field}")),
-        ("the pod's labels match now", vec![lone("x", json!({})), env("1")], vec![web(), env("1")], format!("recreate: {field} (instead: {EXCLUDE})")),
-        ("the pod is excluded now", vec![web(), env("1")], vec![excluded(), env("1")], format!("recreate: {field}")),
+        ("the pod's labels match no longer", vec![web(), env("1")], vec![lone("x", json!({})), env("1")], format!("recreate: {label}, {field}")),
+        ("the pod's labels match now", vec![lone("x", json!({})), env("1")], vec![web(), env("1")], format!("recreate: {label}, {field} (instead: {EXCLUDE})")),
+        ("a label and the preset, which matches both", vec![web(), always("1")], vec![lone("x", json!({})), always("2")], format!("recreate: {value}")),
+        ("the pod is excluded now", vec![web(), env("1")], vec![excluded(), env("1")], format!("recreate: {exclude}, {field}")),
         ("an excluded pod", vec![excluded(), env("1")], vec![excluded(), env("2")], "unchanged".into()),
         ("a pod it does not match", vec![lone("x", json!({})), env("1")], vec![lone("x", json!({})), env("2")], "unchanged".into()),
     ];

@@ -212,3 +212,48 @@ fn plan_and_report_do_not_depend_on_the_number_of_threads() {
         assert_eq!(diff_json(&found), diff_json(&report), "{threads} threads");
     }
 }
+
+/// A preset that is selected or kept off by a pod that changed is told by that, and not as a changed preset.
+#[test]
+fn of_presets_it_is_said_that_they_changed_when_one_did() {
+    let (mut web, preset) = (pod("web", "i:1"), preset("p", "1"));
+    let before = [web.clone(), preset.clone()];
+    web["metadata"]["annotations"] = json!({"podpreset.admission.kubernetes.io/exclude": "true"});
+    let notes = |report: &DiffReport| report.notes.iter().filter(|note| note.contains("PodPreset changes")).count();
+    let report = between(&before, &[web.clone(), preset.clone()]);
+    let fields: Vec<_> = object(&report, Kind::Pod, "web").changes.into_iter().map(|change| change.field).collect();
+    assert_eq!(fields[0], "metadata.annotations[podpreset.admission.kubernetes.io/exclude]", "{fields:?}");
+    assert_eq!((fields.len(), notes(&report)), (2, 0), "{fields:?}");
+    assert_eq!(notes(&between(&before, &[pod("web", "i:1")])), 1);
+}
+
+#[test]
+fn what_says_nothing_is_no_change() {
+    let with = |mut object: Value, pointer: &str, value: Value| {
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        object.pointer_mut(parent).unwrap()[name] = value;
+        object
+    };
+    let map = || data("ConfigMap", "m", json!({"k": "v"}));
+    let secret = || data("Secret", "s", json!({"k": "dg=="}));
+    let rows = [
+        (map(), "/metadata/labels", json!({}), true),
+        (map(), "/metadata/annotations", json!({}), true),
+        (map(), "/binaryData", json!({}), true),
+        (secret(), "/stringData", json!({}), true),
+        (secret(), "/metadata/labels", json!({}), true),
+        (secret(), "/type", json!("Opaque"), true),
+        (secret(), "/type", json!(""), true),
+        (secret(), "/type", json!("example.com/other"), false),
+        (map(), "/metadata/labels", json!({"a": "b"}), false),
+        (map(), "/immutable", json!(false), false),
+        (map(), "/data", json!({}), false),
+    ];
+    for (object, pointer, value, is_same) in rows {
+        let changed = with(object.clone(), pointer, value);
+        for (before, after) in [(&object, &changed), (&changed, &object)] {
+            let report = between(std::slice::from_ref(before), std::slice::from_ref(after));
+            assert_eq!(report.objects.is_empty(), is_same, "{pointer}: {report:?}");
+        }
+    }
+}
