@@ -21,8 +21,9 @@ const MERGE: &[Step] = &[
     preset::mark,
 ];
 
-/// The steps that make what runs out of `spec`, in order. They change no field that is set.
-const FILL: &[fn(&mut PodSpec)] = &[defaults::of_the_pod, defaults::of_volumes, defaults::of_containers];
+/// The steps that make what runs out of `spec`, in order. They change no field that says something.
+const FILL: &[fn(&mut PodSpec)] =
+    &[defaults::of_zeros, defaults::of_the_pod, defaults::of_volumes, defaults::of_containers];
 
 type Step = for<'s, 'a> fn(&Subject<'s, 'a>, &mut Draft<'a>);
 

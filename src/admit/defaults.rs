@@ -1,7 +1,7 @@
 //! Kubernetes' defaults: the pod that runs, out of the pod that was written.
 //!
 //! What is filled in and with which value are facts of Kubernetes 1.36 (`pkg/apis/core/v1/defaults.go`). Nothing here
-//! changes a field that is set.
+//! changes a field that says something: [`of_zeros`] takes out those that the API does not keep.
 
 use k8s_openapi::api::core::v1::{
     Container, EmptyDirVolumeSource, EnvFromSource, EnvVar, EnvVarSource, Lifecycle, LifecycleHandler,
@@ -10,6 +10,39 @@ use k8s_openapi::api::core::v1::{
 
 /// Permission bits of a projected file: 0644.
 const FILE_MODE: i32 = 0o644;
+
+/// Step: values that the API cannot tell from none, for their fields are no pointers there (`omitempty`): to write one down
+/// changes nothing.
+pub(super) fn of_zeros(spec: &mut PodSpec) {
+    [&mut spec.host_network, &mut spec.host_pid, &mut spec.host_ipc].into_iter().for_each(no_flag);
+    [&mut spec.hostname, &mut spec.subdomain, &mut spec.node_name, &mut spec.priority_class_name]
+        .into_iter()
+        .for_each(no_text);
+    for source in spec.volumes.iter_mut().flatten().filter_map(|volume| volume.empty_dir.as_mut()) {
+        no_text(&mut source.medium);
+    }
+    for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
+        [&mut container.stdin, &mut container.stdin_once, &mut container.tty].into_iter().for_each(no_flag);
+        [&mut container.working_dir, &mut container.termination_message_path].into_iter().for_each(no_text);
+        for port in container.ports.iter_mut().flatten() {
+            port.host_port = port.host_port.filter(|port| *port != 0);
+            [&mut port.host_ip, &mut port.name].into_iter().for_each(no_text);
+        }
+        container.env_from.iter_mut().flatten().for_each(|source| no_text(&mut source.prefix));
+        for mount in container.volume_mounts.iter_mut().flatten() {
+            no_flag(&mut mount.read_only);
+            [&mut mount.sub_path, &mut mount.sub_path_expr].into_iter().for_each(no_text);
+        }
+    }
+}
+
+fn no_flag(field: &mut Option<bool>) {
+    *field = field.filter(|is_set| *is_set);
+}
+
+fn no_text(field: &mut Option<String>) {
+    *field = field.take().filter(|text| !text.is_empty());
+}
 
 /// Step: defaults of the volumes.
 pub(super) fn of_volumes(spec: &mut PodSpec) {

@@ -81,7 +81,7 @@ fn rest(kind: Kind, value: &Value) -> Value {
     }
     if let Some(map) = value.as_object_mut() {
         let is_data = |key: &String| kind == Kind::Secret && matches!(key.as_str(), "data" | "stringData");
-        map.retain(|key, value| !is_data(key) && !(is_empty(value) && MAPS.contains(&key.as_str())));
+        map.retain(|key, value| !(is_data(key) || is_empty(value) && MAPS.contains(&key.as_str())));
         if kind == Kind::Secret && map.get("type").is_some_and(|name| name == "" || name == OPAQUE) {
             map.remove("type");
         }

@@ -144,3 +144,53 @@ fn the_preset_behind_a_change_is_named() {
         assert_eq!(verdict(&before, &after), expected, "{name}");
     }
 }
+
+/// Fields that are no pointers in the API: what they hold when nothing is said is dropped.
+#[test]
+fn writing_down_what_the_api_does_not_keep_changes_nothing() {
+    let mut written = base();
+    set(&mut written, "/spec/containers/0/ports", json!([{"containerPort": 80}]));
+    set(&mut written, "/spec/containers/0/envFrom", json!([{"configMapRef": {"name": "m"}}]));
+    set(&mut written, "/spec/containers/0/volumeMounts", json!([{"name": "v", "mountPath": "/v"}]));
+    set(&mut written, "/spec/volumes", json!([{"name": "v", "emptyDir": {}}]));
+    let container = "/spec/containers/0";
+    let fields = [
+        ("/spec/hostNetwork".to_owned(), json!(false)),
+        ("/spec/hostPID".to_owned(), json!(false)),
+        ("/spec/hostIPC".to_owned(), json!(false)),
+        ("/spec/hostname".to_owned(), json!("")),
+        ("/spec/subdomain".to_owned(), json!("")),
+        ("/spec/nodeName".to_owned(), json!("")),
+        ("/spec/priorityClassName".to_owned(), json!("")),
+        ("/spec/volumes/0/emptyDir/medium".to_owned(), json!("")),
+        (format!("{container}/stdin"), json!(false)),
+        (format!("{container}/stdinOnce"), json!(false)),
+        (format!("{container}/tty"), json!(false)),
+        (format!("{container}/workingDir"), json!("")),
+        (format!("{container}/terminationMessagePath"), json!("")),
+        (format!("{container}/ports/0/hostPort"), json!(0)),
+        (format!("{container}/ports/0/hostIP"), json!("")),
+        (format!("{container}/ports/0/name"), json!("")),
+        (format!("{container}/envFrom/0/prefix"), json!("")),
+        (format!("{container}/volumeMounts/0/readOnly"), json!(false)),
+        (format!("{container}/volumeMounts/0/subPath"), json!("")),
+        (format!("{container}/volumeMounts/0/subPathExpr"), json!("")),
+    ];
+    for (pointer, value) in fields {
+        let mut after = written.clone();
+        set(&mut after, &pointer, value);
+        assert_eq!(verdict(&[written.clone()], &[after.clone()]), "none", "{pointer}");
+        assert_eq!(verdict(&[after], &[written.clone()]), "none", "{pointer} is taken out");
+    }
+    let mut init = written.clone();
+    set(&mut init, "/spec/initContainers", json!([{"name": "i", "image": "i:1"}]));
+    let mut after = init.clone();
+    set(&mut after, "/spec/initContainers/0/tty", json!(false));
+    assert_eq!(verdict(&[init.clone()], &[after.clone()]), "none");
+    set(&mut after, "/spec/initContainers/0/tty", json!(true));
+    assert_eq!(verdict(&[init], &[after]), "recreate: spec.initContainers[0].tty");
+    // Real pointers tell.
+    let mut after = written.clone();
+    set(&mut after, "/spec/shareProcessNamespace", json!(false));
+    assert_eq!(verdict(&[written], &[after]), "recreate: spec.shareProcessNamespace");
+}

@@ -64,11 +64,29 @@ impl Side {
     }
 }
 
+/// Flags that the API does not keep when they are false: to write that down is no change.
+const NO_POINTERS: &[&str] = &["spec.hostNetwork", "spec.hostPID", "spec.hostIPC"];
+/// The same of a container.
+const NO_POINTERS_OF_CONTAINERS: &[&str] = &["stdin", "stdinOnce", "tty", "volumeMounts[].readOnly"];
+
+/// Whether one side says nothing and the other what that means.
+fn is_nothing(path: &str, old: Option<&Value>, new: Option<&Value>) -> bool {
+    let lists = ["spec.containers[].", "spec.initContainers[]."];
+    let of_container = lists.iter().find_map(|list| path.strip_prefix(list));
+    let is_listed =
+        NO_POINTERS.contains(&path) || of_container.is_some_and(|field| NO_POINTERS_OF_CONTAINERS.contains(&field));
+    is_listed && matches!((old, new), (None, Some(Value::Bool(false))) | (Some(Value::Bool(false)), None))
+}
+
 /// What is wrong with the plan from one to the other, if anything is.
 fn judge(path: &str, sidecar: bool, (before, after): (&Side, &Side), pointer: &str) -> Option<String> {
     let [old, new] = [before, after].map(|side| side.pod.pointer(pointer));
     let verb = expected(path, sidecar, old, new);
     let plan = fleet(&after.admitted, &before.running);
+    if is_nothing(path, old, new) {
+        let is_empty = plan.actions.iter().all(|action| action.verb() == Verb::Unchanged);
+        return (!is_empty).then(|| format!("{path}: {old:?} -> {new:?}: a difference, expected none"));
+    }
     let [action] = &plan.actions[..] else {
         return Some(format!("{path}: {old:?} -> {new:?}: no difference, expected {verb:?}"));
     };
