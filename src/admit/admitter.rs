@@ -27,9 +27,15 @@ impl<'a> Admitter<'a> {
     /// The pod as admission leaves it.
     pub fn admitted(&self, object: &DesiredObject, pod: &Pod) -> AdmittedPod {
         let presets = self.candidates.get(object.key.namespace.as_str()).map_or(&[][..], Vec::as_slice);
+        let presets = if self.budget.allows(presets, pod) { presets } else { &[] };
         let key = PodKey::new(object.key.namespace.as_str(), object.key.name.as_str());
         let written = Written { pod: pod.clone(), packed: &Packed::new(pod) };
         super::admit_pod((&key, object), written, presets, &mut Warnings::default())
+    }
+
+    /// Whether presets bring more to the pods so far than is merged: then only [`super::admit`] of all says which is too much.
+    pub fn is_spent(&self) -> bool {
+        self.budget.is_spent()
     }
 
     /// Whether admission would say nothing about this object; `pod` is the pod it is, if it is one.

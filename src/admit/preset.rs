@@ -1,7 +1,7 @@
 //! PodPresets: which ones match a pod, and all of them merged or none.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use k8s_openapi::api::core::v1::Pod;
 
@@ -70,11 +70,14 @@ pub(super) fn candidates<'a>(
 const ENTRIES: u64 = 2_000_000;
 
 /// What merging may still cost in a revision.
-pub(super) struct Budget(AtomicU64);
+pub(super) struct Budget {
+    left: AtomicU64,
+    is_spent: AtomicBool,
+}
 
 impl Default for Budget {
     fn default() -> Self {
-        Self(AtomicU64::new(ENTRIES))
+        Self { left: AtomicU64::new(ENTRIES), is_spent: AtomicBool::new(false) }
     }
 }
 
@@ -85,7 +88,14 @@ impl Budget {
         let containers = (spec.containers.len() + spec.init_containers.iter().flatten().count()) as u64;
         let matching = presets.iter().filter(|candidate| candidate.selects(pod.metadata.labels.as_ref()));
         let entries: u64 = matching.map(|candidate| entries(&candidate.preset.spec, containers)).sum();
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(entries)).is_ok()
+        let counted = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(entries));
+        self.is_spent.fetch_or(counted.is_err(), Ordering::Relaxed);
+        counted.is_ok()
+    }
+
+    /// Whether something was not allowed.
+    pub(super) fn is_spent(&self) -> bool {
+        self.is_spent.load(Ordering::Relaxed)
     }
 }
 

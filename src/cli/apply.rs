@@ -56,7 +56,7 @@ pub fn run(args: &ApplyArgs, settings: Settings) -> Result<Ending, CliError> {
         Verdict::Refused(diagnostics) => return Err(CliError::refused(&diagnostics)),
     };
     printer::note_text(&report::diagnostics_text(&admitted.diagnostics));
-    uncommitted(&snapshot);
+    manifests::tell_uncommitted(&snapshot);
     let engine = Engine::open(settings, "apply")?;
     engine::runtime()?.block_on(async {
         let observed = engine.native.list().await?;
@@ -73,15 +73,6 @@ pub fn run(args: &ApplyArgs, settings: Settings) -> Result<Ending, CliError> {
         live.stop().await;
         verdict(outcome?, &last, args.timeout)
     })
-}
-
-fn uncommitted(snapshot: &Snapshot) {
-    if !snapshot.uncommitted.is_empty() {
-        let paths = snapshot.uncommitted.join(", ");
-        let count = snapshot.uncommitted.len();
-        let text = format!("warning: uncommitted and not read ({count}): {paths}; commit them or use --worktree");
-        printer::note(&text);
-    }
 }
 
 /// A line per pod, as kubectl prints it.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::args::{DiffArgs, DiffFormat};
 use super::error::{CliError, Ending};
 use super::layout::Layout;
-use super::manifests::{Verdict, judge, judge_base, judge_read, threads};
+use super::manifests::{self, Verdict, judge, judge_base, judge_read, threads};
 use super::{printer, records};
 use crate::manifest::Reader;
 use crate::model::{Admitted, Diagnostics, ObservedPod, RevisionKind, Sandbox, Severity, spread};
@@ -75,7 +75,9 @@ fn errors(admitted: &Admitted) -> Diagnostics {
 fn with_what_runs(args: &DiffArgs, layout: &Layout) -> Result<DiffReport, CliError> {
     let options = Options { worktree: args.worktree, ..Options::default() };
     let directory = Directory::open(&args.directory, options)?;
-    let head = admitted(judge(&directory.read_now()?), "the manifests")?;
+    let snapshot = directory.read_now()?;
+    manifests::tell_uncommitted(&snapshot);
+    let head = admitted(judge(&snapshot), "the manifests")?;
     printer::note_text(&report::diagnostics_text(&head.diagnostics));
     let pods = running(layout)?;
     let applied = applied(layout, &directory);

@@ -1,7 +1,11 @@
 //! Manifests judged as they are on disk, without agent, root or runtime.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use k8s_openapi::api::core::v1::Pod;
 
+use super::printer;
 use crate::admit::{Admitter, admit, admit_what_can_be};
 use crate::manifest::{Reader, show_lines, survey};
 use crate::model::{Admitted, Desired, DesiredObject, Diagnostics, Snapshot};
@@ -29,14 +33,19 @@ pub type Each<'d> = Box<dyn Fn(&DesiredObject, Option<&Pod>) + Sync + 'd>;
 /// The same, and each object is looked at before it is dropped. `begin` gets the presets of the snapshot; what it makes is
 /// called in no order and by several threads, before anybody knows whether the snapshot is valid.
 pub fn judge_each(snapshot: &Snapshot, begin: impl for<'d> FnOnce(&'d Desired) -> Each<'d>) -> Verdict {
+    let is_too_much = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&is_too_much);
     let desired = survey(snapshot, threads(), |presets| {
         let (admitter, each) = (Admitter::new(presets), begin(presets));
         Box::new(move |object, pod| {
             each(object, pod);
-            !admitter.says_nothing(object, pod)
+            let is_kept = !admitter.says_nothing(object, pod);
+            told.fetch_or(admitter.is_spent(), Ordering::Relaxed);
+            is_kept
         })
     });
-    judge_read(snapshot, &desired)
+    // Of those that were dropped nobody counts any more what presets brought to them.
+    if is_too_much.load(Ordering::Relaxed) { judge(snapshot) } else { judge_read(snapshot, &desired) }
 }
 
 /// Admits what was read from a snapshot.
@@ -58,6 +67,16 @@ pub fn judge_base(snapshot: &Snapshot, desired: &Desired) -> Admitted {
     let mut admitted = admit_what_can_be(desired);
     show_lines(snapshot, &mut admitted.diagnostics);
     admitted
+}
+
+/// Names the edits that are not read, on standard error.
+pub fn tell_uncommitted(snapshot: &Snapshot) {
+    if !snapshot.uncommitted.is_empty() {
+        let paths = snapshot.uncommitted.join(", ");
+        let count = snapshot.uncommitted.len();
+        let text = format!("warning: uncommitted and not read ({count}): {paths}; commit them or use --worktree");
+        printer::note(&text);
+    }
 }
 
 /// As many as this process may use at once.

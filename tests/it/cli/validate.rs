@@ -169,3 +169,28 @@ fn a_closed_pipe_and_a_wrong_command_line_end_as_everywhere() {
         assert_eq!(place.run(args).code, Some(64), "{args:?}");
     }
 }
+
+/// Pods that say nothing are dropped while they are checked: what presets bring to them counts all the same.
+#[test]
+fn presets_that_bring_too_much_are_refused_by_each_command() {
+    let place = Place::new();
+    let variables: String = (0..10_000).map(|index| format!("  - {{name: V{index}}}\n")).collect();
+    let preset = format!(
+        "apiVersion: settings.k8s.io/v1alpha1\nkind: PodPreset\nmetadata: {{name: p}}\nspec:\n  selector: {{}}\n  env:\n{variables}"
+    );
+    let containers: String = (0..150).map(|index| format!("  - {{name: c{index}, image: \"i:1\"}}\n")).collect();
+    place.write("m/preset.yaml", &preset);
+    for name in ["a", "b"] {
+        let pod = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  containers:\n{containers}");
+        place.write(&format!("m/{name}.yaml"), &pod);
+    }
+    for command in ["validate", "render"] {
+        let said: Said = place.podwright(&[command, "m"]).current_dir(place.path("")).output().unwrap().into();
+        let told = format!("{}{}", said.out, said.err);
+        assert_eq!(said.code, Some(1), "{command}: {}", &told[..told.len().min(500)]);
+        assert!(
+            told.contains("m/b.yaml:1:1: error: up to this pod PodPresets bring more than 2000000 entries"),
+            "{command}"
+        );
+    }
+}
