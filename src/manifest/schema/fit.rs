@@ -171,10 +171,14 @@ impl<'d> Compile<'d> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use proptest::prelude::*;
+    use proptest::test_runner::TestRunner;
     use serde_json::json;
 
     use super::*;
-    use crate::manifest::schema::{Schema, schema};
+    use crate::manifest::schema::{Schema, Shape, Walk, schema};
     use crate::model::Kind;
 
     #[test]
@@ -201,8 +205,8 @@ mod tests {
         assert!(!recursive.is_sure_of(&json!([1])));
     }
 
-    /// A pod and a preset with every shape that schemas/ knows.
-    fn objects() -> [(Kind, Value); 2] {
+    /// Objects with every shape that schemas/ knows, one of each kind.
+    fn objects() -> [(Kind, Value); 6] {
         let containers = json!([{
             "name": "a", "image": "b", "command": ["c"], "ports": [{"containerPort": 80}],
             "env": [{"name": "D", "valueFrom": {"fieldRef": {"fieldPath": "e"}}}],
@@ -210,17 +214,27 @@ mod tests {
             "livenessProbe": {"httpGet": {"port": "http"}, "periodSeconds": 3},
             "securityContext": {"privileged": false, "runAsUser": 5},
         }]);
-        let metadata = json!({"name": "a", "labels": {"b": "c"}, "creationTimestamp": "2020-01-01T00:00:00Z"});
         let volumes = json!([{"name": "a", "configMap": {"name": "b", "defaultMode": 420}}]);
         let spec = json!({"containers": containers, "volumes": volumes, "hostNetwork": true, "priority": -3});
         let preset = json!({"selector": {"matchLabels": {"a": "b"}}, "env": [{"name": "A", "value": "b"}]});
+        let object = |kind: Kind, fields: Value| {
+            let metadata = json!({"name": "a", "labels": {"b": "c"}, "creationTimestamp": "2020-01-01T00:00:00Z"});
+            let mut value = json!({"apiVersion": kind.api_version(), "kind": kind.as_str(), "metadata": metadata});
+            let fields = fields.as_object().into_iter().flatten();
+            fields.for_each(|(name, field)| value[name] = field.clone());
+            (kind, value)
+        };
         [
-            (Kind::Pod, json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})),
-            (
-                Kind::PodPreset,
-                json!({"apiVersion": "settings.k8s.io/v1alpha1", "kind": "PodPreset", "metadata": metadata,
-                    "spec": preset}),
+            object(Kind::Pod, json!({"spec": spec})),
+            object(Kind::PodPreset, json!({"spec": preset})),
+            object(Kind::ConfigMap, json!({"data": {"a": "b"}, "binaryData": {"c": "ZA=="}, "immutable": true})),
+            object(Kind::Secret, json!({"data": {"a": "Yg=="}, "stringData": {"c": "d"}, "type": "Opaque"})),
+            object(
+                Kind::ServiceAccount,
+                json!({"secrets": [{"name": "a"}], "imagePullSecrets": [{"name": "b"}],
+                    "automountServiceAccountToken": false}),
             ),
+            object(Kind::Namespace, json!({"spec": {"finalizers": ["kubernetes"]}})),
         ]
     }
 
@@ -280,6 +294,87 @@ mod tests {
         object.pointer(pointer).and_then(Value::as_object).into_iter().flat_map(Map::keys).cloned().collect()
     }
 
+    /// 1.0 is a whole number to the library, and there is room for a very large one; here nobody is sure.
+    fn is_spared(value: &Value) -> bool {
+        let text = value.to_string();
+        text.contains("1.0") || text.contains(&u64::MAX.to_string())
+    }
+
+    /// A value for a place in a schema: mostly what it asks for, now and then something else.
+    fn grown(walk: Walk<'_>, depth: u32) -> BoxedStrategy<Value> {
+        let leaf = prop_oneof![
+            12 => Just(json!("text")),
+            3 => (-3..70_000_i64).prop_map(Value::from),
+            2 => any::<bool>().prop_map(Value::from),
+            1 => Just(json!(1.5)),
+            1 => Just(json!(i64::MAX)),
+            1 => Just(Value::Null),
+            1 => Just(json!([])),
+            1 => Just(json!({})),
+        ];
+        if depth == 0 {
+            return leaf.boxed();
+        }
+        let made = match walk.shape() {
+            Shape::Object => {
+                let fields: Vec<(String, Walk<'_>)> =
+                    walk.properties().map(|(name, field)| (name.clone(), field)).collect();
+                // Few of many fields, so that a tree stays small.
+                let field = |(name, field): &(String, Walk<'_>)| {
+                    let value = prop::option::weighted(4.0 / (fields.len() as f64 + 4.0), grown(*field, depth - 1));
+                    value.prop_map({
+                        let name = name.clone();
+                        move |value| value.map(|value| (name.clone(), value))
+                    })
+                };
+                let fields: Vec<_> = fields.iter().map(field).collect();
+                let unknown = prop::option::weighted(0.02, Just(("unknown".to_owned(), json!(1))));
+                (fields, unknown)
+                    .prop_map(|(fields, unknown)| Value::Object(fields.into_iter().flatten().chain(unknown).collect()))
+                    .boxed()
+            }
+            Shape::Map => {
+                let value = walk.values().map_or_else(|| leaf.clone().boxed(), |values| grown(values, depth - 1));
+                prop::collection::btree_map("[a-c]", value, 0..3)
+                    .prop_map(|map| Value::Object(map.into_iter().collect()))
+                    .boxed()
+            }
+            Shape::List => {
+                let item = walk.items().map_or_else(|| leaf.clone().boxed(), |items| grown(items, depth - 1));
+                prop::collection::vec(item, 0..3).prop_map(Value::from).boxed()
+            }
+            Shape::Leaf => return leaf.boxed(),
+        };
+        prop_oneof![19 => made, 1 => leaf].boxed()
+    }
+
+    #[test]
+    fn it_agrees_with_the_library_on_grown_trees() {
+        for (kind, object) in objects() {
+            let Schema { fit, document, .. } = schema(kind);
+            let library = jsonschema::validator_for(document).unwrap();
+            let settings = ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() };
+            let sections = object.as_object().unwrap().keys().cloned();
+            let sections = sections.filter(|name| !matches!(name.as_str(), "apiVersion" | "kind"));
+            let sections: Vec<String> = sections.collect();
+            let (sure, refused) = (Cell::new(0), Cell::new(0));
+            for section in &sections {
+                let tree = grown(Walk::new(document).property(section).unwrap(), 4);
+                let checked = TestRunner::new(settings.clone()).run(&tree, |tree| {
+                    let mut value = object.clone();
+                    value[section] = tree;
+                    let (ours, theirs) = (fit.is_sure_of(&value), library.is_valid(&value));
+                    prop_assert!(ours == theirs || (!ours && is_spared(&value)), "{kind}: {ours}, {theirs}: {value}");
+                    sure.set(sure.get() + usize::from(ours));
+                    refused.set(refused.get() + usize::from(!theirs));
+                    Ok(())
+                });
+                checked.unwrap();
+            }
+            assert!(sure.get() > 20 && refused.get() > 20, "{kind}: {} fit, {} do not", sure.get(), refused.get());
+        }
+    }
+
     #[test]
     fn it_agrees_with_the_library_on_every_changed_object() {
         for (kind, object) in objects() {
@@ -289,13 +384,11 @@ mod tests {
             let (mut sure, mut refused) = (0, 0);
             changed(&object, &mut |value| {
                 let (ours, theirs) = (fit.is_sure_of(value), library.is_valid(value));
-                // 1.0 is a whole number to the library; here nobody is sure.
-                let is_spared = value.to_string().contains("1.0") || value.to_string().contains(&u64::MAX.to_string());
-                assert!(ours == theirs || (!ours && is_spared), "{kind}: {ours}, {theirs}: {value}");
+                assert!(ours == theirs || (!ours && is_spared(value)), "{kind}: {ours}, {theirs}: {value}");
                 sure += usize::from(ours);
                 refused += usize::from(!theirs);
             });
-            assert!(sure > 20 && refused > 100, "{kind}: {sure}, {refused}");
+            assert!(sure > 10 && refused > 100, "{kind}: {sure}, {refused}");
         }
     }
 }

@@ -118,3 +118,34 @@ fn duplicate(key: &Key, first: Span) -> Problem {
         format!("key {} is already written at line {}, column {}", quoted(&key.text), first.line, first.column);
     Problem::error("duplicate-key", key.span, message, "remove one of the two")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(line: u32) -> Key {
+        Key { text: "a".to_owned(), span: Span::at(line, 1) }
+    }
+
+    fn node(line: u32) -> Node {
+        Node::scalar(Span::at(line, 4), Content::Null)
+    }
+
+    fn donor(line: u32) -> Node {
+        Node::scalar(Span::at(line, 1), Content::Mapping(vec![Entry { key: key(line), value: node(line) }]))
+    }
+
+    #[test]
+    fn a_key_is_written_once_whatever_was_merged_between() {
+        let mut mapping = Mapping::default();
+        let merge = |mapping: &mut Mapping, line| mapping.merge(donor(line), &mut |_| Ok(())).unwrap();
+        merge(&mut mapping, 1);
+        mapping.write(key(2), node(2)).unwrap();
+        merge(&mut mapping, 3);
+        merge(&mut mapping, 4);
+        let problem = mapping.write(key(5), node(5)).unwrap_err();
+        assert_eq!((problem.rule, problem.span.line), ("duplicate-key", 5));
+        assert!(problem.message.contains("line 2, column 1"), "{}", problem.message);
+        assert_eq!(mapping.into_entries(), [Entry { key: key(4), value: node(4) }]);
+    }
+}
