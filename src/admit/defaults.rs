@@ -3,10 +3,16 @@
 //! What is filled in and with which value are facts of Kubernetes 1.36 (`pkg/apis/core/v1/defaults.go`). Nothing here
 //! changes a field that says something: [`of_zeros`] takes out those that the API does not keep.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{
     Container, EmptyDirVolumeSource, EnvFromSource, EnvVar, EnvVarSource, Lifecycle, LifecycleHandler,
-    ObjectFieldSelector, PodSpec, Probe, ProjectedVolumeSource, ResourceRequirements, Volume, VolumeMount,
+    ObjectFieldSelector, PodSpec, Probe, ProjectedVolumeSource, ResourceFieldSelector, ResourceRequirements, Volume,
+    VolumeMount,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::model::quantity;
 
 /// Permission bits of a projected file: 0644.
 const FILE_MODE: i32 = 0o644;
@@ -18,8 +24,13 @@ pub(super) fn of_zeros(spec: &mut PodSpec) {
     [&mut spec.hostname, &mut spec.subdomain, &mut spec.node_name, &mut spec.priority_class_name]
         .into_iter()
         .for_each(no_text);
-    for source in spec.volumes.iter_mut().flatten().filter_map(|volume| volume.empty_dir.as_mut()) {
-        no_text(&mut source.medium);
+    no_amounts(&mut spec.overhead);
+    for volume in spec.volumes.iter_mut().flatten() {
+        volume.empty_dir.iter_mut().for_each(|source| no_text(&mut source.medium));
+        let projected = volume.projected.iter_mut().flat_map(|volume| volume.sources.iter_mut().flatten());
+        let projected = projected.filter_map(|source| source.downward_api.as_mut()).flat_map(|files| &mut files.items);
+        let own = volume.downward_api.iter_mut().flat_map(|files| &mut files.items);
+        own.chain(projected).flatten().filter_map(|file| file.resource_field_ref.as_mut()).for_each(no_divisor);
     }
     for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
         [&mut container.stdin, &mut container.stdin_once, &mut container.tty].into_iter().for_each(no_flag);
@@ -33,7 +44,22 @@ pub(super) fn of_zeros(spec: &mut PodSpec) {
             no_flag(&mut mount.read_only);
             [&mut mount.sub_path, &mut mount.sub_path_expr].into_iter().for_each(no_text);
         }
+        let sources = container.env.iter_mut().flatten().filter_map(|env| env.value_from.as_mut());
+        sources.filter_map(|source| source.resource_field_ref.as_mut()).for_each(no_divisor);
+        if let Some(resources) = &mut container.resources {
+            [&mut resources.limits, &mut resources.requests].into_iter().for_each(no_amounts);
+        }
     }
+}
+
+/// A map without entries is none.
+fn no_amounts(field: &mut Option<BTreeMap<String, Quantity>>) {
+    *field = field.take().filter(|amounts| !amounts.is_empty());
+}
+
+/// A divisor of 0 is none.
+fn no_divisor(reference: &mut ResourceFieldSelector) {
+    reference.divisor = reference.divisor.take().filter(|divisor| quantity::nanos(&divisor.0) != Some(0));
 }
 
 fn no_flag(field: &mut Option<bool>) {

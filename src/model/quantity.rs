@@ -61,14 +61,13 @@ pub fn bytes(text: &str) -> Option<u64> {
     u64::try_from(nanos.checked_add(NANO - 1)? / NANO).ok()
 }
 
-/// Whether two JSON values are the same quantity.
-pub fn equal(a: Option<&Value>, b: Option<&Value>) -> bool {
-    let read = |value: Option<&Value>| match value? {
+/// The quantity that a JSON value holds, in billionths: a text or a number may be one.
+pub fn of(value: &Value) -> Option<i128> {
+    match value {
         Value::String(text) => nanos(text),
         Value::Number(number) => nanos(&number.to_string()),
         _ => None,
-    };
-    matches!((read(a), read(b)), (Some(a), Some(b)) if a == b)
+    }
 }
 
 #[cfg(test)]

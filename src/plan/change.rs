@@ -2,6 +2,7 @@
 //!
 //! Compared is what was written and merged (`spec`). A difference that the defaults level out (`effective` is equal on
 //! both sides) is none: writing a default down restarts nothing, and neither does a default that a newer version changed.
+//! Nor is a quantity in another notation one, and as with the API both may come together.
 //! Where an object stands is no part of it: a file may be moved and renamed.
 
 use super::data::View;

@@ -15,6 +15,7 @@ mod fleet;
 mod opened;
 mod payload;
 mod pod;
+mod quantities;
 mod rename;
 mod restart;
 mod rules;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::quantities;
 use super::rules::{self, Advice, covers};
-use crate::model::quantity;
 use crate::model::{AdmittedPod, Cause, FieldChange, Origin, Packed, Verb};
 
 /// The text of the advice for what a preset adds to a pod that has none yet.
@@ -17,7 +17,8 @@ const ORDER_TOO: &str = "the order differs, too: in the order of before the rest
 
 /// Every field that differs, in the order of a pod's fields.
 pub(super) fn differences(realised: &AdmittedPod, target: &AdmittedPod) -> Vec<FieldChange> {
-    let values = [&realised.spec, &target.spec, &realised.effective, &target.effective].map(Packed::value);
+    let mut values = [&realised.spec, &target.spec, &realised.effective, &target.effective].map(Packed::value);
+    values[2..].iter_mut().for_each(quantities::in_one_notation);
     let mut walk = Walk { pods: [realised, target], found: Vec::new() };
     let [a, b, c, d] = &values;
     for part in ["metadata", "spec"] {
@@ -215,12 +216,8 @@ impl<'a> Walk<'a> {
 
     fn report(&mut self, node: &Node<'a>, instead: Option<&str>) {
         let path = &node.path;
-        let is_quantity = [".limits", ".requests", ".sizeLimit", ".divisor", "spec.overhead"];
-        if is_quantity.iter().any(|part| path.rule.contains(part)) && quantity::equal(node.spec[0], node.spec[1]) {
-            return;
-        }
         let (rule, advice) = rules::row(&path.rule);
-        let effect = rule.effect(node.spec[0], node.spec[1]);
+        let effect = rule.effect(node.effective[0], node.effective[1]);
         let cause = node.cause.clone().unwrap_or_else(|| self.cause(node));
         let note = if let Advice::Note(text) = advice { Some(text.to_owned()) } else { None };
         let compact = |value: Option<&Value>| value.map(Value::to_string);

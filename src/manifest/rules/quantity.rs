@@ -29,7 +29,7 @@ fn text(value: &Value) -> String {
 
 /// The amount in billionths.
 pub(super) fn of(value: &Value) -> Option<i128> {
-    quantity::nanos(&text(value))
+    quantity::of(value)
 }
 
 #[cfg(test)]

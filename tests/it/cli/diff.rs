@@ -100,6 +100,36 @@ fn diff_names_what_changes_and_the_preset_that_causes_it() {
     assert!(back.out.contains("-    - name: DB_PORT\n"), "{}", back.out);
 }
 
+#[test]
+fn a_quantity_in_another_notation_is_no_change() {
+    let world = World::new();
+    let with = |limits: &str, requests: &str| {
+        let requests = if requests.is_empty() { String::new() } else { format!(", requests: {{{requests}}}") };
+        format!("{POD}    resources: {{limits: {{{limits}}}{requests}}}\n")
+    };
+    let states = [
+        with("cpu: 1000m, memory: 1Gi", ""),
+        with("cpu: 1000m, memory: 1Gi", "cpu: \"1\", memory: 1024Mi"),
+        with("cpu: 1, memory: 1048576Ki", "memory: 1Gi"),
+        with("cpu: 1e0, memory: 1Gi", "cpu: 1000000u, memory: 1073741824"),
+    ];
+    for (number, state) in states.iter().enumerate() {
+        world.place.write("m/pod.yaml", state);
+        world.repo.commit(&format!("state {number}"));
+    }
+    for (base, head) in [("HEAD~3", "HEAD~2"), ("HEAD~2", "HEAD~3"), ("HEAD~2", "HEAD~1"), ("HEAD~3", "HEAD")] {
+        let said = world.diff(&["--base", base, "--head", head, "--detailed-exitcode"]);
+        assert_eq!(said.code, Some(0), "{base} {head}: {said:?}");
+        assert!(
+            said.out.contains("0 to recreate, 0 to delete, 1 unchanged\nnothing changes"),
+            "{base} {head}: {said:?}"
+        );
+    }
+    world.place.write("m/pod.yaml", &with("cpu: 1000m, memory: 1Gi", "cpu: 999m"));
+    world.repo.commit("less");
+    assert_eq!(world.diff(&["--base", "HEAD~1", "--detailed-exitcode"]).code, Some(3));
+}
+
 /// What it is, the files that differ, and the codes without and with --detailed-exitcode.
 type Row = (&'static str, Vec<(&'static str, String)>, i32, i32);
 

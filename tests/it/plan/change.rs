@@ -152,7 +152,19 @@ fn writing_down_what_the_api_does_not_keep_changes_nothing() {
     set(&mut written, "/spec/containers/0/ports", json!([{"containerPort": 80}]));
     set(&mut written, "/spec/containers/0/envFrom", json!([{"configMapRef": {"name": "m"}}]));
     set(&mut written, "/spec/containers/0/volumeMounts", json!([{"name": "v", "mountPath": "/v"}]));
-    set(&mut written, "/spec/volumes", json!([{"name": "v", "emptyDir": {}}]));
+    let file = json!([{"path": "c", "resourceFieldRef": {"containerName": "c", "resource": "limits.cpu"}}]);
+    set(
+        &mut written,
+        "/spec/volumes",
+        json!([{"name": "v", "emptyDir": {}}, {"name": "d", "downwardAPI": {"items": file}},
+        {"name": "p", "projected": {"sources": [{"downwardAPI": {"items": file}}]}}]),
+    );
+    set(
+        &mut written,
+        "/spec/containers/0/env",
+        json!([{"name": "N", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}]),
+    );
+    set(&mut written, "/spec/containers/0/resources", Value::Null);
     let container = "/spec/containers/0";
     let fields = [
         ("/spec/hostNetwork".to_owned(), json!(false)),
@@ -163,6 +175,12 @@ fn writing_down_what_the_api_does_not_keep_changes_nothing() {
         ("/spec/nodeName".to_owned(), json!("")),
         ("/spec/priorityClassName".to_owned(), json!("")),
         ("/spec/volumes/0/emptyDir/medium".to_owned(), json!("")),
+        ("/spec/volumes/1/downwardAPI/items/0/resourceFieldRef/divisor".to_owned(), json!("0")),
+        ("/spec/volumes/2/projected/sources/0/downwardAPI/items/0/resourceFieldRef/divisor".to_owned(), json!("0")),
+        ("/spec/overhead".to_owned(), json!({})),
+        (format!("{container}/env/0/valueFrom/resourceFieldRef/divisor"), json!("0m")),
+        (format!("{container}/resources"), json!({"limits": {}})),
+        (format!("{container}/resources"), json!({"requests": {}})),
         (format!("{container}/stdin"), json!(false)),
         (format!("{container}/stdinOnce"), json!(false)),
         (format!("{container}/tty"), json!(false)),

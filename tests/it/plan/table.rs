@@ -128,6 +128,8 @@ fn immutable() -> Vec<Row> {
         row("cpu/memory resources", "/spec/containers/0/resources/limits/memory", json!("65Mi"),
             &format!("recreate: spec.containers[0].resources.limits.memory of a {RESIZE}")),
         row("cpu", "/spec/containers/0/resources/limits/cpu", json!("2"), &format!("recreate: spec.containers[0].resources.limits.cpu of a {RESIZE}")),
+        row("a request that is not the limit", "/spec/containers/0/resources/requests", json!({"cpu": "1000m", "memory": "65535Ki"}),
+            &format!("recreate: spec.containers[0].resources.requests of a {RESIZE}")),
         row("resources of a sidecar", "/spec/initContainers/1/resources", json!({"limits": {"cpu": "1"}}),
             &format!("recreate: spec.initContainers[1].resources of side {RESIZE}")),
         row("resources of an init container", "/spec/initContainers/0/resources", json!({"limits": {"cpu": "1"}}), "recreate: spec.initContainers[0].resources of init"),
@@ -196,7 +198,12 @@ fn same() -> Vec<Row> {
         row("a request as its limit", "/spec/containers/0/resources/requests", json!({"cpu": "1"}), "unchanged"),
         row("another notation", "/spec/containers/0/resources/limits/cpu", json!("1000m"), "unchanged"),
         row("the same quantity", "/spec/containers/0/resources/limits/memory", json!("65536Ki"), "unchanged"),
+        row("a request as its limit, in another notation", "/spec/containers/0/resources/requests", json!({"cpu": "1000m"}), "unchanged"),
+        row("all requests as the limits", "/spec/containers/0/resources/requests", json!({"cpu": "1e0", "memory": "65536Ki"}), "unchanged"),
+        row("limits and requests in another notation", "/spec/containers/0/resources",
+            json!({"limits": {"cpu": "1000m", "memory": "67108864"}, "requests": {"memory": "65536Ki", "cpu": "1.0"}}), "unchanged"),
         row("no resources", "/spec/containers/1/resources", json!({}), "unchanged"),
+        row("no limits", "/spec/containers/1/resources", json!({"limits": {}, "requests": {}}), "unchanged"),
         row("no env", "/spec/containers/1/env", json!([]), "unchanged"),
         row("no command", "/spec/containers/0/command", json!([]), "unchanged"),
         row("no securityContext", "/spec/securityContext", json!({}), "unchanged"),
@@ -219,6 +226,72 @@ fn each_row_of_the_update_table_is_the_verb_of_the_plan() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Wherever a pod has quantities, each with the same one in another notation, a different one, and what is told of that.
+#[rustfmt::skip]
+const QUANTITIES: &[(&str, &str, &str, &str, &str)] = &[
+    ("spec.overhead[cpu]", "/spec/overhead/cpu", "250m", "0.25", "recreate: spec.overhead.cpu"),
+    ("of the pod", "/spec/resources/limits/memory", "1Gi", "1024Mi", "recreate: spec.resources.limits.memory"),
+    ("limit", "/spec/containers/0/resources/limits/memory", "1Gi", "1024Mi", "recreate: spec.containers[0].resources.limits.memory of a"),
+    ("request", "/spec/containers/0/resources/requests/cpu", "0.1", "100m", "recreate: spec.containers[0].resources.requests.cpu of a"),
+    ("limit of init", "/spec/initContainers/0/resources/limits/cpu", "1", "1000m", "recreate: spec.initContainers[0].resources.limits.cpu of init"),
+    ("limit of a sidecar", "/spec/initContainers/1/resources/limits/cpu", "1", "1e0", "recreate: spec.initContainers[1].resources.limits.cpu of side"),
+    ("of an ephemeral container", "/spec/ephemeralContainers/0/resources/limits/cpu", "1", "1000m", "recreate: spec.ephemeralContainers"),
+    ("divisor", "/spec/containers/0/env/2/valueFrom/resourceFieldRef/divisor", "1", "1000m", "recreate: spec.containers[0].env[C].valueFrom.resourceFieldRef.divisor of a"),
+    ("sizeLimit", "/spec/volumes/3/emptyDir/sizeLimit", "1Gi", "1048576Ki", "recreate: spec.volumes[q].emptyDir.sizeLimit"),
+    ("divisor of a file", "/spec/volumes/4/downwardAPI/items/0/resourceFieldRef/divisor", "1Mi", "1024Ki", "recreate: spec.volumes[d].downwardAPI.items[0].resourceFieldRef.divisor"),
+    ("divisor of a projected file", "/spec/volumes/5/projected/sources/0/downwardAPI/items/0/resourceFieldRef/divisor", "1Mi", "1024Ki",
+        "recreate: spec.volumes[p].projected.sources[0].downwardAPI.items[0].resourceFieldRef.divisor"),
+];
+
+/// The pod of the table with every field there may be a quantity in.
+fn measured() -> Value {
+    let files =
+        json!({"items": [{"path": "cpu", "resourceFieldRef": {"containerName": "a", "resource": "limits.cpu"}}]});
+    let mut pod = base();
+    let limits = || json!({"limits": {"cpu": "4", "memory": "4Gi"}, "requests": {"cpu": "1", "memory": "1Mi"}});
+    let edits = [
+        ("/spec/resources", limits()),
+        ("/spec/overhead", json!({"cpu": "1"})),
+        ("/spec/containers/0/resources", limits()),
+        ("/spec/initContainers/0/resources", limits()),
+        ("/spec/initContainers/1/resources", limits()),
+        ("/spec/ephemeralContainers", json!([{"name": "debug", "image": "i:1", "resources": limits()}])),
+        (
+            "/spec/containers/0/env/2",
+            json!({"name": "C", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}),
+        ),
+        ("/spec/volumes/3", json!({"name": "q", "emptyDir": {}})),
+        ("/spec/volumes/4", json!({"name": "d", "downwardAPI": files})),
+        ("/spec/volumes/5", json!({"name": "p", "projected": {"sources": [{"downwardAPI": files}]}})),
+    ];
+    edits.into_iter().for_each(|(pointer, value)| set(&mut pod, pointer, value));
+    pod
+}
+
+#[test]
+fn quantities_are_compared_by_their_value_wherever_they_are() {
+    for (what, pointer, one, same, told) in QUANTITIES {
+        let with = |quantity: &str| {
+            let mut pod = measured();
+            set(&mut pod, pointer, json!(quantity));
+            objects(pod)
+        };
+        assert_eq!(compare(&with(one), &with(same)), "unchanged", "{what}");
+        assert_eq!(compare(&with(same), &with(one)), "unchanged", "{what}");
+        let other = compare(&with(one), &with("3"));
+        assert!(other.starts_with(told), "{what}: {other}");
+    }
+}
+
+/// What is judged whole is, too: a container more, and another notation in the one that stays.
+#[test]
+fn another_notation_is_nothing_beside_a_change_that_is_judged_whole() {
+    let mut after = measured();
+    set(&mut after, "/spec/ephemeralContainers/0/resources/limits/cpu", json!("4000m"));
+    set(&mut after, "/spec/ephemeralContainers/1", json!({"name": "more", "image": "i:1"}));
+    assert_eq!(compare(&objects(measured()), &objects(after)), "update in place: spec.ephemeralContainers");
 }
 
 #[test]
