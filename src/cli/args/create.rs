@@ -65,13 +65,14 @@ pub struct CreateCommon {
     #[arg(short, long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
     /// Append a hash of the content to the name
-    #[arg(long)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", hide_default_value = true, overrides_with = "append_hash", value_parser = truth)]
     pub append_hash: bool,
     #[arg(short, long, value_enum, default_value_t)]
     pub output: ObjectFormat,
     /// For kubectl's command lines: `client` is all that podwright does
     #[arg(long, value_name = "client", num_args = 0..=1, require_equals = true, default_missing_value = "client",
-          value_parser = dry_run)]
+          overrides_with = "dry_run", value_parser = dry_run)]
     pub dry_run: Option<()>,
 }
 
@@ -106,12 +107,24 @@ pub struct DockerArgs {
     pub from_file: Vec<String>,
 }
 
-fn dry_run(text: &str) -> Result<(), String> {
+/// The spellings that Go's `strconv.ParseBool` takes, with which kubectl reads its flags.
+fn truth(text: &str) -> Result<bool, String> {
     match text {
-        "client" => Ok(()),
-        "server" | "none" => Err("podwright has no API server to create it on: it prints the object, which is \
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+        _ => Err("it must be true or false".to_owned()),
+    }
+}
+
+/// The truth values are what the flag took first; kubectl still takes them.
+fn dry_run(text: &str) -> Result<(), String> {
+    match (text, truth(text)) {
+        ("client", _) | (_, Ok(true)) => Ok(()),
+        ("server" | "none", _) | (_, Ok(false)) => {
+            Err("podwright has no API server to create it on: it prints the object, which is \
                                   --dry-run=client"
-            .to_owned()),
+                .to_owned())
+        }
         _ => Err("it must be client".to_owned()),
     }
 }

@@ -23,6 +23,10 @@ const CASES: &[(&str, &str)] = &[
     ("secret-directory", "secret generic s --from-file=dir"),
     ("secret-env", "secret generic s --from-env-file=app.env"),
     ("secret-hash", "secret generic s --from-literal=a=b --append-hash"),
+    ("secret-hash-true", "secret generic s --from-literal=a=b --append-hash=true"),
+    ("secret-hash-false", "secret generic s --from-literal=a=b --append-hash=false"),
+    ("configmap-hash-spelled", "configmap c --append-hash=F --from-literal=a=b --append-hash=T"),
+    ("configmap-hash-taken-back", "configmap c --append-hash --append-hash=0 --from-literal=a=b"),
     ("secret-json", "secret generic s --from-literal=a=<&> --from-file=binary -n shop -o json"),
     ("secret-base64-of-numbers", "secret generic s --from-file=digits --from-file=exponent"),
     (
@@ -294,10 +298,15 @@ fn standard_input_is_a_file() {
 fn dry_run_is_taken_from_kubectls_command_lines_as_far_as_it_means_anything() {
     let place = inputs();
     let plain = create(&place, &["cm", "c", "--from-literal=a=b"]);
-    for flag in ["--dry-run=client", "--dry-run"] {
+    for flag in ["--dry-run=client", "--dry-run", "--dry-run=true", "--dry-run=1"] {
         assert_eq!(create(&place, &["cm", "c", "--from-literal=a=b", flag]), plain);
+        assert_eq!(
+            create(&place, &["cm", "c", "--dry-run=client", "--from-literal=a=b", flag]),
+            plain,
+            "the last counts"
+        );
     }
-    for flag in ["--dry-run=server", "--dry-run=none"] {
+    for flag in ["--dry-run=server", "--dry-run=none", "--dry-run=false"] {
         let said = create(&place, &["cm", "c", "--from-literal=a=b", flag]);
         assert_eq!((said.code, said.out.as_str()), (Some(64), ""), "{said:?}");
         assert!(said.err.contains("no API server") && said.err.contains("--dry-run=client"), "{said:?}");
@@ -321,6 +330,9 @@ fn a_command_line_that_makes_no_sense_is_a_usage_error() {
         "configmap c --type=Opaque",
         "configmap c --from-file=a\"b",
         "configmap c -o wide",
+        "configmap c --append-hash=yes",
+        "configmap c --append-hash=",
+        "configmap c --append-hash true",
     ] {
         let said = create(&place, &line.split(' ').collect::<Vec<_>>());
         assert_eq!((said.code, said.out.as_str()), (Some(64), ""), "{line}: {said:?}");
