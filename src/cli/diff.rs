@@ -88,7 +88,7 @@ fn with_what_runs(args: &DiffArgs, layout: &Layout) -> Result<DiffReport, CliErr
 fn print(report: &DiffReport, args: &DiffArgs) -> Result<(), CliError> {
     match args.output {
         DiffFormat::Text => printer::out(&printer::painted_diff(&report::diff_text(report))),
-        DiffFormat::Json => printer::out(&report::diff_json(report)),
+        DiffFormat::Json => printer::json(&report::diff_json(report)),
         DiffFormat::Markdown => {
             let options = MarkdownOptions { target: args.target.clone(), max_bytes: args.max_bytes };
             printer::out(&report::diff_markdown(report, &options))

@@ -234,7 +234,7 @@ impl<'a> Printer<'a> {
             Some(GetFormat::Name) => self.each(objects),
             Some(GetFormat::Yaml | GetFormat::Json) if single => self.each(objects),
             Some(GetFormat::Yaml) => printer::out(&report::object_yaml(&v1_list(objects))),
-            Some(GetFormat::Json) => printer::out(&pretty(&v1_list(objects))?),
+            Some(GetFormat::Json) => printer::json(&pretty(&v1_list(objects))?),
         }
     }
 
@@ -252,7 +252,7 @@ impl<'a> Printer<'a> {
                     printer::out(&format!("{}/{name}\n", qualified_name(self.query.listed)))?;
                 }
                 Some(GetFormat::Yaml) => printer::out(&report::object_yaml(object))?,
-                Some(GetFormat::Json) => printer::out(&pretty(object)?)?,
+                Some(GetFormat::Json) => printer::json(&pretty(object)?)?,
             }
         }
         Ok(())

@@ -24,6 +24,24 @@ pub fn out(text: &str) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Writes JSON to standard output. Nothing is stripped from it: the control characters that JSON lets stand, which [`out`]
+/// would take for parts of escape sequences and a terminal might obey, are written as escapes.
+pub fn json(text: &str) -> Result<(), CliError> {
+    let is_control = |c: char| matches!(c, '\u{7f}'..='\u{9f}');
+    if !text.contains(is_control) {
+        return bytes(text.as_bytes());
+    }
+    let mut shown = String::with_capacity(text.len() + 64);
+    for c in text.chars() {
+        if is_control(c) {
+            shown.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            shown.push(c);
+        }
+    }
+    bytes(shown.as_bytes())
+}
+
 /// Writes bytes to standard output as they are.
 pub fn bytes(bytes: &[u8]) -> Result<(), CliError> {
     let mut stream = std::io::stdout().lock();

@@ -33,10 +33,12 @@ pub fn render(args: &RenderArgs) -> Result<Ending, CliError> {
     }
     drop(snapshot);
     let texts = rendered.take()?;
-    printer::out(&match args.output {
-        ObjectFormat::Json => as_list(&texts, args.provenance)?,
-        ObjectFormat::Yaml => texts.iter().map(|text| text.object.as_str()).collect::<Vec<_>>().join("---\n"),
-    })?;
+    match args.output {
+        ObjectFormat::Json => printer::json(&as_list(&texts, args.provenance)?)?,
+        ObjectFormat::Yaml => {
+            printer::out(&texts.iter().map(|text| text.object.as_str()).collect::<Vec<_>>().join("---\n"))?;
+        }
+    }
     Ok(Ending::Success)
 }
 

@@ -33,12 +33,15 @@ pub fn validate(args: &ValidateArgs) -> Result<Ending, CliError> {
     let valid = !diagnostics.has_errors();
     let objects = if valid { objects } else { vec![] };
     let validation = Validation { valid, files, objects: &objects, diagnostics: &diagnostics };
-    printer::out(&match args.output {
-        ReportFormat::Text => report::validation_text(&validation),
-        ReportFormat::Json => pretty(&report::validation_json(&validation))?,
-        ReportFormat::Github => report::github_annotations(&below_repository(diagnostics)),
-        ReportFormat::Sarif => pretty(&report::sarif(&below_repository(diagnostics), env!("CARGO_PKG_VERSION")))?,
-    })?;
+    match args.output {
+        ReportFormat::Text => printer::out(&report::validation_text(&validation)),
+        ReportFormat::Json => printer::json(&pretty(&report::validation_json(&validation))?),
+        ReportFormat::Github => printer::out(&report::github_annotations(&below_repository(diagnostics))),
+        ReportFormat::Sarif => {
+            let report = report::sarif(&below_repository(diagnostics), env!("CARGO_PKG_VERSION"));
+            printer::json(&pretty(&report)?)
+        }
+    }?;
     Ok(if valid { Ending::Success } else { Ending::Failed })
 }
 

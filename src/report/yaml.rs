@@ -2,9 +2,10 @@
 //!
 //! kubectl turns an object into JSON and hands that to sigs.k8s.io/yaml 1.4, whose emitter is go-yaml 2: keys in its own
 //! order ([`order`]), plain scalars where a reader would not take them for something else ([`scalar`]), literal blocks
-//! for text of several lines, long lines folded after column 80. Two differences are meant. U+2028 and U+2029 are
-//! escaped: go-yaml writes them as line breaks with indentation that a reader of YAML 1.2 would take for text. And other
-//! control characters are escaped where kubectl gives up ("control characters are not allowed").
+//! for text of several lines, long lines folded after column 80. Two differences are meant, for kubectl's bytes would not
+//! come back as what went in. Characters that its own reader refuses ("control characters are not allowed"), so that it
+//! prints nothing, are escaped; so is U+0085, which it turns into a space. And U+2028 and U+2029 are escaped: go-yaml writes
+//! them as line breaks with indentation that a reader of YAML 1.2, ours too, takes for text. kubectl reads the escapes.
 
 mod order;
 pub(super) mod scalar;

@@ -41,6 +41,7 @@ const CASES: &[(&str, &str)] = &[
         "configmap c --from-literal=yes=no --from-literal=12=0o7 --from-literal=a1=x --from-literal=a10=x --from-literal=a2=x",
     ),
     ("configmap-scalars", "configmap c --from-file=scalars"),
+    ("configmap-characters", "configmap c --from-file=characters"),
     ("configmap-json", "configmap c --from-literal=B=x --from-literal=a=<b> --from-file=binary -o json"),
     ("configmap-hash", "configmap c --from-literal=a=<b --from-file=binary --append-hash"),
     ("configmap-empty-hash", "configmap c --append-hash -o json"),
@@ -154,6 +155,46 @@ const SCALARS: &[&str] = &[
     "\u{d7ff}",
 ];
 
+/// Characters on either side of each border that go-yaml draws: what it takes for printable, for a line break, for a
+/// byte-order mark, and what UTF-8 takes more bytes for.
+const BORDERS: &[u32] = &[
+    0x0, 0x1, 0x8, 0x9, 0xa, 0xb, 0xc, 0xd, 0xe, 0x1a, 0x1b, 0x1f, 0x20, 0x7e, 0xa0, 0xff, 0x100, 0x7ff, 0x800, 0x2027,
+    0x202a, 0xd7ff, 0xe000, 0xfdd0, 0xfefe, 0xfeff, 0xff00, 0xfffc, 0xfffd, 0x1_0000, 0x1_fffe, 0x10_ffff,
+];
+
+/// Those that kubectl 1.32.4 gives up on ("yaml: control characters are not allowed"), that it prints as a space (U+0085),
+/// and that it prints as a bare line break, which a reader of YAML 1.2 takes for text (U+2028, U+2029). Here they are
+/// escaped, and kubectl reads that as what it stands for.
+const ESCAPED: &[(u32, &str)] = &[
+    (0x7f, "\\x7F"),
+    (0x80, "\\x80"),
+    (0x84, "\\x84"),
+    (0x85, "\\N"),
+    (0x86, "\\x86"),
+    (0x9f, "\\x9F"),
+    (0x2028, "\\L"),
+    (0x2029, "\\P"),
+    (0xfffe, "\\uFFFE"),
+    (0xffff, "\\uFFFF"),
+];
+
+/// A character in all places that make a difference.
+fn around(code: u32) -> [String; 10] {
+    let c = char::from_u32(code).unwrap();
+    [
+        format!("{c}"),
+        format!("a{c}b"),
+        format!(" {c}"),
+        format!("{c} "),
+        format!("{c}{c}"),
+        format!("a\n{c}"),
+        format!("{c}\na\n"),
+        format!("a{c}\n"),
+        format!("a\n{c}b\nc"),
+        format!("12: {c}"),
+    ]
+}
+
 fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures")
 }
@@ -195,6 +236,11 @@ fn inputs() -> Place {
     }
     for (index, text) in SCALARS.iter().enumerate() {
         place.write(&format!("scalars/t{index}"), text);
+    }
+    for code in BORDERS {
+        for (index, text) in around(*code).iter().enumerate() {
+            place.write(&format!("characters/c{code}-{index}"), text);
+        }
     }
     std::fs::write(place.path("binary"), b"\xff\x00\xfe").unwrap();
     #[cfg(unix)]
@@ -245,6 +291,27 @@ fn what_is_printed_is_a_valid_manifest() {
         place.write(&format!("m{index}/x.{extension}"), &create(&place, &words).out);
         let said = place.run(&["validate", &format!("m{index}")]);
         assert_eq!(said.code, Some(0), "{name}: {said:?}");
+    }
+}
+
+#[test]
+fn what_kubectl_cannot_print_or_would_lose_is_escaped_and_comes_back_whole() {
+    let place = Place::new();
+    for (code, escape) in ESCAPED {
+        let texts = around(*code);
+        for (index, text) in texts.iter().enumerate() {
+            place.write(&format!("u{code:x}/t{index}"), text);
+        }
+        let said = create(&place, &["configmap", "c", &format!("--from-file=u{code:x}")]);
+        assert_eq!(said.code, Some(0), "{code:x}: {said:?}");
+        assert!(said.out.contains(&format!("  t1: \"a{escape}b\"\n")), "{code:x}: {}", said.out);
+        place.write(&format!("m{code:x}/map.yaml"), &said.out);
+        let read = place.run(&["render", &format!("m{code:x}"), "-o", "json"]);
+        assert!(!read.out.contains(|c| matches!(c, '\u{7f}'..='\u{9f}')), "a terminal may obey it: {read:?}");
+        let read: serde_json::Value = serde_json::from_str(&read.out).unwrap();
+        for (index, text) in texts.iter().enumerate() {
+            assert_eq!(read["items"][0]["data"][format!("t{index}")], **text, "{code:x}: {}", said.out);
+        }
     }
 }
 
