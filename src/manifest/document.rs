@@ -1,4 +1,4 @@
-//! From a document to the objects in it: `List`s unfolded, kinds recognised, what is excluded set aside.
+//! From a document to the objects in it: lists unfolded, kinds recognised, what is excluded set aside.
 
 use super::problem::{Problem, alternatives, quoted};
 use super::yaml::{Content, Node, Span};
@@ -16,8 +16,13 @@ pub(super) struct Found<'a> {
     pub(super) problems: Vec<Problem>,
 }
 
-/// Sorts out one document, or one item of a list.
+/// Sorts out one document.
 pub(super) fn sort_out<'a>(root: &'a Node, found: &mut Found<'a>) {
+    sort_out_as(None, root, found);
+}
+
+/// Sorts out one document, or one item of a list, which the list may imply the kind of.
+fn sort_out_as<'a>(implied: Option<Kind>, root: &'a Node, found: &mut Found<'a>) {
     if !matches!(root.content, Content::Mapping(_)) {
         found.problems.push(Problem::error(
             "no-object",
@@ -31,9 +36,13 @@ pub(super) fn sort_out<'a>(root: &'a Node, found: &mut Found<'a>) {
         found.excluded.push((root.span, what(root), why));
         return;
     }
+    if let Some(kind) = implied.filter(|_| ["kind", "apiVersion"].iter().all(|field| is_missing(root, field))) {
+        found.objects.push((kind, root));
+        return;
+    }
     let Some(kind) = name_of(root, "kind", &mut found.problems) else { return };
-    if kind == "List" {
-        list(root, found);
+    if let Some(of) = list_of(kind) {
+        list(kind, of, root, found);
         return;
     }
     let Some(version) = name_of(root, "apiVersion", &mut found.problems) else { return };
@@ -41,6 +50,17 @@ pub(super) fn sort_out<'a>(root: &'a Node, found: &mut Found<'a>) {
         Some(kind) => found.objects.push((kind, root)),
         None => found.problems.push(unknown_kind(root, version, kind)),
     }
+}
+
+fn is_missing(root: &Node, field: &str) -> bool {
+    root.get(field).is_none_or(|node| node.content == Content::Null)
+}
+
+/// What a list holds, when `kind` is one: anything, or what it is named after, such as `ConfigMapList`.
+fn list_of(kind: &str) -> Option<Option<Kind>> {
+    let of = kind.strip_suffix("List")?;
+    let known = Kind::ALL.into_iter().find(|known| known.as_str() == of);
+    (of.is_empty() || known.is_some()).then_some(known)
 }
 
 /// The text of `kind` or `apiVersion`, or a problem.
@@ -112,38 +132,38 @@ fn unknown_kind(root: &Node, version: &str, kind: &str) -> Problem {
     Problem::error("unknown-kind", span("kind"), message, help)
 }
 
-fn list<'a>(root: &'a Node, found: &mut Found<'a>) {
+/// A list of one kind gives it to the items that have neither `kind` nor `apiVersion`, as kubectl reads it; the others
+/// say for themselves what they are.
+fn list<'a>(name: &str, of: Option<Kind>, root: &'a Node, found: &mut Found<'a>) {
+    let version = of.map_or("v1", Kind::api_version);
     match root.get("apiVersion").map(|node| (node, node.text())) {
-        Some((_, Some("v1"))) => {}
+        Some((_, Some(text))) if text == version => {}
         Some((node, _)) => {
-            found.problems.push(Problem::error(
-                "api-version",
-                node.span,
-                "List has only the apiVersion \"v1\"",
-                "write `apiVersion: v1`",
-            ));
+            let message = format!("{name} has only the apiVersion \"{version}\"");
+            let help = format!("write `apiVersion: {version}`");
+            found.problems.push(Problem::error("api-version", node.span, message, help));
         }
         None => found.problems.push(Problem::error(
             "missing-field",
             root.span.start(),
             "missing field `apiVersion`",
-            "add `apiVersion: v1`",
+            format!("add `apiVersion: {version}`"),
         )),
     }
     match root.get("items").map(|node| (node, &node.content)) {
         None | Some((_, Content::Null)) => {}
-        Some((_, Content::Sequence(items))) => items.iter().for_each(|item| sort_out(item, found)),
+        Some((_, Content::Sequence(items))) => items.iter().for_each(|item| sort_out_as(of, item, found)),
         Some((node, _)) => found.problems.push(Problem::error(
             "wrong-type",
             node.span,
-            "`items` of a List must be a list",
+            format!("`items` of a {name} must be a list"),
             "start each object with `- `",
         )),
     }
     if let Content::Mapping(entries) = &root.content {
         for entry in entries.iter().filter(|e| !["apiVersion", "kind", "items", "metadata"].contains(&&*e.key.text)) {
-            let message = format!("unknown field {} in a List", quoted(&entry.key.text));
-            let help = "a List has `apiVersion`, `kind`, `metadata` and `items`";
+            let message = format!("unknown field {} in a {name}", quoted(&entry.key.text));
+            let help = "a list has `apiVersion`, `kind`, `metadata` and `items`";
             found.problems.push(Problem::error("unknown-field", entry.key.span, message, help));
         }
     }

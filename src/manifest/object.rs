@@ -71,6 +71,7 @@ impl Object {
 /// that are left out comes with them.
 pub(super) fn read(kind: Kind, document: u32, node: &Node) -> (Option<Object>, Vec<Problem>, usize) {
     let (mut value, places) = json::to_json(node);
+    fill_kind(kind, &mut value);
     let mut findings = drop_server_owned(&mut value);
     findings.extend(schema::check(kind, &value));
     findings.extend(rules::check(kind, &value));
@@ -144,6 +145,14 @@ fn drop_server_owned(value: &mut Value) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// An item of a list of one kind need not say what it is.
+fn fill_kind(kind: Kind, value: &mut Value) {
+    let Some(object) = value.as_object_mut() else { return };
+    for (field, text) in [("apiVersion", kind.api_version()), ("kind", kind.as_str())] {
+        object.entry(field).or_insert_with(|| Value::from(text));
+    }
 }
 
 fn fill_namespace(kind: Kind, value: &mut Value) {

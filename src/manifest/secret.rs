@@ -9,7 +9,7 @@ use crate::model::Kind;
 pub(super) fn masks(root: &Node, wary: bool, found: &mut Vec<Span>) {
     let kind = root.get("kind").and_then(Node::text);
     if kind.is_some_and(is_secret) || (kind.is_none() && wary) {
-        hide(root, "", found);
+        hide_all(root, found);
     } else {
         descend(root, found);
     }
@@ -19,7 +19,7 @@ pub(super) fn masks(root: &Node, wary: bool, found: &mut Vec<Span>) {
 fn descend(node: &Node, found: &mut Vec<Span>) {
     match &node.content {
         Content::Sequence(items) => items.iter().for_each(|item| descend(item, found)),
-        Content::Mapping(_) if node.get("kind").and_then(Node::text).is_some_and(is_secret) => hide(node, "", found),
+        Content::Mapping(_) if node.get("kind").and_then(Node::text).is_some_and(is_secret) => hide_all(node, found),
         Content::Mapping(entries) => entries.iter().for_each(|entry| descend(&entry.value, found)),
         _ => {}
     }
@@ -32,6 +32,19 @@ fn is_secret(kind: &str) -> bool {
 
 /// Fields of a Secret whose values are no secret.
 const OPEN: [&str; 6] = ["/apiVersion", "/kind", "/type", "/immutable", "/metadata/name", "/metadata/namespace"];
+
+/// The values of a Secret, or of each item of a list of them.
+fn hide_all(node: &Node, found: &mut Vec<Span>) {
+    match (node.get("items").map(|items| &items.content), &node.content) {
+        (Some(Content::Sequence(items)), Content::Mapping(entries)) => {
+            items.iter().for_each(|item| hide(item, "", found));
+            for entry in entries.iter().filter(|entry| entry.key.text != "items") {
+                hide(&entry.value, &format!("/{}", entry.key.text), found);
+            }
+        }
+        _ => hide(node, "", found),
+    }
+}
 
 fn hide(node: &Node, pointer: &str, found: &mut Vec<Span>) {
     if OPEN.contains(&pointer) {
@@ -79,7 +92,8 @@ fn is_known_kind(rest: &str) -> bool {
     let Some(value) = rest.trim_start_matches(['"', '\'', ' ']).strip_prefix(':') else { return false };
     let value = value.trim_start_matches([' ', '"', '\'']);
     let name = value.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
-    name == "List" || Kind::ALL.iter().any(|kind| *kind != Kind::Secret && kind.as_str() == name)
+    let of = name.strip_suffix("List").unwrap_or(name);
+    name == "List" || Kind::ALL.iter().any(|kind| *kind != Kind::Secret && kind.as_str() == of)
 }
 
 #[cfg(test)]
@@ -92,7 +106,10 @@ mod tests {
             ("kind: Pod\n", true),
             ("{\"kind\": \"ConfigMap\", ", true),
             ("kind: List\nitems:\n- kind: Pod\n", true),
+            ("kind: ConfigMapList\nitems:\n- kind: Pod\n", true),
+            ("kind: SecertList\nitems:\n- data: {password: x}\n", false),
             ("kind: Secert\n\tpassword: x\n", false),
+            ("kind:\n  password: x\n", false),
             ("kind: \"Secr\\x65t\"\n", false),
             ("kind: Pod\n---\nkind: Secert\n", false),
             ("kind: Pod # beside a secret\n", false),

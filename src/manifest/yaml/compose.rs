@@ -7,7 +7,7 @@ use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span as ScanS
 
 use super::mapping::{self, Mapping, NextKey};
 use super::tree::{Content, Key, Node, Span};
-use super::{Document, scalar, stream};
+use super::{Document, marker, scalar, stream};
 use crate::manifest::limits;
 use crate::manifest::problem::{Problem, quoted};
 
@@ -45,8 +45,7 @@ pub(super) fn compose(text: &str, take: &mut dyn FnMut(&Document)) -> Vec<(u32, 
     let pieces = stream::pieces(text);
     for piece in pieces {
         composer.base.pass_gap(piece.gap);
-        if let Err(stop) = composer.piece(piece.text) {
-            let document = composer.document();
+        if let Err((document, stop)) = composer.as_kubectl(piece.text) {
             composer.problems.push((document, stop));
             break;
         }
@@ -108,6 +107,18 @@ struct Composer<'a> {
 }
 
 impl Composer<'_> {
+    /// Reads a piece up to the first line that kubectl refuses. Of two reasons to stop the first one is told, with the index
+    /// of its document.
+    fn as_kubectl(&mut self, text: &str) -> Result<(), (u32, Stop)> {
+        let refused = marker::refused(text);
+        let read = refused.as_ref().map_or(text, |refused| &text[..refused.start]);
+        self.piece(read).map_err(|stop| (self.document(), stop))?;
+        let Some(refused) = refused else { return Ok(()) };
+        let column = refused.column + if refused.line == 0 { self.base.columns } else { 0 };
+        let span = Span::at(number(self.base.lines + refused.line + 1), number(column + 1));
+        Err((number(self.documents), Problem::error("yaml-syntax", span, refused.message, refused.help)))
+    }
+
     fn piece(&mut self, text: &str) -> Result<(), Stop> {
         let options = granit_parser::options! {
             emit_comments: false,
