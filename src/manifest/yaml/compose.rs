@@ -7,7 +7,7 @@ use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span as ScanS
 
 use super::mapping::{self, Mapping, NextKey};
 use super::tree::{Content, Key, Node, Span};
-use super::{Document, marker, scalar, stream};
+use super::{Document, block, marker, scalar, stream};
 use crate::manifest::limits;
 use crate::manifest::problem::{Problem, quoted};
 
@@ -126,11 +126,33 @@ impl Composer<'_> {
             flow_nesting_limit: limits::DEPTH,
             block_nesting_limit: limits::DEPTH,
         };
+        let has_tabs = text.contains('\t');
         for step in Parser::new_from_str_with_options(text, options) {
             let (event, span) = step.map_err(|error| self.syntax(&error))?;
+            if has_tabs
+                && let Event::Scalar(value, ScalarStyle::Literal | ScalarStyle::Folded, ..) = &event
+                && !value.trim_matches([' ', '\n']).is_empty()
+            {
+                self.check_tabs(text, &span.start)?;
+            }
             self.event(event, &span)?;
         }
         Ok(())
+    }
+
+    /// A block text, the first line of which begins at `start`, has nothing but spaces before its lines.
+    fn check_tabs(&self, text: &str, start: &Marker) -> Result<(), Stop> {
+        let found = start.byte_offset().and_then(|at| block::refused_tab(text, at, start.col()));
+        let Some((lines, spaces)) = found else { return Ok(()) };
+        let (line, _) = self.base.place(start);
+        let span = Span::at(line + number(lines), number(spaces + 1));
+        let message = "not valid YAML for kubectl: a tab where an indentation space is expected";
+        Err(Problem::error(
+            "yaml-syntax",
+            span,
+            message,
+            "indent with spaces; a text that begins with a tab goes in quotes",
+        ))
     }
 
     /// The index of the current document.

@@ -116,6 +116,24 @@ fn documents_lists_and_json_hold_objects() {
     );
 }
 
+/// kubectl 1.33 and later: what begins with `{` and is no JSON is YAML.
+#[test]
+fn json_that_is_none_is_yaml() {
+    let head = "{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\": {\"name\": \"m\"}, \"data\": ";
+    for (data, expected) in [
+        ("{\"a\": \"b\",}}", json!({"a": "b"})),
+        ("{a: b, 'c': \"d\"}}", json!({"a": "b", "c": "d"})),
+        ("{\"a\": \"b\nc\"}}", json!({"a": "b c"})),
+        ("{\"a\": \"b\tc\"}}", json!({"a": "b\tc"})),
+        ("{\"a\": \"\\x41\"}} # why", json!({"a": "A"})),
+    ] {
+        let desired = read(&[("map.json", format!("{head}{data}"))]);
+        assert_eq!(problems_of(&desired), Vec::<String>::new(), "{data}");
+        let object = desired.others.values().next().unwrap();
+        assert_eq!(object.value.as_ref().unwrap()["data"], expected, "{data}");
+    }
+}
+
 #[test]
 fn an_object_with_the_annotation_is_set_aside_whatever_it_is() {
     let other = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\n  annotations: {podwright.dev/ignore: \"true\"}\nspec: {nonsense: true}\n";
