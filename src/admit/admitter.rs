@@ -27,10 +27,10 @@ impl<'a> Admitter<'a> {
     /// The pod as admission leaves it.
     pub fn admitted(&self, object: &DesiredObject, pod: &Pod) -> AdmittedPod {
         let presets = self.candidates.get(object.key.namespace.as_str()).map_or(&[][..], Vec::as_slice);
-        let presets = if self.budget.allows(presets, pod) { presets } else { &[] };
         let key = PodKey::new(object.key.namespace.as_str(), object.key.name.as_str());
         let written = Written { pod: pod.clone(), packed: &Packed::new(pod) };
-        super::admit_pod((&key, object), written, presets, &mut Warnings::default())
+        let subject = Subject { object, root: "", presets, budget: Some(&self.budget) };
+        super::admit_pod(&key, &subject, written, &mut Warnings::default()).0
     }
 
     /// Whether presets bring more to the pods so far than is merged: then only [`super::admit`] of all says which is too much.
@@ -54,13 +54,10 @@ impl<'a> Admitter<'a> {
         if !presets.iter().any(|candidate| candidate.selects(pod.metadata.labels.as_ref())) {
             return true;
         }
-        if !self.budget.allows(presets, pod) {
-            return false;
-        }
-        let subject = Subject { object, root: "", presets };
+        let subject = Subject { object, root: "", presets, budget: Some(&self.budget) };
         let draft = chain::run(&subject, pod.metadata.clone(), pod.spec.clone().unwrap_or_default());
         let mut warnings = Warnings::default();
         warnings.collect(object, &draft, presets);
-        warnings.diagnostics().is_empty()
+        !draft.is_too_much && warnings.diagnostics().is_empty()
     }
 }

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::merge::Added;
-use super::preset::{self, Candidate};
+use super::preset::{self, Budget, Candidate};
 use super::{defaults, source_of};
 use crate::model::{DesiredObject, PresetConflict, SourceRef};
 
@@ -15,6 +15,8 @@ use crate::model::{DesiredObject, PresetConflict, SourceRef};
 const MERGE: &[Step] = &[
     // Which presets of the namespace match; none for mirror pods and excluded ones.
     preset::select,
+    // None of them when all presets together bring too much to the revision.
+    preset::bound,
     // All of them or, with any conflict, none.
     preset::merge,
     // An annotation for each that was merged.
@@ -30,11 +32,13 @@ type Step = for<'s, 'a> fn(&Subject<'s, 'a>, &mut Draft<'a>);
 /// What is admitted, a pod or a workload's pod template: where it was written, and what may be merged into it.
 pub(super) struct Subject<'s, 'a> {
     /// The object it stands in, for places.
-    pub(super) object: &'s DesiredObject,
+    pub(super) object: &'a DesiredObject,
     /// Where in that object: empty for a pod, `/spec/template` for a template.
     pub(super) root: &'s str,
     /// The presets of the namespace it is admitted to, sorted by name.
     pub(super) presets: &'a [Candidate<'a>],
+    /// What presets may still bring to the revision, where that is bounded.
+    pub(super) budget: Option<&'s Budget>,
 }
 
 impl Subject<'_, '_> {
@@ -50,6 +54,8 @@ pub(super) struct Draft<'a> {
     pub(super) spec: PodSpec,
     /// The presets that match, sorted by name.
     pub(super) matching: Vec<&'a Candidate<'a>>,
+    /// Presets match and bring more than may be merged: none of them is.
+    pub(super) is_too_much: bool,
     /// What they added.
     pub(super) added: Vec<Added>,
     /// Why none of them was merged; without conflicts all of them were.
@@ -60,7 +66,15 @@ pub(super) struct Draft<'a> {
 
 /// Runs the steps that merge, on metadata and spec as they were written.
 pub(super) fn run<'a>(subject: &Subject<'_, 'a>, metadata: ObjectMeta, spec: PodSpec) -> Draft<'a> {
-    let mut draft = Draft { metadata, spec, matching: vec![], added: vec![], conflicts: vec![], more_conflicts: false };
+    let mut draft = Draft {
+        metadata,
+        spec,
+        matching: vec![],
+        is_too_much: false,
+        added: vec![],
+        conflicts: vec![],
+        more_conflicts: false,
+    };
     for step in MERGE {
         step(subject, &mut draft);
     }
@@ -116,7 +130,7 @@ mod tests {
             let written = object(Kind::PodPreset, "p", Value::Null, &[("/spec/env/0", 3)]);
             let presets = [Candidate { object: &written, preset: &preset, version: "v".into() }];
             let root = "/spec/template";
-            let subject = Subject { object: &workload, root, presets: &presets };
+            let subject = Subject { object: &workload, root, presets: &presets, budget: None };
             let mut draft = run(&subject, metadata.clone(), spec.clone());
             let env = draft.spec.containers[0].env.as_ref().unwrap();
             assert_eq!(env.len(), if merged { 2 } else { 1 }, "{value}");
@@ -128,7 +142,7 @@ mod tests {
 
             // A pod of the same metadata and spec comes out the same.
             let pod: Pod = serde_json::from_value(template()).unwrap();
-            let subject = Subject { object: &workload, root: "", presets: &presets };
+            let subject = Subject { object: &workload, root: "", presets: &presets, budget: None };
             let alike = run(&subject, pod.metadata, pod.spec.unwrap());
             assert_eq!((&alike.spec, &alike.metadata), (&draft.spec, &draft.metadata), "{value}");
             fill(&mut draft.spec);

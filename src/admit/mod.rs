@@ -36,7 +36,7 @@ pub use admitter::Admitter;
 pub use origin::{LeafOrigin, Origins};
 
 use chain::Subject;
-use preset::{Budget, Candidate};
+use preset::Budget;
 use warn::Warnings;
 
 /// Admits a whole revision. `Err` holds every diagnostic when the revision has an error or admission finds one.
@@ -62,12 +62,12 @@ pub fn admit_what_can_be(desired: &Desired) -> Admitted {
         // The namespace the pod is admitted to counts, whatever its metadata says.
         let presets = candidates.get(key.namespace.as_str()).map_or(&[][..], Vec::as_slice);
         let written = Written { pod: pod.open(), packed: pod };
-        let is_bearable = budget.allows(presets, &written.pod);
-        if !is_bearable && !std::mem::replace(&mut is_told, true) {
+        let subject = Subject { object, root: "", presets, budget: Some(&budget) };
+        let (admitted, is_too_much) = admit_pod(key, &subject, written, &mut warnings);
+        if is_too_much && !std::mem::replace(&mut is_told, true) {
             diagnostics.0.push(preset::too_much(object));
         }
-        let presets = if is_bearable { presets } else { &[] };
-        pods.insert(key.clone(), Arc::new(admit_pod((key, object), written, presets, &mut warnings)));
+        pods.insert(key.clone(), Arc::new(admitted));
     }
     diagnostics.0.extend(warnings.diagnostics());
     let data = data_objects(desired, &mut diagnostics);
@@ -89,32 +89,34 @@ struct Written<'p> {
     packed: &'p Packed<Pod>,
 }
 
+/// The pod as admitted, and whether presets would have brought too much to it.
 fn admit_pod<'a>(
-    (key, object): (&PodKey, &'a DesiredObject),
+    key: &PodKey,
+    subject: &Subject<'_, 'a>,
     Written { pod, packed }: Written<'_>,
-    presets: &'a [Candidate<'a>],
     warnings: &mut Warnings<'a>,
-) -> AdmittedPod {
+) -> (AdmittedPod, bool) {
     let is_whole = pod.spec.is_some() && pod.status.is_none();
-    let subject = Subject { object, root: "", presets };
-    let draft = chain::run(&subject, pod.metadata, pod.spec.unwrap_or_default());
-    warnings.collect(object, &draft, presets);
+    let draft = chain::run(subject, pod.metadata, pod.spec.unwrap_or_default());
+    warnings.collect(subject.object, &draft, subject.presets);
+    let is_too_much = draft.is_too_much;
     let (applied, skipped, provenance) = (draft.applied(), draft.skipped(), draft.provenance());
     let whole = |metadata, spec| Pod { metadata, spec: Some(spec), ..Pod::default() };
     let mut pod = whole(draft.metadata, draft.spec);
     // What no preset changed need not be kept twice.
     let spec = if applied.is_empty() && is_whole { packed.clone() } else { Packed::new(&pod) };
     pod.spec.iter_mut().for_each(chain::fill);
-    AdmittedPod {
+    let admitted = AdmittedPod {
         key: key.clone(),
-        source: object.source.clone(),
+        source: subject.object.source.clone(),
         effective: Packed::new(&pod),
         digest: digest::of_text(spec.text()),
         spec,
         applied,
         skipped,
         provenance,
-    }
+    };
+    (admitted, is_too_much)
 }
 
 /// The ConfigMaps, Secrets and accounts of a revision; the first two as typed values, `stringData` folded into `data` as the API server does.

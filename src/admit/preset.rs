@@ -3,22 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::PodSpec;
 
 use super::chain::{Draft, Subject};
 use super::merge::{self, Donor};
 use super::{digest, place, selector, source_of};
 use crate::model::{
-    AppliedPreset, ConflictSide, Desired, DesiredObject, Diagnostic, Diagnostics, FieldOrigin, Origin, PodPreset,
-    PodPresetSpec, Severity, SkippedPreset,
+    APPLIED_PRESET_PREFIX, AppliedPreset, ConflictSide, Desired, DesiredObject, Diagnostic, Diagnostics,
+    EXCLUDE_PRESETS, FieldOrigin, MIRROR_POD, Origin, PodPreset, PodPresetSpec, Severity, SkippedPreset,
 };
-
-/// Put on a pod, one per preset that was merged; the preset's name follows.
-const APPLIED_PREFIX: &str = "podpreset.admission.kubernetes.io/podpreset-";
-/// A pod with this annotation set to exactly `true` gets no preset.
-pub(super) const EXCLUDE: &str = "podpreset.admission.kubernetes.io/exclude";
-/// A pod with this annotation, whatever its value, mirrors a static pod and gets no preset.
-const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// A preset of a namespace, with its content's digest.
 pub(super) struct Candidate<'a> {
@@ -83,11 +76,9 @@ impl Default for Budget {
 
 impl Budget {
     /// Whether these presets may be merged into a pod; what they bring is counted.
-    pub(super) fn allows(&self, presets: &[Candidate<'_>], pod: &Pod) -> bool {
-        let Some(spec) = &pod.spec else { return true };
+    fn allows(&self, presets: &[&Candidate<'_>], spec: &PodSpec) -> bool {
         let containers = (spec.containers.len() + spec.init_containers.iter().flatten().count()) as u64;
-        let matching = presets.iter().filter(|candidate| candidate.selects(pod.metadata.labels.as_ref()));
-        let entries: u64 = matching.map(|candidate| entries(&candidate.preset.spec, containers)).sum();
+        let entries: u64 = presets.iter().map(|candidate| entries(&candidate.preset.spec, containers)).sum();
         let counted = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(entries));
         self.is_spent.fetch_or(counted.is_err(), Ordering::Relaxed);
         counted.is_ok()
@@ -124,11 +115,19 @@ pub(super) fn too_much(object: &DesiredObject) -> Diagnostic {
 pub(super) fn select<'a>(subject: &Subject<'_, 'a>, draft: &mut Draft<'a>) {
     let annotations = draft.metadata.annotations.as_ref();
     let annotation = |key: &str| annotations.and_then(|map| map.get(key));
-    if annotation(MIRROR).is_some() || annotation(EXCLUDE).is_some_and(|value| value == "true") {
+    if annotation(MIRROR_POD).is_some() || annotation(EXCLUDE_PRESETS).is_some_and(|value| value == "true") {
         return;
     }
     let labels = draft.metadata.labels.as_ref();
     draft.matching = subject.presets.iter().filter(|candidate| candidate.selects(labels)).collect();
+}
+
+/// Step: none of them where they bring more than a revision may take.
+pub(super) fn bound<'a>(subject: &Subject<'_, 'a>, draft: &mut Draft<'a>) {
+    draft.is_too_much = subject.budget.is_some_and(|budget| !budget.allows(&draft.matching, &draft.spec));
+    if draft.is_too_much {
+        draft.matching.clear();
+    }
 }
 
 /// Step: every matching preset, or with any conflict none of them, and then the spec stays as it is.
@@ -154,7 +153,7 @@ pub(super) fn mark<'a>(_: &Subject<'_, 'a>, draft: &mut Draft<'a>) {
 
 /// The annotation that says that a preset was merged.
 fn annotation_of(preset: &str) -> String {
-    format!("{APPLIED_PREFIX}{preset}")
+    format!("{APPLIED_PRESET_PREFIX}{preset}")
 }
 
 impl Draft<'_> {
@@ -166,7 +165,8 @@ impl Draft<'_> {
 
     /// Whether a JSON pointer leads to the annotation of a preset that was merged.
     pub(super) fn is_mark(&self, pointer: &str) -> bool {
-        let name = |annotation: &str| annotation.replace("~1", "/").strip_prefix(APPLIED_PREFIX).map(str::to_owned);
+        let name =
+            |annotation: &str| annotation.replace("~1", "/").strip_prefix(APPLIED_PRESET_PREFIX).map(str::to_owned);
         let name = pointer.strip_prefix("/metadata/annotations/").and_then(name);
         name.is_some_and(|name| self.conflicts.is_empty() && self.matching.iter().any(|c| c.name() == name))
     }

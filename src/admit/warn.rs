@@ -8,8 +8,8 @@ use k8s_openapi::api::core::v1::Container;
 use super::chain::Draft;
 use super::merge::CONFLICTS;
 use super::place;
-use super::preset::{Candidate, EXCLUDE};
-use crate::model::{DesiredObject, Diagnostic, ObjectKey, Place, PresetConflict, Severity, SourceRef};
+use super::preset::Candidate;
+use crate::model::{DesiredObject, Diagnostic, EXCLUDE_PRESETS, ObjectKey, Place, PresetConflict, Severity, SourceRef};
 
 /// The name part of an annotation key has at most 63 characters, of which `podpreset-` takes 10.
 const LONGEST_NAME: usize = 53;
@@ -38,6 +38,9 @@ struct Clash {
 impl<'a> Warnings<'a> {
     /// Notes what became of one pod.
     pub(super) fn collect(&mut self, object: &'a DesiredObject, draft: &Draft<'a>, presets: &'a [Candidate<'a>]) {
+        if draft.is_too_much {
+            return;
+        }
         draft.conflicts.iter().for_each(|conflict| self.conflict(&object.key, conflict));
         if draft.more_conflicts {
             self.found.push(more_conflicts(object));
@@ -147,7 +150,7 @@ fn conflict_at_pod(pod: &ObjectKey, conflict: &PresetConflict) -> Diagnostic {
 }
 
 fn help() -> String {
-    format!("make both sides equal, or exclude the pod with the annotation {EXCLUDE}: \"true\"")
+    format!("make both sides equal, or exclude the pod with the annotation {EXCLUDE_PRESETS}: \"true\"")
 }
 
 /// The list a conflict is about: `spec.containers[0].env[X]` → `env`. The key may hold anything, so it is searched from

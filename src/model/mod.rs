@@ -19,6 +19,7 @@ mod object;
 mod observed;
 mod packed;
 mod places;
+mod preset;
 mod projection;
 pub mod quantity;
 mod reference;
@@ -47,6 +48,7 @@ pub use observed::{
 };
 pub use packed::Packed;
 pub use places::{Places, PointerDigest};
+pub use preset::{APPLIED_PRESET_PREFIX, EXCLUDE_PRESETS, MIRROR_POD};
 pub use projection::{EventRecord, EventType, MadeOf, Projected, Projection, Served, ShownPod};
 pub use reference::{HOST_IMAGE, NoReference, Reference, is_sha256_hex};
 pub use rule::{RULES, Rule};

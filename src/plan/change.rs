@@ -6,7 +6,7 @@
 //! Where an object stands is no part of it: a file may be moved and renamed.
 
 use super::data::View;
-use super::walk;
+use super::{rules, walk};
 use crate::model::{AdmittedPod, FieldChange, PodRecord, Verb};
 
 /// What it takes to get from one state of a pod to another.
@@ -45,14 +45,8 @@ fn fields(realised: &AdmittedPod, target: &AdmittedPod) -> Vec<FieldChange> {
 
 /// Whether not the same presets are merged into both, whatever they hold.
 fn others_are_merged(realised: &AdmittedPod, target: &AdmittedPod) -> bool {
-    let names = |pod: &'_ AdmittedPod| pod.applied.iter().map(|applied| applied.name.clone()).collect::<Vec<_>>();
-    names(realised) != names(target)
-}
-
-/// Whether presets are selected or kept off by a field.
-fn selects(field: &str) -> bool {
-    const EXCLUDE: &str = "metadata.annotations[podpreset.admission.kubernetes.io/exclude]";
-    field.starts_with("metadata.labels[") || field == EXCLUDE
+    let [before, after] = [realised, target].map(|pod| pod.applied.iter().map(|applied| &applied.name));
+    before.ne(after)
 }
 
 fn judge(mut found: Vec<FieldChange>, others_are_merged: bool) -> Change {
@@ -60,6 +54,6 @@ fn judge(mut found: Vec<FieldChange>, others_are_merged: bool) -> Change {
     if !found.iter().any(is_heavy) {
         return if found.is_empty() { Change::None } else { Change::InPlace(found) };
     }
-    found.retain(|change| is_heavy(change) || (others_are_merged && selects(&change.field)));
+    found.retain(|change| is_heavy(change) || (others_are_merged && rules::selects_presets(&change.field)));
     Change::Recreate(found)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::model::Verb;
+use crate::model::{EXCLUDE_PRESETS, MIRROR_POD, Verb};
 
 /// What is to be told beside the effect.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +66,20 @@ const TABLE: &[(&str, Rule, Advice)] = &[
     // dns, hostname, serviceAccountName, runtimeClassName, nodeName; containers added, removed or reordered.
     ("spec", Always(Recreate), Nothing),
 ];
+
+/// What presets are selected or kept off by, as maps and where not every entry counts, its key. A change of it is behind what
+/// other presets bring.
+const SELECTS_PRESETS: &[(&str, Option<&str>)] = &[
+    ("metadata.labels", None),
+    ("metadata.annotations", Some(EXCLUDE_PRESETS)),
+    ("metadata.annotations", Some(MIRROR_POD)),
+];
+
+/// Whether presets are selected or kept off by a field, given with its key.
+pub(super) fn selects_presets(field: &str) -> bool {
+    let entry = |map: &str| field.strip_prefix(map)?.strip_prefix('[')?.strip_suffix(']');
+    SELECTS_PRESETS.iter().any(|(map, key)| entry(map).is_some_and(|found| key.is_none_or(|key| found == key)))
+}
 
 /// The row for a field, given without keys and indexes.
 pub(super) fn row(field: &str) -> (Rule, Advice) {

@@ -6,10 +6,8 @@ use serde_json::Value;
 
 use super::quantities;
 use super::rules::{self, Advice, covers};
-use crate::model::{AdmittedPod, Cause, FieldChange, Origin, Packed, Verb};
+use crate::model::{APPLIED_PRESET_PREFIX, AdmittedPod, Cause, EXCLUDE_PRESETS, FieldChange, Origin, Packed, Verb};
 
-/// The text of the advice for what a preset adds to a pod that has none yet.
-const EXCLUDE: &str = "the annotation podpreset.admission.kubernetes.io/exclude: \"true\" on the pod keeps presets off";
 /// The text of the advice for entries that merely changed places.
 const ORDER: &str = "nothing but the order differs: the order of before needs no new pod";
 /// The same where entries differ besides, in place.
@@ -240,7 +238,7 @@ impl<'a> Walk<'a> {
         }
         match (cause, instead, advice) {
             // What a preset has merged already would go with the annotation: that is a recreation, too.
-            (Cause::Preset { .. }, _, _) => self.pods[0].applied.is_empty().then(|| EXCLUDE.to_owned()),
+            (Cause::Preset { .. }, _, _) => self.pods[0].applied.is_empty().then(keep_presets_off),
             (_, Some(text), _) | (_, None, Advice::Instead(text)) => Some(text.to_owned()),
             (_, None, Advice::Nothing | Advice::Note(_)) => None,
         }
@@ -256,10 +254,9 @@ impl<'a> Walk<'a> {
     /// The preset that provides a field on one side, or whose mark an annotation is.
     fn preset(&self, side: usize, field: &str) -> Option<&'a str> {
         let pod = self.pods[side];
-        let marked = pod.applied.iter().find(|applied| {
-            field == format!("metadata.annotations[podpreset.admission.kubernetes.io/podpreset-{}]", applied.name)
-        });
-        if let Some(applied) = marked {
+        let annotation = field.strip_prefix("metadata.annotations[").and_then(|rest| rest.strip_suffix(']'));
+        let marks = annotation.and_then(|annotation| annotation.strip_prefix(APPLIED_PRESET_PREFIX));
+        if let Some(applied) = pod.applied.iter().find(|applied| marks == Some(&applied.name)) {
             return Some(&applied.name);
         }
         pod.provenance.iter().find_map(|origin| match &origin.origin {
@@ -267,6 +264,11 @@ impl<'a> Walk<'a> {
             _ => None,
         })
     }
+}
+
+/// The advice for what a preset adds to a pod that has none yet.
+fn keep_presets_off() -> String {
+    format!("the annotation {EXCLUDE_PRESETS}: \"true\" on the pod keeps presets off")
 }
 
 /// An entry of a list with the preset that added it.

@@ -20,6 +20,7 @@ mod pod;
 mod project;
 mod qos;
 mod row;
+mod secret;
 mod shown;
 mod status;
 mod table;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::secret;
 use super::shown::time;
 use crate::model::{
     Admitted, EventRecord, Kind, MadeOf, NodeInfo, ObjectKey, PodKey, Projected, Projection, Served, ShownPod,
@@ -206,9 +207,7 @@ fn served(kind: Kind, mut value: Value) -> Value {
     match kind {
         Kind::Namespace => value["status"] = json!({"phase": "Active"}),
         Kind::Secret => {
-            if value["type"].is_null() {
-                value["type"] = json!("Opaque");
-            }
+            value["type"] = json!(secret::type_of(value["type"].as_str()));
             let plain = value.as_object_mut().and_then(|o| o.remove("stringData"));
             for (key, text) in plain.as_ref().and_then(Value::as_object).into_iter().flatten() {
                 let bytes = text.as_str().unwrap_or_default().as_bytes();

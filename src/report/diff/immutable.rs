@@ -5,10 +5,7 @@ use serde_json::Value;
 
 use super::{Attention, Concern, KeyChange, ObjectDiff};
 use crate::model::{FieldChange, Kind};
-
-/// What a Secret without a type has, or with an empty one, as JSON.
-const OPAQUE: &str = "\"Opaque\"";
-const EMPTY: &str = "\"\"";
+use crate::report::secret;
 
 /// What an API server would say about a change, given the object as it was.
 pub(super) fn refusal(object: &ObjectDiff, before: &Value) -> Option<Attention> {
@@ -39,8 +36,9 @@ pub(super) fn refusal(object: &ObjectDiff, before: &Value) -> Option<Attention> 
 }
 
 fn is_other_type(change: &FieldChange) -> bool {
-    fn name(side: &Option<String>) -> &str {
-        side.as_deref().filter(|name| *name != EMPTY).unwrap_or(OPAQUE)
+    // The values of a change are JSON.
+    fn name(side: &Option<String>) -> Option<&str> {
+        side.as_deref().map(|text| text.trim_matches('"'))
     }
-    name(&change.before) != name(&change.after)
+    secret::type_of(name(&change.before)) != secret::type_of(name(&change.after))
 }

@@ -9,15 +9,13 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::model::{Cause, FieldChange, Kind};
+use crate::report::secret;
 
 /// In place of a value that only one side has, or that is the same on both.
 const MASK: &str = "***";
 /// In place of a value that differs, as kubectl prints it.
 const BEFORE: &str = "*** (before)";
 const AFTER: &str = "*** (after)";
-
-/// The type of a Secret without one.
-const OPAQUE: &str = "Opaque";
 
 /// A whole object, its Secret values included, as JSON.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -82,7 +80,8 @@ fn rest(kind: Kind, value: &Value) -> Value {
     if let Some(map) = value.as_object_mut() {
         let is_data = |key: &String| kind == Kind::Secret && matches!(key.as_str(), "data" | "stringData");
         map.retain(|key, value| !(is_data(key) || is_empty(value) && MAPS.contains(&key.as_str())));
-        if kind == Kind::Secret && map.get("type").is_some_and(|name| name == "" || name == OPAQUE) {
+        let is_opaque = |name: &Value| name.as_str().is_some_and(|name| secret::type_of(Some(name)) == secret::OPAQUE);
+        if kind == Kind::Secret && map.get("type").is_some_and(is_opaque) {
             map.remove("type");
         }
     }

@@ -49,3 +49,26 @@ fn presets_that_bring_too_much_to_a_revision_are_an_error_at_the_pod() {
     let applied = |name: &str| admitted.pods[&PodKey::new("namespace", name)].applied.len();
     assert_eq!((applied("p"), applied("small")), (0, 1), "what fits is merged");
 }
+
+#[test]
+fn what_presets_do_not_bring_is_not_counted() {
+    let containers: Value = (0..150).map(|index| json!({"name": format!("c{index}"), "image": "i:1"})).collect();
+    let mut all = preset("a", json!({"env": names(10_000, "1")}));
+    all["spec"]["selector"] = json!({});
+    let annotated = |name: &str, annotations: Value| {
+        let mut pod = pod(json!({"containers": containers}));
+        pod["metadata"]["name"] = name.into();
+        pod["metadata"]["annotations"] = annotations;
+        pod
+    };
+    // Each of them alone would take three quarters of what is allowed.
+    let objects = [
+        annotated("a", json!({"podpreset.admission.kubernetes.io/exclude": "true"})),
+        annotated("b", json!({"kubernetes.io/config.mirror": "x"})),
+        annotated("c", json!({})),
+        all,
+    ];
+    let admitted = admit(&desired(&objects)).unwrap();
+    let applied: Vec<usize> = admitted.pods.values().map(|pod| pod.applied.len()).collect();
+    assert_eq!(applied, [0, 0, 1]);
+}

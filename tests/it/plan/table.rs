@@ -329,6 +329,8 @@ fn a_preset_recreates_exactly_the_pods_whose_merged_spec_differs() {
         preset(json!({"env": [{"name": "DB", "value": "1"}], "selector": {"matchLabels": {"app": "other"}}}));
     let excluded = || lone("web", json!({"podpreset.admission.kubernetes.io/exclude": "true"}));
     let always = |value: &str| preset(json!({"env": [{"name": "DB", "value": value}], "selector": {}}));
+    let mirrored = || lone("web", json!({"kubernetes.io/config.mirror": ""}));
+    let mirror = "metadata.annotations[kubernetes.io/config.mirror]";
     let (label, exclude) = ("metadata.labels[app]", "metadata.annotations[podpreset.admission.kubernetes.io/exclude]");
     let field = "spec.containers[0].env[DB] of a by preset db";
     let value = "spec.containers[0].env[DB].value of a by preset db";
@@ -343,6 +345,8 @@ fn a_preset_recreates_exactly_the_pods_whose_merged_spec_differs() {
         ("the pod's labels match now", vec![lone("x", json!({})), env("1")], vec![web(), env("1")], format!("recreate: {label}, {field} (instead: {EXCLUDE})")),
         ("a label and the preset, which matches both", vec![web(), always("1")], vec![lone("x", json!({})), always("2")], format!("recreate: {value}")),
         ("the pod is excluded now", vec![web(), env("1")], vec![excluded(), env("1")], format!("recreate: {exclude}, {field}")),
+        ("the pod mirrors another now", vec![web(), env("1")], vec![mirrored(), env("1")], format!("recreate: {mirror}, {field}")),
+        ("the pod mirrors none any more", vec![mirrored(), env("1")], vec![web(), env("1")], format!("recreate: {mirror}, {field} (instead: {EXCLUDE})")),
         ("an excluded pod", vec![excluded(), env("1")], vec![excluded(), env("2")], "unchanged".into()),
         ("a pod it does not match", vec![lone("x", json!({})), env("1")], vec![lone("x", json!({})), env("2")], "unchanged".into()),
     ];
