@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use super::args::{DiffArgs, DiffFormat};
 use super::error::{CliError, Ending};
 use super::layout::Layout;
-use super::manifests::{self, Verdict, judge, judge_base, judge_read, threads};
+use super::manifests::{self, Verdict, judge, judge_base, judge_read, leave, threads};
 use super::{printer, records};
-use crate::manifest::Reader;
-use crate::model::{Admitted, Diagnostics, ObservedPod, RevisionKind, Sandbox, Severity, spread};
+use crate::manifest::{self, Reader};
+use crate::model::{Admitted, Diagnostics, Kind, ObservedPod, RevisionKind, Sandbox, Severity, spread};
 use crate::plan;
 use crate::port::ReadError;
 use crate::report::{self, DiffBase, DiffReport, MarkdownOptions};
@@ -33,22 +33,20 @@ fn compare(args: &DiffArgs, layout: &Layout) -> Result<Ending, CliError> {
 
 /// Two revisions, read as far as their difference depends on them: no root, no runtime, no network.
 fn with_revision(args: &DiffArgs, base: &str) -> Result<DiffReport, CliError> {
+    manifests::hurry();
     let options = Options { worktree: args.worktree, ..Options::default() };
     let names = (
         format!("revision {base}"),
         args.head.as_ref().map_or("the manifests".to_owned(), |h| format!("revision {h}")),
     );
-    let source::Pair { base: old, base_faults, head: new } =
-        source::read_pair(&args.directory, base, args.head.as_deref(), &options).map_err(|e| unreadable(e, &names))?;
+    let prepare = || Kind::ALL.into_iter().for_each(manifest::prepare);
+    let ((), pair) = spread::both(prepare, || source::read_pair(&args.directory, base, args.head.as_deref(), &options));
+    let source::Pair { base: old, base_faults, head: new } = pair.map_err(|e| unreadable(e, &names))?;
     let mut reader = Reader::with_threads(threads());
     let mut read = reader.read_pair(&old, &new);
     read.0.diagnostics.0.extend(base_faults.0);
-    let as_if_it_ran = || {
-        let base = judge_base(&old, &read.0);
-        let running = plan::converged(&base, Timestamp::now());
-        (base, running)
-    };
-    let ((base, running), verdict) = spread::both(as_if_it_ran, || judge_read(&new, &read.1));
+    let (base, verdict) = spread::both(|| judge_base(&old, &read.0), || judge_read(&new, &read.1));
+    let running = plan::converged_on(threads(), &base, Timestamp::now());
     if base.diagnostics.has_errors() {
         printer::note(&format!("{} would be refused, it is compared with what could be read of it:", names.0));
         printer::note_text(&report::diagnostics_text(&errors(&base)));
@@ -59,12 +57,6 @@ fn with_revision(args: &DiffArgs, base: &str) -> Result<DiffReport, CliError> {
     let report = report::compare_on(threads(), &plan, &DiffBase::Revision(&base), &head);
     leave((old, new, reader, read, base, running, head, plan));
     Ok(report)
-}
-
-/// Keeps a value as it is: the process is about to end, and taking thousands of objects apart before that would be for
-/// nobody.
-fn leave<T>(value: T) {
-    std::mem::forget(value);
 }
 
 fn errors(admitted: &Admitted) -> Diagnostics {

@@ -9,6 +9,7 @@ use super::printer;
 use crate::admit::{Admitter, admit, admit_what_can_be};
 use crate::manifest::{Reader, show_lines, survey};
 use crate::model::{Admitted, Desired, DesiredObject, Diagnostics, Snapshot};
+use crate::sys::cores::cores;
 
 /// What became of one reading.
 pub enum Verdict {
@@ -81,5 +82,17 @@ pub fn tell_uncommitted(snapshot: &Snapshot) {
 
 /// As many as this process may use at once.
 pub fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    cores()
+}
+
+/// Prepares for much that is made in little time, by a program that ends then.
+pub fn hurry() {
+    #[cfg(target_os = "linux")]
+    crate::sys::heap::grow_in_large_steps(threads());
+}
+
+/// Keeps a value as it is: the process is about to end, and taking thousands of objects apart before that would be for
+/// nobody.
+pub fn leave<T>(value: T) {
+    std::mem::forget(value);
 }

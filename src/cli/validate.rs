@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::args::{ReportFormat, ValidateArgs};
 use super::error::{CliError, Ending};
 use super::get::pretty;
-use super::manifests::{Verdict, judge_only};
+use super::manifests::{Verdict, hurry, judge_only, leave};
 use super::printer;
 use crate::model::{Admitted, Diagnostics, Kind};
 use crate::port::ReadError;
@@ -16,8 +16,13 @@ use crate::source;
 
 /// Runs `validate`. The report is the output: it goes to standard output whatever it says.
 pub fn validate(args: &ValidateArgs) -> Result<Ending, CliError> {
+    hurry();
     let (verdict, files, beyond) = match source::read_paths(&args.paths) {
-        Ok(snapshot) => (judge_only(&snapshot), snapshot.files.len(), source::beyond_an_agent(&snapshot)),
+        Ok(snapshot) => {
+            let told = (judge_only(&snapshot), snapshot.files.len(), source::beyond_an_agent(&snapshot));
+            leave(snapshot);
+            told
+        }
         Err(ReadError::Rejected(diagnostics)) => (Verdict::Refused(diagnostics), 0, None),
         Err(ReadError::Failed(error)) => return Err(error.into()),
     };

@@ -11,12 +11,12 @@ use super::text::{self, Text};
 use crate::model::{Diagnostic, Diagnostics, Severity, Snapshot, SourceFile};
 
 /// All problems. `files` are those of the snapshot, in its order.
-pub(super) fn diagnostics<F: Borrow<File>>(snapshot: &Snapshot, files: &[F]) -> Diagnostics {
+pub(super) fn diagnostics<F: Borrow<File>>(snapshot: &Snapshot, files: &[F], threads: usize) -> Diagnostics {
     let mut diagnostics = Diagnostics::default();
     for (source, file) in snapshot.files.iter().zip(files) {
         of_file(source, file.borrow(), &mut diagnostics);
     }
-    across(snapshot, files, &mut diagnostics);
+    across(snapshot, files, threads, &mut diagnostics);
     if files.iter().all(|file| file.borrow().objects.is_empty()) && !diagnostics.has_errors() {
         let excluded = files.iter().map(|file| file.borrow().excluded.len()).sum();
         diagnostics.0.push(nothing(snapshot, excluded));
@@ -36,7 +36,7 @@ fn of_file(source: &SourceFile, file: &File, diagnostics: &mut Diagnostics) {
 }
 
 /// The problems between objects.
-fn across<F: Borrow<File>>(snapshot: &Snapshot, files: &[F], diagnostics: &mut Diagnostics) {
+fn across<F: Borrow<File>>(snapshot: &Snapshot, files: &[F], threads: usize, diagnostics: &mut Diagnostics) {
     let placed: Vec<Placed<'_>> = snapshot
         .files
         .iter()
@@ -47,7 +47,7 @@ fn across<F: Borrow<File>>(snapshot: &Snapshot, files: &[F], diagnostics: &mut D
         })
         .collect();
     let mut by_file: BTreeMap<usize, Vec<Located>> = BTreeMap::new();
-    for (Placed { file, object, .. }, problem) in cross::check(&placed) {
+    for (Placed { file, object, .. }, problem) in cross::check(&placed, threads) {
         let located = Located { document: object.document, object: Some(object.key.clone()), problem };
         by_file.entry(file).or_default().push(located);
     }

@@ -3,15 +3,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use foldhash::fast::RandomState;
+
 use super::facts::{Donor, Facts, Reference, Spot};
 use super::object::Object;
 use super::problem::{Problem, quoted};
 use super::rules::{HostPort, Taken, selects};
 use super::secret;
-use crate::model::{Kind, ObjectKey};
+use crate::model::{Kind, ObjectKey, spread};
 
 /// How many volumes or keys a misspelt name is compared with.
 const COMPARED: usize = 100;
+
+/// The first object of each key.
+type Index<'a> = HashMap<&'a ObjectKey, Placed<'a>, RandomState>;
 
 /// An object with the file it stands in.
 #[derive(Clone, Copy)]
@@ -30,8 +35,8 @@ impl Placed<'_> {
 }
 
 /// Every problem, with the object it is about.
-pub(super) fn check<'a>(objects: &[Placed<'a>]) -> Vec<(Placed<'a>, Problem)> {
-    let mut index: HashMap<&ObjectKey, Placed<'a>> = HashMap::with_capacity(objects.len());
+pub(super) fn check<'a>(objects: &[Placed<'a>], threads: usize) -> Vec<(Placed<'a>, Problem)> {
+    let mut index = Index::with_capacity_and_hasher(objects.len(), RandomState::default());
     let mut out = Vec::new();
     for placed in objects {
         match index.get(&placed.object.key) {
@@ -42,9 +47,14 @@ pub(super) fn check<'a>(objects: &[Placed<'a>]) -> Vec<(Placed<'a>, Problem)> {
         }
     }
     let donors = donors(objects);
-    for placed in objects {
-        references(placed, &index, &mut out);
-        open_mounts(placed, &donors, &mut out);
+    let of_each = spread::map(threads, objects, |placed| {
+        let mut problems = Vec::new();
+        references(placed, &index, &mut problems);
+        open_mounts(placed, &donors, &mut problems);
+        problems
+    });
+    for (placed, problems) in objects.iter().zip(of_each) {
+        out.extend(problems.into_iter().map(|problem| (*placed, problem)));
     }
     host_ports(objects, &mut out);
     out
@@ -59,16 +69,15 @@ fn duplicate(second: &Placed<'_>, first: &Placed<'_>) -> Problem {
 }
 
 /// Names that lead nowhere: warnings, for the pod waits until they lead somewhere.
-fn references<'a>(placed: &Placed<'a>, index: &HashMap<&ObjectKey, Placed<'_>>, out: &mut Vec<(Placed<'a>, Problem)>) {
+fn references(placed: &Placed<'_>, index: &Index<'_>, out: &mut Vec<Problem>) {
     for reference in &placed.object.facts.references {
         let namespace = placed.object.key.namespace.clone();
         let key = ObjectKey { kind: reference.kind, namespace, name: reference.name.clone() };
         match index.get(&key) {
             Some(found) => {
-                let problems = missing_keys(reference, &key, &found.object.facts);
-                out.extend(problems.map(|problem| (*placed, problem)));
+                out.extend(missing_keys(reference, &key, &found.object.facts));
             }
-            None => out.push((*placed, missing_object(reference, &key))),
+            None => out.push(missing_object(reference, &key)),
         }
     }
 }
@@ -107,7 +116,7 @@ fn donors<'a>(objects: &[Placed<'a>]) -> BTreeMap<&'a str, Vec<&'a Donor>> {
 }
 
 /// Mounts of volumes that neither the pod nor a preset that selects it defines.
-fn open_mounts<'a>(placed: &Placed<'a>, donors: &BTreeMap<&str, Vec<&Donor>>, out: &mut Vec<(Placed<'a>, Problem)>) {
+fn open_mounts(placed: &Placed<'_>, donors: &BTreeMap<&str, Vec<&Donor>>, out: &mut Vec<Problem>) {
     let Some(open) = &placed.object.facts.open_mounts else { return };
     let in_namespace = donors.get(placed.object.key.namespace.as_str()).map_or(&[][..], Vec::as_slice);
     let selected = |donor: &&&Donor| selects(&donor.selector, Some(&open.labels));
@@ -123,7 +132,7 @@ fn open_mounts<'a>(placed: &Placed<'a>, donors: &BTreeMap<&str, Vec<&Donor>>, ou
             None => "add it to `volumes`, or select the pod with a PodPreset that brings it".to_owned(),
         };
         let message = format!("the pod has no volume {}", quoted(volume));
-        out.push((*placed, at.error("unknown-volume", message, help)));
+        out.push(at.error("unknown-volume", message, help));
     }
 }
 

@@ -35,6 +35,15 @@ pub use marked::{MarkedDocument, read_document};
 pub use reader::Reader;
 pub use survey::{Keeps, survey};
 
+use crate::model::Kind;
+
+/// Makes the tables that the first object of a kind is checked by, for whoever knows that there will be one and has nothing
+/// else to do.
+pub fn prepare(kind: Kind) {
+    schema::prepare(kind);
+    support::prepare(kind);
+}
+
 /// Whether a text may be a key of a ConfigMap or Secret.
 ///
 /// # Errors

@@ -40,7 +40,8 @@ impl Reader {
     /// Everything the snapshot asks for, and every problem of every file.
     pub fn read(&mut self, snapshot: &Snapshot) -> Desired {
         let files = self.files(snapshot);
-        let mut desired = Desired { diagnostics: check::diagnostics(snapshot, &files), ..empty(snapshot) };
+        let mut desired =
+            Desired { diagnostics: check::diagnostics(snapshot, &files, self.threads), ..empty(snapshot) };
         for (source, file) in snapshot.files.iter().zip(&files) {
             file.objects.iter().for_each(|object| add(object, source, &mut desired));
             desired.excluded.extend(excluded(source, file));

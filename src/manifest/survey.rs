@@ -16,8 +16,8 @@ pub type Keeps<'d> = Box<dyn Fn(&DesiredObject, Option<&Pod>) -> bool + Sync + '
 /// decides which of the others stay in the result. Those that do not are counted in [`Desired::unread`]; the diagnostics
 /// are the same whatever is kept, as those of [`super::Reader::read`].
 pub fn survey(snapshot: &Snapshot, threads: usize, begin: impl for<'d> FnOnce(&'d Desired) -> Keeps<'d>) -> Desired {
-    let (early, late): (Vec<usize>, Vec<usize>) =
-        (0..snapshot.files.len()).partition(|index| may_hold_a_preset(&snapshot.files[*index].bytes));
+    let may_hold = spread::map(threads, &snapshot.files, |file| may_hold_a_preset(&file.bytes));
+    let (early, late): (Vec<usize>, Vec<usize>) = (0..snapshot.files.len()).partition(|index| may_hold[*index]);
     let source = |index: usize| &snapshot.files[index];
     let mut files: Vec<(usize, File, Sifted)> =
         spread::map(threads, &early, |index| (*index, File::read(&source(*index).bytes), Sifted::default()));
@@ -46,7 +46,7 @@ pub fn survey(snapshot: &Snapshot, threads: usize, begin: impl for<'d> FnOnce(&'
         }
         bare.push(file);
     }
-    result.diagnostics = check::diagnostics(snapshot, &bare);
+    result.diagnostics = check::diagnostics(snapshot, &bare, threads);
     result
 }
 

@@ -59,14 +59,19 @@ fn reason(pod: &AdmittedPod, observed: Option<&ObservedPod>, data: &View<'_>) ->
 
 /// The fleet as if everything of `admitted` ran: the base of the offline diff.
 pub fn converged(admitted: &Admitted, now: Timestamp) -> Vec<ObservedPod> {
+    converged_on(1, admitted, now)
+}
+
+/// The same on several threads.
+pub fn converged_on(threads: usize, admitted: &Admitted, now: Timestamp) -> Vec<ObservedPod> {
     let data = View::new(&admitted.data);
-    let running = |pod: &Arc<AdmittedPod>| {
+    let running = |pod: &&Arc<AdmittedPod>| {
         let effective = pod.effective.open();
         let mut running = running(pod, &effective, &admitted.revision.id, now);
         running.record.data_digests = Some(data.digests(&effective, &running.record.uid));
         running
     };
-    admitted.pods.values().map(running).collect()
+    spread::map(threads, &admitted.pods.values().collect::<Vec<_>>(), running)
 }
 
 fn running(pod: &Arc<AdmittedPod>, effective: &Pod, revision: &str, now: Timestamp) -> ObservedPod {

@@ -31,7 +31,7 @@ use crate::model::{AdmittedPod, DataObjects, NodeInfo, ObservedPod, PodKey, PodM
 
 pub use change::{Change, change};
 pub use failure::{note_failure, note_step, note_success, note_synced};
-pub use fleet::{converged, fleet, fleet_on};
+pub use fleet::{converged, converged_on, fleet, fleet_on};
 pub use pod::pod;
 
 /// What one pod should be.

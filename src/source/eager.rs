@@ -12,13 +12,14 @@ use super::limits::Limits;
 use super::name::{is_manifest, join};
 use super::walk::{Content, Entry, Found, Kind, Scope, Tree, walk};
 use crate::port::ReadError;
+use crate::sys::cores::cores;
 
 const MOST_THREADS: usize = 4;
 
 /// Reads every manifest below a directory, as [`walk`] does. `in_repository` is whether it lies in a git repository: another
 /// one in it is not read then.
 pub(super) fn walk_disk(disk: Disk, in_repository: bool, scope: &Scope<'_>) -> Result<Found, ReadError> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+    let threads = cores().min(MOST_THREADS);
     with_threads(disk, in_repository, scope, threads)
 }
 

@@ -53,6 +53,9 @@ impl Rules {
     /// Whether `path` itself is excluded: the rule nearest to it decides, the last of a file wins. Its parents are not
     /// asked: whoever walks does not enter an excluded directory, so nothing below can be taken back in, as with git.
     pub(super) fn excludes(&self, path: &str, is_dir: bool) -> bool {
+        if self.by_directory.is_empty() {
+            return false;
+        }
         let mut dir = path;
         loop {
             dir = dir.rsplit_once('/').map_or("", |(above, _)| above);

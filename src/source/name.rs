@@ -33,7 +33,14 @@ pub(super) fn temporary(name: &str) -> String {
 
 /// `dir` and `name` with a slash between them, where there is a `dir`.
 pub(super) fn join(dir: &str, name: &str) -> String {
-    if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
+    if dir.is_empty() {
+        return name.to_owned();
+    }
+    let mut path = String::with_capacity(dir.len() + 1 + name.len());
+    path.push_str(dir);
+    path.push('/');
+    path.push_str(name);
+    path
 }
 
 /// The members of `paths` that are exactly `dir/x` or lie below it, with the part after `dir/`.

@@ -13,10 +13,11 @@ use super::loose::Loose;
 use super::pack::{Packs, Place, Unpacker};
 use super::pipes;
 use crate::port::{ErrorKind, PortError};
+use crate::sys::cores::cores;
 
 const MOST_THREADS: usize = 4;
-/// How many objects a thread takes at a time.
-const BATCH: usize = 64;
+/// How many objects a thread takes at a time: so many times less than are worth a thread.
+const BATCHES: usize = 4;
 
 /// An object directory.
 pub(super) struct Objects {
@@ -85,8 +86,7 @@ impl Objects {
     ) -> Result<Vec<T>, PortError> {
         wanted.wishes.sort_unstable_by_key(|wish| wish.order);
         wanted.wishes.dedup_by(|one, other| one.order == other.order && one.id == other.id);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = cores.min(MOST_THREADS).min(wanted.wishes.len() / wanted.few).max(1);
+        let threads = cores().min(MOST_THREADS).min(wanted.wishes.len() / wanted.few).max(1);
         let work = Work { objects: self, wanted, taken: AtomicUsize::new(0), bytes: AtomicU64::new(0) };
         std::thread::scope(|scope| {
             // The system may refuse a thread, as at a limit of processes: those that there are do the work.
@@ -119,10 +119,11 @@ impl Work<'_> {
     fn some<T>(&self, make: impl Fn(Oid, Arc<[u8]>) -> T) -> Result<Vec<T>, PortError> {
         let mut read = Vec::new();
         let mut reader = Reader::new(self.objects, &self.wanted);
+        let size = (self.wanted.few / BATCHES).max(1);
         loop {
-            let start = self.taken.fetch_add(BATCH, Ordering::Relaxed);
+            let start = self.taken.fetch_add(size, Ordering::Relaxed);
             let Some(batch) = self.wanted.wishes.get(start..).filter(|rest| !rest.is_empty()) else { return Ok(read) };
-            for wish in batch.iter().take(BATCH) {
+            for wish in batch.iter().take(size) {
                 // The other threads take no more either.
                 let end = || self.taken.store(self.wanted.wishes.len(), Ordering::Relaxed);
                 let Some(bytes) = reader.object(*wish).inspect_err(|_| end())? else { continue };

@@ -5,12 +5,15 @@ pub mod beneath;
 #[cfg(target_os = "linux")]
 pub mod cgroup;
 pub mod clock;
+pub mod cores;
 #[cfg(target_os = "linux")]
 pub(crate) mod devices;
 #[cfg(target_os = "linux")]
 pub mod embedded;
 #[cfg(target_os = "linux")]
 pub mod git;
+#[cfg(target_os = "linux")]
+pub mod heap;
 #[cfg(target_os = "linux")]
 pub mod infra;
 #[cfg(target_os = "linux")]

@@ -47,9 +47,8 @@ impl Reader {
             .collect();
         let changed = split.base.iter().map(|i| &base.files[*i]).chain(split.head.iter().map(|i| &head.files[*i]));
         let changed: Vec<&SourceFile> = changed.collect();
-        let mut todo: Vec<(Arc<File>, Weight)> =
-            self.learn(&changed).into_iter().map(|file| (file, Weight::Changed)).collect();
-        let mut reach = Reach::new(&unread);
+        let (mut reach, read) = spread::both(|| Reach::new(&unread), || self.learn(&changed));
+        let mut todo: Vec<(Arc<File>, Weight)> = read.into_iter().map(|file| (file, Weight::Changed)).collect();
         for (index, file) in parsed.iter().enumerate() {
             // A revision with an error is refused, whoever made it: it is read to be told.
             if let Some(file) = file.as_ref().filter(|file| has_errors(file)) {
@@ -69,10 +68,11 @@ impl Reader {
         let base_files = split.base.iter().copied().chain(chosen.iter().map(|index| split.shared[*index].0));
         let head_files = split.head.iter().copied().chain(chosen.iter().map(|index| split.shared[*index].1));
         let (base_files, head_files) = (base_files.collect(), head_files.collect());
-        let mut old = self.part(base, base_files, &counts);
+        let (mut old, new) =
+            spread::both(|| self.part(base, base_files, &counts), || self.part(head, head_files, &counts));
         // Nothing is a base as good as any: everything is new.
         old.diagnostics.0.retain(|diagnostic| diagnostic.rule != "no-manifests");
-        (old, self.part(head, head_files, &counts))
+        (old, new)
     }
 
     /// What files hold, parsed now unless they are known.
@@ -106,7 +106,7 @@ impl Reader {
     }
 
     /// The part of a snapshot that was read.
-    fn part(&mut self, snapshot: &Snapshot, mut files: Vec<usize>, unread: &BTreeMap<Kind, usize>) -> Desired {
+    fn part(&self, snapshot: &Snapshot, mut files: Vec<usize>, unread: &BTreeMap<Kind, usize>) -> Desired {
         files.sort_unstable();
         let sources: Vec<SourceFile> = files.iter().map(|index| snapshot.files[*index].clone()).collect();
         let part = Snapshot {
@@ -116,9 +116,7 @@ impl Reader {
             ignored: snapshot.ignored.clone(),
         };
         // Reading forgets what a snapshot does not have; the other side may.
-        let known = self.cache.clone();
-        let mut desired = self.read(&part);
-        self.cache.extend(known);
+        let mut desired = Self { cache: self.cache.clone(), ..*self }.read(&part);
         if !unread.is_empty() {
             // There are objects, if none among what was read.
             desired.diagnostics.0.retain(|diagnostic| diagnostic.rule != "no-manifests");
@@ -156,16 +154,18 @@ struct Split {
 
 fn split(base: &Snapshot, head: &Snapshot) -> Split {
     let mut split = Split::default();
-    let by_path: HashMap<&str, usize> = base.files.iter().enumerate().map(|(at, file)| (&*file.path, at)).collect();
     let mut is_shared = vec![false; base.files.len()];
     let mut rest = Vec::new();
+    // Both are sorted by path.
+    let mut olds = base.files.iter().enumerate().peekable();
     for (new, file) in head.files.iter().enumerate() {
-        match by_path.get(&*file.path).filter(|old| base.files[**old].blob == file.blob) {
-            Some(old) => {
-                is_shared[*old] = true;
-                split.shared.push((*old, new));
+        while olds.next_if(|(_, old)| old.path < file.path).is_some() {}
+        match olds.next_if(|(_, old)| old.path == file.path) {
+            Some((old, before)) if before.blob == file.blob => {
+                is_shared[old] = true;
+                split.shared.push((old, new));
             }
-            None => rest.push(new),
+            _ => rest.push(new),
         }
     }
     // The same bytes under another path were moved.

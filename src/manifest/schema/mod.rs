@@ -57,6 +57,11 @@ fn schema(kind: Kind) -> &'static Schema {
     }
 }
 
+/// Reads a kind's schema, if nobody has yet.
+pub(super) fn prepare(kind: Kind) {
+    schema(kind);
+}
+
 /// The fields a kind has, to be walked.
 pub(super) fn walk(kind: Kind) -> Walk<'static> {
     Walk::new(&schema(kind).document)

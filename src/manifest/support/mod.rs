@@ -7,6 +7,7 @@ mod values;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
+use foldhash::fast::RandomState;
 use serde_json::Value;
 
 use super::problem::{Finding, segments};
@@ -140,7 +141,7 @@ struct Branch {
     support: Option<Support>,
     harmless: Option<&'static Value>,
     /// Of an object, or of the items of a list.
-    fields: HashMap<String, Branch>,
+    fields: HashMap<String, Branch, RandomState>,
     is_list: bool,
 }
 
@@ -174,6 +175,11 @@ impl Branch {
         path.truncate(length);
         branch
     }
+}
+
+/// Makes what [`check`] would make for the first object of a kind.
+pub(super) fn prepare(kind: Kind) {
+    tree(kind);
 }
 
 /// What this version says about the fields of an object.

@@ -18,87 +18,120 @@ pub(super) struct Line {
 
 /// The lines of a mapping.
 pub(super) fn lines(value: &Value) -> Vec<Line> {
-    let mut writer = Writer { lines: Vec::new() };
+    let mut writer = Writer { lines: Vec::new(), field: String::new() };
     match value {
-        Value::Object(map) if !map.is_empty() => writer.members(map, 0, "", None),
-        other => writer.value("", other, 0, ""),
+        Value::Object(map) if !map.is_empty() => writer.members(map, 0, None),
+        other => writer.value(String::new(), other, 0),
     }
     writer.lines
 }
 
+/// Writes lines. It is asked for every field of every pod that changed, so it makes two texts a line and no more.
 struct Writer {
     lines: Vec<Line>,
+    /// The field that is being written.
+    field: String,
 }
 
 impl Writer {
-    fn push(&mut self, text: String, field: &str) {
-        self.lines.push(Line { text, field: field.to_owned() });
+    fn push(&mut self, text: String) {
+        self.lines.push(Line { text, field: self.field.clone() });
     }
 
     /// The members of a mapping, the first behind `lead` where the mapping is an item of a list.
-    fn members(&mut self, map: &Map<String, Value>, indent: usize, field: &str, lead: Option<&str>) {
-        let mut names: Vec<&String> = map.keys().collect();
-        names.sort_by_key(|name| (rank(name, field.is_empty()), *name));
-        let mut lead = lead;
-        for name in names {
-            let own = if field.is_empty() { name.clone() } else { format!("{field}.{name}") };
-            let start = lead.take().map_or_else(|| " ".repeat(indent), str::to_owned);
-            let Some(value) = map.get(name) else { continue };
-            self.value(&format!("{start}{}:", one_line(name)), value, indent, &own);
+    fn members(&mut self, map: &Map<String, Value>, indent: usize, mut lead: Option<String>) {
+        let length = self.field.len();
+        let mut members: Vec<(&String, &Value)> = map.iter().collect();
+        members.sort_by_key(|(name, _)| (rank(name, length == 0), *name));
+        for (name, value) in members {
+            if length > 0 {
+                self.field.push('.');
+            }
+            self.field.push_str(name);
+            let mut start = lead.take().unwrap_or_else(|| blank(indent));
+            push_one_line(&mut start, name);
+            start.push(':');
+            self.value(start, value, indent);
+            self.field.truncate(length);
         }
     }
 
-    /// A value behind `start`, which is `key:`, `-` or nothing, on a line of the given indentation.
-    fn value(&mut self, start: &str, value: &Value, indent: usize, field: &str) {
-        let gap = if start.is_empty() { "" } else { " " };
+    /// A value behind `line`, which is `key:`, `-` or nothing, on a line of the given indentation.
+    fn value(&mut self, mut line: String, value: &Value, indent: usize) {
         match value {
-            Value::Object(map) if map.is_empty() => self.push(format!("{start}{gap}{{}}"), field),
-            Value::Array(items) if items.is_empty() => self.push(format!("{start}{gap}[]"), field),
-            Value::Object(map) => {
-                self.push(start.to_owned(), field);
-                self.members(map, indent + 2, field, None);
+            Value::Object(map) if !map.is_empty() => {
+                self.push(line);
+                self.members(map, indent + 2, None);
             }
-            Value::Array(items) => {
-                self.push(start.to_owned(), field);
-                self.items(items, indent, field);
+            Value::Array(items) if !items.is_empty() => {
+                self.push(line);
+                self.items(items, indent);
             }
-            Value::String(text) => self.text(start, text, indent, field),
-            scalar => self.push(format!("{start}{gap}{scalar}"), field),
+            Value::String(text) if is_block(text) => self.block(line, text, indent),
+            value => {
+                if !line.is_empty() {
+                    line.push(' ');
+                }
+                match value {
+                    Value::Object(_) => line.push_str("{}"),
+                    Value::Array(_) => line.push_str("[]"),
+                    Value::String(text) => push_one_line(&mut line, text),
+                    scalar => line.push_str(&scalar.to_string()),
+                }
+                self.push(line);
+            }
         }
     }
 
-    fn items(&mut self, items: &[Value], indent: usize, field: &str) {
-        let pad = " ".repeat(indent);
+    fn items(&mut self, items: &[Value], indent: usize) {
+        let length = self.field.len();
         for (index, item) in items.iter().enumerate() {
-            let own = format!("{field}[{index}]");
+            self.field.push('[');
+            self.field.push_str(&index.to_string());
+            self.field.push(']');
+            let mut line = blank(indent);
+            line.push('-');
             match item {
                 Value::Object(map) if !map.is_empty() => {
-                    self.members(map, indent + 2, &own, Some(&format!("{pad}- ")));
+                    line.push(' ');
+                    self.members(map, indent + 2, Some(line));
                 }
                 // A list in a list begins on the next line.
                 Value::Array(inner) if !inner.is_empty() => {
-                    self.push(format!("{pad}-"), &own);
-                    self.items(inner, indent + 2, &own);
+                    self.push(line);
+                    self.items(inner, indent + 2);
                 }
-                other => self.value(&format!("{pad}-"), other, indent, &own),
+                other => self.value(line, other, indent),
             }
+            self.field.truncate(length);
         }
     }
 
-    /// A text, in block style when it can be shown line by line.
-    fn text(&mut self, start: &str, text: &str, indent: usize, field: &str) {
-        let gap = if start.is_empty() { "" } else { " " };
-        if !is_block(text) {
-            self.push(format!("{start}{gap}{}", one_line(text)), field);
-            return;
+    /// A text in block style.
+    fn block(&mut self, mut line: String, text: &str, indent: usize) {
+        if !line.is_empty() {
+            line.push(' ');
         }
-        self.push(format!("{start}{gap}{}", scalar::header(text)), field);
-        let pad = " ".repeat(indent + 2);
+        line.push_str(&scalar::header(text));
+        self.push(line);
         // What ends the text is no line of its own.
-        for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
-            self.push(if line.is_empty() { String::new() } else { format!("{pad}{line}") }, field);
+        for piece in text.strip_suffix('\n').unwrap_or(text).split('\n') {
+            let mut line = String::new();
+            if !piece.is_empty() {
+                line = blank(indent + 2);
+                line.push_str(piece);
+            }
+            self.push(line);
         }
     }
+}
+
+/// The beginning of a line, with room for what most lines hold.
+fn blank(indent: usize) -> String {
+    const ROOM: usize = 40;
+    let mut line = String::with_capacity(indent + ROOM);
+    line.extend(std::iter::repeat_n(' ', indent));
+    line
 }
 
 /// Whether a text stands in block style: where kubectl's does, and where only tabs or blanks at the end of a line keep
@@ -122,13 +155,17 @@ fn rank(name: &str, top: bool) -> u8 {
     }
 }
 
-/// A text on one line, quoted as kubectl quotes it; what a terminal or a runner of pipelines would act on is escaped.
-fn one_line(text: &str) -> String {
+/// Adds a text on one line, quoted as kubectl quotes it; what a terminal or a runner of pipelines would act on is escaped.
+fn push_one_line(line: &mut String, text: &str) {
+    if scalar::is_plain_word(text) {
+        return line.push_str(text);
+    }
     let command = escape::is_command(text);
     if command || text.chars().any(escape::is_special) {
-        return scalar::double_quoted(text, |c| escape::is_special(c) || (command && c == '#'));
+        let special = |c| escape::is_special(c) || (command && c == '#');
+        return line.push_str(&scalar::double_quoted(text, special));
     }
-    scalar::one_line(text)
+    line.push_str(&scalar::one_line(text));
 }
 
 #[cfg(test)]

@@ -172,6 +172,13 @@ const WORDS: [&str; 38] = [
     "+.inf", "+.Inf", "+.INF", "-.inf", "-.Inf", "-.INF",
 ];
 
+/// Whether a text is plain for certain, as nearly every key and most values are: a letter, then letters, digits and what
+/// names have between them, and no word that means something else.
+pub(in crate::report) fn is_plain_word(text: &str) -> bool {
+    let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/');
+    text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.bytes().all(is_inner) && !WORDS.contains(&text)
+}
+
 /// Whether a reader would take the plain text for a truth value, nothing, a number or a time.
 fn is_more_than_text(text: &str) -> bool {
     WORDS.contains(&text)
@@ -304,6 +311,19 @@ fn is_clock(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plain_word_is_plain() {
+        let inner = ["a", "Z", "9", "-", "_", ".", "/", " ", ":", "#", "\n", "e", "s", "no", "\u{85}", "é"];
+        let two: Vec<String> = inner.iter().flat_map(|a| inner.map(|b| format!("{a}{b}"))).collect();
+        let texts = two.iter().flat_map(|two| inner.map(|c| format!("{two}{c}")));
+        let words: Vec<String> = texts.chain(WORDS.map(str::to_owned)).filter(|text| is_plain_word(text)).collect();
+        assert!(words.iter().all(|text| style(text) == Style::Plain && key_style(text) == Style::Plain));
+        for (text, expected) in [("spec", true), ("a/b-c_d.e9", true), ("yes", false), ("9a", false), ("a:", false)] {
+            assert_eq!(is_plain_word(text), expected, "{text}");
+        }
+        assert!(words.len() > 400, "{}", words.len());
+    }
 
     #[test]
     fn a_text_that_would_be_taken_for_something_else_is_quoted() {
