@@ -43,6 +43,7 @@ impl Checkout {
     pub(super) fn find_any(dir: &Path, trust: &Trust) -> Result<Option<Self>, PortError> {
         #[cfg(target_os = "linux")]
         crate::sys::git::leave_owner_check_to_us();
+        pipes::refuse_around(dir)?;
         let none: [&OsStr; 0] = [];
         let repository = match Repository::open_ext(dir, RepositoryOpenFlags::empty(), none) {
             Ok(repository) => repository,
@@ -59,6 +60,7 @@ impl Checkout {
         let root = std::fs::canonicalize(&root).map_err(|e| PortError::io(READ, root.display().to_string(), &e))?;
         owner::check(&repository, &root, trust)?;
         pipes::refuse_in(&repository.commondir().join("objects"))?;
+        pipes::refuse_rules(&root, dir)?;
         Ok(Some(Self { repository, root }))
     }
 
@@ -92,6 +94,9 @@ impl Checkout {
 
     /// The commit a person means by `revision`, as `git rev-parse` takes it; `None` when there is none.
     pub(super) fn resolve(&self, revision: &str) -> Result<Option<Commit<'_>>, PortError> {
+        if revision.contains("@{") {
+            [self.repository.path(), self.repository.commondir()].into_iter().try_for_each(pipes::refuse_logs)?;
+        }
         let object = match self.repository.revparse_single(revision) {
             Ok(object) => object,
             Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::UnbornBranch) => return Ok(None),

@@ -14,6 +14,7 @@ use super::checkout::Checkout;
 use super::disk::{Disk, content};
 use super::limits::Limits;
 use super::name::{IGNORE_FILE, below, is_hidden, is_manifest, is_status, join};
+use super::pipes;
 use super::walk::{Content, Entry, Found, Kind, Tree};
 use crate::model::SourceFile;
 use crate::port::ReadError;
@@ -107,6 +108,10 @@ impl Tree for Worktree<'_> {
     fn list(&self, dir: &str) -> Result<Vec<Entry>, ReadError> {
         let mut entries = self.disk.list(dir)?;
         self.disk.mark_repositories(dir, &mut entries);
+        if entries.iter().any(|entry| entry.name == pipes::RULES && entry.kind != Kind::File) {
+            let path = self.checkout.root.join(join(self.place, &join(dir, pipes::RULES)));
+            pipes::refuse(&path).map_err(ReadError::Failed)?;
+        }
         entries.retain(|entry| {
             let path = join(dir, &entry.name);
             match entry.kind {

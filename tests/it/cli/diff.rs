@@ -101,6 +101,25 @@ fn diff_names_what_changes_and_the_preset_that_causes_it() {
 }
 
 #[test]
+fn uncommitted_edits_are_named_and_not_compared_with_what_runs() {
+    let world = World::new();
+    let clean = world.diff(&[]);
+    assert_eq!((clean.code, clean.err.as_str()), (Some(1), ""), "{clean:?}");
+    world.place.write("m/pod.yaml", &POD.replace("nginx:1.29", "nginx:1.30"));
+    world.place.write("m/new/more.yaml", &POD.replace("name: web", "name: more"));
+    let said = world.diff(&[]);
+    let told = "warning: uncommitted and not read (2): new/more.yaml, pod.yaml; commit them or use --worktree\n";
+    assert_eq!((said.code, said.err.as_str(), &said.out), (Some(1), told, &clean.out), "{said:?}");
+    let edited = world.diff(&["--worktree"]);
+    assert_eq!((edited.code, edited.err.as_str()), (Some(1), ""), "{edited:?}");
+    assert!(edited.out.contains("nginx:1.30") && edited.out.contains("Pod default/more"), "{}", edited.out);
+    // Two revisions are compared whatever lies beside them.
+    assert_eq!(world.diff(&["--base", "HEAD", "--head", "HEAD"]).err, "");
+    world.repo.commit("second");
+    assert_eq!(world.diff(&[]).err, "");
+}
+
+#[test]
 fn a_quantity_in_another_notation_is_no_change() {
     let world = World::new();
     let with = |limits: &str, requests: &str| {

@@ -239,3 +239,107 @@ fn pipes_among_the_files_of_git_are_named_and_not_waited_for() {
     }
     assert_eq!(paths(&repo.open("").read_now().unwrap()), ["a.yaml", "b/c.yaml"]);
 }
+
+/// How libgit2 finds a repository, and a commit in it.
+#[cfg(unix)]
+#[test]
+fn pipes_on_the_way_to_a_commit_are_named_and_not_waited_for() {
+    let repo = Repo::with(&[("a.yaml", "a: 1\n"), ("deep/b.yaml", "a: 2\n")]);
+    repo.git(&["tag", "old"]);
+    repo.git(&["worktree", "add", "--quiet", "-b", "edge", "../linked"]);
+    repo.git(&["clone", "--quiet", "--bare", ".", "../bare"]);
+    let (linked, bare) = (repo.temp.path().join("linked"), repo.temp.path().join("bare"));
+    let opened = |dir: &std::path::Path| Directory::open(dir, options()).map(|_| ());
+    let compared = |dir: &std::path::Path| match podwright::source::read_pair(dir, "old", Some("HEAD"), &options()) {
+        Err(podwright::source::PairError { error: podwright::port::ReadError::Failed(error), .. }) => Err(error),
+        other => other.map(|_| ()).map_err(|error| panic!("{error:?}")),
+    };
+    let git = repo.path(".git");
+    let rows = [
+        (
+            repo.root.clone(),
+            git.clone(),
+            &["HEAD", "config", "commondir", "index", "info/exclude", "packed-refs", "shallow"][..],
+        ),
+        (repo.path("deep"), git.clone(), &["HEAD", "refs/heads/main", "refs/tags/old", "refs/heads/team/x", "refs/x"]),
+        (linked.clone(), git.join("worktrees/linked"), &["HEAD", "commondir", "config.worktree", "gitdir"]),
+        (linked.clone(), git.clone(), &["config", "refs/heads/edge", "packed-refs"]),
+        (bare.clone(), bare, &["HEAD", "config", "packed-refs"]),
+        (repo.root.clone(), repo.root.clone(), &[".git", ".gitignore"]),
+        (repo.path("deep"), repo.root.clone(), &[".gitignore", "deep/.gitignore"]),
+        (linked.clone(), linked, &[".git"]),
+    ];
+    for (dir, place, names) in rows {
+        for name in names {
+            let path = place.join(name);
+            let kept = repo.temp.path().join("kept");
+            let is_kept = std::fs::rename(&path, &kept).is_ok();
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+            for result in [opened(&dir), compared(&dir)] {
+                let said = result.unwrap_err().to_string();
+                let is_named = said.contains(path.canonicalize().unwrap().to_str().unwrap());
+                assert!(is_named && said.contains("no regular file"), "{name}: {said}");
+            }
+            std::fs::remove_file(&path).unwrap();
+            if is_kept {
+                std::fs::rename(&kept, &path).unwrap();
+            }
+        }
+        assert!(compared(&dir).is_ok(), "{}", dir.display());
+    }
+}
+
+/// What is only looked at for some questions.
+#[cfg(unix)]
+#[test]
+fn pipes_among_rules_and_logs_are_named_where_they_would_be_read() {
+    let repo = Repo::with(&[("a.yaml", "a: 1\n"), ("deep/b.yaml", "a: 2\n")]);
+    repo.write("deep/new.yaml", "a: 3\n");
+    let pipe = |path: &std::path::Path| {
+        std::fs::remove_file(path).ok();
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    };
+    let rules = repo.path("deep/.gitignore");
+    pipe(&rules);
+    assert_eq!(paths(&repo.open("").read_now().unwrap()), ["a.yaml", "deep/b.yaml"]);
+    let podwright::port::ReadError::Failed(error) = repo.open_worktree("").read_now().unwrap_err() else {
+        panic!("it was read and rejected");
+    };
+    assert!(error.to_string().contains(rules.to_str().unwrap()), "{error}");
+    std::fs::remove_file(&rules).unwrap();
+    assert_eq!(paths(&repo.open_worktree("").read_now().unwrap()), ["a.yaml", "deep/b.yaml", "deep/new.yaml"]);
+
+    repo.commit("second");
+    let logs = repo.path(".git/logs/HEAD");
+    pipe(&logs);
+    let at = |revision| repo.open("").read_now_at(revision);
+    assert!(at("HEAD~1").unwrap().is_some());
+    let podwright::port::ReadError::Failed(error) = at("HEAD@{1}").unwrap_err() else { panic!("it was read") };
+    assert!(error.to_string().contains(logs.to_str().unwrap()), "{error}");
+}
+
+#[test]
+fn a_pack_that_takes_too_much_work_is_an_error_with_the_way_out() {
+    let text = |last: &str| (0..4_000).map(|n| format!("line{n}: {n}\n")).collect::<String>() + last;
+    let repo = Repo::with(&[("a.yaml", &text("a: 1\n"))]);
+    repo.write("a.yaml", &text("a: 2\n"));
+    repo.commit("second");
+    repo.git(&["repack", "-a", "-d", "-f", "--quiet"]);
+    let compared = |total_bytes| {
+        let options = Options { limits: Limits { total_bytes, ..Limits::default() }, ..options() };
+        podwright::source::read_pair(&repo.root, "HEAD~1", Some("HEAD"), &options)
+    };
+    assert_eq!(compared(1 << 20).unwrap().head.files.len(), 1);
+    let Err(podwright::source::PairError { side: None, error: podwright::port::ReadError::Failed(error) }) =
+        compared(256)
+    else {
+        panic!("it was read");
+    };
+    let said = error.to_string();
+    let objects = repo.path(".git/objects");
+    for words in [objects.to_str().unwrap(), "its packs take too much work", "git repack -a -d -f", "git fsck"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert_eq!(error.kind, podwright::port::ErrorKind::Exhausted);
+}
