@@ -45,7 +45,7 @@ rm -rf "$work"
 readonly base=(model manifest report)
 readonly stages=(admit plan)
 readonly tests=(admit plan)
-readonly crates='base64|granit-parser|jiff|jsonschema|k8s-openapi|proptest|serde|serde_json|serde_yaml|sha2|similar|strsim'
+readonly crates='base64|foldhash|granit-parser|jiff|jsonschema|k8s-openapi|proptest|serde|serde_json|serde_yaml|sha2|similar|strsim'
 crate=$work/crate
 mkdir -p "$crate/src/it" "$crate/base/src"
 manifest() { # NAME [DEPENDENCY]
