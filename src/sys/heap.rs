@@ -8,6 +8,7 @@ use std::hint::black_box;
 use std::sync::{Mutex, PoisonError};
 
 use nix::libc;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
 /// How much a heap grows at a time. It is address space, until it is touched.
 const STEP: usize = 32 << 20;
@@ -20,8 +21,12 @@ const LARGE_PAGE: usize = 2 << 20;
 const MOST_THREADS: usize = 4;
 
 /// Prepares the heaps of so many threads, the caller's among them; those that are started later use them one after the
-/// other. What the system refuses stays as it was: this changes how long things take and nothing else.
+/// other. What the system refuses stays as it was: this changes how long things take and nothing else. Where address space
+/// is counted, nothing is prepared, for what is set aside would be missing.
 pub fn grow_in_large_steps(threads: usize) {
+    if is_address_space_counted() {
+        return;
+    }
     set_steps();
     // A thread that ends leaves its heap to the next one: only those that live at the same time have one each.
     let all_live = Mutex::new(());
@@ -40,6 +45,14 @@ pub fn grow_in_large_steps(threads: usize) {
         drop(waiting);
         grow_first();
     });
+}
+
+/// Whether memory that is not touched counts: by a limit of this process, or because the kernel promises none that it does
+/// not have (`vm.overcommit_memory = 2`).
+fn is_address_space_counted() -> bool {
+    let is_limited = |resource| getrlimit(resource).is_ok_and(|(soft, _)| soft != RLIM_INFINITY);
+    let is_strict = || std::fs::read("/proc/sys/vm/overcommit_memory").is_ok_and(|mode| mode.starts_with(b"2"));
+    is_limited(Resource::RLIMIT_AS) || is_limited(Resource::RLIMIT_DATA) || is_strict()
 }
 
 /// Lets every heap grow by [`STEP`], keep what it has, and hold whatever is smaller.
@@ -96,7 +109,7 @@ mod tests {
 
     #[test]
     fn the_heaps_of_all_threads_are_on_large_pages() {
-        if !std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
+        if !std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists() || is_address_space_counted() {
             return;
         }
         // Threads of other tests may have heaps already, which a thread that comes then takes first.
