@@ -52,9 +52,9 @@ impl Ahead {
     }
 }
 
-/// The trees and blobs below some trees that a walk will ask for. Their hashes are not computed again, as git does not
-/// either when it compares: what is damaged fails to decompress or differs from its pack's CRC-32, and who can forge an
-/// object can as well commit it.
+/// The trees and blobs below some trees that a walk will ask for. Their hashes are not computed here, as git does not either
+/// when it compares: what is damaged fails to decompress or differs from its pack's CRC-32. Those of blobs that differ are
+/// when it is known which these are.
 ///
 /// # Errors
 /// When an object takes too much work, or might take for ever: the walk would only run into it as well.

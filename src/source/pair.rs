@@ -1,20 +1,23 @@
 //! Two revisions of a directory for a comparison: the repository is opened once, directories that both have are walked
 //! once, blobs are read once. A bare repository will do, and so will a directory that is no longer on disk.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
-use git2::Commit;
+use git2::{Commit, ObjectType, Oid};
 
 use super::ahead;
 use super::checkout::{self, Checkout, CommitTree};
 use super::directory::{Directory, Options, STATUS_FILE, real_path};
 use super::fault::READ;
 use super::name::join;
+use super::objects::hexadecimal;
 use super::plain::nothing;
 use super::revisions;
 use super::walk::{Found, Scope, Twin, walk, walk_what_can_be};
-use crate::model::{Diagnostics, Snapshot};
+use crate::model::{Diagnostics, Snapshot, SourceFile};
 use crate::port::{ErrorKind, PortError, ReadError};
 
 /// Why two revisions could not be read.
@@ -88,7 +91,42 @@ pub fn read_pair(dir: &Path, base: &str, head: Option<&str>, options: &Options) 
         let ignored = [before.ignored, after.ignored].concat();
         return Err(nothing(&home.dir, " in either revision", &ignored).into());
     }
+    verify(&before.files, &after.files)?;
     Ok(Pair { base: snapshot(&old, None, before), base_faults, head: snapshot(&new, branch, after) })
+}
+
+/// Checks the files that only one side has so: their bytes are those their names were made of. Those that both have make no
+/// difference, and there may be ten thousand of them.
+fn verify(mut before: &[SourceFile], mut after: &[SourceFile]) -> Result<(), PairError> {
+    // Both are sorted by path, and what was walked once is shared.
+    while let (Some((old, old_rest)), Some((new, new_rest))) = (before.split_first(), after.split_first()) {
+        let order = if Arc::ptr_eq(&old.path, &new.path) { Ordering::Equal } else { old.path.cmp(&new.path) };
+        let is_same = order.is_eq() && old.blob == new.blob;
+        if order.is_le() {
+            verify_side(Side::Base, if is_same { &[] } else { &before[..1] })?;
+            before = old_rest;
+        }
+        if order.is_ge() {
+            verify_side(Side::Head, if is_same { &[] } else { &after[..1] })?;
+            after = new_rest;
+        }
+    }
+    verify_side(Side::Base, before)?;
+    verify_side(Side::Head, after)
+}
+
+fn verify_side(side: Side, files: &[SourceFile]) -> Result<(), PairError> {
+    for file in files {
+        let is_whole = Oid::hash_object(ObjectType::Blob, &file.bytes).is_ok_and(|id| *hexadecimal(id) == *file.blob.0);
+        if !is_whole {
+            let message = format!("its object {} in the repository is damaged or forged", file.blob.0);
+            let error = PortError::new(ErrorKind::Corrupt, READ, file.path.to_string(), message);
+            return Err(
+                side.failed(error.with_help("`git fsck` says what else is; fetch it again, or make a fresh clone"))
+            );
+        }
+    }
+    Ok(())
 }
 
 fn snapshot(commit: &Commit<'_>, branch: Option<String>, found: Found) -> Snapshot {

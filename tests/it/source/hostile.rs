@@ -319,6 +319,36 @@ fn pipes_among_rules_and_logs_are_named_where_they_would_be_read() {
     assert!(error.to_string().contains(logs.to_str().unwrap()), "{error}");
 }
 
+/// What one side alone has is what its name says, whatever reads it.
+#[test]
+fn an_object_under_the_name_of_another_is_told() {
+    let repo = Repo::with(&[("a.yaml", "a: 1\n"), ("same.yaml", "a: 2\n")]);
+    repo.write("a.yaml", "a: 3\n");
+    repo.write("other.yaml", "a: 4\n");
+    repo.commit("second");
+    let file = |object: &str| {
+        let id = repo.id(object);
+        repo.path(&format!(".git/objects/{}/{}", &id[..2], &id[2..]))
+    };
+    let compared = || podwright::source::read_pair(&repo.root, "HEAD~1", Some("HEAD"), &options());
+    let forged = file("HEAD:same.yaml");
+    for (object, side) in [("HEAD~1:a.yaml", "Base"), ("HEAD:a.yaml", "Head"), ("HEAD:other.yaml", "Head")] {
+        let (id, path) = (repo.id(object), file(object));
+        let kept = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::copy(&forged, &path).unwrap();
+        let Err(podwright::source::PairError { side: Some(found), error }) = compared() else { panic!("{object}") };
+        let podwright::port::ReadError::Failed(error) = error else { panic!("{object}") };
+        let said = error.to_string();
+        let name = object.split(':').nth(1).unwrap();
+        assert!(said.contains(name) && said.contains(&id) && said.contains("git fsck"), "{said}");
+        assert_eq!((format!("{found:?}").as_str(), error.kind), (side, podwright::port::ErrorKind::Corrupt));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, kept).unwrap();
+    }
+    assert_eq!(compared().unwrap().head.files.len(), 3);
+}
+
 #[test]
 fn a_pack_that_takes_too_much_work_is_an_error_with_the_way_out() {
     let text = |last: &str| (0..4_000).map(|n| format!("line{n}: {n}\n")).collect::<String>() + last;
