@@ -10,6 +10,7 @@ use super::history::History;
 use crate::model::{
     ActionEntry, AdmittedPod, DataObjects, EventRecord, Hold, HoldKind, ObservedPod, PodKey, PodUid, Reason,
 };
+use crate::plan::{self, Change};
 use crate::report::preset_events;
 
 /// What a pod is to become.
@@ -195,8 +196,10 @@ impl State {
     pub(super) fn tell_conflicts(&mut self, key: &PodKey, now: Timestamp) -> bool {
         let Some(slot) = self.slots.get_mut(key) else { return false };
         let (Some(Goal::Run { pod, .. }), Some(observed)) = (&slot.goal, &slot.state.observed) else { return false };
-        // Of an incarnation that has to go nothing is told: its successor will be there soon.
-        if observed.record.realised.digest != pod.digest {
+        // Of an incarnation that has to go nothing is told: its successor will be there soon. What says the same in other
+        // words stays.
+        let realised = &observed.record.realised;
+        if realised.digest != pod.digest && plan::change(realised, pod) != Change::None {
             return false;
         }
         let events = preset_events(observed, pod, now);

@@ -127,6 +127,24 @@ async fn presets_that_conflict_are_told_by_an_event_and_the_status_and_the_pod_s
 }
 
 #[tokio::test(start_paused = true)]
+async fn conflicts_are_told_too_of_a_pod_that_says_the_same_in_other_words() {
+    let pod = |cpu: &str| {
+        let limits = json!({"limits": {"cpu": cpu, "memory": "1Gi"}});
+        pod_with("web", json!({"containers": [{"name": "app", "image": "nginx:1", "resources": limits}]}))
+    };
+    let rig = Rig::new(&[pod("1000m")]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    let uids = rig.uids();
+    let second = rig.commit(&agent, &[pod("1"), preset("a", "1"), preset("b", "2")]);
+    agent.done(&second).await;
+    rig.pass(5).await;
+    assert_eq!(rig.uids(), uids);
+    let events = agent.projection.borrow().events.clone();
+    assert_eq!(events.iter().filter(|event| event.reason == "PodPresetConflict").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pod_that_the_manifests_lose_is_removed() {
     let rig = Rig::new(&[pod("web", "nginx:1"), pod("db", "pg:1")]);
     let mut agent = rig.start();
