@@ -1,7 +1,6 @@
 //! `status`: the agent, its revision and its pods, for people.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,7 +11,7 @@ use super::error::{CliError, Ending};
 use super::layout::Layout;
 use super::look::{self, LastReport, Source};
 use super::printer;
-use crate::model::{ActionEntry, Kind, PodEntry, StatusDocument};
+use crate::model::{ActionEntry, Kind, Packed, PodEntry, StatusDocument};
 use crate::report::duration::age;
 use crate::report::{Listed, TableOptions, objects_table, tabs};
 use crate::serve::{Client, ListOptions};
@@ -132,9 +131,9 @@ fn conditions(out: &mut String, document: &StatusDocument, unknown: bool) {
     }
 }
 
-fn presets(out: &mut String, pods: &[Arc<PodEntry>]) {
+fn presets(out: &mut String, pods: &[Packed<PodEntry>]) {
     let mut text = String::new();
-    for pod in pods {
+    for pod in pods.iter().map(Packed::open) {
         let key = format!("{}/{}", pod.namespace, pod.name);
         for preset in &pod.applied_presets {
             let _ = writeln!(text, "{key}\t{}\tapplied", preset.name);

@@ -10,15 +10,19 @@ use super::event::Event;
 use super::kubelet::{FleetState, PodState, after};
 use super::progress::{PodProgress, PodStanding, Progress, Verdict};
 use crate::model::{
-    Admitted, AdmittedPod, Diagnostics, Durable, NodeInfo, PodKey, Projection, ShownPod, StatusDocument,
+    Admitted, AdmittedPod, Diagnostics, Durable, NodeInfo, Packed, PodEntry, PodKey, Projection, ShownPod,
+    StatusDocument, Terminal,
 };
 use crate::port::StatusSink;
-use crate::report::{PodView, ProjectInput, StatusInput, pod_object, project, shown_pod, status_document};
+use crate::report::{self, PodView, ProjectInput, StatusInput, project, status_document};
 
 /// A new agent knows why containers wait only after it has planned for them; this long it may take.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// A change waits this long for what comes with it: most states of a pod under way last no longer.
 const TOGETHER: Duration = Duration::from_millis(250);
+/// So many pods are made anew at a time, at most: of thousands that change together, those as they were before go before all
+/// of those as they are now are there.
+const AT_A_TIME: usize = 2000;
 /// Between two writes of the status document.
 const APART: Duration = Duration::from_secs(1);
 /// The same when nothing differs but counts, times and messages: flash lasts for years.
@@ -97,21 +101,10 @@ impl Publisher {
 
     /// Tells everything anew; who looks on is woken only by what differs.
     pub(super) async fn publish(&mut self, view: &View<'_>, occasion: Event) {
-        self.show(view);
-        let pods: Vec<_> = self.shown.iter().map(|shown| Arc::clone(&shown.pod)).collect();
-        let input = ProjectInput {
-            admitted: view.admitted,
-            pods: &pods,
-            events: &view.fleet.events,
-            node: &self.node,
-            now: view.now,
-        };
-        let next = project(&input, &self.projection.borrow());
-        self.projection.send_if_modified(|current| {
-            let changed = current.resource_version != next.resource_version || current.node.is_none();
-            *current = Arc::new(next);
-            changed
-        });
+        while !self.show(view) {
+            self.project(view);
+        }
+        let pods = self.project(view);
         let unsettled = self.shown.iter().filter(|shown| !shown.settled).map(|shown| shown.pod.key.clone());
         let document = status_document(&StatusInput {
             node: &self.node,
@@ -133,8 +126,29 @@ impl Publisher {
         });
     }
 
-    /// Every pod that is wanted or there, by name. One whose parts are the same as last time is the same.
-    fn show(&mut self, view: &View<'_>) {
+    /// Makes the projection of the pods as they are shown now, and gives these.
+    fn project(&self, view: &View<'_>) -> Vec<Arc<ShownPod>> {
+        let pods: Vec<_> = self.shown.iter().map(|shown| Arc::clone(&shown.pod)).collect();
+        let input = ProjectInput {
+            admitted: view.admitted,
+            pods: &pods,
+            events: &view.fleet.events,
+            node: &self.node,
+            now: view.now,
+        };
+        let next = project(&input, &self.projection.borrow());
+        self.projection.send_if_modified(|current| {
+            let changed = current.resource_version != next.resource_version || current.node.is_none();
+            *current = Arc::new(next);
+            changed
+        });
+        pods
+    }
+
+    /// Every pod that is wanted or there, by name. One whose parts are the same as last time is the same. Returns whether
+    /// all are as they are now; the others are as they were.
+    fn show(&mut self, view: &View<'_>) -> bool {
+        let (mut left, mut is_whole) = (AT_A_TIME, true);
         let wanted = view.admitted.iter().flat_map(|admitted| &admitted.pods);
         let known = view.fleet.pods.iter().map(|(key, state)| (&**key, state));
         let mut before = std::mem::take(&mut self.shown).into_iter().peekable();
@@ -145,8 +159,18 @@ impl Publisher {
             }
             while before.next_if(|shown| shown.pod.key < *key).is_some() {}
             let last = before.next_if(|shown| shown.pod.key == *key);
-            self.shown.push(Shown::after(last, (admitted, state), (&self.node, view.now)));
+            if left == 0 && last.as_ref().is_none_or(|last| !last.is_of(admitted, state)) {
+                self.shown.extend(last);
+                is_whole = false;
+                continue;
+            }
+            let before = last.as_ref().map(|last| Arc::clone(&last.pod));
+            let next = Shown::after(last, (admitted, state), (&self.node, view.now));
+            let is_new = before.is_none_or(|before| !Arc::ptr_eq(&before, &next.pod));
+            left = left.saturating_sub(usize::from(is_new));
+            self.shown.push(next);
         }
+        is_whole
     }
 
     fn tell(&self, view: &View<'_>) -> Progress {
@@ -211,7 +235,7 @@ impl Publisher {
         let tried = self.tried.filter(|tried| *tried <= view.now);
         let apart = match &self.written {
             _ if self.failure.is_some() => COUNTS_APART,
-            Some(written) if coarse(written) == coarse(document) => COUNTS_APART,
+            Some(written) if is_coarsely(written, document) => COUNTS_APART,
             _ => APART,
         };
         let unknown = view.fleet.pods.values().any(|state| state.observed.is_some() && !state.planned);
@@ -221,6 +245,11 @@ impl Publisher {
 }
 
 impl Shown {
+    /// Whether it was made of these very parts.
+    fn is_of(&self, admitted: Option<&Arc<AdmittedPod>>, state: &Arc<PodState>) -> bool {
+        same(self.admitted.as_ref(), admitted) && Arc::ptr_eq(&self.state, state)
+    }
+
     /// The next one of a pod: what is made of the same as last time is not made again.
     fn after(
         last: Option<Shown>,
@@ -248,7 +277,7 @@ fn same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
 fn shown(admitted: Option<&Arc<AdmittedPod>>, state: &PodState, (node, now): (&NodeInfo, Timestamp)) -> Arc<ShownPod> {
     let (admitted, observed) = (admitted.map(|pod| &**pod), state.observed.as_deref());
     let view = PodView { admitted, observed, waiting: &state.waiting, node, now };
-    Arc::new(shown_pod(pod_object(&view), admitted))
+    Arc::new(report::shown(&view))
 }
 
 /// Whether a pod is what its target says, with nothing to be done or waited for.
@@ -258,19 +287,23 @@ fn is_settled(state: &PodState) -> bool {
 }
 
 fn pod_progress(pod: &ShownPod, wanted: bool, state: &PodState) -> PodProgress {
-    let entry = &pod.entry;
-    let ready = entry.conditions.iter().any(|c| c.kind == "Ready" && c.status == "True");
-    let standing = match entry.phase.as_str() {
+    let standing = match pod.standing.terminal {
         _ if !wanted => PodStanding::Leaving,
         _ if !is_settled(state) => PodStanding::Progressing,
-        "Succeeded" => PodStanding::Succeeded,
-        "Failed" => PodStanding::Failed,
-        _ if ready => PodStanding::Ready,
-        _ => PodStanding::Progressing,
+        Some(Terminal::Succeeded) => PodStanding::Succeeded,
+        Some(Terminal::Failed) => PodStanding::Failed,
+        None if pod.standing.ready => PodStanding::Ready,
+        None => PodStanding::Progressing,
     };
     let done = matches!(standing, PodStanding::Ready | PodStanding::Succeeded);
     let message = if done { String::new() } else { state.why() };
-    PodProgress { key: pod.key.clone(), standing, status: entry.status.clone(), message, stuck: state.is_stuck() }
+    PodProgress {
+        key: pod.key.clone(),
+        standing,
+        status: pod.standing.status.to_string(),
+        message,
+        stuck: state.is_stuck(),
+    }
 }
 
 /// Two sequences by ascending keys as one: each key once, with what either has for it.
@@ -291,24 +324,44 @@ fn side_by_side<'a, A, B>(
     })
 }
 
-/// A document without what may change often.
-fn coarse(document: &StatusDocument) -> StatusDocument {
-    let mut document = document.clone();
-    document.last_actions.clear();
-    for condition in &mut document.conditions {
+/// Whether documents differ in nothing but what may change often.
+fn is_coarsely(a: &StatusDocument, b: &StatusDocument) -> bool {
+    let pods = || a.pods.iter().zip(&b.pods).all(|(a, b)| a == b || coarse_pod(a) == coarse_pod(b));
+    coarse_head(a) == coarse_head(b) && a.pods.len() == b.pods.len() && pods()
+}
+
+/// What a document says of anything but its pods, without what may change often.
+fn coarse_head(document: &StatusDocument) -> StatusDocument {
+    // The pods are by far the most of it: they are looked at one by one.
+    let mut head = StatusDocument {
+        api_version: document.api_version.clone(),
+        kind: document.kind.clone(),
+        node: document.node.clone(),
+        last_attempted_revision: document.last_attempted_revision.clone(),
+        last_applied_revision: document.last_applied_revision.clone(),
+        conditions: document.conditions.clone(),
+        errors: document.errors.clone(),
+        uncommitted: document.uncommitted.clone(),
+        pods: Vec::new(),
+        last_actions: Vec::new(),
+    };
+    for condition in &mut head.conditions {
         (condition.last_transition_time, condition.message) = (None, None);
     }
-    for pod in document.pods.iter_mut().map(Arc::make_mut) {
-        pod.restarts = 0;
-        for condition in &mut pod.conditions {
-            (condition.last_transition_time, condition.message) = (None, None);
-        }
-        for container in &mut pod.containers {
-            container.restart_count = 0;
-            if let Some((_, state)) = &mut container.state {
-                (state.started_at, state.finished_at, state.message) = (None, None, None);
-            }
+    head
+}
+
+fn coarse_pod(pod: &Packed<PodEntry>) -> PodEntry {
+    let mut pod = pod.open();
+    pod.restarts = 0;
+    for condition in &mut pod.conditions {
+        (condition.last_transition_time, condition.message) = (None, None);
+    }
+    for container in &mut pod.containers {
+        container.restart_count = 0;
+        if let Some((_, state)) = &mut container.state {
+            (state.started_at, state.finished_at, state.message) = (None, None, None);
         }
     }
-    document
+    pod
 }

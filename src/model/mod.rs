@@ -49,7 +49,9 @@ pub use observed::{
 pub use packed::Packed;
 pub use places::{Places, PointerDigest};
 pub use preset::{APPLIED_PRESET_PREFIX, EXCLUDE_PRESETS, MIRROR_POD};
-pub use projection::{EventRecord, EventType, MadeOf, Projected, Projection, Served, ShownPod};
+pub use projection::{
+    EventRecord, EventType, MadeOf, Projected, Projection, Served, ShownObject, ShownPod, Standing, Terminal,
+};
 pub use reference::{HOST_IMAGE, NoReference, Reference, is_sha256_hex};
 pub use rule::{RULES, Rule};
 pub use snapshot::{BlobId, Revision, RevisionKind, Snapshot, SourceFile, SourceRef};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{AdmittedPod, PodKey, PodUid};
+use super::{AdmittedPod, Packed, PodKey, PodUid};
 
 /// A pod that is going away. The grace period may only shrink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +56,7 @@ pub struct PodRecord {
     /// Digests of the ConfigMap and Secret data the pod uses, as it was last planned with. `None` in a record of a version
     /// that kept none: what changed since is not known then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data_digests: Option<DataDigests>,
+    pub data_digests: Option<Packed<DataDigests>>,
 }
 
 /// Digests keyed with the pod's uid, by object (`ConfigMap name`) and key. They never leave the record.

@@ -22,7 +22,7 @@ pub struct Packed<T> {
 impl<T: Serialize> Packed<T> {
     /// Packs a value.
     pub fn new(value: &T) -> Self {
-        let text = serde_json::to_string(value).expect("invariant: the maps of Kubernetes' types have text keys");
+        let text = serde_json::to_string(value).expect("invariant: the maps of what is packed have text keys");
         Self { text: text.into(), of: PhantomData }
     }
 }

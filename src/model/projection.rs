@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use serde_json::Value;
 
 use super::{ObjectKey, Packed, PodEntry, PodKey};
@@ -40,13 +40,73 @@ pub struct EventRecord {
 pub struct ShownPod {
     pub key: PodKey,
     /// Effective spec and full status.
-    pub object: Packed<Pod>,
+    pub object: ShownObject,
+    /// Of this incarnation; empty for a pod that was not begun yet.
+    pub uid: String,
+    pub standing: Standing,
+    /// The same for the status document, made from the object.
+    pub entry: Packed<PodEntry>,
+}
+
+/// What others ask a shown pod often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
     /// Whether it was begun: its object has a creationTimestamp.
     pub begun: bool,
     /// Whether it is going away: its object has a deletionTimestamp.
     pub ending: bool,
-    /// The same for the status document, made from the object.
-    pub entry: Arc<PodEntry>,
+    /// Whether it is ready.
+    pub ready: bool,
+    /// When that changed last.
+    pub ready_since: Option<Timestamp>,
+    /// Its phase, if it is terminal.
+    pub terminal: Option<Terminal>,
+    /// The STATUS column of `kubectl get pods`.
+    pub status: Box<str>,
+}
+
+/// A phase that never changes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Terminal {
+    Succeeded,
+    Failed,
+}
+
+/// The object of a pod as it is kept: its spec, most of which never changes and which its manifest keeps anyway, is shared
+/// with that, and the rest stands by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShownObject {
+    /// The pod that has the spec, all of it but the node's name; `None` when `own` has it.
+    spec_of: Option<Packed<Pod>>,
+    own: Packed<Pod>,
+}
+
+impl ShownObject {
+    /// An object that shares nothing.
+    pub fn whole(object: &Pod) -> Self {
+        Self { spec_of: None, own: Packed::new(object) }
+    }
+
+    /// An object whose spec differs from that of `spec_of` in the node's name alone.
+    pub fn sharing(mut object: Pod, spec_of: &Packed<Pod>) -> Self {
+        let node_name = object.spec.take().and_then(|spec| spec.node_name);
+        object.spec = Some(PodSpec { node_name, ..PodSpec::default() });
+        Self { spec_of: Some(spec_of.clone()), own: Packed::new(&object) }
+    }
+
+    /// The object as JSON. Never as its type: a record may tell of a time that is written and cannot be read again.
+    pub fn value(&self) -> Value {
+        let mut object = self.own.value();
+        let wanted = self.spec_of.as_ref().map(Packed::value);
+        if let Some(Value::Object(mut spec)) = wanted.and_then(|mut pod| pod.get_mut("spec").map(Value::take)) {
+            if let Some(name) = object["spec"].get_mut("nodeName") {
+                spec.insert("nodeName".to_owned(), name.take());
+                spec.sort_keys();
+            }
+            object["spec"] = Value::Object(spec);
+        }
+        object
+    }
 }
 
 /// What an object as served was made of: the same again needs no second look.

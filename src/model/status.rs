@@ -1,11 +1,10 @@
 //! `status.yaml`: what the agent says about itself and its pods. A projection; never an input.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::PresetConflict;
+use super::{Packed, PresetConflict};
 
 /// The document. Timestamps are RFC 3339 with seconds, UTC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +28,7 @@ pub struct StatusDocument {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub uncommitted: Vec<String>,
     /// Shared from one document to the next while nothing changes.
-    pub pods: Vec<Arc<PodEntry>>,
+    pub pods: Vec<Packed<PodEntry>>,
     /// The newest last, bounded.
     pub last_actions: Vec<ActionEntry>,
 }

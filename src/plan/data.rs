@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use k8s_openapi::api::core::v1::{Container, KeyToPath, Pod, PodSpec, Volume};
 use sha2::{Digest, Sha256};
 
-use crate::model::{Cause, DataDigests, DataObjects, FieldChange, Kind, ObjectKey, PodRecord, PodUid, Verb};
+use crate::model::{Cause, DataDigests, DataObjects, FieldChange, Kind, ObjectKey, Packed, PodRecord, PodUid, Verb};
 
 /// An object with more keys in use than this has one digest for all of them.
 const MOST: usize = 1000;
@@ -82,7 +82,7 @@ impl<'a> View<'a> {
     }
 
     /// Digests of what a pod uses, by object and key. An object that is not there has no entry.
-    pub(super) fn digests(&self, pod: &Pod, uid: &PodUid) -> DataDigests {
+    pub(super) fn digests(&self, pod: &Pod, uid: &PodUid) -> Packed<DataDigests> {
         let mut digests = DataDigests::new();
         for place in uses(pod) {
             let object = place.object(pod);
@@ -93,7 +93,7 @@ impl<'a> View<'a> {
             }
         }
         digests.values_mut().filter(|keys| keys.len() > MOST).for_each(join);
-        digests
+        Packed::new(&digests)
     }
 
     /// What changed since the pod was last planned for. Nothing is known about a record that keeps no digests.
@@ -104,7 +104,8 @@ impl<'a> View<'a> {
         if *before == after {
             return Vec::new();
         }
-        uses(&pod).into_iter().filter_map(|place| place.change(&pod, before, &after)).collect()
+        let (before, after) = (before.open(), after.open());
+        uses(&pod).into_iter().filter_map(|place| place.change(&pod, &before, &after)).collect()
     }
 
     /// The keys in use that are there; `None` without the object.

@@ -58,8 +58,8 @@ pub trait ContainerBackend: Send + Sync {
     /// Every pod on record. A backend that keeps what it saw may give the same value again while nothing changes.
     async fn list(&self) -> Result<Vec<Arc<ObservedPod>>, PortError>;
 
-    /// One pod, or `None` when there is no record of it.
-    async fn observe(&self, key: &PodKey) -> Result<Option<ObservedPod>, PortError>;
+    /// One pod, or `None` when there is no record of it. What [`ContainerBackend::list`] says of keeping holds here too.
+    async fn observe(&self, key: &PodKey) -> Result<Option<Arc<ObservedPod>>, PortError>;
 
     /// Writes the record, durably. Used for new pods and for in-place changes alike.
     async fn put_record(&self, record: &PodRecord) -> Result<(), PortError>;

@@ -26,10 +26,17 @@ pub struct PodView<'a> {
     pub now: Timestamp,
 }
 
+impl<'a> PodView<'a> {
+    /// The pod whose spec is shown.
+    pub(super) fn wanted(&self) -> Option<&'a AdmittedPod> {
+        self.observed.map(|observed| &*observed.record.realised).or(self.admitted)
+    }
+}
+
 /// The pod object. What runs wins over what is wanted: a pod about to be recreated still shows its old spec.
 /// The result depends on `now` in nothing, so an unchanged world gives an unchanged object.
 pub fn pod_object(view: &PodView<'_>) -> Pod {
-    let wanted = view.observed.map(|o| &*o.record.realised).or(view.admitted);
+    let wanted = view.wanted();
     let mut pod = wanted.map(|p| p.effective.open()).unwrap_or_default();
     if let Some(wanted) = wanted {
         pod.metadata.namespace = Some(wanted.key.namespace.clone());

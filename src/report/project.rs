@@ -106,9 +106,9 @@ impl Versions {
             return Projected { made_of: MadeOf::Pod(pod), ..same.clone() };
         }
         let version = self.touch();
-        let own = Some(&pod.entry.uid).filter(|uid| !uid.is_empty());
-        let uid = own.cloned().unwrap_or_else(|| stable_uid(subject));
-        let created = (!pod.begun).then(|| {
+        let uid = pod.uid.is_empty().then(|| stable_uid(subject));
+        let created = (!pod.standing.begun).then(|| {
+            let uid = uid.as_ref().unwrap_or(&pod.uid);
             let old = before.map(|before| &before.value["metadata"]).filter(|old| old["uid"] == uid.as_str());
             old.map_or_else(|| json!(self.created), |old| old["creationTimestamp"].clone())
         });
@@ -116,7 +116,7 @@ impl Versions {
         let value = Served::when_asked(move || {
             let mut value = shown.object.value();
             let metadata = metadata(&mut value);
-            metadata.insert("uid".into(), Value::String(uid));
+            metadata.extend(uid.map(|uid| ("uid".to_owned(), Value::String(uid))));
             metadata.extend(created.map(|created| ("creationTimestamp".to_owned(), created)));
             metadata.insert("resourceVersion".into(), Value::String(version.to_string()));
             value

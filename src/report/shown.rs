@@ -1,28 +1,55 @@
 //! One pod as everything shows it: the object, and its entry in the status document.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus};
 
+use super::pod::{PodView, pod_object};
 use super::row::{PodRow, pod_row};
 use super::status::CONFLICTS;
 use crate::model::{
-    AdmittedPod, ConditionEntry, ContainerEntry, ContainerStateEntry, Packed, PodEntry, PodKey, PresetEntry, ShownPod,
-    SkippedPresetEntry,
+    AdmittedPod, ConditionEntry, ContainerEntry, ContainerStateEntry, Packed, PodEntry, PodKey, PresetEntry,
+    ShownObject, ShownPod, SkippedPresetEntry, Standing, Terminal,
 };
 
-/// A pod from its object, with the presets that the manifests give it.
+/// A pod, with the presets that the manifests give it.
+pub fn shown(view: &PodView<'_>) -> ShownPod {
+    made(pod_object(view), view.admitted, view.wanted().map(|wanted| &wanted.effective))
+}
+
+/// The same from its object alone.
 pub fn shown_pod(object: Pod, admitted: Option<&AdmittedPod>) -> ShownPod {
+    made(object, admitted, None)
+}
+
+fn made(object: Pod, admitted: Option<&AdmittedPod>, spec_of: Option<&Packed<Pod>>) -> ShownPod {
     // Ages alone depend on the time of day, and they are not shown here.
     let row = pod_row(&object, Timestamp::UNIX_EPOCH);
-    let key = PodKey::new(row.namespace.clone(), row.name.clone());
     ShownPod {
-        key,
-        begun: object.metadata.creation_timestamp.is_some(),
-        ending: object.metadata.deletion_timestamp.is_some(),
-        entry: Arc::new(entry(&object, row, admitted)),
-        object: Packed::new(&object),
+        key: PodKey::new(row.namespace.clone(), row.name.clone()),
+        uid: object.metadata.uid.clone().unwrap_or_default(),
+        standing: standing(&object, &row),
+        entry: Packed::new(&entry(&object, row, admitted)),
+        object: match spec_of {
+            Some(spec_of) => ShownObject::sharing(object, spec_of),
+            None => ShownObject::whole(&object),
+        },
+    }
+}
+
+fn standing(pod: &Pod, row: &PodRow) -> Standing {
+    let status = pod.status.as_ref();
+    let ready = status.and_then(|status| status.conditions.as_ref()?.iter().find(|c| c.type_ == "Ready"));
+    Standing {
+        begun: pod.metadata.creation_timestamp.is_some(),
+        ending: pod.metadata.deletion_timestamp.is_some(),
+        ready: ready.is_some_and(|condition| condition.status == "True"),
+        ready_since: ready.and_then(|condition| condition.last_transition_time.as_ref()).map(|time| time.0),
+        terminal: match status.and_then(|status| status.phase.as_deref()) {
+            Some("Succeeded") => Some(Terminal::Succeeded),
+            Some("Failed") => Some(Terminal::Failed),
+            _ => None,
+        },
+        status: row.status.as_str().into(),
     }
 }
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::shown::time;
 use crate::model::{
-    ActionEntry, Admitted, ConditionEntry, Diagnostics, Durable, NodeInfo, PodKey, ShownPod, StatusDocument,
+    ActionEntry, Admitted, ConditionEntry, Diagnostics, Durable, NodeInfo, PodKey, ShownPod, StatusDocument, Terminal,
 };
 
 /// How many actions a document keeps.
@@ -50,7 +51,7 @@ pub fn status_document(input: &StatusInput<'_>) -> StatusDocument {
         conditions,
         errors: bounded(errors(input)),
         uncommitted: bounded(input.uncommitted.to_vec()),
-        pods: pods.into_iter().map(|pod| Arc::clone(&pod.entry)).collect(),
+        pods: pods.into_iter().map(|pod| pod.entry.clone()).collect(),
         last_actions: input.actions[skip..].to_vec(),
     }
 }
@@ -70,22 +71,21 @@ fn bounded(mut lines: Vec<String>) -> Vec<String> {
 }
 
 /// How one pod stands with respect to the revision.
-enum Standing {
+enum Verdict {
     Ready,
     Progressing(String),
     Failed(String),
 }
 
-fn standing(pod: &ShownPod) -> Standing {
-    let entry = &pod.entry;
-    let ready = entry.conditions.iter().any(|c| c.kind == "Ready" && c.status == "True");
-    let what = || format!("{} {}", pod.key, entry.status);
-    match entry.phase.as_str() {
-        _ if pod.ending => Standing::Progressing(what()),
-        "Succeeded" => Standing::Ready,
-        "Failed" => Standing::Failed(what()),
-        _ if ready => Standing::Ready,
-        _ => Standing::Progressing(what()),
+fn verdict(pod: &ShownPod) -> Verdict {
+    let standing = &pod.standing;
+    let what = || format!("{} {}", pod.key, standing.status);
+    match standing.terminal {
+        _ if standing.ending => Verdict::Progressing(what()),
+        Some(Terminal::Succeeded) => Verdict::Ready,
+        Some(Terminal::Failed) => Verdict::Failed(what()),
+        None if standing.ready => Verdict::Ready,
+        None => Verdict::Progressing(what()),
     }
 }
 
@@ -94,11 +94,11 @@ fn conditions(input: &StatusInput<'_>, by_key: &[&Arc<ShownPod>]) -> Vec<Conditi
     let (mut progressing, mut failed) = (Vec::new(), Vec::new());
     let unsettled: BTreeSet<&PodKey> = input.unsettled.iter().collect();
     for pod in input.pods {
-        match standing(pod) {
-            Standing::Ready if !unsettled.contains(&pod.key) => {}
-            Standing::Ready => progressing.push(format!("{} to change", pod.key)),
-            Standing::Progressing(what) => progressing.push(what),
-            Standing::Failed(what) => failed.push(what),
+        match verdict(pod) {
+            Verdict::Ready if !unsettled.contains(&pod.key) => {}
+            Verdict::Ready => progressing.push(format!("{} to change", pod.key)),
+            Verdict::Progressing(what) => progressing.push(what),
+            Verdict::Failed(what) => failed.push(what),
         }
     }
     let mut there = by_key.iter().map(|pod| &pod.key).peekable();
@@ -153,7 +153,5 @@ fn pods_sentence(verb: &str, pods: &[String]) -> String {
 
 /// When the last of the pods became ready or complete.
 fn ready_since(pods: &[Arc<ShownPod>]) -> Option<String> {
-    let conditions = pods.iter().flat_map(|pod| &pod.entry.conditions);
-    // Times of one form and one zone are in the order of their texts.
-    conditions.filter(|c| c.kind == "Ready").filter_map(|c| c.last_transition_time.as_ref()).max().cloned()
+    pods.iter().filter_map(|pod| pod.standing.ready_since).max().map(time)
 }

@@ -34,7 +34,7 @@ use podwright::model::{
 };
 use podwright::plan::fleet;
 use podwright::port::{LedgerStore, PortError, ReadError, Source, StatusSink};
-use podwright::report::{PodView, ProjectInput, StatusInput, pod_object, project, shown_pod, status_document};
+use podwright::report::{PodView, ProjectInput, StatusInput, project, shown, status_document};
 use podwright::source::{StatusFile, Trust};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -230,7 +230,7 @@ fn stages(desired: &Desired, marks: &mut Vec<f64>) -> impl Sized + use<> {
     let (node, waiting) = (node(), Default::default());
     let show = |pod: &Arc<AdmittedPod>| {
         let view = PodView { admitted: Some(pod), observed: None, waiting: &waiting, node: &node, now };
-        Arc::new(shown_pod(pod_object(&view), view.admitted))
+        Arc::new(shown(&view))
     };
     let pods: Vec<_> = admitted.pods.values().map(show).collect();
     let input = ProjectInput { admitted: Some(&admitted), pods: &pods, events: &[], node: &node, now };

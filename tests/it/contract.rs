@@ -89,7 +89,8 @@ impl Contract {
     }
 
     async fn observe(&self, key: &PodKey) -> ObservedPod {
-        self.backend.observe(key).await.unwrap().unwrap_or_else(|| panic!("{key} is not on record"))
+        let pod = self.backend.observe(key).await.unwrap().unwrap_or_else(|| panic!("{key} is not on record"));
+        Arc::unwrap_or_clone(pod)
     }
 
     async fn start(&self, key: &PodKey, name: &str, attempt: u32) -> ContainerStart {

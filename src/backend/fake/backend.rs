@@ -69,8 +69,8 @@ impl ContainerBackend for Fake {
         self.perform((Verb::List, None, String::new()), list).await
     }
 
-    async fn observe(&self, key: &PodKey) -> Result<Option<ObservedPod>, PortError> {
-        let look = |machine: &mut Machine, _| Ok(machine.pods.get(key).map(|pod| (*pod.observed).clone()));
+    async fn observe(&self, key: &PodKey) -> Result<Option<Arc<ObservedPod>>, PortError> {
+        let look = |machine: &mut Machine, _| Ok(machine.pods.get(key).map(|pod| Arc::clone(&pod.observed)));
         self.perform((Verb::Observe, Some(key), String::new()), look).await
     }
 
@@ -103,7 +103,8 @@ impl ContainerBackend for Fake {
 
     async fn sync_volumes(&self, key: &PodKey, volumes: &[VolumePayload]) -> Result<(), PortError> {
         let sync = |machine: &mut Machine, _| {
-            pod(machine, key, "sync the volumes of")?.volumes = volumes.to_vec();
+            let volumes = machine.kept(key, volumes);
+            pod(machine, key, "sync the volumes of")?.volumes = volumes;
             Ok(())
         };
         self.perform((Verb::SyncVolumes, Some(key), String::new()), sync).await
@@ -164,7 +165,7 @@ impl ContainerBackend for Fake {
     async fn reap_container(&self, key: &PodKey, name: &str, attempt: u32) -> Result<(), PortError> {
         let reap = |machine: &mut Machine, now| {
             let pod = pod(machine, key, "clean up after a container of")?;
-            let started = pod.starts.get(&(name.to_owned(), attempt)).map(|_| ());
+            let started = pod.start(name, attempt).map(|_| ());
             pod.ends.remove(&(name.to_owned(), attempt));
             let Some(container) = find(&mut pod.observed, name, attempt) else { return Ok(()) };
             let started_at = match container.state {
@@ -196,7 +197,7 @@ impl ContainerBackend for Fake {
                 return Err(conflict("remove a container of", key, "it runs"));
             }
             pod.change().containers.retain(|c| c.record.name != name || c.record.attempt != attempt);
-            pod.starts.remove(&(name.to_owned(), attempt));
+            pod.forget_start(name, attempt);
             Ok(())
         };
         self.perform((Verb::RemoveContainer, Some(key), format!("{name}#{attempt}")), remove).await
@@ -277,7 +278,7 @@ impl Fake {
         let containers = &mut pod.change().containers;
         containers.push(ObservedContainer { record, state });
         containers.sort_by(|a, b| (&a.record.name, a.record.attempt).cmp(&(&b.record.name, b.record.attempt)));
-        pod.starts.insert(at.clone(), Arc::new(start.clone()));
+        pod.keep_start(start);
         if let Some(why) = behaviour.fails_to_start {
             return Err(
                 PortError::new(ErrorKind::Invalid, OPERATION, key.to_string(), why).waiting("RunContainerError")

@@ -24,20 +24,36 @@ pub(super) struct End {
 pub(super) struct Pod {
     /// Shared with whoever listed it, until it changes.
     pub(super) observed: Arc<ObservedPod>,
-    pub(super) volumes: Vec<VolumePayload>,
-    pub(super) starts: BTreeMap<(String, u32), Arc<ContainerStart>>,
+    pub(super) volumes: Arc<[VolumePayload]>,
+    /// What its instances were started with.
+    starts: Vec<ContainerStart>,
+    /// By name and attempt; those alone that will end by themselves.
     pub(super) ends: BTreeMap<(String, u32), End>,
 }
 
 impl Pod {
     pub(super) fn new(observed: ObservedPod) -> Self {
-        let (starts, ends) = (BTreeMap::new(), BTreeMap::new());
-        Self { observed: Arc::new(observed), volumes: Vec::new(), starts, ends }
+        Self { observed: Arc::new(observed), volumes: Arc::default(), starts: Vec::new(), ends: BTreeMap::new() }
     }
 
     /// The pod, to be changed.
     pub(super) fn change(&mut self) -> &mut ObservedPod {
         Arc::make_mut(&mut self.observed)
+    }
+
+    /// What an instance was started with, if it was.
+    pub(super) fn start(&self, name: &str, attempt: u32) -> Option<&ContainerStart> {
+        self.starts.iter().find(|start| start.name == name && start.attempt == attempt)
+    }
+
+    pub(super) fn keep_start(&mut self, start: &ContainerStart) {
+        // One more at a time: most pods have few.
+        self.starts.reserve_exact(1);
+        self.starts.push(start.clone());
+    }
+
+    pub(super) fn forget_start(&mut self, name: &str, attempt: u32) {
+        self.starts.retain(|start| start.name != name || start.attempt != attempt);
     }
 }
 
@@ -90,6 +106,12 @@ impl Machine {
                 let _ = listener.try_send(Hint(key.clone()));
             }
         }
+    }
+
+    /// Volumes to be kept. Pods beside each other often have the same ones, and share them then.
+    pub(super) fn kept(&self, key: &PodKey, volumes: &[VolumePayload]) -> Arc<[VolumePayload]> {
+        let beside = self.pods.range(..key).next_back().map(|(_, pod)| &pod.volumes);
+        beside.filter(|beside| ***beside == *volumes).map_or_else(|| volumes.into(), Arc::clone)
     }
 
     fn newest(&mut self, key: &PodKey, container: &str) -> Option<&mut ObservedContainer> {

@@ -6,6 +6,7 @@
 
 mod backend;
 mod behaviour;
+mod calls;
 mod clock;
 mod machine;
 
@@ -19,11 +20,9 @@ use crate::model::{ContainerStart, ObservedPod, PodKey, VolumePayload};
 use crate::port::Clock;
 
 pub use behaviour::{Behaviour, Call, Fault, Verb};
+use calls::Calls;
 pub use clock::VirtualClock;
 use machine::Machine;
-
-/// How many calls are remembered.
-const CALLS: usize = 100_000;
 
 /// The backend. Clones of its `Arc` share one world.
 pub struct Fake {
@@ -37,7 +36,7 @@ type FaultOf = Box<dyn FnMut(&Call) -> Option<Fault> + Send>;
 /// What was asked, and what is to go wrong.
 #[derive(Default)]
 struct Script {
-    calls: Vec<Call>,
+    calls: Calls,
     fault: Option<FaultOf>,
 }
 
@@ -89,12 +88,12 @@ impl Fake {
 
     /// Every call so far, in order.
     pub fn calls(&self) -> Vec<Call> {
-        self.script().calls.clone()
+        self.script().calls.all()
     }
 
     /// Forgets the calls so far.
     pub fn forget_calls(&self) {
-        self.script().calls.clear();
+        self.script().calls = Calls::default();
     }
 
     /// The newest instance of a container ends now, by itself.
@@ -125,7 +124,7 @@ impl Fake {
 
     /// The volumes as they were synced last.
     pub fn volumes(&self, key: &PodKey) -> Vec<VolumePayload> {
-        self.machine().pods.get(key).map(|pod| pod.volumes.clone()).unwrap_or_default()
+        self.machine().pods.get(key).map(|pod| pod.volumes.to_vec()).unwrap_or_default()
     }
 
     /// What the newest instance of a container was started with.
@@ -133,7 +132,7 @@ impl Fake {
         let machine = self.machine();
         let pod = machine.pods.get(key)?;
         let attempt = pod.observed.latest(container)?.record.attempt;
-        pod.starts.get(&(container.to_owned(), attempt)).map(|start| ContainerStart::clone(start))
+        pod.start(container, attempt).cloned()
     }
 
     /// Process id and start time of everything that runs, by `pod/container` and `pod` for its infra process.
@@ -156,9 +155,7 @@ impl Fake {
     fn call(&self, call: Call) -> Option<Fault> {
         let mut script = self.script();
         let fault = script.fault.as_mut().and_then(|fault| fault(&call));
-        if script.calls.len() < CALLS {
-            script.calls.push(call);
-        }
+        script.calls.note(&call);
         fault
     }
 

@@ -78,9 +78,9 @@ impl ContainerBackend for Native {
         Ok(self.inner.look_at_all().await?.into_iter().map(Arc::new).collect())
     }
 
-    async fn observe(&self, key: &PodKey) -> Result<Option<ObservedPod>, PortError> {
+    async fn observe(&self, key: &PodKey) -> Result<Option<Arc<ObservedPod>>, PortError> {
         let Some(uid) = self.inner.find(key).await? else { return Ok(None) };
-        self.inner.look(&uid, Instant::now() + START_PATIENCE).await
+        Ok(self.inner.look(&uid, Instant::now() + START_PATIENCE).await?.map(Arc::new))
     }
 
     async fn put_record(&self, record: &PodRecord) -> Result<(), PortError> {

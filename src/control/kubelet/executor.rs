@@ -34,15 +34,14 @@ impl Outcome {
 
 impl Worker {
     /// Performs steps until one ends the round, another target comes in or the agent ends.
-    pub(super) async fn perform(&mut self, steps: &[PodStep], goal: &Goal) -> Outcome {
+    pub(super) async fn perform(&mut self, steps: Vec<PodStep>, goal: &Goal) -> Outcome {
         let mut outcome = Outcome::default();
-        let mut over: BTreeSet<&str> = BTreeSet::new();
+        let mut over: BTreeSet<String> = BTreeSet::new();
         for step in steps {
-            let scope = scope(&step.action);
             if self.is_stale() {
                 break;
             }
-            if matches!(scope, Scope::Container(name) if over.contains(name)) {
+            if matches!(scope(&step.action), Scope::Container(name) if over.contains(name)) {
                 continue;
             }
             let word = word(&step.action);
@@ -54,13 +53,16 @@ impl Worker {
                 }
                 None => {
                     outcome.tried += 1;
-                    !self.step(step, &word, goal).await
+                    !self.step(&step, &word, goal).await
                 }
             };
-            match scope {
+            match scope(&step.action) {
                 Scope::Pod if failed => break,
-                Scope::Container(name) if failed => drop(over.insert(name)),
+                Scope::Container(name) if failed => drop(over.insert(name.to_owned())),
                 Scope::Pod | Scope::Container(_) | Scope::Nothing => {}
+            }
+            if let (false, PodAction::CreatePod { record } | PodAction::UpdatePod { record }) = (failed, step.action) {
+                self.record = Some(record);
             }
         }
         outcome
@@ -90,14 +92,10 @@ impl Worker {
         }
     }
 
-    async fn act(&mut self, step: &PodStep) -> Result<(), PortError> {
+    async fn act(&self, step: &PodStep) -> Result<(), PortError> {
         let (backend, key) = (&self.shared.parts.backend, &self.key);
         match &step.action {
-            PodAction::CreatePod { record } | PodAction::UpdatePod { record } => {
-                backend.put_record(record).await?;
-                self.record = Some((**record).clone());
-                Ok(())
-            }
+            PodAction::CreatePod { record } | PodAction::UpdatePod { record } => backend.put_record(record).await,
             PodAction::MarkDeleted { deletion } => backend.mark_deleted(key, deletion).await,
             PodAction::SyncVolumes { volumes } => backend.sync_volumes(key, volumes).await,
             PodAction::RunSandbox { attempt } => self.in_turn(backend.run_sandbox(key, *attempt)).await,
@@ -116,7 +114,8 @@ impl Worker {
             }
             PodAction::ReapContainer { name, attempt } => backend.reap_container(key, name, *attempt).await,
             PodAction::RemoveContainer { name, attempt } => backend.remove_container(key, name, *attempt).await,
-            PodAction::Finish { phase, cause } => self.finish(phase, cause.as_ref()).await,
+            // Boxed: its record would make the room that every round needs half as large again.
+            PodAction::Finish { phase, cause } => Box::pin(self.finish(phase, cause.as_ref())).await,
             PodAction::RemovePod => backend.remove_pod(key).await,
         }
     }
@@ -138,7 +137,8 @@ impl Worker {
 
     /// Records the terminal phase.
     async fn finish(&self, phase: &str, cause: Option<&TerminalCause>) -> Result<(), PortError> {
-        let Some(record) = &self.record else { return Ok(()) };
+        let seen = self.observed.as_deref().map(|pod| &pod.record);
+        let Some(record) = self.record.as_deref().or(seen) else { return Ok(()) };
         let record = PodRecord { terminal: Some(phase.to_owned()), terminal_cause: cause.cloned(), ..record.clone() };
         self.shared.parts.backend.put_record(&record).await
     }

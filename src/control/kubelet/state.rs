@@ -23,7 +23,7 @@ pub(super) enum Goal {
 /// Everything about one pod that is not in the world.
 #[derive(Default)]
 pub(super) struct Slot {
-    pub(super) goal: Option<Goal>,
+    pub(super) goal: Option<Arc<Goal>>,
     /// Counts the targets: a plan made for an older one is not performed any further.
     pub(super) sequence: u64,
     pub(super) grace_limit: Option<i64>,
@@ -94,7 +94,7 @@ impl Slot {
 
     /// Replaces the target. Returns whether it is another one.
     pub(super) fn set_goal(&mut self, goal: Goal) -> bool {
-        let same = match (&self.goal, &goal) {
+        let same = match (self.goal.as_deref(), &goal) {
             (Some(Goal::Run { pod: old, .. }), Goal::Run { pod: new, .. }) => {
                 let equal = || old.digest == new.digest && old.spec == new.spec && old.effective == new.effective;
                 Arc::ptr_eq(old, new) || equal()
@@ -106,7 +106,7 @@ impl Slot {
             self.grace_limit = None;
         }
         // An equal pod of a newer revision still counts: a pod created later is of that one.
-        self.goal = Some(goal);
+        self.goal = Some(Arc::new(goal));
         if !same {
             self.sequence += 1;
             Arc::make_mut(&mut self.state).settled = false;
@@ -118,7 +118,7 @@ impl Slot {
 
 /// What one round of a worker begins with.
 pub(super) struct Brief {
-    pub(super) goal: Option<Goal>,
+    pub(super) goal: Option<Arc<Goal>>,
     pub(super) sequence: u64,
     pub(super) grace_limit: Option<i64>,
     pub(super) data: Option<Arc<DataObjects>>,
@@ -195,7 +195,9 @@ impl State {
     /// whether anything is new.
     pub(super) fn tell_conflicts(&mut self, key: &PodKey, now: Timestamp) -> bool {
         let Some(slot) = self.slots.get_mut(key) else { return false };
-        let (Some(Goal::Run { pod, .. }), Some(observed)) = (&slot.goal, &slot.state.observed) else { return false };
+        let (Some(Goal::Run { pod, .. }), Some(observed)) = (slot.goal.as_deref(), &slot.state.observed) else {
+            return false;
+        };
         // Of an incarnation that has to go nothing is told: its successor will be there soon. What says the same in other
         // words stays.
         let realised = &observed.record.realised;

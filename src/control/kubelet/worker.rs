@@ -9,7 +9,10 @@
 //!            └─ wake_at, hint, target ──┴─ wait ── agent ends ─▶ end, the pod stays
 //! ```
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -19,7 +22,7 @@ use super::executor::word;
 use super::memory::Memory;
 use super::state::{Brief, Goal, PodState};
 use super::{Shared, after};
-use crate::model::{Hold, HoldKind, ObservedPod, PodKey, PodPlan, PodRecord};
+use crate::model::{Hold, HoldKind, ObservedPod, PodKey, PodPlan, PodRecord, PodStep};
 use crate::plan::{self, PodInput, Target};
 
 /// A worker that ended in a panic begins anew after this.
@@ -31,16 +34,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Runs a pod's worker until the pod is gone or the agent ends. A panic ends neither the agent nor the pod.
 pub(super) async fn supervise(shared: Arc<Shared>, key: PodKey) {
     loop {
-        let worker = tokio::spawn(Worker::new(Arc::clone(&shared), key.clone()).run());
-        match worker.await {
-            Ok(()) => return,
-            Err(error) if error.is_panic() => {
-                // The text of a panic may hold anything, so the hook that printed it is all who tells it.
-                let seconds = AFTER_PANIC.as_secs();
-                tracing::error!(pod = %key, "the worker of this pod panicked; a new one begins in {seconds} s");
-            }
-            Err(_) => return,
+        let worker = std::pin::pin!(Worker::new(Arc::clone(&shared), key.clone()).run());
+        if !panics(worker).await {
+            return;
         }
+        // The text of a panic may hold anything, so the hook that printed it is all who tells it.
+        let seconds = AFTER_PANIC.as_secs();
+        tracing::error!(pod = %key, "the worker of this pod panicked; a new one begins in {seconds} s");
         let again = after(shared.now(), AFTER_PANIC);
         // Cancel-safe: a sleep holds nothing.
         tokio::select! {
@@ -50,12 +50,21 @@ pub(super) async fn supervise(shared: Arc<Shared>, key: PodKey) {
     }
 }
 
+/// Runs to the end, or to a panic. A task of its own would tell as much, and take the memory of a second one for each pod.
+async fn panics(mut work: Pin<&mut impl Future<Output = ()>>) -> bool {
+    // What the work had changed is complete whenever its locks are given back, and the rest of it goes with it.
+    let mut poll = move |context: &mut Context<'_>| catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+    std::future::poll_fn(move |context| poll(context).map_or(Poll::Ready(true), |poll| poll.map(|()| false))).await
+}
+
 pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     pub(super) key: PodKey,
     pub(super) memory: Memory,
-    /// The pod's record as it is on disk.
-    pub(super) record: Option<PodRecord>,
+    /// The pod as it was seen last; shared with whoever else knows it.
+    pub(super) observed: Option<Arc<ObservedPod>>,
+    /// Its record, when this round wrote it after that.
+    pub(super) record: Option<Box<PodRecord>>,
     /// The number of the target the present round works for.
     sequence: u64,
     bell: Arc<Notify>,
@@ -72,13 +81,14 @@ enum Next {
 impl Worker {
     fn new(shared: Arc<Shared>, key: PodKey) -> Self {
         let bell = shared.lock().bell(&key);
-        Self { shared, key, memory: Memory::default(), record: None, sequence: 0, bell }
+        Self { shared, key, memory: Memory::default(), observed: None, record: None, sequence: 0, bell }
     }
 
     async fn run(mut self) {
         let mut rounds = 0;
         while !self.shared.cancel.is_cancelled() {
-            match self.round().await {
+            // Boxed, so that the thousands of workers that wait hold no room for a round.
+            match Box::pin(self.round()).await {
                 Next::Again if rounds < ROUNDS => rounds += 1,
                 Next::Again => {
                     rounds = 0;
@@ -87,6 +97,8 @@ impl Worker {
                 }
                 Next::Wait(until) => {
                     rounds = 0;
+                    // The next round looks anew; a backend that keeps nothing would have this one's for nobody but us.
+                    (self.observed, self.record) = (None, None);
                     self.wait(until).await;
                 }
                 Next::Gone => {
@@ -123,7 +135,7 @@ impl Worker {
             self.memory.retarget();
         }
         let observed = match self.shared.parts.backend.observe(&self.key).await {
-            Ok(observed) => observed.map(Arc::new),
+            Ok(observed) => observed,
             Err(error) => {
                 tracing::warn!(pod = %self.key, "{error}");
                 let why = ("FailedSync", error.to_string());
@@ -132,24 +144,25 @@ impl Worker {
             }
         };
         self.memory.rested("observe");
-        self.record = observed.as_ref().map(|pod| pod.record.clone());
-        let Some(goal) = brief.goal.clone() else { return Next::Wait(None) };
+        (self.observed, self.record) = (observed, None);
+        let Some(goal) = &brief.goal else { return Next::Wait(None) };
         self.memory.plan.grace_limit = brief.grace_limit;
         let now = self.shared.now();
-        let plan = self.plan(&goal, observed.as_deref(), &brief, now);
-        self.report(observed.as_ref(), &plan, now);
-        if observed.is_none() && plan.steps.is_empty() {
+        let plan = self.plan(goal, &brief, now);
+        let (steps, wake_at) = self.report(plan, now);
+        if self.observed.is_none() && steps.is_empty() {
             return Next::Gone;
         }
-        let outcome = self.perform(&plan.steps, &goal).await;
-        tracing::debug!(pod = %self.key, steps = plan.steps.len(), tried = outcome.tried, "round");
+        let planned = steps.len();
+        let outcome = self.perform(steps, goal).await;
+        tracing::debug!(pod = %self.key, steps = planned, tried = outcome.tried, "round");
         if outcome.tried > 0 || self.is_stale() {
             return Next::Again;
         }
-        Next::Wait([plan.wake_at, outcome.retry_at].into_iter().flatten().min())
+        Next::Wait([wake_at, outcome.retry_at].into_iter().flatten().min())
     }
 
-    fn plan(&self, goal: &Goal, observed: Option<&ObservedPod>, brief: &Brief, now: Timestamp) -> PodPlan {
+    fn plan(&self, goal: &Goal, brief: &Brief, now: Timestamp) -> PodPlan {
         let target = match goal {
             Goal::Run { pod, revision, reason } => Target::Run { pod, revision, reason },
             Goal::Gone { reason } => Target::Gone { reason },
@@ -157,7 +170,7 @@ impl Worker {
         plan::pod(&PodInput {
             key: &self.key,
             target,
-            observed,
+            observed: self.observed.as_deref(),
             data: brief.data.as_deref(),
             memory: &self.memory.plan,
             node: &self.shared.parts.node,
@@ -166,9 +179,11 @@ impl Worker {
         })
     }
 
-    /// Tells what was seen and planned. Steps that rest after a failure are told as something to wait for.
-    fn report(&self, observed: Option<&Arc<ObservedPod>>, plan: &PodPlan, now: Timestamp) {
-        let resting = plan.steps.iter().filter_map(|step| self.memory.rests(&word(&step.action), now));
+    /// Tells what was seen and planned, and gives back what is to be done and when to plan again. Steps that rest after a
+    /// failure are told as something to wait for.
+    fn report(&self, plan: PodPlan, now: Timestamp) -> (Vec<PodStep>, Option<Timestamp>) {
+        let PodPlan { steps, mut holds, wake_at, waiting } = plan;
+        let resting = steps.iter().filter_map(|step| self.memory.rests(&word(&step.action), now));
         let resting = resting.map(|(failure, until)| Hold {
             kind: HoldKind::Waiting,
             container: String::new(),
@@ -176,16 +191,13 @@ impl Worker {
             message: failure.message.clone(),
             until: Some(until),
         });
-        let next = PodState {
-            observed: observed.cloned(),
-            waiting: plan.waiting.clone(),
-            holds: plan.holds.iter().cloned().chain(resting).collect(),
-            planned: true,
-            settled: plan.steps.is_empty(),
-        };
+        holds.extend(resting);
+        let (observed, settled) = (self.observed.clone(), steps.is_empty());
+        let next = PodState { observed, waiting, holds, planned: true, settled };
         if self.shared.lock().report(&self.key, self.sequence, next, now) {
             self.shared.announce();
         }
+        (steps, wake_at)
     }
 
     /// Another target came in, or the agent ends.

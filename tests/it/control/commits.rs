@@ -109,7 +109,7 @@ async fn presets_that_conflict_are_told_by_an_event_and_the_status_and_the_pod_s
                     (1.yaml:12:1) and \"2\" in PodPreset b (2.yaml:12:1)";
     assert_eq!(told(&agent), [(expected.to_owned(), 1)]);
     let status = rig.sink.last();
-    let skipped = &status.pods[0].skipped_presets;
+    let skipped = status.pods[0].open().skipped_presets;
     assert_eq!(skipped.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     let conflict = &skipped[1].conflicts[0];
     assert_eq!((conflict.key.as_str(), conflict.wanted.value.as_str()), ("DB_PORT", "\"2\""));
@@ -120,7 +120,7 @@ async fn presets_that_conflict_are_told_by_an_event_and_the_status_and_the_pod_s
     // Resolved, it is forgotten; back again, it is told again.
     rig.commit(&agent, &[pod("web", "nginx:1"), preset("a", "1")]);
     rig.pass(5).await;
-    assert!(rig.sink.last().pods[0].skipped_presets.is_empty());
+    assert!(rig.sink.last().pods[0].open().skipped_presets.is_empty());
     rig.commit(&agent, &objects);
     rig.pass(60).await;
     assert_eq!(told(&agent).len(), 2, "the pod is another one");

@@ -120,7 +120,7 @@ async fn a_missing_image_holds_up_its_own_container_only() {
     assert!(!told.is_done() && !told.is_hopeless());
     eventually("the good one runs", || rig.pod("web").latest("good").is_some_and(|c| c.is_live())).await;
     rig.pass(30).await;
-    assert_eq!(rig.sink.last().pods[0].status, "ImagePullBackOff");
+    assert_eq!(rig.sink.last().pods[0].open().status, "ImagePullBackOff");
     assert!(
         agent.kubelet.fleet().events.iter().any(|e| e.reason == "Failed" && e.message.contains("Failed to pull image"))
     );

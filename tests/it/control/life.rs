@@ -33,7 +33,7 @@ async fn a_crashing_container_is_restarted_with_kubelets_back_off() {
     let backoff = fleet.events.iter().find(|e| e.reason == "BackOff").expect("an event");
     assert!(backoff.count > 3, "equal events are counted: {backoff:?}");
     assert!(rig.pod("web").containers.len() <= 2, "no more than two instances are kept");
-    let entry = &rig.sink.last().pods[0];
+    let entry = rig.sink.last().pods[0].open();
     assert_eq!(entry.status, "CrashLoopBackOff");
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use podwright::model::{Kind, ObjectKey, PodEntry, PodKey, PodUid, Projected};
+use podwright::model::{Kind, ObjectKey, Packed, PodEntry, PodKey, PodUid, Projected};
 use podwright::port::{ContainerBackend, ErrorKind, PortError};
 use serde_json::{Value, json};
 
@@ -48,8 +48,14 @@ async fn look(rig: &Rig, agent: &Running, rounds: usize) {
     }
 }
 
-fn entry(rig: &Rig, name: &str) -> Arc<PodEntry> {
-    rig.sink.last().pods.into_iter().find(|entry| entry.name == name).unwrap_or_else(|| panic!("no entry of {name}"))
+fn entry(rig: &Rig, name: &str) -> PodEntry {
+    rig.sink
+        .last()
+        .pods
+        .iter()
+        .map(Packed::open)
+        .find(|entry| entry.name == name)
+        .unwrap_or_else(|| panic!("no entry of {name}"))
 }
 
 fn served(agent: &Running, kind: Kind, name: &str) -> Projected {

@@ -58,7 +58,7 @@ async fn no_document_calls_a_revision_ready_before_its_pods_are() {
     let mut seen = (0, 0);
     for document in of_second {
         let ready = document.conditions.iter().any(|c| c.kind == "Ready" && c.status == "True");
-        let image = &document.pods[1].containers[0].image;
+        let image = &document.pods[1].open().containers[0].image;
         assert!(!ready || image == "i:2", "{document:#?}");
         seen = (seen.0 + usize::from(ready), seen.1 + usize::from(!ready));
     }

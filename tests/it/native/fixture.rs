@@ -215,7 +215,7 @@ impl TestPod {
     }
 
     pub async fn look(&self, native: &Native) -> ObservedPod {
-        native.observe(self.key()).await.unwrap().expect("the pod has a record")
+        Arc::unwrap_or_clone(native.observe(self.key()).await.unwrap().expect("the pod has a record"))
     }
 
     pub async fn container(&self, native: &Native, name: &str) -> ObservedContainer {

@@ -174,7 +174,7 @@ fn equal_values_have_other_digests_in_the_record_of_another_pod() {
         .map(|name| {
             let mut world = World::new(&pod_of(&admitted, "default", name), &admitted.data);
             world.settle();
-            world.pod.unwrap().record.data_digests.unwrap()["Secret s"]["k"].clone()
+            world.pod.unwrap().record.data_digests.unwrap().open()["Secret s"]["k"].clone()
         })
         .into();
     assert_ne!(digests[0], digests[1]);

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Pod;
 use podwright::model::{
-    Admitted, DataObjects, Diagnostics, EventRecord, Kind, ObjectKey, Projection, Revision, RevisionKind, ShownPod,
+    Admitted, DataObjects, Diagnostics, EventRecord, Kind, ObjectKey, Packed, Projection, Revision, RevisionKind,
+    ShownPod,
 };
 use podwright::report::{
-    ProjectInput, aggregate, event_object, event_record, events_between, project, shown_pod, waiting_events,
+    PodView, ProjectInput, aggregate, event_object, event_record, events_between, pod_object, project, shown,
+    shown_pod, waiting_events,
 };
 use serde_json::{Value, json};
 
-use super::fixture::{at, exited, instance, node, running, scripted};
+use super::fixture::{admitted, at, exited, instance, node, observed, running, scripted};
 use podwright::model::{ContainerKind, Deletion, ObservedPod, Stopping};
 
 fn revision(objects: &[(Kind, &str, Value)]) -> Admitted {
@@ -44,6 +47,32 @@ fn next(admitted: &Admitted, second: i64, previous: &Projection) -> Projection {
 fn key(kind: Kind, name: &str) -> ObjectKey {
     let namespace = if kind.namespaced() { "default" } else { "" };
     ObjectKey { kind, namespace: namespace.into(), name: name.into() }
+}
+
+#[test]
+fn a_shown_pod_is_the_whole_object_whatever_of_it_is_shared() {
+    let going = Deletion { requested_at: at(30), grace_seconds: 5, reason: "gone".into() };
+    let spec = json!({"containers": [{"name": "a", "image": "i:1"}], "nodeName": "elsewhere", "hostNetwork": true});
+    let elsewhere = observed(admitted("far", json!({"labels": {"a": "b"}}), spec));
+    let mut bare = admitted("bare", json!({}), json!({"containers": []}));
+    bare.effective = Packed::new(&Pod { spec: None, ..bare.effective.open() });
+    let (bare, waiting, node) = (observed(bare), Default::default(), node());
+    let scripts = [("Always", "", "a=run"), ("Never", "i=exit0 s+=run", "a=exit1 b=run"), ("Never", "", "a=exit0")];
+    for pod in scripts.map(|(policy, init, apps)| scripted(policy, init, apps).0).into_iter().chain([elsewhere, bare]) {
+        let mut ending = pod.clone();
+        ending.record.deletion = Some(going.clone());
+        let wanted = Some(&*pod.record.realised);
+        for (admitted, observed) in
+            [(wanted, Some(&pod)), (None, Some(&pod)), (wanted, None), (None, Some(&ending)), (None, None)]
+        {
+            let view = PodView { admitted, observed, waiting: &waiting, node: &node, now: at(60) };
+            let (object, shown) = (pod_object(&view), shown(&view));
+            assert_eq!(shown.object.value().to_string(), serde_json::to_string(&object).unwrap());
+            let whole = shown_pod(object, admitted);
+            let parts = |shown: &ShownPod| (shown.key.clone(), shown.uid.clone(), shown.standing.clone());
+            assert_eq!((parts(&shown), &shown.entry), (parts(&whole), &whole.entry));
+        }
+    }
 }
 
 #[test]

@@ -179,7 +179,7 @@ fn the_newest_fifty_actions_are_kept() {
 
 #[test]
 fn conflicts_of_a_preset_are_listed_up_to_a_bound() {
-    let skipped = &full().document().pods[0].skipped_presets;
+    let skipped = full().document().pods[0].open().skipped_presets;
     assert_eq!((skipped.len(), skipped[0].conflicts.len()), (1, 10));
     assert_eq!(skipped[0].conflicts[9], conflict("9"));
 }
