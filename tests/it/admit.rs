@@ -1,5 +1,6 @@
 //! Tests of `admit`.
 
+mod admitter;
 mod bounds;
 mod build;
 mod merge;
