@@ -107,3 +107,18 @@ fn the_digest_follows_the_spec_and_not_the_place() {
     assert_eq!(digest(&[other, website()]), alone, "the pod moved to another file");
     assert_ne!(digest(&[website(), allow_database()]), alone);
 }
+
+#[test]
+fn a_status_copied_out_of_a_cluster_is_no_part_of_the_pod() {
+    let mut copied = website();
+    copied["status"] = json!({"phase": "Running", "podIP": "192.0.2.7"});
+    for more in [vec![], vec![allow_database()]] {
+        let pod = |first: &Value| {
+            let objects: Vec<Value> = std::iter::once(first).chain(&more).cloned().collect();
+            pod_of(&admitted(&objects), "default", "website")
+        };
+        let (alone, copied) = (pod(&website()), pod(&copied));
+        assert_eq!((&copied.spec, &copied.effective), (&alone.spec, &alone.effective));
+        assert_eq!(copied.digest, alone.digest);
+    }
+}
