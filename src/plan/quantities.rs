@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use crate::model::quantity;
 
-/// Every place of a quantity in a pod; `*` is any entry of a list or a map. Kubernetes compares these by their value.
+/// Every place of a quantity in a pod; `*` is any entry of a list or a map, and a list has no other step. Kubernetes compares
+/// these by their value.
 const TABLE: &[&str] = &[
     "spec/overhead/*",
     "spec/resources/limits/*",
@@ -36,7 +37,7 @@ fn each(value: &mut Value, path: &str) {
     let (step, rest) = path.split_once('/').unwrap_or((path, ""));
     let go = |found: &mut Value| if rest.is_empty() { rewrite(found) } else { each(found, rest) };
     match value {
-        Value::Array(items) if step == "*" => items.iter_mut().for_each(go),
+        Value::Array(items) => items.iter_mut().for_each(go),
         Value::Object(members) if step == "*" => members.values_mut().for_each(go),
         Value::Object(members) => members.get_mut(step).into_iter().for_each(go),
         _ => {}
