@@ -134,6 +134,21 @@ def repository():
     return {"packed": packed, "loose": root}
 
 
+def second_core(command, cores):
+    """What two cores are worth: how many times the work of one they do for two processes that share nothing."""
+
+    def seconds(cores):
+        start = time.perf_counter()
+        pinned = [["taskset", "-c", str(core), *command] for core in cores]
+        children = [subprocess.Popen(each, env=ENVIRONMENT, stdout=subprocess.DEVNULL) for each in pinned]
+        for child in children:
+            child.wait()
+        return time.perf_counter() - start
+
+    pairs = [(seconds(cores[:1]), seconds(cores)) for _ in range(TURNS)]
+    return 2 * statistics.median(one for one, _ in pairs) / statistics.median(two for _, two in pairs)
+
+
 def run(command):
     """Seconds of the clock and of the processor."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -169,6 +184,9 @@ def main():
             )
             if ratios[0] > bound:
                 missed.append(f"{kind}, {changed} changed: {ratios[0]:.1f} times git, more than {bound}")
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) == 2:
+        print(f"two cores were worth {second_core(ours, cores):.2f}: what two independent processes do beside one")
     if missed:
         sys.exit("\n".join(missed))
 

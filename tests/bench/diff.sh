@@ -5,9 +5,9 @@
 #
 #   tests/bench/diff.sh [--pods N] [--turns N]
 #
-# Prints medians and ratios, of the clock and of the processor. Exit code: 0 when the clock's ratios are within the bounds,
-# 1 when one is not. Needs git and python3. Nothing is kept between two runs: podwright has no cache on disk. PODWRIGHT_BIN
-# names the program to measure; otherwise a release build is made.
+# Prints medians and ratios, of the clock and of the processor, and what the second core was worth. Exit code: 0 when the
+# clock's ratios are within the bounds, 1 when one is not. Needs git, python3 and taskset. Nothing is kept between two runs:
+# podwright has no cache on disk. PODWRIGHT_BIN names the program to measure; otherwise a release build is made.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -23,7 +23,7 @@ while [ $# -gt 0 ]; do
 done
 [[ $pods =~ ^[1-9][0-9]{3,5}$ ]] || { echo "tests/bench/diff.sh: --pods takes 1000 to 999999" >&2; exit 64; }
 [[ $turns =~ ^[1-9][0-9]{0,2}$ ]] || { echo "tests/bench/diff.sh: --turns takes 1 to 999" >&2; exit 64; }
-for program in git python3; do
+for program in git python3 taskset; do
     command -v "$program" >/dev/null || { echo "tests/bench/diff.sh: needs $program" >&2; exit 77; }
 done
 if [ -z "${PODWRIGHT_BIN:-}" ]; then
