@@ -5,7 +5,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Cause, ContainerKind, Deletion, ExitRecord, FieldChange, Masked, PodRecord, TerminalCause};
+use super::{Cause, ContainerKind, Deletion, ExitRecord, FieldChange, Masked, PodRecord, Resources, TerminalCause};
 
 /// Why an action is taken. Closed: the same value feeds diff, log, event and status.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,6 +114,14 @@ pub struct SignalOrder {
     pub grace_seconds: i64,
     /// Why, for the record and the event.
     pub reason: String,
+}
+
+/// Other amounts of cpu and memory for one instance of a container that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResizeOrder {
+    pub name: String,
+    pub attempt: u32,
+    pub resources: Resources,
 }
 
 /// One environment variable, its value already resolved. Values may come from Secrets: never printed.

@@ -21,8 +21,10 @@ mod packed;
 mod places;
 mod preset;
 mod projection;
+mod qos;
 pub mod quantity;
 mod reference;
+mod resources;
 mod rule;
 mod snapshot;
 pub mod spread;
@@ -30,7 +32,7 @@ mod status;
 
 pub use action::{
     ContainerStart, EnvValue, Hold, HoldKind, ImageNeed, MountSource, PayloadFile, PodAction, PodPlan, PodStep, Reason,
-    Signal, SignalOrder, VolumeMaterial, VolumeMountPlan, VolumePayload,
+    ResizeOrder, Signal, SignalOrder, VolumeMaterial, VolumeMountPlan, VolumePayload,
 };
 pub use admitted::{
     Admitted, AdmittedPod, AppliedPreset, ConflictSide, DataObjects, FieldOrigin, Origin, PresetConflict, SkippedPreset,
@@ -52,7 +54,9 @@ pub use preset::{APPLIED_PRESET_PREFIX, EXCLUDE_PRESETS, MIRROR_POD};
 pub use projection::{
     EventRecord, EventType, MadeOf, Projected, Projection, Served, ShownObject, ShownPod, Standing, Terminal,
 };
+pub use qos::qos_class;
 pub use reference::{HOST_IMAGE, NoReference, Reference, is_sha256_hex};
+pub use resources::{AmountChange, RESIZABLE, Resources, asks_for_restart};
 pub use rule::{RULES, Rule};
 pub use snapshot::{BlobId, Revision, RevisionKind, Snapshot, SourceFile, SourceRef};
 pub use status::{

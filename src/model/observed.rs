@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{AdmittedPod, Packed, PodKey, PodUid};
+use super::{AdmittedPod, Packed, PodKey, PodUid, Resources};
 
 /// A pod that is going away. The grace period may only shrink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +126,9 @@ pub struct ContainerRecord {
     pub backoff: SignedDuration,
     /// The CRI-format log of this instance.
     pub log_path: String,
+    /// What it may use now: what it was started with, or last resized to. `None` in a record of a version that kept none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopping: Option<Stopping>,
 }

@@ -13,7 +13,7 @@ use super::rename;
 use super::restart;
 use crate::model::{
     Admitted, AdmittedPod, ContainerKind, ContainerRecord, ContainerState, ExitRecord, FleetAction, FleetPlan,
-    ObservedContainer, ObservedPod, PodKey, PodRecord, PodUid, Reason, Sandbox, spread,
+    ObservedContainer, ObservedPod, PodKey, PodRecord, PodUid, Reason, Resources, Sandbox, spread,
 };
 
 /// What happens to each pod: removals first, then the others, each by name.
@@ -126,6 +126,7 @@ fn instance(container: &Container, kind: ContainerKind, now: Timestamp) -> Obser
             created_at: now,
             backoff: SignedDuration::ZERO,
             log_path: String::new(),
+            resources: Some(Resources::of(container)),
             stopping: None,
         },
         state,

@@ -103,6 +103,7 @@ mod tests {
                 created_at: at(0),
                 backoff: SignedDuration::from_secs(backoff),
                 log_path: String::new(),
+                resources: None,
                 stopping: None,
             },
             state: crate::model::ContainerState::Created,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::PortError;
+use super::{ErrorKind, PortError};
 use crate::model::{
-    AdmittedPod, ContainerStart, Deletion, ImageNeed, ObservedPod, PodKey, PodRecord, Reason, SignalOrder,
+    AdmittedPod, ContainerStart, Deletion, ImageNeed, ObservedPod, PodKey, PodRecord, Reason, ResizeOrder, SignalOrder,
     VolumePayload,
 };
 
@@ -86,6 +86,13 @@ pub trait ContainerBackend: Send + Sync {
     /// container. Does not wait.
     async fn signal_container(&self, key: &PodKey, order: &SignalOrder) -> Result<(), PortError>;
 
+    /// Gives an instance that runs other amounts of cpu and memory, memory first, and records them; its processes run on
+    /// (`UpdateContainerResources` of the CRI). One that does not run any more is left as it is.
+    ///
+    /// As the kubelet has it, a memory limit below what the instance uses is refused and nothing is changed: the operation
+    /// is `decrease memory limits`, to be tried again.
+    async fn resize_container(&self, key: &PodKey, order: &ResizeOrder) -> Result<(), PortError>;
+
     /// Kills what is left of an instance without a monitor and writes its exit record (137, ContainerStatusUnknown).
     async fn reap_container(&self, key: &PodKey, name: &str, attempt: u32) -> Result<(), PortError>;
 
@@ -100,4 +107,12 @@ pub trait ContainerBackend: Send + Sync {
 
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
+}
+
+/// Why memory in use is not taken away from a container, in the kubelet's words (kuberuntime_manager.go of 1.36,
+/// `validateMemoryResizeAction`).
+pub fn memory_in_use(container: &str, limit: u64, usage: u64) -> PortError {
+    let message =
+        format!("attempting to set container {container:?} memory limit ({limit}) below current usage ({usage})");
+    PortError::new(ErrorKind::Unavailable, "decrease memory limits", "", message).waiting("ResizeError")
 }

@@ -29,7 +29,7 @@ pub struct PortError {
     pub kind: ErrorKind,
     /// The operation, as a verb phrase: `start container`.
     pub operation: &'static str,
-    /// What it was applied to: a pod, a path, an image.
+    /// What it was applied to: a pod, a path, an image; empty when the message names it.
     pub subject: String,
     /// The cause in one sentence.
     pub message: String,
@@ -84,7 +84,8 @@ impl PortError {
 impl fmt::Display for PortError {
     /// `cannot start container default/web/app: message; help`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {} {}: {}", self.operation, self.subject, self.message)?;
+        let space = if self.subject.is_empty() { "" } else { " " };
+        write!(f, "cannot {}{space}{}: {}", self.operation, self.subject, self.message)?;
         match &self.help {
             Some(help) => write!(f, "; {help}"),
             None => Ok(()),

@@ -9,7 +9,7 @@ mod ledger;
 mod source;
 mod time;
 
-pub use backend::{Capabilities, ContainerBackend, Hint, ImageStatus, PodBackend};
+pub use backend::{Capabilities, ContainerBackend, Hint, ImageStatus, PodBackend, memory_in_use};
 pub use error::{ErrorKind, PortError};
 pub use ledger::LedgerStore;
 pub use source::{ReadError, Source, StatusSink};

@@ -18,7 +18,6 @@ mod events;
 mod foreign;
 mod pod;
 mod project;
-mod qos;
 mod row;
 mod secret;
 mod shown;
@@ -38,7 +37,6 @@ pub use diff::{
 pub use events::{aggregate, event_object, event_record, events_between, preset_events, waiting_events};
 pub use pod::{PodView, pod_object};
 pub use project::{ProjectInput, project, stable_uid};
-pub use qos::qos_class;
 pub use row::{PodRow, pod_row};
 pub use shown::{shown, shown_pod};
 pub use status::{StatusInput, status_document};

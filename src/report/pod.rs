@@ -10,8 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::conditions::{ConditionInput, conditions};
 use super::containers::statuses;
 use super::phase::{PhaseInput, phase};
-use super::qos::qos_class;
-use crate::model::{AdmittedPod, NodeInfo, ObservedPod, Sandbox};
+use crate::model::{AdmittedPod, NodeInfo, ObservedPod, Sandbox, qos_class};
 
 /// Everything known about one pod at one moment.
 #[derive(Clone, Copy, Debug)]

@@ -17,6 +17,8 @@ pub mod heap;
 #[cfg(target_os = "linux")]
 pub mod infra;
 #[cfg(target_os = "linux")]
+pub mod limits;
+#[cfg(target_os = "linux")]
 pub mod lock;
 #[cfg(target_os = "linux")]
 pub mod mount;

@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use podwright::backend::fake::{Behaviour, Fake, VirtualClock};
 use podwright::model::{
     ContainerKind, ContainerStart, ContainerState, Deletion, ExitRecord, ImageNeed, Masked, ObservedContainer,
-    ObservedPod, PodKey, PodRecord, PodUid, Sandbox, Signal, SignalOrder, VolumeMaterial, VolumePayload,
+    ObservedPod, PodKey, PodRecord, PodUid, ResizeOrder, Resources, Sandbox, Signal, SignalOrder, VolumeMaterial,
+    VolumePayload,
 };
 use podwright::port::{ContainerBackend, ErrorKind, Hint};
 use serde_json::json;
@@ -24,7 +25,11 @@ const CONTAINERS: &[(&str, &str)] = &[
     ("ends", "exit 3"),
     ("stubborn", "trap '' TERM; while :; do sleep 1; done"),
     ("broken", ""),
+    ("grows", "trap 'exit 143' TERM; while :; do sleep 1 & wait $!; done"),
 ];
+
+/// What the last of them starts with.
+const SMALL: &str = "32Mi";
 
 /// A backend to be checked, with an image that has a shell.
 pub(crate) struct Contract {
@@ -49,6 +54,7 @@ impl Contract {
         self.what_ignores_the_stop_signal_is_killed().await;
         self.what_cannot_be_started_leaves_an_exit_record().await;
         self.an_end_is_hinted_at_to_everyone().await;
+        self.what_runs_is_given_more_and_less().await;
         self.what_is_gone_may_be_removed_again().await;
         self.two_pods_do_not_meet().await;
         let left = self.backend.list().await.unwrap();
@@ -58,7 +64,11 @@ impl Contract {
     fn record(&self, name: &str) -> PodRecord {
         let containers: Vec<_> = CONTAINERS
             .iter()
-            .map(|(name, script)| json!({"name": name, "image": self.image, "command": command(name, script)}))
+            .map(|(name, script)| {
+                let limits = if *name == "grows" { json!({"cpu": "500m", "memory": SMALL}) } else { json!({}) };
+                let command = command(name, script);
+                json!({"name": name, "image": self.image, "command": command, "resources": {"limits": limits}})
+            })
             .collect();
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
             "spec": {"containers": containers, "terminationGracePeriodSeconds": 1, "hostNetwork": true}});
@@ -320,6 +330,42 @@ impl Contract {
         self.clear(&key).await;
     }
 
+    async fn what_runs_is_given_more_and_less(&self) {
+        let key = &self.pod("resized").await;
+        self.start(key, "grows", 0).await;
+        let first = self.instance(key, "grows", 0).await.unwrap();
+        let started = first.record.resources.clone().expect("what it was started with");
+        assert_eq!((started.limits["cpu"].as_str(), started.requests["memory"].as_str()), ("500m", SMALL));
+        let order = |memory: &str, cpu: &str| {
+            let limits = json!({"cpu": cpu, "memory": memory});
+            let container = serde_json::from_value(json!({"name": "grows", "resources": {"limits": limits}})).unwrap();
+            ResizeOrder { name: "grows".into(), attempt: 0, resources: Resources::of(&container) }
+        };
+        for order in [order("64Mi", "1"), order("48Mi", "250m"), order("48Mi", "0")] {
+            for _ in 0..2 {
+                self.backend.resize_container(key, &order).await.unwrap();
+                let now = self.instance(key, "grows", 0).await.unwrap();
+                assert_eq!((&now.record.resources, &now.state), (&Some(order.resources.clone()), &first.state));
+            }
+        }
+        // What is in use is not taken away, and nothing else is changed then.
+        let before = self.instance(key, "grows", 0).await;
+        let error = self.backend.resize_container(key, &order("4096", "1")).await.unwrap_err();
+        let told = "cannot decrease memory limits: attempting to set container \"grows\" memory limit (4096) below current usage (";
+        assert!(error.to_string().starts_with(told), "{error}");
+        assert_eq!((error.kind, error.waiting_reason), (ErrorKind::Unavailable, Some("ResizeError")));
+        assert_eq!(self.instance(key, "grows", 0).await, before);
+        let other = ResizeOrder { attempt: 1, ..order("64Mi", "1") };
+        assert_eq!(self.backend.resize_container(key, &other).await.unwrap_err().kind, ErrorKind::NotFound);
+        // The dead use nothing.
+        self.signal(key, "grows", Signal::Kill).await;
+        self.exit(key, "grows", 0).await;
+        let ended = self.instance(key, "grows", 0).await;
+        self.backend.resize_container(key, &order("64Mi", "1")).await.unwrap();
+        assert_eq!(self.instance(key, "grows", 0).await, ended);
+        self.clear(key).await;
+    }
+
     async fn what_is_gone_may_be_removed_again(&self) {
         let key = PodKey::new("default", "never-was");
         self.backend.stop_sandbox(&key).await.unwrap();
@@ -353,6 +399,7 @@ async fn the_fake_keeps_the_contract() {
     let fake = Fake::new(Arc::new(VirtualClock::new(now)));
     fake.set_image("absent:1", false);
     fake.behave("ends", Behaviour::exits(Duration::from_millis(50), 3));
+    fake.behave("grows", Behaviour { memory: 1 << 20, ..Behaviour::default() });
     fake.behave("stubborn", Behaviour { ignores_stop: true, ..Behaviour::default() });
     fake.behave("broken", Behaviour { fails_to_start: Some("no such program".into()), ..Behaviour::default() });
     Contract { backend: fake, image: "shell:1".into(), absent: "absent:1".into(), now }.check().await;

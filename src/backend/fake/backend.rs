@@ -11,9 +11,9 @@ use super::behaviour::{Call, Fault, Verb};
 use super::machine::{End, Machine, Pod, find, finish};
 use crate::model::{
     ContainerRecord, ContainerStart, ContainerState, Deletion, ExitRecord, ImageNeed, ObservedContainer, ObservedPod,
-    PodKey, PodRecord, Sandbox, Signal, SignalOrder, Stopping, VolumePayload,
+    PodKey, PodRecord, ResizeOrder, Resources, Sandbox, Signal, SignalOrder, Stopping, VolumePayload, quantity,
 };
-use crate::port::{Capabilities, ContainerBackend, ErrorKind, Hint, ImageStatus, PortError};
+use crate::port::{Capabilities, ContainerBackend, ErrorKind, Hint, ImageStatus, PortError, memory_in_use};
 
 /// How many hints wait at most.
 const HINTS: usize = 1024;
@@ -162,6 +162,12 @@ impl ContainerBackend for Fake {
         self.perform((Verb::SignalContainer, Some(key), subject), signal).await
     }
 
+    async fn resize_container(&self, key: &PodKey, order: &ResizeOrder) -> Result<(), PortError> {
+        let subject = format!("{}#{}", order.name, order.attempt);
+        let resize = |machine: &mut Machine, _| resize(machine, key, order);
+        self.perform((Verb::ResizeContainer, Some(key), subject), resize).await
+    }
+
     async fn reap_container(&self, key: &PodKey, name: &str, attempt: u32) -> Result<(), PortError> {
         let reap = |machine: &mut Machine, now| {
             let pod = pod(machine, key, "clean up after a container of")?;
@@ -249,7 +255,7 @@ impl Fake {
         if pod.observed.latest(&start.name).is_some_and(ObservedContainer::is_live) {
             return Err(conflict(OPERATION, key, "another instance of it runs"));
         }
-        let image = image_of(&pod.observed, &start.name);
+        let (image, resources) = made_of(&pod.observed, &start.name);
         let record = ContainerRecord {
             name: start.name.clone(),
             kind: start.kind,
@@ -261,6 +267,7 @@ impl Fake {
             created_at: now,
             backoff: start.backoff,
             log_path: format!("/logs/{key}/{}/{}.log", start.name, start.attempt),
+            resources: Some(resources),
             stopping: None,
         };
         let state = match &behaviour.fails_to_start {
@@ -302,10 +309,8 @@ impl Fake {
         let behaviour = machine.behaviours.get(&order.name).cloned().unwrap_or_default();
         let pod = pod(machine, key, "signal a container of")?;
         let at = (order.name.clone(), order.attempt);
-        let Some(container) = find(&mut pod.observed, &order.name, order.attempt) else {
-            let text = format!("{}#{} is not on record", order.name, order.attempt);
-            return Err(PortError::new(ErrorKind::NotFound, "signal a container of", key.to_string(), text));
-        };
+        let missing = || no_instance("signal a container of", key, (&order.name, order.attempt));
+        let container = find(&mut pod.observed, &order.name, order.attempt).ok_or_else(missing)?;
         if !matches!(container.state, ContainerState::Running { .. }) {
             return Ok(());
         }
@@ -338,10 +343,35 @@ impl Fake {
     }
 }
 
-fn image_of(pod: &ObservedPod, container: &str) -> String {
+fn no_instance(operation: &'static str, key: &PodKey, (name, attempt): (&str, u32)) -> PortError {
+    let text = format!("{name}#{attempt} is not on record");
+    PortError::new(ErrorKind::NotFound, operation, key.to_string(), text)
+}
+
+fn resize(machine: &mut Machine, key: &PodKey, order: &ResizeOrder) -> Result<(), PortError> {
+    const OPERATION: &str = "resize a container of";
+    let usage = machine.behaviours.get(&order.name).map_or(0, |behaviour| behaviour.memory);
+    let pod = pod(machine, key, OPERATION)?;
+    let missing = || no_instance(OPERATION, key, (&order.name, order.attempt));
+    let container = find(&mut pod.observed, &order.name, order.attempt).ok_or_else(missing)?;
+    if !matches!(container.state, ContainerState::Running { .. }) {
+        return Ok(());
+    }
+    let limit = |resources: &Resources| resources.limits.get("memory").and_then(|text| quantity::bytes(text));
+    let before = container.record.resources.as_ref().and_then(limit).unwrap_or(u64::MAX);
+    if let Some(limit) = limit(&order.resources).filter(|limit| *limit < before && usage >= *limit) {
+        return Err(memory_in_use(&order.name, limit, usage));
+    }
+    container.record.resources = Some(order.resources.clone());
+    Ok(())
+}
+
+/// The image of a container and what it may use.
+fn made_of(pod: &ObservedPod, container: &str) -> (String, Resources) {
     let effective = pod.record.realised.effective.open();
     let all = effective.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
-    all.into_iter().find(|c| c.name == container).and_then(|c| c.image.clone()).unwrap_or_default()
+    let found = all.into_iter().find(|c| c.name == container);
+    found.map(|c| (c.image.clone().unwrap_or_default(), Resources::of(c))).unwrap_or_default()
 }
 
 /// An identity that is the same for the same image.

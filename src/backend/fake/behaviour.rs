@@ -15,6 +15,8 @@ pub struct Behaviour {
     pub ignores_stop: bool,
     /// How long it takes to end after the stop signal.
     pub stops_after: Duration,
+    /// Bytes of memory it uses: no limit below can be given to it.
+    pub memory: u64,
     /// It cannot be started, for this reason.
     pub fails_to_start: Option<String>,
 }
@@ -39,6 +41,7 @@ pub enum Verb {
     EnsureImage,
     StartContainer,
     SignalContainer,
+    ResizeContainer,
     ReapContainer,
     RemoveContainer,
     RemovePod,

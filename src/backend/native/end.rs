@@ -287,6 +287,6 @@ pub(super) fn mark(record: PodRecord, deletion: &crate::model::Deletion) -> PodR
     PodRecord { deletion: Some(deletion.clone()), ..record }
 }
 
-fn subject(name: &InstanceName) -> String {
+pub(super) fn subject(name: &InstanceName) -> String {
     format!("{}.{} of pod {}", name.container, name.attempt, name.uid)
 }

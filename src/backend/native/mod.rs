@@ -28,6 +28,7 @@ mod observe;
 mod open;
 mod paths;
 mod records;
+mod resize;
 mod rootfs;
 mod sandbox;
 mod signal;

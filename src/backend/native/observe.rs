@@ -256,6 +256,8 @@ fn restore(paths: &Paths, pod: &ObservedPod, name: &InstanceName) -> io::Result<
         created_at: started.map_or(pod.record.created_at, |s| s.started_at),
         backoff: jiff::SignedDuration::ZERO,
         log_path: paths.log(&pod.record.key, name).display().to_string(),
+        // What it was started with is lost.
+        resources: None,
         stopping: None,
     };
     records::write(&dir, CONTAINER, &record)?;

@@ -19,7 +19,7 @@ use super::subpath::Held;
 use super::user::{self, Accounts, Identity, Wish};
 use super::{Inner, etc, image, machine};
 use crate::image::Image;
-use crate::model::{ContainerRecord, ContainerStart, ExitRecord, MountSource, PodKey, PodUid};
+use crate::model::{ContainerRecord, ContainerStart, ExitRecord, MountSource, PodKey, PodUid, Resources};
 use crate::port::{ErrorKind, PortError};
 use crate::shim::{self, ShimRequest};
 use crate::sys::lock;
@@ -297,6 +297,7 @@ impl Start<'_> {
             created_at: Timestamp::now(),
             backoff: self.plan.backoff,
             log_path: paths.log(self.key, &self.name).display().to_string(),
+            resources: Some(Resources::of(self.container)),
             stopping: None,
         };
         records::write(&self.dir, CONTAINER, &record)

@@ -9,9 +9,10 @@ use tokio::time::Instant;
 
 use super::paths::{check_key, check_uid};
 use super::records::{self, POD, Stored};
-use super::{Inner, Native, START_PATIENCE, blocking, end, image, joined, lock, observe, sandbox, start};
+use super::{Inner, Native, START_PATIENCE, blocking, end, image, joined, lock, observe, resize, sandbox, start};
 use crate::model::{
-    ContainerStart, Deletion, ImageNeed, ObservedPod, PodKey, PodRecord, PodUid, SignalOrder, VolumePayload,
+    ContainerStart, Deletion, ImageNeed, ObservedPod, PodKey, PodRecord, PodUid, ResizeOrder, SignalOrder,
+    VolumePayload,
 };
 use crate::port::{Capabilities, ContainerBackend, ErrorKind, Hint, ImageStatus, PortError};
 
@@ -133,6 +134,11 @@ impl ContainerBackend for Native {
     async fn signal_container(&self, key: &PodKey, order: &SignalOrder) -> Result<(), PortError> {
         let order = order.clone();
         self.work(key, move |inner, _, uid| end::signal(inner, uid, &order)).await
+    }
+
+    async fn resize_container(&self, key: &PodKey, order: &ResizeOrder) -> Result<(), PortError> {
+        let order = order.clone();
+        self.work(key, move |inner, _, uid| resize::resize(inner, uid, &order)).await
     }
 
     async fn reap_container(&self, key: &PodKey, name: &str, attempt: u32) -> Result<(), PortError> {

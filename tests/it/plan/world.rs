@@ -6,7 +6,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use podwright::model::{
     AdmittedPod, ContainerRecord, ContainerStart, ContainerState, DataObjects, ExitRecord, NodeInfo, ObservedContainer,
-    ObservedPod, PodAction, PodKey, PodMemory, PodPlan, PodStep, Reason, Sandbox, Signal, Stopping, TerminalCause,
+    ObservedPod, PodAction, PodKey, PodMemory, PodPlan, PodStep, Reason, Resources, Sandbox, Signal, Stopping,
+    TerminalCause,
 };
 use podwright::plan::{self, PodInput, Target};
 
@@ -229,7 +230,8 @@ impl World {
         assert_eq!(start.attempt, latest.map_or(0, |c| c.record.attempt + 1));
         let spec = pod.record.realised.effective.open().spec.unwrap();
         let all = spec.init_containers.iter().flatten().chain(&spec.containers);
-        let image = all.into_iter().find(|c| c.name == start.name).unwrap().image.clone().unwrap_or_default();
+        let container = all.into_iter().find(|c| c.name == start.name).unwrap();
+        let (image, resources) = (container.image.clone().unwrap_or_default(), Some(Resources::of(container)));
         let record = ContainerRecord {
             name: start.name.clone(),
             kind: start.kind,
@@ -241,6 +243,7 @@ impl World {
             created_at: now,
             backoff: start.backoff,
             log_path: String::new(),
+            resources,
             stopping: None,
         };
         pod.containers.push(ObservedContainer { record, state: ContainerState::Running { pid: 2, started_at: now } });

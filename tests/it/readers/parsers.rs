@@ -171,7 +171,7 @@ pub fn quantities() -> Foreign {
     ];
     Foreign::text("1.5Gi", WORDS, |text| {
         let resources = json!({"containers": [{"name": "a", "resources": {"limits": {"cpu": text, "memory": "1"}}}]});
-        let class = podwright::report::qos_class(&serde_json::from_value(resources).unwrap());
+        let class = podwright::model::qos_class(&serde_json::from_value(resources).unwrap());
         format!("{:?} {:?} {class}", quantity::of(&json!(text)), quantity::bytes(text))
     })
 }

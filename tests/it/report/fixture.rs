@@ -75,6 +75,7 @@ pub fn instance(name: &str, kind: ContainerKind, attempt: u32, state: ContainerS
             created_at: at(2),
             backoff: SignedDuration::ZERO,
             log_path: String::new(),
+            resources: None,
             stopping: None,
         },
         state,

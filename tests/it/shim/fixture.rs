@@ -256,6 +256,7 @@ fn container_record() -> ContainerRecord {
         created_at: Timestamp::UNIX_EPOCH,
         backoff: SignedDuration::ZERO,
         log_path: "log".into(),
+        resources: None,
         stopping: None,
     }
 }

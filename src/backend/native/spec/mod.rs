@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 pub use mounts::{Bind, CgroupView};
 pub use process::command_line;
+pub use resources::limits;
 pub use security::{CapabilityError, capabilities};
 
 use super::user::Identity;

@@ -4,45 +4,59 @@ use k8s_openapi::api::core::v1::Container;
 use serde_json::{Value, json};
 
 use super::SpecError;
-use crate::model::quantity;
+use crate::model::{Resources, quantity};
+use crate::sys::limits::Limits;
 
-/// The period a CPU quota is for, in microseconds.
-const PERIOD: i64 = 100_000;
 /// The kernel takes no smaller quota, in microseconds.
 const LEAST_QUOTA: i64 = 1_000;
 const LEAST_SHARES: i64 = 2;
 const MOST_SHARES: i64 = 262_144;
 const NANOS_PER_MILLI: i128 = 1_000_000;
+const NANO: i128 = 1_000_000_000;
 
+/// What a container starts with.
 pub(super) fn resources(container: &Container, privileged: bool) -> Result<Value, SpecError> {
     let devices = if privileged {
         json!([{ "allow": true, "access": "rwm" }])
     } else {
         json!([{ "allow": false, "access": "rwm" }])
     };
-    let limit_cpu = amount(container, "limits", "cpu")?;
-    let request_cpu = amount(container, "requests", "cpu")?.or(limit_cpu);
-    let mut cpu = json!({ "shares": shares(request_cpu.unwrap_or(0)) });
-    if let Some(limit) = limit_cpu.filter(|l| *l > 0) {
-        cpu["quota"] = json!(quota(limit));
-        cpu["period"] = json!(PERIOD);
+    let limits = limits(&Resources::of(container))?;
+    let mut cpu = json!({ "shares": limits.shares });
+    if let Some(quota) = limits.quota {
+        cpu["quota"] = json!(quota);
+        cpu["period"] = json!(Limits::PERIOD);
     }
     let mut out = json!({ "devices": devices, "cpu": cpu });
-    if let Some(limit) = amount(container, "limits", "memory")?.filter(|l| *l > 0) {
-        let bytes = round_up(limit, 1_000_000_000);
+    if let Some(bytes) = limits.memory {
         out["memory"] = json!({ "limit": bytes });
     }
     Ok(out)
 }
 
+/// Amounts of cpu and memory in the terms of the kernel.
+///
+/// # Errors
+/// When one of them is no quantity.
+pub fn limits(resources: &Resources) -> Result<Limits, SpecError> {
+    let limit_cpu = amount(resources, "limits", "cpu")?;
+    let request_cpu = amount(resources, "requests", "cpu")?.or(limit_cpu);
+    let limit_memory = amount(resources, "limits", "memory")?;
+    // A limit of 0 is none.
+    let given = |limit: Option<i128>| limit.filter(|nanos| *nanos > 0);
+    Ok(Limits {
+        shares: shares(request_cpu.unwrap_or(0)),
+        quota: given(limit_cpu).map(quota),
+        memory: given(limit_memory).map(|nanos| round_up(nanos, NANO)),
+    })
+}
+
 /// A resource in billionths.
-fn amount(container: &Container, list: &str, resource: &str) -> Result<Option<i128>, SpecError> {
-    let resources = container.resources.as_ref();
-    let map = resources.and_then(|r| if list == "limits" { r.limits.as_ref() } else { r.requests.as_ref() });
-    let Some(text) = map.and_then(|m| m.get(resource)) else { return Ok(None) };
-    match quantity::nanos(&text.0).filter(|n| *n >= 0) {
+fn amount(resources: &Resources, list: &'static str, resource: &str) -> Result<Option<i128>, SpecError> {
+    let Some(text) = resources.list(list).get(resource) else { return Ok(None) };
+    match quantity::nanos(text).filter(|n| *n >= 0) {
         Some(nanos) => Ok(Some(nanos)),
-        None => Err(SpecError::Quantity(format!("resources.{list}.{resource}"), text.0.clone())),
+        None => Err(SpecError::Quantity(format!("resources.{list}.{resource}"), text.clone())),
     }
 }
 
@@ -56,7 +70,7 @@ fn shares(nanos: i128) -> i64 {
 }
 
 fn quota(nanos: i128) -> i64 {
-    (round_up(nanos, NANOS_PER_MILLI).saturating_mul(PERIOD) / 1000).max(LEAST_QUOTA)
+    (round_up(nanos, NANOS_PER_MILLI).saturating_mul(Limits::PERIOD) / 1000).max(LEAST_QUOTA)
 }
 
 #[cfg(test)]
@@ -72,5 +86,11 @@ mod tests {
         for (milli, expected) in [(1, 1000), (10, 1000), (11, 1100), (500, 50_000), (2500, 250_000)] {
             assert_eq!(quota(cores(milli)), expected, "{milli}m");
         }
+    }
+
+    #[test]
+    fn a_limit_of_nothing_is_none() {
+        let none = Resources { limits: [("cpu".to_owned(), "0".to_owned())].into(), ..Resources::default() };
+        assert_eq!(limits(&none), Ok(Limits { shares: 2, quota: None, memory: None }));
     }
 }
