@@ -16,13 +16,20 @@ pub(super) struct Found<'a> {
     pub(super) problems: Vec<Problem>,
 }
 
-/// Sorts out one document.
-pub(super) fn sort_out<'a>(root: &'a Node, found: &mut Found<'a>) {
-    sort_out_as(None, root, found);
+/// Where an object stands.
+#[derive(Clone, Copy)]
+enum Within {
+    Document,
+    /// A list, which may imply the kind.
+    List(Option<Kind>),
 }
 
-/// Sorts out one document, or one item of a list, which the list may imply the kind of.
-fn sort_out_as<'a>(implied: Option<Kind>, root: &'a Node, found: &mut Found<'a>) {
+/// Sorts out one document.
+pub(super) fn sort_out<'a>(root: &'a Node, found: &mut Found<'a>) {
+    sort_out_within(Within::Document, root, found);
+}
+
+fn sort_out_within<'a>(within: Within, root: &'a Node, found: &mut Found<'a>) {
     if !matches!(root.content, Content::Mapping(_)) {
         found.problems.push(Problem::error(
             "no-object",
@@ -36,13 +43,18 @@ fn sort_out_as<'a>(implied: Option<Kind>, root: &'a Node, found: &mut Found<'a>)
         found.excluded.push((root.span, what(root), why));
         return;
     }
-    if let Some(kind) = implied.filter(|_| ["kind", "apiVersion"].iter().all(|field| is_missing(root, field))) {
+    if let Within::List(Some(kind)) = within
+        && ["kind", "apiVersion"].iter().all(|field| is_missing(root, field))
+    {
         found.objects.push((kind, root));
         return;
     }
     let Some(kind) = name_of(root, "kind", &mut found.problems) else { return };
     if let Some(of) = list_of(kind) {
-        list(kind, of, root, found);
+        match within {
+            Within::Document => list(kind, of, root, found),
+            Within::List(_) => found.problems.push(list_in_list(root, kind)),
+        }
         return;
     }
     let Some(version) = name_of(root, "apiVersion", &mut found.problems) else { return };
@@ -132,6 +144,13 @@ fn unknown_kind(root: &Node, version: &str, kind: &str) -> Problem {
     Problem::error("unknown-kind", span("kind"), message, help)
 }
 
+/// kubectl unfolds the list of a document, and would send one that stands in it to the server as an object.
+fn list_in_list(root: &Node, kind: &str) -> Problem {
+    let span = root.get("kind").map_or(root.span, |node| node.span);
+    let help = "put its items into the list around it, or make it a document of its own behind `---`";
+    Problem::error("unknown-kind", span, format!("a {kind} within a list is not read"), help)
+}
+
 /// A list of one kind gives it to the items that have neither `kind` nor `apiVersion`, as kubectl reads it; the others
 /// say for themselves what they are.
 fn list<'a>(name: &str, of: Option<Kind>, root: &'a Node, found: &mut Found<'a>) {
@@ -152,7 +171,9 @@ fn list<'a>(name: &str, of: Option<Kind>, root: &'a Node, found: &mut Found<'a>)
     }
     match root.get("items").map(|node| (node, &node.content)) {
         None | Some((_, Content::Null)) => {}
-        Some((_, Content::Sequence(items))) => items.iter().for_each(|item| sort_out_as(of, item, found)),
+        Some((_, Content::Sequence(items))) => {
+            items.iter().for_each(|item| sort_out_within(Within::List(of), item, found))
+        }
         Some((node, _)) => found.problems.push(Problem::error(
             "wrong-type",
             node.span,

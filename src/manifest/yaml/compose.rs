@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span as ScanSpan, Tag};
 
 use super::mapping::{self, Mapping, NextKey};
+use super::tab::Tabs;
 use super::tree::{Content, Key, Node, Span};
-use super::{Document, block, marker, scalar, stream};
+use super::{Document, marker, scalar, stream};
 use crate::manifest::limits;
 use crate::manifest::problem::{Problem, quoted};
 
@@ -55,7 +56,7 @@ pub(super) fn compose(text: &str, take: &mut dyn FnMut(&Document)) -> Vec<(u32, 
 }
 
 /// Where a piece of the text begins.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Base {
     lines: usize,
     /// Characters before the piece on its first line.
@@ -126,33 +127,27 @@ impl Composer<'_> {
             flow_nesting_limit: limits::DEPTH,
             block_nesting_limit: limits::DEPTH,
         };
-        let has_tabs = text.contains('\t');
+        // kubectl reads what begins with `{` as JSON, which takes tabs for spaces.
+        let has_tabs = text.contains('\t') && !text.trim_start().starts_with('{');
+        let mut tabs = has_tabs.then(|| Tabs::new(text));
         for step in Parser::new_from_str_with_options(text, options) {
             let (event, span) = step.map_err(|error| self.syntax(&error))?;
-            if has_tabs
-                && let Event::Scalar(value, ScalarStyle::Literal | ScalarStyle::Folded, ..) = &event
-                && !value.trim_matches([' ', '\n']).is_empty()
-            {
-                self.check_tabs(text, &span.start)?;
+            if let Some(at) = tabs.as_mut().and_then(|tabs| tabs.refused(&event, &span)) {
+                return Err(self.refused_tab(&text[..at]));
             }
             self.event(event, &span)?;
         }
         Ok(())
     }
 
-    /// A block text, the first line of which begins at `start`, has nothing but spaces before its lines.
-    fn check_tabs(&self, text: &str, start: &Marker) -> Result<(), Stop> {
-        let found = start.byte_offset().and_then(|at| block::refused_tab(text, at, start.col()));
-        let Some((lines, spaces)) = found else { return Ok(()) };
-        let (line, _) = self.base.place(start);
-        let span = Span::at(line + number(lines), number(spaces + 1));
+    /// A tab behind `above`.
+    fn refused_tab(&self, above: &str) -> Stop {
+        let mut place = self.base.clone();
+        place.pass(above);
+        let span = Span::at(number(place.lines + 1), number(place.columns + 1));
         let message = "not valid YAML for kubectl: a tab where an indentation space is expected";
-        Err(Problem::error(
-            "yaml-syntax",
-            span,
-            message,
-            "indent with spaces; a text that begins with a tab goes in quotes",
-        ))
+        let help = "indent with spaces, and leave blank lines empty; a text that begins with a tab goes in quotes";
+        Problem::error("yaml-syntax", span, message, help)
     }
 
     /// The index of the current document.

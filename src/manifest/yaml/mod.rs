@@ -1,12 +1,12 @@
 //! YAML as kubectl reads it, with the place of every key and value. JSON is read by the same rules: it is YAML. Since 1.33
 //! kubectl takes a file that begins with `{` and is no JSON (`{a: b,}`, comments, bare line ends in texts) for YAML, too.
 
-mod block;
 mod compose;
 mod mapping;
 mod marker;
 mod scalar;
 mod stream;
+mod tab;
 mod tree;
 
 pub(super) use tree::{Content, Entry, Node, Span};

@@ -1,5 +1,6 @@
 //! Where one text is several for kubectl: JSON values one after the other, in a file that begins with `{` (YAML wants `---`
-//! between them), and YAML files that were joined, each with its byte-order mark.
+//! between them), YAML files that were joined, each with its byte-order mark, and documents with a comment right behind the
+//! `---` between them, which YAML wants a blank before.
 
 use serde::de::IgnoredAny;
 
@@ -28,14 +29,40 @@ pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
     found
 }
 
-/// Divides a text at the first `---` that a byte-order mark follows, as kubectl reads each document of a file anew.
+/// Divides a text at the first `---` that kubectl takes for the end of a document and YAML does not.
 fn joint(text: &str) -> Option<(&str, &str, &str)> {
+    let (start, end) = match (marked(text), commented(text)) {
+        (Some(marked), Some(commented)) => marked.min(commented),
+        (marked, commented) => marked.or(commented)?,
+    };
+    Some((&text[..start], &text[start..end], &text[end..]))
+}
+
+/// The first `---` that a byte-order mark follows, with it: kubectl reads each document of a file anew.
+fn marked(text: &str) -> Option<(usize, usize)> {
     text.match_indices(MARK).find_map(|(mark, _)| {
         let line = text[..mark].strip_suffix('\n')?;
         let start = line.rfind('\n').map_or(0, |before| before + 1);
-        let end = mark + MARK.len_utf8();
-        (line[start..].trim_end() == "---").then(|| (&text[..start], &text[start..end], &text[end..]))
+        (line[start..].trim_end() == "---").then(|| (start, mark + MARK.len_utf8()))
     })
+}
+
+/// The first line that is `---#` with a comment. For kubectl a line of `---` ends what stands above it; where nothing does, it
+/// is the first line of the document, in which `---#` is no `---`.
+fn commented(text: &str) -> Option<(usize, usize)> {
+    if !text.contains("\n---#") {
+        return None;
+    }
+    let (mut start, mut empty) = (0, true);
+    for line in text.split_inclusive('\n') {
+        let end = start + line.len();
+        let divides = !empty && line.starts_with("---");
+        if divides && line.starts_with("---#") {
+            return Some((start, end));
+        }
+        (start, empty) = (end, divides);
+    }
+    None
 }
 
 fn values(text: &str) -> Vec<&str> {
@@ -76,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_were_joined_are_taken_apart_at_their_marks() {
+    fn a_file_is_taken_apart_where_kubectl_does_and_yaml_does_not() {
         let gaps = |text| pieces(text).iter().map(|piece| (piece.gap, piece.text)).collect::<Vec<_>>();
         for whole in
             ["", "a: 1\n---\nb: \u{feff}\n", "a: 1\n\u{feff}b: 2\n", "--- x\n\u{feff}b: 2\n", "---\u{feff}\nb: 2\n"]
@@ -88,6 +115,11 @@ mod tests {
             [("", "a: 1\n"), ("--- \r\n\u{feff}", "b: 2\n"), ("---\n\u{feff}", "")]
         );
         assert_eq!(gaps("---\n\u{feff}b: 2"), [("", ""), ("---\n\u{feff}", "b: 2")]);
+        assert_eq!(gaps("a: 1\n---# x\nb: 2\n---#"), [("", "a: 1\n"), ("---# x\n", "b: 2\n"), ("---#", "")]);
+        for whole in ["---# x\na: 1\n", "a: 1\n---\n---# x\nb: 1\n", "a: b\n ---# x\n", "a: 1\n--- # x\nb: 1\n"] {
+            assert_eq!(gaps(whole), [("", whole)]);
+        }
+        assert_eq!(gaps("---\n---# x\na: 1\n"), [("", "---\n"), ("---# x\n", "a: 1\n")]);
         let json = "{\"a\": 1}\n{\"b\": 2}";
         assert_eq!(gaps(json), [("", "{\"a\": 1}"), ("", "\n{\"b\": 2}")]);
     }
