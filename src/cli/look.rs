@@ -105,7 +105,8 @@ fn pod(record: &PodRecord, known: &[Pod], now: Timestamp) -> Pod {
     }
     let observed = ObservedPod { record: record.clone(), sandbox: Sandbox::Absent, containers: Vec::new() };
     let (waiting, node) = (BTreeMap::new(), NodeInfo::default());
-    as_unknown(&pod_object(&PodView { admitted: None, observed: Some(&observed), waiting: &waiting, node: &node, now }))
+    let view = PodView { admitted: None, observed: Some(&observed), waiting: &waiting, holds: &[], node: &node, now };
+    as_unknown(&pod_object(&view))
 }
 
 /// Says beside the output that it is not from a running agent.

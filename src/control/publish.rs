@@ -260,7 +260,9 @@ impl Shown {
         let last = match last {
             Some(last) if Arc::ptr_eq(&last.state, state) => return last,
             other => other.filter(|last| {
-                same(last.state.observed.as_ref(), state.observed.as_ref()) && last.state.waiting == state.waiting
+                same(last.state.observed.as_ref(), state.observed.as_ref())
+                    && last.state.waiting == state.waiting
+                    && last.state.holds == state.holds
             }),
         };
         let pod = last.map_or_else(|| shown(admitted, state, at), |last| last.pod);
@@ -276,7 +278,7 @@ fn same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
 
 fn shown(admitted: Option<&Arc<AdmittedPod>>, state: &PodState, (node, now): (&NodeInfo, Timestamp)) -> Arc<ShownPod> {
     let (admitted, observed) = (admitted.map(|pod| &**pod), state.observed.as_deref());
-    let view = PodView { admitted, observed, waiting: &state.waiting, node, now };
+    let view = PodView { admitted, observed, waiting: &state.waiting, holds: &state.holds, node, now };
     Arc::new(report::shown(&view))
 }
 

@@ -5,7 +5,9 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Cause, ContainerKind, Deletion, ExitRecord, FieldChange, Masked, PodRecord, Resources, TerminalCause};
+use super::{
+    AmountChange, Cause, ContainerKind, Deletion, ExitRecord, FieldChange, Masked, PodRecord, Resources, TerminalCause,
+};
 
 /// Why an action is taken. Closed: the same value feeds diff, log, event and status.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +36,10 @@ pub enum Reason {
     Restart { policy: String, exit: ExitRecord },
     /// The container's image changed in place.
     ImageChanged { before: String, after: String },
+    /// What the container may use of cpu and memory changed in place.
+    ResourcesChanged(Vec<AmountChange>),
+    /// It was told to stop for a change that was taken back before it had ended.
+    ChangedBack,
     /// The container's monitor is gone.
     MonitorLost,
     /// A start was cut short: the instance never ran.
@@ -81,11 +87,12 @@ impl fmt::Display for Reason {
             Reason::VolumeData => f.write_str("volume data changed"),
             Reason::FirstStart => f.write_str("first start"),
             Reason::Restart { policy, exit } => write!(f, "exited with {}, restartPolicy {policy}", exit.exit_code),
-            // Told to stop for another image, which was taken back before it had ended.
-            Reason::ImageChanged { before, after } if before == after => {
-                write!(f, "image changed and was changed back to {after}")
-            }
             Reason::ImageChanged { before, after } => write!(f, "image changed from {before} to {after}"),
+            Reason::ResourcesChanged(changes) => {
+                let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+                write!(f, "resources changed: {}", changes.join(", "))
+            }
+            Reason::ChangedBack => f.write_str("stopped for a change that was taken back"),
             Reason::MonitorLost => f.write_str("its monitor died"),
             Reason::StartInterrupted => f.write_str("its start was interrupted"),
             Reason::Terminating(why) => f.write_str(why),
@@ -231,6 +238,8 @@ pub enum PodAction {
         signal: Signal,
         grace_seconds: i64,
     },
+    /// Give an instance that runs other amounts of cpu and memory.
+    ResizeContainer(ResizeOrder),
     /// Kill what is left of an instance whose monitor is gone and write its exit record.
     ReapContainer {
         name: String,

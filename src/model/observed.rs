@@ -43,6 +43,9 @@ pub struct PodRecord {
     pub realised: Arc<AdmittedPod>,
     /// Counts changes of `realised`, from 1: metadata.generation.
     pub generation: i64,
+    /// When cpu or memory of one of its containers last changed in place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resized_at: Option<Timestamp>,
     /// How many sandboxes this pod has had; the next one gets this number.
     pub sandbox_attempts: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -61,6 +61,9 @@ impl Resources {
 
     /// Every amount that is another in `after`. The same one in another notation is none.
     pub fn changes(&self, after: &Self) -> Vec<AmountChange> {
+        if self == after {
+            return Vec::new();
+        }
         let places = ["limits", "requests"].into_iter().flat_map(|list| RESIZABLE.map(|resource| (list, resource)));
         let change = |(list, resource): (&'static str, &'static str)| {
             let [before, after] = [self, after].map(|side| side.list(list).get(resource));

@@ -90,6 +90,7 @@ fn running(pod: &Arc<AdmittedPod>, effective: &Pod, revision: &str, now: Timesta
             revision: revision.to_owned(),
             realised: Arc::clone(pod),
             generation: 1,
+            resized_at: None,
             sandbox_attempts: 1,
             deletion: None,
             terminal: None,

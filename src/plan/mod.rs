@@ -17,6 +17,7 @@ mod payload;
 mod pod;
 mod quantities;
 mod rename;
+mod resize;
 mod restart;
 mod rules;
 mod start;

@@ -14,7 +14,7 @@ use super::draft::Draft;
 use super::failure::files_digest;
 use super::opened::Opened;
 use super::teardown::{self, Stop, grace_of};
-use super::{PodInput, Target, payload, restart, start};
+use super::{PodInput, Target, payload, resize, restart, start};
 use crate::model::{
     AdmittedPod, Cause, ContainerKind, DataObjects, Failure, ObservedContainer, ObservedPod, PodAction, PodKey,
     PodPlan, PodRecord, PodUid, Reason, Sandbox, TerminalCause,
@@ -110,6 +110,9 @@ fn reconcile(input: &PodInput<'_>, observed: &ObservedPod, target: (&Arc<Admitte
                 record.realised = Arc::clone(target.0);
                 target.1.clone_into(&mut record.revision);
                 record.generation = record.generation.saturating_add(1);
+                if fields.iter().any(resize::is_amount) {
+                    record.resized_at = Some(input.now);
+                }
             }
             draft.step(PodAction::UpdatePod { record: Box::new(record.clone()) }, Reason::UpdatedInPlace(fields));
             current.to_mut().record = record;
@@ -297,6 +300,7 @@ fn new_record(input: &PodInput<'_>, pod: &Arc<AdmittedPod>, revision: &str) -> P
         revision: revision.to_owned(),
         realised: Arc::clone(pod),
         generation: 1,
+        resized_at: None,
         sandbox_attempts: 0,
         deletion: None,
         terminal: None,

@@ -48,14 +48,14 @@ pub(super) enum Next {
     At { until: Timestamp, backoff: SignedDuration },
 }
 
-/// The crash back-off after `latest` ended, for an instance of `image`.
+/// The crash back-off after `latest` ended, for the next instance.
 ///
 /// As kubelet's `doBackOff` and client-go's `flowcontrol.Backoff` have it: the first restart is immediate (it creates the
 /// back-off entry), the next waits 10 s, then 20 s and so on up to 300 s, always measured from the end of the instance.
-/// The entry's key holds the image, so a new image waits for nothing; an instance that ran over 600 s resets it.
-pub(super) fn next(latest: &ObservedContainer, exit: &ExitRecord, image: &str, now: Timestamp) -> Next {
-    let record = &latest.record;
-    let backoff = if record.image == image { backoff_after(record, exit) } else { SignedDuration::ZERO };
+/// The entry's key holds image and resources, so what differs in them (`is_other`) waits for nothing; an instance that ran
+/// over 600 s resets it.
+pub(super) fn next(latest: &ObservedContainer, exit: &ExitRecord, is_other: bool, now: Timestamp) -> Next {
+    let backoff = if is_other { SignedDuration::ZERO } else { backoff_after(&latest.record, exit) };
     // A clock that was set back cannot measure the wait: the one restart that follows sets things right.
     if backoff.is_zero() || exit.finished_at > now {
         return Next::Now { backoff };
@@ -127,11 +127,11 @@ mod tests {
         let (mut attempt, mut waited, mut clock, mut waits) = (0, 0, 1000, Vec::new());
         for _ in 0..9 {
             let latest = instance(attempt, waited);
-            let backoff = match next(&latest, &exit(clock - 1, clock), "i", at(clock)) {
+            let backoff = match next(&latest, &exit(clock - 1, clock), false, at(clock)) {
                 Next::Now { backoff } => backoff,
                 Next::At { until, backoff } => {
                     assert_eq!(until, at(clock) + backoff);
-                    assert_eq!(next(&latest, &exit(clock - 1, clock), "i", until), Next::Now { backoff });
+                    assert_eq!(next(&latest, &exit(clock - 1, clock), false, until), Next::Now { backoff });
                     backoff
                 }
             };
@@ -147,16 +147,19 @@ mod tests {
     fn what_resets_the_back_off() {
         let now = Next::Now { backoff: SignedDuration::ZERO };
         let latest = instance(5, 160);
-        assert_eq!(next(&latest, &exit(0, 601), "i", at(601)), now, "it ran over ten minutes");
-        assert!(matches!(next(&latest, &exit(0, 600), "i", at(600)), Next::At { .. }), "ten minutes are not over ten");
-        assert_eq!(next(&latest, &exit(0, 5), "other", at(5)), now, "a new image");
-        let after_reset = next(&instance(6, 0), &exit(0, 5), "i", at(5));
+        assert_eq!(next(&latest, &exit(0, 601), false, at(601)), now, "it ran over ten minutes");
+        assert!(
+            matches!(next(&latest, &exit(0, 600), false, at(600)), Next::At { .. }),
+            "ten minutes are not over ten"
+        );
+        assert_eq!(next(&latest, &exit(0, 5), true, at(5)), now, "another image or other resources");
+        let after_reset = next(&instance(6, 0), &exit(0, 5), false, at(5));
         assert_eq!(after_reset, Next::At { until: at(15), backoff: SignedDuration::from_secs(10) });
     }
 
     #[test]
     fn a_clock_set_back_does_not_make_a_container_wait_for_ages() {
-        assert!(matches!(next(&instance(3, 20), &exit(9000, 9001), "i", at(10)), Next::Now { .. }));
+        assert!(matches!(next(&instance(3, 20), &exit(9000, 9001), false, at(10)), Next::Now { .. }));
     }
 
     #[test]

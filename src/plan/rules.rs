@@ -20,24 +20,16 @@ pub(super) enum Rule {
     Always(Verb),
     /// Decided by the values before and after.
     By(fn(Option<&Value>, Option<&Value>) -> Verb),
-}
-
-impl Rule {
-    pub(super) fn effect(self, before: Option<&Value>, after: Option<&Value>) -> Verb {
-        match self {
-            Always(effect) => effect,
-            By(decide) => decide(before, after),
-        }
-    }
+    /// An amount of a container: decided by its `resizePolicy` and the whole pod, see [`super::resize`].
+    Resize,
 }
 
 use Advice::{Instead, Note, Nothing};
-use Rule::{Always, By};
+use Rule::{Always, By, Resize};
 use Verb::{Recreate, RestartContainer, UpdateInPlace};
 
 const MOUNTED: Advice = Instead("in a mounted ConfigMap a value changes without a restart");
 const NEW_DATA: Advice = Instead("new data under the old name reaches the files without a restart");
-const RESIZE: Advice = Note("Kubernetes resizes cpu and memory in place; this runtime makes a new pod");
 
 /// Field → effect and advice; a row counts for everything below its field too, and the first row that fits counts. What
 /// Kubernetes updates in place happens in place; the rest of a spec is immutable there and means a new pod here.
@@ -56,8 +48,9 @@ const TABLE: &[(&str, Rule, Advice)] = &[
     ("spec.ephemeralContainers", By(appended_to), Nothing),
     // A deletion may shorten it for once.
     ("spec.terminationGracePeriodSeconds", By(negative_to_one), Nothing),
-    ("spec.containers[].resources", Always(Recreate), RESIZE),
-    ("spec.initContainers[sidecar].resources", Always(Recreate), RESIZE),
+    ("spec.containers[].resources", Resize, Nothing),
+    ("spec.initContainers[sidecar].resources", Resize, Nothing),
+    ("spec.initContainers[].resources", Resize, Nothing),
     ("spec.containers[].env[].value", Always(Recreate), MOUNTED),
     ("spec.initContainers[sidecar].env[].value", Always(Recreate), MOUNTED),
     ("spec.volumes[].configMap.name", Always(Recreate), NEW_DATA),

@@ -8,11 +8,12 @@ use super::env::{self, Scope};
 use super::field::Fields;
 use super::opened::Opened;
 use super::pod::Round;
+use super::resize;
 use super::restart::{self, Next, go_duration};
 use super::teardown::{self, Stop, grace_of};
 use crate::model::{
-    ContainerKind, ContainerStart, ContainerState, ImageNeed, ObservedContainer, ObservedPod, PodAction, Reason,
-    Sandbox,
+    ContainerKind, ContainerRecord, ContainerStart, ContainerState, ImageNeed, ObservedContainer, ObservedPod,
+    PodAction, Reason, ResizeOrder, Resources, Sandbox,
 };
 
 /// What every container of a pod shares in one round.
@@ -68,7 +69,7 @@ pub(super) fn runs_again(pod: &ObservedPod, latest: &ObservedContainer, policy: 
     restart::may_restart(policy, exit) || was_replaced(pod, latest)
 }
 
-/// Whether it was stopped to make room for another image: then it starts again whatever the policy says.
+/// Whether it was stopped to make room for another image or other resources: then it starts again whatever the policy says.
 ///
 /// Within a living sandbox nothing else stops a single container.
 fn was_replaced(pod: &ObservedPod, latest: &ObservedContainer) -> bool {
@@ -85,6 +86,28 @@ fn remove_old(pod: &ObservedPod, draft: &mut Draft) {
             let action = PodAction::RemoveContainer { name: name.clone(), attempt: instance.record.attempt };
             draft.step(action, Reason::OldInstance);
         }
+    }
+}
+
+/// Why a container needs another instance although this one runs.
+fn another(container: &Container, kind: ContainerKind, record: &ContainerRecord) -> Option<Reason> {
+    let image = container.image.as_deref().unwrap_or_default();
+    if kind == ContainerKind::Init {
+        return None;
+    }
+    if record.image != image {
+        return Some(Reason::ImageChanged { before: record.image.clone(), after: image.to_owned() });
+    }
+    resize::restart_due(record, container).map(Reason::ResourcesChanged)
+}
+
+/// Gives the running instance what its container may use now.
+fn resize(container: &Container, record: &ContainerRecord, draft: &mut Draft) {
+    let changes = resize::due(record, container);
+    if !changes.is_empty() {
+        let resources = Resources::of(container);
+        let order = ResizeOrder { name: record.name.clone(), attempt: record.attempt, resources };
+        draft.step(PodAction::ResizeContainer(order), Reason::ResourcesChanged(changes));
     }
 }
 
@@ -122,7 +145,6 @@ impl Pod<'_> {
     /// Plans one container. Returns whether it runs and stays.
     fn plan(&self, container: &Container, kind: ContainerKind, draft: &mut Draft) -> bool {
         let policy = restart::policy_of(container, kind, self.policy);
-        let image = container.image.as_deref().unwrap_or_default();
         let Some(latest) = self.observed.latest(&container.name) else {
             self.start(container, (kind, 0, SignedDuration::ZERO), Reason::FirstStart, draft);
             return false;
@@ -131,20 +153,20 @@ impl Pod<'_> {
         match &latest.state {
             // Reaped in this round; what follows is decided when its exit is on record.
             ContainerState::Created | ContainerState::Lost => false,
-            ContainerState::Running { .. } if record.image != image && kind != ContainerKind::Init => {
-                self.replace(latest, image, draft);
-                false
+            ContainerState::Running { .. } => {
+                // Once told to stop it does, even if the change was taken back, and then starts again.
+                let told = record.stopping.is_some().then_some(Reason::ChangedBack);
+                if let Some(reason) = another(container, kind, record).or(told) {
+                    Stop { reason, grace: grace_of(self.observed), began: None }.one(self.round, latest, draft);
+                    return false;
+                }
+                resize(container, record, draft);
+                true
             }
-            // Told to stop for an image that was taken back: the stop goes on, and it starts again.
-            ContainerState::Running { .. } if record.stopping.is_some() => {
-                self.replace(latest, image, draft);
-                false
-            }
-            ContainerState::Running { .. } => true,
             ContainerState::Exited(exit) => {
                 let here = record.sandbox_attempt == self.sandbox;
                 let reason = if here && was_replaced(self.observed, latest) {
-                    Reason::ImageChanged { before: record.image.clone(), after: image.to_owned() }
+                    another(container, kind, record).unwrap_or(Reason::ChangedBack)
                 } else if kind != ContainerKind::Init && !restart::may_restart(policy, exit) {
                     return false;
                 } else if here {
@@ -158,12 +180,6 @@ impl Pod<'_> {
         }
     }
 
-    /// Stops the running instance of a container whose image changed.
-    fn replace(&self, latest: &ObservedContainer, image: &str, draft: &mut Draft) {
-        let reason = Reason::ImageChanged { before: latest.record.image.clone(), after: image.to_owned() };
-        Stop { reason, grace: grace_of(self.observed), began: None }.one(self.round, latest, draft);
-    }
-
     /// Starts the next instance, or waits for the crash back-off.
     fn start_again(
         &self,
@@ -174,9 +190,11 @@ impl Pod<'_> {
     ) {
         let Some(exit) = latest.exit() else { return };
         let attempt = latest.record.attempt.saturating_add(1);
-        let image = container.image.as_deref().unwrap_or_default();
-        let replaced = matches!(reason, Reason::ImageChanged { .. });
-        match restart::next(latest, exit, image, self.round.input.now) {
+        let is_other = latest.record.image != container.image.as_deref().unwrap_or_default()
+            || !resize::due(&latest.record, container).is_empty();
+        let replaced =
+            matches!(reason, Reason::ImageChanged { .. } | Reason::ResourcesChanged(_) | Reason::ChangedBack);
+        match restart::next(latest, exit, is_other, self.round.input.now) {
             Next::At { until, backoff } if !replaced => {
                 let record = &self.observed.record;
                 let message = format!(

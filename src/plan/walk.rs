@@ -1,11 +1,13 @@
 //! The walk through two states of a pod: every field that differs, with what it takes and what is behind it.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::quantities;
-use super::rules::{self, Advice, covers};
+use super::resize::Resize;
+use super::rules::{self, Advice, Rule, covers};
 use crate::model::{APPLIED_PRESET_PREFIX, AdmittedPod, Cause, EXCLUDE_PRESETS, FieldChange, Origin, Packed, Verb};
 
 /// The text of the advice for entries that merely changed places.
@@ -17,7 +19,7 @@ const ORDER_TOO: &str = "the order differs, too: in the order of before the rest
 pub(super) fn differences(realised: &AdmittedPod, target: &AdmittedPod) -> Vec<FieldChange> {
     let mut values = [&realised.spec, &target.spec, &realised.effective, &target.effective].map(Packed::value);
     values[2..].iter_mut().for_each(quantities::in_one_notation);
-    let mut walk = Walk { pods: [realised, target], found: Vec::new() };
+    let mut walk = Walk { pods: [realised, target], resize: OnceCell::new(), found: Vec::new() };
     let [a, b, c, d] = &values;
     for part in ["metadata", "spec"] {
         walk.visit(Node {
@@ -98,6 +100,8 @@ impl<'a> Node<'a> {
 
 struct Walk<'a> {
     pods: [&'a AdmittedPod; 2],
+    /// Made when the first amount differs.
+    resize: OnceCell<Resize>,
     found: Vec<FieldChange>,
 }
 
@@ -114,6 +118,11 @@ fn is_map(field: &str) -> bool {
     ["labels", "annotations", "nodeSelector"].contains(&field)
 }
 
+/// Whether these are amounts of a container: each is told on its own, even where there were none.
+fn are_amounts(path: &Path) -> bool {
+    path.container.is_some() && ["resources", "limits", "requests"].contains(&path.field())
+}
+
 impl<'a> Walk<'a> {
     fn visit(&mut self, node: Node<'a>) {
         if same(node.spec[0], node.spec[1]) || same(node.effective[0], node.effective[1]) {
@@ -124,7 +133,7 @@ impl<'a> Walk<'a> {
         let both = node.spec.iter().all(Option::is_some);
         if rules::is_judged_whole(&node.path.rule) {
             self.report(&node, None);
-        } else if is_map(field) || (both && is(Value::is_object)) {
+        } else if is_map(field) || are_amounts(&node.path) || (both && is(Value::is_object)) {
             self.visit_members(&node);
         } else if let Some(keys) = keys_of(&node) {
             self.visit_list(&node, &keys);
@@ -214,8 +223,7 @@ impl<'a> Walk<'a> {
 
     fn report(&mut self, node: &Node<'a>, instead: Option<&str>) {
         let path = &node.path;
-        let (rule, advice) = rules::row(&path.rule);
-        let effect = rule.effect(node.effective[0], node.effective[1]);
+        let (effect, advice) = self.effect(node);
         let cause = node.cause.clone().unwrap_or_else(|| self.cause(node));
         let note = if let Advice::Note(text) = advice { Some(text.to_owned()) } else { None };
         let compact = |value: Option<&Value>| value.map(Value::to_string);
@@ -229,6 +237,20 @@ impl<'a> Walk<'a> {
             container: path.container.clone(),
             note,
         });
+    }
+
+    /// What the difference takes by itself.
+    fn effect(&self, node: &Node<'_>) -> (Verb, Advice) {
+        let (rule, advice) = rules::row(&node.path.rule);
+        let [before, after] = node.effective;
+        match rule {
+            Rule::Always(effect) => (effect, advice),
+            Rule::By(decide) => (decide(before, after), advice),
+            Rule::Resize => {
+                let resize = self.resize.get_or_init(|| Resize::new(self.pods[0], self.pods[1]));
+                resize.judge(&node.path.rule, node.path.container.as_deref(), after.is_none())
+            }
+        }
     }
 
     /// How a restart or recreation could be avoided.

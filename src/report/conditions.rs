@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::containers::{Statuses, is_sidecar};
+use super::resize;
 use crate::model::{ObservedPod, Sandbox};
 
 /// What the conditions are derived from.
@@ -14,6 +15,8 @@ pub struct ConditionInput<'a> {
     pub statuses: &'a Statuses,
     pub phase: &'a str,
     pub observed: Option<&'a ObservedPod>,
+    /// Why the last try to give a container other cpu or memory failed, if it did.
+    pub resize_error: Option<&'a str>,
 }
 
 struct Verdict {
@@ -33,7 +36,8 @@ impl Verdict {
     }
 }
 
-/// PodReadyToStartContainers, Initialized, Ready, ContainersReady and PodScheduled, in the kubelet's order.
+/// PodReadyToStartContainers, Initialized, Ready, ContainersReady and PodScheduled, in the kubelet's order; then
+/// PodResizeInProgress, while it is.
 pub fn conditions(input: ConditionInput<'_>) -> Vec<PodCondition> {
     let created = input.observed.map(|pod| pod.record.created_at);
     let containers_ready = containers_ready(input);
@@ -57,6 +61,7 @@ pub fn conditions(input: ConditionInput<'_>) -> Vec<PodCondition> {
         ("PodScheduled", Verdict::met(created)),
     ]
     .into_iter()
+    .chain(resizing(input).map(|verdict| ("PodResizeInProgress", verdict)))
     .map(|(kind, verdict)| PodCondition {
         type_: kind.to_owned(),
         status: if verdict.met { "True" } else { "False" }.to_owned(),
@@ -67,6 +72,13 @@ pub fn conditions(input: ConditionInput<'_>) -> Vec<PodCondition> {
         last_probe_time: None,
     })
     .collect()
+}
+
+/// It is there only while a resize is under way; with the reason of its last failure.
+fn resizing(input: ConditionInput<'_>) -> Option<Verdict> {
+    let pod = input.observed.filter(|pod| resize::is_in_progress(pod))?;
+    let reason = input.resize_error.map(|_| "Error");
+    Some(Verdict { met: true, reason, message: input.resize_error.map(str::to_owned), since: pod.record.resized_at })
 }
 
 fn sandbox(input: ConditionInput<'_>) -> Verdict {

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::resize;
 use crate::model::{ContainerState, ExitRecord, ObservedContainer, ObservedPod};
 
 /// Waiting reason and message by container name; the empty name stands for the pod itself.
@@ -74,6 +75,7 @@ impl Context<'_> {
             None => (self.waits(&container.name), None),
         };
         let running = state.running.is_some();
+        let (resources, allocated_resources) = latest.map(|i| resize::of_status(container, i)).unwrap_or_default();
         let done = role == Role::Init && state.terminated.as_ref().is_some_and(|t| t.exit_code == 0);
         ContainerStatus {
             name: container.name.clone(),
@@ -87,6 +89,8 @@ impl Context<'_> {
             restart_count: latest.map_or(0, |i| i32::try_from(i.record.attempt).unwrap_or(i32::MAX)),
             state: Some(state),
             last_state: last.map(|t| ApiState { terminated: Some(t), ..ApiState::default() }),
+            resources,
+            allocated_resources,
             ..ContainerStatus::default()
         }
     }

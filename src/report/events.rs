@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::containers::Waiting;
 use super::project::stable_uid;
+use super::resize;
 use crate::model::{
     AdmittedPod, ContainerState, EventRecord, EventType, Kind, ObjectKey, ObservedContainer, ObservedPod, Sandbox,
 };
@@ -28,6 +29,9 @@ pub fn events_between(old: Option<&ObservedPod>, new: Option<&ObservedPod>, now:
     {
         let text = "Pod sandbox changed, it will be killed and re-created.";
         events.push(Draft { reason: "SandboxChanged", message: text.into(), ..Draft::of(new, now) }.record());
+    }
+    for (reason, message, at) in old.map(|old| resize::told(old, new, now)).unwrap_or_default() {
+        events.push(Draft { reason, message, ..Draft::of(new, at) }.record());
     }
     for container in &new.containers {
         let before = old.and_then(|o| {
@@ -188,10 +192,13 @@ fn killing_message(pod: &ObservedPod, container: &ObservedContainer) -> String {
         .spec
         .as_ref()
         .and_then(|s| s.init_containers.iter().flatten().chain(&s.containers).find(|c| c.name == *name))
-        .and_then(|c| c.image.as_deref());
+        .filter(|_| pod.record.deletion.is_none());
     match wanted {
-        Some(image) if pod.record.deletion.is_none() && image != container.record.image => {
+        Some(wanted) if wanted.image.as_deref() != Some(&container.record.image) => {
             format!("Container {name} definition changed, will be restarted")
+        }
+        Some(wanted) if resize::asks_for_restart(&container.record, wanted) => {
+            format!("Container {name} resize requires restart")
         }
         _ => format!("Stopping container {name}"),
     }
@@ -227,6 +234,7 @@ fn waiting_event(pod: &ObservedPod, name: &str, reason: &str, message: &str, now
             let text = format!("Container image {image:?} is not present with pull policy of Never");
             vec![event(EventType::Warning, reason, text)]
         }
+        "ResizeError" => vec![event(EventType::Warning, reason, resize::error_message(pod, detail))],
         "InvalidImageName" | "ImageInspectError" => {
             vec![event(EventType::Warning, "InspectFailed", format!("Failed to apply image {image:?}: {detail}"))]
         }

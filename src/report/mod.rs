@@ -18,6 +18,7 @@ mod events;
 mod foreign;
 mod pod;
 mod project;
+mod resize;
 mod row;
 mod secret;
 mod shown;

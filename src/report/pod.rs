@@ -10,7 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::conditions::{ConditionInput, conditions};
 use super::containers::statuses;
 use super::phase::{PhaseInput, phase};
-use crate::model::{AdmittedPod, NodeInfo, ObservedPod, Sandbox, qos_class};
+use super::resize;
+use crate::model::{AdmittedPod, Hold, NodeInfo, ObservedPod, Sandbox, qos_class};
 
 /// Everything known about one pod at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,8 @@ pub struct PodView<'a> {
     pub observed: Option<&'a ObservedPod>,
     /// Waiting reason and message by container, as the plan gives them.
     pub waiting: &'a BTreeMap<String, (String, String)>,
+    /// What the plan waits for.
+    pub holds: &'a [Hold],
     pub node: &'a NodeInfo,
     pub now: Timestamp,
 }
@@ -75,7 +78,13 @@ fn status(view: &PodView<'_>, spec: &PodSpec) -> PodStatus {
         terminating: record.is_some_and(|r| r.deletion.is_some()),
         terminal: record.and_then(|r| r.terminal.as_deref()),
     });
-    let conditions = conditions(ConditionInput { spec, statuses: &statuses, phase: &phase, observed: view.observed });
+    let conditions = conditions(ConditionInput {
+        spec,
+        statuses: &statuses,
+        phase: &phase,
+        observed: view.observed,
+        resize_error: resize::error(view.holds),
+    });
     let host_ips = one_per_family(&view.node.ips);
     let begun = view.observed.is_some();
     let pod_ips = pod_ips(view, spec);

@@ -80,6 +80,7 @@ impl Contract {
             revision: "r1".into(),
             realised: pod_of(&admitted(&[pod]), "default", name),
             generation: 1,
+            resized_at: None,
             sandbox_attempts: 0,
             deletion: None,
             terminal: None,
@@ -252,6 +253,8 @@ impl Contract {
         assert!(!record.id.is_empty() && !record.image_id.is_empty() && !record.log_path.is_empty());
         self.backend.start_container(key, &start).await.unwrap();
         assert_eq!(self.instance(key, "runs", 0).await.unwrap(), first);
+        // The shell needs a moment until it has set its trap.
+        tokio::time::sleep(Duration::from_secs(1)).await;
         self.signal(key, "runs", Signal::Stop).await;
         let told = self.instance(key, "runs", 0).await.unwrap().record.stopping.expect("a record of the signal");
         assert_eq!((told.grace_seconds, told.reason.as_str(), told.killed_at), (1, "a test", None));

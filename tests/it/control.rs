@@ -8,6 +8,7 @@ mod kubelet;
 mod ledger;
 mod life;
 mod real;
+mod resize;
 mod rig;
 mod stale;
 mod status;

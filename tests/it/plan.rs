@@ -9,6 +9,7 @@ mod mutation;
 mod pod;
 mod property;
 mod rename;
+mod resize;
 mod scenario;
 mod schema;
 mod table;

@@ -112,6 +112,7 @@ impl Worker {
                 };
                 backend.signal_container(key, &order).await
             }
+            PodAction::ResizeContainer(order) => backend.resize_container(key, order).await,
             PodAction::ReapContainer { name, attempt } => backend.reap_container(key, name, *attempt).await,
             PodAction::RemoveContainer { name, attempt } => backend.remove_container(key, name, *attempt).await,
             // Boxed: its record would make the room that every round needs half as large again.
@@ -151,6 +152,7 @@ fn waiting_reason(action: &PodAction) -> &'static str {
         PodAction::RunSandbox { .. } => "CreatePodSandboxError",
         PodAction::EnsureImage(_) => "ErrImagePull",
         PodAction::StartContainer(_) => "CreateContainerError",
+        PodAction::ResizeContainer(_) => "ResizeError",
         PodAction::StopSandbox | PodAction::RemovePod => "FailedKillPod",
         _ => "FailedSync",
     }
@@ -173,6 +175,7 @@ pub(super) fn word(action: &PodAction) -> String {
         PodAction::SignalContainer { name, attempt, signal: Signal::Kill, .. } => {
             format!("kill container {name}#{attempt}")
         }
+        PodAction::ResizeContainer(order) => format!("resize container {}#{}", order.name, order.attempt),
         PodAction::ReapContainer { name, attempt } => format!("clean up after container {name}#{attempt}"),
         PodAction::RemoveContainer { name, attempt } => format!("forget container {name}#{attempt}"),
         PodAction::Finish { phase, .. } => format!("finish pod as {phase}"),

@@ -29,9 +29,10 @@ pub(super) fn scope(action: &PodAction) -> Scope<'_> {
         | PodAction::RemovePod => Scope::Pod,
         PodAction::EnsureImage(need) => Scope::Container(&need.container),
         PodAction::StartContainer(start) => Scope::Container(&start.name),
-        PodAction::SignalContainer { .. } | PodAction::ReapContainer { .. } | PodAction::RemoveContainer { .. } => {
-            Scope::Nothing
-        }
+        PodAction::SignalContainer { .. }
+        | PodAction::ResizeContainer(_)
+        | PodAction::ReapContainer { .. }
+        | PodAction::RemoveContainer { .. } => Scope::Nothing,
     }
 }
 

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Subject, View, choice};
 use crate::manifest::problem::Finding;
+use crate::model::RESIZABLE;
 
 /// The words a field may have. `@` stands for each container, or for a preset's spec; `*` for each item.
 const WORDS: &[(&str, &[&str])] = &[
@@ -21,6 +22,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("@/volumeMounts/*/recursiveReadOnly", &["Disabled", "IfPossible", "Enabled"]),
     ("@/securityContext/seccompProfile/type", PROFILES),
     ("@/securityContext/procMount", &["Default", "Unmasked"]),
+    ("@/resizePolicy/*/resourceName", &RESIZABLE),
     ("@/resizePolicy/*/restartPolicy", &["NotRequired", "RestartContainer"]),
     ("@/livenessProbe/httpGet/scheme", SCHEMES),
     ("@/readinessProbe/httpGet/scheme", SCHEMES),

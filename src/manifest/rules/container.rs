@@ -1,6 +1,6 @@
 //! Rules for containers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Subject, View, choice, names as shapes, quantity, shape};
 use crate::manifest::problem::{Finding, field_path, quoted};
@@ -111,6 +111,30 @@ pub(super) fn resources(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
             {
                 let message = format!("the request of {name} is larger than its limit");
                 out.push(request.error("resources", message).help("raise the limit, or lower the request"));
+            }
+        }
+    }
+}
+
+/// A policy for each resource, and none that restarts what never restarts (`validateResizePolicy` of Kubernetes 1.36).
+pub(super) fn resize_policy(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    let pod = subject.root.get("spec");
+    let never = pod.as_ref().and_then(|spec| spec.text_of("restartPolicy")) == Some("Never");
+    for container in subject.containers() {
+        let is_sidecar = container.text_of("restartPolicy") == Some("Always");
+        let mut seen = BTreeSet::new();
+        for policy in container.list("resizePolicy") {
+            let resource = policy.get("resourceName");
+            if let Some((resource, text)) = resource.as_ref().and_then(|resource| Some((resource, resource.text()?)))
+                && !seen.insert(text.to_owned())
+            {
+                let message = format!("`resizePolicy` names {} twice", quoted(text));
+                out.push(resource.error("duplicate-name", message).help("keep one of the two"));
+            }
+            let restart = policy.get("restartPolicy").filter(|restart| restart.text() == Some("RestartContainer"));
+            if let Some(restart) = restart.filter(|_| never && !is_sidecar) {
+                let message = "`RestartContainer` and `restartPolicy: Never` of the pod cannot go together";
+                out.push(restart.error("contradiction", message).help("write NotRequired"));
             }
         }
     }

@@ -70,6 +70,7 @@ const RULES: &[(&[Kind], Check)] = &[
     (POD, container::termination),
     (POD, container::privileges),
     (POD, container::resources),
+    (POD, container::resize_policy),
     (POD, ports::names),
     (POD, ports::named_twice),
     (POD, ports::in_one_pod),

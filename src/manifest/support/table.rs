@@ -109,6 +109,9 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("@.resources", "e2e_limits_reach_the_cgroup"),
     ("@.resources.limits", "e2e_limits_reach_the_cgroup"),
     ("@.resources.requests", "e2e_limits_reach_the_cgroup"),
+    ("@.resizePolicy", RESIZED),
+    ("@.resizePolicy[].resourceName", RESIZED),
+    ("@.resizePolicy[].restartPolicy", RESIZED),
     ("@.stdin", "e2e_a_terminal_is_a_terminal_and_stdin_stays_open"),
     ("@.tty", "e2e_a_terminal_is_a_terminal_and_stdin_stays_open"),
     ("@.terminationMessagePath", "e2e_the_last_words_of_a_container_are_kept"),
@@ -145,6 +148,7 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
 
 const READER: &str = "e2e_config_maps_and_secrets_reach_volumes_and_env_and_secrets_never_the_disk";
 const PRESET: &str = "e2e_the_presets_variable_is_in_the_environment_of_each_container";
+const RESIZED: &str = "e2e_cpu_and_memory_change_while_a_container_runs";
 const PORTS: &str = "e2e_a_host_port_answers_outside_pods_itself_and_loopback";
 
 const SERVER: &str = "an API server writes it, a manifest does not";
@@ -171,7 +175,6 @@ pub(super) const NO_EFFECT: &[(&str, &str)] = &[
     ("spec.priorityClassName", NO_SCHEDULER),
     ("spec.schedulerName", NO_SCHEDULER),
     ("@.stdinOnce", "nobody can attach to a container, so its stdin stays open and silent"),
-    ("@.resizePolicy", "changed resources make a new pod"),
     ("spec.finalizers", "no controller waits for a removal"),
     ("immutable", "the manifests alone decide what changes"),
     ("automountServiceAccountToken", NO_TOKEN),

@@ -34,7 +34,7 @@ fn fleet(variant: usize) -> Vec<Value> {
 }
 
 /// Kills whoever makes the `n`th call, before or after it is done. Returns whether that came to pass.
-fn kill_at(rig: &Rig, n: usize, after: bool) -> Arc<AtomicBool> {
+pub(super) fn kill_at(rig: &Rig, n: usize, after: bool) -> Arc<AtomicBool> {
     let (count, killed) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
     let told = killed.clone();
     rig.fake.on_call(move |_| {

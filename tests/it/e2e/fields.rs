@@ -1,6 +1,8 @@
 //! Fields of pods and containers, each by what a process in the container sees of it.
 
-use super::harness::{World, start_time};
+use rustix::process::Signal;
+
+use super::harness::{World, signal, start_time};
 
 /// A pod of busybox containers that sleep; `spec` and `container` are flow mappings' contents.
 fn pod(name: &str, spec: &str, container: &str) -> String {
@@ -148,6 +150,93 @@ fn e2e_limits_reach_the_cgroup() {
     assert!(["50000", "50000 100000"].contains(&quota.as_str()), "{quota}");
     let weight = read("cpu", "cpu.shares", "cpu.weight");
     assert!(["256", "10"].contains(&weight.as_str()), "a quarter of a core is 256 shares: {weight}");
+}
+
+#[test]
+fn e2e_cpu_and_memory_change_while_a_container_runs() {
+    let Some(mut world) = World::new() else { return };
+    let pod = |cpu: &str, memory: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec:\n  terminationGracePeriodSeconds: 0\n  containers:\n  - name: c\n    image: podwright.invalid/host\n    command: [sleep, \"100000\"]\n    resizePolicy: [{{resourceName: cpu, restartPolicy: NotRequired}}, {{resourceName: memory, restartPolicy: NotRequired}}]\n    resources: {{limits: {{cpu: {cpu}, memory: {memory}}}}}\n  - name: strict\n    image: podwright.invalid/host\n    command: [sleep, \"100000\"]\n    resizePolicy: [{{resourceName: memory, restartPolicy: RestartContainer}}]\n    resources: {{limits: {{cpu: {cpu}, memory: 64Mi}}}}\n"
+        )
+    };
+    world.commit(&[("pod.yaml", &pod("500m", "64Mi"))]);
+    world.start();
+    world.wait_row("p", "2/2", "Running");
+    let before = world.identities();
+    let uid = world.pod("p").unwrap()["metadata"]["uid"].clone();
+    let mib = |count: u64| (count << 20).to_string();
+    let weight = |text: &str, shares: &str, weight: &str| assert!([shares, weight].contains(&text), "{text}");
+    let (memory, quota, shares) = limits(&world, "c");
+    assert_eq!((memory, quota.as_str()), (mib(64), "50000"));
+    weight(&shares, "512", "59");
+
+    // More of both, then less: the processes stay, the limits are others.
+    for (cpu, memory, expected, shares, by_weight) in
+        [("1500m", "128Mi", (mib(128), "150000"), "1536", "138"), ("250m", "96Mi", (mib(96), "25000"), "256", "35")]
+    {
+        world.commit(&[("pod.yaml", &pod(cpu, memory))]);
+        world.wait("the limits", || {
+            (limits(&world, "c").0 == expected.0 && limits(&world, "strict").1 == expected.1).then_some(())
+        });
+        let now = limits(&world, "c");
+        assert_eq!((now.0, now.1.as_str()), expected);
+        weight(&now.2, shares, by_weight);
+        assert_eq!(world.identities(), before, "no process is another one");
+        let shown = world.wait("the status", || {
+            let pod = world.pod("p")?;
+            let own = &pod["status"]["containerStatuses"][0];
+            (own["resources"]["limits"]["memory"] == memory).then(|| pod.clone())
+        });
+        let own = &shown["status"]["containerStatuses"][0];
+        assert_eq!((&own["allocatedResources"]["memory"], &own["restartCount"]), (&memory.into(), &0.into()));
+        assert_eq!(shown["metadata"]["uid"], uid);
+    }
+    world.wait_described("p", "ResizeCompleted");
+    // The words of the record outlive the agent: nothing is done again, and a crash starts it with what it has now.
+    world.kill();
+    world.start();
+    assert_eq!(world.identities(), before);
+    let first = pid_of(&world, "c").unwrap();
+    signal(u32::try_from(first).unwrap(), Signal::KILL);
+    world.wait("the restart", || (pid_of(&world, "c").is_some_and(|now| now != first)).then_some(()));
+    assert_eq!(limits(&world, "c").0, mib(96));
+
+    // What asks for it restarts, once and alone.
+    let strict = pid_of(&world, "strict").unwrap();
+    let c = pid_of(&world, "c").unwrap();
+    world.commit(&[("pod.yaml", &pod("250m", "96Mi").replace("memory: 64Mi", "memory: 80Mi"))]);
+    world.wait("the restart", || (pid_of(&world, "strict").is_some_and(|now| now != strict)).then_some(()));
+    assert_eq!((limits(&world, "strict").0, pid_of(&world, "c").unwrap()), (mib(80), c));
+    let restarts = || {
+        let pod = world.pod("p").unwrap();
+        let all = pod["status"]["containerStatuses"].as_array().unwrap().clone();
+        all.iter().map(|own| own["restartCount"].as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    world.wait("its count", || (restarts() == [1, 1]).then_some(()));
+    world.wait_described("p", "Container strict resize requires restart");
+
+    // Memory in use is not taken away.
+    world.commit(&[("pod.yaml", &pod("250m", "8Ki").replace("memory: 64Mi", "memory: 80Mi"))]);
+    world.wait_described("p", "cannot decrease memory limits: attempting to set container");
+    assert_eq!((limits(&world, "c").0, pid_of(&world, "c").unwrap()), (mib(96), c));
+}
+
+fn pid_of(world: &World, name: &str) -> Option<i64> {
+    let now = world.identities();
+    now.iter().find(|(key, _)| key.contains(&format!("/{name}/"))).map(|(_, (pid, _))| *pid)
+}
+
+/// What the cgroup of a container says: bytes of memory, quota and shares (or weight) of cpu.
+fn limits(world: &World, name: &str) -> (String, String, String) {
+    let pid = pid_of(world, name).unwrap_or_else(|| panic!("{name} does not run"));
+    let read = |controller: &str, old: &str, new: &str| {
+        let (directory, is_old) = cgroup_of(pid, controller);
+        let path = directory.join(if is_old { old } else { new });
+        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).trim().to_owned()
+    };
+    let quota = read("cpu", "cpu.cfs_quota_us", "cpu.max").trim_end_matches(" 100000").to_owned();
+    (read("memory", "memory.limit_in_bytes", "memory.max"), quota, read("cpu", "cpu.shares", "cpu.weight"))
 }
 
 #[test]

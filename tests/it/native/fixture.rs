@@ -159,6 +159,7 @@ impl TestPod {
             revision: "test".into(),
             realised: Arc::new(realised),
             generation: 1,
+            resized_at: None,
             sandbox_attempts: 0,
             deletion: None,
             terminal: None,

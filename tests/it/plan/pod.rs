@@ -3,6 +3,7 @@
 mod ending;
 mod failing;
 mod init;
+mod resize;
 mod running;
 
 use std::sync::Arc;

@@ -28,7 +28,7 @@ fn accident() -> impl Strategy<Value = Accident> {
         (0..4_usize).prop_map(Accident::StartInterrupted),
         (0..4_usize, 0..2).prop_map(|(index, code)| Accident::Exit(index, code)),
         Just(Accident::AgentRestarts),
-        (0..3_usize).prop_map(Accident::OtherPod),
+        (0..4_usize).prop_map(Accident::OtherPod),
         Just(Accident::Gone),
     ]
 }
@@ -47,10 +47,18 @@ fn shape() -> impl Strategy<Value = Shape> {
         .prop_map(|(policy, init, sidecar, apps, volume)| Shape { policy, init, sidecar, apps, volume })
 }
 
-/// Variant 1 has other images, variant 2 another variable.
+/// Variant 1 has other images, variant 2 another variable, variant 3 other amounts, of which some restart.
 fn build(shape: &Shape, variant: usize) -> (Arc<AdmittedPod>, Arc<DataObjects>) {
     let image = format!("i:{}", usize::from(variant == 1));
-    let container = |name: String| json!({"name": name, "image": image, "env": [{"name": "V", "value": format!("{}", variant / 2)}]});
+    let amounts =
+        json!({"limits": {"cpu": format!("{}", 1 + variant / 3), "memory": format!("{}Mi", 1 + variant / 3)}});
+    let value = usize::from(variant == 2).to_string();
+    let container = |name: String| {
+        let restarts = if name == "app0" { "RestartContainer" } else { "NotRequired" };
+        let policy = json!([{"resourceName": "memory", "restartPolicy": restarts}]);
+        json!({"name": name, "image": image, "resources": amounts, "resizePolicy": policy,
+            "env": [{"name": "V", "value": value}]})
+    };
     let mut init: Vec<Value> = (0..shape.init).map(|i| container(format!("init{i}"))).collect();
     if shape.sidecar {
         let mut side = container("side".into());

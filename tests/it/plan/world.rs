@@ -6,8 +6,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use podwright::model::{
     AdmittedPod, ContainerRecord, ContainerStart, ContainerState, DataObjects, ExitRecord, NodeInfo, ObservedContainer,
-    ObservedPod, PodAction, PodKey, PodMemory, PodPlan, PodStep, Reason, Resources, Sandbox, Signal, Stopping,
-    TerminalCause,
+    ObservedPod, PodAction, PodKey, PodMemory, PodPlan, PodStep, Reason, ResizeOrder, Resources, Sandbox, Signal,
+    Stopping, TerminalCause,
 };
 use podwright::plan::{self, PodInput, Target};
 
@@ -201,6 +201,7 @@ impl World {
                     container.state = ContainerState::Exited(exit(code, started_at, now));
                 }
             }
+            PodAction::ResizeContainer(order) => resize(self.instance(&order.name, order.attempt), order),
             PodAction::ReapContainer { name, attempt } => {
                 reap(self.instance(name, *attempt), now);
             }
@@ -264,6 +265,12 @@ impl World {
     }
 }
 
+fn resize(container: &mut ObservedContainer, order: &ResizeOrder) {
+    assert!(matches!(container.state, ContainerState::Running { .. }), "the dead resized");
+    assert!(container.record.stopping.is_none(), "resized what is about to end");
+    container.record.resources = Some(order.resources.clone());
+}
+
 fn reap(container: &mut ObservedContainer, now: Timestamp) {
     let mut exit = exit(137, now, now);
     exit.reason = Some("ContainerStatusUnknown".into());
@@ -300,6 +307,7 @@ pub(crate) fn word(action: &PodAction) -> String {
             format!("stop {name}#{attempt} {grace_seconds}s")
         }
         PodAction::SignalContainer { name, attempt, signal: Signal::Kill, .. } => format!("kill {name}#{attempt}"),
+        PodAction::ResizeContainer(order) => format!("resize {}#{}", order.name, order.attempt),
         PodAction::ReapContainer { name, attempt } => format!("reap {name}#{attempt}"),
         PodAction::RemoveContainer { name, attempt } => format!("forget {name}#{attempt}"),
         PodAction::Finish { phase, cause: None } => format!("finish {phase}"),

@@ -156,8 +156,14 @@ fn everything(pod: &ObservedPod, data: &DataObjects) -> String {
         said += &format!("{:?} {:?}", plan.holds, plan.wake_at);
         waiting.extend(plan.waiting);
     }
-    let view =
-        PodView { admitted: Some(&record.realised), observed: Some(pod), waiting: &waiting, node: &node, now: now() };
+    let view = PodView {
+        admitted: Some(&record.realised),
+        observed: Some(pod),
+        waiting: &waiting,
+        holds: &[],
+        node: &node,
+        now: now(),
+    };
     let object = pod_object(&view);
     said += &format!("{:?}", pod_row(&object, now()));
     said += &describe_pod(&object, &[], now());

@@ -51,6 +51,7 @@ pub fn observed(pod: AdmittedPod) -> ObservedPod {
             revision: "r1".into(),
             realised: Arc::new(pod),
             generation: 1,
+            resized_at: None,
             sandbox_attempts: 1,
             deletion: None,
             terminal: None,
@@ -100,7 +101,14 @@ pub fn exited(code: i32, seconds: i64) -> ContainerState {
 
 pub fn object(pod: &ObservedPod, waiting: &[(&str, &str, &str)]) -> Pod {
     let waiting = waiting.iter().map(|(c, r, m)| ((*c).to_owned(), ((*r).to_owned(), (*m).to_owned()))).collect();
-    pod_object(&PodView { admitted: None, observed: Some(pod), waiting: &waiting, node: &node(), now: at(60) })
+    pod_object(&PodView {
+        admitted: None,
+        observed: Some(pod),
+        waiting: &waiting,
+        holds: &[],
+        node: &node(),
+        now: at(60),
+    })
 }
 
 /// A pod from a short script: `init` and `app` words are `name`, `name+` (sidecar), then `=state` where state is

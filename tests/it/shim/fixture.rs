@@ -236,6 +236,7 @@ fn pod_record(name: &str) -> PodRecord {
         revision: "r".into(),
         realised: Arc::new(admitted),
         generation: 1,
+        resized_at: None,
         sandbox_attempts: 1,
         deletion: None,
         terminal: None,

@@ -119,8 +119,8 @@ const ROWS: &[Row] = &[
         w.stopping("a", 98, 30);
         w.ended("a", 143, 99);
     }, &[
-        "image nginx:1: image changed and was changed back to nginx:1",
-        "start a#5: image changed and was changed back to nginx:1",
+        "image nginx:1: stopped for a change that was taken back",
+        "start a#5: stopped for a change that was taken back",
     ]),
     ("an image mended in a crash loop starts at once", |w| {
         w.attempt("a", 4, 40);

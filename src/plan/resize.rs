@@ -1,0 +1,110 @@
+//! Other amounts of cpu and memory: what they take, and which containers have yet to be given them.
+//!
+//! The rules are those of the API (`ValidatePodResize`, pkg/apis/core/validation of 1.36) and of the kubelet
+//! (`computePodResizeAction`, pkg/kubelet/kuberuntime): first the pod is given the amounts, which is on record, then its
+//! containers are, each as it asks for.
+
+use k8s_openapi::api::core::v1::{Container, PodSpec};
+
+use super::rules::Advice::{self, Instead, Note, Nothing};
+use crate::model::Verb::{self, Recreate, RestartContainer, UpdateInPlace};
+use crate::model::{
+    AdmittedPod, AmountChange, ContainerRecord, FieldChange, RESIZABLE, Resources, asks_for_restart, qos_class,
+};
+
+const KEPT: Advice = Instead("another amount is changed in place: only one that is removed takes a new pod");
+const CLASS: Advice = Instead("the QoS class of the pod would be another: amounts that keep it are changed in place");
+const NO_RESTART: Advice = Instead("an init container without `resizePolicy` RestartContainer is changed in place");
+const POLICY: Advice = Instead("with `resizePolicy` NotRequired it changes without a restart");
+const HAS_RUN: Advice = Note("an init container that has run does not run again");
+
+/// One amount that differs, with what decides over it.
+struct Amount<'a> {
+    /// `limits` or `requests`, or whatever else there is of resources.
+    list: &'a str,
+    resource: &'a str,
+    /// The container as it is to be.
+    container: Option<&'a Container>,
+    /// It stands among the init containers and is no sidecar.
+    is_init: bool,
+    is_removed: bool,
+    /// What all amounts together make of the pod is another QoS class.
+    changes_the_class: bool,
+}
+
+type Fits = fn(&Amount<'_>) -> bool;
+
+/// What it takes; the first row that fits counts.
+#[rustfmt::skip]
+const TABLE: &[(Fits, Verb, Advice)] = &[
+    (|own| !own.is_resizable(),                    Recreate,         Nothing),
+    (|own| own.is_removed,                         Recreate,         KEPT),
+    (|own| own.changes_the_class,                  Recreate,         CLASS),
+    (|own| own.is_init && own.asks_for_restart(),  Recreate,         NO_RESTART),
+    (|own| own.is_init,                            UpdateInPlace,    HAS_RUN),
+    (|own| own.asks_for_restart(),                 RestartContainer, POLICY),
+    (|_| true,                                     UpdateInPlace,    Nothing),
+];
+
+impl Amount<'_> {
+    fn is_resizable(&self) -> bool {
+        ["limits", "requests"].contains(&self.list) && RESIZABLE.contains(&self.resource)
+    }
+
+    fn asks_for_restart(&self) -> bool {
+        self.container.is_some_and(|container| asks_for_restart(container, self.resource))
+    }
+}
+
+/// The pod around the amounts that differ.
+pub(super) struct Resize {
+    target: PodSpec,
+    changes_the_class: bool,
+}
+
+impl Resize {
+    pub(super) fn new(realised: &AdmittedPod, target: &AdmittedPod) -> Self {
+        let [before, target] = [realised, target].map(|pod| pod.effective.open().spec.unwrap_or_default());
+        Self { changes_the_class: qos_class(&before) != qos_class(&target), target }
+    }
+
+    /// What another amount takes: at `field`, given without keys and indexes, of a container, `is_removed` when there is
+    /// none any more.
+    pub(super) fn judge(&self, field: &str, container: Option<&str>, is_removed: bool) -> (Verb, Advice) {
+        let (list, resource) =
+            field.split_once("].resources.").map_or("", |(_, rest)| rest).split_once('.').unwrap_or_default();
+        let amount = Amount {
+            list,
+            resource,
+            container: container.and_then(|name| find(&self.target, name)),
+            is_init: field.starts_with("spec.initContainers[]"),
+            is_removed,
+            changes_the_class: self.changes_the_class,
+        };
+        let row = TABLE.iter().find(|(fits, _, _)| fits(&amount));
+        row.map_or((Recreate, Nothing), |(_, effect, advice)| (*effect, *advice))
+    }
+}
+
+fn find<'a>(spec: &'a PodSpec, name: &str) -> Option<&'a Container> {
+    spec.init_containers.iter().flatten().chain(&spec.containers).find(|container| container.name == name)
+}
+
+/// Whether a field that changes in place is an amount of cpu or memory.
+pub(super) fn is_amount(change: &FieldChange) -> bool {
+    change.container.is_some() && change.field.contains("].resources.")
+}
+
+/// What a container that was started may use other than its record says. What is not on record counts as nothing: to be
+/// told the same again does it no harm.
+pub(super) fn due(record: &ContainerRecord, container: &Container) -> Vec<AmountChange> {
+    record.resources.clone().unwrap_or_default().changes(&Resources::of(container))
+}
+
+/// The same, if one of the amounts asks for a restart.
+pub(super) fn restart_due(record: &ContainerRecord, container: &Container) -> Option<Vec<AmountChange>> {
+    // A record of a version that kept no amounts does not say that they are others.
+    let known = record.resources.as_ref()?;
+    let changes = known.changes(&Resources::of(container));
+    changes.iter().any(|change| asks_for_restart(container, change.resource)).then_some(changes)
+}
