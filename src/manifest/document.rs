@@ -2,10 +2,7 @@
 
 use super::problem::{Problem, alternatives, quoted};
 use super::yaml::{Content, Node, Span};
-use crate::model::Kind;
-
-/// Set to `"true"` on an object of any kind, podwright leaves it alone.
-pub(super) const IGNORE: &str = "podwright.dev/ignore";
+use crate::model::{IGNORE, Kind};
 
 /// What a document holds.
 #[derive(Debug, Default)]

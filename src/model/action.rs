@@ -40,6 +40,8 @@ pub enum Reason {
     ResourcesChanged(Vec<AmountChange>),
     /// It was told to stop for a change that was taken back before it had ended.
     ChangedBack,
+    /// Data that the container takes changed, and its pod asks to be restarted then.
+    DataChanged,
     /// The container's monitor is gone.
     MonitorLost,
     /// A start was cut short: the instance never ran.
@@ -93,6 +95,7 @@ impl fmt::Display for Reason {
                 write!(f, "resources changed: {}", changes.join(", "))
             }
             Reason::ChangedBack => f.write_str("stopped for a change that was taken back"),
+            Reason::DataChanged => f.write_str("data of a ConfigMap or Secret changed"),
             Reason::MonitorLost => f.write_str("its monitor died"),
             Reason::StartInterrupted => f.write_str("its start was interrupted"),
             Reason::Terminating(why) => f.write_str(why),
@@ -203,6 +206,8 @@ pub struct ContainerStart {
     /// The pod's variables in order; the image's own come before them.
     pub env: Vec<EnvValue>,
     pub mounts: Vec<VolumeMountPlan>,
+    /// The digest of the data that it takes, for its record.
+    pub data: Option<String>,
 }
 
 /// One step for one pod.

@@ -9,6 +9,7 @@
 
 mod action;
 mod admitted;
+mod annotation;
 mod diagnostic;
 mod fleet;
 mod key;
@@ -37,6 +38,7 @@ pub use action::{
 pub use admitted::{
     Admitted, AdmittedPod, AppliedPreset, ConflictSide, DataObjects, FieldOrigin, Origin, PresetConflict, SkippedPreset,
 };
+pub use annotation::{ANNOTATION_PREFIX, IGNORE, RESTART_ON_DATA};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use fleet::{Cause, FieldChange, FleetAction, FleetPlan, Rename, Verb};
 pub use key::{Kind, ObjectKey, PodKey, PodUid};

@@ -132,6 +132,10 @@ pub struct ContainerRecord {
     /// What it may use now: what it was started with, or last resized to. `None` in a record of a version that kept none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+    /// The digest of the data of ConfigMaps and Secrets that it was started with, keyed as those of its pod are. `None` when it
+    /// takes none, or when that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopping: Option<Stopping>,
 }

@@ -34,7 +34,7 @@ pub(super) fn of_record(record: &PodRecord, target: &AdmittedPod, data: Option<&
             change.effect = Verb::Recreate;
         }
     } else {
-        found.extend(data.into_iter().flat_map(|view| view.changes(record)));
+        found.extend(data.into_iter().flat_map(|view| view.changes(record, target)));
     }
     judge(found, others_are_merged(&record.realised, target))
 }

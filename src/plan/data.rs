@@ -1,8 +1,8 @@
 //! The ConfigMap and Secret data a pod uses, and what of it differs from what the pod was last planned with.
 //!
-//! Files follow data while the pod runs; variables do when their container starts again. Either way the pod is updated in
-//! place, and its record keeps digests of the data from then on: what was told once is not told again. Keys are named,
-//! values never: digests are keyed with the pod's uid and stay in its record.
+//! Files follow data while the pod runs; variables do when their container starts again, and a pod may ask for that. Either
+//! way the pod is updated in place, and its record keeps digests of the data from then on: what was told once is not told
+//! again. Keys are named, values never: digests are keyed with the pod's uid and stay in its record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,12 @@ use std::sync::{Mutex, PoisonError};
 use k8s_openapi::api::core::v1::{Container, KeyToPath, Pod, PodSpec, Volume};
 use sha2::{Digest, Sha256};
 
-use crate::model::{Cause, DataDigests, DataObjects, FieldChange, Kind, ObjectKey, Packed, PodRecord, PodUid, Verb};
+use super::opened::Opened;
+use super::restart;
+use crate::model::{
+    AdmittedPod, Cause, ContainerKind, ContainerRecord, DataDigests, DataObjects, FieldChange, Kind, ObjectKey, Packed,
+    PodRecord, PodUid, RESTART_ON_DATA, Verb,
+};
 
 /// An object with more keys in use than this has one digest for all of them.
 const MOST: usize = 1000;
@@ -65,6 +70,27 @@ impl Place<'_> {
         }
     }
 
+    /// How a restart could be avoided.
+    fn instead(&self) -> String {
+        let kept = match self {
+            Place::EnvFrom { .. } | Place::Env { .. } => "variables keep their values until the container starts again",
+            Place::Volume(_) => "files follow without a restart",
+        };
+        format!("without the annotation {RESTART_ON_DATA} {kept}")
+    }
+
+    /// The containers that are restarted for new data, in a pod that asks for it. An init container has run.
+    fn restarted<'p>(&self, spec: &'p PodSpec) -> Vec<&'p str> {
+        let takes = |container: &Container| match self {
+            Place::EnvFrom { container: own, .. } | Place::Env { container: own, .. } => own.name == container.name,
+            Place::Volume(name) => mounts(container, name),
+        };
+        let init = spec.init_containers.iter().flatten().map(|c| (c, restart::kind_of(c, true)));
+        let apps = spec.containers.iter().map(|c| (c, ContainerKind::App));
+        let stays = apps.chain(init).filter(|(_, kind)| *kind != ContainerKind::Init);
+        stays.filter(|(container, _)| takes(container)).map(|(container, _)| container.name.as_str()).collect()
+    }
+
     /// When new data is seen, if that is not at once.
     fn note(&self, pod: &Pod) -> Option<String> {
         match self {
@@ -96,8 +122,9 @@ impl<'a> View<'a> {
         Packed::new(&digests)
     }
 
-    /// What changed since the pod was last planned for. Nothing is known about a record that keeps no digests.
-    pub(super) fn changes(&self, record: &PodRecord) -> Vec<FieldChange> {
+    /// What changed since the pod was last planned for, and what that takes for what it is to be. Nothing is known about a
+    /// record that keeps no digests.
+    pub(super) fn changes(&self, record: &PodRecord, target: &AdmittedPod) -> Vec<FieldChange> {
         let Some(before) = &record.data_digests else { return Vec::new() };
         let pod = record.realised.effective.open();
         let after = self.digests(&pod, &record.uid);
@@ -105,7 +132,9 @@ impl<'a> View<'a> {
             return Vec::new();
         }
         let (before, after) = (before.open(), after.open());
-        uses(&pod).into_iter().filter_map(|place| place.change(&pod, &before, &after)).collect()
+        let restarts = restarts(&target.effective.open());
+        let changes = uses(&pod).into_iter().filter_map(|place| place.change(&pod, &before, &after, restarts));
+        changes.collect()
     }
 
     /// The keys in use that are there; `None` without the object.
@@ -153,7 +182,7 @@ impl Use<'_> {
     }
 
     /// What differs for this place: keys that changed, came or went, or the object as a whole.
-    fn change(&self, pod: &Pod, before: &DataDigests, after: &DataDigests) -> Option<FieldChange> {
+    fn change(&self, pod: &Pod, before: &DataDigests, after: &DataDigests, restarts: bool) -> Option<FieldChange> {
         let object = self.object(pod);
         let name = object_name(&object);
         let none = BTreeMap::new();
@@ -167,7 +196,7 @@ impl Use<'_> {
             return None;
         }
         let keys = keys.into_iter().filter(|key| *key != ALL).cloned().collect();
-        Some(FieldChange {
+        let change = FieldChange {
             field: self.place.field(),
             before: None,
             after: None,
@@ -175,8 +204,15 @@ impl Use<'_> {
             cause: Cause::Data { object, keys },
             container: self.place.container().map(str::to_owned),
             avoidable: None,
-            note: self.place.note(pod),
-        })
+            note: None,
+        };
+        let restarted =
+            pod.spec.as_ref().filter(|_| restarts).map(|spec| self.place.restarted(spec)).unwrap_or_default();
+        if restarted.is_empty() {
+            return Some(FieldChange { note: self.place.note(pod), ..change });
+        }
+        let note = self.place.container().is_none().then(|| format!("restarts {}", named(&restarted)));
+        Some(FieldChange { effect: Verb::RestartContainer, avoidable: Some(self.place.instead()), note, ..change })
     }
 }
 
@@ -253,13 +289,60 @@ fn parts_note(volume: &str, spec: &PodSpec) -> Option<String> {
     };
     let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
     let names: Vec<&str> = containers.filter(part).map(|c| c.name.as_str()).collect();
-    let (last, rest) = names.split_last()?;
-    let (names, s) = if rest.is_empty() {
-        (format!("container {last}"), "s")
-    } else {
-        (format!("containers {} and {last}", rest.join(", ")), "")
+    let s = if names.len() == 1 { "s" } else { "" };
+    (!names.is_empty()).then(|| format!("mounted by subPath: takes effect when {} start{s} again", named(&names)))
+}
+
+/// `container a`, `containers a, b and c`
+fn named(containers: &[&str]) -> String {
+    match containers.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("containers {} and {last}", rest.join(", ")),
+        _ => format!("container {}", containers.join("")),
+    }
+}
+
+fn mounts(container: &Container, volume: &str) -> bool {
+    container.volume_mounts.iter().flatten().any(|mount| mount.name == volume)
+}
+
+/// Whether a pod asks to be restarted when data that it uses changes.
+pub(super) fn restarts(pod: &Pod) -> bool {
+    let annotation = pod.metadata.annotations.as_ref().and_then(|all| all.get(RESTART_ON_DATA));
+    annotation.is_some_and(|value| value == "true")
+}
+
+/// Whether an instance was started with other data than its container takes now, in a pod that asks to be restarted for it.
+pub(super) fn restart_due(record: &ContainerRecord, container: &Container, pod: &Opened<'_>) -> bool {
+    // A record of a version that kept none does not say that it was other data.
+    let Some(before) = record.data.as_ref().filter(|_| restarts(&pod.effective)) else { return false };
+    of_one(container, &pod.effective, &pod.record).is_some_and(|now| now != *before)
+}
+
+/// The digest of all data that a container takes, by variables and by mounts, as its pod's record knows it; `None` when it
+/// takes none, or when that is not known.
+pub(super) fn of_one(container: &Container, pod: &Pod, record: &PodRecord) -> Option<String> {
+    let digests = record.data_digests.as_ref()?.open();
+    let takes = |place: &Place<'_>| match place {
+        Place::Volume(name) => mounts(container, name),
+        _ => place.container() == Some(&container.name),
     };
-    Some(format!("mounted by subPath: takes effect when {names} start{s} again"))
+    let mut found = BTreeMap::new();
+    for place in uses(pod).into_iter().filter(|place| takes(&place.place)) {
+        let name = object_name(&place.object(pod));
+        let keys = digests.get(&name).into_iter().flatten().filter(|(key, _)| place.uses(key));
+        let known: BTreeMap<String, String> = keys.map(|(key, digest)| (key.clone(), digest.clone())).collect();
+        found.entry(name).or_insert_with(BTreeMap::new).extend(known);
+    }
+    if found.is_empty() {
+        return None;
+    }
+    let mut hash = Sha256::new();
+    for (object, mut keys) in found {
+        join(&mut keys);
+        hash.update(object);
+        hash.update(&keys[ALL]);
+    }
+    Some(hex(&hash.finalize()[..16]))
 }
 
 /// The object as digests are listed: `ConfigMap name`; a pod uses those of its own namespace alone.

@@ -128,6 +128,7 @@ fn instance(container: &Container, kind: ContainerKind, now: Timestamp) -> Obser
             backoff: SignedDuration::ZERO,
             log_path: String::new(),
             resources: Some(Resources::of(container)),
+            data: None,
             stopping: None,
         },
         state,

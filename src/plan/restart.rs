@@ -104,6 +104,7 @@ mod tests {
                 backoff: SignedDuration::from_secs(backoff),
                 log_path: String::new(),
                 resources: None,
+                data: None,
                 stopping: None,
             },
             state: crate::model::ContainerState::Created,

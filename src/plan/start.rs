@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
+use super::data;
 use super::draft::Draft;
 use super::env::{self, Scope};
 use super::field::Fields;
@@ -69,7 +70,7 @@ pub(super) fn runs_again(pod: &ObservedPod, latest: &ObservedContainer, policy: 
     restart::may_restart(policy, exit) || was_replaced(pod, latest)
 }
 
-/// Whether it was stopped to make room for another image or other resources: then it starts again whatever the policy says.
+/// Whether it was stopped for another image, other resources or other data: then it starts again whatever the policy says.
 ///
 /// Within a living sandbox nothing else stops a single container.
 fn was_replaced(pod: &ObservedPod, latest: &ObservedContainer) -> bool {
@@ -87,18 +88,6 @@ fn remove_old(pod: &ObservedPod, draft: &mut Draft) {
             draft.step(action, Reason::OldInstance);
         }
     }
-}
-
-/// Why a container needs another instance although this one runs.
-fn another(container: &Container, kind: ContainerKind, record: &ContainerRecord) -> Option<Reason> {
-    let image = container.image.as_deref().unwrap_or_default();
-    if kind == ContainerKind::Init {
-        return None;
-    }
-    if record.image != image {
-        return Some(Reason::ImageChanged { before: record.image.clone(), after: image.to_owned() });
-    }
-    resize::restart_due(record, container).map(Reason::ResourcesChanged)
 }
 
 /// Gives the running instance what its container may use now.
@@ -156,7 +145,7 @@ impl Pod<'_> {
             ContainerState::Running { .. } => {
                 // Once told to stop it does, even if the change was taken back, and then starts again.
                 let told = record.stopping.is_some().then_some(Reason::ChangedBack);
-                if let Some(reason) = another(container, kind, record).or(told) {
+                if let Some(reason) = self.another(container, kind, record).or(told) {
                     Stop { reason, grace: grace_of(self.observed), began: None }.one(self.round, latest, draft);
                     return false;
                 }
@@ -166,7 +155,7 @@ impl Pod<'_> {
             ContainerState::Exited(exit) => {
                 let here = record.sandbox_attempt == self.sandbox;
                 let reason = if here && was_replaced(self.observed, latest) {
-                    another(container, kind, record).unwrap_or(Reason::ChangedBack)
+                    self.another(container, kind, record).unwrap_or(Reason::ChangedBack)
                 } else if kind != ContainerKind::Init && !restart::may_restart(policy, exit) {
                     return false;
                 } else if here {
@@ -180,6 +169,20 @@ impl Pod<'_> {
         }
     }
 
+    /// Why a container needs another instance although this one runs.
+    fn another(&self, container: &Container, kind: ContainerKind, record: &ContainerRecord) -> Option<Reason> {
+        let image = container.image.as_deref().unwrap_or_default();
+        if kind == ContainerKind::Init {
+            return None;
+        }
+        if record.image != image {
+            return Some(Reason::ImageChanged { before: record.image.clone(), after: image.to_owned() });
+        }
+        let resized = || resize::restart_due(record, container).map(Reason::ResourcesChanged);
+        let data = || data::restart_due(record, container, self.observed).then_some(Reason::DataChanged);
+        resized().or_else(data)
+    }
+
     /// Starts the next instance, or waits for the crash back-off.
     fn start_again(
         &self,
@@ -191,9 +194,9 @@ impl Pod<'_> {
         let Some(exit) = latest.exit() else { return };
         let attempt = latest.record.attempt.saturating_add(1);
         let is_other = latest.record.image != container.image.as_deref().unwrap_or_default()
-            || !resize::due(&latest.record, container).is_empty();
-        let replaced =
-            matches!(reason, Reason::ImageChanged { .. } | Reason::ResourcesChanged(_) | Reason::ChangedBack);
+            || !resize::due(&latest.record, container).is_empty()
+            || data::restart_due(&latest.record, container, self.observed);
+        let replaced = !matches!(reason, Reason::Restart { .. } | Reason::FirstStart);
         match restart::next(latest, exit, is_other, self.round.input.now) {
             Next::At { until, backoff } if !replaced => {
                 let record = &self.observed.record;
@@ -265,6 +268,7 @@ impl Pod<'_> {
             args: resolved.args,
             env: resolved.env,
             mounts: resolved.mounts,
+            data: data::of_one(container, effective, &self.observed.record),
         };
         draft.step(PodAction::StartContainer(Box::new(start)), reason);
     }

@@ -9,7 +9,8 @@ use super::containers::Waiting;
 use super::project::stable_uid;
 use super::resize;
 use crate::model::{
-    AdmittedPod, ContainerState, EventRecord, EventType, Kind, ObjectKey, ObservedContainer, ObservedPod, Sandbox,
+    AdmittedPod, ContainerState, EventRecord, EventType, Kind, ObjectKey, ObservedContainer, ObservedPod, Reason,
+    Sandbox, Stopping,
 };
 
 /// How many conflicts of a pod are told one by one.
@@ -185,6 +186,10 @@ fn container_events(
     }
 }
 
+fn is_for_data(stopping: &Stopping) -> bool {
+    stopping.reason == Reason::DataChanged.to_string()
+}
+
 fn killing_message(pod: &ObservedPod, container: &ObservedContainer) -> String {
     let name = &container.record.name;
     let effective = pod.record.realised.effective.open();
@@ -199,6 +204,9 @@ fn killing_message(pod: &ObservedPod, container: &ObservedContainer) -> String {
         }
         Some(wanted) if resize::asks_for_restart(&container.record, wanted) => {
             format!("Container {name} resize requires restart")
+        }
+        Some(_) if container.record.stopping.as_ref().is_some_and(is_for_data) => {
+            format!("Container {name} takes data that changed, will be restarted")
         }
         _ => format!("Stopping container {name}"),
     }

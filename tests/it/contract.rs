@@ -115,6 +115,7 @@ impl Contract {
             args: None,
             env: Vec::new(),
             mounts: Vec::new(),
+            data: None,
         };
         let need = ImageNeed { container: name.into(), image: self.image.clone(), policy: "IfNotPresent".into() };
         self.backend.ensure_image(&need).await.unwrap();

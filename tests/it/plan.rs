@@ -10,6 +10,7 @@ mod pod;
 mod property;
 mod rename;
 mod resize;
+mod restart_on_data;
 mod scenario;
 mod schema;
 mod table;

@@ -268,6 +268,7 @@ impl Fake {
             backoff: start.backoff,
             log_path: format!("/logs/{key}/{}/{}.log", start.name, start.attempt),
             resources: Some(resources),
+            data: start.data.clone(),
             stopping: None,
         };
         let state = match &behaviour.fails_to_start {

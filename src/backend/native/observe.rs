@@ -258,6 +258,7 @@ fn restore(paths: &Paths, pod: &ObservedPod, name: &InstanceName) -> io::Result<
         log_path: paths.log(&pod.record.key, name).display().to_string(),
         // What it was started with is lost.
         resources: None,
+        data: None,
         stopping: None,
     };
     records::write(&dir, CONTAINER, &record)?;

@@ -298,6 +298,7 @@ impl Start<'_> {
             backoff: self.plan.backoff,
             log_path: paths.log(self.key, &self.name).display().to_string(),
             resources: Some(Resources::of(self.container)),
+            data: self.plan.data.clone(),
             stopping: None,
         };
         records::write(&self.dir, CONTAINER, &record)

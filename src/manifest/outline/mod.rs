@@ -12,9 +12,8 @@
 mod line;
 mod value;
 
-use super::document::IGNORE;
 use super::limits;
-use crate::model::Kind;
+use crate::model::{IGNORE, Kind};
 use line::{Line, Lines};
 
 /// The objects of a file.

@@ -1,8 +1,8 @@
 //! Rules for `metadata`.
 
-use super::{Subject, names, shape};
-use crate::manifest::problem::{Finding, quoted};
-use crate::model::Kind;
+use super::{Subject, View, names, shape};
+use crate::manifest::problem::{Finding, alternatives, quoted};
+use crate::model::{ANNOTATION_PREFIX, IGNORE, Kind, RESTART_ON_DATA};
 
 /// All annotations of an object together, in bytes.
 const ANNOTATIONS: usize = 256 << 10;
@@ -40,7 +40,7 @@ pub(super) fn labels(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     }
 }
 
-fn shape_of_label(value: &super::View<'_>, out: &mut Vec<Finding>) {
+fn shape_of_label(value: &View<'_>, out: &mut Vec<Finding>) {
     if let Some(text) = value.text()
         && let Err(wrong) = names::label_value(text)
     {
@@ -57,10 +57,30 @@ pub(super) fn annotations(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
         if let Err(wrong) = names::qualified(&key.to_ascii_lowercase()) {
             out.push(value.error("annotation", format!("the annotation key {} must {wrong}", quoted(key))).at_key());
         }
+        if key.starts_with(ANNOTATION_PREFIX) && key != IGNORE {
+            out.extend(own_annotation(subject.kind, key, &value));
+        }
         bytes += key.len() + value.text().map_or(0, str::len);
     }
     if bytes > ANNOTATIONS {
         let message = format!("the annotations have {bytes} bytes, more than {ANNOTATIONS}");
         out.push(annotations.error("annotation", message).at_key().help("put large texts into a ConfigMap"));
     }
+}
+
+/// What is wrong with an annotation that speaks to podwright. One that it does not know would be ignored.
+fn own_annotation(kind: Kind, key: &str, value: &View<'_>) -> Option<Finding> {
+    let known = if kind == Kind::Pod { &[IGNORE, RESTART_ON_DATA][..] } else { &[IGNORE] };
+    if !known.contains(&key) {
+        let message = format!("a {kind} has no annotation {} for podwright", quoted(key));
+        let near = known.iter().find(|known| strsim::damerau_levenshtein(known, key) <= 4);
+        let help = near.map_or_else(
+            || format!("those it knows: {}", alternatives(known).replace(" or ", " and ")),
+            |near| format!("did you mean `{near}`?"),
+        );
+        return Some(value.error("annotation", message).at_key().help(help));
+    }
+    let is_word = value.text().is_none_or(|text| ["true", "false"].contains(&text));
+    let message = format!("the annotation {key} must be the text \"true\" or \"false\"");
+    (!is_word).then(|| value.error("annotation", message).help("write \"true\" in double quotes"))
 }

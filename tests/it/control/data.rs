@@ -53,6 +53,37 @@ async fn changed_data_is_told_once_and_by_no_later_agent_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_that_asks_has_the_container_that_takes_changed_data_restarted_once() {
+    let asking = || {
+        let mut pod = web();
+        pod["metadata"]["annotations"] = json!({"podwright.dev/restart-on-data-change": "true"});
+        pod["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "other", "image": "i:1"}));
+        pod
+    };
+    let rig = Rig::new(&[asking(), secret("first-value")]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    let before = rig.pod("web");
+    let second = rig.commit(&agent, &[asking(), secret("second-value")]);
+    agent.done(&second).await;
+    rig.pass(200).await;
+    let after = rig.pod("web");
+    assert_eq!((&after.record.uid, &after.sandbox), (&before.record.uid, &before.sandbox));
+    let attempts = ["app", "other"].map(|name| after.latest(name).unwrap().record.attempt);
+    assert_eq!(attempts, [1, 0]);
+    assert_eq!(rig.fake.started(&key("web"), "app").unwrap().env[0].value.reveal(), "second-value");
+    let events = agent.projection.borrow().events.clone();
+    let told = "Container app takes data that changed, will be restarted";
+    assert!(events.iter().any(|event| event.reason == "Killing" && event.message == told), "{events:?}");
+    agent.stop().await;
+    // A later agent finds nothing to do.
+    let mut agent = rig.start();
+    agent.done(&second).await;
+    rig.pass(200).await;
+    assert_eq!(rig.pod("web").latest("app").unwrap().record.attempt, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_revision_nothing_is_concluded_about_data() {
     let rig = Rig::new(&[web(), secret("first-value")]);
     let mut agent = rig.start();

@@ -222,6 +222,23 @@ fn e2e_cpu_and_memory_change_while_a_container_runs() {
     assert_eq!((limits(&world, "c").0, pid_of(&world, "c").unwrap()), (mib(96), c));
 }
 
+#[test]
+fn e2e_a_pod_that_asks_has_a_container_restarted_for_new_data() {
+    let Some(mut world) = World::new() else { return };
+    let map = |word: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m}}\ndata: {{word: {word}}}\n");
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  annotations: {podwright.dev/restart-on-data-change: \"true\"}\nspec:\n  terminationGracePeriodSeconds: 0\n  containers:\n  - name: c\n    image: podwright.invalid/host\n    command: [sleep, \"100000\"]\n    envFrom: [{configMapRef: {name: m}}]\n  - name: other\n    image: podwright.invalid/host\n    command: [sleep, \"100000\"]\n";
+    world.commit(&[("map.yaml", &map("one")), ("pod.yaml", pod)]);
+    world.start();
+    world.wait_row("p", "2/2", "Running");
+    let [c, other] = ["c", "other"].map(|name| pid_of(&world, name).unwrap());
+    assert!(world.exec("p", "c", &["env"]).contains("word=one\n"));
+    world.commit(&[("map.yaml", &map("two"))]);
+    world.wait("the restart", || (pid_of(&world, "c").is_some_and(|now| now != c)).then_some(()));
+    assert_eq!(pid_of(&world, "other").unwrap(), other);
+    assert!(world.exec("p", "c", &["env"]).contains("word=two\n"));
+    world.wait_described("p", "Container c takes data that changed, will be restarted");
+}
+
 fn pid_of(world: &World, name: &str) -> Option<i64> {
     let now = world.identities();
     now.iter().find(|(key, _)| key.contains(&format!("/{name}/"))).map(|(_, (pid, _))| *pid)

@@ -202,6 +202,7 @@ impl TestPod {
             args: words(&container.args),
             env: Vec::new(),
             mounts: mounts.collect(),
+            data: None,
         }
     }
 

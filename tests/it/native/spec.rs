@@ -39,6 +39,7 @@ fn plan() -> ContainerStart {
         args: None,
         env: vec![EnvValue { name: "MODE".into(), value: Masked::new("pod".into()) }],
         mounts: Vec::new(),
+        data: None,
     }
 }
 

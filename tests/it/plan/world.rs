@@ -245,6 +245,7 @@ impl World {
             backoff: start.backoff,
             log_path: String::new(),
             resources,
+            data: start.data.clone(),
             stopping: None,
         };
         pod.containers.push(ObservedContainer { record, state: ContainerState::Running { pid: 2, started_at: now } });

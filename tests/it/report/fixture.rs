@@ -77,6 +77,7 @@ pub fn instance(name: &str, kind: ContainerKind, attempt: u32, state: ContainerS
             backoff: SignedDuration::ZERO,
             log_path: String::new(),
             resources: None,
+            data: None,
             stopping: None,
         },
         state,

@@ -258,6 +258,7 @@ fn container_record() -> ContainerRecord {
         backoff: SignedDuration::ZERO,
         log_path: "log".into(),
         resources: None,
+        data: None,
         stopping: None,
     }
 }

@@ -229,6 +229,7 @@ fn a_step_that_succeeded_ends_the_failures_it_stands_for() {
         args: None,
         env: Vec::new(),
         mounts: Vec::new(),
+        data: None,
     };
     assert_eq!(remaining(PodAction::StartContainer(Box::new(start))), [""]);
     assert_eq!(remaining(PodAction::UpdatePod { record: record.clone() }), [""; 0]);

@@ -1,0 +1,9 @@
+//! Annotations of podwright's own, by which an object says how it wants to be treated.
+
+/// What all of them begin with.
+pub const ANNOTATION_PREFIX: &str = "podwright.dev/";
+/// On an object of any kind, set to `"true"`: podwright leaves it alone.
+pub const IGNORE: &str = "podwright.dev/ignore";
+/// On a Pod, set to `"true"`: when data of a ConfigMap or Secret changes, the containers that take it as variables or mount it
+/// are restarted. Kubernetes restarts nothing, and variables keep their values until their container starts again.
+pub const RESTART_ON_DATA: &str = "podwright.dev/restart-on-data-change";
