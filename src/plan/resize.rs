@@ -14,8 +14,8 @@ use crate::model::{
 
 const KEPT: Advice = Instead("another amount is changed in place: only one that is removed takes a new pod");
 const CLASS: Advice = Instead("the QoS class of the pod would be another: amounts that keep it are changed in place");
-const NO_RESTART: Advice = Instead("an init container without `resizePolicy` RestartContainer is changed in place");
-const POLICY: Advice = Instead("with `resizePolicy` NotRequired it changes without a restart");
+const NO_RESTART: Advice = Instead("an init container without resizePolicy RestartContainer is changed in place");
+const POLICY: Advice = Instead("with resizePolicy NotRequired it changes without a restart");
 const HAS_RUN: Advice = Note("an init container that has run does not run again");
 
 /// One amount that differs, with what decides over it.

@@ -8,6 +8,7 @@ mod notes;
 mod phase;
 mod presets;
 mod project;
+mod resize;
 mod row;
 mod sarif;
 mod status;

@@ -12,8 +12,8 @@ use crate::admit::{admitted, pod_of};
 
 const KEPT: &str = "(instead: another amount is changed in place: only one that is removed takes a new pod)";
 const CLASS: &str = "(instead: the QoS class of the pod would be another: amounts that keep it are changed in place)";
-const POLICY: &str = "(instead: with `resizePolicy` NotRequired it changes without a restart)";
-const NO_RESTART: &str = "(instead: an init container without `resizePolicy` RestartContainer is changed in place)";
+const POLICY: &str = "(instead: with resizePolicy NotRequired it changes without a restart)";
+const NO_RESTART: &str = "(instead: an init container without resizePolicy RestartContainer is changed in place)";
 const HAS_RUN: &str = "(note: an init container that has run does not run again)";
 
 fn policy(cpu: &str, memory: &str) -> Value {
