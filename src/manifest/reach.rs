@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use self::index::{Index, named};
-use super::outline::Named;
+use super::outline::Names;
 use crate::model::{Kind, ObjectKey};
 
 /// How much an object matters.
@@ -71,7 +71,7 @@ const RULES: &[Rule] = &[
 #[derive(Debug)]
 pub(super) struct Unread<'a> {
     pub(super) bytes: &'a [u8],
-    pub(super) objects: Vec<Named<'a>>,
+    pub(super) objects: Names<'a>,
     /// Whether more may be written in it than its bytes show.
     pub(super) obscure: bool,
 }
@@ -277,6 +277,7 @@ fn each_text<'v>(value: &'v Value, take: &mut impl FnMut(&'v str)) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::outline::Named;
 
     fn named(kind: Kind, name: &str) -> Named<'_> {
         Named { kind, namespace: "default", name }
@@ -288,10 +289,10 @@ mod tests {
 
     #[test]
     fn a_file_is_listed_once_and_a_way_is_followed_once() {
-        let objects = vec![named(ServiceAccount, "default"), named(Pod, "a"), named(Pod, "b"), named(Pod, "a")];
+        let objects = [named(ServiceAccount, "default"), named(Pod, "a"), named(Pod, "b"), named(Pod, "a")];
         let files = [
-            Unread { bytes: b"", objects, obscure: false },
-            Unread { bytes: b"", objects: vec![named(Pod, "c")], obscure: false },
+            Unread { bytes: b"", objects: objects.into_iter().collect(), obscure: false },
+            Unread { bytes: b"", objects: [named(Pod, "c")].into_iter().collect(), obscure: false },
         ];
         let mut reach = Reach::new(&files);
         assert_eq!(reach.duplicates(), BTreeSet::from([0]));
@@ -318,7 +319,7 @@ mod tests {
 
     #[test]
     fn files_that_weigh_enough_are_not_searched_for_names() {
-        let pod = |bytes| Unread { bytes, objects: vec![named(Pod, "a")], obscure: false };
+        let pod = |bytes| Unread { bytes, objects: [named(Pod, "a")].into_iter().collect(), obscure: false };
         let files = [pod(b"name: data"), pod(b"name: data"), pod(b"name: other")];
         let mut reach = Reach::new(&files);
         reach.raise(0, Affected);

@@ -22,10 +22,48 @@ impl fmt::Display for SourceRef {
     }
 }
 
-/// The content's name: git's blob id, or a SHA-256 of the bytes without git. Equal ids mean equal bytes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct BlobId(pub Arc<str>);
+/// The content's name: git's blob id, or another text. Equal ids mean equal bytes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlobId(Name);
+
+/// Thousands of files have one, so git's is kept as it is and not as text.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Name {
+    Git([u8; 20]),
+    Text(Arc<str>),
+}
+
+impl BlobId {
+    /// The id of a blob of git.
+    pub fn of_git(sha1: [u8; 20]) -> Self {
+        Self(Name::Git(sha1))
+    }
+
+    /// A name that somebody else gives the content. Whatever it is, it is no id of git.
+    pub fn of_text(text: &str) -> Self {
+        Self(Name::Text(text.into()))
+    }
+
+    /// Whether it is this blob of git.
+    pub fn is_of_git(&self, sha1: &[u8]) -> bool {
+        matches!(&self.0, Name::Git(own) if own == sha1)
+    }
+}
+
+impl fmt::Display for BlobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Name::Git(sha1) => sha1.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
+            Name::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Debug for BlobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 /// How a revision's id came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,18 +2,17 @@
 //! it misses by itself and says what is wrong.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::RandomState;
 use git2::{ObjectType, Oid, Repository};
 
 use super::limits::{Limits, TREE_BYTES};
 use super::name::{is_hidden, is_manifest};
-use super::objects::{Objects, Wanted, Wish, hexadecimal};
-use super::tree;
+use super::objects::{Objects, Wanted, Wish, arranged};
+use super::tree::{self, Item};
 use super::walk::Kind;
-use crate::model::BlobId;
 use crate::port::PortError;
 
 /// Blobs, and trees, that are not worth a thread of their own.
@@ -36,20 +35,44 @@ type Map<T> = HashMap<Name, T, RandomState>;
 
 /// What was read ahead.
 pub(super) struct Ahead {
-    trees: Map<Arc<[u8]>>,
-    blobs: Map<(BlobId, Arc<[u8]>)>,
+    trees: Map<Listing>,
+    /// Where among the blobs each manifest is that a tree names.
+    places: Vec<u32>,
+    /// Those that were read.
+    blobs: Vec<OnceLock<Arc<[u8]>>>,
+}
+
+/// A tree that was read.
+struct Listing {
+    bytes: Arc<[u8]>,
+    /// The number of the first manifest it names; the others follow in its order. `None` when they were not looked at.
+    first: Option<usize>,
 }
 
 impl Ahead {
-    /// The entries of a tree.
-    pub(super) fn tree(&self, id: Oid) -> Option<Vec<tree::Item<'_>>> {
-        tree::items(self.trees.get(id.as_bytes())?)
+    /// The entries of a tree, and the numbers of those that may have been read.
+    pub(super) fn tree<'a>(&'a self, id: Oid) -> Option<impl Iterator<Item = (Item<'a>, Option<usize>)>> {
+        let Listing { bytes, first } = self.trees.get(id.as_bytes())?;
+        let mut next = *first;
+        let numbered = move |item: Item<'a>| {
+            let number = if is_wanted(&item) { next } else { None };
+            if number.is_some() {
+                next = number.map(|number| number + 1);
+            }
+            (item, number)
+        };
+        Some(tree::items(bytes)?.into_iter().map(numbered))
     }
 
-    /// A blob's name and bytes.
-    pub(super) fn blob(&self, id: Oid) -> Option<&(BlobId, Arc<[u8]>)> {
-        self.blobs.get(id.as_bytes())
+    /// The bytes of a manifest by its number.
+    pub(super) fn blob(&self, number: usize) -> Option<&Arc<[u8]>> {
+        self.blobs.get(*self.places.get(number)? as usize)?.get()
     }
+}
+
+/// Whether an entry may be a manifest that a walk will ask for.
+fn is_wanted(item: &Item<'_>) -> bool {
+    item.kind == Kind::File && std::str::from_utf8(item.name).is_ok_and(is_manifest)
 }
 
 /// The trees and blobs below some trees that a walk will ask for. Their hashes are not computed here, as git does not either
@@ -68,9 +91,11 @@ pub(super) fn read(repository: &Repository, tops: [Option<Oid>; 2], limits: &Lim
     // Both sides may be as large as one is allowed to be.
     let most_together = limits.total_bytes.saturating_mul(2);
     let (kind, most, work) = (ObjectType::Blob, limits.file_bytes, work(limits));
+    let (wishes, places) = arranged(&wishes);
+    let blobs: Vec<_> = wishes.iter().map(|_| OnceLock::new()).collect();
     let wanted = Wanted { kind, wishes, most, most_together, work, few: FEW_BLOBS };
-    let blobs = objects.read(wanted, |id, bytes| (key(id), (BlobId(hexadecimal(id).into()), bytes)))?;
-    Ok(Ahead { trees, blobs: blobs.into_iter().collect() })
+    objects.read(&wanted, |at, bytes| drop(blobs[at].set(bytes)))?;
+    Ok(Ahead { trees, places, blobs })
 }
 
 /// How many bytes may be made on the way to what is wanted.
@@ -81,7 +106,7 @@ fn work(limits: &Limits) -> u64 {
 /// The trees that are read, and the manifests they name.
 struct Trees<'l> {
     limits: &'l Limits,
-    read: Map<Arc<[u8]>>,
+    read: Map<Listing>,
     /// How many they have together.
     entries: AtomicUsize,
     /// As often as they are named.
@@ -96,36 +121,39 @@ impl Trees<'_> {
             if level.is_empty() {
                 break;
             }
-            let wishes = level.drain(..).map(|id| objects.wish(id)).collect();
+            let (wishes, _) = arranged(&level.drain(..).map(|id| objects.wish(id)).collect::<Vec<_>>());
             let (kind, most, work) = (ObjectType::Tree, TREE_BYTES as u64, work(self.limits));
             let most_together = ENTRY_BYTES * self.limits.entries as u64;
             let wanted = Wanted { kind, wishes, most, most_together, work, few: FEW_TREES };
-            for (id, (trees, blobs), bytes) in
-                objects.read(wanted, |id, bytes| (id, self.named(&bytes, objects), bytes))?
-            {
-                self.read.insert(key(id), bytes);
-                level.extend(trees);
-                self.blobs.extend(blobs);
+            let read = objects.read(&wanted, |at, bytes| (at, self.named(&bytes, objects), bytes))?;
+            for (at, named, bytes) in read {
+                let first = named.is_some().then_some(self.blobs.len());
+                self.read.insert(key(wanted.wishes[at].id), Listing { bytes, first });
+                if let Some((trees, blobs)) = named {
+                    level.extend(trees);
+                    self.blobs.extend(blobs);
+                }
             }
         }
         Ok(())
     }
 
-    /// The trees and manifests that a tree names; none once there are more entries than a walk looks at.
-    fn named(&self, bytes: &[u8], objects: &Objects) -> (Vec<Oid>, Vec<Wish>) {
+    /// The trees and manifests that a tree names; `None` once there are more entries than a walk looks at.
+    fn named(&self, bytes: &[u8], objects: &Objects) -> Option<(Vec<Oid>, Vec<Wish>)> {
         let (mut trees, mut blobs) = (Vec::new(), Vec::new());
-        let items = tree::items(bytes).unwrap_or_default();
+        let items = tree::items(bytes)?;
         if self.entries.fetch_add(items.len(), Ordering::Relaxed) > self.limits.entries {
-            return (trees, blobs);
+            return None;
         }
         for item in items {
-            match (item.kind, std::str::from_utf8(item.name)) {
-                (Kind::Directory, Ok(name)) if !is_hidden(name) => trees.push(item.id),
-                (Kind::File, Ok(name)) if is_manifest(name) => blobs.push(objects.wish(item.id)),
-                _ => {}
+            if is_wanted(&item) {
+                blobs.push(objects.wish(item.id));
+            } else if item.kind == Kind::Directory && std::str::from_utf8(item.name).is_ok_and(|name| !is_hidden(name))
+            {
+                trees.push(item.id);
             }
         }
-        (trees, blobs)
+        Some((trees, blobs))
     }
 }
 

@@ -13,6 +13,7 @@ use super::limits::TREE_BYTES;
 use super::name::join;
 use super::owner::{self, Trust};
 use super::pipes;
+use super::tree::Item;
 use super::walk::{Content, Entry, Kind, Tree};
 use crate::model::{BlobId, Revision, RevisionKind};
 use crate::port::{ErrorKind, PortError, ReadError};
@@ -231,41 +232,54 @@ impl<'r> CommitTree<'r> {
     }
 }
 
-impl Tree for CommitTree<'_> {
-    fn list(&self, dir: &str) -> Result<Vec<Entry>, ReadError> {
+impl<'r> Tree for CommitTree<'r> {
+    fn list(&self, dir: &str) -> Result<Vec<Entry<'_>>, ReadError> {
         let Some(id) = self.object(dir) else { return Ok(Vec::new()) };
-        let listed = |kind, name: &[u8], id| {
-            let found = Entry { object: Some(id), ..Entry::new(name, kind) };
-            if kind == Kind::Directory {
-                self.directories.borrow_mut().insert(join(dir, &found.name), id);
+        let known = |entry: &Entry<'_>, id| {
+            if entry.kind == Kind::Directory {
+                self.directories.borrow_mut().insert(join(dir, &entry.name), id);
             }
-            found
         };
         if let Some(items) = self.ahead.and_then(|ahead| ahead.tree(id)) {
-            return Ok(items.into_iter().map(|item| listed(item.kind, item.name, item.id)).collect());
+            let listed = |(item, number): (Item<'r>, _)| {
+                let found = Entry { object: Some(item.id), number, ..Entry::new(item.name, item.kind) };
+                known(&found, item.id);
+                found
+            };
+            return Ok(items.map(listed).collect());
         }
-        Ok(self.tree(id)?.iter().map(|entry| listed(kind(&entry), entry.name_bytes(), entry.id())).collect())
+        let listed = |entry: TreeEntry<'_>| {
+            let found = Entry { object: Some(entry.id()), ..Entry::new(entry.name_bytes(), kind(&entry)) }.into_owned();
+            known(&found, entry.id());
+            found
+        };
+        Ok(self.tree(id)?.iter().map(listed).collect())
     }
 
-    fn read(&self, _: &str, entry: &Entry, limit: u64) -> Result<Content, ReadError> {
+    fn read(&self, _: &str, entry: &Entry<'_>, limit: u64) -> Result<Content, ReadError> {
         let Some(id) = entry.object else { return Ok(Content::Gone) };
-        if let Some((blob, bytes)) = self.ahead.and_then(|ahead| ahead.blob(id))
+        if let Some(bytes) = self.ahead.zip(entry.number).and_then(|(ahead, number)| ahead.blob(number))
             && bytes.len() as u64 <= limit
         {
-            return Ok(Content::Bytes(blob.clone(), bytes.clone()));
+            return Ok(Content::Bytes(blob_id(id), bytes.clone()));
         }
         let (size, _) = self.odb.read_header(id).map_err(|e| self.failed(&e))?;
         if size as u64 > limit {
             return Ok(Content::TooLarge(size as u64));
         }
         let blob = self.repository.find_blob(id).map_err(|e| self.failed(&e))?;
-        Ok(Content::Bytes(BlobId(id.to_string().into()), blob.content().into()))
+        Ok(Content::Bytes(blob_id(id), blob.content().into()))
     }
 
-    fn leads_to_directory(&self, path: &str, entry: &Entry) -> bool {
+    fn leads_to_directory(&self, path: &str, entry: &Entry<'_>) -> bool {
         let from = join(&self.place, path);
         entry.object.is_some_and(|link| self.leads(&from, link, LINKS))
     }
+}
+
+/// A blob's name as manifests have it.
+pub(super) fn blob_id(id: Oid) -> BlobId {
+    BlobId::of_git(*id.as_bytes().first_chunk().expect("invariant: SHA-1 has 20 bytes"))
 }
 
 /// What an entry of a tree is.

@@ -3,10 +3,10 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::checkout::blob_id;
 use super::fault::READ;
 use super::name::{is_hidden, join};
 use super::walk::{Content, Entry, Kind, Tree};
-use crate::model::BlobId;
 use crate::port::{ErrorKind, PortError, ReadError};
 
 #[cfg(not(target_os = "linux"))]
@@ -30,7 +30,7 @@ impl Disk {
     }
 
     /// Tells the directories of a list that are repositories of their own.
-    pub(super) fn mark_repositories(&self, dir: &str, entries: &mut [Entry]) {
+    pub(super) fn mark_repositories(&self, dir: &str, entries: &mut [Entry<'_>]) {
         for entry in entries.iter_mut().filter(|entry| entry.kind == Kind::Directory && !is_hidden(&entry.name)) {
             if matches!(self.kind(&join(&join(dir, &entry.name), ".git")), Ok(Some(_))) {
                 entry.kind = Kind::Repository;
@@ -65,7 +65,7 @@ impl Disk {
 }
 
 impl Tree for Disk {
-    fn list(&self, dir: &str) -> Result<Vec<Entry>, ReadError> {
+    fn list(&self, dir: &str) -> Result<Vec<Entry<'_>>, ReadError> {
         match self.root.list(Path::new(dir)) {
             Ok(entries) => Ok(entries),
             // A directory that went away while its parent was walked; the root itself was open.
@@ -74,11 +74,11 @@ impl Tree for Disk {
         }
     }
 
-    fn read(&self, path: &str, _: &Entry, limit: u64) -> Result<Content, ReadError> {
+    fn read(&self, path: &str, _: &Entry<'_>, limit: u64) -> Result<Content, ReadError> {
         self.bytes(path, limit)
     }
 
-    fn leads_to_directory(&self, path: &str, _: &Entry) -> bool {
+    fn leads_to_directory(&self, path: &str, _: &Entry<'_>) -> bool {
         std::fs::metadata(self.path.join(path)).is_ok_and(|found| found.is_dir())
     }
 }
@@ -95,7 +95,7 @@ pub(super) fn content(file: std::fs::File, limit: u64) -> io::Result<Content> {
         return Ok(Content::TooLarge(bytes.len() as u64));
     }
     let blob = git2::Oid::hash_object(git2::ObjectType::Blob, &bytes).map_err(io::Error::other)?;
-    Ok(Content::Bytes(BlobId(blob.to_string().into()), bytes.into()))
+    Ok(Content::Bytes(blob_id(blob), bytes.into()))
 }
 
 /// A directory or file that cannot be read, in words that say what to do.
@@ -140,13 +140,13 @@ mod handle {
             Ok(self.0.stat(path)?.map(|stat| kind(&stat)))
         }
 
-        pub(in crate::source) fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        pub(in crate::source) fn list(&self, dir: &Path) -> io::Result<Vec<Entry<'static>>> {
             let dir = self.0.sub(dir)?;
             let mut entries = Vec::new();
             for name in dir.names()? {
                 // A single name needs no care how it is resolved.
                 match rustix::fs::statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(stat) => entries.push(Entry::new(name.as_bytes(), kind(&stat))),
+                    Ok(stat) => entries.push(Entry::new(name.as_bytes(), kind(&stat)).into_owned()),
                     Err(rustix::io::Errno::NOENT) => {}
                     Err(error) => return Err(error.into()),
                 }
@@ -196,11 +196,11 @@ mod portable {
             }
         }
 
-        pub(in crate::source) fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        pub(in crate::source) fn list(&self, dir: &Path) -> io::Result<Vec<Entry<'static>>> {
             let mut entries = Vec::new();
             for entry in std::fs::read_dir(self.0.join(dir))? {
                 let entry = entry?;
-                entries.push(Entry::new(entry.file_name().as_encoded_bytes(), kind(entry.file_type()?)));
+                entries.push(Entry::new(entry.file_name().as_encoded_bytes(), kind(entry.file_type()?)).into_owned());
             }
             Ok(entries)
         }

@@ -48,7 +48,7 @@ struct Eager<'a> {
 #[derive(Default)]
 struct State {
     /// Manifests that were listed and that nobody has read yet, by path.
-    listed: BTreeMap<String, Entry>,
+    listed: BTreeMap<String, Entry<'static>>,
     /// What was read ahead; nothing yet while a thread is at it.
     read: HashMap<String, Option<Result<Content, ReadError>>>,
     /// How much was read ahead.
@@ -85,19 +85,19 @@ impl Eager<'_> {
 }
 
 impl Tree for Eager<'_> {
-    fn list(&self, dir: &str) -> Result<Vec<Entry>, ReadError> {
+    fn list(&self, dir: &str) -> Result<Vec<Entry<'_>>, ReadError> {
         let mut entries = self.disk.list(dir)?;
         if self.in_repository {
             self.disk.mark_repositories(dir, &mut entries);
         }
-        let is_wanted = |entry: &&Entry| entry.kind == Kind::File && entry.exact && is_manifest(&entry.name);
-        let wanted = entries.iter().filter(is_wanted).map(|entry| (join(dir, &entry.name), entry.clone()));
+        let is_wanted = |entry: &&Entry<'_>| entry.kind == Kind::File && entry.exact && is_manifest(&entry.name);
+        let wanted = entries.iter().filter(is_wanted).map(|entry| (join(dir, &entry.name), entry.clone().into_owned()));
         self.state().listed.extend(wanted);
         self.news.notify_all();
         Ok(entries)
     }
 
-    fn read(&self, path: &str, entry: &Entry, limit: u64) -> Result<Content, ReadError> {
+    fn read(&self, path: &str, entry: &Entry<'_>, limit: u64) -> Result<Content, ReadError> {
         let mut state = self.state();
         while let Some(slot) = state.read.get_mut(path) {
             if let Some(content) = slot.take() {
@@ -111,7 +111,7 @@ impl Tree for Eager<'_> {
         self.disk.read(path, entry, limit)
     }
 
-    fn leads_to_directory(&self, path: &str, entry: &Entry) -> bool {
+    fn leads_to_directory(&self, path: &str, entry: &Entry<'_>) -> bool {
         self.disk.leads_to_directory(path, entry)
     }
 }

@@ -21,6 +21,13 @@ pub(super) fn is_hidden(name: &str) -> bool {
     name.starts_with('.')
 }
 
+/// Whether a path has control characters.
+pub(super) fn has_controls(path: &str) -> bool {
+    // Nearly all paths are plain, which is seen without decoding them.
+    let is_plain = path.bytes().all(|byte| (b' '..0x7f).contains(&byte));
+    !is_plain && path.chars().any(char::is_control)
+}
+
 /// Whether the bytes are a status file of ours.
 pub(super) fn is_status(bytes: &[u8]) -> bool {
     bytes.starts_with(STATUS_MARK.as_bytes())

@@ -30,15 +30,33 @@ pub(super) struct Objects {
 /// An object that is wanted.
 #[derive(Clone, Copy)]
 pub(super) struct Wish {
-    id: Oid,
+    pub(super) id: Oid,
     place: Option<Place>,
     /// Those that are read fastest one after the other have neighbouring numbers. One object has one number.
     order: u64,
 }
 
+/// Wishes in the order in which they are read fastest, each object once; and for each that was given where it is now.
+pub(super) fn arranged(wishes: &[Wish]) -> (Vec<Wish>, Vec<u32>) {
+    let mut order: Vec<(u64, u32)> = wishes.iter().map(|wish| wish.order).zip(0..).collect();
+    order.sort_unstable();
+    let (mut arranged, mut places) = (Vec::<Wish>::with_capacity(wishes.len()), vec![0; wishes.len()]);
+    for (_, at) in order {
+        let wish = wishes[at as usize];
+        // One object has one number, and few have the same.
+        let same = arranged.iter().rev().take_while(|other| other.order == wish.order).position(|o| o.id == wish.id);
+        if same.is_none() {
+            arranged.push(wish);
+        }
+        places[at as usize] = (arranged.len() - 1 - same.unwrap_or(0)) as u32;
+    }
+    (arranged, places)
+}
+
 /// Objects that are wanted.
 pub(super) struct Wanted {
     pub(super) kind: ObjectType,
+    /// As they are [`arranged`].
     pub(super) wishes: Vec<Wish>,
     /// Bytes of one object.
     pub(super) most: u64,
@@ -75,17 +93,15 @@ impl Objects {
         Wish { id, place, order }
     }
 
-    /// Makes something of each object that can be read, in no order.
+    /// Makes something of each object that can be read, by the place of its wish, in no order.
     ///
     /// # Errors
     /// When an object takes too much work, or might take for ever, also for libgit2.
     pub(super) fn read<T: Send>(
         &self,
-        mut wanted: Wanted,
-        make: impl Fn(Oid, Arc<[u8]>) -> T + Sync,
+        wanted: &Wanted,
+        make: impl Fn(usize, Arc<[u8]>) -> T + Sync,
     ) -> Result<Vec<T>, PortError> {
-        wanted.wishes.sort_unstable_by_key(|wish| wish.order);
-        wanted.wishes.dedup_by(|one, other| one.order == other.order && one.id == other.id);
         let threads = cores().min(MOST_THREADS).min(wanted.wishes.len() / wanted.few).max(1);
         let work = Work { objects: self, wanted, taken: AtomicUsize::new(0), bytes: AtomicU64::new(0) };
         std::thread::scope(|scope| {
@@ -108,7 +124,7 @@ impl Objects {
 /// What the threads share.
 struct Work<'a> {
     objects: &'a Objects,
-    wanted: Wanted,
+    wanted: &'a Wanted,
     /// How many wishes a thread has taken.
     taken: AtomicUsize,
     bytes: AtomicU64,
@@ -116,14 +132,14 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Reads objects until none is left.
-    fn some<T>(&self, make: impl Fn(Oid, Arc<[u8]>) -> T) -> Result<Vec<T>, PortError> {
+    fn some<T>(&self, make: impl Fn(usize, Arc<[u8]>) -> T) -> Result<Vec<T>, PortError> {
         let mut read = Vec::new();
-        let mut reader = Reader::new(self.objects, &self.wanted);
+        let mut reader = Reader::new(self.objects, self.wanted);
         let size = (self.wanted.few / BATCHES).max(1);
         loop {
             let start = self.taken.fetch_add(size, Ordering::Relaxed);
             let Some(batch) = self.wanted.wishes.get(start..).filter(|rest| !rest.is_empty()) else { return Ok(read) };
-            for wish in batch.iter().take(size) {
+            for (at, wish) in (start..).zip(batch.iter().take(size)) {
                 // The other threads take no more either.
                 let end = || self.taken.store(self.wanted.wishes.len(), Ordering::Relaxed);
                 let Some(bytes) = reader.object(*wish).inspect_err(|_| end())? else { continue };
@@ -132,7 +148,7 @@ impl Work<'_> {
                     end();
                     return Ok(read);
                 }
-                read.push(make(wish.id, bytes));
+                read.push(make(at, bytes));
             }
         }
     }

@@ -13,7 +13,6 @@ use super::checkout::{self, Checkout, CommitTree};
 use super::directory::{Directory, Options, STATUS_FILE, real_path};
 use super::fault::READ;
 use super::name::join;
-use super::objects::hexadecimal;
 use super::plain::nothing;
 use super::revisions;
 use super::walk::{Found, Scope, Twin, walk, walk_what_can_be};
@@ -117,9 +116,10 @@ fn verify(mut before: &[SourceFile], mut after: &[SourceFile]) -> Result<(), Pai
 
 fn verify_side(side: Side, files: &[SourceFile]) -> Result<(), PairError> {
     for file in files {
-        let is_whole = Oid::hash_object(ObjectType::Blob, &file.bytes).is_ok_and(|id| *hexadecimal(id) == *file.blob.0);
+        let is_whole =
+            Oid::hash_object(ObjectType::Blob, &file.bytes).is_ok_and(|id| file.blob.is_of_git(id.as_bytes()));
         if !is_whole {
-            let message = format!("its object {} in the repository is damaged or forged", file.blob.0);
+            let message = format!("its object {} in the repository is damaged or forged", file.blob);
             let error = PortError::new(ErrorKind::Corrupt, READ, file.path.to_string(), message);
             return Err(
                 side.failed(error.with_help("`git fsck` says what else is; fetch it again, or make a fresh clone"))

@@ -43,15 +43,15 @@ fn directory(path: &Path, limit: u64) -> Result<Vec<(String, Vec<u8>)>, PortErro
     let mut left = limit;
     let mut files = Vec::new();
     for entry in entries {
-        let at = path.join(&entry.name);
+        let at = path.join(&*entry.name);
         if !entry.exact {
             let error = PortError::new(ErrorKind::Invalid, READ, at.display().to_string(), "its name is not UTF-8");
             return Err(error.with_help("rename it, or name the files one by one"));
         }
-        let file = handle.file(Path::new(&entry.name)).map_err(|e| failed(&at, e))?;
+        let file = handle.file(Path::new(&*entry.name)).map_err(|e| failed(&at, e))?;
         let bytes = bytes(file, &at, left)?;
         left = left.saturating_sub(bytes.len() as u64);
-        files.push((entry.name, bytes));
+        files.push((entry.name.into_owned(), bytes));
     }
     Ok(files)
 }

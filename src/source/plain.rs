@@ -150,7 +150,7 @@ mod tests {
     fn more_than_an_agent_takes_is_a_warning_at_the_first_that_is_too_much() {
         let file = |n: usize| SourceFile {
             path: format!("{n}.yaml").into(),
-            blob: BlobId("0".into()),
+            blob: BlobId::of_text("0"),
             bytes: b"a: b\n".to_vec().into(),
         };
         let files: Vec<SourceFile> = (0..4).map(file).collect();

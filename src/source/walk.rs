@@ -2,13 +2,14 @@
 //!
 //! All filters and bounds are here, so that a commit, a worktree and a plain directory are read by the same rules.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::fault::{about, printable, rejected};
 use super::ignore::{Rules, rules_file};
 use super::limits::{IGNORE_FILE_BYTES, Limits};
-use super::name::{IGNORE_FILE, is_hidden, is_manifest, is_status, join};
+use super::name::{IGNORE_FILE, has_controls, is_hidden, is_manifest, is_status, join};
 use crate::model::{BlobId, Diagnostic, Diagnostics, SourceFile};
 use crate::port::{PortError, ReadError};
 
@@ -26,22 +27,28 @@ pub(super) enum Kind {
 
 /// One entry of a directory.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(super) struct Entry<'t> {
     /// With U+FFFD for what is not UTF-8.
-    pub(super) name: String,
+    pub(super) name: Cow<'t, str>,
     pub(super) kind: Kind,
     /// Whether `name` is the real name.
     pub(super) exact: bool,
     /// Its object, in a tree of git.
     pub(super) object: Option<git2::Oid>,
+    /// Its number among the manifests that were read ahead, if it may be one of them.
+    pub(super) number: Option<usize>,
 }
 
-impl Entry {
-    pub(super) fn new(name: &[u8], kind: Kind) -> Self {
-        match std::str::from_utf8(name) {
-            Ok(name) => Self { name: name.to_owned(), kind, exact: true, object: None },
-            Err(_) => Self { name: String::from_utf8_lossy(name).into_owned(), kind, exact: false, object: None },
-        }
+impl<'t> Entry<'t> {
+    pub(super) fn new(name: &'t [u8], kind: Kind) -> Self {
+        let name = String::from_utf8_lossy(name);
+        // What is borrowed is the name itself.
+        let exact = matches!(name, Cow::Borrowed(_));
+        Self { name, kind, exact, object: None, number: None }
+    }
+
+    pub(super) fn into_owned(self) -> Entry<'static> {
+        Entry { name: Cow::Owned(self.name.into_owned()), ..self }
     }
 }
 
@@ -57,14 +64,14 @@ pub(super) enum Content {
 /// A tree of files. Paths are relative to its root, with `/` between their parts; the root is the empty path.
 pub(super) trait Tree {
     /// The entries of a directory. Only asked for the root and for directories that were listed before.
-    fn list(&self, dir: &str) -> Result<Vec<Entry>, ReadError>;
+    fn list(&self, dir: &str) -> Result<Vec<Entry<'_>>, ReadError>;
 
     /// The bytes of a listed file, if they are at most `limit`.
-    fn read(&self, path: &str, entry: &Entry, limit: u64) -> Result<Content, ReadError>;
+    fn read(&self, path: &str, entry: &Entry<'_>, limit: u64) -> Result<Content, ReadError>;
 
     /// Whether a listed link leads to where manifests may be: to a directory, or, as far as the tree alone can tell, out of
     /// it.
-    fn leads_to_directory(&self, path: &str, entry: &Entry) -> bool;
+    fn leads_to_directory(&self, path: &str, entry: &Entry<'_>) -> bool;
 }
 
 /// What to leave out, and how to name what is found.
@@ -173,15 +180,20 @@ impl Walk<'_> {
     }
 
     fn below(&mut self, dir: &str, depth: usize) -> Result<(), ReadError> {
-        let mut entries = self.tree.list(dir)?;
+        // The tree may be read from while its entries are at hand.
+        let tree = self.tree;
+        let mut entries = tree.list(dir)?;
         self.count_entries(dir, entries.len())?;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some(rules) = entries.iter().find(|e| e.name == IGNORE_FILE) {
             self.rules(dir, rules)?;
         }
         let mut last = None;
+        let mut path = join(dir, "");
+        let start = path.len();
         for entry in entries.iter().filter(|e| !is_hidden(&e.name)) {
-            let path = join(dir, &entry.name);
+            path.truncate(start);
+            path.push_str(&entry.name);
             if last == Some(&entry.name) && entry.exact {
                 // Only a forged tree can hold a name twice, and git would check out either.
                 let message = "the name is in its directory twice".to_owned();
@@ -194,29 +206,29 @@ impl Walk<'_> {
                 continue;
             }
             last = Some(&entry.name);
-            self.entry(entry, path, depth)?;
+            self.entry(entry, &path, depth)?;
         }
         Ok(())
     }
 
-    fn entry(&mut self, entry: &Entry, path: String, depth: usize) -> Result<(), ReadError> {
+    fn entry(&mut self, entry: &Entry<'_>, path: &str, depth: usize) -> Result<(), ReadError> {
         // Whoever excludes a directory that is elsewhere writes the pattern of a directory.
         let is_dir = match entry.kind {
             Kind::Directory | Kind::Repository => true,
-            Kind::Link => !is_manifest(&entry.name) && self.tree.leads_to_directory(&path, entry),
+            Kind::Link => !is_manifest(&entry.name) && self.tree.leads_to_directory(path, entry),
             Kind::File | Kind::Other => false,
         };
-        if !is_dir && (!is_manifest(&entry.name) || self.scope.skip.contains(&path)) {
+        if !is_dir && (!is_manifest(&entry.name) || self.scope.skip.contains(path)) {
             return Ok(());
         }
-        if self.found.rules.excludes(&path, is_dir) {
-            let shown = self.shown(&path);
+        if self.found.rules.excludes(path, is_dir) {
+            let shown = self.shown(path);
             self.found.ignored.push(if is_dir { format!("{shown}/") } else { shown });
             return Ok(());
         }
-        if !entry.exact || (!is_dir && path.chars().any(char::is_control)) || entry.name.contains('/') {
+        if !entry.exact || (!is_dir && has_controls(path)) || entry.name.contains('/') {
             let message = "the name is not plain UTF-8 text".to_owned();
-            let shown = printable(&self.shown(&path));
+            let shown = printable(&self.shown(path));
             self.bad.push(about("bad-file-name", &shown, message, "rename it"));
             return Ok(());
         }
@@ -224,48 +236,47 @@ impl Walk<'_> {
             Kind::Directory if depth >= self.scope.limits.depth => {
                 let message = format!("directories are nested more than {} deep", self.scope.limits.depth);
                 let help = format!("move the manifests up, or exclude the directory in {IGNORE_FILE}");
-                self.bad.push(about("too-deep", &self.shown(&path), message, help));
+                self.bad.push(about("too-deep", &self.shown(path), message, help));
                 Ok(())
             }
-            Kind::Directory => self.directory(&path, depth + 1),
+            Kind::Directory => self.directory(path, depth + 1),
             Kind::File => self.file(path, entry),
             Kind::Link => {
                 let message = "this is a symbolic link, and links are not followed".to_owned();
                 let help = format!("put the file itself here, or exclude the link in {IGNORE_FILE}");
-                self.bad.push(about("symbolic-link", &self.shown(&path), message, help));
+                self.bad.push(about("symbolic-link", &self.shown(path), message, help));
                 Ok(())
             }
             Kind::Repository => {
                 let message = "this is another git repository, and its manifests are not read".to_owned();
                 let help = format!("put the files themselves here, or exclude the directory in {IGNORE_FILE}");
-                self.bad.push(about("submodule", &self.shown(&path), message, help));
+                self.bad.push(about("submodule", &self.shown(path), message, help));
                 Ok(())
             }
             Kind::Other => {
                 let help = format!("put a file here, or exclude the name in {IGNORE_FILE}");
-                self.bad.push(about("no-file", &self.shown(&path), "this is no regular file".to_owned(), help));
+                self.bad.push(about("no-file", &self.shown(path), "this is no regular file".to_owned(), help));
                 Ok(())
             }
         }
     }
 
-    fn file(&mut self, path: String, entry: &Entry) -> Result<(), ReadError> {
+    fn file(&mut self, path: &str, entry: &Entry<'_>) -> Result<(), ReadError> {
         let limits = self.scope.limits;
-        let (blob, bytes) = match self.tree.read(&path, entry, limits.file_bytes)? {
+        let (blob, bytes) = match self.tree.read(path, entry, limits.file_bytes)? {
             Content::Bytes(blob, bytes) => (blob, bytes),
             Content::Gone => return Ok(()),
             Content::TooLarge(size) => {
                 let message = format!("the file has {size} bytes, more than {} are not read", limits.file_bytes);
                 let help = format!("split it, or exclude it in {IGNORE_FILE}");
-                self.bad.push(about("file-too-large", &self.shown(&path), message, help));
+                self.bad.push(about("file-too-large", &self.shown(path), message, help));
                 return Ok(());
             }
         };
         if is_status(&bytes) {
             return Ok(());
         }
-        let path = if self.scope.shown_below.is_empty() { path } else { self.shown(&path) };
-        let path = path.into();
+        let path = if self.scope.shown_below.is_empty() { path.into() } else { self.shown(path).into() };
         self.add(SourceFile { path, blob, bytes })
     }
 
@@ -287,7 +298,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn rules(&mut self, dir: &str, entry: &Entry) -> Result<(), ReadError> {
+    fn rules(&mut self, dir: &str, entry: &Entry<'_>) -> Result<(), ReadError> {
         let path = rules_file(dir);
         let shown = self.shown(&path);
         if entry.kind != Kind::File {

@@ -79,7 +79,7 @@ impl<'a> Worktree<'a> {
         let (head, entry) = self.head.get(path)?;
         let entry = entry.as_ref()?;
         let (_, written) = self.index.as_ref()?;
-        (looks_like(entry, file, (*written)?) && *entry.id.to_string() == *head.blob.0).then_some(*head)
+        (looks_like(entry, file, (*written)?) && head.blob.is_of_git(entry.id.as_bytes())).then_some(*head)
     }
 
     fn content(&self, path: &str, file: File, limit: u64) -> std::io::Result<Content> {
@@ -105,7 +105,7 @@ impl<'a> Worktree<'a> {
 }
 
 impl Tree for Worktree<'_> {
-    fn list(&self, dir: &str) -> Result<Vec<Entry>, ReadError> {
+    fn list(&self, dir: &str) -> Result<Vec<Entry<'_>>, ReadError> {
         let mut entries = self.disk.list(dir)?;
         self.disk.mark_repositories(dir, &mut entries);
         if entries.iter().any(|entry| entry.name == pipes::RULES && entry.kind != Kind::File) {
@@ -123,13 +123,13 @@ impl Tree for Worktree<'_> {
         for (_, rest) in below(&self.sparse, dir) {
             let (name, kind) = rest.split_once('/').map_or((rest, Kind::File), |(name, _)| (name, Kind::Directory));
             if !entries.iter().any(|e| e.name == name) {
-                entries.push(Entry::new(name.as_bytes(), kind));
+                entries.push(Entry::new(name.as_bytes(), kind).into_owned());
             }
         }
         Ok(entries)
     }
 
-    fn read(&self, path: &str, _: &Entry, limit: u64) -> Result<Content, ReadError> {
+    fn read(&self, path: &str, _: &Entry<'_>, limit: u64) -> Result<Content, ReadError> {
         let content = self.disk.open_and(path, |file| self.content(path, file, limit))?;
         match (content, self.head.get(path)) {
             (Content::Gone, Some((head, _))) if self.sparse.contains(path) => {
@@ -139,7 +139,7 @@ impl Tree for Worktree<'_> {
         }
     }
 
-    fn leads_to_directory(&self, path: &str, entry: &Entry) -> bool {
+    fn leads_to_directory(&self, path: &str, entry: &Entry<'_>) -> bool {
         !self.is_ignored(path, entry.kind) && self.disk.leads_to_directory(path, entry)
     }
 }
@@ -182,7 +182,7 @@ impl Search<'_> {
         complete
     }
 
-    fn differs(&self, path: &str, entry: &Entry) -> bool {
+    fn differs(&self, path: &str, entry: &Entry<'_>) -> bool {
         let head = self.tree.head.get(path).map(|(f, _)| &f.blob).or_else(|| self.head.rule_files.get(path));
         let disk = match entry.kind {
             Kind::File => self.tree.read(path, entry, self.limits.file_bytes),

@@ -77,7 +77,7 @@ fn main() -> ExitCode {
 fn snapshot(pods: usize) -> Snapshot {
     let mut files = Vec::new();
     let mut add = |path: String, text: String| {
-        let blob = BlobId(format!("{:040x}", files.len()).into());
+        let blob = BlobId::of_text(&format!("{:040x}", files.len()));
         files.push(SourceFile { path: Arc::from(path), blob, bytes: Arc::from(text.into_bytes()) });
     };
     for group in 0..pods.div_ceil(10) {

@@ -123,7 +123,7 @@ fn verify(draft: &Draft, yaml: &str) -> Result<(), CliError> {
     let what = draft.kind();
     let file = SourceFile {
         path: format!("{what}.yaml").into(),
-        blob: BlobId("the output".into()),
+        blob: BlobId::of_text("the output"),
         bytes: yaml.as_bytes().into(),
     };
     let revision = Revision { kind: RevisionKind::Content, id: String::new(), subject: None, branch: None };

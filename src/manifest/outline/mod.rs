@@ -10,27 +10,20 @@
 //! The promise: when there is an outline and the file is valid YAML, reading it finds exactly these objects, none excluded.
 
 mod line;
+mod named;
 mod value;
 
 use super::limits;
 use crate::model::{IGNORE, Kind};
 use line::{Line, Lines};
+pub use named::{Named, Names};
 
 /// The objects of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outline<'a> {
-    pub objects: Vec<Named<'a>>,
+    pub objects: Names<'a>,
     /// Whether a value is written with escapes, so that it may hold a text that the file's bytes do not show.
     pub escapes: bool,
-}
-
-/// One object's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Named<'a> {
-    pub kind: Kind,
-    /// Empty for a Namespace.
-    pub namespace: &'a str,
-    pub name: &'a str,
 }
 
 /// What a file holds, or `None` when it must be parsed to know.

@@ -23,7 +23,7 @@ impl<'a> Index<'a> {
         let mut entries: Vec<Vec<Entry<'a>>> = Vec::new();
         let mut last = None;
         for (file, unread) in files.iter().enumerate() {
-            for object in &unread.objects {
+            for object in unread.objects.iter() {
                 let key = (object.kind, object.namespace);
                 let at = match last {
                     Some((known, at)) if known == key => at,
@@ -36,7 +36,8 @@ impl<'a> Index<'a> {
                 entries[at].push((object.name, file));
             }
         }
-        entries.iter_mut().for_each(|entries| entries.sort_unstable());
+        // Files stand in the order of their paths, and with them often their names: a sort that sees what is in order already.
+        entries.iter_mut().for_each(|entries| entries.sort());
         Self { groups, entries }
     }
 
@@ -70,7 +71,11 @@ mod tests {
 
     #[test]
     fn each_object_is_found_with_its_files() {
-        let file = |objects| Unread { bytes: b"", objects, obscure: false };
+        let file = |objects: Vec<Named<'static>>| Unread {
+            bytes: b"",
+            objects: objects.into_iter().collect(),
+            obscure: false,
+        };
         let files = [
             file(vec![object(Pod, "x", "b"), object(Pod, "x", "a"), object(Pod, "x", "b")]),
             file(vec![object(Pod, "y", "a"), object(ConfigMap, "x", "a")]),

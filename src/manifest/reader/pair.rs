@@ -1,12 +1,13 @@
 //! Two snapshots for a comparison: what changed is read and what that can reach, the rest is counted.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Reader;
 use crate::manifest::file::File;
 use crate::manifest::object::{Body, Object, Typed};
-use crate::manifest::outline::{Named, outline};
+use crate::manifest::outline::{Named, Outline, outline};
 use crate::manifest::reach::{Content, Reach, Read, Unread, Weight};
 use crate::model::{BlobId, Desired, Kind, Severity, Snapshot, SourceFile, spread};
 
@@ -24,37 +25,28 @@ impl Reader {
     pub fn read_pair(&mut self, base: &Snapshot, head: &Snapshot) -> (Desired, Desired) {
         let split = split(base, head);
         let sources: Vec<&SourceFile> = split.shared.iter().map(|(_, index)| &head.files[*index]).collect();
-        let outlines = spread::map(self.threads, &sources, |source| outline(&source.bytes));
+        let outlined = spread::map(self.threads, &sources, |source| {
+            let Outline { objects, escapes } = outline(&source.bytes)?;
+            Some(Unread { bytes: &source.bytes, objects, obscure: escapes })
+        });
         // Those without an outline are parsed to know what they hold.
-        let odd: Vec<&SourceFile> =
-            sources.iter().zip(&outlines).filter(|(_, known)| known.is_none()).map(|(source, _)| *source).collect();
-        let mut odd = self.learn(&odd).into_iter();
-        let parsed: Vec<Option<Arc<File>>> =
-            outlines.iter().map(|known| if known.is_none() { odd.next() } else { None }).collect();
-        let unread: Vec<Unread<'_>> = sources
-            .iter()
-            .zip(outlines.into_iter().zip(&parsed))
-            .map(|(source, (outline, file))| match (outline, file) {
-                (Some(outline), _) => {
-                    Unread { bytes: &source.bytes, objects: outline.objects, obscure: outline.escapes }
-                }
-                (None, file) => Unread {
-                    bytes: &source.bytes,
-                    objects: file.iter().flat_map(|file| file.objects.iter().map(named)).collect(),
-                    obscure: true,
-                },
-            })
-            .collect();
+        let odd: Vec<usize> = (0..outlined.len()).filter(|index| outlined[*index].is_none()).collect();
+        let parsed = self.learn(&odd.iter().map(|index| sources[*index]).collect::<Vec<_>>());
+        let mut of_odd = odd.iter().zip(&parsed).map(|(index, file)| Unread {
+            bytes: &sources[*index].bytes,
+            objects: file.objects.iter().map(named).collect(),
+            obscure: true,
+        });
+        let unread: Vec<Unread<'_>> =
+            outlined.into_iter().filter_map(|known| known.or_else(|| of_odd.next())).collect();
         let changed = split.base.iter().map(|i| &base.files[*i]).chain(split.head.iter().map(|i| &head.files[*i]));
         let changed: Vec<&SourceFile> = changed.collect();
         let (mut reach, read) = spread::both(|| Reach::new(&unread), || self.learn(&changed));
         let mut todo: Vec<(Arc<File>, Weight)> = read.into_iter().map(|file| (file, Weight::Changed)).collect();
-        for (index, file) in parsed.iter().enumerate() {
-            // A revision with an error is refused, whoever made it: it is read to be told.
-            if let Some(file) = file.as_ref().filter(|file| has_errors(file)) {
-                reach.raise(index, Weight::Needed);
-                todo.push((Arc::clone(file), Weight::Needed));
-            }
+        // A revision with an error is refused, whoever made it: it is read to be told.
+        for (index, file) in odd.iter().zip(&parsed).filter(|(_, file)| has_errors(file)) {
+            reach.raise(*index, Weight::Needed);
+            todo.push((Arc::clone(file), Weight::Needed));
         }
         let twice: Vec<usize> =
             reach.duplicates().into_iter().filter(|index| reach.raise(*index, Weight::Needed)).collect();
@@ -64,7 +56,7 @@ impl Reader {
         let chosen: BTreeSet<usize> = (0..unread.len()).filter(|index| reach.weights()[*index].is_some()).collect();
         let mut counts: BTreeMap<Kind, usize> = BTreeMap::new();
         let rest = unread.iter().enumerate().filter(|(index, _)| !chosen.contains(index));
-        rest.flat_map(|(_, file)| &file.objects).for_each(|object| *counts.entry(object.kind).or_default() += 1);
+        rest.flat_map(|(_, file)| file.objects.iter()).for_each(|object| *counts.entry(object.kind).or_default() += 1);
         let base_files = split.base.iter().copied().chain(chosen.iter().map(|index| split.shared[*index].0));
         let head_files = split.head.iter().copied().chain(chosen.iter().map(|index| split.shared[*index].1));
         let (base_files, head_files) = (base_files.collect(), head_files.collect());
@@ -158,9 +150,11 @@ fn split(base: &Snapshot, head: &Snapshot) -> Split {
     let mut rest = Vec::new();
     // Both are sorted by path.
     let mut olds = base.files.iter().enumerate().peekable();
+    // What was walked once has one path.
+    let order = |a: &Arc<str>, b: &Arc<str>| if Arc::ptr_eq(a, b) { Ordering::Equal } else { a.cmp(b) };
     for (new, file) in head.files.iter().enumerate() {
-        while olds.next_if(|(_, old)| old.path < file.path).is_some() {}
-        match olds.next_if(|(_, old)| old.path == file.path) {
+        while olds.next_if(|(_, old)| order(&old.path, &file.path).is_lt()).is_some() {}
+        match olds.next_if(|(_, old)| order(&old.path, &file.path).is_eq()) {
             Some((old, before)) if before.blob == file.blob => {
                 is_shared[old] = true;
                 split.shared.push((old, new));

@@ -68,7 +68,7 @@ fn number(value: &Value, pointer: String, places: &mut Vec<(String, (u32, u32))>
 pub(crate) fn read(files: &[(&str, String)]) -> Desired {
     let file = |(path, text): &(&str, String)| SourceFile {
         path: Arc::from(*path),
-        blob: BlobId(text.as_str().into()),
+        blob: BlobId::of_text(text),
         bytes: Arc::from(text.as_bytes()),
     };
     let revision = Revision { kind: RevisionKind::Content, id: "sha256:00".into(), subject: None, branch: None };

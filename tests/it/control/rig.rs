@@ -65,7 +65,7 @@ impl Directory {
             let bytes = object.to_string();
             SourceFile {
                 path: Arc::from(format!("{index}.yaml")),
-                blob: BlobId(bytes.as_str().into()),
+                blob: BlobId::of_text(&bytes),
                 bytes: Arc::from(bytes.into_bytes()),
             }
         };

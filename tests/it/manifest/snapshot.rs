@@ -12,7 +12,7 @@ pub(crate) fn snapshot<P: AsRef<str>, T: AsRef<[u8]>>(files: &[(P, T)]) -> Snaps
         .iter()
         .map(|(path, text)| {
             let bytes: Arc<[u8]> = Arc::from(text.as_ref());
-            let blob = BlobId(format!("{:x}", Sha256::digest(&bytes)).into());
+            let blob = BlobId::of_text(&format!("{:x}", Sha256::digest(&bytes)));
             SourceFile { path: Arc::from(path.as_ref()), blob, bytes }
         })
         .collect();

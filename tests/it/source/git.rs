@@ -23,7 +23,7 @@ fn manifests_come_from_the_tree_of_head() {
     assert_eq!(snapshot.revision.id, id);
     assert_eq!(snapshot.revision.subject.as_deref(), Some("first"));
     assert_eq!(snapshot.revision.branch.as_deref(), Some("main"));
-    assert_eq!(*snapshot.files[0].blob.0, repo.id("HEAD:pod.yaml"));
+    assert_eq!(snapshot.files[0].blob.to_string(), repo.id("HEAD:pod.yaml"));
     assert!(snapshot.uncommitted.is_empty() && snapshot.ignored.is_empty());
 }
 

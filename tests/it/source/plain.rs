@@ -31,7 +31,7 @@ fn without_git_the_content_is_the_revision() {
     assert_eq!(paths(&first), ["pod.yaml", "sub/b.json"]);
     assert_eq!(first.revision.kind, RevisionKind::Content);
     assert_eq!(first.revision.id.len(), "sha256:".len() + 64);
-    assert_eq!(&*first.files[0].blob.0, "a8926a52d8dcba5c4386945476ab6a2ad008afd4", "as git names it");
+    assert_eq!(first.files[0].blob.to_string(), "a8926a52d8dcba5c4386945476ab6a2ad008afd4", "as git names it");
     write(temp.path(), "notes.txt", "more");
     write(temp.path(), "status.yaml", "ours");
     assert_eq!(directory.read_now().unwrap().revision, first.revision, "nothing that is read has changed");

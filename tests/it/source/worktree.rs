@@ -20,7 +20,7 @@ fn edits_are_laid_over_head() {
     let snapshot = directory.read_now().unwrap();
     assert_eq!(paths(&snapshot), ["edited.yaml", "new/deep/x.yaml", "same.yaml"]);
     assert_eq!(text(&snapshot, "edited.yaml"), "a: 2\n");
-    assert_eq!(&*snapshot.files[0].blob.0, repo.git(&["hash-object", "deploy/edited.yaml"]).trim());
+    assert_eq!(snapshot.files[0].blob.to_string(), repo.git(&["hash-object", "deploy/edited.yaml"]).trim());
     assert!(snapshot.uncommitted.is_empty(), "they are read");
     assert_eq!(snapshot.revision.kind, RevisionKind::Worktree);
     let (commit, digest) = snapshot.revision.id.split_once('+').unwrap();

@@ -72,7 +72,7 @@ fn read(objects: &[Value], names: &str, per_file: usize) -> Admitted {
         let text = text.join("---\n");
         SourceFile {
             path: Arc::from(format!("{names}{index}.yaml")),
-            blob: BlobId(format!("{names}{index}{text}").into()),
+            blob: BlobId::of_text(&format!("{names}{index}{text}")),
             bytes: Arc::from(text.into_bytes()),
         }
     });
