@@ -12,6 +12,7 @@ mod admitted;
 mod annotation;
 mod diagnostic;
 mod fleet;
+mod json;
 mod key;
 mod ledger;
 mod masked;
@@ -41,6 +42,7 @@ pub use admitted::{
 pub use annotation::{ANNOTATION_PREFIX, IGNORE, RESTART_ON_DATA};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use fleet::{Cause, FieldChange, FleetAction, FleetPlan, Rename, Verb};
+pub use json::{Json, Members};
 pub use key::{Kind, ObjectKey, PodKey, PodUid};
 pub use ledger::{Durable, Failure, Ledger, PodMemory};
 pub use masked::Masked;

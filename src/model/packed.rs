@@ -8,6 +8,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use super::Json;
+
 /// A value of Kubernetes' types as compact JSON, cheap to clone. Those types have room for every field there is: a pod that
 /// takes 1.2 kB as text takes 11 kB as a [`Pod`](k8s_openapi::api::core::v1::Pod), so thousands of them are kept like this
 /// and opened one at a time.
@@ -38,6 +40,11 @@ impl<T> Packed<T> {
     /// The value as JSON.
     pub fn value(&self) -> Value {
         serde_json::from_str(&self.text).expect("invariant: what is packed is JSON")
+    }
+
+    /// The value as JSON to look at.
+    pub fn json(&self) -> Json<'_> {
+        Json::read(&self.text).expect("invariant: what is packed is JSON")
     }
 
     /// The JSON text.

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::Json;
+
 /// Billionths per unit: the finest a quantity can say.
 const NANO: i128 = 1_000_000_000;
 
@@ -66,6 +68,15 @@ pub fn of(value: &Value) -> Option<i128> {
     match value {
         Value::String(text) => nanos(text),
         Value::Number(number) => nanos(&number.to_string()),
+        _ => None,
+    }
+}
+
+/// The same of JSON that is only looked at.
+pub fn of_json(value: &Json<'_>) -> Option<i128> {
+    match value {
+        Json::String(text) => nanos(text),
+        Json::Number(number) => nanos(&number.to_string()),
         _ => None,
     }
 }

@@ -1,8 +1,6 @@
 //! Where a pod has quantities, which say the same in many notations: `1000m` is `1`, `1Gi` is `1024Mi`.
 
-use serde_json::Value;
-
-use crate::model::quantity;
+use crate::model::{Json, quantity};
 
 /// Every place of a quantity in a pod; `*` is any entry of a list or a map, and a list has no other step. Kubernetes compares
 /// these by their value.
@@ -27,34 +25,34 @@ const TABLE: &[&str] = &[
 ];
 
 /// Writes every quantity of a pod in one notation, to be compared as text. What is none stays as it is.
-pub(super) fn in_one_notation(pod: &mut Value) {
+pub(super) fn in_one_notation(pod: &mut Json<'_>) {
     for path in TABLE {
         each(pod, path);
     }
 }
 
-fn each(value: &mut Value, path: &str) {
+fn each(value: &mut Json<'_>, path: &str) {
     let (step, rest) = path.split_once('/').unwrap_or((path, ""));
-    let go = |found: &mut Value| if rest.is_empty() { rewrite(found) } else { each(found, rest) };
+    let go = |found: &mut Json<'_>| if rest.is_empty() { rewrite(found) } else { each(found, rest) };
     match value {
-        Value::Array(items) => items.iter_mut().for_each(go),
-        Value::Object(members) if step == "*" => members.values_mut().for_each(go),
-        Value::Object(members) => members.get_mut(step).into_iter().for_each(go),
+        Json::Array(items) => items.iter_mut().for_each(go),
+        Json::Object(members) if step == "*" => members.values_mut().for_each(go),
+        Json::Object(members) => members.get_mut(step).into_iter().for_each(go),
         _ => {}
     }
 }
 
 /// In billionths, the finest there is.
-fn rewrite(value: &mut Value) {
-    if let Some(nanos) = quantity::of(value) {
-        *value = format!("{nanos}n").into();
+fn rewrite(value: &mut Json<'_>) {
+    if let Some(nanos) = quantity::of_json(value) {
+        *value = Json::String(format!("{nanos}n").into());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::Pod;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -68,14 +66,16 @@ mod tests {
         })
     }
 
+    fn rewritten(pod: &Value) -> Value {
+        let mut json = Json::from(pod);
+        in_one_notation(&mut json);
+        serde_json::to_value(&json).unwrap()
+    }
+
     #[test]
     fn every_place_is_one_of_a_pod_and_is_compared_by_value() {
         for path in TABLE {
-            let seen = |text: &str| {
-                let mut pod = with(path, text);
-                in_one_notation(&mut pod);
-                pod
-            };
+            let seen = |text: &str| rewritten(&with(path, text));
             for (a, b) in [("1000m", "1"), ("1Gi", "1024Mi"), ("1.5k", "1500"), ("1e3", "1k"), ("0", "0m"), ("+1", "1")]
             {
                 assert_eq!(seen(a), seen(b), "{path}: {a} {b}");
@@ -88,8 +88,7 @@ mod tests {
             let mut whole = with(path, "1");
             required(&mut whole);
             let pod: Pod = serde_json::from_value(whole.clone()).unwrap();
-            let mut again = serde_json::to_value(pod).unwrap();
-            in_one_notation(&mut again);
+            let again = rewritten(&serde_json::to_value(pod).unwrap());
             assert!(again.to_string().contains("1000000000n"), "{path}: {again}");
         }
     }
@@ -117,8 +116,6 @@ mod tests {
                 "overhead": "1",
             },
         });
-        let mut seen = pod.clone();
-        in_one_notation(&mut seen);
-        assert_eq!(seen, pod);
+        assert_eq!(rewritten(&pod), pod);
     }
 }

@@ -1,8 +1,6 @@
 //! What a changed field of a pod takes: Kubernetes' update rules as one table.
 
-use serde_json::Value;
-
-use crate::model::{EXCLUDE_PRESETS, MIRROR_POD, Verb};
+use crate::model::{EXCLUDE_PRESETS, Json, MIRROR_POD, Verb};
 
 /// What is to be told beside the effect.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +17,7 @@ pub(super) enum Advice {
 pub(super) enum Rule {
     Always(Verb),
     /// Decided by the values before and after.
-    By(fn(Option<&Value>, Option<&Value>) -> Verb),
+    By(fn(Option<&Json<'_>>, Option<&Json<'_>>) -> Verb),
     /// An amount of a container: decided by its `resizePolicy` and the whole pod, see [`super::resize`].
     Resize,
 }
@@ -90,8 +88,8 @@ pub(super) fn covers(prefix: &str, field: &str) -> bool {
     field.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-fn set_or_lowered(before: Option<&Value>, after: Option<&Value>) -> Verb {
-    match (before.and_then(Value::as_i64), after.and_then(Value::as_i64)) {
+fn set_or_lowered(before: Option<&Json<'_>>, after: Option<&Json<'_>>) -> Verb {
+    match (before.and_then(Json::as_i64), after.and_then(Json::as_i64)) {
         (None, Some(_)) => UpdateInPlace,
         (Some(before), Some(after)) if after <= before => UpdateInPlace,
         _ => Recreate,
@@ -99,35 +97,39 @@ fn set_or_lowered(before: Option<&Value>, after: Option<&Value>) -> Verb {
 }
 
 /// Of a toleration that stays only `tolerationSeconds` may change.
-fn added_to(before: Option<&Value>, after: Option<&Value>) -> Verb {
-    let bare = |value: Option<&Value>| -> Vec<Value> {
-        let mut items = items(value);
-        for item in items.iter_mut().filter_map(Value::as_object_mut) {
-            item.shift_remove("tolerationSeconds");
-        }
-        items
-    };
-    let after = bare(after);
-    if bare(before).iter().all(|kept| after.contains(kept)) { UpdateInPlace } else { Recreate }
+fn added_to(before: Option<&Json<'_>>, after: Option<&Json<'_>>) -> Verb {
+    let (before, after) = (without(before, "tolerationSeconds"), without(after, "tolerationSeconds"));
+    if before.iter().all(|kept| after.contains(kept)) { UpdateInPlace } else { Recreate }
 }
 
-fn removed_from(before: Option<&Value>, after: Option<&Value>) -> Verb {
+fn removed_from(before: Option<&Json<'_>>, after: Option<&Json<'_>>) -> Verb {
     let before = items(before);
     if items(after).iter().all(|kept| before.contains(kept)) { UpdateInPlace } else { Recreate }
 }
 
-fn appended_to(before: Option<&Value>, after: Option<&Value>) -> Verb {
-    if items(after).starts_with(&items(before)) { UpdateInPlace } else { Recreate }
+fn appended_to(before: Option<&Json<'_>>, after: Option<&Json<'_>>) -> Verb {
+    if items(after).starts_with(items(before)) { UpdateInPlace } else { Recreate }
 }
 
 /// The API reads a negative grace period as 1 and lets it be written so.
-fn negative_to_one(before: Option<&Value>, after: Option<&Value>) -> Verb {
-    match (before.and_then(Value::as_i64), after.and_then(Value::as_i64)) {
+fn negative_to_one(before: Option<&Json<'_>>, after: Option<&Json<'_>>) -> Verb {
+    match (before.and_then(Json::as_i64), after.and_then(Json::as_i64)) {
         (Some(..0), Some(1)) => UpdateInPlace,
         _ => Recreate,
     }
 }
 
-fn items(value: Option<&Value>) -> Vec<Value> {
-    value.and_then(Value::as_array).cloned().unwrap_or_default()
+fn items<'v, 'a>(value: Option<&'v Json<'a>>) -> &'v [Json<'a>] {
+    value.and_then(Json::as_array).unwrap_or_default()
+}
+
+/// The items of a list, each without one of its members.
+fn without<'a>(value: Option<&Json<'a>>, name: &str) -> Vec<Json<'a>> {
+    let mut items = items(value).to_vec();
+    for item in &mut items {
+        if let Json::Object(members) = item {
+            members.remove(name);
+        }
+    }
+    items
 }

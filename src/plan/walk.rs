@@ -3,12 +3,12 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
 use super::quantities;
 use super::resize::Resize;
 use super::rules::{self, Advice, Rule, covers};
-use crate::model::{APPLIED_PRESET_PREFIX, AdmittedPod, Cause, EXCLUDE_PRESETS, FieldChange, Origin, Packed, Verb};
+use crate::model::{
+    APPLIED_PRESET_PREFIX, AdmittedPod, Cause, EXCLUDE_PRESETS, FieldChange, Json, Origin, Packed, Verb,
+};
 
 /// The text of the advice for entries that merely changed places.
 const ORDER: &str = "nothing but the order differs: the order of before needs no new pod";
@@ -17,7 +17,7 @@ const ORDER_TOO: &str = "the order differs, too: in the order of before the rest
 
 /// Every field that differs, in the order of a pod's fields.
 pub(super) fn differences(realised: &AdmittedPod, target: &AdmittedPod) -> Vec<FieldChange> {
-    let mut values = [&realised.spec, &target.spec, &realised.effective, &target.effective].map(Packed::value);
+    let mut values = [&realised.spec, &target.spec, &realised.effective, &target.effective].map(Packed::json);
     values[2..].iter_mut().for_each(quantities::in_one_notation);
     let mut walk = Walk { pods: [realised, target], resize: OnceCell::new(), found: Vec::new() };
     let [a, b, c, d] = &values;
@@ -85,16 +85,16 @@ impl Path {
 /// A field on all sides; each pair is before and after.
 #[derive(Clone)]
 struct Node<'a> {
-    spec: [Option<&'a Value>; 2],
-    effective: [Option<&'a Value>; 2],
+    spec: [Option<&'a Json<'a>>; 2],
+    effective: [Option<&'a Json<'a>>; 2],
     path: Path,
     /// What is behind it, where that follows from more than the field itself.
     cause: Option<Cause>,
 }
 
 impl<'a> Node<'a> {
-    fn lists(&self) -> [&'a [Value]; 2] {
-        self.spec.map(|list| list.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default())
+    fn lists(&self) -> [&'a [Json<'a>]; 2] {
+        self.spec.map(|list| list.and_then(Json::as_array).unwrap_or_default())
     }
 }
 
@@ -129,11 +129,11 @@ impl<'a> Walk<'a> {
             return;
         }
         let field = node.path.field();
-        let is = |test: fn(&Value) -> bool| node.spec.iter().flatten().all(|v| test(v));
+        let is = |test: fn(&Json<'_>) -> bool| node.spec.iter().flatten().all(|v| test(v));
         let both = node.spec.iter().all(Option::is_some);
         if rules::is_judged_whole(&node.path.rule) {
             self.report(&node, None);
-        } else if is_map(field) || are_amounts(&node.path) || (both && is(Value::is_object)) {
+        } else if is_map(field) || are_amounts(&node.path) || (both && is(|v| v.is_object())) {
             self.visit_members(&node);
         } else if let Some(keys) = keys_of(&node) {
             self.visit_list(&node, &keys);
@@ -146,8 +146,8 @@ impl<'a> Walk<'a> {
     }
 
     fn visit_members(&mut self, node: &Node<'a>) {
-        let mut names: Vec<&String> =
-            node.spec.iter().flatten().filter_map(|v| v.as_object()).flat_map(serde_json::Map::keys).collect();
+        let members = node.spec.iter().flatten().filter_map(|v| v.as_object());
+        let mut names: Vec<&str> = members.flat_map(|members| members.iter().map(|(name, _)| name)).collect();
         names.sort();
         names.dedup();
         let map = is_map(node.path.field());
@@ -177,7 +177,7 @@ impl<'a> Walk<'a> {
                 Some(index) if containers => index.to_string(),
                 _ => (*name).to_owned(),
             };
-            let sidecar = containers && spec[1].and_then(|c| c.get("restartPolicy")) == Some(&Value::from("Always"));
+            let sidecar = containers && spec[1].and_then(|c| c.get("restartPolicy")?.as_str()) == Some("Always");
             let rule = if sidecar && node.path.rule.ends_with("initContainers") { "sidecar" } else { "" };
             let mut path = node.path.item(&shown, rule, at);
             if containers {
@@ -200,13 +200,13 @@ impl<'a> Walk<'a> {
     }
 
     fn visit_by_index(&mut self, node: &Node<'a>) {
-        let length = node.lists().map(<[Value]>::len).into_iter().max().unwrap_or(0);
+        let length = node.lists().map(<[Json<'_>]>::len).into_iter().max().unwrap_or(0);
         let behind = self.behind(node);
         for index in 0..length {
-            let at = |v: Option<&'_ Value>| v.and_then(|v| v.get(index)).map(|_| index);
+            let at = |v: Option<&Json<'_>>| v.and_then(|v| v.item(index)).map(|_| index);
             self.visit(Node {
-                spec: node.spec.map(|v| v.and_then(|v| v.get(index))),
-                effective: node.effective.map(|v| v.and_then(|v| v.get(index))),
+                spec: node.spec.map(|v| v.and_then(|v| v.item(index))),
+                effective: node.effective.map(|v| v.and_then(|v| v.item(index))),
                 path: node.path.item(&index.to_string(), "", node.spec.map(at)),
                 cause: behind.at(index).or_else(|| node.cause.clone()),
             });
@@ -226,7 +226,7 @@ impl<'a> Walk<'a> {
         let (effect, advice) = self.effect(node);
         let cause = node.cause.clone().unwrap_or_else(|| self.cause(node));
         let note = if let Advice::Note(text) = advice { Some(text.to_owned()) } else { None };
-        let compact = |value: Option<&Value>| value.map(Value::to_string);
+        let compact = |value: Option<&Json<'_>>| value.map(Json::to_string);
         self.found.push(FieldChange {
             field: path.shown.clone(),
             before: compact(node.spec[0]),
@@ -294,7 +294,7 @@ fn keep_presets_off() -> String {
 }
 
 /// An entry of a list with the preset that added it.
-type Entry<'a> = (Option<&'a str>, &'a Value);
+type Entry<'a> = (Option<&'a str>, &'a Json<'a>);
 
 /// Two lists whose entries only have a place, before and after.
 struct Behind<'a> {
@@ -327,8 +327,8 @@ impl<'a> Behind<'a> {
     }
 }
 
-fn is_list_of_objects(value: &Value) -> bool {
-    value.as_array().is_some_and(|items| items.iter().all(Value::is_object))
+fn is_list_of_objects(value: &Json<'_>) -> bool {
+    value.as_array().is_some_and(|items| items.iter().all(Json::is_object))
 }
 
 /// The keys of a list before and after: in order, and where each stands.
@@ -354,20 +354,20 @@ fn keys_of<'a>(node: &Node<'a>) -> Option<Keys<'a>> {
     Some(keys)
 }
 
-fn by_key<'a>(list: Option<&'a Value>, key: &str) -> BTreeMap<&'a str, &'a Value> {
-    let items = list.and_then(Value::as_array).into_iter().flatten();
+fn by_key<'a>(list: Option<&'a Json<'a>>, key: &str) -> BTreeMap<&'a str, &'a Json<'a>> {
+    let items = list.and_then(Json::as_array).into_iter().flatten();
     items.filter_map(|item| Some((item.get(key)?.as_str()?, item))).collect()
 }
 
 /// Equality as the API sees it: a missing member, null and an empty list are the same.
-fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
-    let empty = |v: Option<&Value>| v.is_none_or(|v| v.is_null() || v.as_array().is_some_and(Vec::is_empty));
+fn same(a: Option<&Json<'_>>, b: Option<&Json<'_>>) -> bool {
+    let empty = |v: Option<&Json<'_>>| v.is_none_or(|v| *v == Json::Null || v.as_array().is_some_and(<[_]>::is_empty));
     match (a, b) {
-        (Some(Value::Object(a)), Some(Value::Object(b))) => {
+        (Some(Json::Object(a)), Some(Json::Object(b))) => {
             a.iter().all(|(key, value)| same(Some(value), b.get(key)))
-                && b.iter().all(|(key, value)| a.contains_key(key) || same(None, Some(value)))
+                && b.iter().all(|(key, value)| a.get(key).is_some() || same(None, Some(value)))
         }
-        (Some(Value::Array(a)), Some(Value::Array(b))) => {
+        (Some(Json::Array(a)), Some(Json::Array(b))) => {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(Some(a), Some(b)))
         }
         (a, b) => a == b || (empty(a) && empty(b)),

@@ -39,16 +39,15 @@ pub(super) struct Wish {
 /// Wishes in the order in which they are read fastest, each object once; and for each that was given where it is now.
 pub(super) fn arranged(wishes: &[Wish]) -> (Vec<Wish>, Vec<u32>) {
     let mut order: Vec<(u64, u32)> = wishes.iter().map(|wish| wish.order).zip(0..).collect();
-    order.sort_unstable();
+    let id = |at: u32| wishes[at as usize].id;
+    // One object has one number, and few have the same.
+    order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| id(a.1).cmp(&id(b.1))));
     let (mut arranged, mut places) = (Vec::<Wish>::with_capacity(wishes.len()), vec![0; wishes.len()]);
-    for (_, at) in order {
-        let wish = wishes[at as usize];
-        // One object has one number, and few have the same.
-        let same = arranged.iter().rev().take_while(|other| other.order == wish.order).position(|o| o.id == wish.id);
-        if same.is_none() {
-            arranged.push(wish);
+    for (number, at) in order {
+        if arranged.last().is_none_or(|last| last.order != number || last.id != id(at)) {
+            arranged.push(wishes[at as usize]);
         }
-        places[at as usize] = (arranged.len() - 1 - same.unwrap_or(0)) as u32;
+        places[at as usize] = (arranged.len() - 1) as u32;
     }
     (arranged, places)
 }
@@ -213,4 +212,22 @@ pub(super) fn hexadecimal(id: Oid) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits = id.as_bytes().iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_object_is_wished_for_once_wherever_it_was() {
+        let wish = |order: u64, name: u8| Wish { id: Oid::from_bytes(&[name; 20]).unwrap(), place: None, order };
+        // Two objects may have one number.
+        let wishes = [wish(7, 3), wish(5, 1), wish(7, 2), wish(5, 1), wish(7, 3), wish(9, 4), wish(7, 2)];
+        let (arranged, places) = arranged(&wishes);
+        let names: Vec<u8> = arranged.iter().map(|wish| wish.id.as_bytes()[0]).collect();
+        assert_eq!(names, [1, 2, 3, 4]);
+        for (wish, place) in wishes.iter().zip(places) {
+            assert_eq!(arranged[place as usize].id, wish.id);
+        }
+    }
 }

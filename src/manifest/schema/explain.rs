@@ -115,8 +115,9 @@ mod tests {
     fn what_the_schema_alone_refuses_is_told() {
         let schema = json!({"properties": {"a": {"enum": [1]}}});
         let object = json!({"a": 2});
+        let document = crate::model::Json::from(&schema);
         let validator = jsonschema::validator_for(&schema).expect("a schema");
-        let explain = Explain { walk: Walk::new(&schema), object: &object, quotes: true };
+        let explain = Explain { walk: Walk::new(&document), object: &object, quotes: true };
         let findings: Vec<Finding> = validator.iter_errors(&object).flat_map(|e| explain.findings(&e)).collect();
         assert_eq!((findings.len(), findings[0].rule, findings[0].pointer.as_str()), (1, "schema", "/a"));
     }

@@ -8,6 +8,9 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Number, Value};
 
+use super::walk;
+use crate::model::Json;
+
 /// Keywords that ask for nothing; `format` is a note since 2019.
 const NOTES: [&str; 7] = ["$schema", "$id", "$defs", "title", "description", "format", "default"];
 
@@ -44,7 +47,7 @@ enum Others {
 }
 
 impl Fit {
-    pub(super) fn new(document: &Value) -> Self {
+    pub(super) fn new(document: &Json<'_>) -> Self {
         let mut compile = Compile { document, parts: Vec::new(), references: HashMap::new() };
         compile.part(document);
         Self { parts: compile.parts }
@@ -101,15 +104,15 @@ impl Part {
 }
 
 struct Compile<'d> {
-    document: &'d Value,
+    document: &'d Json<'d>,
     parts: Vec<Part>,
     /// Parts that are referred to; one may be within itself.
     references: HashMap<&'d str, usize>,
 }
 
 impl<'d> Compile<'d> {
-    fn part(&mut self, schema: &'d Value) -> usize {
-        if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
+    fn part(&mut self, schema: &'d Json<'d>) -> usize {
+        if let Some(reference) = schema.get("$ref").and_then(Json::as_str) {
             return self.reference(reference, schema);
         }
         let index = self.parts.len();
@@ -118,12 +121,12 @@ impl<'d> Compile<'d> {
         index
     }
 
-    fn reference(&mut self, reference: &'d str, schema: &'d Value) -> usize {
+    fn reference(&mut self, reference: &'d str, schema: &'d Json<'d>) -> usize {
         if let Some(known) = self.references.get(reference) {
             return *known;
         }
-        let stands_alone = schema.as_object().is_some_and(|map| map.len() == 1);
-        let target = reference.strip_prefix('#').and_then(|pointer| self.document.pointer(pointer));
+        let stands_alone = schema.as_object().is_some_and(|members| members.iter().count() == 1);
+        let target = reference.strip_prefix("#/").and_then(|pointer| walk::at(self.document, pointer));
         let index = self.parts.len();
         self.parts.push(Part { is_unknown: true, ..Part::default() });
         if let Some(target) = target.filter(|target| stands_alone && target.get("$ref").is_none()) {
@@ -136,28 +139,28 @@ impl<'d> Compile<'d> {
     }
 
     /// What a schema asks for; `None` when some of it is not known here.
-    fn asked(&mut self, schema: &'d Value) -> Option<Part> {
+    fn asked(&mut self, schema: &'d Json<'d>) -> Option<Part> {
         let mut part = Part::default();
-        let texts = |value: &Value| -> Option<Vec<String>> {
+        let texts = |value: &Json<'_>| -> Option<Vec<String>> {
             value.as_array()?.iter().map(|text| Some(text.as_str()?.to_owned())).collect()
         };
-        for (keyword, value) in schema.as_object()? {
-            match keyword.as_str() {
+        for (keyword, value) in schema.as_object()?.iter() {
+            match keyword {
                 "type" => part.types = value.as_str().map(|one| vec![one.to_owned()]).or_else(|| texts(value))?,
-                "const" => part.constant = Some(value.clone()),
+                "const" => part.constant = serde_json::to_value(value).ok(),
                 "minimum" => part.minimum = Some(value.as_i64()?),
                 "maximum" => part.maximum = Some(value.as_i64()?),
                 "items" => part.items = Some(self.part(value)),
                 "required" => part.required = texts(value)?,
                 "properties" => {
                     let fields = value.as_object()?.iter();
-                    part.fields = fields.map(|(name, schema)| (name.clone(), self.part(schema))).collect();
+                    part.fields = fields.map(|(name, schema)| (name.to_owned(), self.part(schema))).collect();
                     part.fields.sort();
                 }
                 "additionalProperties" => {
                     part.others = match value {
-                        Value::Bool(true) => Others::Any,
-                        Value::Bool(false) => Others::None,
+                        Json::Bool(true) => Others::Any,
+                        Json::Bool(false) => Others::None,
                         schema => Others::Fit(self.part(schema)),
                     }
                 }
@@ -198,11 +201,10 @@ mod tests {
             json!({"$ref": "#/none"}),
             json!({"$ref": "#/$defs/a", "type": "array", "$defs": {"a": {}}}),
         ] {
-            assert!(!Fit::new(&schema).is_sure_of(&json!(["a"])), "{schema}");
+            assert!(!Fit::new(&Json::from(&schema)).is_sure_of(&json!(["a"])), "{schema}");
         }
-        let recursive =
-            Fit::new(&json!({"$ref": "#/$defs/a", "$defs": {"a": {"type": "array", "items": {"$ref": "#/$defs/a"}}}}));
-        assert!(!recursive.is_sure_of(&json!([1])));
+        let recursive = json!({"$ref": "#/$defs/a", "$defs": {"a": {"type": "array", "items": {"$ref": "#/$defs/a"}}}});
+        assert!(!Fit::new(&Json::from(&recursive)).is_sure_of(&json!([1])));
     }
 
     /// Objects with every shape that schemas/ knows, one of each kind.
@@ -318,7 +320,7 @@ mod tests {
         let made = match walk.shape() {
             Shape::Object => {
                 let fields: Vec<(String, Walk<'_>)> =
-                    walk.properties().map(|(name, field)| (name.clone(), field)).collect();
+                    walk.properties().map(|(name, field)| (name.to_owned(), field)).collect();
                 // Few of many fields, so that a tree stays small.
                 let field = |(name, field): &(String, Walk<'_>)| {
                     let value = prop::option::weighted(4.0 / (fields.len() as f64 + 4.0), grown(*field, depth - 1));
@@ -351,8 +353,7 @@ mod tests {
     #[test]
     fn it_agrees_with_the_library_on_grown_trees() {
         for (kind, object) in objects() {
-            let Schema { fit, document, .. } = schema(kind);
-            let library = jsonschema::validator_for(document).unwrap();
+            let (Schema { fit, document, .. }, library) = (schema(kind), schema(kind).validator());
             let settings = ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() };
             let sections = object.as_object().unwrap().keys().cloned();
             let sections = sections.filter(|name| !matches!(name.as_str(), "apiVersion" | "kind"));
@@ -378,8 +379,7 @@ mod tests {
     #[test]
     fn it_agrees_with_the_library_on_every_changed_object() {
         for (kind, object) in objects() {
-            let Schema { fit, .. } = schema(kind);
-            let library = jsonschema::validator_for(&schema(kind).document).unwrap();
+            let (Schema { fit, .. }, library) = (schema(kind), schema(kind).validator());
             assert!(fit.is_sure_of(&object), "{kind}");
             let (mut sure, mut refused) = (0, 0);
             changed(&object, &mut |value| {

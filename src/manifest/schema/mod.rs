@@ -12,27 +12,31 @@ use serde_json::Value;
 
 use self::fit::Fit;
 use super::problem::Finding;
-use crate::model::Kind;
+use crate::model::{Json, Kind};
 
 pub(super) use walk::{Shape, Walk};
 
 /// A kind's schema, as a document to walk, and to check by.
 struct Schema {
-    document: Value,
+    text: &'static str,
+    document: Json<'static>,
     fit: Fit,
     /// Compiled for the first object that does not fit for certain.
     validator: OnceLock<Validator>,
 }
 
 impl Schema {
-    fn new(text: &str) -> Self {
-        let document: Value = serde_json::from_str(text).expect("invariant: schemas/ holds JSON");
+    fn new(text: &'static str) -> Self {
+        let document = Json::read(text).expect("invariant: schemas/ holds JSON");
         let fit = Fit::new(&document);
-        Self { document, fit, validator: OnceLock::new() }
+        Self { text, document, fit, validator: OnceLock::new() }
     }
 
     fn validator(&self) -> &Validator {
-        let compile = || jsonschema::validator_for(&self.document).expect("invariant: schemas/ holds JSON Schemas");
+        let compile = || {
+            let document: Value = serde_json::from_str(self.text).expect("invariant: schemas/ holds JSON");
+            jsonschema::validator_for(&document).expect("invariant: schemas/ holds JSON Schemas")
+        };
         self.validator.get_or_init(compile)
     }
 }

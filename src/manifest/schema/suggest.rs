@@ -34,7 +34,7 @@ pub(super) fn advice(root: Walk<'_>, object: &Value, pointer: &str, name: &str) 
     if let Some(near) = here.and_then(|here| similar(here, name, limit(name))) {
         return Advice::Here(format!("did you mean `{near}`?"));
     }
-    let known: Vec<&str> = here.into_iter().flat_map(Walk::properties).map(|(name, _)| name.as_str()).collect();
+    let known: Vec<&str> = here.into_iter().flat_map(Walk::properties).map(|(name, _)| name).collect();
     Advice::Here(match known.as_slice() {
         [] => "remove it".to_owned(),
         few if few.len() <= 8 => format!("remove it; known fields are {}", few.join(", ")),
@@ -52,7 +52,7 @@ fn similar<'a>(here: Walk<'a>, name: &str, most: usize) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_'], "");
     let wanted = plain(name);
     here.properties()
-        .map(|(field, _)| (strsim::damerau_levenshtein(&plain(field), &wanted), field.as_str()))
+        .map(|(field, _)| (strsim::damerau_levenshtein(&plain(field), &wanted), field))
         .filter(|(distance, _)| *distance <= most)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, field)| field)
@@ -76,7 +76,7 @@ fn above(root: Walk<'_>, object: &Value, path: &[String], name: &str) -> Option<
 /// before those that could be.
 fn below(here: Walk<'_>, written: Option<&Value>, name: &str) -> Option<String> {
     let has = |child: Walk<'_>| child.items().unwrap_or(child).property(name).is_some();
-    let all: Vec<(&String, Walk<'_>)> = here.properties().filter(|(_, child)| has(*child)).collect();
+    let all: Vec<(&str, Walk<'_>)> = here.properties().filter(|(_, child)| has(*child)).collect();
     let is_written = |field: &str| written.is_some_and(|value| value.get(field).is_some());
     let (there, other): (Vec<_>, Vec<_>) = all.into_iter().partition(|(field, _)| is_written(field));
     let chosen = if there.is_empty() { other } else { there };

@@ -1,12 +1,12 @@
 //! Walking a schema by field names.
 
-use serde_json::{Map, Value};
+use crate::model::{Json, Members};
 
 /// A place in a schema document. References are followed.
 #[derive(Clone, Copy)]
 pub(in crate::manifest) struct Walk<'a> {
-    root: &'a Value,
-    here: &'a Value,
+    root: &'a Json<'a>,
+    here: &'a Json<'a>,
 }
 
 /// What stands at a place.
@@ -20,15 +20,20 @@ pub(in crate::manifest) enum Shape {
     Leaf,
 }
 
+/// Where a reference leads, as in `$defs/name`.
+pub(super) fn at<'d>(document: &'d Json<'d>, pointer: &str) -> Option<&'d Json<'d>> {
+    pointer.split('/').try_fold(document, Json::get)
+}
+
 impl<'a> Walk<'a> {
-    pub(in crate::manifest) fn new(root: &'a Value) -> Self {
+    pub(in crate::manifest) fn new(root: &'a Json<'a>) -> Self {
         Self { root, here: root }.resolved()
     }
 
     fn resolved(self) -> Self {
         let mut here = self.here;
-        while let Some(reference) = here.get("$ref").and_then(Value::as_str) {
-            match reference.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer)) {
+        while let Some(reference) = here.get("$ref").and_then(Json::as_str) {
+            match reference.strip_prefix("#/").and_then(|pointer| at(self.root, pointer)) {
                 Some(target) => here = target,
                 None => break,
             }
@@ -36,14 +41,14 @@ impl<'a> Walk<'a> {
         Self { here, ..self }
     }
 
-    fn to(self, here: &'a Value) -> Self {
+    fn to(self, here: &'a Json<'a>) -> Self {
         Self { here, ..self }.resolved()
     }
 
     /// The fields of an object, none for anything else.
-    pub(in crate::manifest) fn properties(self) -> impl Iterator<Item = (&'a String, Walk<'a>)> {
-        let fields = self.here.get("properties").and_then(Value::as_object);
-        fields.into_iter().flat_map(Map::iter).map(move |(name, schema)| (name, self.to(schema)))
+    pub(in crate::manifest) fn properties(self) -> impl Iterator<Item = (&'a str, Walk<'a>)> {
+        let fields = self.here.get("properties").and_then(Json::as_object);
+        fields.into_iter().flat_map(Members::iter).map(move |(name, schema)| (name, self.to(schema)))
     }
 
     /// The field `name` of an object.
@@ -91,8 +96,8 @@ impl<'a> Walk<'a> {
     /// What the schema wants, in words.
     pub(in crate::manifest) fn wanted(self) -> &'static str {
         let types: Vec<&str> = match self.here.get("type") {
-            Some(Value::String(one)) => vec![one],
-            Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
+            Some(Json::String(one)) => vec![one],
+            Some(Json::Array(several)) => several.iter().filter_map(Json::as_str).collect(),
             _ => vec![],
         };
         match types.as_slice() {

@@ -168,7 +168,7 @@ impl Branch {
                 push(path, name);
                 let (support, harmless) = (index.support.get(path.as_str()), index.harmless.get(path.as_str()));
                 let grown = Self { support: support.copied(), harmless, ..Self::grow(index, field, path) };
-                branch.fields.insert(name.clone(), grown);
+                branch.fields.insert(name.to_owned(), grown);
                 path.truncate(length);
             }
         }

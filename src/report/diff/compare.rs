@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::hunks::{self, Budget, Difference};
 use super::mask::{self, KeyChange, Pair};
-use super::yaml::{self, Line};
+use super::yaml::{self, Lines};
 use super::{Attention, Concern, DiffReport, DiffSide, KindCounts, ObjectDiff, fields, immutable, users};
 use crate::model::{
-    Admitted, AdmittedPod, Diagnostic, FleetAction, FleetPlan, Kind, ObjectKey, ObservedPod, Origin, PodKey,
+    Admitted, AdmittedPod, Diagnostic, FleetAction, FleetPlan, Kind, ObjectKey, ObservedPod, Origin, Packed, PodKey,
     PresetConflict, Rename, Severity, SourceRef, Verb, spread,
 };
 
@@ -147,7 +147,7 @@ impl ObjectDiff {
 struct Drawn<'a> {
     object: ObjectDiff,
     sides: [Option<&'a AdmittedPod>; 2],
-    lines: [Vec<Line>; 2],
+    lines: [Lines; 2],
 }
 
 impl Drawn<'_> {
@@ -181,12 +181,18 @@ fn draw<'a>(action: &FleetAction, rename: Option<&Rename>, base: &Base<'a>, head
         _ => {}
     }
     let sides = [before, after];
-    let (pair, _) = mask::mask(Kind::Pod, sides.map(|pod| pod.map(|pod| pod.spec.value())));
-    Drawn { object, sides, lines: [shown(&pair[0]), shown(&pair[1])] }
+    let specs = sides.map(|pod| pod.map(|pod| &pod.spec));
+    let lines = if specs.iter().flatten().any(|spec| mask::may_be_masked(spec.text())) {
+        let (pair, _) = mask::mask(Kind::Pod, specs.map(|spec| spec.map(Packed::value)));
+        [shown(&pair[0]), shown(&pair[1])]
+    } else {
+        specs.map(|spec| spec.map(|spec| yaml::lines(&spec.json())).unwrap_or_default())
+    };
+    Drawn { object, sides, lines }
 }
 
-fn shown(value: &Option<Value>) -> Vec<Line> {
-    value.as_ref().map(yaml::lines).unwrap_or_default()
+fn shown(value: &Option<Value>) -> Lines {
+    value.as_ref().map(|value| yaml::lines(&value.into())).unwrap_or_default()
 }
 
 /// The presets behind the fields of a pod.

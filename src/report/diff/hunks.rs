@@ -4,7 +4,7 @@ use serde::Serialize;
 use similar::{Algorithm, DiffOp, DiffTag};
 
 use super::PresetLines;
-use super::yaml::Line;
+use super::yaml::{Line, Lines};
 
 /// Lines of context around a change, as `diff -u` has them.
 const RADIUS: usize = 3;
@@ -72,13 +72,13 @@ pub(super) struct Difference {
 pub(super) type Owner<'a> = &'a dyn Fn(&str) -> Option<&'a str>;
 
 /// Compares; `owners` tell which preset a line of either side comes from.
-pub(super) fn compare(old: &[Line], new: &[Line], owners: [Owner<'_>; 2], budget: &mut Budget) -> Difference {
+pub(super) fn compare(old: &Lines, new: &Lines, owners: [Owner<'_>; 2], budget: &mut Budget) -> Difference {
     let mut found = Difference::default();
     for group in similar::group_diff_ops(operations(old, new, budget), RADIUS) {
         let size: usize = group.iter().map(|op| op.old_range().len().max(op.new_range().len())).sum();
         let is_shown = budget.takes_lines(size);
         let mut lines = Vec::new();
-        let mut show = |sign: char, line: &Line| {
+        let mut show = |sign: char, line: Line<'_>| {
             if is_shown {
                 lines.push(format!("{sign}{}", line.text));
             }
@@ -86,17 +86,17 @@ pub(super) fn compare(old: &[Line], new: &[Line], owners: [Owner<'_>; 2], budget
         for op in &group {
             let (tag, before, after) = op.as_tag_tuple();
             if tag == DiffTag::Equal {
-                old[before].iter().for_each(|line| show(' ', line));
+                before.for_each(|at| show(' ', old.line(at)));
                 continue;
             }
-            for line in &old[before] {
+            for line in before.map(|at| old.line(at)) {
                 found.removed += 1;
-                found.count(owners[0](&line.field), false);
+                found.count(owners[0](line.field), false);
                 show('-', line);
             }
-            for line in &new[after] {
+            for line in after.map(|at| new.line(at)) {
                 found.added += 1;
-                found.count(owners[1](&line.field), true);
+                found.count(owners[1](line.field), true);
                 show('+', line);
             }
         }
@@ -120,9 +120,9 @@ impl Difference {
     }
 }
 
-fn operations(old: &[Line], new: &[Line], budget: &mut Budget) -> Vec<DiffOp> {
-    let old: Vec<&str> = old.iter().map(|line| line.text.as_str()).collect();
-    let new: Vec<&str> = new.iter().map(|line| line.text.as_str()).collect();
+fn operations(old: &Lines, new: &Lines, budget: &mut Budget) -> Vec<DiffOp> {
+    let old: Vec<&str> = old.iter().map(|line| line.text).collect();
+    let new: Vec<&str> = new.iter().map(|line| line.text).collect();
     let start = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
     let end = old[start..].iter().rev().zip(new[start..].iter().rev()).take_while(|(a, b)| a == b).count();
     let (old_len, new_len) = (old.len() - start - end, new.len() - start - end);
@@ -160,8 +160,13 @@ fn header(group: &[DiffOp]) -> String {
 mod tests {
     use super::*;
 
-    fn lines(text: &str) -> Vec<Line> {
-        text.lines().map(|text| Line { text: text.to_owned(), field: text.to_owned() }).collect()
+    fn lines(text: &str) -> Lines {
+        let mut lines = Lines::default();
+        for line in text.lines() {
+            lines.write(line);
+            lines.push(line);
+        }
+        lines
     }
 
     fn none(_: &str) -> Option<&'static str> {

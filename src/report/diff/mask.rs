@@ -41,6 +41,11 @@ pub struct DataKey {
 /// Two states of one object, `None` where it does not exist.
 pub(super) type Pair = [Option<Value>; 2];
 
+/// Whether there may be something to mask in a pod, by its JSON. The name of the annotation is written without an escape.
+pub(super) fn may_be_masked(pod: &str) -> bool {
+    pod.contains(LAST_APPLIED)
+}
+
 /// Masks both states alike and names what becomes of their keys.
 pub(super) fn mask(kind: Kind, mut pair: Pair) -> (Pair, Vec<DataKey>) {
     mask_annotation(&mut pair);

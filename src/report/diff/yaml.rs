@@ -4,139 +4,192 @@
 //! an object apart comes first, a field takes one line however long it is, and each line knows its field, to tell whose it
 //! is. Control characters never come out raw.
 
-use serde_json::{Map, Value};
-
 use super::super::yaml::scalar::{self, Style};
 use super::escape;
+use crate::model::{Json, Members};
 
 /// One line and its field, such as `spec.containers[0].env[2].name`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
-    pub(super) text: String,
-    pub(super) field: String,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Line<'l> {
+    pub(super) text: &'l str,
+    pub(super) field: &'l str,
+}
+
+/// Lines, one behind the other in two texts: each field of each pod that changed has one, and is there for a moment only.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lines {
+    texts: String,
+    fields: String,
+    /// Where each ends.
+    ends: Vec<(usize, usize)>,
+}
+
+impl Lines {
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(super) fn line(&self, at: usize) -> Line<'_> {
+        let (start, field) = self.end(at);
+        let (end, field_end) = self.ends[at];
+        Line { text: &self.texts[start..end], field: &self.fields[field..field_end] }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Line<'_>> {
+        (0..self.len()).map(|at| self.line(at))
+    }
+
+    /// Where so many lines end.
+    fn end(&self, lines: usize) -> (usize, usize) {
+        if lines == 0 { (0, 0) } else { self.ends[lines - 1] }
+    }
+
+    /// Adds to the line that has begun, or begins one.
+    pub(super) fn write(&mut self, text: &str) {
+        self.texts.push_str(text);
+    }
+
+    /// Ends the line.
+    pub(super) fn push(&mut self, field: &str) {
+        self.fields.push_str(field);
+        self.ends.push((self.texts.len(), self.fields.len()));
+    }
+
+    /// Whether something was written since the last line.
+    fn has_begun(&self) -> bool {
+        self.texts.len() > self.end(self.len()).0
+    }
 }
 
 /// The lines of a mapping.
-pub(super) fn lines(value: &Value) -> Vec<Line> {
-    let mut writer = Writer { lines: Vec::new(), field: String::new() };
+pub(super) fn lines(value: &Json<'_>) -> Lines {
+    let mut writer = Writer { lines: Lines::default(), field: String::new() };
     match value {
-        Value::Object(map) if !map.is_empty() => writer.members(map, 0, None),
-        other => writer.value(String::new(), other, 0),
+        Json::Object(map) if !map.is_empty() => writer.members(map, 0),
+        other => writer.value(other, 0),
     }
     writer.lines
 }
 
-/// Writes lines. It is asked for every field of every pod that changed, so it makes two texts a line and no more.
 struct Writer {
-    lines: Vec<Line>,
+    lines: Lines,
     /// The field that is being written.
     field: String,
 }
 
 impl Writer {
-    fn push(&mut self, text: String) {
-        self.lines.push(Line { text, field: self.field.clone() });
+    /// Writes something on the line.
+    fn write(&mut self, text: &str) {
+        self.lines.write(text);
     }
 
-    /// The members of a mapping, the first behind `lead` where the mapping is an item of a list.
-    fn members(&mut self, map: &Map<String, Value>, indent: usize, mut lead: Option<String>) {
+    fn blank(&mut self, indent: usize) {
+        self.lines.texts.extend(std::iter::repeat_n(' ', indent));
+    }
+
+    fn end_line(&mut self) {
+        self.lines.push(&self.field);
+    }
+
+    /// Sets apart what follows on a line that has begun.
+    fn space(&mut self) {
+        if self.lines.has_begun() {
+            self.write(" ");
+        }
+    }
+
+    /// The members of a mapping. The first goes on with a line that has begun, where the mapping is an item of a list.
+    fn members(&mut self, map: &Members<'_>, indent: usize) {
         let length = self.field.len();
-        let mut members: Vec<(&String, &Value)> = map.iter().collect();
+        let mut members: Vec<(&str, &Json<'_>)> = map.iter().collect();
         members.sort_by_key(|(name, _)| (rank(name, length == 0), *name));
         for (name, value) in members {
             if length > 0 {
                 self.field.push('.');
             }
             self.field.push_str(name);
-            let mut start = lead.take().unwrap_or_else(|| blank(indent));
-            push_one_line(&mut start, name);
-            start.push(':');
-            self.value(start, value, indent);
+            if !self.lines.has_begun() {
+                self.blank(indent);
+            }
+            push_one_line(&mut self.lines.texts, name);
+            self.write(":");
+            self.value(value, indent);
             self.field.truncate(length);
         }
     }
 
-    /// A value behind `line`, which is `key:`, `-` or nothing, on a line of the given indentation.
-    fn value(&mut self, mut line: String, value: &Value, indent: usize) {
+    /// A value behind `key:`, `-` or nothing, on a line of the given indentation.
+    fn value(&mut self, value: &Json<'_>, indent: usize) {
         match value {
-            Value::Object(map) if !map.is_empty() => {
-                self.push(line);
-                self.members(map, indent + 2, None);
+            Json::Object(map) if !map.is_empty() => {
+                self.end_line();
+                self.members(map, indent + 2);
             }
-            Value::Array(items) if !items.is_empty() => {
-                self.push(line);
+            Json::Array(items) if !items.is_empty() => {
+                self.end_line();
                 self.items(items, indent);
             }
-            Value::String(text) if is_block(text) => self.block(line, text, indent),
+            Json::String(text) if is_block(text) => self.block(text, indent),
             value => {
-                if !line.is_empty() {
-                    line.push(' ');
-                }
+                self.space();
                 match value {
-                    Value::Object(_) => line.push_str("{}"),
-                    Value::Array(_) => line.push_str("[]"),
-                    Value::String(text) => push_one_line(&mut line, text),
-                    scalar => line.push_str(&scalar.to_string()),
+                    Json::Object(_) => self.write("{}"),
+                    Json::Array(_) => self.write("[]"),
+                    Json::String(text) => push_one_line(&mut self.lines.texts, text),
+                    scalar => self.write(&scalar.to_string()),
                 }
-                self.push(line);
+                self.end_line();
             }
         }
     }
 
-    fn items(&mut self, items: &[Value], indent: usize) {
+    fn items(&mut self, items: &[Json<'_>], indent: usize) {
         let length = self.field.len();
         for (index, item) in items.iter().enumerate() {
             self.field.push('[');
             self.field.push_str(&index.to_string());
             self.field.push(']');
-            let mut line = blank(indent);
-            line.push('-');
+            self.blank(indent);
+            self.write("-");
             match item {
-                Value::Object(map) if !map.is_empty() => {
-                    line.push(' ');
-                    self.members(map, indent + 2, Some(line));
+                Json::Object(map) if !map.is_empty() => {
+                    self.write(" ");
+                    self.members(map, indent + 2);
                 }
                 // A list in a list begins on the next line.
-                Value::Array(inner) if !inner.is_empty() => {
-                    self.push(line);
+                Json::Array(inner) if !inner.is_empty() => {
+                    self.end_line();
                     self.items(inner, indent + 2);
                 }
-                other => self.value(line, other, indent),
+                other => self.value(other, indent),
             }
             self.field.truncate(length);
         }
     }
 
     /// A text in block style.
-    fn block(&mut self, mut line: String, text: &str, indent: usize) {
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(&scalar::header(text));
-        self.push(line);
+    fn block(&mut self, text: &str, indent: usize) {
+        self.space();
+        self.write(&scalar::header(text));
+        self.end_line();
         // What ends the text is no line of its own.
         for piece in text.strip_suffix('\n').unwrap_or(text).split('\n') {
-            let mut line = String::new();
             if !piece.is_empty() {
-                line = blank(indent + 2);
-                line.push_str(piece);
+                self.blank(indent + 2);
+                self.write(piece);
             }
-            self.push(line);
+            self.end_line();
         }
     }
-}
-
-/// The beginning of a line, with room for what most lines hold.
-fn blank(indent: usize) -> String {
-    const ROOM: usize = 40;
-    let mut line = String::with_capacity(indent + ROOM);
-    line.extend(std::iter::repeat_n(' ', indent));
-    line
 }
 
 /// Whether a text stands in block style: where kubectl's does, and where only tabs or blanks at the end of a line keep
 /// kubectl from it, for a reviewer reads such a text line by line too. Nothing that must be escaped can stand there.
 fn is_block(text: &str) -> bool {
+    // Nearly every text is a single line.
+    if !text.contains('\n') {
+        return false;
+    }
     let lines = text.trim_end_matches('\n').contains('\n') && !text.starts_with([' ', '\t', '\n']);
     (lines || scalar::style(text) == Style::Literal)
         && text.chars().all(|c| matches!(c, '\n' | '\t') || !escape::is_special(c))
@@ -171,13 +224,13 @@ fn push_one_line(line: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::super::super::object_yaml;
     use super::*;
 
     fn text(value: &Value) -> String {
-        lines(value).into_iter().map(|line| line.text + "\n").collect()
+        lines(&value.into()).iter().map(|line| line.text.to_owned() + "\n").collect()
     }
 
     #[test]
@@ -259,7 +312,7 @@ spec:
     #[test]
     fn each_line_knows_its_field() {
         let value = json!({"spec": {"containers": [{"name": "web", "env": [{"name": "A", "value": "1\n2"}]}]}});
-        let fields: Vec<String> = lines(&value).into_iter().map(|line| line.field).collect();
+        let fields: Vec<String> = lines(&Json::from(&value)).iter().map(|line| line.field.to_owned()).collect();
         let env = "spec.containers[0].env";
         assert_eq!(
             fields,
@@ -356,7 +409,7 @@ spec:
 
         #[test]
         fn nothing_special_is_shown_raw(value in value()) {
-            for line in lines(&value) {
+            for line in lines(&Json::from(&value)).iter() {
                 prop_assert!(!line.text.chars().any(|c| c != '\t' && escape::is_special(c)), "{:?}", line.text);
             }
         }

@@ -176,12 +176,17 @@ const WORDS: [&str; 38] = [
 /// names have between them, and no word that means something else.
 pub(in crate::report) fn is_plain_word(text: &str) -> bool {
     let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/');
-    text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.bytes().all(is_inner) && !WORDS.contains(&text)
+    text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.bytes().all(is_inner) && !is_word(text)
+}
+
+fn is_word(text: &str) -> bool {
+    // None of them is longer.
+    text.len() <= 5 && WORDS.contains(&text)
 }
 
 /// Whether a reader would take the plain text for a truth value, nothing, a number or a time.
 fn is_more_than_text(text: &str) -> bool {
-    WORDS.contains(&text)
+    is_word(text)
         || match text.as_bytes().first() {
             Some(b'.') => is_decimal(text, true),
             Some(b'+' | b'-' | b'0'..=b'9') => {
