@@ -284,6 +284,8 @@ impl Fake {
             }),
         };
         let containers = &mut pod.change().containers;
+        // One more at a time: most pods have few.
+        containers.reserve_exact(1);
         containers.push(ObservedContainer { record, state });
         containers.sort_by(|a, b| (&a.record.name, a.record.attempt).cmp(&(&b.record.name, b.record.attempt)));
         pod.keep_start(start);

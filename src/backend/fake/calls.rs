@@ -4,7 +4,7 @@ use super::behaviour::{Call, Verb};
 use crate::model::PodKey;
 
 /// How many calls are remembered.
-const CALLS: usize = 100_000;
+const CALLS: usize = 20_000;
 
 /// The calls so far, as one text with their ends in it: as values, the calls of thousands of pods take several times the
 /// memory of the pods themselves.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::after;
 use super::history;
 use super::memory::{Scope, scope};
 use super::state::Goal;
@@ -98,10 +97,10 @@ impl Worker {
             PodAction::CreatePod { record } | PodAction::UpdatePod { record } => backend.put_record(record).await,
             PodAction::MarkDeleted { deletion } => backend.mark_deleted(key, deletion).await,
             PodAction::SyncVolumes { volumes } => backend.sync_volumes(key, volumes).await,
-            PodAction::RunSandbox { attempt } => self.in_turn(backend.run_sandbox(key, *attempt)).await,
+            PodAction::RunSandbox { attempt } => self.in_turn(|| backend.run_sandbox(key, *attempt)).await,
             PodAction::StopSandbox => backend.stop_sandbox(key).await,
             PodAction::EnsureImage(need) => backend.ensure_image(need).await.map(drop),
-            PodAction::StartContainer(start) => self.in_turn(backend.start_container(key, start)).await,
+            PodAction::StartContainer(start) => self.in_turn(|| backend.start_container(key, start)).await,
             PodAction::SignalContainer { name, attempt, signal, grace_seconds } => {
                 let order = SignalOrder {
                     name: name.clone(),
@@ -121,19 +120,10 @@ impl Worker {
         }
     }
 
-    /// Performs a costly step when it is its turn. One that takes very long gives its turn back and goes on, lest it
-    /// holds up every other pod.
-    async fn in_turn<T>(&self, step: impl Future<Output = T>) -> T {
+    /// Performs a costly step when it is its turn; before that it takes no memory.
+    async fn in_turn<T, F: Future<Output = T>>(&self, step: impl FnOnce() -> F) -> T {
         let turn = self.shared.starts.acquire().await;
-        let mut step = std::pin::pin!(step);
-        let over = after(self.shared.now(), TURN);
-        // Cancel-safe: the step is only lent to the selection.
-        tokio::select! {
-            biased;
-            done = &mut step => return done,
-            () = self.shared.parts.clock.sleep_until(over) => drop(turn),
-        }
-        step.await
+        self.shared.lending(turn, TURN, step()).await
     }
 
     /// Records the terminal phase.

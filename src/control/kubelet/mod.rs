@@ -21,6 +21,9 @@ use crate::port::{Capabilities, Clock, ContainerBackend, Hint, PodBackend, PortE
 pub use state::{FleetState, PodState};
 use state::{Goal, State};
 
+/// So many pods have their rounds at the same time, more than a machine has cores, and than pods on most.
+const PLACES: usize = 256;
+
 /// What a kubelet is made of.
 pub struct KubeletParts {
     pub backend: Arc<dyn ContainerBackend>,
@@ -48,6 +51,8 @@ struct Shared {
     cancel: CancellationToken,
     tasks: TaskTracker,
     starts: Semaphore,
+    /// A permit for each pod that may have its rounds now.
+    places: Semaphore,
 }
 
 impl Shared {
@@ -63,6 +68,20 @@ impl Shared {
     fn now(&self) -> Timestamp {
         self.parts.clock.now()
     }
+
+    /// Does `work` with a permit that others wait for. Work that takes very long gives it back and goes on, lest it holds
+    /// them up.
+    async fn lending<T>(&self, permit: impl Sized, within: Duration, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let over = after(self.now(), within);
+        // Cancel-safe: the work is only lent to the selection.
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = self.parts.clock.sleep_until(over) => drop(permit),
+        }
+        work.await
+    }
 }
 
 impl Kubelet {
@@ -77,6 +96,7 @@ impl Kubelet {
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
             starts,
+            places: Semaphore::new(PLACES),
         });
         shared.tasks.spawn(fan_out(Arc::clone(&shared), hints));
         if !shared.parts.resync.is_zero() {
@@ -152,7 +172,8 @@ impl Kubelet {
         }
         if !slot.working {
             slot.working = true;
-            self.shared.tasks.spawn(worker::supervise(Arc::clone(&self.shared), key.clone()));
+            let key = state.key(key);
+            self.shared.tasks.spawn(worker::supervise(Arc::clone(&self.shared), key));
         }
         drop(state);
         self.shared.announce();

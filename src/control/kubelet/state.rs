@@ -33,7 +33,7 @@ pub(super) struct Slot {
     /// The same value as long as nothing changes: whatever was made of it is known to hold still.
     state: Arc<PodState>,
     /// What was told of presets that conflict, and of which incarnation of the pod.
-    conflicts: Option<(PodUid, Vec<String>)>,
+    conflicts: Option<Box<(PodUid, Vec<String>)>>,
 }
 
 /// What is known about one pod.
@@ -139,6 +139,12 @@ impl State {
         self.slots.get_mut(key).expect("invariant: a slot that was not there was added above")
     }
 
+    /// The key of a pod, shared with its slot.
+    pub(super) fn key(&mut self, key: &PodKey) -> Arc<PodKey> {
+        self.slot(key);
+        self.slots.get_key_value(key).map_or_else(|| Arc::new(key.clone()), |(key, _)| Arc::clone(key))
+    }
+
     pub(super) fn wake(&self, key: &PodKey) {
         if let Some(slot) = self.slots.get(key) {
             slot.wake();
@@ -206,7 +212,7 @@ impl State {
         }
         let events = preset_events(observed, pod, now);
         let messages: Vec<String> = events.iter().map(|event| event.message.clone()).collect();
-        let told = (!messages.is_empty()).then(|| (observed.record.uid.clone(), messages));
+        let told = (!messages.is_empty()).then(|| Box::new((observed.record.uid.clone(), messages)));
         if slot.conflicts == told {
             return false;
         }

@@ -8,7 +8,11 @@
 //!            │                          ├─ gone, and nothing targeted ─▶ retired
 //!            └─ wake_at, hint, target ──┴─ wait ── agent ends ─▶ end, the pod stays
 //! ```
+//!
+//! Few of many have their rounds at the same time: what a round holds is several times what a pod takes that is as it should
+//! be, and a pod that is begun is better brought to its end than another one begun.
 
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,12 +34,14 @@ const AFTER_PANIC: Duration = Duration::from_secs(10);
 /// So many rounds with steps in a row are more than any pod needs: the next one comes later.
 const ROUNDS: u32 = 100;
 const PAUSE: Duration = Duration::from_secs(1);
+/// So long rounds may keep those of other pods waiting: steps that take longer, such as pulling an image, wait for others.
+const KEPT: Duration = Duration::from_secs(1);
 
 /// Runs a pod's worker until the pod is gone or the agent ends. A panic ends neither the agent nor the pod.
-pub(super) async fn supervise(shared: Arc<Shared>, key: PodKey) {
+pub(super) async fn supervise(shared: Arc<Shared>, key: Arc<PodKey>) {
     loop {
-        let worker = std::pin::pin!(Worker::new(Arc::clone(&shared), key.clone()).run());
-        if !panics(worker).await {
+        let mut worker = Worker::new(Arc::clone(&shared), Arc::clone(&key));
+        if !ends_in_panic(std::pin::pin!(worker.run())).await {
             return;
         }
         // The text of a panic may hold anything, so the hook that printed it is all who tells it.
@@ -50,8 +56,9 @@ pub(super) async fn supervise(shared: Arc<Shared>, key: PodKey) {
     }
 }
 
-/// Runs to the end, or to a panic. A task of its own would tell as much, and take the memory of a second one for each pod.
-async fn panics(mut work: Pin<&mut impl Future<Output = ()>>) -> bool {
+/// Runs work to its end and says whether that was a panic. A task of its own would tell as much, and take the memory of a
+/// second one for each pod.
+async fn ends_in_panic(mut work: Pin<&mut impl Future<Output = ()>>) -> bool {
     // What the work had changed is complete whenever its locks are given back, and the rest of it goes with it.
     let mut poll = move |context: &mut Context<'_>| catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
     std::future::poll_fn(move |context| poll(context).map_or(Poll::Ready(true), |poll| poll.map(|()| false))).await
@@ -59,7 +66,7 @@ async fn panics(mut work: Pin<&mut impl Future<Output = ()>>) -> bool {
 
 pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
-    pub(super) key: PodKey,
+    pub(super) key: Arc<PodKey>,
     pub(super) memory: Memory,
     /// The pod as it was seen last; shared with whoever else knows it.
     pub(super) observed: Option<Arc<ObservedPod>>,
@@ -79,37 +86,47 @@ enum Next {
 }
 
 impl Worker {
-    fn new(shared: Arc<Shared>, key: PodKey) -> Self {
+    fn new(shared: Arc<Shared>, key: Arc<PodKey>) -> Self {
         let bell = shared.lock().bell(&key);
         Self { shared, key, memory: Memory::default(), observed: None, record: None, sequence: 0, bell }
     }
 
-    async fn run(mut self) {
-        let mut rounds = 0;
-        while !self.shared.cancel.is_cancelled() {
+    async fn run(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        while !shared.cancel.is_cancelled() {
+            let place = shared.places.acquire().await;
             // Boxed, so that the thousands of workers that wait hold no room for a round.
-            match Box::pin(self.round()).await {
-                Next::Again if rounds < ROUNDS => rounds += 1,
-                Next::Again => {
-                    rounds = 0;
-                    tracing::warn!(pod = %self.key, "no end of steps after {ROUNDS} rounds; the next one comes later");
-                    self.wait(Some(after(self.shared.now(), PAUSE))).await;
-                }
+            match Box::pin(shared.lending(place, KEPT, self.rounds())).await {
+                ControlFlow::Continue(until) => self.wait(until).await,
+                ControlFlow::Break(()) => return,
+            }
+        }
+    }
+
+    /// Rounds until there is nothing to do, and until when to wait then. Breaks when the pod is gone or the agent ends.
+    async fn rounds(&mut self) -> ControlFlow<(), Option<Timestamp>> {
+        for _ in 0..=ROUNDS {
+            if self.shared.cancel.is_cancelled() {
+                return ControlFlow::Break(());
+            }
+            match self.round().await {
+                Next::Again => {}
                 Next::Wait(until) => {
-                    rounds = 0;
                     // The next round looks anew; a backend that keeps nothing would have this one's for nobody but us.
                     (self.observed, self.record) = (None, None);
-                    self.wait(until).await;
+                    return ControlFlow::Continue(until);
                 }
                 Next::Gone => {
                     let retired = self.shared.lock().retire(&self.key, self.sequence);
                     if retired {
                         self.shared.announce();
-                        return;
+                        return ControlFlow::Break(());
                     }
                 }
             }
         }
+        tracing::warn!(pod = %self.key, "no end of steps after {ROUNDS} rounds; the next one comes later");
+        ControlFlow::Continue(Some(after(self.shared.now(), PAUSE)))
     }
 
     async fn wait(&self, until: Option<Timestamp>) {
