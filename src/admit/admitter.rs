@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 
 use super::chain::{self, Subject};
-use super::preset::{self, Budget, Candidate};
+use super::preset::{self, Budget, NO_PRESETS, Presets};
 use super::warn::Warnings;
 use super::{Written, carried};
 use crate::model::{AdmittedPod, Desired, DesiredObject, Diagnostics, Kind, Packed, PodKey};
 
 /// Admits one object at a time.
 pub struct Admitter<'a> {
-    candidates: BTreeMap<&'a str, Vec<Candidate<'a>>>,
+    candidates: BTreeMap<&'a str, Presets<'a>>,
     budget: Budget,
 }
 
@@ -26,7 +26,7 @@ impl<'a> Admitter<'a> {
 
     /// The pod as admission leaves it.
     pub fn admitted(&self, object: &DesiredObject, pod: &Pod) -> AdmittedPod {
-        let presets = self.candidates.get(object.key.namespace.as_str()).map_or(&[][..], Vec::as_slice);
+        let presets = self.candidates.get(object.key.namespace.as_str()).unwrap_or(&NO_PRESETS);
         let key = PodKey::new(object.key.namespace.as_str(), object.key.name.as_str());
         let written = Written { pod: pod.clone(), packed: &Packed::new(pod) };
         let subject = Subject { object, root: "", presets, budget: Some(&self.budget) };
@@ -51,13 +51,13 @@ impl<'a> Admitter<'a> {
 
     fn admits_quietly(&self, object: &DesiredObject, pod: &Pod) -> bool {
         let Some(presets) = self.candidates.get(object.key.namespace.as_str()) else { return true };
-        if !presets.iter().any(|candidate| candidate.selects(pod.metadata.labels.as_ref())) {
+        if presets.matching(pod.metadata.labels.as_ref()).is_empty() {
             return true;
         }
         let subject = Subject { object, root: "", presets, budget: Some(&self.budget) };
         let draft = chain::run(&subject, pod.metadata.clone(), pod.spec.clone().unwrap_or_default());
         let mut warnings = Warnings::default();
-        warnings.collect(object, &draft, presets);
+        warnings.collect(object, &draft, &presets.all);
         !draft.is_too_much && warnings.diagnostics().is_empty()
     }
 }

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::merge::Added;
-use super::preset::{self, Budget, Candidate};
+use super::preset::{self, Budget, Candidate, Presets};
 use super::{defaults, source_of};
 use crate::model::{DesiredObject, PresetConflict, SourceRef};
 
@@ -35,8 +35,8 @@ pub(super) struct Subject<'s, 'a> {
     pub(super) object: &'a DesiredObject,
     /// Where in that object: empty for a pod, `/spec/template` for a template.
     pub(super) root: &'s str,
-    /// The presets of the namespace it is admitted to, sorted by name.
-    pub(super) presets: &'a [Candidate<'a>],
+    /// The presets of the namespace it is admitted to.
+    pub(super) presets: &'a Presets<'a>,
     /// What presets may still bring to the revision, where that is bounded.
     pub(super) budget: Option<&'s Budget>,
 }
@@ -128,7 +128,8 @@ mod tests {
         for (value, merged) in [("1", true), ("other", false)] {
             let preset = preset(value);
             let written = object(Kind::PodPreset, "p", Value::Null, &[("/spec/env/0", 3)]);
-            let presets = [Candidate { object: &written, preset: &preset, version: "v".into() }];
+            let mut presets = Presets::default();
+            presets.push(Candidate { object: &written, preset: &preset, version: "v".into() });
             let root = "/spec/template";
             let subject = Subject { object: &workload, root, presets: &presets, budget: None };
             let mut draft = run(&subject, metadata.clone(), spec.clone());

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::chain::{self, Draft, Subject};
-use super::preset::{self, Candidate};
+use super::preset::{self, NO_PRESETS, Presets};
 use super::source_of;
 use crate::model::{Desired, DesiredObject, Diagnostics, FieldOrigin, Origin};
 
@@ -25,7 +25,7 @@ pub struct LeafOrigin {
 
 /// Answers for the objects of one revision where their fields come from.
 pub struct Origins<'a> {
-    presets: BTreeMap<&'a str, Vec<Candidate<'a>>>,
+    presets: BTreeMap<&'a str, Presets<'a>>,
 }
 
 impl<'a> Origins<'a> {
@@ -38,7 +38,7 @@ impl<'a> Origins<'a> {
     /// Every leaf of `shown` with its one origin, in its own order. `shown` is the object as JSON: of a pod the admitted
     /// `spec` or `effective`, else the authored value. `pod` is the pod the object is, if it is one.
     pub fn of(&self, object: &DesiredObject, pod: Option<&Pod>, shown: &Value) -> Vec<LeafOrigin> {
-        let presets = self.presets.get(object.key.namespace.as_str()).map_or(&[][..], Vec::as_slice);
+        let presets = self.presets.get(object.key.namespace.as_str()).unwrap_or(&NO_PRESETS);
         let subject = Subject { object, root: "", presets, budget: None };
         let draft = pod.map(|pod| chain::run(&subject, pod.metadata.clone(), pod.spec.clone().unwrap_or_default()));
         let typed = pod.filter(|_| object.value.is_none()).and_then(|pod| serde_json::to_value(pod).ok());

@@ -31,13 +31,45 @@ impl Candidate<'_> {
     }
 }
 
-/// The presets of each namespace, sorted by name. One whose selector cannot be parsed is an error: Kubernetes would
-/// reject every pod of its namespace.
-pub(super) fn candidates<'a>(
-    desired: &'a Desired,
-    diagnostics: &mut Diagnostics,
-) -> BTreeMap<&'a str, Vec<Candidate<'a>>> {
-    let mut by_namespace: BTreeMap<&str, Vec<Candidate<'_>>> = BTreeMap::new();
+/// The presets of a namespace, sorted by name.
+#[derive(Default)]
+pub(super) struct Presets<'a> {
+    pub(super) all: Vec<Candidate<'a>>,
+    /// By a label that pods must have, indexes into `all`: of many presets and pods most need not be compared.
+    by_label: BTreeMap<(&'a str, &'a str), Vec<usize>>,
+    /// Those without such a label.
+    without_label: Vec<usize>,
+}
+
+/// Those of a namespace that has none.
+pub(super) static NO_PRESETS: Presets<'static> =
+    Presets { all: Vec::new(), by_label: BTreeMap::new(), without_label: Vec::new() };
+
+impl<'a> Presets<'a> {
+    /// Adds the next one by name.
+    pub(super) fn push(&mut self, candidate: Candidate<'a>) {
+        let label = candidate.preset.spec.selector.match_labels.iter().flatten().next();
+        let indexes = match label {
+            Some((key, value)) => self.by_label.entry((key, value)).or_default(),
+            None => &mut self.without_label,
+        };
+        indexes.push(self.all.len());
+        self.all.push(candidate);
+    }
+
+    /// Those whose selectors match these labels.
+    pub(super) fn matching(&self, labels: Option<&BTreeMap<String, String>>) -> Vec<&Candidate<'a>> {
+        let by_label = labels.into_iter().flatten().filter_map(|(key, value)| self.by_label.get(&(&**key, &**value)));
+        let mut indexes: Vec<usize> = by_label.chain([&self.without_label]).flatten().copied().collect();
+        indexes.sort_unstable();
+        indexes.into_iter().map(|index| &self.all[index]).filter(|candidate| candidate.selects(labels)).collect()
+    }
+}
+
+/// The presets of each namespace. One whose selector cannot be parsed is an error: Kubernetes would reject every pod of its
+/// namespace.
+pub(super) fn candidates<'a>(desired: &'a Desired, diagnostics: &mut Diagnostics) -> BTreeMap<&'a str, Presets<'a>> {
+    let mut by_namespace: BTreeMap<&str, Presets<'_>> = BTreeMap::new();
     for (key, (object, preset)) in &desired.presets {
         for (index, message) in selector::problems(&preset.spec.selector) {
             let pointer = format!("/spec/selector/matchExpressions/{index}");
@@ -119,7 +151,7 @@ pub(super) fn select<'a>(subject: &Subject<'_, 'a>, draft: &mut Draft<'a>) {
         return;
     }
     let labels = draft.metadata.labels.as_ref();
-    draft.matching = subject.presets.iter().filter(|candidate| candidate.selects(labels)).collect();
+    draft.matching = subject.presets.matching(labels);
 }
 
 /// Step: none of them where they bring more than a revision may take.
@@ -216,9 +248,12 @@ impl Draft<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::*;
+    use crate::model::{Kind, ObjectKey, SourceRef};
 
     #[test]
     fn what_presets_bring_is_counted_for_each_container() {
@@ -229,5 +264,39 @@ mod tests {
         .unwrap();
         assert_eq!(entries(&preset, 0), 3);
         assert_eq!(entries(&preset, 4), 3 + 4 * (5 + 2 + 1));
+    }
+    #[test]
+    fn presets_are_found_as_if_each_were_asked() {
+        let selectors = [
+            json!({}),
+            json!({"matchLabels": {"a": "1"}}),
+            json!({"matchLabels": {}, "matchExpressions": [{"key": "b", "operator": "Exists"}]}),
+            json!({"matchLabels": {"a": "1", "b": "2"}}),
+            json!({"matchLabels": {"b": "2"}, "matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}),
+            json!({"matchLabels": {"a": "2"}}),
+        ];
+        let preset = |selector: &serde_json::Value| -> PodPreset {
+            serde_json::from_value(json!({"spec": {"selector": selector}})).unwrap()
+        };
+        let written: Vec<(DesiredObject, PodPreset)> = selectors.iter().map(|s| (object(), preset(s))).collect();
+        let mut presets = Presets::default();
+        for (object, preset) in &written {
+            presets.push(Candidate { object, preset, version: String::new() });
+        }
+        let label_sets =
+            [json!(null), json!({}), json!({"a": "1"}), json!({"b": "2"}), json!({"a": "1", "b": "2", "c": ""})];
+        for (labels, expected) in label_sets.iter().zip([1, 1, 2, 3, 4]) {
+            let labels: Option<BTreeMap<String, String>> = serde_json::from_value(labels.clone()).unwrap();
+            let preset = |candidate: &Candidate<'_>| std::ptr::from_ref(candidate.preset);
+            let asked: Vec<_> = presets.all.iter().filter(|c| c.selects(labels.as_ref())).map(preset).collect();
+            let found: Vec<_> = presets.matching(labels.as_ref()).into_iter().map(preset).collect();
+            assert_eq!((&found, found.len()), (&asked, expected), "{labels:?}");
+        }
+    }
+
+    fn object() -> DesiredObject {
+        let key = ObjectKey { kind: Kind::PodPreset, namespace: "default".into(), name: "p".into() };
+        let source = SourceRef { path: Arc::from("p.yaml"), document: 0, line: 1, column: 1 };
+        DesiredObject { key, source, value: None, places: Arc::default() }
     }
 }
