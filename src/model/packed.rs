@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use super::Json;
 
+/// Bytes that most values take no more than: a text that grows is copied each time.
+const USUAL: usize = 4096;
+
 /// A value of Kubernetes' types as compact JSON, cheap to clone. Those types have room for every field there is: a pod that
 /// takes 1.2 kB as text takes 11 kB as a [`Pod`](k8s_openapi::api::core::v1::Pod), so thousands of them are kept like this
 /// and opened one at a time.
@@ -24,7 +27,9 @@ pub struct Packed<T> {
 impl<T: Serialize> Packed<T> {
     /// Packs a value.
     pub fn new(value: &T) -> Self {
-        let text = serde_json::to_string(value).expect("invariant: the maps of what is packed have text keys");
+        let mut text = Vec::with_capacity(USUAL);
+        serde_json::to_writer(&mut text, value).expect("invariant: the maps of what is packed have text keys");
+        let text = String::from_utf8(text).expect("invariant: JSON is UTF-8");
         Self { text: text.into(), of: PhantomData }
     }
 }
@@ -37,6 +42,11 @@ impl<T: DeserializeOwned> Packed<T> {
 }
 
 impl<T> Packed<T> {
+    /// A part of the value: a type with some of its members, and no other ones.
+    pub fn part<P: DeserializeOwned>(&self) -> P {
+        serde_json::from_str(&self.text).expect("invariant: a part can be read where the whole can")
+    }
+
     /// The value as JSON.
     pub fn value(&self) -> Value {
         serde_json::from_str(&self.text).expect("invariant: what is packed is JSON")

@@ -87,7 +87,7 @@ impl ShownObject {
         Self { spec_of: None, own: Packed::new(object) }
     }
 
-    /// An object whose spec differs from that of `spec_of` in the node's name alone.
+    /// An object with the spec of `spec_of`, of which it has itself no more than the node's name.
     pub fn sharing(mut object: Pod, spec_of: &Packed<Pod>) -> Self {
         let node_name = object.spec.take().and_then(|spec| spec.node_name);
         object.spec = Some(PodSpec { node_name, ..PodSpec::default() });

@@ -16,6 +16,7 @@ mod diagnostics;
 mod diff;
 mod events;
 mod foreign;
+mod part;
 mod pod;
 mod project;
 mod resize;

@@ -9,9 +9,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::{ConditionInput, conditions};
 use super::containers::statuses;
+use super::part;
 use super::phase::{PhaseInput, phase};
 use super::resize;
-use crate::model::{AdmittedPod, Hold, NodeInfo, ObservedPod, Sandbox, qos_class};
+use crate::model::{AdmittedPod, Hold, NodeInfo, ObservedPod, Packed, Sandbox, qos_class};
 
 /// Everything known about one pod at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +39,17 @@ impl<'a> PodView<'a> {
 /// The pod object. What runs wins over what is wanted: a pod about to be recreated still shows its old spec.
 /// The result depends on `now` in nothing, so an unchanged world gives an unchanged object.
 pub fn pod_object(view: &PodView<'_>) -> Pod {
+    shown_as(view, Packed::open)
+}
+
+/// The same with no more of its spec than its status depends on.
+pub(super) fn pod_without_spec(view: &PodView<'_>) -> Pod {
+    shown_as(view, part::open)
+}
+
+fn shown_as(view: &PodView<'_>, open: impl Fn(&Packed<Pod>) -> Pod) -> Pod {
     let wanted = view.wanted();
-    let mut pod = wanted.map(|p| p.effective.open()).unwrap_or_default();
+    let mut pod = wanted.map(|p| open(&p.effective)).unwrap_or_default();
     if let Some(wanted) = wanted {
         pod.metadata.namespace = Some(wanted.key.namespace.clone());
         pod.metadata.name = Some(wanted.key.name.clone());

@@ -41,17 +41,14 @@ pub fn project(input: &ProjectInput<'_>, previous: &Projection) -> Projection {
             let key = key.owned();
             let projected = match previous.objects.get(&key) {
                 Some(before) if before.made_of.is(&made_of) => before.clone(),
-                before => {
-                    let subject = format!("{}/{}/{}", key.kind, key.namespace, key.name);
-                    match made_of {
-                        MadeOf::Pod(pod) => versions.stamp_pod(&subject, pod, before),
-                        MadeOf::Authored(value) => {
-                            let content = served(key.kind, Value::clone(&value));
-                            versions.stamp(&subject, (content, MadeOf::Authored(value)), before)
-                        }
-                        MadeOf::Own => versions.stamp(&subject, (namespace(&key.name), MadeOf::Own), before),
+                before => match made_of {
+                    MadeOf::Pod(pod) => versions.stamp_pod(pod, before),
+                    MadeOf::Authored(value) => {
+                        let content = served(key.kind, Value::clone(&value));
+                        versions.stamp(&subject(&key), (content, MadeOf::Authored(value)), before)
                     }
-                }
+                    MadeOf::Own => versions.stamp(&subject(&key), (namespace(&key.name), MadeOf::Own), before),
+                },
             };
             (key, projected)
         };
@@ -100,23 +97,21 @@ impl Versions {
     }
 
     /// The same for a pod: it is compared as it is, and its JSON waits until somebody asks for it.
-    fn stamp_pod(&mut self, subject: &str, pod: Arc<ShownPod>, before: Option<&Projected>) -> Projected {
+    fn stamp_pod(&mut self, pod: Arc<ShownPod>, before: Option<&Projected>) -> Projected {
         let same = |before: &&Projected| matches!(&before.made_of, MadeOf::Pod(old) if old.object == pod.object);
         if let Some(same) = before.filter(same) {
             return Projected { made_of: MadeOf::Pod(pod), ..same.clone() };
         }
         let version = self.touch();
-        let uid = pod.uid.is_empty().then(|| stable_uid(subject));
         let created = (!pod.standing.begun).then(|| {
-            let uid = uid.as_ref().unwrap_or(&pod.uid);
-            let old = before.map(|before| &before.value["metadata"]).filter(|old| old["uid"] == uid.as_str());
+            let old = before.map(|before| &before.value["metadata"]).filter(|old| old["uid"] == uid(&pod));
             old.map_or_else(|| json!(self.created), |old| old["creationTimestamp"].clone())
         });
         let shown = Arc::clone(&pod);
         let value = Served::when_asked(move || {
             let mut value = shown.object.value();
             let metadata = metadata(&mut value);
-            metadata.extend(uid.map(|uid| ("uid".to_owned(), Value::String(uid))));
+            metadata.insert("uid".into(), Value::String(uid(&shown)));
             metadata.extend(created.map(|created| ("creationTimestamp".to_owned(), created)));
             metadata.insert("resourceVersion".into(), Value::String(version.to_string()));
             value
@@ -139,6 +134,20 @@ fn metadata(value: &mut Value) -> &mut Map<String, Value> {
         value["metadata"] = json!({});
     }
     value["metadata"].as_object_mut().expect("invariant: metadata was made an object above")
+}
+
+/// What the uid of an object that has none is made of.
+fn subject(key: &ObjectKey) -> String {
+    format!("{}/{}/{}", key.kind, key.namespace, key.name)
+}
+
+/// The uid of a pod; until it is begun it is made of its name.
+fn uid(pod: &ShownPod) -> String {
+    if !pod.uid.is_empty() {
+        return pod.uid.clone();
+    }
+    let PodKey { namespace, name } = pod.key.clone();
+    stable_uid(&subject(&ObjectKey { kind: Kind::Pod, namespace, name }))
 }
 
 /// A uid that is the same on every run: a digest of the object's key in the shape of a UUID.

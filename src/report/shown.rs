@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus};
 
-use super::pod::{PodView, pod_object};
+use super::pod::{PodView, pod_without_spec};
 use super::row::{PodRow, pod_row};
 use super::status::CONFLICTS;
 use crate::model::{
@@ -13,7 +13,7 @@ use crate::model::{
 
 /// A pod, with the presets that the manifests give it.
 pub fn shown(view: &PodView<'_>) -> ShownPod {
-    made(pod_object(view), view.admitted, view.wanted().map(|wanted| &wanted.effective))
+    made(pod_without_spec(view), view.admitted, view.wanted().map(|wanted| &wanted.effective))
 }
 
 /// The same from its object alone.

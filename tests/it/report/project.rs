@@ -57,8 +57,18 @@ fn a_shown_pod_is_the_whole_object_whatever_of_it_is_shared() {
     let mut bare = admitted("bare", json!({}), json!({"containers": []}));
     bare.effective = Packed::new(&Pod { spec: None, ..bare.effective.open() });
     let (bare, waiting, node) = (observed(bare), Default::default(), node());
+    let amounts = json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1", "memory": "1Gi"}});
+    let much = json!({
+        "containers": [{"name": "a", "image": "i:1", "resources": amounts, "env": [{"name": "A", "value": "1"}]}],
+        "initContainers": [{"name": "i", "image": "i:2", "resources": amounts, "restartPolicy": "Always"}, {"name": "j"}],
+        "readinessGates": [{"conditionType": "example.com/ready"}],
+        "restartPolicy": "OnFailure",
+        "volumes": [{"name": "v", "emptyDir": {}}],
+    });
+    let much = observed(admitted("much", json!({"annotations": {"a": "b"}}), much));
     let scripts = [("Always", "", "a=run"), ("Never", "i=exit0 s+=run", "a=exit1 b=run"), ("Never", "", "a=exit0")];
-    for pod in scripts.map(|(policy, init, apps)| scripted(policy, init, apps).0).into_iter().chain([elsewhere, bare]) {
+    let scripted = scripts.map(|(policy, init, apps)| scripted(policy, init, apps).0);
+    for pod in scripted.into_iter().chain([elsewhere, bare, much]) {
         let mut ending = pod.clone();
         ending.record.deletion = Some(going.clone());
         let wanted = Some(&*pod.record.realised);
