@@ -102,6 +102,51 @@ async fn a_newer_target_stops_what_is_left_of_an_older_plan() {
     assert!(!rig.changes().iter().any(|call| call.starts_with("Start")), "{:?}", rig.changes());
 }
 
+/// More pods than may have their rounds at the same time.
+fn many() -> Vec<Arc<AdmittedPod>> {
+    let names: Vec<String> = (0..300).map(|n| format!("pod-{n:03}")).collect();
+    let all = admitted(&names.iter().map(|name| pod(name, "i:1")).collect::<Vec<_>>());
+    names.iter().map(|name| pod_of(&all, "default", name)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_pods_some_are_brought_to_their_end_before_others_are_begun() {
+    let rig = Rig::new(&[]);
+    let kubelet = rig.kubelet();
+    let pods = many();
+    for pod in &pods {
+        kubelet.apply(Arc::clone(pod), "r1", &Reason::PodAdded).await.unwrap();
+    }
+    eventually("all run", || {
+        let started = rig.changes().iter().filter(|call| call.starts_with("Start")).count();
+        started == pods.len()
+    })
+    .await;
+    let calls = rig.changes();
+    let first = calls.iter().position(|call| call.starts_with("Start")).unwrap();
+    let begun = calls[..first].iter().filter(|call| call.starts_with("PutRecord")).count();
+    assert!((1..=256).contains(&begun), "{begun}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_whose_steps_take_long_hold_no_other_pod_up() {
+    let rig = Rig::new(&[]);
+    rig.fake.on_call(|call| {
+        let is_stuck = call.pod.as_ref().is_some_and(|pod| pod.name.starts_with("pod-"));
+        (call.verb == Verb::PutRecord && is_stuck).then_some(Fault::Hang)
+    });
+    let kubelet = rig.kubelet();
+    for pod in many() {
+        kubelet.apply(pod, "r1", &Reason::PodAdded).await.unwrap();
+    }
+    // Every place is taken.
+    tokio::task::yield_now().await;
+    let begun = rig.now();
+    kubelet.apply(simple("z", "i:1"), "r1", &Reason::PodAdded).await.unwrap();
+    runs(&rig, "z").await;
+    assert!(rig.now().duration_since(begun) <= SignedDuration::from_secs(3), "{}", rig.now());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_pod_wanted_again_while_it_goes_is_made_anew() {
     let rig = Rig::new(&[]);
