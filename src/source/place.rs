@@ -6,6 +6,9 @@ pub(super) use system::{append, replace};
 /// What is to be appended to a text, given what it holds now; `None` when nothing is. `Some("")` makes an empty file.
 pub(super) type Addition<'a> = &'a dyn Fn(Option<&str>) -> Option<String>;
 
+/// Writes the text of a file.
+pub(super) type Text<'a> = &'a dyn Fn(&mut dyn std::io::Write) -> std::io::Result<()>;
+
 /// Bytes of a file that is still looked through before something is appended.
 const MOST_BYTES: u64 = 1 << 20;
 
@@ -13,14 +16,14 @@ const MOST_BYTES: u64 = 1 << 20;
 mod system {
     use std::ffi::OsStr;
     use std::fs::File;
-    use std::io::{self, Read, Write};
+    use std::io::{self, BufWriter, Read, Write};
     use std::os::fd::AsFd;
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
 
     use rustix::fs::{AtFlags, Gid, Uid};
 
-    use super::{Addition, MOST_BYTES};
+    use super::{Addition, MOST_BYTES, Text};
     use crate::sys::beneath::Dir;
 
     fn directory(path: &Path) -> io::Result<Dir> {
@@ -28,11 +31,11 @@ mod system {
     }
 
     /// Replaces the second of `names` by way of the first: it has the old bytes or the new ones, whatever happens.
-    pub(in crate::source) fn replace(dir: &Path, names: (&str, &str), bytes: &[u8], mode: u32) -> io::Result<()> {
+    pub(in crate::source) fn replace(dir: &Path, names: (&str, &str), text: Text<'_>, mode: u32) -> io::Result<()> {
         let dir = directory(dir)?;
         let (temporary, name) = names;
         remove(&dir, temporary)?;
-        let written = write(&dir, temporary, bytes, mode)
+        let written = write(&dir, temporary, text, mode)
             .and_then(|()| Ok(rustix::fs::renameat(&dir, temporary, &dir, name)?))
             .and_then(|()| dir.fsync());
         if written.is_err() {
@@ -41,9 +44,10 @@ mod system {
         written
     }
 
-    fn write(dir: &Dir, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
-        let mut file = dir.create_file(OsStr::new(name), mode)?;
-        file.write_all(bytes)?;
+    fn write(dir: &Dir, name: &str, text: Text<'_>, mode: u32) -> io::Result<()> {
+        let mut file = BufWriter::new(dir.create_file(OsStr::new(name), mode)?);
+        text(&mut file)?;
+        let file = file.into_inner()?;
         file.set_permissions(std::fs::Permissions::from_mode(mode))?;
         file.sync_all()
     }
@@ -68,7 +72,7 @@ mod system {
             other => other?,
         };
         let old = match dir.open_file(Path::new(name)) {
-            Ok(file) => Some(text(file)?),
+            Ok(file) => Some(text_of(file)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
@@ -82,7 +86,7 @@ mod system {
         dir.fsync()
     }
 
-    fn text(file: File) -> io::Result<String> {
+    fn text_of(file: File) -> io::Result<String> {
         let mut bytes = Vec::new();
         file.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MOST_BYTES {
@@ -105,20 +109,20 @@ mod system {
 #[cfg(not(target_os = "linux"))]
 mod system {
     use std::fs::OpenOptions;
-    use std::io::{self, Write};
+    use std::io::{self, BufWriter, Write};
     use std::path::Path;
 
-    use super::{Addition, MOST_BYTES};
+    use super::{Addition, MOST_BYTES, Text};
 
-    pub(in crate::source) fn replace(dir: &Path, names: (&str, &str), bytes: &[u8], _mode: u32) -> io::Result<()> {
+    pub(in crate::source) fn replace(dir: &Path, names: (&str, &str), text: Text<'_>, _mode: u32) -> io::Result<()> {
         let temporary = dir.join(names.0);
         match std::fs::remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
+        let mut file = BufWriter::new(OpenOptions::new().write(true).create_new(true).open(&temporary)?);
+        text(&mut file)?;
+        file.into_inner()?.sync_all()?;
         std::fs::rename(&temporary, dir.join(names.1))
     }
 

@@ -1,17 +1,18 @@
 //! The status file: written when its bytes change and never otherwise, whole or not at all, and kept out of git's sight.
 
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
 
-use super::disk::Disk;
+use super::disk::Handle;
 use super::exclude;
 use super::name::{STATUS_MARK, temporary};
 use super::owner::Trust;
 use super::place;
-use super::walk::Content;
 use crate::model::StatusDocument;
 use crate::port::{ErrorKind, PortError, StatusSink};
 
@@ -90,17 +91,14 @@ impl Inner {
         if last.as_ref().is_some_and(|(written, then)| written == document && Some(then) == look.as_ref()) {
             return Ok(false);
         }
-        let mut bytes = STATUS_MARK.as_bytes().to_vec();
-        serde_yaml::to_writer(&mut bytes, document).map_err(|e| self.error(ErrorKind::Internal, e.to_string()))?;
         if let Some(look) = look
-            && look.length == bytes.len() as u64
-            && self.holds(&bytes)?
+            && self.holds(document)?
         {
             *last = Some((Arc::clone(document), look));
             return Ok(false);
         }
         exclude::prepare(&self.path, &self.trust)?;
-        self.replace(&bytes)?;
+        self.replace(document)?;
         *last = self.look()?.map(|look| (Arc::clone(document), look));
         Ok(true)
     }
@@ -138,15 +136,49 @@ impl Inner {
         Ok((std::fs::canonicalize(dir).map_err(|e| self.io(&e))?, name))
     }
 
-    fn holds(&self, bytes: &[u8]) -> Result<bool, PortError> {
+    /// Whether the file holds this document's text; one that cannot be read holds another one.
+    fn holds(&self, document: &StatusDocument) -> Result<bool, PortError> {
         let (dir, name) = self.place()?;
-        let found = Disk::open(&dir).and_then(|disk| disk.bytes(name, bytes.len() as u64));
-        Ok(matches!(found, Ok(Content::Bytes(_, found)) if *found == *bytes))
+        let Ok(file) = Handle::open(&dir).and_then(|dir| dir.file(Path::new(name))) else { return Ok(false) };
+        let mut same = Same(BufReader::new(file));
+        Ok(write_text(document, &mut same).is_ok() && same.is_at_end())
     }
 
-    fn replace(&self, bytes: &[u8]) -> Result<(), PortError> {
+    fn replace(&self, document: &StatusDocument) -> Result<(), PortError> {
         let (dir, name) = self.place()?;
-        place::replace(&dir, (&temporary(name), name), bytes, MODE).map_err(|e| self.io(&e))
+        let text = |file: &mut dyn Write| write_text(document, file);
+        place::replace(&dir, (&temporary(name), name), &text, MODE).map_err(|e| self.io(&e))
+    }
+}
+
+/// Writes a document's text. It is never kept as a whole: that of thousands of pods is as large as their manifests.
+fn write_text(document: &StatusDocument, file: &mut dyn Write) -> io::Result<()> {
+    file.write_all(STATUS_MARK.as_bytes())?;
+    serde_yaml::to_writer(file, document).map_err(io::Error::other)
+}
+
+/// Takes the bytes that a file has, in their order, and refuses others.
+struct Same(BufReader<File>);
+
+impl Same {
+    fn is_at_end(&mut self) -> bool {
+        self.0.fill_buf().is_ok_and(<[u8]>::is_empty)
+    }
+}
+
+impl Write for Same {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let next = self.0.fill_buf()?;
+        let length = next.len().min(bytes.len());
+        if next[..length] != bytes[..length] {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        self.0.consume(length);
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -57,8 +57,13 @@ fn what_somebody_did_to_it_is_repaired() {
     status.publish_now(&document("a")).unwrap();
     std::fs::remove_file(&path).unwrap();
     assert!(status.publish_now(&document("a")).unwrap());
-    std::fs::write(&path, "scribble").unwrap();
-    assert!(status.publish_now(&document("a")).unwrap());
+    let text = std::fs::read_to_string(&path).unwrap();
+    let others = ["scribble", "", &text[..text.len() - 1], &format!("{text}\n"), &text.replacen('a', "b", 1)];
+    for other in others {
+        std::fs::write(&path, other).unwrap();
+        assert!(status.publish_now(&document("a")).unwrap(), "{other:?}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
     std::fs::write(temp.path().join(".status.yaml.podwright-tmp"), "left by a power cut").unwrap();
     assert!(status.publish_now(&document("b")).unwrap());
     assert_eq!(names(temp.path()), ["status.yaml"]);
