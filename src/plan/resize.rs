@@ -92,7 +92,7 @@ fn find<'a>(spec: &'a PodSpec, name: &str) -> Option<&'a Container> {
 
 /// Whether a field that changes in place is an amount of cpu or memory.
 pub(super) fn is_amount(change: &FieldChange) -> bool {
-    change.container.is_some() && change.field.contains("].resources.")
+    change.field.contains("].resources.")
 }
 
 /// What a container that was started may use other than its record says. What is not on record counts as nothing: to be

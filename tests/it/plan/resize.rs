@@ -277,4 +277,14 @@ fn the_record_tells_when_cpu_or_memory_last_changed() {
     assert_eq!(at_second(20, "y", "65Mi").resized_at, Some(at(20)));
     let last = at_second(30, "z", "65Mi");
     assert_eq!((last.resized_at, last.generation), (Some(at(20)), 4));
+    // Another image of the same container is none.
+    let mut image = base();
+    set(&mut image, "/spec/containers/0/image", json!("nginx:2"));
+    let mut world = World::new(&pod_of(&first, "default", "p"), &first.data);
+    world.exits.insert("init".into(), 0);
+    world.settle();
+    world.target = Some(pod_of(&admitted(&objects(image)), "default", "p"));
+    world.settle();
+    let record = world.pod.unwrap().record;
+    assert_eq!((record.resized_at, record.generation), (None, 2));
 }
