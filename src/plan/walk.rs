@@ -22,12 +22,10 @@ pub(super) fn differences(realised: &AdmittedPod, target: &AdmittedPod) -> Vec<F
     let mut walk = Walk { pods: [realised, target], resize: OnceCell::new(), found: Vec::new() };
     let [a, b, c, d] = &values;
     for part in ["metadata", "spec"] {
-        walk.visit(Node {
-            spec: [a.get(part), b.get(part)],
-            effective: [c.get(part), d.get(part)],
-            path: Path::root(part),
-            cause: None,
-        });
+        let (spec, effective) = ([a.get(part), b.get(part)], [c.get(part), d.get(part)]);
+        if !says_the_same(spec, effective) {
+            walk.visit(Node { spec, effective, path: Path::root(part), cause: None });
+        }
     }
     walk.found
 }
@@ -124,10 +122,8 @@ fn are_amounts(path: &Path) -> bool {
 }
 
 impl<'a> Walk<'a> {
+    /// Looks into what differs. Nearly all fields do not, so nobody writes the path of one before that is known.
     fn visit(&mut self, node: Node<'a>) {
-        if same(node.spec[0], node.spec[1]) || same(node.effective[0], node.effective[1]) {
-            return;
-        }
         let field = node.path.field();
         let is = |test: fn(&Json<'_>) -> bool| node.spec.iter().flatten().all(|v| test(v));
         let both = node.spec.iter().all(Option::is_some);
@@ -152,12 +148,12 @@ impl<'a> Walk<'a> {
         names.dedup();
         let map = is_map(node.path.field());
         for name in names {
-            self.visit(Node {
-                spec: node.spec.map(|v| v.and_then(|v| v.get(name))),
-                effective: node.effective.map(|v| v.and_then(|v| v.get(name))),
-                path: if map { node.path.key(name) } else { node.path.member(name) },
-                cause: node.cause.clone(),
-            });
+            let member = |v: Option<&'a Json<'a>>| v.and_then(|v| v.get(name));
+            let (spec, effective) = (node.spec.map(member), node.effective.map(member));
+            if !says_the_same(spec, effective) {
+                let path = if map { node.path.key(name) } else { node.path.member(name) };
+                self.visit(Node { spec, effective, path, cause: node.cause.clone() });
+            }
         }
     }
 
@@ -173,6 +169,10 @@ impl<'a> Walk<'a> {
             });
             let at = spec.map(|entry| entry.map(|(index, _)| index));
             let spec = spec.map(|entry| entry.map(|(_, value)| value));
+            let effective = [0, 1].map(|side| effective[side].get(name).copied());
+            if says_the_same(spec, effective) {
+                continue;
+            }
             let shown = match at[1].or(at[0]) {
                 Some(index) if containers => index.to_string(),
                 _ => (*name).to_owned(),
@@ -183,7 +183,6 @@ impl<'a> Walk<'a> {
             if containers {
                 path.container = Some((*name).to_owned());
             }
-            let effective = [0, 1].map(|side| effective[side].get(name).copied());
             self.visit(Node { spec, effective, path, cause: node.cause.clone() });
         }
         self.visit_order(node, keys, found);
@@ -203,13 +202,13 @@ impl<'a> Walk<'a> {
         let length = node.lists().map(<[Json<'_>]>::len).into_iter().max().unwrap_or(0);
         let behind = self.behind(node);
         for index in 0..length {
-            let at = |v: Option<&Json<'_>>| v.and_then(|v| v.item(index)).map(|_| index);
-            self.visit(Node {
-                spec: node.spec.map(|v| v.and_then(|v| v.item(index))),
-                effective: node.effective.map(|v| v.and_then(|v| v.item(index))),
-                path: node.path.item(&index.to_string(), "", node.spec.map(at)),
-                cause: behind.at(index).or_else(|| node.cause.clone()),
-            });
+            let item = |v: Option<&'a Json<'a>>| v.and_then(|v| v.item(index));
+            let (spec, effective) = (node.spec.map(item), node.effective.map(item));
+            if !says_the_same(spec, effective) {
+                let path = node.path.item(&index.to_string(), "", spec.map(|v| v.map(|_| index)));
+                let cause = behind.at(index).or_else(|| node.cause.clone());
+                self.visit(Node { spec, effective, path, cause });
+            }
         }
     }
 
@@ -357,6 +356,11 @@ fn keys_of<'a>(node: &Node<'a>) -> Option<Keys<'a>> {
 fn by_key<'a>(list: Option<&'a Json<'a>>, key: &str) -> BTreeMap<&'a str, &'a Json<'a>> {
     let items = list.and_then(Json::as_array).into_iter().flatten();
     items.filter_map(|item| Some((item.get(key)?.as_str()?, item))).collect()
+}
+
+/// Whether nothing differs in what was written, or the defaults level it out.
+fn says_the_same(spec: [Option<&Json<'_>>; 2], effective: [Option<&Json<'_>>; 2]) -> bool {
+    same(spec[0], spec[1]) || same(effective[0], effective[1])
 }
 
 /// Equality as the API sees it: a missing member, null and an empty list are the same.
