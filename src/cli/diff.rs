@@ -41,7 +41,7 @@ fn with_revision(args: &DiffArgs, base: &str) -> Result<DiffReport, CliError> {
     );
     let prepare = || Kind::ALL.into_iter().for_each(manifest::prepare);
     let ((), pair) = spread::both(prepare, || source::read_pair(&args.directory, base, args.head.as_deref(), &options));
-    let source::Pair { base: old, base_faults, head: new } = pair.map_err(|e| unreadable(e, &names))?;
+    let source::Pair { base: old, base_faults, head: new, rest } = pair.map_err(|e| unreadable(e, &names))?;
     let mut reader = Reader::with_threads(threads());
     let mut read = reader.read_pair(&old, &new);
     read.0.diagnostics.0.extend(base_faults.0);
@@ -55,7 +55,7 @@ fn with_revision(args: &DiffArgs, base: &str) -> Result<DiffReport, CliError> {
     printer::note_text(&report::diagnostics_text(&head.diagnostics));
     let plan = plan::fleet_on(threads(), &head, &running);
     let report = report::compare_on(threads(), &plan, &DiffBase::Revision(&base), &head);
-    leave((old, new, reader, read, base, running, head, plan));
+    leave((old, new, rest, reader, read, base, running, head, plan));
     Ok(report)
 }
 

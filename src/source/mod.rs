@@ -45,7 +45,7 @@ mod worktree;
 pub use directory::{Directory, Options};
 pub use limits::Limits;
 pub use owner::Trust;
-pub use pair::{Pair, PairError, Side, read_pair};
+pub use pair::{Pair, PairError, Rest, Side, read_pair};
 pub use payload::{Payload, read_payload};
 pub use plain::{beyond_an_agent, read_paths};
 pub use status_file::StatusFile;

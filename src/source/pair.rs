@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use git2::{Commit, ObjectType, Oid};
 
-use super::ahead;
+use super::ahead::{self, Ahead};
 use super::checkout::{self, Checkout, CommitTree};
 use super::directory::{Directory, Options, STATUS_FILE, real_path};
 use super::fault::READ;
@@ -53,6 +53,16 @@ pub struct Pair {
     /// Why the base would be refused as a whole; `base` is what could be read of it.
     pub base_faults: Diagnostics,
     pub head: Snapshot,
+    pub rest: Rest,
+}
+
+/// What was read on the way. Who keeps the rest of a pair to the end need not wait until it is taken apart.
+pub struct Rest(#[expect(dead_code, reason = "it is only kept")] Option<Ahead>);
+
+impl std::fmt::Debug for Rest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Rest")
+    }
 }
 
 /// Reads a directory at the revision `base` and at `head`; without `head` at HEAD, or with `options.worktree` as it is on
@@ -70,7 +80,7 @@ pub fn read_pair(dir: &Path, base: &str, head: Option<&str>, options: &Options) 
     if head.is_none() && options.worktree {
         let (found, base_faults) = home.walk_base(&old_tree)?;
         let head = Directory::open(dir, options.clone())?.read_now().map_err(|e| Side::Head.failed(e))?;
-        return Ok(Pair { base: snapshot(&old, None, found), base_faults, head });
+        return Ok(Pair { base: snapshot(&old, None, found), base_faults, head, rest: Rest(None) });
     }
     let (new, branch) = match head {
         Some(name) => revisions::commit(&home.checkout, name).map(|commit| (commit, None)),
@@ -91,7 +101,9 @@ pub fn read_pair(dir: &Path, base: &str, head: Option<&str>, options: &Options) 
         return Err(nothing(&home.dir, " in either revision", &ignored).into());
     }
     verify(&before.files, &after.files)?;
-    Ok(Pair { base: snapshot(&old, None, before), base_faults, head: snapshot(&new, branch, after) })
+    drop((old_tree, new_tree));
+    let (base, head) = (snapshot(&old, None, before), snapshot(&new, branch, after));
+    Ok(Pair { base, base_faults, head, rest: Rest(Some(ahead)) })
 }
 
 /// Checks the files that only one side has so: their bytes are those their names were made of. Those that both have make no

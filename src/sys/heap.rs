@@ -73,19 +73,31 @@ fn grow_first() {
     // SAFETY: without an increment it only tells where the heap ends.
     let end = unsafe { libc::sbrk(0) } as usize;
     if let Some(start) = end.checked_sub(STEP) {
-        advise(start.next_multiple_of(LARGE_PAGE), STEP - LARGE_PAGE);
+        let first = start.next_multiple_of(LARGE_PAGE);
+        touch(start, first - start);
+        advise(first, STEP - LARGE_PAGE, libc::MADV_HUGEPAGE);
     }
 }
 
 /// Asks for large pages in the heap of the calling thread, which is not the first, by something that is in it.
 fn use_large_pages(inside: &[u8; 64]) {
-    advise(inside.as_ptr() as usize / HEAP * HEAP, HEAP);
+    let start = inside.as_ptr() as usize / HEAP * HEAP;
+    // Something is there already, so this much is never one large page.
+    touch(start, LARGE_PAGE);
+    advise(start, HEAP, libc::MADV_HUGEPAGE);
 }
 
-fn advise(start: usize, length: usize) {
-    // SAFETY: the advice changes no byte and no right of any page, wherever the range lies; the kernel refuses it for what
-    // is not mapped.
-    unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_HUGEPAGE) };
+/// Takes the small pages of a range all at once: each by itself costs a fault.
+fn touch(start: usize, length: usize) {
+    const SMALL_PAGE: usize = 4096;
+    let first = start.next_multiple_of(SMALL_PAGE);
+    advise(first, (start + length).saturating_sub(first), libc::MADV_POPULATE_WRITE);
+}
+
+fn advise(start: usize, length: usize, advice: libc::c_int) {
+    // SAFETY: neither advice changes a byte or a right of any page, wherever the range lies; the kernel refuses it for what
+    // is not mapped, or cannot be written.
+    unsafe { libc::madvise(start as *mut libc::c_void, length, advice) };
 }
 
 #[cfg(test)]
@@ -126,8 +138,9 @@ mod tests {
 
     #[test]
     fn what_is_no_heap_is_left_alone() {
-        advise(0, HEAP);
-        advise(usize::MAX / HEAP * HEAP, STEP);
+        advise(0, HEAP, libc::MADV_HUGEPAGE);
+        touch(0, LARGE_PAGE);
+        advise(usize::MAX / HEAP * HEAP, STEP, libc::MADV_HUGEPAGE);
         grow_in_large_steps(0);
         grow_in_large_steps(1000);
     }
