@@ -367,3 +367,93 @@ fn coarse_pod(pod: &Packed<PodEntry>) -> PodEntry {
     }
     pod
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use async_trait::async_trait;
+    use k8s_openapi::api::core::v1::{Pod, PodSpec};
+
+    use super::*;
+    use crate::model::{DataObjects, Revision, RevisionKind, SourceRef};
+    use crate::port::PortError;
+
+    struct Nowhere;
+
+    #[async_trait]
+    impl StatusSink for Nowhere {
+        async fn publish(&self, _: &Arc<StatusDocument>) -> Result<bool, PortError> {
+            Ok(true)
+        }
+    }
+
+    /// So many pods with this in their digests.
+    fn admitted(count: usize, digest: &str) -> Admitted {
+        let packed = Packed::new(&Pod { spec: Some(PodSpec::default()), ..Pod::default() });
+        let pod = |n: usize| {
+            let key = PodKey::new("default", format!("pod-{n:05}"));
+            let source = SourceRef { path: "pods.yaml".into(), document: 0, line: 1, column: 1 };
+            let pod = AdmittedPod {
+                key: key.clone(),
+                source,
+                spec: packed.clone(),
+                effective: packed.clone(),
+                applied: vec![],
+                skipped: vec![],
+                provenance: vec![],
+                digest: digest.to_owned(),
+            };
+            (key, Arc::new(pod))
+        };
+        Admitted {
+            revision: Revision { kind: RevisionKind::Content, id: digest.to_owned(), subject: None, branch: None },
+            pods: (0..count).map(pod).collect(),
+            data: Arc::new(DataObjects::default()),
+            objects: [].into(),
+            sources: [].into(),
+            unread: [].into(),
+            diagnostics: Diagnostics::default(),
+        }
+    }
+
+    #[test]
+    fn of_thousands_that_change_together_a_portion_at_a_time_is_made_anew() {
+        let count = 2 * AT_A_TIME + 1;
+        let mut publisher = Publisher::new(NodeInfo::default(), Arc::new(Nowhere), Timestamp::UNIX_EPOCH);
+        let mut durable = Durable::default();
+        // New pods, the same pods from other manifests, and fewer of them.
+        for (wanted, portions) in [(admitted(count, "a"), 3), (admitted(count, "b"), 3), (admitted(AT_A_TIME, "c"), 1)]
+        {
+            durable.last_applied = Some(wanted.revision.clone());
+            let (refused, fleet) = (Diagnostics::default(), FleetState::default());
+            let view = View {
+                admitted: Some(&wanted),
+                durable: &durable,
+                refused: &refused,
+                failure: None,
+                uncommitted: &[],
+                fleet: &fleet,
+                now: Timestamp::UNIX_EPOCH,
+            };
+            // Kept to the end, so that none of them comes back by its address alone.
+            let before: Vec<Arc<ShownPod>> = publisher.shown.iter().map(|shown| Arc::clone(&shown.pod)).collect();
+            let before: BTreeMap<_, _> = before.into_iter().map(|pod| (Arc::as_ptr(&pod), pod)).collect();
+            let mut passes = 0;
+            loop {
+                let is_whole = publisher.show(&view);
+                passes += 1;
+                let new = publisher.shown.iter().filter(|shown| !before.contains_key(&Arc::as_ptr(&shown.pod))).count();
+                assert_eq!(new, wanted.pods.len().min(passes * AT_A_TIME));
+                if is_whole {
+                    break;
+                }
+            }
+            assert_eq!((passes, publisher.shown.len()), (portions, wanted.pods.len()));
+            let keys: Vec<&PodKey> = publisher.shown.iter().map(|shown| &shown.pod.key).collect();
+            assert!(keys.into_iter().eq(wanted.pods.keys()), "each of them once, by name");
+            let of_these = |shown: &Shown| shown.is_of(wanted.pods.get(&shown.pod.key), &publisher.unknown);
+            assert!(publisher.shown.iter().all(of_these), "as they are now");
+        }
+    }
+}
