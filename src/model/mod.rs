@@ -60,7 +60,7 @@ pub use projection::{
 };
 pub use qos::qos_class;
 pub use reference::{HOST_IMAGE, NoReference, Reference, is_sha256_hex};
-pub use resources::{AmountChange, RESIZABLE, Resources, asks_for_restart};
+pub use resources::{AmountChange, Amounts, RESIZABLE, Resources, asks_for_restart};
 pub use rule::{RULES, Rule};
 pub use snapshot::{BlobId, Revision, RevisionKind, Snapshot, SourceFile, SourceRef};
 pub use status::{

@@ -15,10 +15,34 @@ pub const RESIZABLE: [&str; 2] = ["cpu", "memory"];
 /// Limits and requests of cpu and memory, as they are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resources {
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub limits: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub requests: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Amounts::is_empty")]
+    pub limits: Amounts,
+    #[serde(default, skip_serializing_if = "Amounts::is_empty")]
+    pub requests: Amounts,
+}
+
+/// The amounts there are. Each running container has two of these, and a map would take half a kilobyte.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amounts {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
+}
+
+impl Amounts {
+    /// The amount of one of [`RESIZABLE`].
+    pub fn get(&self, resource: &str) -> Option<&String> {
+        match resource {
+            "cpu" => self.cpu.as_ref(),
+            "memory" => self.memory.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.cpu.is_none() && self.memory.is_none()
+    }
 }
 
 /// One amount that is another than before.
@@ -45,8 +69,9 @@ impl Resources {
     pub fn of(container: &Container) -> Self {
         let all = container.resources.as_ref();
         let list = |list: Option<&BTreeMap<String, Quantity>>| {
-            let own = list.into_iter().flatten().filter(|(name, _)| RESIZABLE.contains(&name.as_str()));
-            own.map(|(name, amount)| (name.clone(), amount.0.clone())).collect()
+            let [cpu, memory] =
+                RESIZABLE.map(|name| list.and_then(|list| list.get(name)).map(|amount| amount.0.clone()));
+            Amounts { cpu, memory }
         };
         Self {
             limits: list(all.and_then(|all| all.limits.as_ref())),
@@ -55,7 +80,7 @@ impl Resources {
     }
 
     /// One of its two lists, by name.
-    pub fn list(&self, name: &str) -> &BTreeMap<String, String> {
+    pub fn list(&self, name: &str) -> &Amounts {
         if name == "limits" { &self.limits } else { &self.requests }
     }
 
@@ -76,10 +101,12 @@ impl Resources {
 
     /// `wanted` with these amounts of cpu and memory in place of its own.
     pub fn within(&self, wanted: &ResourceRequirements) -> ResourceRequirements {
-        let put = |wanted: &Option<BTreeMap<String, Quantity>>, own: &BTreeMap<String, String>| {
+        let put = |wanted: &Option<BTreeMap<String, Quantity>>, own: &Amounts| {
             let mut list = wanted.clone().unwrap_or_default();
             list.retain(|name, _| !RESIZABLE.contains(&name.as_str()));
-            list.extend(own.iter().map(|(name, amount)| (name.clone(), Quantity(amount.clone()))));
+            let own =
+                RESIZABLE.into_iter().filter_map(|name| Some((name.to_owned(), Quantity(own.get(name)?.clone()))));
+            list.extend(own);
             (!list.is_empty()).then_some(list)
         };
         ResourceRequirements {

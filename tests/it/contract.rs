@@ -339,7 +339,7 @@ impl Contract {
         self.start(key, "grows", 0).await;
         let first = self.instance(key, "grows", 0).await.unwrap();
         let started = first.record.resources.clone().expect("what it was started with");
-        assert_eq!((started.limits["cpu"].as_str(), started.requests["memory"].as_str()), ("500m", SMALL));
+        assert_eq!((started.limits.cpu.as_deref(), started.requests.memory.as_deref()), (Some("500m"), Some(SMALL)));
         let order = |memory: &str, cpu: &str| {
             let limits = json!({"cpu": cpu, "memory": memory});
             let container = serde_json::from_value(json!({"name": "grows", "resources": {"limits": limits}})).unwrap();

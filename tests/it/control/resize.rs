@@ -22,7 +22,7 @@ fn web(cpu: &str, memory: &str, policy: &str) -> Value {
 }
 
 fn limits(resources: &Option<Resources>) -> [String; 2] {
-    ["cpu", "memory"].map(|name| resources.as_ref().unwrap().limits[name].clone())
+    ["cpu", "memory"].map(|name| resources.as_ref().unwrap().limits.get(name).unwrap().clone())
 }
 
 fn status(agent: &Running) -> Value {

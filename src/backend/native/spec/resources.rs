@@ -76,6 +76,7 @@ fn quota(nanos: i128) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Amounts;
 
     #[test]
     fn cpu_is_translated_as_the_kubelet_does() {
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_limit_of_nothing_is_none() {
-        let none = Resources { limits: [("cpu".to_owned(), "0".to_owned())].into(), ..Resources::default() };
+        let none = Resources { limits: Amounts { cpu: Some("0".to_owned()), memory: None }, ..Resources::default() };
         assert_eq!(limits(&none), Ok(Limits { shares: 2, quota: None, memory: None }));
     }
 }

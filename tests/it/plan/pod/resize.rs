@@ -156,7 +156,7 @@ fn an_init_container_that_runs_is_resized_and_starts_anew_with_what_it_was_given
     world.edit(|v| v["spec"] = spec("2"));
     world.settle();
     assert_eq!(world.log, ["update to 2", "resize slow#0"]);
-    let cpu = |resources: &Option<Resources>| resources.as_ref().unwrap().limits["cpu"].clone();
+    let cpu = |resources: &Option<Resources>| resources.as_ref().unwrap().limits.cpu.clone().unwrap();
     assert_eq!(cpu(&world.latest("slow").record.resources), "2");
     world.ended("slow", 1, 100);
     world.settle();
