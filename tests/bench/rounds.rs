@@ -11,6 +11,7 @@
 //!   same run: reading is what nobody can save.
 //!
 //! - *Peak*: resident memory of the warm agent at its highest, from its first round on, beside the bytes of the manifests.
+//!   The limit counts from 10,000 pods on.
 //!
 //! CPU is that of the whole process, medians. With more pods the limits of time grow with their number. Exit code: 0 when
 //! every limit holds, 1 when one does not, 64 for a wrong argument.
@@ -43,8 +44,9 @@ use tokio_util::sync::CancellationToken;
 const WARM: f64 = 10.0;
 /// How many times the reading a cold round may take.
 const COLD: f64 = 1.3;
-/// How many times the bytes of the manifests an agent may take.
+/// How many times the bytes of the manifests an agent with so many pods may take. With fewer most of it is the program itself.
 const MEMORY: f64 = 20.0;
+const MANY: usize = 10_000;
 const ROUNDS: usize = 31;
 const COLD_ROUNDS: usize = 7;
 
@@ -68,7 +70,11 @@ fn main() -> ExitCode {
     let memory = memory(&snapshot);
     let cold = cold(&snapshot);
     let limit = WARM * f64::max(1.0, pods as f64 / 1000.0);
-    if cold <= COLD && warm <= limit && memory <= MEMORY { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if cold <= COLD && warm <= limit && (pods < MANY || memory <= MEMORY) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 // --- the manifests
@@ -177,7 +183,7 @@ fn memory(snapshot: &Snapshot) -> f64 {
     let bytes: usize = snapshot.files.iter().map(|file| file.bytes.len()).sum();
     let ratio = peak / bytes as f64;
     println!("peak         {:>8.1} MB, the manifests with it", peak / 1e6);
-    println!("             {ratio:>8.1} times their {:.1} MB, limit {MEMORY}", bytes as f64 / 1e6);
+    println!("             {ratio:>8.1} times their {:.1} MB, limit {MEMORY} from {MANY} pods on", bytes as f64 / 1e6);
     ratio
 }
 
