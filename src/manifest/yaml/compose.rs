@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span as ScanSpan, Tag};
 
 use super::mapping::{self, Mapping, NextKey};
+use super::stream::Piece;
 use super::tab::Tabs;
 use super::tree::{Content, Key, Node, Span};
 use super::{Document, marker, scalar, stream};
@@ -43,10 +44,9 @@ pub(super) fn compose(text: &str, take: &mut dyn FnMut(&Document)) -> Vec<(u32, 
         aliased: 0,
         documents: 0,
     };
-    let pieces = stream::pieces(text);
-    for piece in pieces {
+    for piece in stream::pieces(text) {
         composer.base.pass_gap(piece.gap);
-        if let Err((document, stop)) = composer.as_kubectl(piece.text) {
+        if let Err((document, stop)) = composer.as_kubectl(piece) {
             composer.problems.push((document, stop));
             break;
         }
@@ -110,25 +110,25 @@ struct Composer<'a> {
 impl Composer<'_> {
     /// Reads a piece up to the first line that kubectl refuses. Of two reasons to stop the first one is told, with the index
     /// of its document.
-    fn as_kubectl(&mut self, text: &str) -> Result<(), (u32, Stop)> {
-        let refused = marker::refused(text);
-        let read = refused.as_ref().map_or(text, |refused| &text[..refused.start]);
-        self.piece(read).map_err(|stop| (self.document(), stop))?;
+    fn as_kubectl(&mut self, piece: Piece<'_>) -> Result<(), (u32, Stop)> {
+        let refused = marker::refused(piece.text);
+        let read = refused.as_ref().map_or(piece.text, |refused| &piece.text[..refused.start]);
+        self.piece(read, piece.is_json).map_err(|stop| (self.document(), stop))?;
         let Some(refused) = refused else { return Ok(()) };
         let column = refused.column + if refused.line == 0 { self.base.columns } else { 0 };
         let span = Span::at(number(self.base.lines + refused.line + 1), number(column + 1));
         Err((number(self.documents), Problem::error("yaml-syntax", span, refused.message, refused.help)))
     }
 
-    fn piece(&mut self, text: &str) -> Result<(), Stop> {
+    fn piece(&mut self, text: &str, is_json: bool) -> Result<(), Stop> {
         let options = granit_parser::options! {
             emit_comments: false,
             emit_unresolved_aliases: true,
             flow_nesting_limit: limits::DEPTH,
             block_nesting_limit: limits::DEPTH,
         };
-        // kubectl reads what begins with `{` as JSON, which takes tabs for spaces.
-        let has_tabs = text.contains('\t') && !text.trim_start().starts_with('{');
+        // JSON takes tabs for spaces.
+        let has_tabs = !is_json && text.contains('\t');
         let mut tabs = has_tabs.then(|| Tabs::new(text));
         for step in Parser::new_from_str_with_options(text, options) {
             let (event, span) = step.map_err(|error| self.syntax(&error))?;
@@ -143,7 +143,7 @@ impl Composer<'_> {
     /// A tab behind `above`.
     fn refused_tab(&self, above: &str) -> Stop {
         let mut place = self.base.clone();
-        place.pass(above);
+        place.pass(&above.replace("\r\n", "\n").replace('\r', "\n"));
         let span = Span::at(number(place.lines + 1), number(place.columns + 1));
         let message = "not valid YAML for kubectl: a tab where an indentation space is expected";
         let help = "indent with spaces, and leave blank lines empty; a text that begins with a tab goes in quotes";

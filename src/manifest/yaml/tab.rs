@@ -5,6 +5,9 @@
 
 use granit_parser::{Event, ScalarStyle, Span, StructureStyle};
 
+/// A line ends with either, or with both.
+const LINE_ENDS: [char; 2] = ['\n', '\r'];
+
 /// Follows the events of a text and looks at what stands between them.
 pub(super) struct Tabs<'a> {
     text: &'a str,
@@ -61,7 +64,7 @@ impl<'a> Tabs<'a> {
             Event::Scalar(value, ScalarStyle::Literal | ScalarStyle::Folded, ..) if is_there => {
                 self.pass(span, Before::Start);
                 let says_something = !value.trim_matches([' ', '\n']).is_empty();
-                return says_something.then(|| in_block(self.text, start, span.start.col())).flatten();
+                return says_something.then(|| in_block(self.text, span)).flatten();
             }
             _ => {}
         }
@@ -81,7 +84,7 @@ impl<'a> Tabs<'a> {
         let mut blank = false;
         while let Some(next) = self.next(end) {
             match next {
-                '\n' => blank = true,
+                '\n' | '\r' => blank = true,
                 '\t' if blank && self.column < self.indent() => return Some(self.at),
                 ' ' | '\t' => {}
                 _ => blank = false,
@@ -97,15 +100,15 @@ impl<'a> Tabs<'a> {
             match (next, self.before) {
                 ('\t', Before::Plain { over: true }) if self.column < self.indent() => return Some(self.at),
                 ('\t', Before::Start) if !self.in_brackets() => return Some(self.at),
-                ('\n', Before::Plain { .. }) => self.before = Before::Plain { over: true },
-                ('\n', _) => self.before = Before::Start,
+                ('\n' | '\r', Before::Plain { .. }) => self.before = Before::Plain { over: true },
+                ('\n' | '\r', _) => self.before = Before::Start,
                 ('#', before) => {
                     self.skip_comment(end);
                     // The comment ends the text; its line break ends the line.
                     self.before = if before == Before::Start { before } else { Before::Other };
                     continue;
                 }
-                (' ' | '\t' | '\r' | '\u{feff}', _) => {}
+                (' ' | '\t' | '\u{feff}', _) => {}
                 (sign, before) => self.sign(sign, before),
             }
             self.step(next);
@@ -115,20 +118,15 @@ impl<'a> Tabs<'a> {
 
     fn sign(&mut self, sign: char, before: Before) {
         let begins = matches!(before, Before::Start | Before::Plain { over: true });
-        self.before = match sign {
-            '-' => {
-                self.dash = Some(self.column);
-                Before::Start
-            }
-            '?' => Before::Start,
-            // The value of a key that was written behind `?`.
-            ':' if begins => Before::Start,
-            _ => Before::Other,
-        };
+        if begins && sign == '-' {
+            self.dash = Some(self.column);
+        }
+        // Behind `:` only the value of a key that was written behind `?`.
+        self.before = if begins && "-?:".contains(sign) { Before::Start } else { Before::Other };
     }
 
     fn skip_comment(&mut self, end: usize) {
-        while let Some(next) = self.next(end).filter(|next| *next != '\n') {
+        while let Some(next) = self.next(end).filter(|next| !LINE_ENDS.contains(next)) {
             self.step(next);
         }
     }
@@ -139,7 +137,7 @@ impl<'a> Tabs<'a> {
 
     fn step(&mut self, over: char) {
         self.at += over.len_utf8();
-        self.column = if over == '\n' { 0 } else { self.column + 1 };
+        self.column = if LINE_ENDS.contains(&over) { 0 } else { self.column + 1 };
     }
 
     fn in_brackets(&self) -> bool {
@@ -161,31 +159,19 @@ impl<'a> Tabs<'a> {
     }
 }
 
-/// Where a tab stands, in bytes, before the lines of a block text, the first of which begins at `start`, behind `indent`
-/// spaces.
-fn in_block(file: &str, start: usize, indent: usize) -> Option<usize> {
-    let (above, text) = file.split_at_checked(start)?;
-    if text.starts_with('\t') && !says_its_indentation(above) {
+/// Where a tab stands, in bytes, before a line of a block text: at its beginning, or where it ends because of the tab.
+fn in_block(file: &str, span: &Span) -> Option<usize> {
+    let [start, end] = [span.start.byte_offset()?, span.end.byte_offset()?];
+    let is_tab = |at: usize| file.get(at..).is_some_and(|rest| rest.starts_with('\t'));
+    if is_tab(start) && !says_its_indentation(&file[..start]) {
         return Some(start);
     }
-    let mut at = start;
-    for (line, content) in text.split_inclusive('\n').enumerate() {
-        let spaces = content.len() - content.trim_start_matches(' ').len();
-        match content[spaces..].trim_end_matches(['\r', '\n']).chars().next() {
-            _ if line == 0 || spaces >= indent => {}
-            None => {}
-            Some('\t') => return Some(at + spaces),
-            // The text is over.
-            Some(_) => return None,
-        }
-        at += content.len();
-    }
-    None
+    (is_tab(end) && span.end.col() < span.start.col()).then_some(end)
 }
 
 /// Whether the header, which is the last line above that is not blank, has a number, as in `|2-`: then a tab is text.
 fn says_its_indentation(above: &str) -> bool {
-    let header = above.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let header = above.rsplit(LINE_ENDS).find(|line| !line.trim().is_empty()).unwrap_or_default();
     let header = header.split(" #").next().unwrap_or_default();
     header.rsplit(['|', '>']).next().is_some_and(|sign| sign.contains(|c: char| c.is_ascii_digit()))
 }
@@ -234,12 +220,19 @@ mod tests {
             ("a1: >- # 1\n\n    \tx\n", (3, 5)),
             ("a: |\n    x\n\t\n", (3, 1)),
             ("a: |\r\n    x\r\n  \t# c\r\n", (3, 3)),
+            // Line ends of one sign.
+            ("a: 'b'\r\t\rc: d\r", (2, 1)),
+            ("a: |\r    x\r  \t# c\r", (3, 3)),
+            // Behind a value of JSON.
+            ("{\"a\": 1}\n---\na: 'b'\n\t\n", (4, 1)),
             ("a: |\n    x\n\n   \ty\n", (4, 4)),
         ] {
             assert_eq!(refused(text), Some(expected), "{text:?}");
         }
         for text in [
             "a: b\t# c\n",
+            "a: &x-\tb\n",
+            "a: |\r  x\r  \ty\r",
             "a:\tb\n",
             "a\t: b\n",
             "a:\t\n  b: 'c'\t\nd: e\t\n",

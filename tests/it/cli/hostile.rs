@@ -39,6 +39,13 @@ fn inputs() -> Vec<(&'static str, Vec<u8>)> {
         ("a hundred megabytes", vec![b'#'; 100 << 20]),
         ("a million documents", "---\na: b\n".repeat(1_000_000).into()),
         ("a million empty documents", "---\n".repeat(1_000_000).into()),
+        ("a million dividers with a comment", "a\n---#\n".repeat(1_000_000).into()),
+        ("a million files that were joined", format!("{}\n---#\n", "---\n\u{feff}a\n".repeat(1_000_000)).into()),
+        (
+            "many block texts before two million blank lines",
+            format!("{}{}\t\n", "|\nx\n---\n".repeat(19_000), "\n".repeat(2_000_000)).into(),
+        ),
+        ("block texts on lines that end in \\r", format!("{}\t\n", "- |1\r \tx\r".repeat(400_000)).into()),
     ]
 }
 
