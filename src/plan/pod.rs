@@ -143,8 +143,8 @@ fn run(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
     }
     match &pod.sandbox {
         Sandbox::Ready { attempt, .. } => {
-            sync_volumes(round, pod, draft);
-            start::containers(round, pod, *attempt, draft);
+            let is_current = sync_volumes(round, pod, draft);
+            start::containers(round, pod, (*attempt, is_current), draft);
         }
         Sandbox::Absent | Sandbox::Dead { .. } => {
             start::waiting_for_sandbox(spec, pod, draft);
@@ -202,21 +202,29 @@ fn pod_waits(pod: &ObservedPod, why: (&str, &str), until: Option<Timestamp>, dra
     }
 }
 
-/// Projected files that changed; once after a start of the agent, which does not know what is on disk.
-fn sync_volumes(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
+/// Projected files that changed; once after a start of the agent, which does not know what is on disk. Returns whether data is
+/// known and the files are made of it, at the latest by this plan.
+fn sync_volumes(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) -> bool {
     let memory = round.input.memory;
     // Without a revision nothing is known about data: the files that are there stay.
-    let Some(data) = round.input.data else { return };
-    match payload::volumes(&pod.effective, data) {
-        // The files that are there stay; the containers run on.
-        Err(messages) => draft.hold("", "FailedMount", &messages.join("; "), None),
-        Ok(volumes) if !payload::has_files(&volumes) => {}
-        Ok(volumes) if memory.synced_volumes.as_ref() == Some(&files_digest(&volumes)) => {}
-        Ok(volumes) => match memory.failures.get("").and_then(|f| Some((f, round.held_until(f)?))) {
-            Some((failure, until)) => draft.hold("", &failure.reason, &failure.message, Some(until)),
-            None => draft.step(PodAction::SyncVolumes { volumes }, Reason::VolumeData),
-        },
+    let Some(data) = round.input.data else { return false };
+    let volumes = match payload::volumes(&pod.effective, data) {
+        Ok(volumes) => volumes,
+        Err(messages) => {
+            // The files that are there stay; the containers run on.
+            draft.hold("", "FailedMount", &messages.join("; "), None);
+            return false;
+        }
+    };
+    if !payload::has_files(&volumes) || memory.synced_volumes.as_ref() == Some(&files_digest(&volumes)) {
+        return true;
     }
+    if let Some((failure, until)) = memory.failures.get("").and_then(|f| Some((f, round.held_until(f)?))) {
+        draft.hold("", &failure.reason, &failure.message, Some(until));
+        return false;
+    }
+    draft.step(PodAction::SyncVolumes { volumes }, Reason::VolumeData);
+    true
 }
 
 /// When `activeDeadlineSeconds` is over.

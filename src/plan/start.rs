@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::data;
 use super::draft::Draft;
-use super::env::{self, Scope};
+use super::env::{self, Resolved, Scope};
 use super::field::Fields;
 use super::opened::Opened;
 use super::pod::Round;
@@ -24,14 +24,21 @@ struct Pod<'a> {
     spec: &'a PodSpec,
     /// The sandbox that runs now.
     sandbox: u32,
+    /// Data is known, and the files of volumes are made of it.
+    is_current: bool,
     policy: &'a str,
 }
 
 /// Plans every container of a pod with a running sandbox.
-pub(super) fn containers(round: &Round<'_>, observed: &Opened<'_>, sandbox: u32, draft: &mut Draft) {
+pub(super) fn containers(
+    round: &Round<'_>,
+    observed: &Opened<'_>,
+    (sandbox, is_current): (u32, bool),
+    draft: &mut Draft,
+) {
     let Some(spec) = observed.effective.spec.as_ref() else { return };
     let policy = spec.restart_policy.as_deref().unwrap_or("Always");
-    let pod = Pod { round, observed, spec, sandbox, policy };
+    let pod = Pod { round, observed, spec, sandbox, is_current, policy };
     let live: Vec<&ObservedContainer> = observed.containers.iter().filter(|c| c.is_live()).collect();
     teardown::reap(&live, draft);
     remove_old(observed, draft);
@@ -179,8 +186,24 @@ impl Pod<'_> {
             return Some(Reason::ImageChanged { before: record.image.clone(), after: image.to_owned() });
         }
         let resized = || resize::restart_due(record, container).map(Reason::ResourcesChanged);
-        let data = || data::restart_due(record, container, self.observed).then_some(Reason::DataChanged);
+        // What could not start with the data of now runs on with that of before.
+        let is_due = || self.is_current && data::restart_due(record, container, self.observed);
+        let data = || (is_due() && self.resolve(container).is_ok()).then_some(Reason::DataChanged);
         resized().or_else(data)
+    }
+
+    /// Variables, command and mounts of a container, or why it cannot have them.
+    fn resolve(&self, container: &Container) -> Result<Resolved, String> {
+        let (pod, node) = (&self.observed.effective, self.round.input.node);
+        let fields = Fields { pod, uid: &self.observed.record.uid, node, ips: self.observed.ips() };
+        env::resolve(container, &Scope { fields, data: self.round.data() })
+    }
+
+    /// The digest of the data that a container starts with. One that may be older than what its pod's record knows is like no
+    /// other.
+    fn data_of(&self, container: &Container) -> Option<String> {
+        let digest = data::of_one(container, &self.observed.effective, &self.observed.record)?;
+        Some(if self.is_current { digest } else { String::new() })
     }
 
     /// Starts the next instance, or waits for the crash back-off.
@@ -239,10 +262,7 @@ impl Pod<'_> {
             draft.hold(name, reason, &message, Some(until));
             return;
         }
-        let effective = &self.observed.effective;
-        let fields =
-            Fields { pod: effective, uid: &self.observed.record.uid, node: input.node, ips: self.observed.ips() };
-        let resolved = match env::resolve(container, &Scope { fields, data: self.round.data() }) {
+        let resolved = match self.resolve(container) {
             Ok(resolved) => resolved,
             Err(message) => {
                 let message = self.round.about_data(message);
@@ -268,7 +288,7 @@ impl Pod<'_> {
             args: resolved.args,
             env: resolved.env,
             mounts: resolved.mounts,
-            data: data::of_one(container, effective, &self.observed.record),
+            data: self.data_of(container),
         };
         draft.step(PodAction::StartContainer(Box::new(start)), reason);
     }

@@ -34,7 +34,7 @@ pub(super) fn of_status(
 
 /// Whether containers have yet to be given what the pod was given, or are being restarted for it.
 pub(super) fn is_in_progress(pod: &ObservedPod) -> bool {
-    if pod.record.resized_at.is_none() {
+    if pod.record.resized_at.is_none() || is_over(pod) {
         return false;
     }
     let spec = pod.record.realised.effective.open().spec.unwrap_or_default();
@@ -47,6 +47,11 @@ pub(super) fn is_in_progress(pod: &ObservedPod) -> bool {
     spec.init_containers.iter().flatten().chain(&spec.containers).any(is_due)
 }
 
+/// What has ended or is going is given nothing any more.
+fn is_over(pod: &ObservedPod) -> bool {
+    pod.record.terminal.is_some() || pod.record.deletion.is_some()
+}
+
 /// Why the last try to change a container failed, if it did.
 pub(super) fn error(holds: &[Hold]) -> Option<&str> {
     holds.iter().find(|hold| hold.reason == ERROR).map(|hold| hold.message.as_str())
@@ -57,7 +62,7 @@ pub(super) fn error(holds: &[Hold]) -> Option<&str> {
 pub(super) fn told(old: &ObservedPod, new: &ObservedPod, now: Timestamp) -> Vec<(&'static str, String, Timestamp)> {
     let Some(resized_at) = new.record.resized_at else { return Vec::new() };
     let started = old.record.resized_at != Some(resized_at);
-    let completed = (started || is_in_progress(old)) && !is_in_progress(new);
+    let completed = (started || is_in_progress(old)) && !is_in_progress(new) && !is_over(new);
     let mut out = Vec::new();
     if started {
         out.push(("ResizeStarted", format!("Pod resize started: {}", summary(new, None)), resized_at));

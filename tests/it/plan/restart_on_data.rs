@@ -167,3 +167,43 @@ fn what_cannot_be_known_restarts_nothing() {
     world.settle();
     assert!(world.log.is_empty(), "{:?}", world.log);
 }
+
+#[test]
+fn what_could_not_start_with_the_data_of_now_runs_on() {
+    let (mut world, admit) = running("true");
+    let mut gone = admit("true", "9");
+    gone.data = std::sync::Arc::new(podwright::model::DataObjects::default());
+    follow(&mut world, &gone);
+    assert_eq!(world.log, ["update to 1"]);
+    // It comes back, with another value: that is what they are restarted for.
+    world.log.clear();
+    follow(&mut world, &admit("true", "9"));
+    assert_eq!(world.log, [&["update to 1", "volumes v"][..], &RESTARTED].concat());
+}
+
+#[test]
+fn what_crashes_while_its_files_are_of_before_is_restarted_when_they_are_not() {
+    let (mut world, admit) = running("true");
+    let after = admit("true", "9");
+    world.target = Some(pod_of(&after, "default", "p"));
+    world.data = (*after.data).clone();
+    let steps = world.plan().steps;
+    // The record is written, the files cannot be.
+    world.perform_steps(&steps[..1]);
+    world.memory = podwright::plan::note_failure(&world.memory, "", "FailedMount", "no space left", world.now);
+    world.log.clear();
+    world.settle();
+    assert!(world.log.is_empty(), "{:?}", world.log);
+    let containers = &mut world.pod.as_mut().unwrap().containers;
+    let sidecar = containers.iter_mut().find(|container| container.record.name == "s").unwrap();
+    sidecar.state = podwright::model::ContainerState::Exited(super::world::exit(1, at(0), at(0)));
+    world.settle();
+    assert_eq!(world.log, ["image i", "start s#1"]);
+    world.memory = PodMemory::default();
+    world.log.clear();
+    world.settle();
+    assert_eq!(
+        world.log,
+        ["volumes v", "stop s#1 30s", "stop c#0 30s", "image i", "start s#2", "image i", "start c#1", "forget s#0"]
+    );
+}
