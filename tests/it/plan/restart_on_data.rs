@@ -182,6 +182,24 @@ fn what_could_not_start_with_the_data_of_now_runs_on() {
 }
 
 #[test]
+fn a_variable_that_cannot_be_had_any_more_stops_nothing() {
+    let all = |map: Value| admitted(&[pod("true", json!({"containers": [variable("c")]})), map]);
+    let first = all(map("1"));
+    let mut world = World::new(&pod_of(&first, "default", "p"), &first.data);
+    world.settle();
+    world.log.clear();
+    // The key that it needs is gone.
+    follow(
+        &mut world,
+        &all(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"b": "2"}})),
+    );
+    assert_eq!(world.log, ["update to 1"]);
+    world.log.clear();
+    follow(&mut world, &all(map("9")));
+    assert_eq!(world.log, ["update to 1", "stop c#0 30s", "image i", "start c#1"]);
+}
+
+#[test]
 fn what_crashes_while_its_files_are_of_before_is_restarted_when_they_are_not() {
     let (mut world, admit) = running("true");
     let after = admit("true", "9");

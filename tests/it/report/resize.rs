@@ -69,6 +69,12 @@ fn the_status_has_what_a_container_has_and_whether_that_changes() {
         ("it was never resized", never_resized, ("1Mi", None)),
     ];
     for (title, pod, (memory, since)) in rows {
+        // What has ended or is going is given nothing any more, and that is no end of a resize.
+        let mut ended = pod.clone();
+        ended.record.terminal = Some("Failed".to_owned());
+        assert_eq!(told(&ended).1, None, "{title}, and the pod has ended");
+        let events = events_between(Some(&pod), Some(&ended), at(60));
+        assert!(events.iter().all(|event| event.reason != "ResizeCompleted"), "{title}: {events:?}");
         assert_eq!(told(&pod), (memory.to_owned(), since.map(str::to_owned)), "{title}");
     }
     let mut before_its_start = pod(running(2), due());
