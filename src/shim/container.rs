@@ -16,9 +16,10 @@ use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, Exec
 use rustix::fs::OFlags;
 use rustix::pipe::PipeFlags;
 
-use super::failure::{Failure, Step, chain};
+use super::failure::{Failure, Step, chain, doing};
 use super::rootfs::Layout;
-use super::{ShimRequest, command, oci, relay, trace};
+use super::{ShimRequest, command, oci, privileges, relay, seccomp, trace};
+use crate::sys::seccomp::Instruction;
 use crate::sys::spawn;
 
 const CONSOLE: &str = "console.sock";
@@ -66,6 +67,13 @@ struct Payload {
     verdict: Rc<OwnedFd>,
     /// The home directory that libcontainer finds, if the spec names none.
     home: Rc<RefCell<Option<String>>>,
+    rights: Rc<Rights>,
+}
+
+/// What is left to the first process. libcontainer would take its capabilities away before the filter can be loaded.
+struct Rights {
+    process: oci::Process,
+    filter: Option<Vec<Instruction>>,
 }
 
 impl Payload {
@@ -90,8 +98,10 @@ impl Executor for Payload {
             environment.extend(self.home.borrow().iter().map(|home| format!("HOME={home}")));
         }
         // The shim blocks all signals, and Rust ignores SIGPIPE: neither is for the container.
-        if let Err(error) = spawn::default_signals() {
-            self.say(&format!("resetting the signals: {error}"));
+        let ready = doing("resetting the signals", spawn::default_signals());
+        let rights = &self.rights;
+        if let Err(error) = ready.and_then(|()| privileges::confine(&rights.process, rights.filter.as_deref())) {
+            self.say(&error.to_string());
             return Err(ExecutorError::Other(error.to_string()));
         }
         let unusable = command::execute(arguments, &environment);
@@ -117,8 +127,8 @@ impl Executor for Payload {
     }
 }
 
-/// The spec as libcontainer gets it, written into the bundle.
-pub(super) fn write_config(request: &ShimRequest, layout: &Layout) -> Result<(), Failure> {
+/// The spec as the container has it.
+fn complete(request: &ShimRequest, layout: &Layout) -> oci::Spec {
     let mut spec = request.spec.clone();
     let mut root = spec.root().clone().unwrap_or_default();
     root.set_path(layout.rootfs.clone());
@@ -131,7 +141,15 @@ pub(super) fn write_config(request: &ShimRequest, layout: &Layout) -> Result<(),
         // Given to the container's process alone, see `Created::set_oom_score`: not to this one.
         process.set_oom_score_adj(None);
     }
-    spec.save(layout.bundle.join("config.json")).step("writing the container's configuration")
+    spec
+}
+
+/// The spec as libcontainer gets it: what [`Rights`] are is not its business.
+fn without_rights(mut spec: oci::Spec) -> oci::Spec {
+    if let Some(process) = spec.process_mut() {
+        process.set_capabilities(None);
+    }
+    spec
 }
 
 /// Leaves away the capabilities that this machine grants nobody: asking for them is an error, and "all" means all there are.
@@ -181,14 +199,26 @@ fn terminal(listener: &UnixListener) -> std::io::Result<Streams> {
     Ok(Streams::Terminal { master, slave })
 }
 
-/// Creates the container: everything is set up, and its first process waits.
+/// Creates the container: everything is set up, and its first process waits. Its spec stays in the bundle, for the commands
+/// that are run in it later.
 pub(super) fn create(request: &ShimRequest, layout: &Layout) -> Result<Created, Failure> {
+    let spec = complete(request, layout);
+    let filter = seccomp::program(&spec).map_err(Failure)?;
+    let process = spec.process().clone().ok_or_else(|| Failure("the container has no process".to_owned()))?;
+    let save = |spec: &oci::Spec| spec.save(layout.bundle.join("config.json")).step("writing the container's configuration");
+    save(&without_rights(spec.clone()))?;
+    let created = build(request, layout, Rights { process, filter })?;
+    save(&spec)?;
+    Ok(created)
+}
+
+fn build(request: &ShimRequest, layout: &Layout, rights: Rights) -> Result<Created, Failure> {
     let (verdict, verdict_end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).step("making a pipe")?;
     let verdict = Verdict(File::from(verdict));
     let (errors, errors_end) =
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).step("making a pipe")?;
     trace::errors_to(errors_end);
-    let payload = Payload { verdict: Rc::new(verdict_end), home: Rc::default() };
+    let payload = Payload { verdict: Rc::new(verdict_end), home: Rc::default(), rights: Rc::new(rights) };
     let mut builder = ContainerBuilder::new(request.id.clone(), SyscallType::default())
         .validate_id()
         .and_then(|b| b.with_root_path(layout.bundle.join("state")))

@@ -9,11 +9,12 @@ use std::path::Path;
 use nix::sched::{CloneFlags, setns};
 use rustix::fs::OFlags;
 use rustix::process::DumpableBehavior;
-use rustix::thread::{CapabilitySet, CapabilitySets};
 
+use super::failure::doing;
 use super::relay::{self, Stdio};
-use super::{ExecRequest, Started, command, oci, record, rootfs};
+use super::{ExecRequest, Started, command, oci, privileges, record, rootfs, seccomp};
 use crate::port::{ErrorKind, PortError};
+use crate::sys::seccomp::Instruction;
 use crate::sys::{cgroup, lock, pidfd, sealed, spawn};
 
 const OPERATION: &str = "run a command in";
@@ -27,6 +28,8 @@ struct Target {
     pidfd: OwnedFd,
     procs: Vec<OwnedFd>,
     process: oci::Process,
+    /// The container's filter of system calls.
+    filter: Option<Vec<Instruction>>,
     oom_score_adj: String,
 }
 
@@ -49,10 +52,14 @@ impl Target {
         };
         let pidfd = pidfd::open_same(started.pid, started.start_ticks).map_err(|_| not_running(request))?;
         let spec = read_spec(&started, dir).map_err(failed)?;
+        let filter = seccomp::program(&spec).map_err(|message| {
+            PortError::new(ErrorKind::Invalid, OPERATION, dir.display().to_string(), message)
+                .with_help("run the podwright that started the container")
+        })?;
         let process = spec.process().clone().ok_or_else(|| not_running(request))?;
         let procs = cgroup::open_procs_of(started.pid).map_err(failed)?;
         let oom_score_adj = fs::read_to_string(format!("/proc/{}/oom_score_adj", started.pid)).unwrap_or_default();
-        Ok(Self { pidfd, procs, process, oom_score_adj })
+        Ok(Self { pidfd, procs, process, filter, oom_score_adj })
     }
 }
 
@@ -141,14 +148,6 @@ fn become_command(request: &ExecRequest, environment: &[String]) -> i32 {
     code
 }
 
-/// Says what was being done.
-fn doing<T, E: Into<io::Error>>(what: &str, result: Result<T, E>) -> io::Result<T> {
-    result.map_err(|error| {
-        let error = error.into();
-        io::Error::new(error.kind(), format!("{what}: {error}"))
-    })
-}
-
 /// Gets everything of a process of the container but its number and its program; the environment for that.
 fn prepare(target: &Target, request: &ExecRequest, ends: relay::Ends) -> io::Result<Vec<String>> {
     // What is opened from here on is closed on exec anyway.
@@ -169,7 +168,7 @@ fn prepare(target: &Target, request: &ExecRequest, ends: relay::Ends) -> io::Res
     let cwd = target.process.cwd();
     doing(&format!("changing to {}", cwd.display()), change_directory(cwd))?;
     let environment = environment(&target.process, request.tty);
-    become_user(&target.process)?;
+    become_user(&target.process, target.filter.as_deref())?;
     Ok(environment)
 }
 
@@ -213,34 +212,15 @@ fn home(uid: u32) -> String {
     read.ok().and(found).filter(|home| !home.is_empty()).unwrap_or_else(|| "/".to_owned())
 }
 
-fn capability_set(list: Option<&oci::Capabilities>) -> CapabilitySet {
-    let one = |capability: &oci::Capability| {
-        let name = capability.to_string();
-        CapabilitySet::from_name(name.trim_start_matches("CAP_")).unwrap_or(CapabilitySet::empty())
-    };
-    list.into_iter().flatten().map(one).fold(CapabilitySet::empty(), |all, one| all | one)
-}
-
-/// User, groups, capabilities, limits and the promise to gain no more, as the container's first process has them.
-fn become_user(process: &oci::Process) -> io::Result<()> {
+/// User, groups, capabilities, limits, the promise to gain no more, and the filter of system calls, as the container's
+/// first process has them.
+fn become_user(process: &oci::Process, filter: Option<&[Instruction]>) -> io::Result<()> {
     use rustix::thread as this;
     for limit in process.rlimits().iter().flatten() {
         // Raising a limit takes a capability that not every machine grants; the container's start was as lenient.
         let _ = set_limit(limit);
     }
     let user = process.user();
-    let sets = process.capabilities().as_ref();
-    let of = |get: fn(&oci::LinuxCapabilities) -> &Option<oci::Capabilities>| {
-        capability_set(sets.and_then(|s| get(s).as_ref()))
-    };
-    let bounding = of(oci::LinuxCapabilities::bounding);
-    for one in CapabilitySet::all().iter().filter(|c| !bounding.contains(*c)) {
-        match this::remove_capability_from_bounding_set(one) {
-            // A capability that this kernel does not have.
-            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
-            Err(error) => return doing("dropping a capability", Err(error)),
-        }
-    }
     if process.no_new_privileges() == Some(true) {
         doing("renouncing new privileges", this::set_no_new_privs(true))?;
     }
@@ -250,16 +230,7 @@ fn become_user(process: &oci::Process) -> io::Result<()> {
     doing("setting the groups", nix::unistd::setgroups(&groups))?;
     doing("setting the group", nix::unistd::setresgid(gid, gid, gid))?;
     doing("setting the user", nix::unistd::setresuid(uid, uid, uid))?;
-    let sets = CapabilitySets {
-        effective: of(oci::LinuxCapabilities::effective),
-        permitted: of(oci::LinuxCapabilities::permitted),
-        inheritable: of(oci::LinuxCapabilities::inheritable),
-    };
-    doing("setting the capabilities", this::set_capabilities(None, sets))?;
-    for one in of(oci::LinuxCapabilities::ambient).iter() {
-        doing("setting an ambient capability", this::configure_capability_in_ambient_set(one, true))?;
-    }
-    Ok(())
+    privileges::confine(process, filter)
 }
 
 fn set_limit(limit: &oci::PosixRlimit) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::path::Path;
 
 /// The sentence.
@@ -44,4 +45,12 @@ impl<T, E: Error + 'static> Step<T> for Result<T, E> {
     fn step_on(self, doing: &str, path: &Path) -> Result<T, Failure> {
         self.map_err(|error| Failure(format!("{doing} {}: {}", path.display(), chain(&error))))
     }
+}
+
+/// Says what was being done, and leaves the error one of the system.
+pub(super) fn doing<T, E: Into<io::Error>>(what: &str, result: Result<T, E>) -> io::Result<T> {
+    result.map_err(|error| {
+        let error = error.into();
+        io::Error::new(error.kind(), format!("{what}: {error}"))
+    })
 }

@@ -14,10 +14,12 @@ mod command;
 mod container;
 mod exec;
 mod failure;
+mod privileges;
 mod process;
 mod record;
 mod relay;
 mod rootfs;
+mod seccomp;
 mod spawn;
 mod trace;
 
@@ -26,6 +28,7 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 pub use libcontainer::oci_spec::runtime as oci;
+pub use seccomp::ANNOTATION as SECCOMP_ANNOTATION;
 use serde::{Deserialize, Serialize};
 
 use crate::port::PortError;
@@ -40,7 +43,8 @@ pub struct ShimRequest {
     pub instance_dir: PathBuf,
     /// The OCI runtime spec. The shim sets `root.path` and `linux.cgroupsPath` itself; `process.terminal` decides whether
     /// there is a terminal; `process.args` is never empty; user and groups are numbers. Namespaces to join are given by
-    /// path, `/proc/<infra pid>/ns/net`, and opened while nothing of the container runs yet.
+    /// path, `/proc/<infra pid>/ns/net`, and opened while nothing of the container runs yet. The annotation
+    /// [`SECCOMP_ANNOTATION`] is `RuntimeDefault` or `Unconfined`, which is also meant by its absence.
     pub spec: oci::Spec,
     /// The read-only layers of the root file system, the topmost first. `/` stands for the machine's own.
     pub lowers: Vec<PathBuf>,

@@ -86,7 +86,6 @@ fn run(request: &ShimRequest) -> Result<Handover, Failure> {
     let log = options.open(&request.log_path).step_on("opening the log", &request.log_path)?;
     let layout = Layout::of(&request.instance_dir);
     rootfs::prepare(request, &layout)?;
-    container::write_config(request, &layout)?;
     record::reserve_exit(&request.instance_dir).step("making room for the exit record")?;
     spawn::own_keyring().step("making a keyring")?;
     let created = container::create(request, &layout)?;

@@ -31,4 +31,6 @@ pub mod process;
 #[cfg(target_os = "linux")]
 pub mod sealed;
 #[cfg(target_os = "linux")]
+pub(crate) mod seccomp;
+#[cfg(target_os = "linux")]
 pub mod spawn;

@@ -1,5 +1,6 @@
 //! The native backend.
 
+mod confined;
 mod containers;
 mod contract;
 mod fixture;

@@ -3,4 +3,5 @@
 mod exec;
 mod fixture;
 mod infra;
+mod seccomp;
 mod start;

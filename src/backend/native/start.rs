@@ -255,7 +255,7 @@ impl Start<'_> {
             devices: &devices,
         });
         let json = json.map_err(|e| match e {
-            SpecError::NoCommand | SpecError::Capability(_) => self.refuse(CREATE, e.to_string()),
+            SpecError::NoCommand | SpecError::Capability(_) | SpecError::Seccomp(_) => self.refuse(CREATE, e.to_string()),
             SpecError::Quantity(..) => self.refuse(CONFIG, e.to_string()),
         })?;
         // The message of a failed conversion could quote a value of the environment.

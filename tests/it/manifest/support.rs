@@ -144,16 +144,17 @@ fn what_nobody_does_is_not_claimed() {
         (json!({}), json!({"sizeLimit": "1Gi"}), "no-effect", "the use of disk is not limited yet"),
         (json!({"stdin": true, "stdinOnce": true}), json!({}), "no-effect", "nobody can attach to a container"),
         (
-            json!({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}),
+            json!({"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "p.json"}}}),
             json!({}),
             "not-honoured-yet",
-            "this version applies no seccomp filter",
+            "use the type RuntimeDefault or Unconfined",
         ),
     ];
     for (container, volume, rule, words) in cases {
         let told = told(container.clone(), volume);
         assert!(told.len() == 1 && told[0].0 == rule && told[0].1.contains(words), "{container}: {told:?}");
     }
+    assert_eq!(told(json!({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}), json!({})), []);
     assert_eq!(told(json!({"stdin": true, "stdinOnce": false}), json!({"medium": "Memory", "sizeLimit": "1Mi"})), []);
 }
 

@@ -159,7 +159,8 @@ fn a_plain_container() {
                 "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"
             ],
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
-        }
+        },
+        "annotations": { "podwright.dev/seccomp": "RuntimeDefault" }
     });
     assert_eq!(spec(json!({ "containers": [{ "name": "app" }] })), expected);
 }
@@ -189,10 +190,33 @@ fn a_privileged_container() {
     expected["linux"]["devices"] = json!([{
         "path": "/dev/sda", "type": "b", "major": 8, "minor": 0, "fileMode": 0o660, "uid": 0, "gid": 6
     }]);
+    expected["annotations"] = json!({ "podwright.dev/seccomp": "Unconfined" });
     let linux = expected["linux"].as_object_mut().unwrap();
     linux.remove("maskedPaths");
     linux.remove("readonlyPaths");
     assert_eq!(built, expected);
+}
+
+#[test]
+fn a_seccomp_profile_is_the_containers_own_then_the_pods_then_the_default() {
+    let profile = |pod: Value, own: Value| {
+        let container = json!({ "name": "app", "securityContext": own });
+        spec_with(json!({ "securityContext": pod, "containers": [container] }), &[])
+            .map(|built| built["annotations"]["podwright.dev/seccomp"].as_str().unwrap().to_owned())
+    };
+    let of = |kind: &str| json!({ "seccompProfile": { "type": kind } });
+    let privileged = json!({ "privileged": true, "seccompProfile": { "type": "RuntimeDefault" } });
+    for (pod, own, expected) in [
+        (json!({}), json!({}), "RuntimeDefault"),
+        (of("Unconfined"), json!({}), "Unconfined"),
+        (of("Unconfined"), of("RuntimeDefault"), "RuntimeDefault"),
+        (of("RuntimeDefault"), of("Unconfined"), "Unconfined"),
+        (of("RuntimeDefault"), privileged, "Unconfined"),
+    ] {
+        assert_eq!(profile(pod.clone(), own.clone()).as_deref(), Ok(expected), "{pod} {own}");
+    }
+    let error = profile(json!({}), of("Localhost")).unwrap_err();
+    assert!(error.to_string().contains("\"Localhost\" is not applied here"), "{error}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub use security::{CapabilityError, capabilities};
 use super::user::Identity;
 use crate::image::ImageConfig;
 use crate::model::ContainerStart;
+use crate::shim::SECCOMP_ANNOTATION;
 
 /// The version of the runtime specification this follows.
 const OCI_VERSION: &str = "1.0.2";
@@ -74,6 +75,8 @@ pub enum SpecError {
     Capability(CapabilityError),
     /// A quantity that is none: field and text.
     Quantity(String, String),
+    /// A kind of seccomp profile that is not applied.
+    Seccomp(String),
 }
 
 impl std::fmt::Display for SpecError {
@@ -82,6 +85,9 @@ impl std::fmt::Display for SpecError {
             SpecError::NoCommand => f.write_str("no command specified"),
             SpecError::Capability(error) => error.fmt(f),
             SpecError::Quantity(field, text) => write!(f, "{field}: {text:?} is no quantity"),
+            SpecError::Seccomp(kind) => {
+                write!(f, "a seccomp profile of type {kind:?} is not applied here: use RuntimeDefault or Unconfined")
+            }
         }
     }
 }
@@ -115,6 +121,7 @@ pub fn build(input: &Input<'_>) -> Result<Value, SpecError> {
         "process": process::process(input)?,
         "mounts": mounts::mounts(input, privileged, read_only),
         "linux": linux,
+        "annotations": { SECCOMP_ANNOTATION: security::seccomp(input)? },
     }))
 }
 

@@ -161,6 +161,21 @@ pub(super) fn container_capabilities(input: &Input<'_>) -> Result<Vec<String>, S
     Ok(NAMES.iter().enumerate().filter(|(at, _)| set & (1 << at) != 0).map(|(_, n)| format!("CAP_{n}")).collect())
 }
 
+/// The seccomp profile of a container: its own, else the pod's, else the default one. A privileged container has none,
+/// whatever is said, as with the kubelet.
+pub(super) fn seccomp(input: &Input<'_>) -> Result<&'static str, SpecError> {
+    if is_privileged(input.container) {
+        return Ok("Unconfined");
+    }
+    let own = input.container.security_context.as_ref().and_then(|s| s.seccomp_profile.as_ref());
+    let profile = own.or_else(|| input.pod.security_context.as_ref()?.seccomp_profile.as_ref());
+    match profile.map(|p| p.type_.as_str()) {
+        None | Some("RuntimeDefault") => Ok("RuntimeDefault"),
+        Some("Unconfined") => Ok("Unconfined"),
+        Some(other) => Err(SpecError::Seccomp(other.to_owned())),
+    }
+}
+
 /// A device node as the spec wants it.
 pub(super) fn device(device: &HostDevice) -> Value {
     json!({

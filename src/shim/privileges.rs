@@ -1,0 +1,63 @@
+//! What a process of a container gives up last, before it becomes the container's program.
+
+use std::io;
+
+use rustix::thread as this;
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::failure::doing;
+use super::oci;
+use crate::sys::seccomp::{self, Instruction};
+
+fn capability_set(list: Option<&oci::Capabilities>) -> CapabilitySet {
+    let one = |capability: &oci::Capability| {
+        let name = capability.to_string();
+        CapabilitySet::from_name(name.trim_start_matches("CAP_")).unwrap_or(CapabilitySet::empty())
+    };
+    list.into_iter().flatten().map(one).fold(CapabilitySet::empty(), |all, one| all | one)
+}
+
+/// Loads the filter of system calls, and leaves this process the capabilities that the spec gives it. It has its user
+/// already, and still holds every capability it may have: a filter takes CAP_SYS_ADMIN where the process may gain
+/// privileges later, and where it may not, the filter need not allow what is done here.
+///
+/// # Errors
+/// From the system, with what was being done: the process must not go on.
+pub(super) fn confine(process: &oci::Process, filter: Option<&[Instruction]>) -> io::Result<()> {
+    let load = || filter.map_or(Ok(()), |filter| doing("loading the seccomp filter", seccomp::load(filter)));
+    let sealed = process.no_new_privileges() == Some(true);
+    // Becoming another user than root took them out of effect.
+    let held = doing("reading the capabilities", this::capabilities(None))?;
+    let all = CapabilitySets { effective: held.permitted, ..held };
+    doing("keeping the capabilities", this::set_capabilities(None, all))?;
+    if !sealed {
+        load()?;
+    }
+    reduce(process)?;
+    if sealed { load() } else { Ok(()) }
+}
+
+fn reduce(process: &oci::Process) -> io::Result<()> {
+    let sets = process.capabilities().as_ref();
+    let of = |get: fn(&oci::LinuxCapabilities) -> &Option<oci::Capabilities>| {
+        capability_set(sets.and_then(|s| get(s).as_ref()))
+    };
+    let bounding = of(oci::LinuxCapabilities::bounding);
+    for one in CapabilitySet::all().iter().filter(|c| !bounding.contains(*c)) {
+        match this::remove_capability_from_bounding_set(one) {
+            // A capability that this kernel does not have.
+            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Err(error) => return doing("dropping a capability", Err(error)),
+        }
+    }
+    let sets = CapabilitySets {
+        effective: of(oci::LinuxCapabilities::effective),
+        permitted: of(oci::LinuxCapabilities::permitted),
+        inheritable: of(oci::LinuxCapabilities::inheritable),
+    };
+    doing("setting the capabilities", this::set_capabilities(None, sets))?;
+    for one in of(oci::LinuxCapabilities::ambient).iter() {
+        doing("setting an ambient capability", this::configure_capability_in_ambient_set(one, true))?;
+    }
+    Ok(())
+}
