@@ -57,6 +57,7 @@ impl Engine {
             instance: instance.clone(),
             allow_host_image: settings.allow_host_image,
             covered: settings.covered.clone(),
+            log_limits: settings.log_limits,
             subnet: settings.subnet.clone(),
             node: settings.node.clone(),
         })?;

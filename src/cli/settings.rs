@@ -9,6 +9,7 @@ use super::layout::Layout;
 use super::machine::Machine;
 use crate::config::Config;
 use crate::model::NodeInfo;
+use crate::shim::LogLimits;
 
 /// How often everything is looked at again when nobody says.
 const RESYNC: Duration = Duration::from_secs(60);
@@ -24,6 +25,7 @@ pub struct Settings {
     pub allow_host_image: bool,
     /// What pods on the host image must not see, besides podwright's own directories.
     pub covered: Vec<PathBuf>,
+    pub log_limits: LogLimits,
     /// `None` switches the resync off.
     pub resync: Option<Duration>,
     /// `None` for status.yaml in the directory of manifests.
@@ -61,10 +63,19 @@ pub fn settings(typed: Typed<'_>, config: &Config, machine: &Machine, current: &
         subnet: flag(|a| a.subnet.clone()).or_else(|| config.subnet.clone()),
         allow_host_image: agent.is_some_and(|a| a.allow_host_image) || config.allow_host_image,
         covered: config.covered_paths.clone(),
+        log_limits: log_limits(config),
         resync: (!resync.is_zero()).then_some(resync),
         status_file: status_file.map(|path| current.join(path)),
         log_format: agent.and_then(|a| a.log_format).or(config.log_format).unwrap_or_default(),
         verbose: global.verbose,
+    }
+}
+
+fn log_limits(config: &Config) -> LogLimits {
+    let default = LogLimits::default();
+    LogLimits {
+        max_size: config.container_log_max_size.unwrap_or(default.max_size),
+        max_files: config.container_log_max_files.unwrap_or(default.max_files),
     }
 }
 

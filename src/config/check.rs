@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use serde_json::Value;
 use super::Config;
 use crate::cli::args::{LogFormat, duration};
 use crate::manifest::MarkedDocument;
+use crate::model::quantity::nanos;
 use crate::model::{Diagnostic, Diagnostics, Place, Severity, Taint};
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
     "apiVersion",
     "kind",
     "nodeName",
@@ -22,6 +24,8 @@ const KEYS: [&str; 12] = [
     "subnet",
     "allowHostImage",
     "coveredPaths",
+    "containerLogMaxSize",
+    "containerLogMaxFiles",
     "resync",
     "statusFile",
     "logFormat",
@@ -29,6 +33,11 @@ const KEYS: [&str; 12] = [
 const TAINT_KEYS: [&str; 3] = ["key", "value", "effect"];
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 const SUFFIXES: [&str; 14] = ["", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+/// Bytes of one file of a log: several of the longest entries at least, and what no machine has at most.
+const LOG_SIZES: RangeInclusive<u64> = 64 << 10..=1 << 40;
+/// Files of a log: one that is written to and an older one, as the kubelet wants; each rotation renames them all.
+const LOG_FILES: RangeInclusive<u32> = 2..=64;
+const NANOS: i128 = 1_000_000_000;
 /// The longest path the kernel takes, without its closing zero.
 const LONGEST_PATH: usize = 4095;
 
@@ -98,6 +107,8 @@ impl Check<'_> {
                 let read = paths.filter_map(|(i, path)| self.text(&format!("{at}/{i}"), path, absolute));
                 config.covered_paths = read.map(PathBuf::from).collect();
             }
+            "containerLogMaxSize" => config.container_log_max_size = self.log_size(&at, value),
+            "containerLogMaxFiles" => config.container_log_max_files = self.log_files(&at, value),
             "resync" => config.resync = self.resync(&at, value),
             "statusFile" => config.status_file = self.text(&at, value, absolute).map(PathBuf::from),
             "logFormat" => config.log_format = self.log_format(&at, value),
@@ -223,6 +234,26 @@ impl Check<'_> {
         }
         let rule: Rule = |text| duration(text).map(drop).map_err(|message| (message, "0 switches it off".to_owned()));
         self.text(at, value, rule).and_then(|text| duration(&text).ok())
+    }
+
+    fn log_size(&mut self, at: &str, value: &Value) -> Option<u64> {
+        let text = value.as_u64().map_or_else(|| self.text(at, value, quantity), |number| Some(number.to_string()))?;
+        let size = nanos(&text).and_then(|nanos| u64::try_from(nanos / NANOS).ok());
+        if size.is_none_or(|size| !LOG_SIZES.contains(&size)) {
+            let help = "write a size from 64Ki to 1Ti, such as 10Mi".to_owned();
+            self.problem(at, format!("`{}` is no size for a log", short(&text)), help);
+            return None;
+        }
+        size
+    }
+
+    fn log_files(&mut self, at: &str, value: &Value) -> Option<u32> {
+        let files = value.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| LOG_FILES.contains(n));
+        if files.is_none() {
+            let message = "it must be a whole number from 2 to 64".to_owned();
+            self.problem(at, message, "the file that is written to counts too; 5 is the default");
+        }
+        files
     }
 
     fn log_format(&mut self, at: &str, value: &Value) -> Option<LogFormat> {

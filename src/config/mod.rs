@@ -30,6 +30,10 @@ pub struct Config {
     pub subnet: Option<String>,
     pub allow_host_image: bool,
     pub covered_paths: Vec<PathBuf>,
+    /// Bytes of one file of a container's log.
+    pub container_log_max_size: Option<u64>,
+    /// Files of a container's log that are kept.
+    pub container_log_max_files: Option<u32>,
     /// Zero switches the resync off.
     pub resync: Option<Duration>,
     pub status_file: Option<PathBuf>,

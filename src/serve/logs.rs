@@ -15,6 +15,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::mpsc;
 
+use super::rotated;
 use super::status::Failure;
 use crate::model::PodKey;
 use crate::port::{ContainerBackend, ErrorKind, PortError};
@@ -119,15 +120,21 @@ pub async fn stream_file(
     progress: Arc<dyn Progress>,
 ) -> Result<mpsc::Receiver<io::Result<Bytes>>, PortError> {
     let failed = |e: io::Error| PortError::io("read the log", path.display().to_string(), &e);
-    let mut file = File::open(path).await.map_err(failed)?;
-    if let Some(lines) = request.tail_lines {
-        let start = tail_start(&mut file, lines).await.map_err(failed)?;
-        file.seek(SeekFrom::Start(start)).await.map_err(failed)?;
-    }
+    let (place, lines) = (path.to_owned(), request.tail_lines);
+    let files = blocking(move || {
+        let files = rotated::open(&place)?;
+        match lines {
+            Some(lines) => rotated::tail(files, lines),
+            None => Ok(files),
+        }
+    });
+    let mut files: VecDeque<File> = files.await.map_err(failed)?.into_iter().map(File::from_std).collect();
+    let file = files.pop_front().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
     let (sender, receiver) = mpsc::channel(16);
     let reader = Reader {
         path: path.to_owned(),
         file,
+        newer: files,
         rendering: Rendering::new(request),
         follow: request.follow,
         progress,
@@ -143,34 +150,9 @@ pub async fn stream_file(
     Ok(receiver)
 }
 
-/// Where the last `lines` lines begin.
-async fn tail_start(file: &mut File, lines: u64) -> io::Result<u64> {
-    let mut end = file.seek(SeekFrom::End(0)).await?;
-    if lines == 0 {
-        return Ok(end);
-    }
-    let length = end;
-    let mut found = 0;
-    let mut block = vec![0; BLOCK];
-    while end > 0 {
-        let size = end.min(BLOCK as u64);
-        end -= size;
-        file.seek(SeekFrom::Start(end)).await?;
-        let part = &mut block[..usize::try_from(size).unwrap_or(BLOCK)];
-        file.read_exact(part).await?;
-        for (index, _) in part.iter().enumerate().rev().filter(|(_, b)| **b == b'\n') {
-            let at = end + index as u64;
-            // The line end that closes the file begins no line.
-            if at + 1 == length {
-                continue;
-            }
-            found += 1;
-            if found == lines {
-                return Ok(at + 1);
-            }
-        }
-    }
-    Ok(0)
+/// Runs what waits for a disk.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 /// From CRI entries to text.
@@ -208,6 +190,8 @@ impl Rendering {
 struct Reader {
     path: PathBuf,
     file: File,
+    /// What is to be read after it, the oldest first.
+    newer: VecDeque<File>,
     rendering: Rendering,
     follow: bool,
     progress: Arc<dyn Progress>,
@@ -222,6 +206,9 @@ impl Reader {
             if self.read_to_end(&sender).await? {
                 return Ok(());
             }
+            if self.follow && self.find_newer().await? {
+                continue;
+            }
             if last_round {
                 return self.finish(&sender).await;
             }
@@ -230,7 +217,6 @@ impl Reader {
             if last_round {
                 continue;
             }
-            self.reopen_if_replaced().await?;
             // Cancel-safe: nothing is read while waiting.
             tokio::select! {
                 () = tokio::time::sleep(POLL) => {}
@@ -239,13 +225,16 @@ impl Reader {
         }
     }
 
-    /// Sends all complete lines up to the end of the file; `true` when nothing more is wanted.
+    /// Sends all complete lines up to the end of the newest file; `true` when nothing more is wanted.
     async fn read_to_end(&mut self, sender: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<bool> {
         let mut block = vec![0; BLOCK];
         loop {
             let count = self.file.read(&mut block).await?;
             if count == 0 {
-                return Ok(false);
+                // No file ends within an entry, and a line that does not end here ends in the next one.
+                let Some(next) = self.newer.pop_front() else { return Ok(false) };
+                self.file = next;
+                continue;
             }
             self.pending.extend_from_slice(&block[..count]);
             let mut out = Vec::new();
@@ -279,19 +268,29 @@ impl Reader {
         Ok(())
     }
 
-    /// Goes on with the new file when the old one was rotated away or cut.
-    async fn reopen_if_replaced(&mut self) -> io::Result<()> {
-        let Ok(named) = tokio::fs::metadata(&self.path).await else { return Ok(()) };
+    /// Whether there is more to read because the log was rotated, or cut. Nothing is added to a file that was put aside:
+    /// it is read to its end, and then those that came after it.
+    async fn find_newer(&mut self) -> io::Result<bool> {
+        let Ok(named) = tokio::fs::metadata(&self.path).await else { return Ok(false) };
         let open = self.file.metadata().await?;
-        let at = self.file.stream_position().await?;
-        if named.ino() != open.ino() || named.dev() != open.dev() {
-            self.file = File::open(&self.path).await?;
-            self.pending.clear();
-        } else if named.len() < at {
-            self.file.seek(SeekFrom::Start(0)).await?;
-            self.pending.clear();
+        if (named.dev(), named.ino()) == (open.dev(), open.ino()) {
+            let is_cut = named.len() < self.file.stream_position().await?;
+            if is_cut {
+                self.file.seek(SeekFrom::Start(0)).await?;
+                self.pending.clear();
+            }
+            return Ok(is_cut);
         }
-        Ok(())
+        let path = self.path.clone();
+        let files = blocking(move || {
+            let mut files = rotated::open(&path)?;
+            let identities = files.iter().map(rotated::identity).collect::<io::Result<Vec<_>>>()?;
+            // What came between is gone when this one is not there any more either.
+            let read = identities.iter().position(|i| *i == (open.dev(), open.ino())).map_or(0, |at| at + 1);
+            Ok(files.split_off(read))
+        });
+        self.newer = files.await?.into_iter().map(File::from_std).collect();
+        Ok(!self.newer.is_empty())
     }
 }
 

@@ -13,6 +13,7 @@ mod client;
 mod discovery;
 mod logs;
 mod resource;
+mod rotated;
 mod selector;
 mod server;
 mod status;

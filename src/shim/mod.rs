@@ -50,14 +50,33 @@ pub struct ShimRequest {
     pub lowers: Vec<PathBuf>,
     /// Paths of the root file system that get an empty read-only directory or file over them, if they are there.
     pub covered: Vec<PathBuf>,
-    /// The log, in the CRI format; its directory exists.
+    /// The log, in the CRI format; its directory exists. Older parts of it get the same name with a number behind it.
     pub log_path: PathBuf,
+    /// How much of it is kept.
+    pub log_limits: LogLimits,
     /// Keep stdin open: reads wait. Without it they end at once. A terminal stays open either way.
     pub stdin: bool,
     /// The container's cgroup, a leaf, such as `/podwright-1a2b3c4d/<pod>/<container>.0`. The monitor removes it at the end.
     pub cgroup: String,
     /// Where shims and monitors run, a leaf outside the agent's cgroup, such as `/podwright-1a2b3c4d/monitors`.
     pub monitors_cgroup: String,
+}
+
+/// How much of a container's log is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogLimits {
+    /// Bytes of one file; 0 for no limit. A file is never longer, unless a single piece of output is.
+    pub max_size: u64,
+    /// Files, the one that is written to among them; at least 2.
+    pub max_files: u32,
+}
+
+impl Default for LogLimits {
+    /// The kubelet's `containerLogMaxSize` and `containerLogMaxFiles`.
+    fn default() -> Self {
+        Self { max_size: 10 << 20, max_files: 5 }
+    }
 }
 
 /// A container that was started: `started.json`.

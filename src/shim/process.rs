@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
@@ -142,16 +143,25 @@ fn undo(request: &ShimRequest) {
     let _ = cgroup::remove(&request.cgroup);
 }
 
+/// The directory of a log, and its name there as the monitor takes it.
+fn log_place(log: &Path) -> io::Result<(File, Vec<u8>)> {
+    let (Some(dir), Some(name)) = (log.parent(), log.file_name()) else { return Err(io::ErrorKind::InvalidInput.into()) };
+    Ok((File::open(dir)?, [b"logname=", name.as_bytes()].concat()))
+}
+
 fn become_monitor(request: &ShimRequest, passed: &Passed, handover: &Handover) -> io::Result<()> {
     let dir = File::open(&request.instance_dir)?;
     let mut arguments = vec![b"podwright-monitor".to_vec(), request.id.clone().into_bytes()];
     let mut keep: Vec<BorrowedFd<'_>> = vec![passed.lock.as_fd()];
     let named = |key: &str, fd: &dyn AsRawFd| format!("{key}={}", fd.as_raw_fd()).into_bytes();
+    let (log_dir, log_name) = log_place(&request.log_path)?;
     arguments.push(format!("pid={}", handover.started.pid).into_bytes());
     arguments.push(format!("started={}", handover.started.started_at).into_bytes());
     arguments.push(named("dir", &dir));
-    arguments.push(named("log", &handover.log));
-    keep.extend([dir.as_fd(), handover.log.as_fd()]);
+    arguments.extend([named("log", &handover.log), named("logdir", &log_dir), log_name]);
+    arguments.push(format!("logsize={}", request.log_limits.max_size).into_bytes());
+    arguments.push(format!("logfiles={}", request.log_limits.max_files).into_bytes());
+    keep.extend([dir.as_fd(), handover.log.as_fd(), log_dir.as_fd()]);
     match &handover.streams {
         Streams::Pipes { out, err } => {
             arguments.extend([named("out", out), named("err", err)]);

@@ -27,6 +27,8 @@ allocatable:
 subnet: 10.88.0.0/24
 allowHostImage: true
 coveredPaths: [/etc/ssl/private, /root]
+containerLogMaxSize: 20Mi
+containerLogMaxFiles: 3
 resync: 90s
 statusFile: /var/status.yaml
 logFormat: json
@@ -60,6 +62,8 @@ fn every_key_is_read() {
         subnet: Some("10.88.0.0/24".into()),
         allow_host_image: true,
         covered_paths: vec!["/etc/ssl/private".into(), "/root".into()],
+        container_log_max_size: Some(20 << 20),
+        container_log_max_files: Some(3),
         resync: Some(Duration::from_secs(90)),
         status_file: Some("/var/status.yaml".into()),
         log_format: Some(LogFormat::Json),
@@ -107,6 +111,10 @@ fn what_is_wrong_is_told_by_the_reader_and_by_the_schema() {
         ("allowHostImage: 'yes'", "expected true or false, found text", "without quotes"),
         ("coveredPaths: /root", "expected a list, found text", "- "),
         ("coveredPaths: [root]", "`root` is no absolute path", "`/`"),
+        ("containerLogMaxSize: ten", "`ten` is no quantity", "4Gi"),
+        ("containerLogMaxSize: 1024", "`1024` is no size for a log", "from 64Ki to 1Ti"),
+        ("containerLogMaxFiles: 1", "it must be a whole number from 2 to 64", "5 is the default"),
+        ("containerLogMaxFiles: '5'", "it must be a whole number from 2 to 64", "5 is the default"),
         ("statusFile: out.yaml", "`out.yaml` is no absolute path", "`/`"),
         ("logFormat: yaml", "it must be `text` or `json`", "one of the two"),
         ("mirrors: [{registry: a}]", "`mirrors` is not honoured yet", "image load"),
@@ -125,6 +133,8 @@ fn what_is_wrong_is_told_by_the_reader_and_by_the_schema() {
 fn what_a_schema_cannot_say_is_told_too() {
     for (text, message) in [
         ("resync: soon", "'soon' is no duration"),
+        ("containerLogMaxSize: 63Ki", "`63Ki` is no size for a log"),
+        ("containerLogMaxSize: 2Ti", "`2Ti` is no size for a log"),
         ("subnet: 10.88.0.0", "`10.88.0.0` is no subnet: the `/` is missing"),
         ("subnet: 10.88.0.0/33", "`10.88.0.0/33` is no subnet: the prefix length"),
         ("subnet: 10.88.0.1/24", "`10.88.0.1/24` is no subnet: bits behind the prefix are set"),

@@ -5,6 +5,7 @@ mod containers;
 mod contract;
 mod fixture;
 mod life;
+mod logs;
 mod recovery;
 mod spec;
 mod user;

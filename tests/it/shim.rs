@@ -3,5 +3,6 @@
 mod exec;
 mod fixture;
 mod infra;
+mod log;
 mod seccomp;
 mod start;

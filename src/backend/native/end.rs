@@ -182,11 +182,20 @@ pub(super) fn remove_container(
     let cgroup = inner.paths.container_cgroup(&name);
     cgroup::kill_all(&cgroup).map_err(failed)?;
     cgroup::remove(&cgroup).map_err(failed)?;
-    match std::fs::remove_file(inner.paths.log(key, &name)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
+    remove_log(&inner.paths.log(key, &name)).map_err(failed)?;
     forget(&dir).map_err(failed)
+}
+
+/// Removes a log and its older parts, `<log>.<number>`, and what a rotation that was cut short has left.
+fn remove_log(log: &Path) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (log.parent(), log.file_name()) else { return Ok(()) };
+    let dir = match Dir::open(parent) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    let part = [name.as_encoded_bytes(), b"."].concat();
+    let is_part = |file: &OsStr| file == name || file.as_encoded_bytes().starts_with(&part);
+    dir.names()?.iter().filter(|file| is_part(file)).try_for_each(|file| dir.remove_tree(file))
 }
 
 /// Takes a directory out of sight in one step and then deletes it, with what earlier calls may have left.

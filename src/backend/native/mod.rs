@@ -56,6 +56,7 @@ use crate::image::{HostImage, Store};
 use crate::model::{NodeInfo, ObservedPod, PodKey, PodRecord, PodUid};
 use crate::net::Network;
 use crate::port::{ErrorKind, PortError};
+use crate::shim::LogLimits;
 use crate::sys::pidfd;
 use crate::volume::Volumes;
 
@@ -78,6 +79,8 @@ pub struct NativeOptions {
     pub allow_host_image: bool,
     /// Paths that containers on the host image do not see, besides `state` and `run`.
     pub covered: Vec<PathBuf>,
+    /// How much of each container's log is kept.
+    pub log_limits: LogLimits,
     /// The wished subnet of the pods.
     pub subnet: Option<String>,
     /// The machine as its pods see it; its first address is that of pods with hostNetwork.
@@ -95,6 +98,7 @@ pub struct Native {
 struct Inner {
     paths: Paths,
     exe: PathBuf,
+    log_limits: LogLimits,
     node: NodeInfo,
     images: Store,
     volumes: Volumes,
@@ -120,7 +124,7 @@ impl Native {
     /// `Denied` without the rights or on a read-only file system, `Exhausted` on a full one, `Invalid` when a newer
     /// program wrote the records, `Conflict` for a subnet that the machine uses.
     pub fn open(options: NativeOptions) -> Result<Arc<Self>, PortError> {
-        let NativeOptions { state, run, exe, instance, allow_host_image, mut covered, subnet, node } = options;
+        let NativeOptions { state, run, exe, instance, allow_host_image, mut covered, log_limits, subnet, node } = options;
         let paths = Paths { state, run, instance };
         open::prepare(&paths)?;
         covered.extend([paths.state.clone(), paths.run.clone()]);
@@ -130,6 +134,7 @@ impl Native {
             volumes: Volumes::new(paths.state.join("volumes"), paths.run.join("volumes")),
             network: Network::open(&paths.instance, &paths.state, subnet.as_deref())?,
             exe,
+            log_limits,
             node,
             hub: Arc::default(),
             index: Mutex::default(),

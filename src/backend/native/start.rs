@@ -129,6 +129,7 @@ impl Start<'_> {
             lowers: image.lower.clone(),
             covered: image.covered.clone(),
             log_path: paths.log(self.key, &self.name),
+            log_limits: self.inner.log_limits,
             stdin: self.container.stdin == Some(true),
             cgroup: paths.container_cgroup(&self.name),
             monitors_cgroup: paths.monitors_cgroup(),

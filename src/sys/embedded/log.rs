@@ -1,33 +1,128 @@
 //! Output streams into a log in the CRI format: `<time> stdout F text`. `P` instead of `F` marks a part of a line: what
 //! exceeds 16 KiB, and what the stream ended with (the limit and both rules are containerd's).
+//!
+//! A log that would exceed its limit becomes `<name>.1`, what had that name `<name>.2`, and so on; the oldest goes. No file
+//! ends within an entry. At every moment there is a file with the log's own name, and what is in none of the files any more
+//! is the oldest.
 
+use crate::out::Text;
 use crate::rt::{self, nr};
-use crate::{EAGAIN, EINTR, close, read, time};
+use crate::{CStr, EAGAIN, EINTR, O_CLOEXEC, O_CREAT, O_WRONLY, close, read, time};
 
 /// The longest text of one entry.
 const LINE: usize = 16 << 10;
 const SEEK_END: usize = 2;
+const O_EXCL: usize = 0o200;
+const O_APPEND: usize = 0o2000;
+/// Whoever may read the first file may read the next ones.
+const MODE: usize = 0o640;
+
+/// Where a log is, and how much of it is kept.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    /// The directory.
+    pub dir: i32,
+    pub name: CStr,
+    /// Bytes of one file; 0 for no limit.
+    pub size: u64,
+    /// Files, the one that is written to among them.
+    pub files: u64,
+}
 
 // One thread; each is borrowed by one function at a time. Only pages that were touched take memory.
 static mut LOG: i32 = -1;
+/// How long the log is.
+static mut SIZE: u64 = 0;
+static mut LIMITS: Limits = Limits { dir: -1, name: CStr(c"".as_ptr().cast()), size: 0, files: 1 };
 static mut LINES: [[u8; LINE]; 2] = [[0; LINE]; 2];
 static mut ENTRIES: [u8; 2 * LINE] = [0; 2 * LINE];
 static mut PENDING: usize = 0;
 
 /// Entries go to this descriptor, opened for appending.
-pub fn open(fd: i32) {
+pub fn open(fd: i32, limits: Limits) {
+    // SAFETY: takes numbers.
+    let end = unsafe { rt::call(nr::LSEEK, [fd as usize, 0, SEEK_END, 0, 0]) };
     // SAFETY: one thread.
-    unsafe { LOG = fd };
+    unsafe { (LOG, SIZE, LIMITS) = (fd, end.max(0) as u64, limits) };
+}
+
+/// The log's name with something behind it, and the zero byte.
+fn name(limits: &Limits, suffix: &[u8], number: Option<u64>) -> Text<256> {
+    let mut text = Text::new();
+    text.push(limits.name.bytes()).push(suffix);
+    if let Some(number) = number {
+        text.number(number);
+    }
+    text.push(b"\0");
+    text
+}
+
+fn numbered(limits: &Limits, number: u64) -> Text<256> {
+    name(limits, b".", Some(number))
+}
+
+/// Puts the log aside and begins a new one; whether that succeeded. What is cut short here leaves the log and its old files
+/// in order, at worst with a number left out or one file under two names.
+fn renew(limits: &Limits) -> bool {
+    let dir = limits.dir as usize;
+    let own = limits.name.0 as usize;
+    let remove = |name: &Text<256>| {
+        // SAFETY: the name ends with a zero byte.
+        unsafe { rt::call(nr::UNLINKAT, [dir, name.as_ptr() as usize, 0, 0, 0]) };
+    };
+    let oldest = limits.files.saturating_sub(1).max(1);
+    remove(&numbered(limits, oldest));
+    for number in (1..oldest).rev() {
+        let (from, to) = (numbered(limits, number), numbered(limits, number + 1));
+        // SAFETY: both names end with a zero byte.
+        unsafe { rt::call(nr::RENAMEAT, [dir, from.as_ptr() as usize, dir, to.as_ptr() as usize, 0]) };
+    }
+    let (first, new) = (numbered(limits, 1), name(limits, b".new", None));
+    remove(&new);
+    // SAFETY: all names end with a zero byte; the rest are numbers.
+    unsafe {
+        let linked = rt::call(nr::LINKAT, [dir, own, dir, first.as_ptr() as usize, 0]);
+        let flags = O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC;
+        let fd = rt::call(nr::OPENAT, [dir, new.as_ptr() as usize, flags, MODE, 0]);
+        if fd < 0 {
+            return false;
+        }
+        if linked < 0 || rt::call(nr::RENAMEAT, [dir, new.as_ptr() as usize, dir, own, 0]) < 0 {
+            close(fd as i32);
+            remove(&new);
+            return false;
+        }
+        close(LOG);
+        LOG = fd as i32;
+    }
+    true
+}
+
+/// Makes room. A disk on which no file can be made any more must not be filled by this one: what it holds is given up.
+fn rotate(limits: &Limits) {
+    // SAFETY: one thread; takes numbers.
+    unsafe {
+        if !renew(limits) {
+            rt::call(nr::FTRUNCATE, [LOG as usize, 0, 0, 0, 0]);
+        }
+        SIZE = 0;
+    }
 }
 
 /// Writes the entries put together so far. When the disk is full they are lost, and what got there of them is cut off:
 /// the container is never held up, and no entry is torn.
 fn flush() {
     // SAFETY: one thread; the buffer is borrowed nowhere else meanwhile.
-    let (fd, entries) =
-        unsafe { (LOG as usize, core::slice::from_raw_parts((&raw const ENTRIES).cast::<u8>(), PENDING)) };
+    let (entries, limits, size) =
+        unsafe { (core::slice::from_raw_parts((&raw const ENTRIES).cast::<u8>(), PENDING), LIMITS, SIZE) };
+    if limits.size > 0 && size > 0 && size + entries.len() as u64 > limits.size {
+        rotate(&limits);
+    }
     // SAFETY: one thread.
-    unsafe { PENDING = 0 };
+    let fd = unsafe {
+        PENDING = 0;
+        LOG as usize
+    };
     let mut written = 0;
     while written < entries.len() {
         let rest = &entries[written..];
@@ -46,6 +141,8 @@ fn flush() {
             }
         }
     }
+    // SAFETY: one thread.
+    unsafe { SIZE += written as u64 };
 }
 
 fn put(bytes: &[u8]) {

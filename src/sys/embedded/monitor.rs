@@ -1,7 +1,8 @@
 //! What a shim becomes once its container runs: copies the output into the log, reaps, writes `exit.json`, ends.
 //!
 //! Arguments: a name for `ps`, then `key=value`: `pid` the container's first process, a child of this one; `dir` the
-//! instance directory; `log`; `out`, `err` pipes or `tty` the master side of a terminal, all non-blocking; `started` when
+//! instance directory; `log`, with `logdir` its directory, `logname` its name there, `logsize` the limit in bytes of one file
+//! and `logfiles` how many are kept; `out`, `err` pipes or `tty` the master side of a terminal, all non-blocking; `started` when
 //! it started; `cgroup` (repeated) a directory of the container's cgroup; `oom` the file that counts its OOM kills. What
 //! stands for a file is an open descriptor's number; other open descriptors are only kept: the lock, the write end of stdin.
 
@@ -14,7 +15,7 @@ mod out;
 mod rt;
 mod time;
 
-use log::Stream;
+use log::{Limits, Stream};
 use out::Text;
 use rt::{SIGCHLD, SIGKILL, bit, nr};
 
@@ -55,8 +56,13 @@ impl CStr {
         self.bytes().starts_with(key).then(|| Self(unsafe { self.0.add(key.len()) }))
     }
 
-    fn number(self) -> i32 {
-        self.bytes().iter().fold(0i32, |n, d| n.wrapping_mul(10).wrapping_add(i32::from(d.wrapping_sub(b'0'))))
+    fn number(self) -> u64 {
+        self.bytes().iter().fold(0u64, |n, d| n.wrapping_mul(10).wrapping_add(u64::from(d.wrapping_sub(b'0'))))
+    }
+
+    /// A process or descriptor.
+    fn id(self) -> i32 {
+        self.number() as i32
     }
 }
 
@@ -82,21 +88,31 @@ unsafe fn arguments(stack: *const usize) -> Job {
         streams: [Stream::new(0, b" stdout "), Stream::new(1, b" stderr ")],
     };
     let mut cgroups = job.cgroups.iter_mut();
+    let mut log = -1;
+    let mut limits = Limits { dir: -1, name: CStr(c"".as_ptr().cast()), size: 0, files: 1 };
     // SAFETY: as promised by the caller.
     let count = unsafe { *stack };
     for i in 2..count {
         // SAFETY: the arguments follow their count.
         let argument = CStr(unsafe { *stack.add(1 + i) } as *const u8);
         if let Some(value) = argument.value(b"pid=") {
-            job.pid = value.number();
+            job.pid = value.id();
         } else if let Some(value) = argument.value(b"dir=") {
-            job.dir = value.number();
+            job.dir = value.id();
         } else if let Some(value) = argument.value(b"log=") {
-            log::open(value.number());
+            log = value.id();
+        } else if let Some(value) = argument.value(b"logdir=") {
+            limits.dir = value.id();
+        } else if let Some(value) = argument.value(b"logname=") {
+            limits.name = value;
+        } else if let Some(value) = argument.value(b"logsize=") {
+            limits.size = value.number();
+        } else if let Some(value) = argument.value(b"logfiles=") {
+            limits.files = value.number();
         } else if let Some(value) = argument.value(b"out=").or_else(|| argument.value(b"tty=")) {
-            job.streams[0].fd = value.number();
+            job.streams[0].fd = value.id();
         } else if let Some(value) = argument.value(b"err=") {
-            job.streams[1].fd = value.number();
+            job.streams[1].fd = value.id();
         } else if let Some(value) = argument.value(b"started=") {
             job.started = value;
         } else if let Some(value) = argument.value(b"oom=") {
@@ -105,6 +121,7 @@ unsafe fn arguments(stack: *const usize) -> Job {
             *slot = Some(value);
         }
     }
+    log::open(log, limits);
     job
 }
 

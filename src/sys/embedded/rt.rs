@@ -21,6 +21,7 @@ pub mod nr {
     pub const OPENAT: usize = 257;
     pub const UNLINKAT: usize = 263;
     pub const RENAMEAT: usize = 264;
+    pub const LINKAT: usize = 265;
     pub const PPOLL: usize = 271;
     pub const SIGNALFD4: usize = 289;
     pub const PIDFD_SEND_SIGNAL: usize = 424;
@@ -30,6 +31,7 @@ pub mod nr {
 #[cfg(target_arch = "aarch64")]
 pub mod nr {
     pub const UNLINKAT: usize = 35;
+    pub const LINKAT: usize = 37;
     pub const RENAMEAT: usize = 38;
     pub const FTRUNCATE: usize = 46;
     pub const OPENAT: usize = 56;

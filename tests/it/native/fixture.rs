@@ -15,6 +15,7 @@ use podwright::model::{
 };
 use podwright::model::{MountSource, NodeInfo, Signal};
 use podwright::port::ContainerBackend;
+use podwright::shim::LogLimits;
 use podwright::sys::{cgroup, mount};
 use serde_json::{Value, json};
 
@@ -83,6 +84,7 @@ impl Root {
             instance: self.instance.clone(),
             allow_host_image: true,
             covered: Vec::new(),
+            log_limits: LogLimits::default(),
             subnet: None,
             node: NodeInfo { ips: vec!["192.0.2.7".parse().unwrap()], ..NodeInfo::default() },
         }

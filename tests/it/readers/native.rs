@@ -5,6 +5,7 @@ use nix::sched::{CloneFlags, unshare};
 use podwright::backend::native::{Native, NativeOptions};
 use podwright::model::NodeInfo;
 use podwright::port::ContainerBackend;
+use podwright::shim::LogLimits;
 use serde_json::{Value, json};
 
 use super::effects::{CONTAINER, EXIT, POD};
@@ -58,6 +59,7 @@ fn observed(bytes: &[u8], names: &[&str]) -> String {
         instance: "0123abcd".into(),
         allow_host_image: false,
         covered: Vec::new(),
+        log_limits: LogLimits::default(),
         subnet: None,
         node: NodeInfo::default(),
     };

@@ -301,6 +301,61 @@ async fn a_log_is_followed_until_the_container_ends() {
 }
 
 #[tokio::test]
+async fn a_log_is_followed_across_rotations_and_read_from_its_oldest_file_on() {
+    let api = Api::start().await;
+    let path = api.directory.path().join("a.log");
+    let at = |number: u32| path.with_extension(format!("log.{number}"));
+    let line = |text: &str| format!("2026-01-02T03:04:05Z stdout {text}\n");
+    let append = |text: &str| {
+        use std::io::Write;
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&path).unwrap();
+        file.write_all(line(text).as_bytes()).unwrap();
+    };
+    // As the monitor does it: at every moment there is a log.
+    let rotate = || {
+        for number in (1..4).rev().filter(|n| at(*n).exists()) {
+            std::fs::rename(at(number), at(number + 1)).unwrap();
+        }
+        std::fs::hard_link(&path, at(1)).unwrap();
+        std::fs::write(path.with_extension("log.new"), "").unwrap();
+        std::fs::rename(path.with_extension("log.new"), &path).unwrap();
+    };
+    append("F one");
+    rotate();
+    append("F two");
+    let request = LogRequest { follow: true, ..LogRequest::new(PodKey::new("default", "web"), "a") };
+    let mut stream = api.client.log(&request).await.unwrap();
+    let mut seen = String::new();
+    let mut expect = async |text: &str| {
+        while seen.len() < text.len() {
+            seen.push_str(std::str::from_utf8(&stream.next().await.unwrap().unwrap()).unwrap());
+        }
+        assert_eq!(seen, text);
+    };
+    expect("one\ntwo\n").await;
+    // A line that begins in one file and ends in the next, and two rotations at once.
+    append("F three");
+    append("P fo");
+    rotate();
+    append("F ur");
+    rotate();
+    append("F five");
+    expect("one\ntwo\nthree\nfour\nfive\n").await;
+    // More than is kept, in one go: what there is goes on.
+    for text in ["F lost", "F 6", "F 7", "F 8", "F 9"] {
+        rotate();
+        append(text);
+    }
+    rotate();
+    append("F ten");
+    api.ended.store(true, Ordering::SeqCst);
+    expect("one\ntwo\nthree\nfour\nfive\n6\n7\n8\n9\nten\n").await;
+    assert!(stream.next().await.is_none());
+    let tail = LogRequest { tail_lines: Some(3), follow: false, ..request };
+    assert_eq!(text(&api.client, &tail).await.unwrap(), "8\n9\nten\n");
+}
+
+#[tokio::test]
 async fn a_container_without_a_log_says_what_it_waits_for() {
     let api = Api::start().await;
     let (mut pod, _) = scripted("Always", "", "a");

@@ -11,7 +11,7 @@ use podwright::model::{
     AdmittedPod, ContainerKind, ContainerRecord, ExitRecord, Packed, PodKey, PodRecord, PodUid, SourceRef,
 };
 use podwright::port::PortError;
-use podwright::shim::{self, ShimRequest, Started};
+use podwright::shim::{self, LogLimits, ShimRequest, Started};
 use podwright::sys::infra::{Infra, InfraSpec};
 use podwright::sys::{cgroup, infra, lock, pidfd};
 use serde_json::{Value, json};
@@ -124,6 +124,7 @@ impl Container {
             lowers: vec!["/".into()],
             covered: Vec::new(),
             log_path: dir.join("log"),
+            log_limits: LogLimits::default(),
             stdin: false,
             cgroup: format!("{}/{name}", place.cgroup),
             monitors_cgroup: format!("{}/monitors", place.cgroup),
