@@ -58,6 +58,7 @@ impl Engine {
             allow_host_image: settings.allow_host_image,
             covered: settings.covered.clone(),
             log_limits: settings.log_limits,
+            pod_pids_limit: settings.pod_pids_limit,
             subnet: settings.subnet.clone(),
             node: settings.node.clone(),
         })?;

@@ -26,6 +26,8 @@ pub struct Settings {
     /// What pods on the host image must not see, besides podwright's own directories.
     pub covered: Vec<PathBuf>,
     pub log_limits: LogLimits,
+    /// Processes of a pod; `None` for no limit.
+    pub pod_pids_limit: Option<u32>,
     /// `None` switches the resync off.
     pub resync: Option<Duration>,
     /// `None` for status.yaml in the directory of manifests.
@@ -64,6 +66,7 @@ pub fn settings(typed: Typed<'_>, config: &Config, machine: &Machine, current: &
         allow_host_image: agent.is_some_and(|a| a.allow_host_image) || config.allow_host_image,
         covered: config.covered_paths.clone(),
         log_limits: log_limits(config),
+        pod_pids_limit: config.pod_pids_limit,
         resync: (!resync.is_zero()).then_some(resync),
         status_file: status_file.map(|path| current.join(path)),
         log_format: agent.and_then(|a| a.log_format).or(config.log_format).unwrap_or_default(),

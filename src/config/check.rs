@@ -14,7 +14,7 @@ use crate::manifest::MarkedDocument;
 use crate::model::quantity::nanos;
 use crate::model::{Diagnostic, Diagnostics, Place, Severity, Taint};
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "apiVersion",
     "kind",
     "nodeName",
@@ -26,6 +26,7 @@ const KEYS: [&str; 14] = [
     "coveredPaths",
     "containerLogMaxSize",
     "containerLogMaxFiles",
+    "podPidsLimit",
     "resync",
     "statusFile",
     "logFormat",
@@ -37,6 +38,8 @@ const SUFFIXES: [&str; 14] = ["", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi",
 const LOG_SIZES: RangeInclusive<u64> = 64 << 10..=1 << 40;
 /// Files of a log: one that is written to and an older one, as the kubelet wants; each rotation renames them all.
 const LOG_FILES: RangeInclusive<u32> = 2..=64;
+/// Processes of a pod: at least what an infra process and a shell with a command take, and what the kernel counts at most.
+const POD_PIDS: RangeInclusive<u32> = 16..=4 << 20;
 const NANOS: i128 = 1_000_000_000;
 /// The longest path the kernel takes, without its closing zero.
 const LONGEST_PATH: usize = 4095;
@@ -108,7 +111,14 @@ impl Check<'_> {
                 config.covered_paths = read.map(PathBuf::from).collect();
             }
             "containerLogMaxSize" => config.container_log_max_size = self.log_size(&at, value),
-            "containerLogMaxFiles" => config.container_log_max_files = self.log_files(&at, value),
+            "containerLogMaxFiles" => {
+                let help = "the file that is written to counts too; 5 is the default";
+                config.container_log_max_files = self.number(&at, value, LOG_FILES, help);
+            }
+            "podPidsLimit" => {
+                let help = "the infra process counts too; without the line there is no limit";
+                config.pod_pids_limit = self.number(&at, value, POD_PIDS, help);
+            }
             "resync" => config.resync = self.resync(&at, value),
             "statusFile" => config.status_file = self.text(&at, value, absolute).map(PathBuf::from),
             "logFormat" => config.log_format = self.log_format(&at, value),
@@ -247,13 +257,13 @@ impl Check<'_> {
         size
     }
 
-    fn log_files(&mut self, at: &str, value: &Value) -> Option<u32> {
-        let files = value.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| LOG_FILES.contains(n));
-        if files.is_none() {
-            let message = "it must be a whole number from 2 to 64".to_owned();
-            self.problem(at, message, "the file that is written to counts too; 5 is the default");
+    fn number(&mut self, at: &str, value: &Value, range: RangeInclusive<u32>, help: &str) -> Option<u32> {
+        let number = value.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| range.contains(n));
+        if number.is_none() {
+            let message = format!("it must be a whole number from {} to {}", range.start(), range.end());
+            self.problem(at, message, help);
         }
-        files
+        number
     }
 
     fn log_format(&mut self, at: &str, value: &Value) -> Option<LogFormat> {

@@ -34,6 +34,8 @@ pub struct Config {
     pub container_log_max_size: Option<u64>,
     /// Files of a container's log that are kept.
     pub container_log_max_files: Option<u32>,
+    /// Processes and threads of a pod.
+    pub pod_pids_limit: Option<u32>,
     /// Zero switches the resync off.
     pub resync: Option<Duration>,
     pub status_file: Option<PathBuf>,

@@ -8,7 +8,8 @@
 //!
 //! In an instance directory: `lock`, `started.json` ([`Started`]), `exit.json` (`model::ExitRecord`), `upper`, `work` and
 //! `rootfs` of the overlay, and `bundle`, which is a tmpfs seen by the shim alone: what may be secret never touches the
-//! disk. The mounts are in the shim's private namespace, so nothing is left of them when it is gone.
+//! disk. `message` is a tmpfs too, so small that no container can do harm with its last words; the monitor keeps the end
+//! of them as `termination-log`. The mounts are in the shim's private namespace, so nothing is left of them when it is gone.
 
 mod command;
 mod container;
@@ -61,6 +62,14 @@ pub struct ShimRequest {
     /// Where shims and monitors run, a leaf outside the agent's cgroup, such as `/podwright-1a2b3c4d/monitors`.
     pub monitors_cgroup: String,
 }
+
+/// In an instance directory: the file for a container's last words, to be mounted by the spec. It is there while the
+/// container is made and runs, and seen by its shim alone.
+pub const MESSAGE_SOURCE: &str = "message/text";
+/// In an instance directory: the last [`MESSAGE_BYTES`] of these words, if there are any, once `exit.json` is there.
+pub const MESSAGE: &str = "termination-log";
+/// The kubelet's limit for a termination message.
+pub const MESSAGE_BYTES: u64 = 4096;
 
 /// How much of a container's log is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -29,6 +29,7 @@ struct Handover {
     streams: Streams,
     stdin: Option<OwnedFd>,
     log: File,
+    message: File,
     started: Started,
 }
 
@@ -87,6 +88,7 @@ fn run(request: &ShimRequest) -> Result<Handover, Failure> {
     let log = options.open(&request.log_path).step_on("opening the log", &request.log_path)?;
     let layout = Layout::of(&request.instance_dir);
     rootfs::prepare(request, &layout)?;
+    let message = File::open(&layout.message).step("opening the termination message")?;
     record::reserve_exit(&request.instance_dir).step("making room for the exit record")?;
     spawn::own_keyring().step("making a keyring")?;
     let created = container::create(request, &layout)?;
@@ -97,7 +99,7 @@ fn run(request: &ShimRequest) -> Result<Handover, Failure> {
     let started = started(created.pid)?;
     record::write_started(&request.instance_dir, &started).step("writing the start record")?;
     let (streams, stdin) = created.start()?;
-    Ok(Handover { streams, stdin, log, started })
+    Ok(Handover { streams, stdin, log, message, started })
 }
 
 /// libcontainer leaves the device rules to version 1's controller. Without it they are a program of the version 2 cgroup:
@@ -161,7 +163,8 @@ fn become_monitor(request: &ShimRequest, passed: &Passed, handover: &Handover) -
     arguments.extend([named("log", &handover.log), named("logdir", &log_dir), log_name]);
     arguments.push(format!("logsize={}", request.log_limits.max_size).into_bytes());
     arguments.push(format!("logfiles={}", request.log_limits.max_files).into_bytes());
-    keep.extend([dir.as_fd(), handover.log.as_fd(), log_dir.as_fd()]);
+    arguments.push(named("message", &handover.message));
+    keep.extend([dir.as_fd(), handover.log.as_fd(), log_dir.as_fd(), handover.message.as_fd()]);
     match &handover.streams {
         Streams::Pipes { out, err } => {
             arguments.extend([named("out", out), named("err", err)]);

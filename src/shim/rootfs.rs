@@ -19,6 +19,9 @@ use crate::sys::mount;
 /// Room for the bundle: the configuration, and what libcontainer notes.
 const BUNDLE_BYTES: u64 = 16 << 20;
 
+/// Room for a container's last words. A few kilobytes are kept of them; a program may well write all of its log there.
+const MESSAGE_ROOM: u64 = 256 << 10;
+
 /// What every container needs of the machine's mounts.
 const ALWAYS: &[&str] = &["/", "/proc", "/sys", "/dev", "/sys/fs/cgroup"];
 
@@ -27,6 +30,8 @@ const ALWAYS: &[&str] = &["/", "/proc", "/sys", "/dev", "/sys/fs/cgroup"];
 pub(super) struct Layout {
     pub(super) bundle: PathBuf,
     pub(super) rootfs: PathBuf,
+    /// The file for the container's last words.
+    pub(super) message: PathBuf,
     upper: PathBuf,
     work: PathBuf,
 }
@@ -34,7 +39,8 @@ pub(super) struct Layout {
 impl Layout {
     pub(super) fn of(instance_dir: &Path) -> Self {
         let dir = |name: &str| instance_dir.join(name);
-        Self { bundle: dir("bundle"), rootfs: dir("rootfs"), upper: dir("upper"), work: dir("work") }
+        let message = dir(super::MESSAGE_SOURCE);
+        Self { bundle: dir("bundle"), rootfs: dir("rootfs"), message, upper: dir("upper"), work: dir("work") }
     }
 }
 
@@ -48,6 +54,7 @@ pub(super) fn prepare(request: &ShimRequest, layout: &Layout) -> Result<(), Fail
     // that of the container's root directory.
     fs::set_permissions(&layout.upper, fs::Permissions::from_mode(0o755)).step("making the instance's directories")?;
     bundle(&layout.bundle).step("mounting the bundle")?;
+    message(&layout.message).step("making room for a termination message")?;
     overlay(request, layout).step("mounting the root file system")?;
     plain_directories(&layout.rootfs)?;
     for mount in request.spec.mounts().iter().flatten().filter(|m| is_bind(m)) {
@@ -121,6 +128,19 @@ fn bundle(path: &Path) -> io::Result<()> {
     let options = format!("size={BUNDLE_BYTES},mode=0700");
     // Secrets do not belong into the swap space either; before Linux 6.4 that could not be said.
     mount(format!("{options},noswap")).or_else(|_: io::Error| mount(options))
+}
+
+/// The file for the last words, in memory: on the disk a container could fill it.
+fn message(file: &Path) -> io::Result<()> {
+    let dir = file.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::create_dir_all(dir)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    // The directory and the file.
+    let options = CString::new(format!("size={MESSAGE_ROOM},nr_inodes=2,mode=0700"))?;
+    rustix::mount::mount("tmpfs", dir, "tmpfs", flags, options.as_c_str())?;
+    fs::File::create_new(file)?;
+    // Whatever user the container has may write there.
+    fs::set_permissions(file, fs::Permissions::from_mode(0o666))
 }
 
 /// Mounts the layers. They go by short names relative to a directory, since the kernel takes a page of options at most,

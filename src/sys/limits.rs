@@ -97,6 +97,23 @@ fn set_in(dirs: &[PathBuf], limits: Limits) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets no more than so many processes and threads be in the cgroup and below it.
+///
+/// # Errors
+/// `Unsupported` when no controller of this machine keeps that; whatever else the system says.
+pub fn set_pids(path: &str, most: u32) -> io::Result<()> {
+    let files = cgroup::dirs(path)?.into_iter().map(|dir| dir.join("pids.max"));
+    let mut any = false;
+    for file in files.filter(|file| file.exists()) {
+        any = true;
+        fs::write(&file, most.to_string()).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", file.display())))?;
+    }
+    match any {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::Unsupported, "this machine has no cgroup controller for processes")),
+    }
+}
+
 /// The memory of a cgroup in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {

@@ -29,6 +29,7 @@ allowHostImage: true
 coveredPaths: [/etc/ssl/private, /root]
 containerLogMaxSize: 20Mi
 containerLogMaxFiles: 3
+podPidsLimit: 1024
 resync: 90s
 statusFile: /var/status.yaml
 logFormat: json
@@ -64,6 +65,7 @@ fn every_key_is_read() {
         covered_paths: vec!["/etc/ssl/private".into(), "/root".into()],
         container_log_max_size: Some(20 << 20),
         container_log_max_files: Some(3),
+        pod_pids_limit: Some(1024),
         resync: Some(Duration::from_secs(90)),
         status_file: Some("/var/status.yaml".into()),
         log_format: Some(LogFormat::Json),
@@ -115,6 +117,7 @@ fn what_is_wrong_is_told_by_the_reader_and_by_the_schema() {
         ("containerLogMaxSize: 1024", "`1024` is no size for a log", "from 64Ki to 1Ti"),
         ("containerLogMaxFiles: 1", "it must be a whole number from 2 to 64", "5 is the default"),
         ("containerLogMaxFiles: '5'", "it must be a whole number from 2 to 64", "5 is the default"),
+        ("podPidsLimit: -1", "it must be a whole number from 16 to 4194304", "there is no limit"),
         ("statusFile: out.yaml", "`out.yaml` is no absolute path", "`/`"),
         ("logFormat: yaml", "it must be `text` or `json`", "one of the two"),
         ("mirrors: [{registry: a}]", "`mirrors` is not honoured yet", "image load"),

@@ -81,6 +81,8 @@ pub struct NativeOptions {
     pub covered: Vec<PathBuf>,
     /// How much of each container's log is kept.
     pub log_limits: LogLimits,
+    /// How many processes and threads a pod may have; `None` for as many as the machine takes.
+    pub pod_pids_limit: Option<u32>,
     /// The wished subnet of the pods.
     pub subnet: Option<String>,
     /// The machine as its pods see it; its first address is that of pods with hostNetwork.
@@ -99,6 +101,7 @@ struct Inner {
     paths: Paths,
     exe: PathBuf,
     log_limits: LogLimits,
+    pod_pids_limit: Option<u32>,
     node: NodeInfo,
     images: Store,
     volumes: Volumes,
@@ -124,7 +127,8 @@ impl Native {
     /// `Denied` without the rights or on a read-only file system, `Exhausted` on a full one, `Invalid` when a newer
     /// program wrote the records, `Conflict` for a subnet that the machine uses.
     pub fn open(options: NativeOptions) -> Result<Arc<Self>, PortError> {
-        let NativeOptions { state, run, exe, instance, allow_host_image, mut covered, log_limits, subnet, node } = options;
+        let NativeOptions { state, run, exe, instance, allow_host_image, mut covered, log_limits, pod_pids_limit, subnet, node } =
+            options;
         let paths = Paths { state, run, instance };
         open::prepare(&paths)?;
         covered.extend([paths.state.clone(), paths.run.clone()]);
@@ -135,6 +139,7 @@ impl Native {
             network: Network::open(&paths.instance, &paths.state, subnet.as_deref())?,
             exe,
             log_limits,
+            pod_pids_limit,
             node,
             hub: Arc::default(),
             index: Mutex::default(),

@@ -17,7 +17,7 @@ pub(super) const CONTAINER: &str = "record.json";
 pub(super) const STARTED: &str = "started.json";
 pub(super) const EXIT: &str = "exit.json";
 pub(super) const LOCK: &str = "lock";
-pub(super) const TERMINATION_LOG: &str = "termination-log";
+pub(super) const TERMINATION_LOG: &str = crate::shim::MESSAGE;
 
 /// No larger record is read.
 const LARGEST: u64 = 64 << 20;

@@ -17,7 +17,7 @@ use crate::model::{PodKey, PodRecord, PodUid};
 use crate::net;
 use crate::port::{ErrorKind, PortError};
 use crate::sys::infra::{self, Infra, InfraSpec};
-use crate::sys::{cgroup, mount, pidfd, process};
+use crate::sys::{cgroup, limits, mount, pidfd, process};
 
 const RUN: &str = "run sandbox of pod";
 const STOP: &str = "stop sandbox of pod";
@@ -31,8 +31,8 @@ const REAP_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) async fn run(inner: Arc<Inner>, key: PodKey, attempt: u32) -> Result<(), PortError> {
     let uid = inner.uid(&key).await?;
     let record = inner.record(&key, &uid).await?;
-    let (paths, pod) = (inner.paths.clone(), record.clone());
-    let started = blocking(move || prepare(&paths, &pod, attempt)).await?;
+    let (own, pod) = (inner.clone(), record.clone());
+    let started = blocking(move || prepare(&own, &pod, attempt)).await?;
     let Some(infra) = started else { return Ok(()) };
     match connect(&inner, &record, &infra).await {
         Ok(ips) => {
@@ -50,8 +50,8 @@ pub(super) async fn run(inner: Arc<Inner>, key: PodKey, attempt: u32) -> Result<
 }
 
 /// The infra process in its namespaces, with the pod's shared memory; `None` when the sandbox runs already.
-fn prepare(paths: &Paths, record: &PodRecord, attempt: u32) -> Result<Option<Infra>, PortError> {
-    let (key, uid) = (&record.key, &record.uid);
+fn prepare(inner: &Inner, record: &PodRecord, attempt: u32) -> Result<Option<Infra>, PortError> {
+    let (paths, key, uid) = (&inner.paths, &record.key, &record.uid);
     let failed = |e: &std::io::Error| PortError::io(RUN, key.to_string(), e).waiting(WAITING);
     if let Stored::There(old) = observe::sandbox_record(paths, uid)?
         && observe::infra_lives(&old)
@@ -64,6 +64,11 @@ fn prepare(paths: &Paths, record: &PodRecord, attempt: u32) -> Result<Option<Inf
     }
     let cgroup = paths.infra_cgroup(uid);
     cgroup::kill_all(&cgroup).map_err(|e| failed(&e))?;
+    if let Some(most) = inner.pod_pids_limit {
+        let pod = paths.pod_cgroup(uid);
+        let limited = cgroup::create(&pod).and_then(|()| limits::set_pids(&pod, most));
+        limited.map_err(|e| failed(&e).with_help("leave `podPidsLimit` out of the configuration"))?;
+    }
     let spec = record.realised.effective.open().spec.unwrap_or_default();
     let host_ipc = spec.host_ipc == Some(true);
     if !host_ipc {

@@ -4,7 +4,7 @@
 //! record, and the shim, which takes the lock: what is cut short in between is seen as `Created`.
 
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::observe::{self, State};
 use super::paths::InstanceName;
-use super::records::{self, CONTAINER, EXIT, TERMINATION_LOG};
+use super::records::{self, CONTAINER, EXIT};
 use super::rootfs::Rootfs;
 use super::spec::{self, Bind, Input, OwnFiles, SpecError};
 use super::subpath::Held;
@@ -248,7 +248,7 @@ impl Start<'_> {
             binds,
             files: OwnFiles {
                 etc: &paths.etc(&self.name.uid),
-                termination_log: &self.dir.join(TERMINATION_LOG),
+                termination_log: &self.dir.join(shim::MESSAGE_SOURCE),
                 shm: &shm,
             },
             cgroups: &cgroups,
@@ -278,10 +278,7 @@ impl Start<'_> {
             std::os::unix::fs::chown(&bind.source, Some(uid), Some(gid))?;
             std::fs::set_permissions(&bind.source, std::fs::Permissions::from_mode(mode))?;
         }
-        let log = self.dir.join(TERMINATION_LOG);
-        std::fs::OpenOptions::new().create(true).append(true).mode(0o666).open(&log)?;
-        // Whatever user the container has may write there.
-        std::fs::set_permissions(&log, std::fs::Permissions::from_mode(0o666))
+        Ok(())
     }
 
     /// The instance's record.

@@ -7,10 +7,10 @@ use k8s_openapi::api::core::v1::Container;
 
 use super::records::TERMINATION_LOG;
 use crate::model::ExitRecord;
+use crate::shim::MESSAGE_BYTES;
 use crate::sys::beneath::Dir;
 
 /// The kubelet's bounds, in bytes and lines.
-const MESSAGE_BYTES: u64 = 4096;
 const LOG_BYTES: usize = 2048;
 const LOG_LINES: usize = 80;
 /// The end of a log that holds 80 lines or 2048 bytes for sure: 2048 entries of one byte each with their heads fit.

@@ -7,11 +7,10 @@
 
 use crate::out::Text;
 use crate::rt::{self, nr};
-use crate::{CStr, EAGAIN, EINTR, O_CLOEXEC, O_CREAT, O_WRONLY, close, read, time};
+use crate::{CStr, EAGAIN, EINTR, O_CLOEXEC, O_CREAT, O_WRONLY, SEEK_END, close, read, time};
 
 /// The longest text of one entry.
 const LINE: usize = 16 << 10;
-const SEEK_END: usize = 2;
 const O_EXCL: usize = 0o200;
 const O_APPEND: usize = 0o2000;
 /// Whoever may read the first file may read the next ones.

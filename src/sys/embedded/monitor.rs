@@ -2,7 +2,7 @@
 //!
 //! Arguments: a name for `ps`, then `key=value`: `pid` the container's first process, a child of this one; `dir` the
 //! instance directory; `log`, with `logdir` its directory, `logname` its name there, `logsize` the limit in bytes of one file
-//! and `logfiles` how many are kept; `out`, `err` pipes or `tty` the master side of a terminal, all non-blocking; `started` when
+//! and `logfiles` how many are kept; `message` the file for its last words, whose end is kept; `out`, `err` pipes or `tty` the master side of a terminal, all non-blocking; `started` when
 //! it started; `cgroup` (repeated) a directory of the container's cgroup; `oom` the file that counts its OOM kills. What
 //! stands for a file is an open descriptor's number; other open descriptors are only kept: the lock, the write end of stdin.
 
@@ -22,6 +22,7 @@ use rt::{SIGCHLD, SIGKILL, bit, nr};
 const AT_FDCWD: usize = -100isize as usize;
 const O_WRONLY: usize = 1;
 const O_CREAT: usize = 0o100;
+const O_TRUNC: usize = 0o1000;
 const O_CLOEXEC: usize = 0o200_0000;
 const AT_REMOVEDIR: usize = 0x200;
 const SFD_CLOEXEC: usize = O_CLOEXEC;
@@ -37,6 +38,10 @@ const MAX_CGROUPS: usize = 24;
 const TRIES: usize = 200;
 /// How often writing the exit record is tried, with a second between.
 const RECORD_TRIES: usize = 60;
+/// Bytes that are kept of the last words (the kubelet's limit).
+const MAX_MESSAGE: usize = 4096;
+const SEEK_SET: usize = 0;
+const SEEK_END: usize = 2;
 /// Bytes that are still read from a pipe which somebody outside the container holds open after its end.
 const MAX_DRAIN: usize = 4 << 20;
 
@@ -70,6 +75,7 @@ impl CStr {
 struct Job {
     pid: i32,
     dir: i32,
+    message: i32,
     started: CStr,
     oom: Option<CStr>,
     cgroups: [Option<CStr>; MAX_CGROUPS],
@@ -82,6 +88,7 @@ unsafe fn arguments(stack: *const usize) -> Job {
     let mut job = Job {
         pid: -1,
         dir: -1,
+        message: -1,
         started: CStr(c"".as_ptr().cast()),
         oom: None,
         cgroups: [None; MAX_CGROUPS],
@@ -101,6 +108,8 @@ unsafe fn arguments(stack: *const usize) -> Job {
             job.dir = value.id();
         } else if let Some(value) = argument.value(b"log=") {
             log = value.id();
+        } else if let Some(value) = argument.value(b"message=") {
+            job.message = value.id();
         } else if let Some(value) = argument.value(b"logdir=") {
             limits.dir = value.id();
         } else if let Some(value) = argument.value(b"logname=") {
@@ -190,22 +199,50 @@ fn watch(job: &mut Job) -> i32 {
     }
 }
 
+/// Reads up to the end, or until the buffer is full.
+fn read_all(fd: i32, buffer: &mut [u8]) -> usize {
+    let mut length = 0;
+    while length < buffer.len() {
+        match read(fd, &mut buffer[length..]) {
+            count if count > 0 => length += count as usize,
+            EINTR => {}
+            _ => break,
+        }
+    }
+    length
+}
+
 /// Reads a small file whole.
 fn slurp(path: *const u8, buffer: &mut [u8]) -> usize {
     let fd = open(AT_FDCWD, path, 0);
     if fd < 0 {
         return 0;
     }
-    let mut length = 0;
-    while length < buffer.len() {
-        match read(fd as i32, &mut buffer[length..]) {
-            count if count > 0 => length += count as usize,
-            EINTR => {}
-            _ => break,
-        }
-    }
+    let length = read_all(fd as i32, buffer);
     close(fd as i32);
     length
+}
+
+/// Puts the end of the last words where they outlive this process. A disk without room for them has none for their reader.
+fn keep_message(job: &Job) {
+    let seek = |offset: usize, whence: usize| {
+        // SAFETY: takes numbers.
+        unsafe { rt::call(nr::LSEEK, [job.message as usize, offset, whence, 0, 0]) }
+    };
+    let length = seek(0, SEEK_END);
+    if length <= 0 {
+        return;
+    }
+    seek((length as usize).saturating_sub(MAX_MESSAGE), SEEK_SET);
+    let mut text = [0; MAX_MESSAGE];
+    let count = read_all(job.message, &mut text);
+    let fd = open(job.dir as usize, c"termination-log".as_ptr().cast(), O_WRONLY | O_CREAT | O_TRUNC);
+    if fd >= 0 {
+        write(fd as i32, &text[..count]);
+        // SAFETY: takes a number.
+        unsafe { rt::call(nr::FSYNC, [fd as usize, 0, 0, 0, 0]) };
+        close(fd as i32);
+    }
 }
 
 fn first_number(line: &[u8]) -> u64 {
@@ -330,6 +367,7 @@ extern "C" fn entry(stack: *const usize) -> ! {
     for stream in &mut job.streams {
         stream.drain(MAX_DRAIN);
     }
+    keep_message(&job);
     let oom = oom_counted(&job);
     let record = record(&job, status, oom);
     remove_cgroups(&job);

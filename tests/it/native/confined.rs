@@ -1,5 +1,9 @@
 //! What a pod may do on this machine, and what it may not, beside what would happen without it.
 
+use podwright::backend::native::{Native, NativeOptions};
+use podwright::model::{Signal, VolumeMaterial, VolumePayload};
+use podwright::port::ContainerBackend;
+use podwright::sys::{cgroup, mount};
 use serde_json::{Value, json};
 
 use super::fixture::{TestPod, on_root};
@@ -36,5 +40,149 @@ fn e2e_a_pod_has_the_seccomp_profile_that_it_asks_for() {
             pod.remove(&native).await;
         }
         native.teardown_root().await.unwrap();
+    });
+}
+
+/// A script that says of each path whether it can be opened for writing, and of each other how much can be read.
+fn look(writable: &[&str], readable: &[&str]) -> String {
+    format!(
+        "for f in {}; do (true >> $f) 2>/dev/null && echo open $f || echo shut $f; done; \
+         for f in {}; do echo $( (ls $f/ || head -c 64 $f) 2>/dev/null | wc -c) $f; done",
+        writable.join(" "),
+        readable.join(" ")
+    )
+}
+
+#[test]
+fn e2e_the_kernels_files_cannot_be_written_and_hidden_ones_not_read_but_by_a_privileged_container() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let there = |paths: &[&'static str]| -> Vec<&'static str> {
+            paths.iter().copied().filter(|p| std::path::Path::new(p).exists()).collect()
+        };
+        // Opened only: a write to the control would change this machine.
+        let writable = there(&[
+            "/proc/sys/kernel/core_pattern",
+            "/proc/sys/kernel/modprobe",
+            "/proc/sys/vm/overcommit_memory",
+            "/proc/sysrq-trigger",
+            "/proc/irq/default_smp_affinity",
+            "/sys/kernel/uevent_helper",
+            "/sys/kernel/mm/transparent_hugepage/enabled",
+            "/sys/module/overlay/parameters/redirect_max",
+            "/sys/power/state",
+        ]);
+        let hidden = there(&["/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/kcore", "/sys/firmware"]);
+        // What would undo the protection does not help either.
+        let attack = "for f in /proc/sys /proc/sysrq-trigger /sys; do mount -o remount,bind,rw $f; done 2>/dev/null; \
+                      for f in /proc/keys /proc/timer_list /sys/firmware; do umount $f; done 2>/dev/null; \
+                      mkdir -p /fresh; mount -t proc proc /fresh 2>/dev/null && echo mounted; \
+                      mount -t sysfs sysfs /fresh 2>/dev/null && echo mounted";
+        let script = format!("{attack}; {}", look(&writable, &hidden));
+        let mut seen = Vec::new();
+        for privileged in [false, true] {
+            let pod = TestPod::new(
+                if privileged { "control" } else { "attack" },
+                json!({ "containers": [{
+                    "name": "app", "command": ["/bin/sh", "-c", script], "securityContext": { "privileged": privileged }
+                }] }),
+            );
+            seen.push(pod.run(&native).await.1);
+            pod.remove(&native).await;
+        }
+        let count = |log: &str, word: &str| log.lines().filter(|l| l.starts_with(word)).count();
+        let (attack, control) = (&seen[0], &seen[1]);
+        assert_eq!((count(attack, "open "), count(attack, "shut ")), (0, writable.len()), "{attack}");
+        assert_eq!(count(attack, "0 "), hidden.len(), "{attack}");
+        assert_eq!(count(attack, "mounted"), 0, "{attack}");
+        assert!(count(control, "open ") >= 3 && count(control, "0 ") < hidden.len(), "{control}");
+        assert_eq!(count(control, "mounted"), 2, "{control}");
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_a_fork_bomb_ends_at_the_limit_of_its_pod_and_without_one_it_does_not() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        const LIMIT: u32 = 64;
+        let bomb = "$| = 1; my $n = 0; for (1..300) { my $child = fork; \
+                    if (!defined $child) { print qq(refused after $n\\n); sleep 1000 } \
+                    if (!$child) { sleep 1000; exit } $n++ } print qq(forked $n\\n); sleep 1000";
+        let pod = TestPod::new("bomb", json!({ "containers": [{ "name": "app", "command": ["perl", "-e", bomb] }] }));
+        let cgroup = format!("/podwright-{}/pod{}", root.instance, pod.uid());
+        let native = Native::open(NativeOptions { pod_pids_limit: Some(LIMIT), ..root.options() }).unwrap();
+        pod.create(&native).await;
+        pod.start(&native, "app", 0).await;
+        pod.wait_log(&native, "app", "refused after").await;
+        assert!(cgroup::pids(&cgroup).unwrap().len() <= LIMIT as usize);
+        let (exit, log) = TestPod::script("other", "seq 3").run(&native).await;
+        assert_eq!((exit.exit_code, log.as_str()), (0, "1\n2\n3\n"), "others are not disturbed");
+        TestPod::script("other", "").remove(&native).await;
+        pod.remove(&native).await;
+        let native = root.open();
+        pod.create(&native).await;
+        pod.start(&native, "app", 0).await;
+        pod.wait_log(&native, "app", "forked 300").await;
+        assert!(cgroup::pids(&cgroup).unwrap().len() > 300);
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_a_termination_message_cannot_fill_the_disk_where_a_file_of_the_disk_does() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        std::fs::create_dir(root.state()).unwrap();
+        mount::tmpfs(&root.state(), 8 << 20, 0o700).unwrap();
+        let native = root.open();
+        let script = "cat /dev/zero > /dev/termination-log; printf %5000s end > /dev/termination-log; echo full; sleep 1000";
+        let container = |mounts: Value| {
+            json!({ "containers": [{
+                "name": "app", "command": ["/bin/sh", "-c", script], "volumeMounts": mounts
+            }] })
+        };
+        let free = || {
+            let file = root.state().join("other");
+            let written = std::fs::write(&file, vec![0; 2 << 20]);
+            std::fs::remove_file(&file).unwrap();
+            written
+        };
+        let pod = TestPod::new("attack", container(json!([])));
+        pod.create(&native).await;
+        pod.start(&native, "app", 0).await;
+        pod.wait_log(&native, "app", "full").await;
+        free().unwrap();
+        pod.signal(&native, "app", Signal::Kill).await;
+        let message = pod.exit(&native, "app").await.message.unwrap();
+        assert_eq!((message.len(), message.trim_start()), (4096, "end"));
+        pod.remove(&native).await;
+        // The control: the same writes, to a file of that disk.
+        let naive = root.state().join("naive");
+        std::fs::write(&naive, "").unwrap();
+        let mounts = json!([{ "name": "file", "mountPath": "/dev/termination-log" }]);
+        let script = "cat /dev/zero > /dev/termination-log; echo full > /dev/null; exit 3";
+        let mut spec = container(mounts);
+        spec["containers"][0]["command"][2] = script.into();
+        let pod = TestPod::new("control", spec);
+        let material = VolumeMaterial::HostPath { path: naive.display().to_string(), kind: String::new() };
+        pod.create(&native).await;
+        native.sync_volumes(pod.key(), &[VolumePayload { name: "file".into(), material }]).await.unwrap();
+        pod.start(&native, "app", 0).await;
+        assert_eq!(pod.exit(&native, "app").await.exit_code, 3);
+        assert_eq!(free().unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+        std::fs::remove_file(&naive).unwrap();
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+        drop(native);
+        mount::unmount(&root.state()).unwrap();
     });
 }

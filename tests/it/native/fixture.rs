@@ -85,6 +85,7 @@ impl Root {
             allow_host_image: true,
             covered: Vec::new(),
             log_limits: LogLimits::default(),
+            pod_pids_limit: None,
             subnet: None,
             node: NodeInfo { ips: vec!["192.0.2.7".parse().unwrap()], ..NodeInfo::default() },
         }

@@ -60,6 +60,7 @@ fn observed(bytes: &[u8], names: &[&str]) -> String {
         allow_host_image: false,
         covered: Vec::new(),
         log_limits: LogLimits::default(),
+        pod_pids_limit: None,
         subnet: None,
         node: NodeInfo::default(),
     };

@@ -114,7 +114,7 @@ fn spec(args: &[&str]) -> Value {
 }
 
 impl Container {
-    fn new(place: &Place, name: &str, args: &[&str]) -> Self {
+    pub fn new(place: &Place, name: &str, args: &[&str]) -> Self {
         let dir = place.temp.path().join("pods").join(name).join("containers/main/0");
         std::fs::create_dir_all(&dir).unwrap();
         let request = ShimRequest {

@@ -1,0 +1,96 @@
+//! The death of what stands beside a container, its monitor and its pod's infra process: while the agent lives, and while
+//! it is dead too.
+
+use podwright::sys::process::start_ticks;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::harness::{World, signal, walk};
+
+fn pod(name: &str, policy: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  terminationGracePeriodSeconds: 0\n  \
+         restartPolicy: {policy}\n  containers:\n  - {{name: c, image: podwright.invalid/host, command: [sleep, \"100000\"]}}\n"
+    )
+}
+
+/// The newest record of that name below the directory of a pod, which is found by its uid.
+fn record(world: &World, pod: &str, file: &str) -> Value {
+    let uid = world.pod(pod).unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
+    let mut found: Vec<_> =
+        walk(&world.root().join("pods").join(uid)).into_iter().filter(|p| p.ends_with(file)).collect();
+    found.sort();
+    serde_json::from_slice(&std::fs::read(found.last().unwrap()).unwrap()).unwrap()
+}
+
+fn number(record: &Value, member: &str) -> i64 {
+    record[member].as_i64().unwrap()
+}
+
+/// Whether the first process of a container runs that was started so.
+fn runs(started: &Value) -> bool {
+    start_ticks(i32::try_from(number(started, "pid")).unwrap()) == started["startTicks"].as_u64()
+}
+
+/// Kills the monitors of two pods and the infra process of a third, and looks at what comes of it.
+fn after_deaths(agent_is_dead: bool) {
+    let Some(mut world) = World::new() else { return };
+    let files = [("again", "Always"), ("once", "Never"), ("infra", "Always"), ("other", "Always")];
+    let texts: Vec<(String, String)> = files.map(|(n, policy)| (format!("{n}.yaml"), pod(n, policy))).into();
+    world.commit(&texts.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect::<Vec<_>>());
+    world.start();
+    for (name, _) in files {
+        world.wait_row(name, "1/1", "Running");
+    }
+    let before = world.identities();
+    let started: Vec<Value> = files.iter().map(|(name, _)| record(&world, name, "started.json")).collect();
+    let sandbox = record(&world, "infra", "sandbox.json");
+    if agent_is_dead {
+        world.kill();
+    }
+    let kill = |pid: i64| signal(u32::try_from(pid).unwrap(), Signal::KILL);
+    started[..2].iter().for_each(|s| kill(number(s, "monitorPid")));
+    kill(number(&sandbox, "pid"));
+    if agent_is_dead {
+        // Nobody is there to see it: the containers run on, watched by no one.
+        assert!(started[..2].iter().all(runs));
+        world.start();
+    }
+    world.wait_row("once", "0/1", "ContainerStatusUnknown");
+    world.wait("the restarts", || {
+        let count = |name: &str| world.row(name).map(|row| row.2.chars().next());
+        (count("again") == Some(Some('1')) && count("infra") == Some(Some('1'))).then_some(())
+    });
+    for name in ["again", "infra"] {
+        world.wait_row(name, "1/1", "Running");
+    }
+    // None of the old ones runs on beside the new ones.
+    for old in &started[..3] {
+        assert!(!runs(old), "{old}");
+    }
+    let terminated = |name: &str, state: &str| {
+        world.pod(name).unwrap()["status"]["containerStatuses"][0][state]["terminated"].clone()
+    };
+    for (name, state) in [("again", "lastState"), ("once", "state")] {
+        let terminated = terminated(name, state);
+        assert_eq!(terminated["reason"], "ContainerStatusUnknown", "{name}: {terminated}");
+        assert_eq!(terminated["exitCode"], 137, "{name}: {terminated}");
+    }
+    assert_eq!(world.pod("once").unwrap()["status"]["phase"], "Failed");
+    assert_ne!(number(&record(&world, "infra", "sandbox.json"), "pid"), number(&sandbox, "pid"), "a new sandbox");
+    let same = |identities: &super::harness::Identity| {
+        let uid = world.pod("other").unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
+        identities.iter().filter(|(name, _)| name.contains(&uid)).map(|(n, i)| (n.clone(), *i)).collect::<Vec<_>>()
+    };
+    assert_eq!(same(&world.identities()), same(&before), "the others are left alone");
+}
+
+#[test]
+fn e2e_a_container_without_its_monitor_is_ended_recorded_and_restarted_by_policy() {
+    after_deaths(false);
+}
+
+#[test]
+fn e2e_deaths_that_a_dead_agent_did_not_see_are_made_good_by_the_next_one() {
+    after_deaths(true);
+}
