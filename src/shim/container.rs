@@ -205,7 +205,8 @@ pub(super) fn create(request: &ShimRequest, layout: &Layout) -> Result<Created, 
     let spec = complete(request, layout);
     let filter = seccomp::program(&spec).map_err(Failure)?;
     let process = spec.process().clone().ok_or_else(|| Failure("the container has no process".to_owned()))?;
-    let save = |spec: &oci::Spec| spec.save(layout.bundle.join("config.json")).step("writing the container's configuration");
+    let save =
+        |spec: &oci::Spec| spec.save(layout.bundle.join("config.json")).step("writing the container's configuration");
     save(&without_rights(spec.clone()))?;
     let created = build(request, layout, Rights { process, filter })?;
     save(&spec)?;

@@ -29,7 +29,7 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 pub use libcontainer::oci_spec::runtime as oci;
-pub use seccomp::ANNOTATION as SECCOMP_ANNOTATION;
+pub use seccomp::{ANNOTATION as SECCOMP_ANNOTATION, check as check_seccomp};
 use serde::{Deserialize, Serialize};
 
 use crate::port::PortError;
@@ -45,7 +45,7 @@ pub struct ShimRequest {
     /// The OCI runtime spec. The shim sets `root.path` and `linux.cgroupsPath` itself; `process.terminal` decides whether
     /// there is a terminal; `process.args` is never empty; user and groups are numbers. Namespaces to join are given by
     /// path, `/proc/<infra pid>/ns/net`, and opened while nothing of the container runs yet. The annotation
-    /// [`SECCOMP_ANNOTATION`] is `RuntimeDefault` or `Unconfined`, which is also meant by its absence.
+    /// [`SECCOMP_ANNOTATION`] is `RuntimeDefault`, what [`check_seccomp`] gives, or `Unconfined`, which its absence means too.
     pub spec: oci::Spec,
     /// The read-only layers of the root file system, the topmost first. `/` stands for the machine's own.
     pub lowers: Vec<PathBuf>,

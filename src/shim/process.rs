@@ -147,7 +147,9 @@ fn undo(request: &ShimRequest) {
 
 /// The directory of a log, and its name there as the monitor takes it.
 fn log_place(log: &Path) -> io::Result<(File, Vec<u8>)> {
-    let (Some(dir), Some(name)) = (log.parent(), log.file_name()) else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let (Some(dir), Some(name)) = (log.parent(), log.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
     Ok((File::open(dir)?, [b"logname=", name.as_bytes()].concat()))
 }
 

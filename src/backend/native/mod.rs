@@ -12,6 +12,7 @@
 //! | `pods/<uid>/containers/<name>/<attempt>/` | one instance, see [`crate::shim`] |
 //! | `logs/<namespace>_<name>_<uid>/<container>/<attempt>.log` | its log |
 //! | `images/`, `volumes/`, `network/` | see there |
+//! | `seccomp/` | profiles that the machine's owner has put there |
 //! | run: `pods/<uid>/shm`, `volumes/` | tmpfs |
 //! | run: `pods/<uid>/subpaths-<name>-<attempt>/` | parts of volumes while a container starts |
 //! | `damaged/` | the newest pods whose record could not be read, with their data |
@@ -127,8 +128,18 @@ impl Native {
     /// `Denied` without the rights or on a read-only file system, `Exhausted` on a full one, `Invalid` when a newer
     /// program wrote the records, `Conflict` for a subnet that the machine uses.
     pub fn open(options: NativeOptions) -> Result<Arc<Self>, PortError> {
-        let NativeOptions { state, run, exe, instance, allow_host_image, mut covered, log_limits, pod_pids_limit, subnet, node } =
-            options;
+        let NativeOptions {
+            state,
+            run,
+            exe,
+            instance,
+            allow_host_image,
+            mut covered,
+            log_limits,
+            pod_pids_limit,
+            subnet,
+            node,
+        } = options;
         let paths = Paths { state, run, instance };
         open::prepare(&paths)?;
         covered.extend([paths.state.clone(), paths.run.clone()]);

@@ -69,6 +69,11 @@ impl Paths {
         self.pod_logs(key, &name.uid).join(&name.container).join(format!("{}.log", name.attempt))
     }
 
+    /// Where seccomp profiles of the machine's owner are, as the kubelet has them below its root.
+    pub(super) fn seccomp(&self) -> PathBuf {
+        self.state.join("seccomp")
+    }
+
     pub(super) fn run_pods(&self) -> PathBuf {
         self.run.join("pods")
     }

@@ -3,7 +3,7 @@
 //! Everything that can be wrong with the plan is found before anything is written. Then come the instance directory, its
 //! record, and the shim, which takes the lock: what is cut short in between is seen as `Created`.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,7 @@ use crate::image::Image;
 use crate::model::{ContainerRecord, ContainerStart, ExitRecord, MountSource, PodKey, PodUid, Resources};
 use crate::port::{ErrorKind, PortError};
 use crate::shim::{self, ShimRequest};
+use crate::sys::beneath::Dir;
 use crate::sys::lock;
 
 const OPERATION: &str = "start container";
@@ -29,6 +30,8 @@ const CONFIG: &str = "CreateContainerConfigError";
 const CREATE: &str = "CreateContainerError";
 /// The largest account file of an image that is read.
 const ACCOUNT_FILE: u64 = 4 << 20;
+/// The largest seccomp profile that is read: a larger one is cut, and then is none.
+const PROFILE: u64 = 1 << 20;
 
 /// A start in the making.
 struct Start<'a> {
@@ -237,6 +240,7 @@ impl Start<'_> {
         };
         let cgroups = machine::cgroup_view(&paths.container_cgroup(&self.name), &paths.cgroup_stand());
         let cgroups = cgroups.map_err(self.io(CREATE))?;
+        let local_seccomp = self.local_seccomp()?;
         let json = spec::build(&Input {
             pod: self.pod,
             container: self.container,
@@ -253,10 +257,13 @@ impl Start<'_> {
             },
             cgroups: &cgroups,
             bounding: machine::capability_set("CapBnd").map_err(self.io(CREATE))?,
+            local_seccomp: local_seccomp.as_deref(),
             devices: &devices,
         });
         let json = json.map_err(|e| match e {
-            SpecError::NoCommand | SpecError::Capability(_) | SpecError::Seccomp(_) => self.refuse(CREATE, e.to_string()),
+            SpecError::NoCommand | SpecError::Capability(_) | SpecError::Seccomp(_) => {
+                self.refuse(CREATE, e.to_string())
+            }
             SpecError::Quantity(..) => self.refuse(CONFIG, e.to_string()),
         })?;
         // The message of a failed conversion could quote a value of the environment.
@@ -264,6 +271,26 @@ impl Start<'_> {
             PortError::new(ErrorKind::Internal, OPERATION, self.subject(), "the OCI spec was built wrongly")
                 .waiting(CREATE)
         })
+    }
+
+    /// The seccomp profile that the container names of those on this machine, checked: it is applied whole or not at all.
+    fn local_seccomp(&self) -> Result<Option<String>, PortError> {
+        let profile = spec::seccomp(self.pod, self.container).map_err(|e| self.refuse(CREATE, e.to_string()))?;
+        let spec::Seccomp::Localhost(name) = profile else { return Ok(None) };
+        let dir = self.inner.paths.seccomp();
+        let place = dir.join(name);
+        let unusable = |why: String| self.refuse(CREATE, format!("seccomp profile {}: {why}", place.display()));
+        let mut text = String::new();
+        let read =
+            Dir::open(&dir).and_then(|dir| dir.open_file(Path::new(name))?.take(PROFILE).read_to_string(&mut text));
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let help = format!("put the file below {}, or name another profile", dir.display());
+                Err(unusable("there is no such file".to_owned()).with_help(help))
+            }
+            Err(error) => Err(unusable(error.to_string())),
+            Ok(_) => shim::check_seccomp(&text).map(Some).map_err(unusable),
+        }
     }
 
     fn make_directories(&self, rootfs: &Rootfs, anonymous: &[(PathBuf, Bind)]) -> io::Result<()> {

@@ -45,6 +45,7 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("spec.securityContext.runAsGroup", "e2e_users_and_capabilities_are_what_the_pod_says"),
     ("spec.securityContext.runAsNonRoot", "e2e_users_and_capabilities_are_what_the_pod_says"),
     ("spec.securityContext.seccompProfile", SECCOMP),
+    ("spec.securityContext.seccompProfile.localhostProfile", OWN_SECCOMP),
     ("spec.securityContext.seccompProfile.type", SECCOMP),
     ("spec.securityContext.supplementalGroups", "e2e_users_and_capabilities_are_what_the_pod_says"),
     // Volumes.
@@ -134,6 +135,7 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("@.securityContext.capabilities.add", "e2e_users_and_capabilities_are_what_the_pod_says"),
     ("@.securityContext.capabilities.drop", "e2e_users_and_capabilities_are_what_the_pod_says"),
     ("@.securityContext.seccompProfile", SECCOMP),
+    ("@.securityContext.seccompProfile.localhostProfile", OWN_SECCOMP),
     ("@.securityContext.seccompProfile.type", SECCOMP),
     ("spec.initContainers[].restartPolicy", "e2e_a_sidecar_runs_beside_the_others"),
     // Presets.
@@ -154,6 +156,7 @@ const READER: &str = "e2e_config_maps_and_secrets_reach_volumes_and_env_and_secr
 const PRESET: &str = "e2e_the_presets_variable_is_in_the_environment_of_each_container";
 const RESIZED: &str = "e2e_cpu_and_memory_change_while_a_container_runs";
 const SECCOMP: &str = "e2e_a_pod_has_the_seccomp_profile_that_it_asks_for";
+const OWN_SECCOMP: &str = "e2e_a_seccomp_profile_of_ones_own_is_applied_whole_or_the_container_does_not_start";
 const PORTS: &str = "e2e_a_host_port_answers_outside_pods_itself_and_loopback";
 
 const SERVER: &str = "an API server writes it, a manifest does not";
@@ -189,7 +192,6 @@ pub(super) const NO_EFFECT: &[(&str, &str)] = &[
 
 const ONE_MACHINE: &str = "every pod of the directory runs on this machine";
 const LOCAL_VOLUMES: &str = "use emptyDir, hostPath, configMap or secret";
-const NO_OWN_PROFILE: &str = "use the type RuntimeDefault or Unconfined";
 const PROBES: &str = "a container counts as ready while it runs";
 
 /// Fields that are refused until they are honoured, and what to do instead or what happens meanwhile.
@@ -216,7 +218,6 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("spec.securityContext.fsGroupChangePolicy", "volumes keep their owner"),
     ("spec.securityContext.seLinuxChangePolicy", "no label is applied"),
     ("spec.securityContext.seLinuxOptions", "no label is applied"),
-    ("spec.securityContext.seccompProfile.localhostProfile", NO_OWN_PROFILE),
     ("spec.securityContext.supplementalGroupsPolicy", "groups of the image are merged"),
     ("spec.securityContext.sysctls", "set them on the machine"),
     ("spec.securityContext.windowsOptions", "every pod runs on Linux"),
@@ -230,7 +231,6 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("@.securityContext.appArmorProfile", "no profile is applied"),
     ("@.securityContext.procMount", "parts of /proc are hidden unless the container is privileged"),
     ("@.securityContext.seLinuxOptions", "no label is applied"),
-    ("@.securityContext.seccompProfile.localhostProfile", NO_OWN_PROFILE),
     ("@.securityContext.windowsOptions", "every pod runs on Linux"),
     ("@.volumeDevices", "use a hostPath volume"),
     ("@.volumeMounts[].mountPropagation", "mounts made later are not passed on"),

@@ -11,8 +11,14 @@ use crate::sys::seccomp::Instruction;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Allow,
+    /// Allowed, and told to the audit log.
+    Log,
     /// The call is not made and gives this error.
     Errno(u16),
+    /// The call is not made; the program gets SIGSYS.
+    Trap,
+    KillThread,
+    KillProcess,
 }
 
 /// How an argument is compared; unsigned.
@@ -20,6 +26,10 @@ pub(super) enum Action {
 pub(super) enum Comparison {
     Equal,
     NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
 }
 
 /// What must be true of an argument.
@@ -27,7 +37,7 @@ pub(super) enum Comparison {
 pub(super) struct Test {
     /// From 0 to 5.
     pub(super) argument: u8,
-    /// The bits that are looked at.
+    /// The bits that are looked at: all, where it is not about being equal.
     pub(super) mask: u64,
     pub(super) comparison: Comparison,
     pub(super) value: u64,
@@ -61,10 +71,14 @@ const LD_W_ABS: u16 = 0x20;
 const ALU_AND_K: u16 = 0x54;
 const JMP_JA: u16 = 0x05;
 const JMP_JEQ_K: u16 = 0x15;
+const JMP_JGT_K: u16 = 0x25;
 const JMP_JGE_K: u16 = 0x35;
 const RET_K: u16 = 0x06;
 
 const RET_KILL_PROCESS: u32 = 0x8000_0000;
+const RET_KILL_THREAD: u32 = 0;
+const RET_TRAP: u32 = 0x0003_0000;
+const RET_LOG: u32 = 0x7ffc_0000;
 const RET_ERRNO: u32 = 0x0005_0000;
 const RET_ALLOW: u32 = 0x7fff_0000;
 
@@ -88,7 +102,11 @@ fn verdict(action: Action) -> Instruction {
         RET_K,
         match action {
             Action::Allow => RET_ALLOW,
+            Action::Log => RET_LOG,
             Action::Errno(number) => RET_ERRNO | u32::from(number),
+            Action::Trap => RET_TRAP,
+            Action::KillThread => RET_KILL_THREAD,
+            Action::KillProcess => RET_KILL_PROCESS,
         },
     )
 }
@@ -98,35 +116,65 @@ fn over(code: &[Instruction]) -> u32 {
     u32::try_from(code.len()).unwrap_or(u32::MAX)
 }
 
-/// A test, followed by `rest`, to which it leads when it holds. Otherwise it leads to what comes after `rest`. Both halves of
-/// an argument are looked at one after the other, each as far as the mask has bits there.
+/// A test, followed by `rest`, to which it leads when it holds. Otherwise it leads to what comes after `rest`.
 fn test(test: &Test, rest: Vec<Instruction>) -> Vec<Instruction> {
+    let after = u8::try_from(rest.len()).unwrap_or(u8::MAX);
+    let mut code = match test.comparison {
+        Comparison::Equal => equal(test, after),
+        Comparison::NotEqual => not_equal(test, after),
+        Comparison::Less => ordered(test, JMP_JGE_K, false, after),
+        Comparison::LessOrEqual => ordered(test, JMP_JGT_K, false, after),
+        Comparison::Greater => ordered(test, JMP_JGT_K, true, after),
+        Comparison::GreaterOrEqual => ordered(test, JMP_JGE_K, true, after),
+    };
+    code.extend(rest);
+    code
+}
+
+/// Place, mask and value of each half of an argument, the upper one first. The lower one stands first.
+fn halves(test: &Test) -> [(u32, u32, u32); 2] {
     let at = ARGUMENTS + 8 * u32::from(test.argument);
-    let half = |shift: u32| ((test.mask >> shift) as u32, (test.value >> shift) as u32);
-    // The lower half stands first.
-    let halves = [(at, half(0)), (at + 4, half(32))];
-    let mut code = rest;
-    let escape = |code: &[Instruction]| u8::try_from(code.len()).unwrap_or(u8::MAX);
-    match test.comparison {
-        Comparison::Equal => {
-            for (place, (mask, value)) in halves.into_iter().filter(|(_, (mask, _))| *mask != 0) {
-                let check = [plain(LD_W_ABS, place), plain(ALU_AND_K, mask), jump(JMP_JEQ_K, value, 0, escape(&code))];
-                code.splice(0..0, check);
-            }
-        }
-        Comparison::NotEqual => {
-            // One half that differs is enough: the last one checked decides, the others lead past it.
-            let rest = code.len();
-            for (place, (mask, value)) in halves.into_iter().filter(|(_, (mask, _))| *mask != 0) {
-                let checks = code.len() - rest;
-                let differs = u8::try_from(checks).unwrap_or(u8::MAX);
-                let same = if checks == 0 { escape(&code) } else { 0 };
-                let check = [plain(LD_W_ABS, place), plain(ALU_AND_K, mask), jump(JMP_JEQ_K, value, same, differs)];
-                code.splice(0..0, check);
-            }
-        }
+    [(at + 4, (test.mask >> 32) as u32, (test.value >> 32) as u32), (at, test.mask as u32, test.value as u32)]
+}
+
+/// Both halves must be equal, each as far as the mask has bits there.
+fn equal(test: &Test, after: u8) -> Vec<Instruction> {
+    let checked: Vec<_> = halves(test).into_iter().filter(|(_, mask, _)| *mask != 0).collect();
+    let mut code = Vec::new();
+    for (index, (place, mask, value)) in checked.iter().enumerate() {
+        let left = 3 * u8::try_from(checked.len() - 1 - index).unwrap_or(0);
+        let differs = after.saturating_add(left);
+        code.extend([plain(LD_W_ABS, *place), plain(ALU_AND_K, *mask), jump(JMP_JEQ_K, *value, 0, differs)]);
     }
     code
+}
+
+/// One half that differs is enough.
+fn not_equal(test: &Test, after: u8) -> Vec<Instruction> {
+    let checked: Vec<_> = halves(test).into_iter().filter(|(_, mask, _)| *mask != 0).collect();
+    let mut code = Vec::new();
+    for (index, (place, mask, value)) in checked.iter().enumerate() {
+        let left = 3 * u8::try_from(checked.len() - 1 - index).unwrap_or(0);
+        let same = if left == 0 { after } else { 0 };
+        code.extend([plain(LD_W_ABS, *place), plain(ALU_AND_K, *mask), jump(JMP_JEQ_K, *value, same, left)]);
+    }
+    code
+}
+
+/// The upper half decides unless it is equal; then `comparison` of the lower one must be `wanted`.
+fn ordered(test: &Test, comparison: u16, wanted: bool, after: u8) -> Vec<Instruction> {
+    let [(upper, _, high), (lower, _, low)] = halves(test);
+    // From each instruction on to `rest`, and past it.
+    let leads = |instructions_left: u8, holds: bool| {
+        if holds { instructions_left } else { after.saturating_add(instructions_left) }
+    };
+    vec![
+        plain(LD_W_ABS, upper),
+        jump(JMP_JGT_K, high, leads(3, wanted), 0),
+        jump(JMP_JEQ_K, high, 0, leads(2, !wanted)),
+        plain(LD_W_ABS, lower),
+        jump(comparison, low, leads(0, wanted), leads(0, !wanted)),
+    ]
 }
 
 /// The rules of one call, the first one first; at the end what counts when none of them holds.
@@ -210,11 +258,7 @@ pub(super) fn compile(filter: &Filter<'_>) -> Vec<Instruction> {
     let mut code = vec![plain(LD_W_ABS, ARCHITECTURE)];
     for (architecture, column) in ARCHITECTURES {
         let own = search(&ranges(filter, column));
-        code.extend([
-            jump(JMP_JEQ_K, architecture, 1, 0),
-            plain(JMP_JA, over(&own) + 1),
-            plain(LD_W_ABS, NUMBER),
-        ]);
+        code.extend([jump(JMP_JEQ_K, architecture, 1, 0), plain(JMP_JA, over(&own) + 1), plain(LD_W_ABS, NUMBER)]);
         code.extend(own);
     }
     // No program of another kind can run here.
@@ -238,7 +282,7 @@ mod tests {
             ARCHITECTURE => architecture,
             _ => {
                 let argument = arguments[((at - ARGUMENTS) / 8) as usize];
-                if at % 8 == 0 { argument as u32 } else { (argument >> 32) as u32 }
+                if at.is_multiple_of(8) { argument as u32 } else { (argument >> 32) as u32 }
             }
         };
         let (mut at, mut held, mut steps) = (0, 0, 0);
@@ -253,6 +297,7 @@ mod tests {
                 JMP_JA => at += i.k as usize,
                 JMP_JEQ_K => at += chosen(held == i.k),
                 JMP_JGE_K => at += chosen(held >= i.k),
+                JMP_JGT_K => at += chosen(held > i.k),
                 RET_K => return (i.k, steps),
                 code => panic!("instruction {code:#x}"),
             }
@@ -287,14 +332,15 @@ mod tests {
                 let expected = match rules.map(|r| (r.tests.is_empty(), r.action)).next() {
                     None => REFUSED,
                     Some((true, Action::Allow)) => ALLOWED,
-                    Some((true, Action::Errno(number))) => RET_ERRNO | u32::from(number),
+                    Some((true, action)) => verdict(action).k,
                     // All arguments zero: an ordinary personality, no new namespace, an unspecific socket.
                     Some((false, _)) => ALLOWED,
                 };
                 assert_eq!(say_on(place, &plain, name, &[]), expected, "{name} on {place}");
             }
         }
-        for name in ["keyctl", "add_key", "io_uring_setup", "mount", "unshare", "setns", "bpf", "reboot", "kexec_load"] {
+        for name in ["keyctl", "add_key", "io_uring_setup", "mount", "unshare", "setns", "bpf", "reboot", "kexec_load"]
+        {
             assert_eq!(say(&plain, name, &[]), REFUSED, "{name}");
         }
         assert_eq!(say(&plain, "clone3", &[]), ABSENT);
@@ -356,13 +402,33 @@ mod tests {
             (Comparison::NotEqual, wide, false),
             (Comparison::NotEqual, 2, true),
             (Comparison::NotEqual, 0x1_0000_0003, true),
+            (Comparison::Less, wide, false),
+            (Comparison::Less, 0x1_0000_0001, true),
+            (Comparison::Less, 0xffff_ffff, true),
+            (Comparison::Less, 0x2_0000_0000, false),
+            (Comparison::LessOrEqual, wide, true),
+            (Comparison::LessOrEqual, 0x1_0000_0003, false),
+            (Comparison::LessOrEqual, 7, true),
+            (Comparison::LessOrEqual, 0x2_0000_0000, false),
+            (Comparison::Greater, wide, false),
+            (Comparison::Greater, 0x1_0000_0003, true),
+            (Comparison::Greater, 0xffff_ffff, false),
+            (Comparison::Greater, 0x2_0000_0000, true),
+            (Comparison::GreaterOrEqual, wide, true),
+            (Comparison::GreaterOrEqual, 0x1_0000_0001, false),
+            (Comparison::GreaterOrEqual, 7, false),
+            (Comparison::GreaterOrEqual, 0x2_0000_0000, true),
         ] {
             let test = |argument| Test { argument, mask: u64::MAX, comparison, value: wide };
             let rule = Rule { name: "ioctl", tests: vec![test(1), test(5)], action: Action::Allow };
             let filter = Filter { default: Action::Errno(1), unknown: Action::Errno(38), rules: vec![rule] };
             let program = compile(&filter);
             let expected = if holds { ALLOWED } else { REFUSED };
-            assert_eq!(say(&program, "ioctl", &[0, argument, 0, 0, 0, argument]), expected, "{comparison:?} {argument:x}");
+            assert_eq!(
+                say(&program, "ioctl", &[0, argument, 0, 0, 0, argument]),
+                expected,
+                "{comparison:?} {argument:x}"
+            );
             if comparison == Comparison::Equal {
                 assert_eq!(say(&program, "ioctl", &[0, wide, 0, 0, 0, 7]), REFUSED, "all tests of a rule must hold");
             }

@@ -4,16 +4,19 @@
 //! one: the spec is all that is kept of a container's start.
 
 mod filter;
+mod local;
 mod numbers;
 mod profile;
 
 use super::oci;
 use crate::sys::seccomp::Instruction;
 
-/// The annotation that names the filter.
+/// The annotation that names the filter, or holds a profile of one's own.
 pub const ANNOTATION: &str = "podwright.dev/seccomp";
 const RUNTIME_DEFAULT: &str = "RuntimeDefault";
 const UNCONFINED: &str = "Unconfined";
+/// What the kernel takes.
+const MAX_INSTRUCTIONS: usize = 4096;
 
 /// The program of the filter that a spec asks for; `None` for none.
 ///
@@ -29,6 +32,27 @@ pub(super) fn program(spec: &oci::Spec) -> Result<Option<Vec<Instruction>>, Stri
             let has = |name: &str| names.iter().any(|n| n.trim_start_matches("CAP_") == name);
             Ok(Some(filter::compile(&profile::runtime_default(has))))
         }
+        Some(document) if document.starts_with('{') => own(document).map(Some),
         Some(other) => Err(format!("the seccomp profile {other:?} is not known")),
     }
+}
+
+fn own(document: &str) -> Result<Vec<Instruction>, String> {
+    let program = filter::compile(&local::Document::read(document)?.filter()?);
+    match program.len() {
+        0..=MAX_INSTRUCTIONS => Ok(program),
+        _ => Err("the seccomp profile makes a larger filter than the kernel takes".to_owned()),
+    }
+}
+
+/// Reads a profile of one's own, in the form of the OCI runtime specification, and gives it as the annotation has it.
+///
+/// # Errors
+/// With everything in it that could not be done as it says.
+pub fn check(document: &str) -> Result<String, String> {
+    let document = document.trim();
+    if !document.starts_with('{') {
+        return Err("the seccomp profile cannot be read: it is no JSON object".to_owned());
+    }
+    own(document).map(|_| document.to_owned())
 }

@@ -43,6 +43,62 @@ fn e2e_a_pod_has_the_seccomp_profile_that_it_asks_for() {
     });
 }
 
+#[test]
+fn e2e_a_seccomp_profile_of_ones_own_is_applied_whole_or_the_container_does_not_start() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let dir = root.state().join("seccomp/team");
+        std::fs::create_dir_all(&dir).unwrap();
+        let profile = json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"],
+            "syscalls": [
+                { "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28 },
+                { "names": ["kill"], "action": "SCMP_ACT_ERRNO",
+                  "args": [{ "index": 1, "value": 10, "op": "SCMP_CMP_EQ" }] }
+            ]
+        });
+        std::fs::write(dir.join("own.json"), profile.to_string()).unwrap();
+        let mut broken = profile.clone();
+        broken["syscalls"][0]["includes"] = json!({ "caps": ["CAP_SYS_ADMIN"] });
+        std::fs::write(dir.join("broken.json"), broken.to_string()).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.join("link.json")).unwrap();
+        let script = "grep ^Seccomp: /proc/self/status; mkdir /new 2>&1 | sed 's/.*: //'; \
+                      kill -12 1 && echo 12; kill -10 1 2>/dev/null || echo no 10; unshare -U true && echo free";
+        let pod = |name: &str, file: &str| {
+            TestPod::new(
+                name,
+                json!({
+                    "securityContext": { "seccompProfile": { "type": "Localhost", "localhostProfile": file } },
+                    "containers": [{ "name": "app", "command": ["/bin/sh", "-c", script] }]
+                }),
+            )
+        };
+        let own = pod("own", "team/own.json");
+        let (_, log) = own.run(&native).await;
+        assert_eq!(log, "Seccomp:\t2\nNo space left on device\n12\nno 10\nfree\n");
+        own.remove(&native).await;
+        for (name, file, message) in [
+            ("missing", "team/none.json", "there is no such file"),
+            ("broken", "team/broken.json", "unknown field `includes`"),
+            ("linked", "team/link.json", "link.json: "),
+            ("outside", "../record.json", "record.json: "),
+        ] {
+            let pod = pod(name, file);
+            pod.create(&native).await;
+            let error = native.start_container(pod.key(), &pod.plan("app", 0)).await.unwrap_err();
+            assert_eq!(error.waiting_reason, Some("CreateContainerError"), "{name}: {error}");
+            assert!(error.to_string().contains(message), "{name}: {error}");
+            assert!(pod.look(&native).await.containers.is_empty(), "nothing was made");
+            pod.remove(&native).await;
+        }
+        native.teardown_root().await.unwrap();
+    });
+}
+
 /// A script that says of each path whether it can be opened for writing, and of each other how much can be read.
 fn look(writable: &[&str], readable: &[&str]) -> String {
     format!(
@@ -144,7 +200,8 @@ fn e2e_a_termination_message_cannot_fill_the_disk_where_a_file_of_the_disk_does(
         std::fs::create_dir(root.state()).unwrap();
         mount::tmpfs(&root.state(), 8 << 20, 0o700).unwrap();
         let native = root.open();
-        let script = "cat /dev/zero > /dev/termination-log; printf %5000s end > /dev/termination-log; echo full; sleep 1000";
+        let script =
+            "cat /dev/zero > /dev/termination-log; printf %5000s end > /dev/termination-log; echo full; sleep 1000";
         let container = |mounts: Value| {
             json!({ "containers": [{
                 "name": "app", "command": ["/bin/sh", "-c", script], "volumeMounts": mounts

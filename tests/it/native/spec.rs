@@ -68,6 +68,7 @@ fn spec_on(cgroups: &CgroupView, pod: Value, binds: &[Bind]) -> Result<Value, Sp
         },
         cgroups,
         bounding: BOUNDING,
+        local_seccomp: Some("{}"),
         devices: &devices,
     });
     // What is built is what the shim can read.
@@ -212,11 +213,14 @@ fn a_seccomp_profile_is_the_containers_own_then_the_pods_then_the_default() {
         (of("Unconfined"), of("RuntimeDefault"), "RuntimeDefault"),
         (of("RuntimeDefault"), of("Unconfined"), "Unconfined"),
         (of("RuntimeDefault"), privileged, "Unconfined"),
+        (json!({ "seccompProfile": { "type": "Localhost", "localhostProfile": "p.json" } }), json!({}), "{}"),
     ] {
         assert_eq!(profile(pod.clone(), own.clone()).as_deref(), Ok(expected), "{pod} {own}");
     }
-    let error = profile(json!({}), of("Localhost")).unwrap_err();
-    assert!(error.to_string().contains("\"Localhost\" is not applied here"), "{error}");
+    for kind in ["Localhost", "runtime/default"] {
+        let error = profile(json!({}), of(kind)).unwrap_err();
+        assert_eq!(error.to_string(), format!("there is no seccomp profile {kind:?}"));
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 pub use mounts::{Bind, CgroupView};
 pub use process::command_line;
 pub use resources::limits;
-pub use security::{CapabilityError, capabilities};
+pub use security::{CapabilityError, Seccomp, capabilities, seccomp};
 
 use super::user::Identity;
 use crate::image::ImageConfig;
@@ -63,6 +63,8 @@ pub struct Input<'a> {
     pub cgroups: &'a CgroupView,
     /// The capabilities this process may hand out, as the kernel's bit set.
     pub bounding: u64,
+    /// The seccomp profile of this machine that the container names, if it does.
+    pub local_seccomp: Option<&'a str>,
     /// Only needed for a privileged container.
     pub devices: &'a [HostDevice],
 }
@@ -75,7 +77,7 @@ pub enum SpecError {
     Capability(CapabilityError),
     /// A quantity that is none: field and text.
     Quantity(String, String),
-    /// A kind of seccomp profile that is not applied.
+    /// A seccomp profile that is not there.
     Seccomp(String),
 }
 
@@ -85,9 +87,7 @@ impl std::fmt::Display for SpecError {
             SpecError::NoCommand => f.write_str("no command specified"),
             SpecError::Capability(error) => error.fmt(f),
             SpecError::Quantity(field, text) => write!(f, "{field}: {text:?} is no quantity"),
-            SpecError::Seccomp(kind) => {
-                write!(f, "a seccomp profile of type {kind:?} is not applied here: use RuntimeDefault or Unconfined")
-            }
+            SpecError::Seccomp(what) => write!(f, "there is no seccomp profile {what:?}"),
         }
     }
 }
@@ -121,7 +121,7 @@ pub fn build(input: &Input<'_>) -> Result<Value, SpecError> {
         "process": process::process(input)?,
         "mounts": mounts::mounts(input, privileged, read_only),
         "linux": linux,
-        "annotations": { SECCOMP_ANNOTATION: security::seccomp(input)? },
+        "annotations": { SECCOMP_ANNOTATION: security::seccomp_annotation(input)? },
     }))
 }
 

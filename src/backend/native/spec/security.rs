@@ -1,6 +1,6 @@
 //! What a container may do: capabilities, hidden and read-only paths, devices. The lists are containerd's.
 
-use k8s_openapi::api::core::v1::Capabilities;
+use k8s_openapi::api::core::v1::{Capabilities, Container, PodSpec};
 use serde_json::{Value, json};
 
 use super::{HostDevice, Input, SpecError, is_privileged};
@@ -161,19 +161,43 @@ pub(super) fn container_capabilities(input: &Input<'_>) -> Result<Vec<String>, S
     Ok(NAMES.iter().enumerate().filter(|(at, _)| set & (1 << at) != 0).map(|(_, n)| format!("CAP_{n}")).collect())
 }
 
+/// A seccomp profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seccomp<'a> {
+    Unconfined,
+    RuntimeDefault,
+    /// A file of this machine, by its path below the directory for them.
+    Localhost(&'a str),
+}
+
 /// The seccomp profile of a container: its own, else the pod's, else the default one. A privileged container has none,
 /// whatever is said, as with the kubelet.
-pub(super) fn seccomp(input: &Input<'_>) -> Result<&'static str, SpecError> {
-    if is_privileged(input.container) {
-        return Ok("Unconfined");
+///
+/// # Errors
+/// For a type of profile that Kubernetes does not have.
+pub fn seccomp<'a>(pod: &'a PodSpec, container: &'a Container) -> Result<Seccomp<'a>, SpecError> {
+    if is_privileged(container) {
+        return Ok(Seccomp::Unconfined);
     }
-    let own = input.container.security_context.as_ref().and_then(|s| s.seccomp_profile.as_ref());
-    let profile = own.or_else(|| input.pod.security_context.as_ref()?.seccomp_profile.as_ref());
-    match profile.map(|p| p.type_.as_str()) {
-        None | Some("RuntimeDefault") => Ok("RuntimeDefault"),
-        Some("Unconfined") => Ok("Unconfined"),
-        Some(other) => Err(SpecError::Seccomp(other.to_owned())),
+    let own = container.security_context.as_ref().and_then(|s| s.seccomp_profile.as_ref());
+    let profile = own.or_else(|| pod.security_context.as_ref()?.seccomp_profile.as_ref());
+    match profile.map(|p| (p.type_.as_str(), p.localhost_profile.as_deref().unwrap_or_default())) {
+        None | Some(("RuntimeDefault", _)) => Ok(Seccomp::RuntimeDefault),
+        Some(("Unconfined", _)) => Ok(Seccomp::Unconfined),
+        Some(("Localhost", file)) if !file.is_empty() => Ok(Seccomp::Localhost(file)),
+        Some((other, _)) => Err(SpecError::Seccomp(other.to_owned())),
     }
+}
+
+/// What the shim is told of it. `local` is the text of the file, which was read and checked.
+pub(super) fn seccomp_annotation(input: &Input<'_>) -> Result<String, SpecError> {
+    Ok(match seccomp(input.pod, input.container)? {
+        Seccomp::Unconfined => "Unconfined".to_owned(),
+        Seccomp::RuntimeDefault => "RuntimeDefault".to_owned(),
+        Seccomp::Localhost(file) => {
+            input.local_seccomp.map(str::to_owned).ok_or_else(|| SpecError::Seccomp(file.to_owned()))?
+        }
+    })
 }
 
 /// A device node as the spec wants it.
