@@ -2,14 +2,16 @@
 //! order and why is the plan's; what a failed one ends is a table in `memory`.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::SemaphorePermit;
 
-use super::history;
 use super::memory::{Scope, scope};
 use super::state::Goal;
 use super::worker::Worker;
+use super::{Shared, history};
 use crate::model::{PodAction, PodRecord, PodStep, Signal, SignalOrder, TerminalCause};
 use crate::port::PortError;
 
@@ -34,6 +36,7 @@ impl Outcome {
 impl Worker {
     /// Performs steps until one ends the round, another target comes in or the agent ends.
     pub(super) async fn perform(&mut self, steps: Vec<PodStep>, goal: &Goal) -> Outcome {
+        let shared = Arc::clone(&self.shared);
         let mut outcome = Outcome::default();
         let mut over: BTreeSet<String> = BTreeSet::new();
         for step in steps {
@@ -51,8 +54,13 @@ impl Worker {
                     true
                 }
                 None => {
+                    let turn = turn(&shared, &step.action).await;
+                    // Waiting for it may have taken long.
+                    if self.is_stale() {
+                        break;
+                    }
                     outcome.tried += 1;
-                    !self.step(&step, &word, goal).await
+                    !shared.lending(turn, TURN, self.step(&step, &word, goal)).await
                 }
             };
             match scope(&step.action) {
@@ -97,10 +105,10 @@ impl Worker {
             PodAction::CreatePod { record } | PodAction::UpdatePod { record } => backend.put_record(record).await,
             PodAction::MarkDeleted { deletion } => backend.mark_deleted(key, deletion).await,
             PodAction::SyncVolumes { volumes } => backend.sync_volumes(key, volumes).await,
-            PodAction::RunSandbox { attempt } => self.in_turn(|| backend.run_sandbox(key, *attempt)).await,
+            PodAction::RunSandbox { attempt } => backend.run_sandbox(key, *attempt).await,
             PodAction::StopSandbox => backend.stop_sandbox(key).await,
             PodAction::EnsureImage(need) => backend.ensure_image(need).await.map(drop),
-            PodAction::StartContainer(start) => self.in_turn(|| backend.start_container(key, start)).await,
+            PodAction::StartContainer(start) => backend.start_container(key, start).await,
             PodAction::SignalContainer { name, attempt, signal, grace_seconds } => {
                 let order = SignalOrder {
                     name: name.clone(),
@@ -120,18 +128,21 @@ impl Worker {
         }
     }
 
-    /// Performs a costly step when it is its turn; before that it takes no memory.
-    async fn in_turn<T, F: Future<Output = T>>(&self, step: impl FnOnce() -> F) -> T {
-        let turn = self.shared.starts.acquire().await;
-        self.shared.lending(turn, TURN, step()).await
-    }
-
     /// Records the terminal phase.
     async fn finish(&self, phase: &str, cause: Option<&TerminalCause>) -> Result<(), PortError> {
         let seen = self.observed.as_deref().map(|pod| &pod.record);
         let Some(record) = self.record.as_deref().or(seen) else { return Ok(()) };
         let record = PodRecord { terminal: Some(phase.to_owned()), terminal_cause: cause.cloned(), ..record.clone() };
         self.shared.parts.backend.put_record(&record).await
+    }
+}
+
+/// The turn of a costly step: few are performed at once. Others need none.
+async fn turn<'s>(shared: &'s Shared, action: &PodAction) -> Option<SemaphorePermit<'s>> {
+    match action {
+        // Never closed.
+        PodAction::RunSandbox { .. } | PodAction::StartContainer(_) => shared.starts.acquire().await.ok(),
+        _ => None,
     }
 }
 

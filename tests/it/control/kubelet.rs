@@ -148,6 +148,31 @@ async fn pods_whose_steps_take_long_hold_no_other_pod_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_that_is_not_wanted_any_more_when_its_turn_comes_is_left_out() {
+    for ends in [true, false] {
+        let rig = Rig::new(&[]);
+        rig.fake.on_call(|call| (call.verb == Verb::RunSandbox).then_some(Fault::Slow(Duration::from_secs(10))));
+        let kubelet = rig.kubelet();
+        let pods: Vec<_> = ["a", "b", "c"].into_iter().map(|name| (key(name), simple(name, "i:1"))).collect();
+        for (_, pod) in &pods {
+            kubelet.apply(pod.clone(), "r1", &Reason::PodAdded).await.unwrap();
+        }
+        // Two at a time.
+        let begun = || rig.changes().iter().filter(|call| call.starts_with("RunSandbox")).count();
+        eventually("two of them start", || begun() == 2).await;
+        if ends {
+            kubelet.shutdown(Duration::from_secs(60)).await;
+        } else {
+            for (key, _) in &pods {
+                kubelet.remove(key, &Reason::PodRemoved).await.unwrap();
+            }
+            eventually("all are gone", || rig.fake.keys().is_empty()).await;
+        }
+        assert_eq!(begun(), 2, "{:?}", rig.changes());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pod_wanted_again_while_it_goes_is_made_anew() {
     let rig = Rig::new(&[]);
     rig.fake.behave("app", Behaviour { stops_after: Duration::from_secs(8), ..Behaviour::default() });
