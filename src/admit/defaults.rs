@@ -23,21 +23,26 @@ pub(super) fn of_zeros(spec: &mut PodSpec) {
     [&mut spec.host_network, &mut spec.host_pid, &mut spec.host_ipc].into_iter().for_each(no_flag);
     [&mut spec.hostname, &mut spec.subdomain, &mut spec.node_name, &mut spec.priority_class_name]
         .into_iter()
+        .chain([&mut spec.restart_policy, &mut spec.dns_policy])
         .for_each(no_text);
     no_amounts(&mut spec.overhead);
-    for volume in spec.volumes.iter_mut().flatten() {
-        volume.empty_dir.iter_mut().for_each(|source| no_text(&mut source.medium));
-        let projected = volume.projected.iter_mut().flat_map(|volume| volume.sources.iter_mut().flatten());
-        let projected = projected.filter_map(|source| source.downward_api.as_mut()).flat_map(|files| &mut files.items);
-        let own = volume.downward_api.iter_mut().flat_map(|files| &mut files.items);
-        own.chain(projected).flatten().filter_map(|file| file.resource_field_ref.as_mut()).for_each(no_divisor);
-    }
+    spec.volumes.iter_mut().flatten().for_each(no_zeros);
     for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
         [&mut container.stdin, &mut container.stdin_once, &mut container.tty].into_iter().for_each(no_flag);
-        [&mut container.working_dir, &mut container.termination_message_path].into_iter().for_each(no_text);
+        [&mut container.working_dir, &mut container.termination_message_path]
+            .into_iter()
+            .chain([&mut container.termination_message_policy, &mut container.image_pull_policy])
+            .for_each(no_text);
+        let probes = [&mut container.startup_probe, &mut container.liveness_probe, &mut container.readiness_probe];
+        let probes = probes.into_iter().flatten().filter_map(|probe| probe.http_get.as_mut());
+        let hooks = container.lifecycle.iter_mut().flat_map(|hooks| [&mut hooks.post_start, &mut hooks.pre_stop]);
+        let hooks = hooks.flatten().filter_map(|hook| hook.http_get.as_mut());
+        for get in probes.chain(hooks) {
+            [&mut get.scheme, &mut get.path].into_iter().for_each(no_text);
+        }
         for port in container.ports.iter_mut().flatten() {
             port.host_port = port.host_port.filter(|port| *port != 0);
-            [&mut port.host_ip, &mut port.name].into_iter().for_each(no_text);
+            [&mut port.host_ip, &mut port.name, &mut port.protocol].into_iter().for_each(no_text);
         }
         container.env_from.iter_mut().flatten().for_each(|source| no_text(&mut source.prefix));
         for mount in container.volume_mounts.iter_mut().flatten() {
@@ -50,6 +55,15 @@ pub(super) fn of_zeros(spec: &mut PodSpec) {
             [&mut resources.limits, &mut resources.requests].into_iter().for_each(no_amounts);
         }
     }
+}
+
+/// The same of a volume.
+fn no_zeros(volume: &mut Volume) {
+    volume.empty_dir.iter_mut().for_each(|source| no_text(&mut source.medium));
+    let projected = volume.projected.iter_mut().flat_map(|volume| volume.sources.iter_mut().flatten());
+    let projected = projected.filter_map(|source| source.downward_api.as_mut()).flat_map(|files| &mut files.items);
+    let own = volume.downward_api.iter_mut().flat_map(|files| &mut files.items);
+    own.chain(projected).flatten().filter_map(|file| file.resource_field_ref.as_mut()).for_each(no_divisor);
 }
 
 /// A map without entries is none.
@@ -176,6 +190,8 @@ fn pull_policy(image: &str) -> &'static str {
 /// A variable with its defaults: an empty value is no value, a field reference is of version v1.
 pub(super) fn env_var(env: &EnvVar) -> EnvVar {
     let mut env = env.clone();
+    let amount = env.value_from.as_mut().and_then(|source| source.resource_field_ref.as_mut());
+    amount.into_iter().for_each(no_divisor);
     default_env(&mut env);
     env
 }
@@ -217,9 +233,10 @@ pub(super) fn volume_mount(mount: &VolumeMount) -> VolumeMount {
     mount
 }
 
-/// A volume with its defaults.
+/// A volume with its defaults, for comparing.
 pub(super) fn volume(volume: &Volume) -> Volume {
     let mut volume = volume.clone();
+    no_zeros(&mut volume);
     default_volume(&mut volume);
     volume
 }

@@ -89,8 +89,8 @@ impl Formatter for Sorted<'_> {
 
 /// Sorts the members at the end of a text, of which the last object consists.
 fn sort(text: &mut Vec<u8>, keys: &[Range<usize>]) {
-    // Without the quotes, lest they count as a part of it.
-    let key = |key: &Range<usize>| &text[key.start + 1..key.end - 1];
+    // Without the quote at its end, lest it counts as a part of it; all have the one at the start.
+    let key = |key: &Range<usize>| &text[key.start..key.end - 1];
     if keys.is_sorted_by(|a, b| key(a) <= key(b)) {
         return;
     }

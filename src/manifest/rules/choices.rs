@@ -39,6 +39,21 @@ const WORDS: &[(&str, &[&str])] = &[
     ("spec/volumes/*/image/pullPolicy", &["Always", "IfNotPresent", "Never"]),
 ];
 
+/// Those that the API gives its default when they are empty, as when they are absent (`pkg/apis/core/v1/defaults.go`).
+const EMPTY_IS_ABSENT: &[&str] = &[
+    "spec/restartPolicy",
+    "spec/dnsPolicy",
+    "spec/volumes/*/image/pullPolicy",
+    "@/imagePullPolicy",
+    "@/terminationMessagePolicy",
+    "@/ports/*/protocol",
+    "@/livenessProbe/httpGet/scheme",
+    "@/readinessProbe/httpGet/scheme",
+    "@/startupProbe/httpGet/scheme",
+    "@/lifecycle/postStart/httpGet/scheme",
+    "@/lifecycle/preStop/httpGet/scheme",
+];
+
 const SCHEMES: &[&str] = &["HTTP", "HTTPS"];
 const PROFILES: &[&str] = &["RuntimeDefault", "Unconfined", "Localhost"];
 
@@ -95,14 +110,16 @@ const RANGES: &[(&str, (i64, i64))] = &[
 
 pub(super) fn words(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     for (pattern, words) in WORDS {
-        if !leads_to(subject, pattern, &|value| value.as_str().is_some_and(|text| !words.contains(&text))) {
+        let is_allowed = |text: &str| words.contains(&text) || (text.is_empty() && EMPTY_IS_ABSENT.contains(pattern));
+        if !leads_to(subject, pattern, &|value| value.as_str().is_some_and(|text| !is_allowed(text))) {
             continue;
         }
         let name = pattern.rsplit('/').next().unwrap_or(pattern);
         let holder = pattern.rsplit('/').nth(1).unwrap_or_default();
         // A `type` alone would not say of what.
         let what = if name == "type" { format!("{holder}.type") } else { name.to_owned() };
-        each(subject, pattern).iter().for_each(|view| choice(view, &what, words, out));
+        let is_wrong = |view: &&View<'_>| !view.value.as_str().is_some_and(is_allowed);
+        each(subject, pattern).iter().filter(is_wrong).for_each(|view| choice(view, &what, words, out));
     }
 }
 

@@ -73,6 +73,7 @@ fn merge_table() -> Vec<Row> {
     let host_vol3 = json!([
         {"name": "vol3", "hostPath": {"path": "/etc/apparmor.d"}}, {"name": "vol2", "emptyDir": {}}
     ]);
+    let amount = |field: Value| json!([{"name": "A", "valueFrom": {"resourceFieldRef": field}}]);
     let none = Value::Null;
     #[rustfmt::skip]
     let rows = vec![
@@ -106,6 +107,10 @@ fn merge_table() -> Vec<Row> {
             Some(mounts(&[("a", "/etc"), ("b", "/etc/")]))),
         ("a default written out is no conflict", "volumeMounts", mounts(&[etc]),
             json!([{"name": "etc-volume", "mountPath": "/etc/", "readOnly": false}]), Some(mounts(&[etc]))),
+        ("an empty medium written out is no conflict", "volumes", empty_dirs(&["v"]),
+            json!([{"name": "v", "emptyDir": {"medium": ""}}]), Some(empty_dirs(&["v"]))),
+        ("a divisor of zero written out is no conflict", "env", amount(json!({"resource": "limits.cpu"})),
+            amount(json!({"resource": "limits.cpu", "divisor": "0"})), Some(amount(json!({"resource": "limits.cpu"})))),
         ("a source is another volume than the default one", "volumes", json!([{"name": "v"}]), empty_dirs(&["v"]),
             Some(json!([{"name": "v"}]))),
         ("equal envFrom entries stay one", "envFrom", from(&[("", "abc")]), from(&[("", "abc")]), Some(from(&[("", "abc")]))),
