@@ -29,7 +29,7 @@ pub fn read_paths(paths: &[PathBuf]) -> Result<Snapshot, ReadError> {
         let typed = typed(path)?;
         let found = if metadata.is_dir() { directory(path, &typed, &limits)? } else { file(path, &typed, &limits)? };
         if found.files.is_empty() {
-            return Err(ReadError::Failed(nothing(path, "", &found.ignored)));
+            return Err(rejected(nothing_of(&nothing(path, "", &found.ignored))));
         }
         for file in found.files {
             // The same file named twice, or once by itself and once by its directory, is one file.
@@ -139,6 +139,13 @@ pub(super) fn nothing(dir: &Path, place: &str, ignored: &[String]) -> PortError 
         (message, format!("take back some of its patterns: {} is excluded", ignored[0]))
     };
     PortError::new(ErrorKind::NotFound, READ, dir.display().to_string(), message).with_help(help)
+}
+
+/// The same as a finding, for whoever reports findings.
+fn nothing_of(error: &PortError) -> Diagnostic {
+    let message = format!("{}: {}", error.subject, error.message);
+    let help = error.help.as_deref().unwrap_or_default();
+    Diagnostic { place: None, ..about("no-manifests", "", message, help) }
 }
 
 #[cfg(test)]

@@ -89,6 +89,10 @@ fn a_directory_without_manifests_and_one_that_is_not_there_are_named() {
         let text = format!("{}{}", said.out, said.err);
         assert!(text.contains(words) && !text.contains("panicked"), "{args:?}: {text}");
     }
+    // Whoever reads a report finds one.
+    let said = place.run(&["validate", "empty", "-o", "json"]);
+    let report: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((said.code, &report["diagnostics"][0]["rule"]), (Some(1), &"no-manifests".into()), "{said:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use podwright::model::RevisionKind;
-use podwright::port::ErrorKind;
+use podwright::port::{ErrorKind, ReadError};
 use podwright::source::{Directory, read_paths};
 
 use super::repo::{failed, options, paths, rejected, text};
@@ -87,8 +87,9 @@ fn a_path_that_cannot_be_read_is_named() {
     let missing = failed(read_paths(&[temp.path().join("nowhere")]));
     assert_eq!(missing.kind, ErrorKind::NotFound);
     assert!(missing.to_string().contains("nowhere"), "{missing}");
-    let empty = failed(read_paths(&[temp.path().join("empty")]));
-    assert!(empty.to_string().contains("there are no manifests (.yaml, .yml, .json)"), "{empty}");
+    let Err(ReadError::Rejected(empty)) = read_paths(&[temp.path().join("empty")]) else { panic!("it was read") };
+    let message = &empty.0[0].message;
+    assert!(message.ends_with("empty: there are no manifests (.yaml, .yml, .json)"), "{message}");
     let device = rejected(read_paths(&[PathBuf::from("/dev/null")]));
     assert_eq!(device, ["/dev/null:1:1: no-file: this is no regular file"]);
 }
