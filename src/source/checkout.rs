@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
-use git2::{Commit, ErrorCode, ObjectType, Odb, Oid, Repository, RepositoryOpenFlags, TreeEntry};
+use git2::{Commit, ErrorCode, ObjectType, Oid, Reference, Repository, RepositoryOpenFlags, TreeEntry};
 
 use super::ahead::Ahead;
 use super::fault::{self, READ};
+use super::intact::{Headers, Intact};
 use super::limits::TREE_BYTES;
 use super::name::join;
 use super::owner::{self, Trust};
@@ -29,6 +30,7 @@ pub(super) struct Checkout {
     pub(super) repository: Repository,
     /// The worktree's root, without links; of a bare repository its own directory.
     pub(super) root: PathBuf,
+    intact: Intact,
 }
 
 impl Checkout {
@@ -60,9 +62,10 @@ impl Checkout {
         };
         let root = std::fs::canonicalize(&root).map_err(|e| PortError::io(READ, root.display().to_string(), &e))?;
         owner::check(&repository, &root, trust)?;
-        pipes::refuse_in(&repository.commondir().join("objects"))?;
+        let objects = repository.commondir().join("objects");
+        pipes::refuse_in(&objects)?;
         pipes::refuse_rules(&root, dir)?;
-        Ok(Some(Self { repository, root }))
+        Ok(Some(Self { repository, root, intact: Intact::new(objects) }))
     }
 
     /// `dir` relative to the worktree's root, with `/` between the parts.
@@ -89,8 +92,15 @@ impl Checkout {
             Err(error) => return Err(fault::git("read HEAD of", &self.root, &error)),
         };
         let branch = head.is_branch().then(|| plain(head.shorthand_bytes()));
+        self.peeled(&head)?;
         let commit = head.peel_to_commit().map_err(|e| fault::git("read HEAD of", &self.root, &e))?;
         Ok(Some((commit, branch)))
+    }
+
+    /// The object that a reference leads to, beyond tags, if libgit2 can read it.
+    pub(super) fn peeled(&self, reference: &Reference<'_>) -> Result<Option<Oid>, PortError> {
+        let target = reference.resolve().ok().and_then(|found| found.target());
+        target.map_or(Ok(None), |id| self.intact.peeled(&self.repository, id))
     }
 
     /// The commit a person means by `revision`, as `git rev-parse` takes it; `None` when there is none.
@@ -98,6 +108,7 @@ impl Checkout {
         if revision.contains("@{") {
             [self.repository.path(), self.repository.commondir()].into_iter().try_for_each(pipes::refuse_logs)?;
         }
+        self.intact.refuse_to(&self.repository, revision)?;
         let object = match self.repository.revparse_single(revision) {
             Ok(object) => object,
             Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::UnbornBranch) => return Ok(None),
@@ -139,7 +150,8 @@ fn plain(bytes: &[u8]) -> String {
 /// The files of one tree object, below a directory of it.
 pub(super) struct CommitTree<'r> {
     repository: &'r Repository,
-    odb: Odb<'r>,
+    intact: &'r Intact,
+    headers: Headers,
     /// The directory's place in the commit, and the commit's whole tree.
     place: String,
     root: Option<Oid>,
@@ -156,16 +168,39 @@ impl<'r> CommitTree<'r> {
     pub(super) fn new(checkout: &'r Checkout, commit: Option<&Commit<'_>>, dir: &str) -> Result<Self, ReadError> {
         let repository = &checkout.repository;
         let failed = |e: git2::Error| fault::git_read(&checkout.root, &e);
-        let odb = repository.odb().map_err(failed)?;
+        let headers = checkout.intact.headers().map_err(failed)?;
         let root = commit.map(Commit::tree_id);
         let place = dir.trim_matches('/').to_owned();
-        let mut new = Self { repository, odb, place, root, top: root, directories: RefCell::default(), ahead: None };
-        for name in dir.split('/').filter(|n| !n.is_empty()) {
-            let Some(top) = new.top else { break };
-            let tree = new.tree(top)?;
-            new.top = tree.get_name(name).filter(|e| e.kind() == Some(ObjectType::Tree)).map(|e| e.id());
+        let (intact, directories) = (&checkout.intact, RefCell::default());
+        let mut new = Self { repository, intact, headers, place, root, top: root, directories, ahead: None };
+        if let Some(root) = root.filter(|_| !new.place.is_empty()) {
+            let found = new.at(root, &new.place)?;
+            new.top = found.filter(|entry| entry.kind() == Some(ObjectType::Tree)).map(|entry| entry.id());
         }
         Ok(new)
+    }
+
+    /// Whether the directory has this path.
+    pub(super) fn has(&self, path: &str) -> Result<bool, ReadError> {
+        self.top.map_or(Ok(false), |top| Ok(self.at(top, path)?.is_some()))
+    }
+
+    /// The entry at a path below a tree.
+    fn at(&self, mut tree: Oid, path: &str) -> Result<Option<TreeEntry<'static>>, ReadError> {
+        let mut found: Option<TreeEntry<'static>> = None;
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            if let Some(above) = &found {
+                if above.kind() != Some(ObjectType::Tree) {
+                    return Ok(None);
+                }
+                tree = above.id();
+            }
+            found = self.tree(tree)?.get_name(name).map(|entry| entry.to_owned());
+            if found.is_none() {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// The same tree, with what was read ahead of it.
@@ -196,35 +231,44 @@ impl<'r> CommitTree<'r> {
             }
         }
         let path = parts.join("/");
-        let Some(root) = self.root.and_then(|root| self.tree(root).ok()) else { return false };
+        let Some(root) = self.root else { return false };
         if path.is_empty() {
             return true;
         }
-        match root.get_path(Path::new(&path)) {
-            Ok(entry) => match kind(&entry) {
+        match self.at(root, &path) {
+            Ok(Some(entry)) => match kind(&entry) {
                 Kind::Directory | Kind::Repository => true,
                 Kind::Link => left > 0 && self.leads(&path, entry.id(), left - 1),
                 Kind::File | Kind::Other => false,
             },
-            Err(_) => false,
+            Ok(None) | Err(_) => false,
         }
     }
 
     /// The target of a link, of a length that the system would take.
     fn text(&self, link: Oid) -> Option<String> {
-        let (size, _) = self.odb.read_header(link).ok()?;
-        let blob = if size <= LINK_BYTES { self.repository.find_blob(link).ok()? } else { return None };
+        let is_short = self.size(link, LINK_BYTES as u64).ok()? <= LINK_BYTES as u64;
+        let blob = if is_short { self.repository.find_blob(link).ok()? } else { return None };
         String::from_utf8(blob.content().to_vec()).ok()
     }
 
     fn failed(&self, error: &git2::Error) -> ReadError {
-        fault::git_read(self.repository.workdir().unwrap_or(self.repository.path()), error)
+        let place = self.repository.workdir().unwrap_or(self.repository.path());
+        if error.code() == ErrorCode::NotFound && is_partial(self.repository) {
+            return ReadError::Failed(fault::partial(place, error));
+        }
+        fault::git_read(place, error)
+    }
+
+    /// How many bytes an object has, as it says itself. Unless these are more than `most`, it may be read.
+    fn size(&self, id: Oid, most: u64) -> Result<u64, ReadError> {
+        self.intact.refuse(id, most)?;
+        self.headers.size(id).map(|size| size as u64).map_err(|e| self.failed(&e))
     }
 
     /// The tree object, once its size is known to be bearable.
     fn tree(&self, id: Oid) -> Result<git2::Tree<'r>, ReadError> {
-        let (size, _) = self.odb.read_header(id).map_err(|e| self.failed(&e))?;
-        if size > TREE_BYTES {
+        if self.size(id, TREE_BYTES as u64)? > TREE_BYTES as u64 {
             let message = "the directory has too many entries".to_owned();
             return Err(fault::rejected(fault::about("too-many-files", &id.to_string(), message, "split it")));
         }
@@ -263,9 +307,9 @@ impl<'r> Tree for CommitTree<'r> {
         {
             return Ok(Content::Bytes(blob_id(id), bytes.clone()));
         }
-        let (size, _) = self.odb.read_header(id).map_err(|e| self.failed(&e))?;
-        if size as u64 > limit {
-            return Ok(Content::TooLarge(size as u64));
+        let size = self.size(id, limit)?;
+        if size > limit {
+            return Ok(Content::TooLarge(size));
         }
         let blob = self.repository.find_blob(id).map_err(|e| self.failed(&e))?;
         Ok(Content::Bytes(blob_id(id), blob.content().into()))
@@ -275,6 +319,17 @@ impl<'r> Tree for CommitTree<'r> {
         let from = join(&self.place, path);
         entry.object.is_some_and(|link| self.leads(&from, link, LINKS))
     }
+}
+
+/// Whether a clone was made with a filter, and may lack what its origin has.
+fn is_partial(repository: &Repository) -> bool {
+    let config = repository.config().and_then(|mut config| config.snapshot());
+    config.is_ok_and(|config| {
+        let mut found = false;
+        let each = |_: &git2::ConfigEntry<'_>| found = true;
+        let promisors = config.entries(Some(r"^remote\..*\.promisor$")).and_then(|entries| entries.for_each(each));
+        promisors.is_ok() && found
+    })
 }
 
 /// A blob's name as manifests have it.

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use super::checkout::Checkout;
+use super::checkout::{Checkout, CommitTree};
 use super::directory::real_path;
 use super::fault;
 use super::name::temporary;
 use super::owner::Trust;
 use super::place;
 use super::status_file::{ELSEWHERE, WRITE};
-use crate::port::{ErrorKind, PortError};
+use crate::port::{ErrorKind, PortError, ReadError};
 
 const COMMENT: &str = "# the status file of podwright";
 
@@ -30,7 +30,7 @@ pub(super) fn prepare(status: &Path, trust: &Trust) -> Result<(), PortError> {
             "its path has characters that cannot be written into an exclude file",
         ));
     }
-    if is_tracked(&checkout, &path).map_err(|e| fault::git(WRITE, status, &e))? {
+    if is_tracked(&checkout, &path).map_err(|e| e.with_help(ELSEWHERE))? {
         let message = "git tracks a file of this name, and tracked files are not touched";
         return Err(error(ErrorKind::Conflict, status, message));
     }
@@ -59,16 +59,17 @@ fn error(kind: ErrorKind, status: &Path, message: &str) -> PortError {
 }
 
 /// Whether the index or HEAD has the path: what was removed from the index and not committed is still the user's.
-fn is_tracked(checkout: &Checkout, path: &str) -> Result<bool, git2::Error> {
-    let path = Path::new(path);
+fn is_tracked(checkout: &Checkout, path: &str) -> Result<bool, PortError> {
     // An index that libgit2 cannot read, such as a sparse one, leaves HEAD to be asked.
-    if checkout.repository.index().is_ok_and(|index| index.get_path(path, 0).is_some()) {
+    if checkout.repository.index().is_ok_and(|index| index.get_path(Path::new(path), 0).is_some()) {
         return Ok(true);
     }
-    match checkout.repository.head() {
-        Ok(head) => Ok(head.peel_to_tree()?.get_path(path).is_ok()),
-        Err(_) => Ok(false),
-    }
+    let Some((head, _)) = checkout.head()? else { return Ok(false) };
+    let tree = CommitTree::new(checkout, Some(&head), "").and_then(|tree| tree.has(path));
+    tree.map_err(|error| match error {
+        ReadError::Failed(error) => error,
+        ReadError::Rejected(bad) => PortError::new(ErrorKind::Invalid, WRITE, path, bad.0[0].message.clone()),
+    })
 }
 
 /// A pattern that means this path of the worktree and no other.

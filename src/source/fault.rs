@@ -42,6 +42,21 @@ pub(super) fn rejected(diagnostic: Diagnostic) -> ReadError {
     ReadError::Rejected(Diagnostics(vec![diagnostic]))
 }
 
+/// An object whose bytes are not those it was made of.
+pub(super) fn damaged(id: &dyn std::fmt::Display, subject: &str) -> PortError {
+    let message = format!("its object {id} in the repository is damaged or forged");
+    PortError::new(ErrorKind::Corrupt, READ, subject, message)
+        .with_help("`git fsck` says what else is; fetch it again, or make a fresh clone")
+}
+
+/// An object that a clone with a filter lacks.
+pub(super) fn partial(subject: &Path, error: &git2::Error) -> PortError {
+    let message = format!("this clone was made with --filter and lacks an object: {}", error.message());
+    PortError::new(ErrorKind::Corrupt, READ, subject.display().to_string(), message).with_help(
+        "clone it without, or fetch what both revisions need: `git fetch --refetch --no-filter` (git 2.36 and later)",
+    )
+}
+
 /// An error of libgit2.
 pub(super) fn git(operation: &'static str, subject: &Path, error: &git2::Error) -> PortError {
     use git2::{ErrorClass, ErrorCode};

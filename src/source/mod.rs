@@ -3,7 +3,7 @@
 //! - [`Directory`]: the manifests of a directory at a revision. In a git checkout they come from the tree of HEAD
 //!   (`checkout`, with the edits of its worktree in `worktree`), elsewhere from disk (`plain`, `disk`, `eager`). One
 //!   walk (`walk`) applies the same filters and bounds (`name`, `ignore`, `limits`) to each. `owner` decides whose repository
-//!   is read, `pipes` what of it is not opened.
+//!   is read, `pipes` and `intact` what of it is not opened.
 //! - [`read_pair`]: two revisions for a comparison, read together (`revisions` finds them, `ahead` reads their trees and blobs: `objects`,
 //!   `pack`, `loose`, `tree`).
 //! - [`read_paths`]: files and directories as they are, for `validate` and `render`.
@@ -23,6 +23,7 @@ mod eager;
 mod exclude;
 mod fault;
 mod ignore;
+mod intact;
 mod limits;
 mod loose;
 mod name;

@@ -1,6 +1,6 @@
 //! Many objects of a repository at once, by several threads. What one of them cannot read, or need not, is left out.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::ScopedJoinHandle;
@@ -9,9 +9,9 @@ use git2::{ObjectType, Odb, Oid};
 
 use super::disk::Handle;
 use super::fault::READ;
+use super::intact::{Headers, Intact};
 use super::loose::Loose;
 use super::pack::{Packs, Place, Unpacker};
-use super::pipes;
 use crate::port::{ErrorKind, PortError};
 use crate::sys::cores::cores;
 
@@ -22,6 +22,7 @@ const BATCHES: usize = 4;
 /// An object directory.
 pub(super) struct Objects {
     path: PathBuf,
+    intact: Intact,
     packs: Packs,
     /// Where the files are that hold one object each.
     files: Option<Handle>,
@@ -70,7 +71,8 @@ pub(super) struct Wanted {
 impl Objects {
     /// Opens an object directory, and reads its packs if they have no more than so many bytes together.
     pub(super) fn open(path: PathBuf, pack_bytes: u64) -> Self {
-        Self { packs: Packs::open(&path, pack_bytes), files: Handle::open(&path).ok(), path }
+        let (packs, files) = (Packs::open(&path, pack_bytes), Handle::open(&path).ok());
+        Self { packs, files, intact: Intact::new(path.clone()), path }
     }
 
     /// Reads packs up to another bound, if there are any that were too large.
@@ -160,7 +162,7 @@ struct Reader<'a> {
     unpacker: Unpacker<'a>,
     loose: Option<Loose<'a>>,
     /// libgit2, once something was left to it.
-    odb: Option<Option<Odb<'static>>>,
+    odb: Option<Option<(Odb<'static>, Headers)>>,
 }
 
 impl<'a> Reader<'a> {
@@ -182,13 +184,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads an object through libgit2, once it is known to be no larger than is allowed, and no pipe.
+    /// Reads an object through libgit2, once it is known to be no larger than is allowed, and not cut short.
     fn other(&mut self, id: Oid) -> Result<Option<Arc<[u8]>>, PortError> {
-        let name = hexadecimal(id);
-        pipes::refuse(&self.objects.path.join(&name[..2]).join(&name[2..]))?;
-        let odb = self.odb.get_or_insert_with(|| open(&self.objects.path)).as_ref();
-        let is_bearable = |odb: &&Odb<'_>| odb.read_header(id).is_ok_and(|(size, _)| size as u64 <= self.wanted.most);
-        let object = odb.filter(is_bearable).and_then(|odb| odb.read(id).ok());
+        self.objects.intact.refuse(id, self.wanted.most)?;
+        let odb = self.odb.get_or_insert_with(|| open(self.objects)).as_ref();
+        let is_bearable =
+            |(_, headers): &&(_, Headers)| headers.size(id).is_ok_and(|size| size as u64 <= self.wanted.most);
+        let object = odb.filter(is_bearable).and_then(|(odb, _)| odb.read(id).ok());
         Ok(object.filter(|object| object.kind() == self.wanted.kind).map(|object| object.data().into()))
     }
 
@@ -201,10 +203,10 @@ impl<'a> Reader<'a> {
 }
 
 /// An object directory for libgit2, which each thread opens for itself.
-fn open(objects: &Path) -> Option<Odb<'static>> {
+fn open(objects: &Objects) -> Option<(Odb<'static>, Headers)> {
     let odb = Odb::new().ok()?;
-    odb.add_disk_alternate(objects.to_str()?).ok()?;
-    Some(odb)
+    odb.add_disk_alternate(objects.path.to_str()?).ok()?;
+    Some((odb, objects.intact.headers().ok()?))
 }
 
 /// An object's name as people write it.

@@ -11,7 +11,7 @@ use git2::{Commit, ObjectType, Oid};
 use super::ahead::{self, Ahead};
 use super::checkout::{self, Checkout, CommitTree};
 use super::directory::{Directory, Options, STATUS_FILE, real_path};
-use super::fault::READ;
+use super::fault::{READ, damaged};
 use super::name::join;
 use super::plain::nothing;
 use super::revisions;
@@ -131,11 +131,7 @@ fn verify_side(side: Side, files: &[SourceFile]) -> Result<(), PairError> {
         let is_whole =
             Oid::hash_object(ObjectType::Blob, &file.bytes).is_ok_and(|id| file.blob.is_of_git(id.as_bytes()));
         if !is_whole {
-            let message = format!("its object {} in the repository is damaged or forged", file.blob);
-            let error = PortError::new(ErrorKind::Corrupt, READ, file.path.to_string(), message);
-            return Err(
-                side.failed(error.with_help("`git fsck` says what else is; fetch it again, or make a fresh clone"))
-            );
+            return Err(side.failed(damaged(&file.blob, &file.path)));
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! The commit a person means by a revision, and why there is none.
 
-use git2::{Commit, ObjectType};
+use git2::Commit;
 
 use super::checkout::Checkout;
 use crate::port::{ErrorKind, PortError};
@@ -32,10 +32,10 @@ fn bare_name(revision: &str) -> &str {
 fn ambiguous(checkout: &Checkout, revision: &str) -> Result<(), PortError> {
     let name = bare_name(revision);
     let target = |full: String| {
-        let reference = checkout.repository.find_reference(&full).ok()?;
-        reference.peel(ObjectType::Commit).ok().map(|object| object.id())
+        let reference = checkout.repository.find_reference(&full).ok();
+        reference.map_or(Ok(None), |reference| checkout.peeled(&reference))
     };
-    let (branch, tag) = (target(format!("refs/heads/{name}")), target(format!("refs/tags/{name}")));
+    let (branch, tag) = (target(format!("refs/heads/{name}"))?, target(format!("refs/tags/{name}"))?);
     match (branch, tag) {
         (Some(branch), Some(tag)) if branch != tag => {
             let help = format!("write heads/{name} or tags/{name}");

@@ -1,5 +1,6 @@
 //! Tests of `source`, on real repositories made with the `git` program.
 
+mod damaged;
 mod git;
 mod hostile;
 mod ignore;
