@@ -3,9 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use podwright::model::PodKey;
+use podwright::serve::{LogRequest, Progress, stream_file};
 use podwright::shim::LogLimits;
-use podwright::sys::{mount, pidfd};
+use podwright::sys::{cgroup, mount, pidfd};
 
 use super::fixture::{Container, Place, SIGKILL, until};
 use crate::support;
@@ -148,4 +151,50 @@ fn e2e_many_lines_a_second_cost_no_memory_and_hold_nobody_up() {
         }
     }
     assert_eq!(seen, [100_000, 100_000]);
+}
+
+/// Nothing is waited for: what stands in the files is all there is.
+struct Over;
+
+#[async_trait::async_trait]
+impl Progress for Over {
+    async fn ended(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn e2e_a_monitor_that_is_killed_amid_rotations_leaves_a_log_without_a_gap() {
+    if !support::e2e() {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let place = Place::new();
+    for round in 0..12_u32 {
+        let mut container = place.container(&format!("killed{round}"), "exec seq 1 100000000");
+        container.request.log_limits = LogLimits { max_size: MAX_SIZE, max_files: 4 };
+        let started = container.start();
+        let log = container.request.log_path.clone();
+        until("some rotations", || files(&log).get(3).map(drop));
+        // Anywhere within a rotation, which comes every few hundred microseconds.
+        std::thread::sleep(std::time::Duration::from_micros(u64::from(round) * 173));
+        pidfd::kill(started.monitor_pid, SIGKILL).unwrap();
+        until("its end", || podwright::sys::process::start_ticks(started.monitor_pid).is_none().then_some(()));
+        cgroup::kill_all(&container.request.cgroup).unwrap();
+        assert!(log.exists(), "at every moment there is a log");
+        let text = runtime.block_on(async {
+            let request = LogRequest::new(PodKey::new("default", "killed"), "main");
+            let mut stream = stream_file(&log, &request, Arc::new(Over)).await.unwrap();
+            let mut text = Vec::new();
+            while let Some(chunk) = stream.recv().await {
+                text.extend_from_slice(&chunk.unwrap());
+            }
+            String::from_utf8(text).unwrap()
+        });
+        // The kernel may have stopped within the last entry.
+        let whole = text.lines().count() - 1;
+        let numbers: Vec<u64> = text.lines().take(whole).map(|l| l.parse().unwrap()).collect();
+        assert!(numbers.len() > 1000, "round {round}: {} lines", numbers.len());
+        assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "round {round}: lines are missing or doubled");
+    }
 }
