@@ -155,3 +155,53 @@ fn e2e_a_container_whose_filter_is_not_known_does_not_start() {
     assert_eq!((exit.exit_code, exit.reason.as_deref()), (128, Some("StartError")));
     assert_eq!(container.log(), "");
 }
+
+/// `keyctl` by its number on i386, from a program of the other kind; ends with its error.
+#[cfg(target_arch = "x86_64")]
+const BY_OLD_NUMBER: &str = "
+.globl _start
+_start:
+    mov $288, %eax
+    xor %ebx, %ebx
+    mov $-3, %ecx
+    xor %edx, %edx
+    int $0x80
+    xor %edi, %edi
+    test %eax, %eax
+    jns end
+    sub %eax, %edi
+end:
+    mov $60, %eax
+    syscall
+";
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn e2e_the_numbers_of_32_bit_programs_are_no_way_around_the_filter() {
+    if !support::e2e() {
+        return;
+    }
+    use std::io::Write;
+    let place = Place::new();
+    let program = place.temp.path().join("old");
+    let mut cc = std::process::Command::new("cc")
+        .args(["-nostdlib", "-static", "-x", "assembler", "-", "-o"])
+        .arg(&program)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    cc.stdin.take().unwrap().write_all(BY_OLD_NUMBER.as_bytes()).unwrap();
+    assert!(cc.wait().unwrap().success());
+    let run = |profile: &str| {
+        let container = place.container(profile, "").edit(|s| {
+            s["process"]["args"] = json!([program]);
+            s["annotations"] = json!({ "podwright.dev/seccomp": profile });
+        });
+        container.run().0.exit_code
+    };
+    // A kernel without such programs ends the attempt itself.
+    match run("Unconfined") {
+        0 => assert_eq!(run("RuntimeDefault"), EPERM),
+        other => assert!([139, ENOSYS].contains(&other), "{other}"),
+    }
+}
