@@ -27,7 +27,16 @@ pub(super) fn message(container: Option<&Container>, exit: &ExitRecord, instance
         return String::new();
     }
     let (Some(dir), Some(name)) = (log.parent(), log.file_name()) else { return String::new() };
-    last_lines(&tail(dir, Path::new(name), LOG_TAIL).unwrap_or_default())
+    let mut end = tail(dir, Path::new(name), LOG_TAIL).unwrap_or_default();
+    if (end.len() as u64) < LOG_TAIL {
+        // It may have been rotated just before the end.
+        let mut before = name.to_owned();
+        before.push(".1");
+        let mut both = tail(dir, Path::new(&before), LOG_TAIL).unwrap_or_default();
+        both.append(&mut end);
+        end = both;
+    }
+    last_lines(&end)
 }
 
 /// The last bytes of a file.
@@ -93,6 +102,10 @@ mod tests {
         std::fs::write(&log, "2026-01-01T00:00:00Z stderr F one\n2026-01-01T00:00:00Z stdout P tw\nx stdout F o\n")
             .unwrap();
         assert_eq!(say(&fallback, 1), "one\ntwo\n");
+        std::fs::rename(&log, temp.path().join("0.log.1")).unwrap();
+        assert_eq!(say(&fallback, 1), "one\ntwo\n");
+        std::fs::write(&log, "x stderr F three\n").unwrap();
+        assert_eq!(say(&fallback, 1), "one\ntwo\nthree\n");
         assert_eq!(say(&fallback, 0), "");
         assert_eq!(say(&Container::default(), 1), "");
         std::fs::write(&file, [b"x".repeat(5000), b"end".to_vec()].concat()).unwrap();
