@@ -25,6 +25,7 @@ packages=(
     "jq (jq): the same"
     "iproute2 (ip): the tests look at links and addresses"
     "nftables (nft): host ports of pods"
+    "openssl (openssl): certificates of a registry of the tests' own"
     "ca-certificates (update-ca-certificates): crates and packages come over TLS"
 )
 
@@ -57,7 +58,7 @@ install_packages() {
         say "The tests need Debian packages that are not installed:"
         printf '   %s\n' "${missing[@]}"
     fi
-    echo "The Debian packages busybox-static, nginx and nginx-common are downloaded for the test images, not installed."
+    echo "The Debian packages busybox-static, nginx, nginx-common and docker-registry are downloaded for the tests, not installed."
     if [ -z "$root" ]; then
         not_run+=("end-to-end tests: they need root; run  sudo env PATH=\"\$PATH\" tests/run.sh")
         return

@@ -393,11 +393,18 @@ pub enum ImageVerb {
         #[arg(long, value_name = "REFERENCE")]
         name: Option<String>,
     },
+    /// Pull images from their registries, or from the mirrors that the configuration names
+    Pull {
+        #[arg(value_name = "REFERENCE", required = true)]
+        references: Vec<String>,
+    },
     /// Remove images from the store
     Rm {
         #[arg(value_name = "REFERENCE", required = true)]
         references: Vec<String>,
     },
+    /// Remove the images that were pulled and that no pod uses or is to use; what was loaded stays
+    Prune,
 }
 
 /// `down`.

@@ -59,6 +59,7 @@ impl Engine {
             covered: settings.covered.clone(),
             log_limits: settings.log_limits,
             pod_pids_limit: settings.pod_pids_limit,
+            pull: settings.pull.clone(),
             subnet: settings.subnet.clone(),
             node: settings.node.clone(),
         })?;

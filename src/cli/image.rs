@@ -1,4 +1,4 @@
-//! `image ls`, `image load`, `image rm`: the local store.
+//! `image ls`, `load`, `pull`, `rm` and `prune`: the local store.
 
 use std::fs::File;
 use std::io;
@@ -7,17 +7,21 @@ use std::path::Path;
 use super::args::ImageVerb;
 use super::error::{CliError, Ending};
 use super::layout::Layout;
+use super::meter::Meter;
 use super::{printer, records};
-use crate::image::Store;
+use crate::config;
+use crate::image::{PullOptions, PullProgress, Store};
 use crate::port::PortError;
 use crate::report::tabs;
 
-/// Runs `image`.
-pub fn run(verb: &ImageVerb, layout: &Layout) -> Result<Ending, CliError> {
+/// Runs `image`. `config` is the configuration file that was named.
+pub fn run(verb: &ImageVerb, layout: &Layout, config: Option<&Path>) -> Result<Ending, CliError> {
     match verb {
         ImageVerb::Ls => list(layout),
         ImageVerb::Load { file, name } => load(layout, file.as_deref(), name.as_deref()),
+        ImageVerb::Pull { references } => pull(layout, references, config),
         ImageVerb::Rm { references } => remove(layout, references),
+        ImageVerb::Prune => prune(layout),
     }
 }
 
@@ -64,6 +68,49 @@ fn load(layout: &Layout, file: Option<&Path>, name: Option<&str>) -> Result<Endi
     for image in loaded {
         printer::out(&format!("Loaded image: {}\n", image.reference))?;
     }
+    Ok(Ending::Success)
+}
+
+fn pull(layout: &Layout, references: &[String], config: Option<&Path>) -> Result<Ending, CliError> {
+    let settings = config::load(config)?.pull;
+    let store = store(layout)?;
+    let mut ending = Ending::Success;
+    for reference in references {
+        let meter = Meter::new();
+        let tell = |progress: PullProgress| meter.show(|| how_far(reference, progress));
+        let pulled =
+            store.pull(reference, PullOptions { settings: &settings, secrets: &[], patience: None, tell: &tell });
+        drop(meter);
+        match pulled {
+            Ok(pulled) => {
+                let what = if pulled.up_to_date { "Image is up to date" } else { "Pulled image" };
+                printer::out(&format!("{what}: {}\n", pulled.image.reference))?;
+            }
+            Err(error) => {
+                printer::failure(&error.into());
+                ending = Ending::Failed;
+            }
+        }
+    }
+    Ok(ending)
+}
+
+fn how_far(reference: &str, progress: PullProgress) -> String {
+    let PullProgress { layers, bytes, total } = progress;
+    let what = if bytes < total { "pulling" } else { "unpacking" };
+    let percent = bytes.saturating_mul(100).checked_div(total).unwrap_or(100);
+    let name: String = reference.chars().take(60).filter(|c| !c.is_control()).collect();
+    let (bytes, total) = (human_size(bytes), human_size(total));
+    format!("{what} {name}: {layers} layers, {bytes} of {total} ({percent} %)")
+}
+
+fn prune(layout: &Layout) -> Result<Ending, CliError> {
+    let store = store(layout)?;
+    let pruned = store.prune(&records::images_in_use(layout)?, &records::images_wanted(layout)?)?;
+    for reference in pruned.references {
+        printer::out(&format!("Removed image: {reference}\n"))?;
+    }
+    printer::out(&format!("Reclaimed: {}\n", human_size(pruned.bytes)))?;
     Ok(Ending::Success)
 }
 

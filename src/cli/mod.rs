@@ -34,6 +34,8 @@ mod look;
 mod machine;
 mod manifests;
 #[cfg(target_os = "linux")]
+mod meter;
+#[cfg(target_os = "linux")]
 mod probe;
 mod records;
 #[cfg(target_os = "linux")]
@@ -121,7 +123,7 @@ fn on_this_machine(verb: Verb, global: &Global) -> Result<Ending, CliError> {
         Verb::Down(args) => remove::down(&args, settings(without_flags)?),
         // Before any runtime is started: it needs a process with a single thread.
         Verb::Exec(args) => exec::run(&args, &layout(global)?),
-        Verb::Image(verb) => image::run(&verb, &layout(global)?),
+        Verb::Image(verb) => image::run(&verb, &layout(global)?, global.config.as_deref()),
         Verb::Demo => demo::run(),
         Verb::InternalProbe { directory } => Ok(probe::main(directory.as_deref())),
         other => Err(CliError::usage(format!("{other:?} is not run this way"))),

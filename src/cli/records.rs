@@ -82,6 +82,22 @@ pub fn images_in_use(layout: &Layout) -> Result<Vec<String>, CliError> {
     Ok(ids)
 }
 
+/// The images that pods on record are to run, as they name them.
+///
+/// # Errors
+/// When the records cannot be read.
+pub fn images_wanted(layout: &Layout) -> Result<Vec<String>, CliError> {
+    let mut names = Vec::new();
+    for pod in pods(layout)? {
+        let Some(spec) = pod.realised.effective.open().spec else { continue };
+        let containers = spec.init_containers.into_iter().flatten().chain(spec.containers);
+        names.extend(containers.filter_map(|container| container.image));
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
 /// The revision that was applied last, when a readable ledger has one.
 pub fn last_applied(layout: &Layout) -> Option<Revision> {
     read::<Durable>(&layout.ledger()).ok().flatten()?.last_applied

@@ -8,7 +8,7 @@ use super::args::{AgentArgs, Global, LogFormat};
 use super::layout::Layout;
 use super::machine::Machine;
 use crate::config::Config;
-use crate::model::NodeInfo;
+use crate::model::{NodeInfo, PullSettings};
 use crate::shim::LogLimits;
 
 /// How often everything is looked at again when nobody says.
@@ -34,6 +34,7 @@ pub struct Settings {
     pub status_file: Option<PathBuf>,
     pub log_format: LogFormat,
     pub verbose: u8,
+    pub pull: PullSettings,
 }
 
 /// What was typed, as far as settings go.
@@ -71,6 +72,7 @@ pub fn settings(typed: Typed<'_>, config: &Config, machine: &Machine, current: &
         status_file: status_file.map(|path| current.join(path)),
         log_format: agent.and_then(|a| a.log_format).or(config.log_format).unwrap_or_default(),
         verbose: global.verbose,
+        pull: config.pull.clone(),
     }
 }
 

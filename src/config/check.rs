@@ -1,5 +1,7 @@
 //! A configuration out of a marked document: each key by its own rule, all problems collected.
 
+mod registries;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
@@ -14,7 +16,7 @@ use crate::manifest::MarkedDocument;
 use crate::model::quantity::nanos;
 use crate::model::{Diagnostic, Diagnostics, Place, Severity, Taint};
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 18] = [
     "apiVersion",
     "kind",
     "nodeName",
@@ -30,6 +32,9 @@ const KEYS: [&str; 15] = [
     "resync",
     "statusFile",
     "logFormat",
+    "registries",
+    "registryCredentials",
+    "offlinePull",
 ];
 const TAINT_KEYS: [&str; 3] = ["key", "value", "effect"];
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
@@ -122,12 +127,15 @@ impl Check<'_> {
             "resync" => config.resync = self.resync(&at, value),
             "statusFile" => config.status_file = self.text(&at, value, absolute).map(PathBuf::from),
             "logFormat" => config.log_format = self.log_format(&at, value),
+            "registries" => config.pull.registries = self.registries(&at, value),
+            "registryCredentials" => config.pull.credentials = self.text(&at, value, absolute).map(PathBuf::from),
+            "offlinePull" => config.pull.strict_offline = self.offline_pull(&at, value),
             "mirrors" => {
-                if self.list(&at, value).is_empty() {
-                    return;
-                }
-                let message = "`mirrors` is not honoured yet: this version pulls no images".to_owned();
-                self.key_problem(&at, message, "remove it, and load images with `podwright image load`");
+                self.key_problem(
+                    &at,
+                    "unknown key `mirrors`".to_owned(),
+                    "name the mirrors of a registry in its entry of `registries`",
+                );
             }
             unknown => self.unknown(&at, unknown, &KEYS),
         }
@@ -264,6 +272,17 @@ impl Check<'_> {
             self.problem(at, message, help);
         }
         number
+    }
+
+    fn offline_pull(&mut self, at: &str, value: &Value) -> bool {
+        match value.as_str() {
+            Some("present") => false,
+            Some("strict") => true,
+            _ => {
+                self.problem(at, "it must be `present` or `strict`".to_owned(), "write one of the two");
+                false
+            }
+        }
     }
 
     fn log_format(&mut self, at: &str, value: &Value) -> Option<LogFormat> {

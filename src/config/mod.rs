@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::cli::args::LogFormat;
 use crate::manifest::read_document;
-use crate::model::{Diagnostics, Taint};
+use crate::model::{Diagnostics, PullSettings, Taint};
 use crate::port::PortError;
 
 /// The file that is read when none is named, if it is there.
@@ -40,6 +40,7 @@ pub struct Config {
     pub resync: Option<Duration>,
     pub status_file: Option<PathBuf>,
     pub log_format: Option<LogFormat>,
+    pub pull: PullSettings,
 }
 
 /// Why a configuration cannot be used.

@@ -6,6 +6,8 @@
 //! blobs/sha256/HEX      manifests and configurations; a layer's blob is not kept once it is unpacked
 //! layers/ID/            an unpacked layer; ID is half of its chain id, since overlay's options must be short
 //! layers/ID.json        its record, written last: a directory without one is left over from a power cut
+//! layers/ID.seen        since when it is known to hold what was unpacked; may be lost
+//! downloads/            what pulls have got so far
 //! tmp/                  work in progress
 //! ```
 
@@ -13,16 +15,15 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, FlockOperation};
+use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::stream::{digest_of, read_bounded};
-use crate::sys::beneath::{Dir, is_type};
+use super::survey::{Tree, survey, survey_contents};
+use crate::sys::beneath::Dir;
 
 const INDEX_BYTES: u64 = 16 << 20;
 const RECORD_BYTES: u64 = 64 << 10;
@@ -46,6 +47,9 @@ pub(super) struct Named {
     /// Digests of the indexes the manifest was picked from: a pod may pin one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) indexes: Vec<String>,
+    /// It came from a registry and can come from there again; what was loaded by hand cannot.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) pulled: bool,
 }
 
 /// What an unpacked layer must look like.
@@ -58,17 +62,24 @@ pub(super) struct LayerRecord {
     pub(super) tar_bytes: u64,
     #[serde(flatten)]
     pub(super) tree: Tree,
+    /// Digest of what its entries hold; `None` in a record of a version that kept none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) contents: Option<String>,
 }
 
-/// A summary of a directory tree: a missing or truncated file changes it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// When a layer was last read as a whole, and found to be what was unpacked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Tree {
-    pub(super) entries: u64,
-    /// Sum of the files' lengths.
-    pub(super) bytes: u64,
-    /// Digest of every path with its type and length.
-    pub(super) listing: String,
+struct Seen {
+    /// Since this boot of the machine no power cut can have taken anything from it.
+    boot: String,
+    /// Digest of when its entries were touched.
+    touched: String,
+}
+
+/// What the kernel calls this boot.
+fn boot_id() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
 /// The open store directory.
@@ -181,18 +192,64 @@ impl Disk {
         Ok(record)
     }
 
-    /// Compares an unpacked layer with its record, file by file.
+    /// The bytes of a layer by the name of its directory, 0 when no record says.
+    pub(super) fn layer_bytes(&self, id: &str) -> u64 {
+        let read = || read_bounded(File::open(self.layers().join(format!("{id}.json")))?, RECORD_BYTES, "a record");
+        let record: Option<LayerRecord> = read().ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        record.map_or(0, |record| record.tree.bytes)
+    }
+
+    /// Compares an unpacked layer with its record, file by file. What the files hold is read when that was not done since
+    /// this boot, or when anything touched one of them since.
     pub(super) fn verify(&self, chain_id: &str) -> io::Result<LayerRecord> {
         let record = self.record(chain_id)?;
-        let tree = summarise(&Dir::open(&self.layer(chain_id))?)?;
-        if tree == record.tree {
+        let layer = Dir::open(&self.layer(chain_id))?;
+        let survey = survey(&layer)?;
+        if survey.tree != record.tree {
+            let (found, kept) = (&survey.tree, &record.tree);
+            let message = format!(
+                "the layer {} has {} entries of {} bytes where {} of {} were unpacked, or other names",
+                record.diff_id, found.entries, found.bytes, kept.entries, kept.bytes
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        // A version before kept no digest of what files hold.
+        let Some(contents) = &record.contents else { return Ok(record) };
+        let seen = Seen { boot: boot_id()?, touched: survey.touched };
+        if self.seen(chain_id).is_some_and(|before| before == seen) {
             return Ok(record);
         }
-        let message = format!(
-            "the layer {} has {} entries of {} bytes where {} of {} were unpacked, or other names",
-            record.diff_id, tree.entries, tree.bytes, record.tree.entries, record.tree.bytes
-        );
-        Err(io::Error::new(io::ErrorKind::InvalidData, message))
+        if survey_contents(&layer)? != *contents {
+            let message = format!("files of the layer {} do not hold what was unpacked", record.diff_id);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        self.note_seen(chain_id, &seen);
+        Ok(record)
+    }
+
+    fn seen_path(&self, chain_id: &str) -> PathBuf {
+        self.layers().join(format!("{}.seen", Self::layer_id(chain_id)))
+    }
+
+    fn seen(&self, chain_id: &str) -> Option<Seen> {
+        let file = File::open(self.seen_path(chain_id)).ok()?;
+        serde_json::from_slice(&read_bounded(file, RECORD_BYTES, "a note").ok()?).ok()
+    }
+
+    /// Notes that a layer was read. Without the note it is read again: nothing depends on it.
+    fn note_seen(&self, chain_id: &str, seen: &Seen) {
+        let path = self.seen_path(chain_id);
+        let name = format!("{}.seen.{}", Self::layer_id(chain_id), std::process::id());
+        let temporary = self.tmp().join(name);
+        let write = || {
+            let mut file =
+                std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+            file.write_all(&serde_json::to_vec(seen)?)?;
+            std::fs::rename(&temporary, &path)
+        };
+        if let Err(error) = write() {
+            tracing::debug!(%error, "a layer will be read again at the next start");
+        }
     }
 
     /// Moves an unpacked layer from `tmp` to its place. Everything is on the disk before the record says so.
@@ -203,13 +260,17 @@ impl Disk {
         self.forget_layer(Self::layer_id(&record.chain_id))?;
         rustix::fs::renameat(&tmp, unpacked, &layers, Self::layer_id(&record.chain_id))?;
         layers.fsync()?;
-        self.write(&self.record_path(&record.chain_id), &serde_json::to_vec_pretty(record)?)
+        self.write(&self.record_path(&record.chain_id), &serde_json::to_vec_pretty(record)?)?;
+        let touched = survey(&Dir::open(&self.layer(&record.chain_id))?)?.touched;
+        self.note_seen(&record.chain_id, &Seen { boot: boot_id()?, touched });
+        Ok(())
     }
 
     /// Removes a layer, its record first: half a layer is never taken for a whole one.
     pub(super) fn forget_layer(&self, id: &str) -> io::Result<()> {
         let layers = Dir::open(&self.layers())?;
         layers.remove_tree(OsStr::new(&format!("{id}.json")))?;
+        layers.remove_tree(OsStr::new(&format!("{id}.seen")))?;
         layers.fsync()?;
         // Out of the way in one step: a crash leaves it in `tmp`, where the next change clears it.
         let tmp = Dir::open(&self.tmp())?;
@@ -229,36 +290,6 @@ impl Disk {
         std::fs::rename(&temp, path)?;
         Dir::open(path.parent().unwrap_or(&self.root))?.fsync()
     }
-}
-
-/// Walks a tree and sums it up, in sorted order.
-pub(super) fn summarise(root: &Dir) -> io::Result<Tree> {
-    let mut tree = Tree::default();
-    let mut digest = Sha256::new();
-    walk(root, &mut PathBuf::new(), &mut tree, &mut digest)?;
-    tree.listing = digest.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    Ok(tree)
-}
-
-fn walk(dir: &Dir, path: &mut PathBuf, tree: &mut Tree, digest: &mut Sha256) -> io::Result<()> {
-    for name in dir.names()? {
-        let stat = rustix::fs::statat(dir, &name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
-        path.push(&name);
-        let length = if is_type(&stat, FileType::Directory) { 0 } else { u64::try_from(stat.st_size).unwrap_or(0) };
-        tree.entries += 1;
-        if is_type(&stat, FileType::RegularFile) {
-            tree.bytes += length;
-        }
-        digest.update(path.as_os_str().as_bytes());
-        digest.update([0]);
-        digest.update((stat.st_mode & 0o170_000).to_le_bytes());
-        digest.update(length.to_le_bytes());
-        if is_type(&stat, FileType::Directory) {
-            walk(&dir.sub(Path::new(&name))?, path, tree, digest)?;
-        }
-        path.pop();
-    }
-    Ok(())
 }
 
 /// Reads the rest of a stream, so that its digest is complete.

@@ -10,6 +10,8 @@ use crate::model::is_sha256_hex;
 
 pub(super) const ANNOTATION_NAME: &str = "io.containerd.image.name";
 pub(super) const ANNOTATION_REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// Platforms that an error names.
+const SHOWN_PLATFORMS: usize = 20;
 
 /// What a descriptor runs on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +42,39 @@ impl Platform {
     pub(super) fn runs_on(&self, machine: &Platform) -> bool {
         self.os == machine.os && self.architecture == machine.architecture
     }
+
+    /// How well an image for this platform suits a machine that it runs on: the number of its variant, 0 for none. `None`
+    /// when the variant may want more than the machine has.
+    fn suits(&self) -> Option<u32> {
+        let Some(variant) = self.variant.as_deref().filter(|variant| !variant.is_empty()) else { return Some(0) };
+        let number: u32 = variant.trim_start_matches('v').split('.').next()?.parse().ok()?;
+        let most = match self.architecture.as_str() {
+            "arm64" => 8,
+            "arm" => 7,
+            // What every machine of the architecture has.
+            _ => 1,
+        };
+        (number <= most).then_some(number)
+    }
+}
+
+/// The descriptor for this machine. One that does not say what it is for is taken when no other suits.
+pub(super) fn for_this_machine(descriptors: &[Descriptor]) -> Result<&Descriptor, String> {
+    let here = Platform::here();
+    let suits = |d: &Descriptor| d.platform.as_ref().filter(|p| p.runs_on(&here)).and_then(Platform::suits);
+    // Of equal ones the first, as every other client has it.
+    let best = descriptors.iter().rev().filter_map(|d| Some((suits(d)?, d))).max_by_key(|(number, _)| *number);
+    let unspoken = |d: &&Descriptor| d.platform.as_ref().is_none_or(|p| p.os.is_empty());
+    best.map(|(_, d)| d).or_else(|| descriptors.iter().find(unspoken)).ok_or_else(|| {
+        let platforms = descriptors.iter().filter_map(|d| d.platform.as_ref()).filter(|p| p.os != "unknown");
+        let there: Vec<String> = platforms.take(SHOWN_PLATFORMS).map(|p| shown(&p.to_string())).collect();
+        format!("it has no image for {here}; there is {}", there.join(", "))
+    })
+}
+
+/// A bounded piece of foreign text, on one line.
+fn shown(text: &str) -> String {
+    text.chars().take(40).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 impl std::fmt::Display for Platform {
@@ -255,6 +290,30 @@ mod tests {
             (process.volumes, process.entrypoint, process.cmd),
             (vec!["/data".into()], vec!["/e".into()], vec!["c".into()])
         );
+    }
+
+    #[test]
+    fn the_image_for_this_machine_is_chosen_by_what_every_such_machine_has() {
+        let architecture = Platform::here().architecture;
+        let of = |os: &str, architecture: &str, variant: Option<&str>| {
+            let variant = variant.map(str::to_owned);
+            let platform = Platform { architecture: architecture.into(), os: os.into(), variant };
+            let digest = format!("{platform}");
+            Descriptor { media_type: String::new(), digest, size: 1, platform: Some(platform), annotations: None }
+        };
+        let chosen = |all: &[Descriptor]| for_this_machine(all).map(|d| d.digest.clone());
+        let (plain, own) = (of("linux", &architecture, None), format!("linux/{architecture}"));
+        let greedy = of("linux", &architecture, Some("v9"));
+        let other = of("linux", "pdp11", None);
+        let windows = of("windows", &architecture, None);
+        assert_eq!(chosen(&[windows.clone(), other.clone(), greedy.clone(), plain.clone()]), Ok(own.clone()));
+        let mut unspoken = plain.clone();
+        (unspoken.platform, unspoken.digest) = (None, "unspoken".into());
+        assert_eq!(chosen(&[other.clone(), unspoken.clone()]), Ok("unspoken".into()));
+        assert_eq!(chosen(&[unspoken, plain]), Ok(own));
+        let why = chosen(&[other, windows]).unwrap_err();
+        assert!(why.contains("there is linux/pdp11, windows/"), "{why}");
+        assert!(chosen(&[greedy]).is_err());
     }
 
     #[test]

@@ -6,11 +6,14 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::LoadedImage;
-use super::disk::{Disk, LayerRecord, Named, drain, summarise};
-use super::document::{Configuration, Descriptor, DockerEntry, Manifest, Platform, chain_ids, digest_hex};
+use super::disk::{Disk, LayerRecord, Named, drain};
+use super::document::{
+    Configuration, Descriptor, DockerEntry, Manifest, Platform, chain_ids, digest_hex, for_this_machine,
+};
 use super::input::Input;
 use super::limits::Limits;
 use super::stream::{Digesting, decompress, digest_of, refused};
+use super::survey::{survey, survey_contents};
 use super::tarball::Tarball;
 use super::unpack::unpack;
 use crate::model::Reference;
@@ -20,7 +23,7 @@ const LAYER_MEDIA: &str = "application/vnd.oci.image.layer.v1.tar";
 const CONFIG_MEDIA: &str = "application/vnd.oci.image.config.v1+json";
 const MANIFEST_MEDIA: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Indexes inside indexes.
-const MAX_NESTING: usize = 4;
+pub(super) const MAX_NESTING: usize = 4;
 
 /// One load at work, under the store's lock.
 pub(super) struct Loader<'a> {
@@ -30,15 +33,15 @@ pub(super) struct Loader<'a> {
 }
 
 /// An image of the input, chosen and not yet stored.
-struct Chosen {
-    names: Vec<String>,
-    manifest: Manifest,
+pub(super) struct Chosen {
+    pub(super) names: Vec<String>,
+    pub(super) manifest: Manifest,
     /// The manifest's bytes, where they are given; docker's archives have none.
-    bytes: Option<Vec<u8>>,
-    indexes: Vec<String>,
-    configuration: Vec<u8>,
+    pub(super) bytes: Option<Vec<u8>>,
+    pub(super) indexes: Vec<String>,
+    pub(super) configuration: Vec<u8>,
     /// Where each layer lies in the input, lowest first, with its digest where one is given.
-    layers: Vec<(String, Option<String>)>,
+    pub(super) layers: Vec<(String, Option<String>)>,
 }
 
 /// An image that is stored and can be named.
@@ -96,18 +99,7 @@ impl Loader<'_> {
         if indexes.len() > MAX_NESTING {
             return Err(refused("indexes are nested too deeply"));
         }
-        let here = Platform::here();
-        let fits = |d: &&Descriptor| d.platform.as_ref().is_some_and(|p| p.runs_on(&here));
-        let unspoken = |d: &&Descriptor| d.platform.as_ref().is_none_or(|p| p.os.is_empty());
-        let Some(descriptor) = descriptors.iter().find(fits).or_else(|| descriptors.iter().find(unspoken)) else {
-            let there: Vec<String> = descriptors
-                .iter()
-                .filter_map(|d| d.platform.as_ref())
-                .filter(|p| p.os != "unknown")
-                .map(Platform::to_string)
-                .collect();
-            return Err(refused(format!("it has no image for {here}; there is {}", there.join(", "))));
-        };
+        let descriptor = for_this_machine(descriptors).map_err(refused)?;
         let bytes = self.document(descriptor)?;
         let manifest = parse_manifest(&bytes)?;
         if let Some(nested) = &manifest.manifests {
@@ -119,15 +111,14 @@ impl Loader<'_> {
         let configuration = self.document(config)?;
         let mut layers = Vec::new();
         for layer in manifest.layers.iter().flatten() {
-            let hex = layer.hex().map_err(refused)?;
-            layers.push((format!("blobs/sha256/{hex}"), Some(layer.digest.clone())));
+            layers.push((blob_path(layer)?, Some(layer.digest.clone())));
         }
         Ok(Chosen { names: Vec::new(), manifest, bytes: Some(bytes), indexes: indexes.to_vec(), configuration, layers })
     }
 
     /// A blob small enough to be held, its digest verified.
     fn document(&self, descriptor: &Descriptor) -> io::Result<Vec<u8>> {
-        let path = format!("blobs/sha256/{}", descriptor.hex().map_err(refused)?);
+        let path = blob_path(descriptor)?;
         let bytes = self.input.read(&path, &self.limits)?;
         if digest_of(&bytes) != descriptor.digest {
             return Err(differs(&descriptor.digest, &digest_of(&bytes)));
@@ -160,7 +151,8 @@ impl Loader<'_> {
             .collect()
     }
 
-    fn store(&self, image: Chosen, name: Option<&Reference>) -> io::Result<Vec<Stored>> {
+    /// Stores one image under its own names, or under `name`.
+    pub(super) fn store(&self, image: Chosen, name: Option<&Reference>) -> io::Result<Vec<Stored>> {
         let names = names(&image.names, name)?;
         let configuration = Configuration::parse(&image.configuration).map_err(refused)?;
         let (here, platform) = (Platform::here(), configuration.platform());
@@ -186,7 +178,7 @@ impl Loader<'_> {
         let id = self.disk.put_blob(&bytes)?;
         let stored = |reference: String| Stored {
             loaded: LoadedImage { reference, id: id.clone() },
-            named: Named { manifest: id.clone(), indexes: image.indexes.clone() },
+            named: Named { manifest: id.clone(), indexes: image.indexes.clone(), pulled: false },
         };
         Ok(names.into_iter().map(stored).collect())
     }
@@ -207,7 +199,8 @@ impl Loader<'_> {
                 chain_id: own.clone(),
                 diff_id: layer.diff_id.to_owned(),
                 tar_bytes,
-                tree: summarise(&root)?,
+                tree: survey(&root)?.tree,
+                contents: Some(survey_contents(&root)?),
             };
             self.disk.keep_layer(OsStr::new(id), &record)?;
             Ok(record)
@@ -258,7 +251,12 @@ fn descriptor(media_type: &str, digest: String, size: u64) -> Descriptor {
     Descriptor { media_type: media_type.to_owned(), digest, size, platform: None, annotations: None }
 }
 
-fn parse_manifest(bytes: &[u8]) -> io::Result<Manifest> {
+/// Where a layout has a blob.
+pub(super) fn blob_path(descriptor: &Descriptor) -> io::Result<String> {
+    Ok(format!("blobs/sha256/{}", descriptor.hex().map_err(refused)?))
+}
+
+pub(super) fn parse_manifest(bytes: &[u8]) -> io::Result<Manifest> {
     let manifest: Manifest =
         serde_json::from_slice(bytes).map_err(|e| refused(format!("an index or manifest is unreadable: {e}")))?;
     match manifest.schema_version {

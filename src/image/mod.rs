@@ -1,16 +1,20 @@
-//! Floor 4: images: references, the local store, layouts and archives.
+//! Floor 4: images: references, registries, the local store, layouts and archives.
 //!
-//! An image comes in as an OCI layout directory, an oci-archive or a docker-archive, is verified digest by digest, and
-//! its layers are unpacked once, each to a directory that an overlay mount takes as a lower layer. [`Store`] is
-//! synchronous: callers on an executor go through `spawn_blocking`. Several processes may use one store at a time.
+//! An image comes in from a registry, as an OCI layout directory, an oci-archive or a docker-archive, is verified digest by
+//! digest, and its layers are unpacked once, each to a directory that an overlay mount takes as a lower layer. [`Store`] is
+//! synchronous: callers on an executor go through a thread. Several processes may use one store at a time.
 
 mod disk;
 mod document;
 mod input;
 mod limits;
 mod load;
+mod pull;
+mod puller;
+mod registry;
 mod store;
 mod stream;
+mod survey;
 mod tarball;
 mod unpack;
 
@@ -18,6 +22,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use limits::Limits;
+pub use pull::{PullOptions, PulledImage};
+pub use puller::{Puller, Waited};
 pub use store::Store;
 
 use crate::model::Reference;
@@ -88,6 +94,23 @@ pub struct LoadedImage {
     pub reference: String,
     /// `sha256:...` of the manifest.
     pub id: String,
+}
+
+/// What a pruning removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pruned {
+    pub references: Vec<String>,
+    /// Bytes of unpacked layers.
+    pub bytes: u64,
+}
+
+/// How far a pull has come with the layers that were not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PullProgress {
+    pub layers: usize,
+    /// Of `total`, as they travel.
+    pub bytes: u64,
+    pub total: u64,
 }
 
 /// One line of `podwright image ls`.

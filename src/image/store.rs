@@ -6,26 +6,26 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::disk::{Disk, Index};
+use super::disk::{Disk, Index, Named};
 use super::document::Configuration;
 use super::input::Input;
 use super::limits::Limits;
 use super::load::{Loader, read_stored};
 use super::unpack::is_refusal;
-use super::{HostImage, Image, ImageConfig, ListedImage, LoadedImage, reference};
+use super::{HostImage, Image, ImageConfig, ListedImage, LoadedImage, Pruned, reference};
 use crate::model::Reference;
 use crate::port::{ErrorKind, PortError};
 use crate::sys::beneath::Dir;
 
 const LOAD: &str = "load image";
-const LOAD_AGAIN: &str = "load the image again with `podwright image load`";
+const LOAD_AGAIN: &str = "bring the image again with `podwright image pull` or `podwright image load`";
 
 /// The images of one root.
 #[derive(Debug)]
 pub struct Store {
-    disk: Disk,
+    pub(super) disk: Disk,
     host: Option<HostImage>,
-    limits: Limits,
+    pub(super) limits: Limits,
     /// Chain ids whose directories were compared with their records since this process started.
     verified: Mutex<BTreeSet<String>>,
 }
@@ -75,27 +75,47 @@ impl Store {
         name: Option<&Reference>,
         subject: &str,
     ) -> Result<Vec<LoadedImage>, PortError> {
-        let outcome = || -> io::Result<Vec<LoadedImage>> {
-            let _lock = self.disk.lock()?;
-            let mut index = match self.disk.index() {
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    tracing::warn!(%error, "the image index is set aside; images must be loaded again");
-                    self.disk.set_index_aside()?;
-                    Index::default()
-                }
-                other => other?,
-            };
-            self.forget_verified();
+        let loaded = self.change(|| {
             let stored = Loader { disk: &self.disk, input, limits: self.limits }.run(name)?;
-            let mut loaded = Vec::new();
-            for image in stored {
-                index.images.insert(image.loaded.reference.clone(), image.named);
-                loaded.push(image.loaded);
+            Ok(stored.into_iter().map(|image| (image.loaded, image.named)).collect())
+        });
+        loaded.map_err(|e| load_error(subject, &e))
+    }
+
+    /// Gives names to what `store` stores, under the lock.
+    pub(super) fn change(
+        &self,
+        store: impl FnOnce() -> io::Result<Vec<(LoadedImage, Named)>>,
+    ) -> io::Result<Vec<LoadedImage>> {
+        let _lock = self.disk.lock()?;
+        let mut index = match self.disk.index() {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                tracing::warn!(%error, "the image index is set aside; images must be loaded or pulled again");
+                self.disk.set_index_aside()?;
+                Index::default()
             }
-            self.disk.write_index(&index)?;
-            Ok(loaded)
+            other => other?,
         };
-        outcome().map_err(|e| load_error(subject, &e))
+        self.forget_verified();
+        let mut loaded = Vec::new();
+        for (image, named) in store()? {
+            index.images.insert(image.reference.clone(), named);
+            loaded.push(image);
+        }
+        self.disk.write_index(&index)?;
+        Ok(loaded)
+    }
+
+    /// Whether the name means this image here, whole.
+    pub(super) fn has(&self, reference: &Reference, id: &str) -> bool {
+        let Ok(index) = self.disk.index() else { return false };
+        let named = index.images.get(&reference.to_string()).filter(|named| named.manifest == id);
+        named.is_some() && self.stored(id).is_ok_and(|stored| self.verify(&stored.chain).is_ok())
+    }
+
+    /// Where pulls keep what they have got so far.
+    pub(super) fn downloads(&self) -> PathBuf {
+        self.disk.root.join("downloads")
     }
 
     /// Every image, sorted by reference, damaged ones marked.
@@ -104,7 +124,7 @@ impl Store {
     /// When the index cannot be read.
     pub fn list(&self) -> Result<Vec<ListedImage>, PortError> {
         let index = self.index("list images")?;
-        let line = |(reference, named): (&String, &super::disk::Named)| {
+        let line = |(reference, named): (&String, &Named)| {
             let (size, damage) = match self.stored(&named.manifest) {
                 Ok(stored) => (stored.size, None),
                 Err(error) => (0, Some(error.to_string())),
@@ -137,11 +157,35 @@ impl Store {
                 .with_help("remove the pods that use it first"));
         }
         self.disk.write_index(&index).map_err(failed)?;
-        self.collect(&index, in_use).map_err(failed)
+        self.collect(&index, in_use).map(drop).map_err(failed)
     }
 
-    /// Deletes blobs and layers that neither a name nor a container needs.
-    fn collect(&self, index: &Index, in_use: &[String]) -> io::Result<()> {
+    /// Removes every name that came from a registry, unless its image is among `in_use`, the ids of images that containers
+    /// stand on, or the name is among `wanted`, those that pods are to run. What was loaded by hand stays: nobody could
+    /// bring it back.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub fn prune(&self, in_use: &[String], wanted: &[String]) -> Result<Pruned, PortError> {
+        const OPERATION: &str = "prune images";
+        let failed = |e: io::Error| PortError::io(OPERATION, self.disk.root.display().to_string(), &e);
+        let _lock = self.disk.lock().map_err(failed)?;
+        let mut index = self.index(OPERATION)?;
+        let wanted = wanted.iter().filter_map(|name| reference(name).ok());
+        let kept: BTreeSet<String> = wanted.filter_map(|name| Some(find(&index, &name)?.0.to_owned())).collect();
+        let goes = |(name, named): (&String, &Named)| {
+            (named.pulled && !kept.contains(name) && !in_use.contains(&named.manifest)).then(|| name.clone())
+        };
+        let references: Vec<String> = index.images.iter().filter_map(goes).collect();
+        index.images.retain(|name, _| !references.contains(name));
+        self.disk.write_index(&index).map_err(failed)?;
+        let bytes = self.collect(&index, in_use).map_err(failed)?;
+        super::pull::clear(self).map_err(failed)?;
+        Ok(Pruned { references, bytes })
+    }
+
+    /// Deletes blobs and layers that neither a name nor a container needs; returns how many bytes of layers that were.
+    fn collect(&self, index: &Index, in_use: &[String]) -> io::Result<u64> {
         let (mut blobs, mut layers) = (BTreeSet::new(), BTreeSet::new());
         for manifest in index.images.values().map(|n| &n.manifest).chain(in_use) {
             // A damaged image keeps nothing alive that it cannot name.
@@ -157,13 +201,15 @@ impl Store {
                 dir.remove_tree(&name)?;
             }
         }
+        let mut bytes = 0;
         for name in Dir::open(&self.disk.layers())?.names()? {
             let id = Path::new(&name).file_stem().and_then(OsStr::to_str).unwrap_or_default().to_owned();
             if !layers.contains(&id) {
+                bytes += self.disk.layer_bytes(&id);
                 self.disk.forget_layer(&id)?;
             }
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// Finds an image by the name a pod uses; `None` when it is not in the store.
@@ -202,7 +248,7 @@ impl Store {
     }
 
     /// Compares each layer with its record once, and afterwards looks only whether it is there.
-    fn verify(&self, chain: &[String]) -> io::Result<()> {
+    pub(super) fn verify(&self, chain: &[String]) -> io::Result<()> {
         for id in chain {
             let known = self.verified.lock().unwrap_or_else(PoisonError::into_inner).contains(id);
             if known {
@@ -268,7 +314,7 @@ struct Stored {
 }
 
 /// The entry a reference means: its name, or with a digest any image of the repository that has it.
-fn find<'a>(index: &'a Index, reference: &Reference) -> Option<(&'a str, &'a super::disk::Named)> {
+fn find<'a>(index: &'a Index, reference: &Reference) -> Option<(&'a str, &'a Named)> {
     let Some(digest) = reference.digest() else {
         return index.images.get_key_value(&reference.to_string()).map(|(k, n)| (k.as_str(), n));
     };
@@ -296,13 +342,21 @@ fn load_name(name: Option<&str>) -> Result<Option<Reference>, PortError> {
 }
 
 fn load_error(subject: &str, error: &io::Error) -> PortError {
-    if is_refusal(error) {
-        return PortError::new(ErrorKind::Invalid, LOAD, subject, error.to_string());
+    let failed = change_error(LOAD, subject, error);
+    match failed.kind {
+        ErrorKind::Corrupt => failed.with_help("fetch or save the archive again"),
+        _ => failed,
     }
-    let failed = PortError::io(LOAD, subject, error);
+}
+
+/// Why an image could not be brought into the store.
+pub(super) fn change_error(operation: &'static str, subject: &str, error: &io::Error) -> PortError {
+    if is_refusal(error) {
+        return PortError::new(ErrorKind::Invalid, operation, subject, error.to_string());
+    }
+    let failed = PortError::io(operation, subject, error);
     match failed.kind {
         ErrorKind::Exhausted => failed.with_help("make room in the file system of the image store"),
-        ErrorKind::Corrupt => failed.with_help("fetch or save the archive again"),
         _ => failed,
     }
 }

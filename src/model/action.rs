@@ -6,7 +6,8 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    AmountChange, Cause, ContainerKind, Deletion, ExitRecord, FieldChange, Masked, PodRecord, Resources, TerminalCause,
+    AmountChange, Cause, ContainerKind, Deletion, ExitRecord, FieldChange, ImageSource, Masked, PodRecord, Resources,
+    TerminalCause,
 };
 
 /// Why an action is taken. Closed: the same value feeds diff, log, event and status.
@@ -191,6 +192,8 @@ pub struct ImageNeed {
     pub image: String,
     /// `Always`, `IfNotPresent` or `Never`, already defaulted.
     pub policy: String,
+    /// The docker configurations in the pod's pull Secrets, in their order.
+    pub secrets: Vec<Masked<Vec<u8>>>,
 }
 
 /// A container to be created and started.
@@ -208,6 +211,8 @@ pub struct ContainerStart {
     pub mounts: Vec<VolumeMountPlan>,
     /// The digest of the data that it takes, for its record.
     pub data: Option<String>,
+    /// How its image came to be here, for its record; known once it is.
+    pub image_source: ImageSource,
 }
 
 /// One step for one pod.

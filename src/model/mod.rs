@@ -26,6 +26,7 @@ mod projection;
 mod qos;
 pub mod quantity;
 mod reference;
+mod registry;
 mod resources;
 mod rule;
 mod snapshot;
@@ -49,8 +50,8 @@ pub use masked::Masked;
 pub use node::{NodeInfo, Taint};
 pub use object::{Desired, DesiredObject, Excluded, PodPreset, PodPresetSpec};
 pub use observed::{
-    ContainerKind, ContainerRecord, ContainerState, DataDigests, Deletion, ExitRecord, ObservedContainer, ObservedPod,
-    PodRecord, Sandbox, Stopping, TerminalCause,
+    ContainerKind, ContainerRecord, ContainerState, DataDigests, Deletion, ExitRecord, ImageSource, ObservedContainer,
+    ObservedPod, PodRecord, Sandbox, Stopping, TerminalCause,
 };
 pub use packed::Packed;
 pub use places::{Places, PointerDigest};
@@ -60,6 +61,7 @@ pub use projection::{
 };
 pub use qos::qos_class;
 pub use reference::{HOST_IMAGE, NoReference, Reference, is_sha256_hex};
+pub use registry::{EVERY_REGISTRY, Mirror, PullSettings, RegistryEntry, host_and_port, is_loopback};
 pub use resources::{AmountChange, Amounts, RESIZABLE, Resources, asks_for_restart};
 pub use rule::{RULES, Rule};
 pub use snapshot::{BlobId, Revision, RevisionKind, Snapshot, SourceFile, SourceRef};

@@ -107,6 +107,34 @@ pub struct Stopping {
     pub reason: String,
 }
 
+/// How the image of an instance came to be here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ImageSource {
+    /// It was here.
+    #[default]
+    Present,
+    /// It was pulled for this instance, or it was found to be what the registry has now.
+    #[serde(rename_all = "camelCase")]
+    Pulled {
+        began_at: Timestamp,
+        took: SignedDuration,
+        /// The same with the time for others that came before.
+        waited: SignedDuration,
+        /// Bytes of the unpacked layers.
+        size: u64,
+    },
+    /// It was here, and its registry was not reached to say whether it has another one by now: why.
+    Stale { why: String },
+}
+
+impl ImageSource {
+    /// Whether there is nothing to tell of it.
+    pub fn is_present(&self) -> bool {
+        *self == Self::Present
+    }
+}
+
 /// What a backend remembers of one instance of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -123,6 +151,8 @@ pub struct ContainerRecord {
     pub image: String,
     /// Digest of the image that was used.
     pub image_id: String,
+    #[serde(default, skip_serializing_if = "ImageSource::is_present")]
+    pub image_source: ImageSource,
     pub created_at: Timestamp,
     /// The back-off that was waited for before this instance, zero for none: the next one derives from it.
     #[serde(default)]

@@ -97,6 +97,16 @@ impl Reference {
         format!("{}/{}", self.domain, self.path)
     }
 
+    /// The registry: host and port as in the reference, or `docker.io`.
+    pub fn registry(&self) -> &str {
+        &self.domain
+    }
+
+    /// The name within the registry: `library/nginx`.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The digest, if the reference pins one.
     pub fn digest(&self) -> Option<&str> {
         self.digest.as_deref()

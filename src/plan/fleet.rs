@@ -124,6 +124,7 @@ fn instance(container: &Container, kind: ContainerKind, now: Timestamp) -> Obser
             sandbox_attempt: 0,
             image: container.image.clone().unwrap_or_default(),
             image_id: String::new(),
+            image_source: crate::model::ImageSource::Present,
             created_at: now,
             backoff: SignedDuration::ZERO,
             log_path: String::new(),

@@ -100,6 +100,7 @@ mod tests {
                 sandbox_attempt: 0,
                 image: "i".into(),
                 image_id: String::new(),
+                image_source: crate::model::ImageSource::Present,
                 created_at: at(0),
                 backoff: SignedDuration::from_secs(backoff),
                 log_path: String::new(),

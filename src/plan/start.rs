@@ -1,6 +1,9 @@
 //! The containers of a pod whose sandbox runs: init containers in order, then the others side by side.
 
+use std::collections::BTreeMap;
+
 use jiff::SignedDuration;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::data;
@@ -13,9 +16,12 @@ use super::resize;
 use super::restart::{self, Next, go_duration};
 use super::teardown::{self, Stop, grace_of};
 use crate::model::{
-    ContainerKind, ContainerRecord, ContainerStart, ContainerState, ImageNeed, ObservedContainer, ObservedPod,
-    PodAction, Reason, ResizeOrder, Resources, Sandbox,
+    ContainerKind, ContainerRecord, ContainerStart, ContainerState, Failure, ImageNeed, ImageSource, Masked,
+    ObservedContainer, ObservedPod, PodAction, Reason, ResizeOrder, Resources, Sandbox,
 };
+
+/// Where Secrets of the types kubernetes.io/dockerconfigjson and kubernetes.io/dockercfg have what they are for.
+const PULL_SECRET_KEYS: [&str; 2] = [".dockerconfigjson", ".dockercfg"];
 
 /// What every container of a pod shares in one round.
 struct Pod<'a> {
@@ -63,6 +69,17 @@ pub(super) fn waiting_for_sandbox(spec: &PodSpec, pod: &ObservedPod, draft: &mut
         if pod.latest(&container.name).is_none() {
             draft.waiting(&container.name, reason, "");
         }
+    }
+}
+
+/// The waiting reason and message of a step that failed. What follows a failed pull is its back-off.
+fn why_failed<'a>(failure: &'a Failure, image: &str) -> (&'a str, String) {
+    match failure.reason.as_str() {
+        "ErrImagePull" => {
+            let message = format!("Back-off pulling image \"{image}\": {}: {}", failure.reason, failure.message);
+            ("ImagePullBackOff", message)
+        }
+        other => (other, failure.message.clone()),
     }
 }
 
@@ -199,6 +216,17 @@ impl Pod<'_> {
         env::resolve(container, &Scope { fields, data: self.round.data() })
     }
 
+    /// The docker configurations in the pod's pull Secrets. One that is not there is left out, as the kubelet does: the image
+    /// may need none.
+    fn pull_secrets(&self) -> Vec<Masked<Vec<u8>>> {
+        let (namespace, secrets) = (&self.observed.record.key.namespace, &self.round.data().secrets);
+        let names = self.spec.image_pull_secrets.iter().flatten().map(|reference| &reference.name);
+        let found = names.filter_map(|name| secrets.get(&(namespace.clone(), name.clone()))?.data.as_ref());
+        let config =
+            |data: &BTreeMap<String, ByteString>| PULL_SECRET_KEYS.iter().find_map(|key| data.get(*key).cloned());
+        found.filter_map(config).map(|bytes| Masked::new(bytes.0)).collect()
+    }
+
     /// The digest of the data that a container starts with. One that may be older than what its pod's record knows is like no
     /// other.
     fn data_of(&self, container: &Container) -> Option<String> {
@@ -250,16 +278,10 @@ impl Pod<'_> {
         let name = &container.name;
         let image = container.image.clone().unwrap_or_default();
         let failure = input.memory.failures.get(name).filter(|_| !self.round.fresh);
-        if let Some((failure, until)) = failure.and_then(|f| Some((f, self.round.held_until(f)?))) {
-            let (reason, message) = match failure.reason.as_str() {
-                "ErrImagePull" => (
-                    "ImagePullBackOff",
-                    format!("Back-off pulling image \"{image}\": {}: {}", failure.reason, failure.message),
-                ),
-                other => (other, failure.message.clone()),
-            };
-            draft.waiting(name, reason, &message);
-            draft.hold(name, reason, &message, Some(until));
+        let told = failure.map(|failure| why_failed(failure, &image));
+        if let (Some((reason, message)), Some(until)) = (&told, failure.and_then(|f| self.round.held_until(f))) {
+            draft.waiting(name, reason, message);
+            draft.hold(name, reason, message, Some(until));
             return;
         }
         let resolved = match self.resolve(container) {
@@ -271,13 +293,14 @@ impl Pod<'_> {
                 return;
             }
         };
-        match failure {
-            Some(failure) => draft.waiting(name, &failure.reason, &failure.message),
+        match told {
+            // While it is tried again nothing is known that was not before.
+            Some((reason, message)) => draft.waiting(name, reason, &message),
             None if attempt == 0 => draft.waiting(name, creating(self.spec), ""),
             None => {}
         }
         let policy = container.image_pull_policy.clone().unwrap_or_else(|| "IfNotPresent".to_owned());
-        let need = ImageNeed { container: name.clone(), image, policy };
+        let need = ImageNeed { container: name.clone(), image, policy, secrets: self.pull_secrets() };
         draft.step(PodAction::EnsureImage(need), reason.clone());
         let start = ContainerStart {
             name: name.clone(),
@@ -289,6 +312,7 @@ impl Pod<'_> {
             env: resolved.env,
             mounts: resolved.mounts,
             data: self.data_of(container),
+            image_source: ImageSource::Present,
         };
         draft.step(PodAction::StartContainer(Box::new(start)), reason);
     }

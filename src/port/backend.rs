@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 
 use super::{ErrorKind, PortError};
 use crate::model::{
-    AdmittedPod, ContainerStart, Deletion, ImageNeed, ObservedPod, PodKey, PodRecord, Reason, ResizeOrder, SignalOrder,
-    VolumePayload,
+    AdmittedPod, ContainerStart, Deletion, ImageNeed, ImageSource, ObservedPod, PodKey, PodRecord, Reason, ResizeOrder,
+    SignalOrder, VolumePayload,
 };
 
 /// What a backend can and cannot do; `validate --backend` asks.
@@ -33,6 +33,7 @@ pub struct ImageStatus {
     pub id: String,
     /// Bytes on disk, layers counted once.
     pub size: u64,
+    pub source: ImageSource,
 }
 
 /// A runtime that takes whole pods.
@@ -76,8 +77,13 @@ pub trait ContainerBackend: Send + Sync {
     /// Ends the infra process, unless it is gone, and releases network and address.
     async fn stop_sandbox(&self, key: &PodKey) -> Result<(), PortError>;
 
-    /// Makes the image present or says why it is not.
-    async fn ensure_image(&self, need: &ImageNeed) -> Result<ImageStatus, PortError>;
+    /// Makes the image present as its policy says, or says why it is not. Calls `pulling` when it begins to pull; a pull goes
+    /// on when the caller goes away, and the next call joins it.
+    async fn ensure_image(
+        &self,
+        need: &ImageNeed,
+        pulling: &(dyn Fn() + Send + Sync),
+    ) -> Result<ImageStatus, PortError>;
 
     /// Creates and starts an instance. An instance that could not be started leaves an exit record (128, StartError).
     async fn start_container(&self, key: &PodKey, start: &ContainerStart) -> Result<(), PortError>;

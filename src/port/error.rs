@@ -24,7 +24,7 @@ pub enum ErrorKind {
 }
 
 /// A failed operation: what was attempted, on what, and why it failed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PortError {
     pub kind: ErrorKind,
     /// The operation, as a verb phrase: `start container`.

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::containers::{Statuses, is_sidecar};
 use super::resize;
-use crate::model::{ObservedPod, Sandbox};
+use crate::model::{ContainerRecord, ImageSource, ObservedPod, Sandbox};
 
 /// What the conditions are derived from.
 #[derive(Clone, Copy)]
@@ -37,7 +37,7 @@ impl Verdict {
 }
 
 /// PodReadyToStartContainers, Initialized, Ready, ContainersReady and PodScheduled, in the kubelet's order; then
-/// PodResizeInProgress, while it is.
+/// PodResizeInProgress and our own ImageStale, while they are.
 pub fn conditions(input: ConditionInput<'_>) -> Vec<PodCondition> {
     let created = input.observed.map(|pod| pod.record.created_at);
     let containers_ready = containers_ready(input);
@@ -62,6 +62,7 @@ pub fn conditions(input: ConditionInput<'_>) -> Vec<PodCondition> {
     ]
     .into_iter()
     .chain(resizing(input).map(|verdict| ("PodResizeInProgress", verdict)))
+    .chain(stale(input).map(|verdict| ("ImageStale", verdict)))
     .map(|(kind, verdict)| PodCondition {
         type_: kind.to_owned(),
         status: if verdict.met { "True" } else { "False" }.to_owned(),
@@ -79,6 +80,25 @@ fn resizing(input: ConditionInput<'_>) -> Option<Verdict> {
     let pod = input.observed.filter(|pod| resize::is_in_progress(pod))?;
     let reason = input.resize_error.map(|_| "Error");
     Some(Verdict { met: true, reason, message: input.resize_error.map(str::to_owned), since: pod.record.resized_at })
+}
+
+/// It is there while a container runs on an image whose registry could not be asked whether it has another one by now.
+fn stale(input: ConditionInput<'_>) -> Option<Verdict> {
+    let pod = input.observed?;
+    let all = input.spec.init_containers.iter().flatten().chain(&input.spec.containers);
+    let running = all.filter_map(|c| pod.latest(&c.name).filter(|c| c.is_live()).map(|c| &c.record));
+    let stale: Vec<(&ContainerRecord, &String)> = running
+        .filter_map(|record| match &record.image_source {
+            ImageSource::Stale { why } => Some((record, why)),
+            ImageSource::Present | ImageSource::Pulled { .. } => None,
+        })
+        .collect();
+    let since = stale.iter().map(|(record, _)| record.created_at).max()?;
+    let one = |(record, why): &(&ContainerRecord, &String)| {
+        format!("image {:?} of container {}: {why}", record.image, record.name)
+    };
+    let message = stale.iter().map(one).collect::<Vec<_>>().join("; ");
+    Some(Verdict { met: true, reason: Some("RegistryUnavailable"), message: Some(message), since: Some(since) })
 }
 
 fn sandbox(input: ConditionInput<'_>) -> Verdict {

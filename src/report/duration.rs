@@ -1,6 +1,6 @@
-//! Ages as kubectl writes them: two units at most, coarser with distance.
+//! Ages as kubectl writes them: two units at most, coarser with distance. Durations as Go prints them.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// The time from `then` to `now`: `5s`, `3m20s`, `7h5m`, `3d4h`, `400d`, `2y30d`. `<unknown>` without `then`.
 pub fn age(then: Option<Timestamp>, now: Timestamp) -> String {
@@ -32,9 +32,42 @@ pub fn human_duration(seconds: i64) -> String {
     }
 }
 
+/// A duration as Go prints it when it was truncated to milliseconds: `0s`, `87ms`, `1.5s`, `2m3.25s`, `1h0m0s`.
+pub(super) fn go(duration: SignedDuration) -> String {
+    let milliseconds = duration.as_millis().max(0);
+    let (seconds, rest) = (milliseconds / 1000, milliseconds % 1000);
+    if seconds == 0 && rest > 0 {
+        return format!("{rest}ms");
+    }
+    let fraction = format!("{rest:03}");
+    let fraction = fraction.trim_end_matches('0');
+    let point = if fraction.is_empty() { "" } else { "." };
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, s) => format!("{s}{point}{fraction}s"),
+        (0, m, s) => format!("{m}m{s}{point}{fraction}s"),
+        (h, m, s) => format!("{h}h{m}m{s}{point}{fraction}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pulls_took_as_long_as_go_prints_it() {
+        for (milliseconds, text) in [
+            (0, "0s"),
+            (7, "7ms"),
+            (999, "999ms"),
+            (1000, "1s"),
+            (1500, "1.5s"),
+            (12_034, "12.034s"),
+            (123_250, "2m3.25s"),
+            (3_600_000, "1h0m0s"),
+        ] {
+            assert_eq!(go(SignedDuration::from_millis(milliseconds)), text);
+        }
+    }
 
     #[test]
     fn durations_read_as_kubectl_writes_them() {

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::containers::Waiting;
 use super::project::stable_uid;
-use super::resize;
+use super::{duration, resize};
 use crate::model::{
-    AdmittedPod, ContainerState, EventRecord, EventType, Kind, ObjectKey, ObservedContainer, ObservedPod, Reason,
-    Sandbox, Stopping,
+    AdmittedPod, ContainerRecord, ContainerState, EventRecord, EventType, ImageSource, Kind, ObjectKey,
+    ObservedContainer, ObservedPod, Reason, Sandbox, Stopping,
 };
 
 /// How many conflicts of a pod are told one by one.
@@ -155,8 +155,7 @@ fn container_events(
     let record = &after.record;
     let draft = |at| Draft { container: Some(&record.name), ..Draft::of(pod, at) };
     if before.is_none() {
-        let message = format!("Container image {:?} already present on machine", record.image);
-        events.push(Draft { reason: "Pulled", message, ..draft(record.created_at) }.record());
+        image_events(record, &draft, events);
         let message = "Container created".to_owned();
         events.push(Draft { reason: "Created", message, ..draft(record.created_at) }.record());
     }
@@ -184,6 +183,34 @@ fn container_events(
         let message = format!("Container {} lost its monitor, it will be killed", record.name);
         events.push(Draft { kind: EventType::Warning, reason: "Killing", message, ..draft(now) }.record());
     }
+}
+
+/// How the image of a new instance came to be here.
+fn image_events<'a>(record: &ContainerRecord, draft: &impl Fn(Timestamp) -> Draft<'a>, events: &mut Vec<EventRecord>) {
+    let (image, at) = (&record.image, record.created_at);
+    let present = || format!("Container image {image:?} already present on machine");
+    let message = match &record.image_source {
+        ImageSource::Present => present(),
+        ImageSource::Pulled { took, waited, size, .. } => {
+            let (took, waited) = (duration::go(*took), duration::go(*waited));
+            format!(
+                "Successfully pulled image {image:?} in {took} ({waited} including waiting). Image size: {size} bytes."
+            )
+        }
+        ImageSource::Stale { why } => {
+            let message = format!("Container image {image:?} may be older than the registry's: {why}");
+            let kind = EventType::Warning;
+            events.push(Draft { kind, reason: "ImageStale", message, component: "podwright", ..draft(at) }.record());
+            present()
+        }
+    };
+    events.push(Draft { reason: "Pulled", message, ..draft(at) }.record());
+}
+
+/// A pull that begins.
+pub fn pulling_event(pod: &ObservedPod, container: &str, image: &str, now: Timestamp) -> EventRecord {
+    let message = format!("Pulling image {image:?}");
+    Draft { container: Some(container), reason: "Pulling", message, ..Draft::of(pod, now) }.record()
 }
 
 fn is_for_data(stopping: &Stopping) -> bool {

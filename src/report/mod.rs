@@ -36,7 +36,7 @@ pub use diff::{
     Attention, Concern, DataKey, DiffBase, DiffReport, DiffRevision, DiffSide, Hunk, KeyChange, KindCounts,
     MarkdownOptions, ObjectDiff, PresetLines, compare, compare_on, diff_json, diff_markdown, diff_text,
 };
-pub use events::{aggregate, event_object, event_record, events_between, preset_events, waiting_events};
+pub use events::{aggregate, event_object, event_record, events_between, preset_events, pulling_event, waiting_events};
 pub use pod::{PodView, pod_object};
 pub use project::{ProjectInput, project, stable_uid};
 pub use row::{PodRow, pod_row};

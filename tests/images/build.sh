@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds the images of the tests from Debian packages: busybox, debian, nginx, each an oci-archive in target/test-images.
-# Needs apt (downloads busybox-static and nginx without installing them), dpkg-deb, tar, gzip. Not root.
+# Builds the images of the tests from Debian packages: busybox, debian, nginx, each an oci-archive in target/test-images;
+# beside them Debian's docker-registry, the program that the tests pull from.
+# Needs apt (downloads busybox-static, nginx and docker-registry without installing them), dpkg-deb, tar, gzip. Not root.
 # An image is built again only when a package version or this script changes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -187,3 +188,13 @@ for image in busybox debian nginx; do
     echo "$wanted" >"$out/$image.key"
     echo "test image $image: built, $(stat -c %s "$out/$image.tar") bytes"
 done
+
+wanted=$(key docker-registry)
+if [ -x "$out/docker-registry" ] && [ "$(cat "$out/docker-registry.key" 2>/dev/null)" = "$wanted" ]; then
+    echo "test registry: up to date"
+else
+    fetch docker-registry "$work/registry"
+    install -m 0755 "$work/registry/usr/bin/docker-registry" "$out/docker-registry"
+    echo "$wanted" >"$out/docker-registry.key"
+    echo "test registry: built"
+fi

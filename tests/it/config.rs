@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use podwright::cli::args::LogFormat;
 use podwright::config::{Config, ConfigError, load, parse};
-use podwright::model::Taint;
+use podwright::model::{Mirror, PullSettings, RegistryEntry, Taint};
 use serde_json::Value;
 
 const FULL: &str = r#"
@@ -33,6 +33,15 @@ podPidsLimit: 1024
 resync: 90s
 statusFile: /var/status.yaml
 logFormat: json
+registries:
+- name: docker.io
+  mirrors: ["https://mirror.example/hub", "http://10.0.0.5:5000"]
+  mirrorsOnly: true
+- {name: "registry.example:5000", ca: /etc/ssl/registry.pem}
+- {name: "10.0.0.6:5000", insecure: true}
+- name: "*"
+registryCredentials: /etc/podwright/docker.json
+offlinePull: strict
 "#;
 
 fn schema() -> Value {
@@ -44,6 +53,19 @@ fn schema() -> Value {
 fn fits(text: &str) -> bool {
     let value: Value = serde_yaml::from_str(text).unwrap();
     jsonschema::validator_for(&schema()).unwrap().is_valid(&value)
+}
+
+/// What [`FULL`] says about pulling.
+fn pull() -> PullSettings {
+    let entry = |name: &str| RegistryEntry { name: name.into(), ..RegistryEntry::default() };
+    let mirrors = ["https://mirror.example/hub", "http://10.0.0.5:5000"].map(|m| Mirror::parse(m).unwrap()).to_vec();
+    let registries = vec![
+        RegistryEntry { mirrors, mirrors_only: true, ..entry("docker.io") },
+        RegistryEntry { ca: Some("/etc/ssl/registry.pem".into()), ..entry("registry.example:5000") },
+        RegistryEntry { insecure: true, ..entry("10.0.0.6:5000") },
+        entry("*"),
+    ];
+    PullSettings { registries, credentials: Some("/etc/podwright/docker.json".into()), strict_offline: true }
 }
 
 #[test]
@@ -69,6 +91,7 @@ fn every_key_is_read() {
         resync: Some(Duration::from_secs(90)),
         status_file: Some("/var/status.yaml".into()),
         log_format: Some(LogFormat::Json),
+        pull: pull(),
     };
     assert_eq!(config, expected);
     assert!(fits(FULL));
@@ -80,7 +103,6 @@ fn the_schema_has_the_keys_that_are_read_and_no_other() {
     let mut read: Vec<&String> = document.as_object().unwrap().keys().collect();
     let schema = schema();
     let mut named: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
-    named.retain(|key| *key != "mirrors");
     read.sort();
     named.sort();
     assert_eq!(read, named);
@@ -120,8 +142,24 @@ fn what_is_wrong_is_told_by_the_reader_and_by_the_schema() {
         ("podPidsLimit: -1", "it must be a whole number from 16 to 4194304", "there is no limit"),
         ("statusFile: out.yaml", "`out.yaml` is no absolute path", "`/`"),
         ("logFormat: yaml", "it must be `text` or `json`", "one of the two"),
-        ("mirrors: [{registry: a}]", "`mirrors` is not honoured yet", "image load"),
-        ("mirrors: a", "expected a list, found text", "- "),
+        ("mirrors: [{registry: a}]", "unknown key `mirrors`", "entry of `registries`"),
+        ("registries: a", "expected a list, found text", "- "),
+        ("registries: [docker.io]", "expected a mapping, found text", "name"),
+        ("registries: [{mirrors: []}]", "missing key `name`", "\"*\""),
+        ("registries: [{name: docker.io/library}]", "`docker.io/library` is no name of a registry", "docker.io"),
+        ("registries: [{name: hub}]", "`hub` is no name of a registry", "docker.io"),
+        ("registries: [{name: a.b, mirror: []}]", "unknown key `mirror`", "did you mean `mirrors`?"),
+        ("registries: [{name: a.b, mirrors: [m.example]}]", "`m.example` is no mirror: it begins neither", "https://"),
+        (
+            "registries: [{name: a.b, mirrors: ['https://u:p@m.example']}]",
+            "`https://u:p@m.example` is no mirror: its host",
+            "https://",
+        ),
+        ("registries: [{name: a.b, insecure: 1}]", "expected true or false, found a number", "without quotes"),
+        ("registries: [{name: a.b, ca: ca.pem}]", "`ca.pem` is no absolute path", "`/`"),
+        ("registries: [{name: '*', insecure: true}]", "not every registry can be insecure", "one by one"),
+        ("registryCredentials: config.json", "`config.json` is no absolute path", "`/`"),
+        ("offlinePull: never", "it must be `present` or `strict`", "one of the two"),
         ("- a", "the configuration is a mapping of keys", "nodeName"),
     ] {
         let errors = parse("c.yaml", text.as_bytes()).unwrap_err();
@@ -142,6 +180,7 @@ fn what_a_schema_cannot_say_is_told_too() {
         ("subnet: 10.88.0.0/33", "`10.88.0.0/33` is no subnet: the prefix length"),
         ("subnet: 10.88.0.1/24", "`10.88.0.1/24` is no subnet: bits behind the prefix are set"),
         ("subnet: fd00::/64", "`fd00::/64` is no subnet: it is no IPv4"),
+        ("registries: [{name: a.b}, {name: a.b}]", "there is another entry for `a.b`"),
         ("nodeName: [", ""),
         ("nodeName: a\nnodeName: b", ""),
     ] {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use podwright::backend::fake::{Behaviour, Fake, VirtualClock};
 use podwright::model::{
-    ContainerKind, ContainerStart, ContainerState, Deletion, ExitRecord, ImageNeed, Masked, ObservedContainer,
-    ObservedPod, PodKey, PodRecord, PodUid, ResizeOrder, Resources, Sandbox, Signal, SignalOrder, VolumeMaterial,
-    VolumePayload,
+    ContainerKind, ContainerStart, ContainerState, Deletion, ExitRecord, ImageNeed, ImageSource, Masked,
+    ObservedContainer, ObservedPod, PodKey, PodRecord, PodUid, ResizeOrder, Resources, Sandbox, Signal, SignalOrder,
+    VolumeMaterial, VolumePayload,
 };
 use podwright::port::{ContainerBackend, ErrorKind, Hint};
 use serde_json::json;
@@ -116,9 +116,15 @@ impl Contract {
             env: Vec::new(),
             mounts: Vec::new(),
             data: None,
+            image_source: ImageSource::Present,
         };
-        let need = ImageNeed { container: name.into(), image: self.image.clone(), policy: "IfNotPresent".into() };
-        self.backend.ensure_image(&need).await.unwrap();
+        let need = ImageNeed {
+            container: name.into(),
+            image: self.image.clone(),
+            policy: "IfNotPresent".into(),
+            secrets: Vec::new(),
+        };
+        self.backend.ensure_image(&need, &|| ()).await.unwrap();
         let started = self.backend.start_container(key, &start).await;
         assert!(started.is_ok() || name == "broken", "{started:?}");
         start
@@ -221,13 +227,15 @@ impl Contract {
             container: "runs".into(),
             image: image.into(),
             policy: policy.into(),
+            secrets: Vec::new(),
         };
-        let first = self.backend.ensure_image(&need(&self.image, "IfNotPresent")).await.unwrap();
+        let first = self.backend.ensure_image(&need(&self.image, "IfNotPresent"), &|| ()).await.unwrap();
         assert_eq!(first.reference, self.image);
-        assert_eq!(self.backend.ensure_image(&need(&self.image, "IfNotPresent")).await.unwrap(), first);
+        assert_eq!(self.backend.ensure_image(&need(&self.image, "IfNotPresent"), &|| ()).await.unwrap(), first);
         for (policy, reason) in [("IfNotPresent", "ErrImagePull"), ("Never", "ErrImageNeverPull")] {
-            let error = self.backend.ensure_image(&need(&self.absent, policy)).await.unwrap_err();
-            assert_eq!((error.kind, error.waiting_reason), (ErrorKind::NotFound, Some(reason)), "{error}");
+            let error = self.backend.ensure_image(&need(&self.absent, policy), &|| ()).await.unwrap_err();
+            assert!(matches!(error.kind, ErrorKind::NotFound | ErrorKind::Unavailable), "{error}");
+            assert_eq!(error.waiting_reason, Some(reason), "{error}");
         }
     }
 

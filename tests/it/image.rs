@@ -1,5 +1,9 @@
 //! The image store on real directories. Whiteouts and owners need root.
 
 mod hostile;
+mod liars;
+mod login;
+mod pull;
+mod puller;
 mod real;
 mod store;

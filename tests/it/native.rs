@@ -6,6 +6,7 @@ mod contract;
 mod fixture;
 mod life;
 mod logs;
+mod pulling;
 mod recovery;
 mod spec;
 mod user;

@@ -10,8 +10,9 @@ use super::Fake;
 use super::behaviour::{Call, Fault, Verb};
 use super::machine::{End, Machine, Pod, find, finish};
 use crate::model::{
-    ContainerRecord, ContainerStart, ContainerState, Deletion, ExitRecord, ImageNeed, ObservedContainer, ObservedPod,
-    PodKey, PodRecord, ResizeOrder, Resources, Sandbox, Signal, SignalOrder, Stopping, VolumePayload, quantity,
+    ContainerRecord, ContainerStart, ContainerState, Deletion, ExitRecord, ImageNeed, ImageSource, ObservedContainer,
+    ObservedPod, PodKey, PodRecord, ResizeOrder, Resources, Sandbox, Signal, SignalOrder, Stopping, VolumePayload,
+    quantity,
 };
 use crate::port::{Capabilities, ContainerBackend, ErrorKind, Hint, ImageStatus, PortError, memory_in_use};
 
@@ -138,14 +139,22 @@ impl ContainerBackend for Fake {
         self.perform((Verb::StopSandbox, Some(key), String::new()), stop).await
     }
 
-    async fn ensure_image(&self, need: &ImageNeed) -> Result<ImageStatus, PortError> {
+    async fn ensure_image(
+        &self,
+        need: &ImageNeed,
+        pulling: &(dyn Fn() + Send + Sync),
+    ) -> Result<ImageStatus, PortError> {
         let ensure = |machine: &mut Machine, _| {
             if machine.missing.contains(&need.image) {
                 let waiting = if need.policy == "Never" { "ErrImageNeverPull" } else { "ErrImagePull" };
+                if need.policy != "Never" {
+                    pulling();
+                }
                 let text = "no such image in the store";
                 return Err(PortError::new(ErrorKind::NotFound, "provide image", &need.image, text).waiting(waiting));
             }
-            Ok(ImageStatus { reference: need.image.clone(), id: id_of(&need.image), size: 1 })
+            let source = ImageSource::Present;
+            Ok(ImageStatus { reference: need.image.clone(), id: id_of(&need.image), size: 1, source })
         };
         self.perform((Verb::EnsureImage, None, need.image.clone()), ensure).await
     }
@@ -263,6 +272,7 @@ impl Fake {
             id: format!("{}-{}-{}", pod.observed.record.uid, start.name, start.attempt),
             sandbox_attempt,
             image_id: id_of(&image),
+            image_source: start.image_source.clone(),
             image,
             created_at: now,
             backoff: start.backoff,

@@ -53,8 +53,8 @@ use self::observe::{Found, Seen};
 use self::paths::Paths;
 use self::records::Stored;
 use self::watch::Hub;
-use crate::image::{HostImage, Store};
-use crate::model::{NodeInfo, ObservedPod, PodKey, PodRecord, PodUid};
+use crate::image::{HostImage, Puller, Store};
+use crate::model::{NodeInfo, ObservedPod, PodKey, PodRecord, PodUid, PullSettings};
 use crate::net::Network;
 use crate::port::{ErrorKind, PortError};
 use crate::shim::LogLimits;
@@ -84,6 +84,8 @@ pub struct NativeOptions {
     pub log_limits: LogLimits,
     /// How many processes and threads a pod may have; `None` for as many as the machine takes.
     pub pod_pids_limit: Option<u32>,
+    /// Where images are pulled from.
+    pub pull: PullSettings,
     /// The wished subnet of the pods.
     pub subnet: Option<String>,
     /// The machine as its pods see it; its first address is that of pods with hostNetwork.
@@ -104,7 +106,8 @@ struct Inner {
     log_limits: LogLimits,
     pod_pids_limit: Option<u32>,
     node: NodeInfo,
-    images: Store,
+    images: Arc<Store>,
+    puller: Arc<Puller>,
     volumes: Volumes,
     network: Network,
     hub: Arc<Hub>,
@@ -137,6 +140,7 @@ impl Native {
             mut covered,
             log_limits,
             pod_pids_limit,
+            pull,
             subnet,
             node,
         } = options;
@@ -144,8 +148,10 @@ impl Native {
         open::prepare(&paths)?;
         covered.extend([paths.state.clone(), paths.run.clone()]);
         let host = allow_host_image.then_some(HostImage { covered });
+        let images = Arc::new(Store::open(&paths.state.join("images"), host)?);
         let inner = Inner {
-            images: Store::open(&paths.state.join("images"), host)?,
+            puller: Puller::new(Arc::clone(&images), pull),
+            images,
             volumes: Volumes::new(paths.state.join("volumes"), paths.run.join("volumes")),
             network: Network::open(&paths.instance, &paths.state, subnet.as_deref())?,
             exe,

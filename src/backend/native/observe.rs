@@ -21,8 +21,8 @@ use super::paths::{InstanceName, Paths, is_uid};
 use super::records::{self, CONTAINER, EXIT, LOCK, POD, SANDBOX, STARTED, SandboxRecord, Stored};
 use super::termination;
 use crate::model::{
-    ContainerKind, ContainerRecord, ContainerState, ExitRecord, ObservedContainer, ObservedPod, PodRecord, PodUid,
-    Sandbox,
+    ContainerKind, ContainerRecord, ContainerState, ExitRecord, ImageSource, ObservedContainer, ObservedPod, PodRecord,
+    PodUid, Sandbox,
 };
 use crate::port::{ErrorKind, PortError};
 use crate::shim::Started;
@@ -253,6 +253,7 @@ fn restore(paths: &Paths, pod: &ObservedPod, name: &InstanceName) -> io::Result<
         sandbox_attempt,
         image: found.and_then(|(c, _)| c.image.clone()).unwrap_or_default(),
         image_id: String::new(),
+        image_source: ImageSource::Present,
         created_at: started.map_or(pod.record.created_at, |s| s.started_at),
         backoff: jiff::SignedDuration::ZERO,
         log_path: paths.log(&pod.record.key, name).display().to_string(),

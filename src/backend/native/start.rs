@@ -111,8 +111,7 @@ impl Start<'_> {
     fn run(&self, infra: &Infra) -> Result<(), PortError> {
         let paths = &self.inner.paths;
         let reference = self.container.image.as_deref().unwrap_or_default();
-        let never = self.container.image_pull_policy.as_deref() == Some("Never");
-        let image = image::resolve(self.inner, reference, never)?;
+        let image = image::resolve(self.inner, reference)?;
         let rootfs = Rootfs::open(&image.lower).map_err(self.io(CREATE))?;
         let identity = self.identity(&image, &rootfs)?;
         // Parts of volumes are held until the container has them.
@@ -319,6 +318,7 @@ impl Start<'_> {
             sandbox_attempt: infra.attempt,
             image: self.container.image.clone().unwrap_or_default(),
             image_id: image.id.clone(),
+            image_source: self.plan.image_source.clone(),
             created_at: Timestamp::now(),
             backoff: self.plan.backoff,
             log_path: paths.log(self.key, &self.name).display().to_string(),

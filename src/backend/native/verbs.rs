@@ -122,8 +122,12 @@ impl ContainerBackend for Native {
         self.verb(key, move |inner| sandbox::stop(inner, pod)).await
     }
 
-    async fn ensure_image(&self, need: &ImageNeed) -> Result<ImageStatus, PortError> {
-        image::ensure(self.inner.clone(), need.clone()).await
+    async fn ensure_image(
+        &self,
+        need: &ImageNeed,
+        pulling: &(dyn Fn() + Send + Sync),
+    ) -> Result<ImageStatus, PortError> {
+        image::ensure(self.inner.clone(), need.clone(), pulling).await
     }
 
     async fn start_container(&self, key: &PodKey, plan: &ContainerStart) -> Result<(), PortError> {

@@ -1,7 +1,7 @@
 //! Performs the steps of a plan, in order. As much as possible, behavior should *not* live here: which steps, in which
 //! order and why is the plan's; what a failed one ends is a table in `memory`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ use super::memory::{Scope, scope};
 use super::state::Goal;
 use super::worker::Worker;
 use super::{Shared, history};
-use crate::model::{PodAction, PodRecord, PodStep, Signal, SignalOrder, TerminalCause};
-use crate::port::PortError;
+use crate::model::{ContainerStart, ImageNeed, PodAction, PodRecord, PodStep, Signal, SignalOrder, TerminalCause};
+use crate::port::{ErrorKind, PortError};
+use crate::report::{pulling_event, waiting_events};
 
 /// So long a start may hold up others.
 const TURN: Duration = Duration::from_secs(60);
@@ -80,6 +81,10 @@ impl Worker {
         tracing::debug!(pod = %self.key, "begin: {word}");
         let result = self.act(step).await;
         let now = self.shared.now();
+        if result.is_err() && matches!(step.action, PodAction::EnsureImage(_)) && self.is_stale() {
+            // Nobody waited for it to its end; the next target asks for its own.
+            return false;
+        }
         match result {
             Ok(()) => {
                 tracing::info!(pod = %self.key, reason = %step.reason, "{word}");
@@ -92,6 +97,9 @@ impl Worker {
             Err(error) => {
                 let reason = error.waiting_reason.unwrap_or_else(|| waiting_reason(&step.action));
                 let until = self.memory.failed(word, &step.action, (reason, &error.to_string()), now);
+                if let PodAction::EnsureImage(need) = &step.action {
+                    self.tell_failed_pull(&need.container, (reason, error.to_string()), now);
+                }
                 let wait = until.duration_since(now).as_secs();
                 tracing::warn!(pod = %self.key, reason = %step.reason, "{word}: {error}; next try in {wait} s");
                 false
@@ -99,7 +107,7 @@ impl Worker {
         }
     }
 
-    async fn act(&self, step: &PodStep) -> Result<(), PortError> {
+    async fn act(&mut self, step: &PodStep) -> Result<(), PortError> {
         let (backend, key) = (&self.shared.parts.backend, &self.key);
         match &step.action {
             PodAction::CreatePod { record } | PodAction::UpdatePod { record } => backend.put_record(record).await,
@@ -107,8 +115,19 @@ impl Worker {
             PodAction::SyncVolumes { volumes } => backend.sync_volumes(key, volumes).await,
             PodAction::RunSandbox { attempt } => backend.run_sandbox(key, *attempt).await,
             PodAction::StopSandbox => backend.stop_sandbox(key).await,
-            PodAction::EnsureImage(need) => backend.ensure_image(need).await.map(drop),
-            PodAction::StartContainer(start) => backend.start_container(key, start).await,
+            PodAction::EnsureImage(need) => {
+                let status = self.unless_stale(backend.ensure_image(need, &|| self.tell_pulling(need))).await?;
+                if !status.source.is_present() {
+                    self.images.insert(need.container.clone(), status.source);
+                }
+                Ok(())
+            }
+            PodAction::StartContainer(start) => {
+                let known = self.images.get(&start.name).cloned();
+                let known = known.map(|image_source| ContainerStart { image_source, ..ContainerStart::clone(start) });
+                let start = known.as_ref().unwrap_or_else(|| start.as_ref());
+                backend.start_container(key, start).await
+            }
             PodAction::SignalContainer { name, attempt, signal, grace_seconds } => {
                 let order = SignalOrder {
                     name: name.clone(),
@@ -126,6 +145,38 @@ impl Worker {
             PodAction::Finish { phase, cause } => Box::pin(self.finish(phase, cause.as_ref())).await,
             PodAction::RemovePod => backend.remove_pod(key).await,
         }
+    }
+
+    /// Waits for an image, but no longer than it is wanted: a pull may take longer than that.
+    async fn unless_stale<T>(&self, work: impl Future<Output = Result<T, PortError>>) -> Result<T, PortError> {
+        let mut work = std::pin::pin!(work);
+        while !self.is_stale() {
+            // Cancel-safe: the work is only lent to the selection, and a ring that is taken here is followed by a round.
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = self.shared.cancel.cancelled() => {}
+                () = self.bell.notified() => {}
+            }
+        }
+        Err(PortError::new(ErrorKind::Unavailable, "wait for", "an image", "its pod is to become another one"))
+    }
+
+    /// The kubelet's event, when a pull begins.
+    fn tell_pulling(&self, need: &ImageNeed) {
+        let Some(pod) = &self.observed else { return };
+        let event = pulling_event(pod, &need.container, &need.image, self.shared.now());
+        self.shared.lock().history.tell(vec![event]);
+        self.shared.announce();
+    }
+
+    /// The events of a failed pull. What follows is a back-off: it is told as such, and no more of the pull itself.
+    fn tell_failed_pull(&self, container: &str, (reason, message): (&str, String), now: Timestamp) {
+        let Some(pod) = self.observed.as_ref().filter(|_| reason == "ErrImagePull") else { return };
+        let why = BTreeMap::from([(container.to_owned(), (reason.to_owned(), message))]);
+        let events = waiting_events(pod, &BTreeMap::new(), &why, now);
+        self.shared.lock().history.tell(events);
+        self.shared.announce();
     }
 
     /// Records the terminal phase.

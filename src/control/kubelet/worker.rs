@@ -12,6 +12,7 @@
 //! Few of many have their rounds at the same time: what a round holds is several times what a pod takes that is as it should
 //! be, and a pod that is begun is better brought to its end than another one begun.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -26,7 +27,7 @@ use super::executor::word;
 use super::memory::Memory;
 use super::state::{Brief, Goal, PodState};
 use super::{Shared, after};
-use crate::model::{Hold, HoldKind, ObservedPod, PodKey, PodPlan, PodRecord, PodStep};
+use crate::model::{Hold, HoldKind, ImageSource, ObservedPod, PodKey, PodPlan, PodRecord, PodStep};
 use crate::plan::{self, PodInput, Target};
 
 /// A worker that ended in a panic begins anew after this.
@@ -72,9 +73,11 @@ pub(super) struct Worker {
     pub(super) observed: Option<Arc<ObservedPod>>,
     /// Its record, when this round wrote it after that.
     pub(super) record: Option<Box<PodRecord>>,
+    /// How the images that this round made present came to be here, by container, where there is something to tell.
+    pub(super) images: BTreeMap<String, ImageSource>,
     /// The number of the target the present round works for.
     sequence: u64,
-    bell: Arc<Notify>,
+    pub(super) bell: Arc<Notify>,
 }
 
 /// What follows a round.
@@ -88,7 +91,8 @@ enum Next {
 impl Worker {
     fn new(shared: Arc<Shared>, key: Arc<PodKey>) -> Self {
         let bell = shared.lock().bell(&key);
-        Self { shared, key, memory: Memory::default(), observed: None, record: None, sequence: 0, bell }
+        let images = BTreeMap::new();
+        Self { shared, key, memory: Memory::default(), observed: None, record: None, images, sequence: 0, bell }
     }
 
     async fn run(&mut self) {
@@ -170,6 +174,7 @@ impl Worker {
         if self.observed.is_none() && steps.is_empty() {
             return Next::Gone;
         }
+        self.images.clear();
         let planned = steps.len();
         let outcome = self.perform(steps, goal).await;
         tracing::debug!(pod = %self.key, steps = planned, tried = outcome.tried, "round");

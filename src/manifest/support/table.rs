@@ -33,6 +33,8 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("spec.hostNetwork", "e2e_seed_host_pod_shares_the_machines_namespaces"),
     ("spec.hostPID", "e2e_seed_host_pod_shares_the_machines_namespaces"),
     ("spec.hostname", "e2e_containers_of_a_pod_share_localhost_a_host_name_and_shared_memory"),
+    ("spec.imagePullSecrets", "e2e_a_pull_secret_of_the_namespace_is_who_the_pod_is_to_the_registry"),
+    ("spec.imagePullSecrets[].name", "e2e_a_pull_secret_of_the_namespace_is_who_the_pod_is_to_the_registry"),
     ("spec.initContainers", "e2e_init_containers_run_in_order_before_the_others"),
     ("spec.restartPolicy", "e2e_restart_policies_do_what_they_say"),
     ("spec.serviceAccount", "a_pod_does_not_start_before_its_account_is_there"),
@@ -177,7 +179,6 @@ pub(super) const NO_EFFECT: &[(&str, &str)] = &[
     ("metadata.generateName", "an object is known by its `name`"),
     ("metadata.finalizers", "no controller waits for a removal"),
     ("metadata.ownerReferences", "the manifests alone decide what lives"),
-    ("spec.imagePullSecrets", "images are loaded, not pulled"),
     ("spec.preemptionPolicy", NO_SCHEDULER),
     ("spec.priority", NO_SCHEDULER),
     ("spec.priorityClassName", NO_SCHEDULER),
@@ -186,7 +187,7 @@ pub(super) const NO_EFFECT: &[(&str, &str)] = &[
     ("spec.finalizers", "no controller waits for a removal"),
     ("immutable", "the manifests alone decide what changes"),
     ("automountServiceAccountToken", NO_TOKEN),
-    ("imagePullSecrets", "images are loaded, not pulled"),
+    ("imagePullSecrets", "those of an account are not added to its pods: name them in the pods"),
     ("secrets", NO_TOKEN),
 ];
 

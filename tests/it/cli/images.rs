@@ -6,8 +6,9 @@ use std::process::Stdio;
 use serde_json::json;
 
 use super::harness::{Place, Said};
-use crate::support::images::{Layer, oci_archive};
+use crate::support::images::{Layer, Layout, Packing, arch, oci_archive};
 use crate::support::is_root;
+use crate::support::registry::{Reply, Server};
 
 fn archive(name: &str) -> Vec<u8> {
     oci_archive(name, &[Layer::new().dir("bin").file("bin/tool", "x").tar()], json!({}))
@@ -80,4 +81,89 @@ fn what_is_no_image_is_refused_in_one_sentence() {
         assert_eq!(said.code, Some(1), "{said:?}");
         assert!(said.err.starts_with("error: cannot ") && !said.err.contains("panicked"), "{}", said.err);
     }
+}
+
+/// A registry of one image for those who know the password, and a configuration that names `helper` for it.
+fn guarded(place: &Place, helper: &str) -> Server {
+    let mut layout = Layout::new();
+    let layer = Layer::new().dir("bin").file("bin/tool", "x").tar();
+    let image = layout.image(&[(layer, Packing::Gzip)], json!({}), arch());
+    let server = Server::of(&layout, &image, |asked| {
+        // `user:hidden-word`
+        let known = asked.header("authorization") == Some("Basic dXNlcjpoaWRkZW4td29yZA==");
+        (!known).then(|| Reply::status(401).with("WWW-Authenticate", "Basic realm=\"x\""))
+    });
+    place.write("docker.json", &format!(r#"{{"credHelpers": {{"{}": "{helper}"}}}}"#, server.address));
+    let docker = place.path("docker.json").display().to_string();
+    place.write("config.yaml", &format!("registryCredentials: {docker}\n"));
+    server
+}
+
+/// Puts a credential helper into the directory `bin` of the place.
+fn helper(place: &Place, name: &str, script: &str) {
+    let path = format!("bin/docker-credential-{name}");
+    place.write(&path, &format!("#!/bin/sh\n{script}\n"));
+    std::fs::set_permissions(place.path(&path), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+fn pull(place: &Place, server: &Server) -> Said {
+    let name = format!("{}/tool", server.address);
+    let path = format!("{}:{}", place.path("bin").display(), std::env::var("PATH").unwrap());
+    let output =
+        place.podwright(&["image", "pull", &name, "--config", "config.yaml"]).env("PATH", path).output().unwrap();
+    Said::from(output)
+}
+
+#[test]
+fn a_credential_helper_is_asked_for_its_registry_and_believed() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    helper(&place, "works", "echo \"$1 $(cat)\" >>asked; echo '{\"Username\": \"user\", \"Secret\": \"hidden-word\"}'");
+    let server = guarded(&place, "works");
+    let said = pull(&place, &server);
+    assert_eq!(said.out, format!("Pulled image: {}/tool:latest\n", server.address), "{said:?}");
+    assert_eq!(said.err, "", "no progress where there is no terminal");
+    let asked = std::fs::read_to_string(place.path("asked")).unwrap();
+    assert_eq!(asked, format!("get {}\n", server.address));
+    let again = pull(&place, &server);
+    assert_eq!(again.out, format!("Image is up to date: {}/tool:latest\n", server.address), "{again:?}");
+}
+
+#[test]
+fn a_credential_helper_that_fails_is_named_and_what_it_says_is_not() {
+    if !is_root() {
+        return;
+    }
+    for (name, script, why) in [
+        ("fails", "echo hidden; echo hidden >&2; exit 3", "docker-credential-fails failed"),
+        ("odd", "echo hidden-nonsense", "docker-credential-odd gave an answer that is none"),
+        ("endless", "yes hidden", "docker-credential-endless"),
+        ("nothing", "echo 'credentials not found in native keychain'; exit 1", "no name and password for"),
+    ] {
+        let place = Place::new();
+        helper(&place, name, script);
+        let server = guarded(&place, name);
+        let said = pull(&place, &server);
+        assert_eq!(said.code, Some(1), "{said:?}");
+        assert!(said.err.contains(why) && !said.err.contains("hidden"), "{name}: {}", said.err);
+    }
+}
+
+#[test]
+fn pulled_images_that_no_pod_needs_are_pruned_and_loaded_ones_stay() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    helper(&place, "works", "echo '{\"Username\": \"user\", \"Secret\": \"hidden-word\"}'");
+    let server = guarded(&place, "works");
+    assert_eq!(pull(&place, &server).code, Some(0));
+    std::fs::write(place.path("tool.tar"), archive("example.com/tool:1")).unwrap();
+    assert_eq!(place.run(&["image", "load", "tool.tar"]).code, Some(0));
+    let pruned = place.run(&["image", "prune"]);
+    let expected = format!("Removed image: {}/tool:latest\nReclaimed: 0B\n", server.address);
+    assert_eq!(pruned.out, expected, "the layer is that of the loaded image too");
+    assert!(place.run(&["image", "ls"]).out.contains("example.com/tool:1"));
 }

@@ -121,9 +121,16 @@ async fn a_missing_image_holds_up_its_own_container_only() {
     eventually("the good one runs", || rig.pod("web").latest("good").is_some_and(|c| c.is_live())).await;
     rig.pass(30).await;
     assert_eq!(rig.sink.last().pods[0].open().status, "ImagePullBackOff");
-    assert!(
-        agent.kubelet.fleet().events.iter().any(|e| e.reason == "Failed" && e.message.contains("Failed to pull image"))
-    );
+    let count = |reason: &str, words: &str| {
+        let fleet = agent.kubelet.fleet();
+        let event = fleet.events.iter().find(|e| e.reason == reason && e.message.contains(words));
+        event.map_or(0, |event| event.count)
+    };
+    // At once, after 10 s, and after 20 s more.
+    assert_eq!(count("Pulling", "Pulling image \"missing:1\""), 3);
+    assert_eq!(count("Failed", "Failed to pull image \"missing:1\": "), 3);
+    assert_eq!(count("Failed", "Error: ErrImagePull"), 3);
+    assert_eq!(count("BackOff", "Back-off pulling image \"missing:1\""), 1, "it waits the whole time");
     rig.fake.set_image("missing:1", true);
     agent.done(&id(1)).await;
 }

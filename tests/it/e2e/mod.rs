@@ -7,6 +7,7 @@ mod commands;
 mod deaths;
 mod fields;
 mod harness;
+mod images;
 mod pods;
 mod readme;
 mod seed;

@@ -217,14 +217,14 @@ fn removing_the_last_name_frees_what_nothing_else_needs() {
     store.load(&docker_archive(&["a:1", "a:2"], &[shared.clone(), own], json!({}))[..], None).unwrap();
     store.load(&oci_archive("b:1", &[shared], json!({}))[..], None).unwrap();
     let layers = || std::fs::read_dir(dir.path().join("images/layers")).unwrap().count();
-    assert_eq!(layers(), 4, "two layers, each with a record");
+    assert_eq!(layers(), 6, "two layers, each with a record and a note");
     let id = store.resolve("a:1").unwrap().unwrap().id;
     store.remove("a:1", std::slice::from_ref(&id)).unwrap();
     assert_eq!(store.remove("a:1", &[]).unwrap_err().kind, ErrorKind::NotFound);
     assert_eq!(store.remove("a:2", std::slice::from_ref(&id)).unwrap_err().kind, ErrorKind::Conflict);
     assert!(store.resolve("a:2").unwrap().is_some());
     store.remove("a:2", &[]).unwrap();
-    assert_eq!(layers(), 2);
+    assert_eq!(layers(), 3);
     assert_eq!(store.resolve("a:2").unwrap(), None);
     assert!(store.resolve("b:1").unwrap().is_some());
     store.remove("b:1", &[]).unwrap();
@@ -274,7 +274,7 @@ fn damage_is_noticed_and_loading_again_repairs_it() {
         let again = Store::open(&dir.path().join("images"), None).unwrap();
         let error = again.resolve("a").unwrap_err();
         assert_eq!(error.kind, ErrorKind::Corrupt, "{name}: {error}");
-        assert!(error.help.as_deref().unwrap().contains("load the image again"), "{name}: {error}");
+        assert!(error.help.as_deref().unwrap().contains("bring the image again"), "{name}: {error}");
         again.load(&archive[..], None).unwrap();
         assert!(again.resolve("a").unwrap().is_some(), "{name}");
         assert!(again.list().unwrap()[0].damage.is_none(), "{name}");

@@ -333,13 +333,14 @@ fn e2e_images_that_are_not_there_say_what_to_do() {
     on_root(async |root| {
         let native = Native::open(NativeOptions { allow_host_image: false, ..root.options() }).unwrap();
         let ensure = async |image: &str, policy: &str| {
-            let need = ImageNeed { container: "app".into(), image: image.into(), policy: policy.into() };
-            native.ensure_image(&need).await.unwrap_err()
+            let need =
+                ImageNeed { container: "app".into(), image: image.into(), policy: policy.into(), secrets: Vec::new() };
+            native.ensure_image(&need, &|| ()).await.unwrap_err()
         };
         let rows = [
             ("nginx", "Never", ErrorKind::NotFound, "ErrImageNeverPull", "podwright image load FILE"),
-            ("nginx", "IfNotPresent", ErrorKind::NotFound, "ErrImagePull", "podwright image load FILE"),
-            ("nginx", "Always", ErrorKind::NotFound, "ErrImagePull", "podwright image load FILE"),
+            ("nginx", "IfNotPresent", ErrorKind::Unavailable, "ErrImagePull", "podwright image load FILE"),
+            ("nginx", "Always", ErrorKind::Unavailable, "ErrImagePull", "podwright image load FILE"),
             (HOST, "IfNotPresent", ErrorKind::Denied, "ErrImagePull", "--allow-host-image"),
             ("Bad Name", "IfNotPresent", ErrorKind::Invalid, "InvalidImageName", "remove them"),
         ];

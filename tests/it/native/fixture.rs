@@ -13,7 +13,7 @@ use podwright::model::{
     AdmittedPod, ContainerKind, ContainerStart, ContainerState, ExitRecord, Masked, ObservedContainer, ObservedPod,
     Packed, PodKey, PodRecord, PodUid, Sandbox, SignalOrder, SourceRef, VolumeMountPlan,
 };
-use podwright::model::{MountSource, NodeInfo, Signal};
+use podwright::model::{ImageSource, MountSource, NodeInfo, PullSettings, RegistryEntry, Signal};
 use podwright::port::ContainerBackend;
 use podwright::shim::LogLimits;
 use podwright::sys::{cgroup, mount};
@@ -56,6 +56,12 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
     }
 }
 
+/// Nobody may be asked for images: no test of these talks to a registry.
+pub fn nobody() -> PullSettings {
+    let entry = RegistryEntry { name: "*".into(), mirrors_only: true, ..RegistryEntry::default() };
+    PullSettings { registries: vec![entry], ..PullSettings::default() }
+}
+
 impl Root {
     fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -86,6 +92,7 @@ impl Root {
             covered: Vec::new(),
             log_limits: LogLimits::default(),
             pod_pids_limit: None,
+            pull: nobody(),
             subnet: None,
             node: NodeInfo { ips: vec!["192.0.2.7".parse().unwrap()], ..NodeInfo::default() },
         }
@@ -206,6 +213,7 @@ impl TestPod {
             env: Vec::new(),
             mounts: mounts.collect(),
             data: None,
+            image_source: ImageSource::Present,
         }
     }
 

@@ -9,7 +9,7 @@ use podwright::backend::native::spec::{
 };
 use podwright::backend::native::user::Identity;
 use podwright::image::ImageConfig;
-use podwright::model::{ContainerKind, ContainerStart, EnvValue, Masked};
+use podwright::model::{ContainerKind, ContainerStart, EnvValue, ImageSource, Masked};
 use serde_json::{Value, json};
 
 /// Everything but SYS_RESOURCE, as on a machine that keeps it back.
@@ -40,6 +40,7 @@ fn plan() -> ContainerStart {
         env: vec![EnvValue { name: "MODE".into(), value: Masked::new("pod".into()) }],
         mounts: Vec::new(),
         data: None,
+        image_source: ImageSource::Present,
     }
 }
 

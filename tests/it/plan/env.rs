@@ -255,3 +255,27 @@ fn no_value_of_a_secret_shows_in_the_debug_output_of_a_plan() {
     .unwrap();
     assert!(!format!("{start:?}").contains("hunter2"));
 }
+
+#[test]
+fn the_pull_secrets_of_a_pod_go_with_the_need_for_its_image_in_their_order() {
+    let secret = |namespace: &str, name: &str, key: &str, text: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}, "stringData": {key: text}});
+    let names = ["old", "absent", "foreign", "opaque", "today"].map(|name| json!({"name": name}));
+    let all = [
+        secret("default", "today", ".dockerconfigjson", "1"),
+        secret("default", "old", ".dockercfg", "2"),
+        secret("default", "opaque", "password", "3"),
+        secret("other", "foreign", ".dockerconfigjson", "4"),
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+            "spec": {"containers": [{"name": "c", "image": "i:1"}], "imagePullSecrets": names}}),
+    ];
+    let admitted = admitted(&all);
+    let mut world = World::new(&pod_of(&admitted, "default", "p"), &admitted.data);
+    let first = world.plan();
+    world.perform_steps(&first.steps);
+    let needs = world.plan().steps.into_iter().filter_map(|step| match step.action {
+        PodAction::EnsureImage(need) => Some(need.secrets),
+        _ => None,
+    });
+    let secrets: Vec<Vec<Vec<u8>>> = needs.map(|n| n.iter().map(|s| s.reveal().clone()).collect()).collect();
+    assert_eq!(secrets, [[b"2".to_vec(), b"1".to_vec()]]);
+}

@@ -241,6 +241,7 @@ impl World {
             sandbox_attempt,
             image,
             image_id: String::new(),
+            image_source: start.image_source.clone(),
             created_at: now,
             backoff: start.backoff,
             log_path: String::new(),

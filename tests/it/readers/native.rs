@@ -3,7 +3,7 @@
 
 use nix::sched::{CloneFlags, unshare};
 use podwright::backend::native::{Native, NativeOptions};
-use podwright::model::NodeInfo;
+use podwright::model::{NodeInfo, PullSettings};
 use podwright::port::ContainerBackend;
 use podwright::shim::LogLimits;
 use serde_json::{Value, json};
@@ -61,6 +61,7 @@ fn observed(bytes: &[u8], names: &[&str]) -> String {
         covered: Vec::new(),
         log_limits: LogLimits::default(),
         pod_pids_limit: None,
+        pull: PullSettings::default(),
         subnet: None,
         node: NodeInfo::default(),
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use podwright::model::{
-    AdmittedPod, AppliedPreset, ContainerKind, ContainerRecord, ContainerState, ExitRecord, NodeInfo,
+    AdmittedPod, AppliedPreset, ContainerKind, ContainerRecord, ContainerState, ExitRecord, ImageSource, NodeInfo,
     ObservedContainer, ObservedPod, Packed, PodKey, PodRecord, PodUid, Sandbox, SourceRef,
 };
 use podwright::report::{PodView, pod_object};
@@ -73,6 +73,7 @@ pub fn instance(name: &str, kind: ContainerKind, attempt: u32, state: ContainerS
             sandbox_attempt: 0,
             image: "nginx".into(),
             image_id: "sha256:0123".into(),
+            image_source: ImageSource::Present,
             created_at: at(2),
             backoff: SignedDuration::ZERO,
             log_path: String::new(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use podwright::model::{
-    AdmittedPod, ContainerKind, ContainerRecord, ExitRecord, Packed, PodKey, PodRecord, PodUid, SourceRef,
+    AdmittedPod, ContainerKind, ContainerRecord, ExitRecord, ImageSource, Packed, PodKey, PodRecord, PodUid, SourceRef,
 };
 use podwright::port::PortError;
 use podwright::shim::{self, LogLimits, ShimRequest, Started};
@@ -255,6 +255,7 @@ fn container_record() -> ContainerRecord {
         sandbox_attempt: 0,
         image: "image".into(),
         image_id: "sha256:0".into(),
+        image_source: ImageSource::Present,
         created_at: Timestamp::UNIX_EPOCH,
         backoff: SignedDuration::ZERO,
         log_path: "log".into(),

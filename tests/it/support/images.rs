@@ -114,6 +114,26 @@ impl Layout {
         Self::default()
     }
 
+    /// One of the archives that the tests build, and the descriptor of its image.
+    pub fn of_test_image(name: &str) -> (Self, Value) {
+        let mut layout = Self::new();
+        let mut archive = tar::Archive::new(std::fs::File::open(test_image(name)).unwrap());
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let path = entry.path().unwrap().to_str().unwrap().trim_start_matches("./").to_owned();
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut entry, &mut bytes).unwrap();
+            if path.starts_with("blobs/") && !bytes.is_empty() {
+                layout.files.insert(path, bytes);
+            } else if path == "index.json" {
+                let index: Value = serde_json::from_slice(&bytes).unwrap();
+                layout.index = index["manifests"].as_array().unwrap().clone();
+            }
+        }
+        let top = layout.index[0].clone();
+        (layout, top)
+    }
+
     fn blob(&mut self, bytes: Vec<u8>) -> (String, usize) {
         let (digest, size) = (digest(&bytes), bytes.len());
         self.files.insert(format!("blobs/sha256/{}", &digest[7..]), bytes);
@@ -211,9 +231,14 @@ pub fn docker_archive(tags: &[&str], layers: &[Vec<u8>], config: Value) -> Vec<u
 
 /// The archive of an image that `tests/images/build.sh` made from Debian packages: `busybox`, `debian` or `nginx`.
 pub fn test_image(name: &str) -> PathBuf {
+    test_file(&format!("{name}.tar"))
+}
+
+/// A file that `tests/images/build.sh` made.
+pub fn test_file(name: &str) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from);
-    let path = target.join("test-images").join(format!("{name}.tar"));
+    let path = target.join("test-images").join(name);
     assert!(path.exists(), "{} is missing: run tests/images/build.sh", path.display());
     path
 }

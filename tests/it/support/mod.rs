@@ -1,6 +1,7 @@
 //! What several test modules share.
 
 pub mod images;
+pub mod registry;
 
 /// Says loudly that a test could not run here, and writes it where `tests/run.sh` counts.
 pub fn skip(why: &str) {

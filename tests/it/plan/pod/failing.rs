@@ -1,6 +1,6 @@
 //! Failures: a container that cannot start waits, the others go on.
 
-use podwright::model::{PodMemory, Sandbox};
+use podwright::model::{ImageSource, PodMemory, Sandbox};
 use serde_json::json;
 
 use super::super::world::{World, at};
@@ -127,7 +127,8 @@ const ROWS: &[Row] = &[
         "a waits: ImagePullBackOff Back-off pulling image \"a:1\": ErrImagePull: why",
     ]),
     ("no image: tried again", |w| { w.forget("a"); w.fail("a", "ErrImagePull", 90); }, &[
-        "image a:1: first start", "start a#0: first start", "a waits: ErrImagePull why",
+        "image a:1: first start", "start a#0: first start",
+        "a waits: ImagePullBackOff Back-off pulling image \"a:1\": ErrImagePull: why",
     ]),
     ("no image: another one is tried at once", |w| {
         w.forget("a");
@@ -159,7 +160,8 @@ const ROWS: &[Row] = &[
         "a waits: CreateContainerConfigError couldn't find key k in ConfigMap default/m",
     ]),
     ("a failure in the future means the clock was set back", |w| { w.forget("a"); w.fail("a", "ErrImagePull", 9000); }, &[
-        "image a:1: first start", "start a#0: first start", "a waits: ErrImagePull why",
+        "image a:1: first start", "start a#0: first start",
+        "a waits: ImagePullBackOff Back-off pulling image \"a:1\": ErrImagePull: why",
     ]),
 ];
 
@@ -230,6 +232,7 @@ fn a_step_that_succeeded_ends_the_failures_it_stands_for() {
         env: Vec::new(),
         mounts: Vec::new(),
         data: None,
+        image_source: ImageSource::Present,
     };
     assert_eq!(remaining(PodAction::StartContainer(Box::new(start))), [""]);
     assert_eq!(remaining(PodAction::UpdatePod { record: record.clone() }), [""; 0]);

@@ -1,0 +1,305 @@
+//! One blob into a file: resumed where it broke off, here or in an earlier process; verified before it is kept.
+//!
+//! ```text
+//! downloads/HEX.part           what has come so far, locked by whoever adds to it
+//! downloads/blobs/sha256/HEX   a whole blob, until its layer is unpacked
+//! ```
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use hyper::{StatusCode, header};
+use rustix::fs::FlockOperation;
+use sha2::{Digest, Sha256};
+
+use super::transport::Answer;
+use super::{Client, Failure, Fault};
+
+/// Attempts in a row that bring next to nothing.
+const ATTEMPTS: u32 = 5;
+/// An attempt that brings more than this is none in vain.
+const WORTH: u64 = 64 << 10;
+/// After the first attempt in vain; doubled after each further one.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Less than so many bytes within so long is no download.
+const SLOWEST: (u64, Duration) = (16 << 10, Duration::from_secs(60));
+/// While another pull adds to the same blob.
+const OTHERS: Duration = Duration::from_millis(200);
+/// What is left of a pull that nobody went on with for so long is thrown away.
+const STALE: Duration = Duration::from_secs(24 * 3600);
+
+/// A blob as the manifest has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::image) struct Wanted {
+    /// 64 hexadecimal digits.
+    pub(in crate::image) hex: String,
+    pub(in crate::image) size: u64,
+}
+
+/// The directory of downloads.
+#[derive(Clone, Debug)]
+pub(in crate::image) struct Downloads {
+    dir: PathBuf,
+}
+
+/// A file that grows.
+struct Part {
+    file: File,
+    digest: Sha256,
+    length: u64,
+}
+
+impl Downloads {
+    /// Makes what is missing.
+    pub(in crate::image) fn open(dir: &Path) -> io::Result<Self> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir.join("blobs/sha256"))?;
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// Shaped as an OCI layout: whole blobs are in `blobs/sha256`.
+    pub(in crate::image) fn layout(&self) -> &Path {
+        &self.dir
+    }
+
+    fn whole(&self, hex: &str) -> PathBuf {
+        self.dir.join("blobs/sha256").join(hex)
+    }
+
+    /// Whether a blob is there and is what it is called. A power cut may leave less of one than its name says.
+    fn is_whole(&self, hex: &str) -> io::Result<bool> {
+        let path = self.whole(hex);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(e),
+        };
+        let (digest, _) = digest_file(&mut file)?;
+        let whole = hex_of(&digest) == hex;
+        if !whole {
+            std::fs::remove_file(path)?;
+        }
+        Ok(whole)
+    }
+
+    /// Removes a whole blob, if it is there.
+    pub(in crate::image) fn forget(&self, hex: &str) {
+        // What stays behind is cleared as stale later.
+        let _ = std::fs::remove_file(self.whole(hex));
+    }
+
+    /// Removes what nobody works on any more; with `all` whatever its age.
+    pub(in crate::image) fn clear(&self, all: bool) -> io::Result<()> {
+        for dir in [self.dir.clone(), self.dir.join("blobs/sha256")] {
+            for entry in std::fs::read_dir(dir)? {
+                let entry = entry?;
+                let metadata = entry.metadata()?;
+                let age = metadata.modified().ok().and_then(|t| SystemTime::now().duration_since(t).ok());
+                if !metadata.is_file() || !(all || age.is_some_and(|age| age > STALE)) {
+                    continue;
+                }
+                let file = File::open(entry.path())?;
+                if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                    std::fs::remove_file(entry.path())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings a blob, from the first of the clients that has it. `tell` hears how many bytes are there.
+    pub(in crate::image) async fn fetch(
+        &self,
+        clients: &[Client],
+        wanted: &Wanted,
+        tell: &(dyn Fn(u64) + Sync),
+    ) -> Result<(), Failure> {
+        let path = self.dir.join(format!("{}.part", wanted.hex));
+        let failed = |e: &io::Error| Failure::local(path.display(), e);
+        let mut part = loop {
+            if self.is_whole(&wanted.hex).map_err(|e| failed(&e))? {
+                tell(wanted.size);
+                return Ok(());
+            }
+            match Part::open(&path).map_err(|e| failed(&e))? {
+                Some(part) => break part,
+                // Whoever holds it does the same work: it is waited for, and gone on with if it fails.
+                None => tokio::time::sleep(OTHERS).await,
+            }
+        };
+        if part.length > wanted.size {
+            part.restart().map_err(|e| failed(&e))?;
+        }
+        let mut last = Failure::new(Fault::Missing, "nobody has it");
+        for client in clients {
+            match self.fetch_from(client, wanted, &mut part, tell).await {
+                Ok(()) => {
+                    std::fs::rename(&path, self.whole(&wanted.hex)).map_err(|e| failed(&e))?;
+                    return Ok(());
+                }
+                Err(failure) if matches!(failure.fault, Fault::Local(_)) => return Err(failure),
+                Err(failure) => last = failure,
+            }
+        }
+        if last.fault == Fault::Wrong || last.fault == Fault::Refused {
+            // What nobody can go on with is no beginning.
+            let _ = std::fs::remove_file(&path);
+        }
+        Err(last)
+    }
+
+    async fn fetch_from(
+        &self,
+        client: &Client,
+        wanted: &Wanted,
+        part: &mut Part,
+        tell: &(dyn Fn(u64) + Sync),
+    ) -> Result<(), Failure> {
+        let mut in_vain = 0;
+        let mut resumed = part.length > 0;
+        loop {
+            let before = part.length;
+            let outcome = attempt(client, wanted, part, tell).await;
+            match outcome {
+                Ok(()) if part.hex() == wanted.hex => return Ok(()),
+                // The beginning may be what a power cut left of it.
+                Ok(()) if resumed => {
+                    resumed = false;
+                    part.restart().map_err(|e| Failure::local("the download", &e))?;
+                }
+                Ok(()) => {
+                    let found = part.hex();
+                    part.restart().map_err(|e| Failure::local("the download", &e))?;
+                    let digest = &wanted.hex;
+                    let message =
+                        format!("{}: the digest should be sha256:{digest} and is sha256:{found}", client.place());
+                    return Err(Failure::new(Fault::Wrong, message));
+                }
+                Err(failure) if failure.fault == Fault::Unreachable => {
+                    resumed = true;
+                    in_vain = if part.length.saturating_sub(before) >= WORTH { 0 } else { in_vain + 1 };
+                    if in_vain >= ATTEMPTS {
+                        return Err(failure);
+                    }
+                    tracing::debug!("a download broke off at byte {}: {failure}", part.length);
+                    tokio::time::sleep(PAUSE * 2_u32.pow(in_vain)).await;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+}
+
+/// One request for what is missing.
+async fn attempt(
+    client: &Client,
+    wanted: &Wanted,
+    part: &mut Part,
+    tell: &(dyn Fn(u64) + Sync),
+) -> Result<(), Failure> {
+    let failed = |e: io::Error| Failure::local("the download", &e);
+    if part.length == wanted.size {
+        return Ok(());
+    }
+    let mut answer = client.blob(&format!("sha256:{}", wanted.hex), part.length).await?;
+    if answer.status != StatusCode::PARTIAL_CONTENT || first_byte(&answer) != Some(part.length) {
+        part.restart().map_err(failed)?;
+        if answer.status != StatusCode::OK {
+            let message = format!("{}: it does not go on where the download broke off", client.place());
+            return Err(Failure::new(Fault::Unreachable, message));
+        }
+    }
+    let lies = |says: u64| {
+        let message = format!("{}: a blob is of {says} bytes where the manifest has {}", client.place(), wanted.size);
+        Failure::new(Fault::Refused, message)
+    };
+    if let Some(length) = answer.length().map(|length| length.saturating_add(part.length)).filter(|l| *l != wanted.size)
+    {
+        return Err(lies(length));
+    }
+    let mut window = (Instant::now(), part.length);
+    while let Some(piece) = answer.piece().await? {
+        let length = part.length + piece.len() as u64;
+        if length > wanted.size {
+            return Err(lies(length));
+        }
+        part.add(&piece).map_err(failed)?;
+        tell(part.length);
+        if window.0.elapsed() >= SLOWEST.1 {
+            if part.length - window.1 < SLOWEST.0 {
+                let message = format!("{}: it sends less than {} bytes a minute", client.place(), SLOWEST.0);
+                return Err(Failure::new(Fault::Unreachable, message));
+            }
+            window = (Instant::now(), part.length);
+        }
+    }
+    if part.length < wanted.size {
+        let message = format!("{}: a blob broke off at byte {} of {}", client.place(), part.length, wanted.size);
+        return Err(Failure::new(Fault::Unreachable, message));
+    }
+    Ok(())
+}
+
+/// Where the bytes of a partial answer begin: `bytes 100-199/200`.
+fn first_byte(answer: &Answer) -> Option<u64> {
+    if answer.status == StatusCode::OK {
+        return None;
+    }
+    answer.header(header::CONTENT_RANGE)?.strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
+}
+
+impl Part {
+    /// Opens the file and takes its lock; `None` when another has it, or has just moved it away.
+    fn open(path: &Path) -> io::Result<Option<Self>> {
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.create(true).truncate(false).read(true).write(true).mode(0o600).open(path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        let (own, named) = (file.metadata()?, std::fs::metadata(path));
+        if !named.is_ok_and(|named| named.ino() == own.ino() && named.dev() == own.dev()) {
+            return Ok(None);
+        }
+        let (digest, length) = digest_file(&mut file)?;
+        Ok(Some(Self { file, digest, length }))
+    }
+
+    fn restart(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        (self.digest, self.length) = (Sha256::new(), 0);
+        Ok(())
+    }
+
+    fn add(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(piece, self.length)?;
+        self.digest.update(piece);
+        self.length += piece.len() as u64;
+        Ok(())
+    }
+
+    fn hex(&self) -> String {
+        hex_of(&self.digest)
+    }
+}
+
+fn hex_of(digest: &Sha256) -> String {
+    digest.clone().finalize().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The digest of a file from where it stands on, and how many bytes that are.
+fn digest_file(file: &mut File) -> io::Result<(Sha256, u64)> {
+    let (mut digest, mut length) = (Sha256::new(), 0);
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok((digest, length));
+        }
+        digest.update(&buffer[..read]);
+        length += read as u64;
+    }
+}

@@ -1,0 +1,147 @@
+//! When the native backend asks a registry for an image, and what it does without one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use podwright::backend::native::{Native, NativeOptions};
+use podwright::model::{ImageNeed, ImageSource, Mirror, PullSettings, RegistryEntry};
+use podwright::port::{ContainerBackend, ErrorKind, ImageStatus, PortError};
+use serde_json::json;
+
+use super::fixture::{Root, on_root};
+use crate::support;
+use crate::support::images::{Layer, Layout, Packing, arch, oci_archive};
+use crate::support::registry::Server;
+
+const IMAGE: &str = "registry.example/app:1";
+
+fn registry() -> Server {
+    let mut layout = Layout::new();
+    let layer = Layer::new().dir("etc").file("etc/name", "pulled").tar();
+    let image = layout.image(&[(layer, Packing::Gzip)], json!({}), arch());
+    Server::of(&layout, &image, |_| None)
+}
+
+/// The network of a test is its own, and begins without a loopback that is up.
+fn with_loopback(test: impl AsyncFnOnce(&Root) + Send + 'static) {
+    on_root(async |root| {
+        let up = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
+        assert!(up.success());
+        test(root).await;
+    });
+}
+
+/// A backend whose only registry is at an address.
+fn native(root: &Root, address: &str, strict_offline: bool) -> Arc<Native> {
+    let mirrors = vec![Mirror::parse(&format!("http://{address}")).unwrap()];
+    let entry = RegistryEntry { name: "*".into(), mirrors, mirrors_only: true, ..RegistryEntry::default() };
+    let pull = PullSettings { registries: vec![entry], credentials: None, strict_offline };
+    Native::open(NativeOptions { pull, ..root.options() }).unwrap()
+}
+
+/// What came of a need, and how many pulls were begun for it.
+async fn ensure(native: &Native, policy: &str) -> (Result<ImageStatus, PortError>, usize) {
+    let need = ImageNeed { container: "app".into(), image: IMAGE.into(), policy: policy.into(), secrets: Vec::new() };
+    let begun = AtomicUsize::new(0);
+    let count = || {
+        begun.fetch_add(1, Ordering::Relaxed);
+    };
+    let outcome = native.ensure_image(&need, &count).await;
+    (outcome, begun.into_inner())
+}
+
+#[test]
+fn e2e_the_policy_decides_when_a_registry_is_asked() {
+    if !support::e2e() {
+        return;
+    }
+    with_loopback(async |root| {
+        let server = registry();
+        let native = native(root, &server.address, false);
+        let asked = |what: &str| {
+            let count = server.paths().iter().filter(|p| p.contains(what)).count();
+            server.forget();
+            count
+        };
+        let (never, begun) = ensure(&native, "Never").await;
+        assert_eq!((never.unwrap_err().waiting_reason, begun, asked("")), (Some("ErrImageNeverPull"), 0, 0));
+        let (first, begun) = ensure(&native, "IfNotPresent").await;
+        let first = first.unwrap();
+        assert!(matches!(first.source, ImageSource::Pulled { size: 6, .. }), "{first:?}");
+        assert_eq!((begun, asked("/manifests/")), (1, 1));
+        for policy in ["IfNotPresent", "Never"] {
+            let (present, begun) = ensure(&native, policy).await;
+            assert_eq!(present.unwrap(), ImageStatus { source: ImageSource::Present, ..first.clone() });
+            assert_eq!((begun, asked("")), (0, 0), "{policy}");
+        }
+        let (renewed, begun) = ensure(&native, "Always").await;
+        assert!(matches!(renewed.unwrap().source, ImageSource::Pulled { .. }));
+        assert_eq!((begun, asked("/blobs/") <= 1), (1, true), "no layer is fetched again");
+    });
+}
+
+#[test]
+fn e2e_an_image_that_is_here_does_while_its_registry_is_out_of_reach_unless_that_is_strict() {
+    if !support::e2e() {
+        return;
+    }
+    with_loopback(async |root| {
+        let server = registry();
+        let address = server.address.clone();
+        let lenient = native(root, &address, false);
+        ensure(&lenient, "IfNotPresent").await.0.unwrap();
+        drop(server);
+        let (stale, begun) = ensure(&lenient, "Always").await;
+        let ImageSource::Stale { why } = stale.unwrap().source else { panic!("not stale") };
+        assert!(why.contains(&address) && begun == 1, "{why}");
+        let (again, begun) = ensure(&lenient, "Always").await;
+        assert!(matches!(again.unwrap().source, ImageSource::Stale { .. }));
+        assert_eq!(begun, 0, "a registry that was not reached a moment ago is not waited for again");
+        drop(lenient);
+        let strict = native(root, &address, true);
+        let error = ensure(&strict, "Always").await.0.unwrap_err();
+        assert_eq!((error.kind, error.waiting_reason), (ErrorKind::Unavailable, Some("ErrImagePull")), "{error}");
+        assert!(ensure(&strict, "IfNotPresent").await.0.is_ok());
+        // A registry that answers that it has no such image any more is believed.
+        let empty = Server::start(|_| support::registry::Reply::status(404));
+        drop(strict);
+        let lenient = native(root, &empty.address, false);
+        assert_eq!(ensure(&lenient, "Always").await.0.unwrap_err().kind, ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn e2e_a_damaged_image_is_pulled_again_before_anything_starts_from_it() {
+    if !support::e2e() {
+        return;
+    }
+    with_loopback(async |root| {
+        let server = registry();
+        let first = native(root, &server.address, false);
+        ensure(&first, "IfNotPresent").await.0.unwrap();
+        let layer = first.images().resolve(IMAGE).unwrap().unwrap().lower[0].clone();
+        drop(first);
+        let zero = || std::fs::write(layer.join("etc/name"), [0; 6]).unwrap();
+        zero();
+        let again = native(root, &server.address, false);
+        let error = ensure(&again, "Never").await.0.unwrap_err();
+        assert_eq!(error.waiting_reason, Some("ImageInspectError"), "{error}");
+        let (mended, begun) = ensure(&again, "IfNotPresent").await;
+        assert!(matches!(mended.unwrap().source, ImageSource::Pulled { .. }) && begun == 1);
+        assert_eq!(std::fs::read_to_string(layer.join("etc/name")).unwrap(), "pulled");
+        drop(again);
+        // Without the registry nothing starts from it, whatever the policy.
+        zero();
+        drop(server);
+        let alone = native(root, "127.0.0.1:1", false);
+        for policy in ["IfNotPresent", "Always"] {
+            let error = ensure(&alone, policy).await.0.unwrap_err();
+            assert_eq!(error.waiting_reason, Some("ErrImagePull"), "{policy}: {error}");
+            assert!(error.message.contains("damaged") && error.message.contains("127.0.0.1:1"), "{error}");
+        }
+        // What was loaded by hand is mended by loading it again.
+        let archive = oci_archive(IMAGE, &[Layer::new().file("x", "loaded").tar()], json!({}));
+        alone.images().load(archive.as_slice(), None).unwrap();
+        assert!(ensure(&alone, "IfNotPresent").await.0.is_ok());
+    });
+}
