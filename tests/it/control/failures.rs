@@ -136,6 +136,20 @@ async fn a_missing_image_holds_up_its_own_container_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_that_is_to_go_or_to_change_waits_for_no_image() {
+    let rig = Rig::new(&[pod("goes", "slow:1"), pod("changes", "slow:1"), pod("other", "i:1")]);
+    rig.fake.on_call(|call| (call.verb == Verb::EnsureImage && call.subject == "slow:1").then_some(Fault::Hang));
+    let mut agent = rig.start();
+    eventually("the other one runs", || rig.fake.pod(&key("other")).is_some_and(|p| p.latest("app").is_some())).await;
+    let id = rig.commit(&agent, &[pod("changes", "i:1"), pod("other", "i:1")]);
+    agent.done(&id).await;
+    assert!(rig.fake.pod(&key("goes")).is_none());
+    assert_eq!(rig.pod("changes").latest("app").unwrap().record.image, "i:1");
+    let told = agent.kubelet.fleet().events.iter().any(|e| e.reason == "Failed");
+    assert!(!told, "a pull that nobody waits for any more is no failure");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_container_that_cannot_be_started_is_told_with_its_reason() {
     let rig = Rig::new(&[pod("web", "i:1")]);
     let behaviour = Behaviour { fails_to_start: Some("exec: no such file".into()), ..Behaviour::default() };

@@ -87,6 +87,41 @@ fn e2e_a_commit_pulls_its_image_through_the_mirror_under_its_usual_name() {
 }
 
 #[test]
+fn e2e_the_usual_names_of_the_seed_come_from_one_registry_by_one_mirror_setting() {
+    let Some(world) = World::new() else { return };
+    let inside = |program: &str| -> Command { world.inside(program) };
+    let registry = Real::start(&inside);
+    let names = [
+        ("nginx", "library/nginx", "latest", "nginx"),
+        ("debian", "library/debian", "latest", "debian"),
+        ("busybox", "library/busybox", "latest", "busybox"),
+        ("k8s.gcr.io/busybox", "busybox", "latest", "busybox"),
+        ("geektime/sample:v2", "geektime/sample", "v2", "busybox"),
+        ("geektime/tomcat:7.0", "geektime/tomcat", "7.0", "busybox"),
+    ];
+    for (_, repository, tag, image) in names {
+        let (layout, top) = Layout::of_test_image(image);
+        registry.push(&inside, &layout, &top, (repository, tag));
+    }
+    configure(&world, &registry, &registry.docker_config(), "present");
+    let config = world.scratch().join("config.yaml");
+    let every = std::fs::read_to_string(&config).unwrap().replace("name: docker.io", "name: \"*\"");
+    std::fs::write(&config, every).unwrap();
+    let pods = names.iter().enumerate().map(|(at, (name, ..))| {
+        let text = pod(&format!("p{at}")).replace("image: busybox", &format!("image: {name}"));
+        (format!("p{at}.yaml"), text)
+    });
+    let pods: Vec<(String, String)> = pods.collect();
+    let config = config.display().to_string();
+    let mut world = world.with_flags(&["--config", &config]);
+    world.commit(&pods.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect::<Vec<_>>());
+    world.start();
+    for at in 0..names.len() {
+        world.wait_row(&format!("p{at}"), "1/1", "Running");
+    }
+}
+
+#[test]
 fn e2e_strict_pulls_wait_for_the_registry_as_kubernetes_has_it() {
     let Some((mut world, registry)) = world() else { return };
     configure(&world, &registry, &registry.docker_config(), "strict");
