@@ -1,6 +1,7 @@
 //! What was typed. What it means is worked out by `settings` and by each verb.
 
 mod create;
+mod interact;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::report::MarkdownOptions;
 
 pub use create::{CreateCommon, CreateVerb, DockerArgs, SecretVerb, SourceArgs};
+pub use interact::{ExecArgs, LogsArgs};
 
 /// Keeps the pods of this machine equal to a directory of Kubernetes manifests in git.
 #[derive(Parser, Debug)]
@@ -329,53 +331,6 @@ pub struct DescribeArgs {
     pub names: Vec<String>,
     #[command(flatten)]
     pub namespace: NamespaceArgs,
-}
-
-/// `logs`.
-#[derive(Args, Debug)]
-pub struct LogsArgs {
-    #[arg(value_name = "POD")]
-    pub pod: String,
-    #[arg(value_name = "CONTAINER", conflicts_with = "container")]
-    pub positional_container: Option<String>,
-    #[command(flatten)]
-    pub namespace: NamespaceArgs,
-    /// Which container, when the pod has more than one
-    #[arg(short, long, value_name = "CONTAINER")]
-    pub container: Option<String>,
-    /// Go on until the container ends
-    #[arg(short, long)]
-    pub follow: bool,
-    /// The instance before the present one
-    #[arg(short, long)]
-    pub previous: bool,
-    /// A timestamp before each line
-    #[arg(long)]
-    pub timestamps: bool,
-    /// Only this many lines from the end; -1 for all
-    #[arg(long, value_name = "LINES", default_value_t = -1, allow_negative_numbers = true)]
-    pub tail: i64,
-}
-
-/// `exec`.
-#[derive(Args, Debug)]
-pub struct ExecArgs {
-    #[arg(value_name = "POD")]
-    pub pod: String,
-    #[command(flatten)]
-    pub namespace: NamespaceArgs,
-    /// Which container [default: the first]
-    #[arg(short, long, value_name = "CONTAINER")]
-    pub container: Option<String>,
-    /// Hand standard input on
-    #[arg(short = 'i', long)]
-    pub stdin: bool,
-    /// Give the command a terminal
-    #[arg(short = 't', long)]
-    pub tty: bool,
-    /// The command, after --
-    #[arg(last = true, required = true, value_name = "COMMAND")]
-    pub command: Vec<String>,
 }
 
 /// `image ...`.

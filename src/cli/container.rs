@@ -3,7 +3,6 @@
 use k8s_openapi::api::core::v1::Pod;
 
 use super::error::CliError;
-use super::printer;
 
 /// kubectl's annotation that names the container meant when none is named.
 const DEFAULT: &str = "kubectl.kubernetes.io/default-container";
@@ -13,16 +12,30 @@ pub fn pod_name(word: &str) -> &str {
     word.strip_prefix("pod/").or(word.strip_prefix("pods/")).unwrap_or(word)
 }
 
-/// The container that is named, or the pod's default one; says so on standard error when there were others.
+/// A container of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    pub name: String,
+    /// What kubectl says on standard error when none was named and there were others.
+    pub note: Option<String>,
+}
+
+/// The container that is named, or the pod's default one.
 ///
 /// # Errors
 /// When the pod has no container of that name.
-pub fn choose(pod: &Pod, wanted: Option<&str>) -> Result<String, CliError> {
+pub fn choose(pod: &Pod, wanted: Option<&str>) -> Result<Chosen, CliError> {
     let (name, others) = pick(pod, wanted)?;
-    if let Some(others) = others {
-        printer::note(&format!("Defaulted container {name:?} out of: {others}"));
-    }
-    Ok(name)
+    let note = others.map(|others| format!("Defaulted container {name:?} out of: {others}"));
+    Ok(Chosen { name, note })
+}
+
+/// The names of every container of a pod, in the order in which they start.
+pub fn all(pod: &Pod) -> Vec<String> {
+    let spec = pod.spec.as_ref();
+    let init = spec.and_then(|s| s.init_containers.as_deref()).unwrap_or_default();
+    let apps = spec.map(|s| s.containers.as_slice()).unwrap_or_default();
+    init.iter().chain(apps).map(|c| c.name.clone()).collect()
 }
 
 /// The container's name and, when it was chosen among several, all of them.

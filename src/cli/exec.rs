@@ -1,38 +1,82 @@
 //! `exec`: a command in a running container. Needs no agent and no runtime: this process joins the container itself,
 //! which only a process with a single thread can do.
 
+use std::io::{self, IsTerminal};
+
 use super::args::ExecArgs;
 use super::error::{CliError, Ending};
 use super::layout::Layout;
-use super::{container, records};
+use super::running::{self, Wanted};
+use super::{container, printer};
 use crate::model::PodKey;
-use crate::port::ErrorKind;
 use crate::shim::{self, ExecRequest};
 
 /// Runs `exec`; the exit code is the command's.
 pub fn run(args: &ExecArgs, layout: &Layout) -> Result<Ending, CliError> {
-    let name = container::pod_name(&args.pod);
-    let record = records::pod(layout, &PodKey::new(&args.namespace.namespace, name))?;
-    if let Some(phase) = &record.terminal {
-        let text = format!("cannot exec into a container in a completed pod; current phase is {phase}");
-        return Err(CliError::new(text));
+    // Before a word is said: what starts again says it again.
+    shim::prepare_exec()?;
+    let found = running::find(
+        layout,
+        &Wanted {
+            pod: PodKey::new(&args.namespace.namespace, container::pod_name(&args.pod)),
+            container: args.container.as_deref(),
+            quiet: args.quiet,
+            refusal: "cannot exec into a container in",
+        },
+    )?;
+    let terminal = Terminal::of(args.stdin, args.tty, io::stdin().is_terminal());
+    if !args.quiet {
+        terminal.note.into_iter().for_each(printer::note);
     }
-    let container = container::choose(&record.realised.effective.open(), args.container.as_deref())?;
-    let not_running = |why: &str| {
-        CliError::new(format!("container {container} of pod {name} does not run: {why}"))
-            .hint(format!("`podwright describe pod {name}` tells more"))
+    let request = ExecRequest {
+        instance_dir: found.instance.dir.clone(),
+        command: args.command.clone(),
+        stdin: args.stdin,
+        tty: terminal.tty,
     };
-    let Some(instance) = records::instances(layout, &record.uid, &container)?.pop() else {
-        return Err(not_running("it was not started yet"));
-    };
-    if let Some(exit) = instance.exit() {
-        return Err(not_running(&format!("it ended with exit code {}", exit.exit_code)));
+    let code = shim::exec(&request).map_err(|error| found.failed(error))?;
+    if code != 0 {
+        printer::note(&format!("command terminated with exit code {code}"));
     }
-    let request =
-        ExecRequest { instance_dir: instance.dir, command: args.command.clone(), stdin: args.stdin, tty: args.tty };
-    match shim::exec(&request) {
-        Ok(code) => Ok(Ending::Command(u8::try_from(code).unwrap_or(u8::MAX))),
-        Err(error) if error.kind == ErrorKind::NotFound => Err(not_running(&error.message)),
-        Err(error) => Err(error.into()),
+    Ok(Ending::Command(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+/// Whether the command gets a terminal, decided as kubectl does: only when there is one to pass on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Terminal {
+    pub(super) tty: bool,
+    /// What kubectl says when a terminal was asked for and cannot be.
+    pub(super) note: Option<&'static str>,
+}
+
+impl Terminal {
+    pub(super) fn of(stdin: bool, tty: bool, is_terminal: bool) -> Self {
+        let note = match (tty, stdin, is_terminal) {
+            (true, true, false) => Some("Unable to use a TTY - input is not a terminal or the right kind of file"),
+            (true, false, _) => Some("Unable to use a TTY - standard input is not passed on; add -i"),
+            _ => None,
+        };
+        Self { tty: tty && note.is_none(), note }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_gets_a_terminal_when_there_is_one_to_pass_on() {
+        for (stdin, tty, is_terminal, expected, words) in [
+            (true, true, true, true, ""),
+            (true, true, false, false, "input is not a terminal"),
+            (false, true, true, false, "add -i"),
+            (false, true, false, false, "add -i"),
+            (true, false, true, false, ""),
+            (false, false, true, false, ""),
+        ] {
+            let terminal = Terminal::of(stdin, tty, is_terminal);
+            assert_eq!(terminal.tty, expected, "{stdin} {tty} {is_terminal}");
+            assert!(terminal.note.unwrap_or_default().contains(words) && (terminal.note.is_some() != words.is_empty()));
+        }
     }
 }

@@ -44,6 +44,8 @@ mod render;
 #[cfg(target_os = "linux")]
 mod run;
 #[cfg(target_os = "linux")]
+mod running;
+#[cfg(target_os = "linux")]
 mod saver;
 #[cfg(target_os = "linux")]
 mod settings;

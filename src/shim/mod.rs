@@ -33,6 +33,7 @@ pub use seccomp::{ANNOTATION as SECCOMP_ANNOTATION, check as check_seccomp};
 use serde::{Deserialize, Serialize};
 
 use crate::port::PortError;
+use crate::sys::sealed;
 
 /// What to start. Sent to the shim through a pipe: it may hold secrets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -134,6 +135,14 @@ pub fn start(exe: &Path, request: &ShimRequest) -> Result<Started, PortError> {
 /// thread and has started no runtime.
 pub fn main(args: &[String]) -> ExitCode {
     process::main(args)
+}
+
+/// Starts this process again from a copy of the program that nobody can write to, for [`exec`], unless it is one already.
+///
+/// # Errors
+/// From the system.
+pub fn prepare_exec() -> Result<(), PortError> {
+    sealed::restart().map_err(|e| PortError::io("start again", "this program", &e))
 }
 
 /// Runs a command in a running container and returns its exit code: 128 + n when signal n ended it, 126 when it cannot be

@@ -128,3 +128,43 @@ fn logs_and_descriptions_come_from_the_records() {
     assert!(described.out.starts_with("Name:"), "{}", described.out);
     assert!(described.out.lines().any(|l| l.split_whitespace().eq(["Status:", "Unknown"])), "{}", described.out);
 }
+
+#[test]
+fn logs_of_all_containers_stand_one_after_the_other_with_the_flags_of_kubectl() {
+    let place = place(true);
+    let b = json!({
+        "name": "b", "kind": "app", "attempt": 0, "id": "y", "sandboxAttempt": 0, "image": "x", "imageId": "x",
+        "createdAt": "2026-01-02T03:04:05Z", "logPath": place.path("root/logs/b.log").display().to_string(),
+    });
+    let missing = place.run(&["logs", "web", "--all-containers"]);
+    assert_eq!((missing.code, missing.out.as_str()), (Some(1), "one\ntwo\n"), "{missing:?}");
+    let told = place.run(&["logs", "web", "--all-containers", "--ignore-errors"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    assert!(told.out.starts_with("one\ntwo\n") && told.out.contains("\"b\" in pod \"web\" is waiting"), "{told:?}");
+    place.write("root/pods/u-1/containers/b/0/record.json", &b.to_string());
+    place.write("root/logs/b.log", "2026-01-02T03:04:07.0Z stdout F three\n2026-01-02T03:04:08.0Z stdout P four\n");
+    for (flags, expected) in [
+        (&[][..], "one\ntwo\nthree\nfour"),
+        (&["--prefix"], "[pod/web/a] one\n[pod/web/a] two\n[pod/web/b] three\n[pod/web/b] four\n"),
+        (&["--tail=1", "--prefix"], "[pod/web/a] two\n[pod/web/b] four\n"),
+        (&["--since-time", "2026-01-02T04:04:07+01:00"], "three\nfour"),
+        (&["--since=1s"], ""),
+        (&["--limit-bytes=4", "--tail=1"], "two\nfour"),
+        (&["--timestamps", "--tail=1"], "2026-01-02T03:04:06.0Z two\n2026-01-02T03:04:08.0Z four"),
+    ] {
+        let mut args = vec!["logs", "web", "--all-containers"];
+        args.extend(flags);
+        let said = place.run(&args);
+        assert_eq!((said.code, said.out.as_str()), (Some(0), expected), "{flags:?}: {}", said.err);
+    }
+    let followed = place.run(&["logs", "-f", "web", "--all-containers=true"]);
+    let mut lines: Vec<&str> = followed.out.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["four", "one", "three", "two"], "{followed:?}");
+    let refused = place.run(&["logs", "-f", "web", "--all-containers", "--max-log-requests=1"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.err.contains("you are attempting to follow 2 log streams"), "{}", refused.err);
+    for args in [&["logs", "web", "--all-containers", "a"][..], &["logs", "web", "--since-time", "yesterday"]] {
+        assert_eq!(place.run(args).code, Some(64), "{args:?}");
+    }
+}

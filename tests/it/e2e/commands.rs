@@ -51,9 +51,10 @@ fn e2e_get_describe_logs_and_exec_speak_as_kubectl_does() {
     follow.kill().unwrap();
     follow.wait().unwrap();
 
-    let exit = world.output(&["exec", "web", "-c", "b", "--", "sh", "-c", "echo here; exit 7"]);
+    let exit = world.output(&["exec", "web", "--", "sh", "-c", "echo here; exit 7"]);
     assert_eq!(String::from_utf8_lossy(&exit.stdout), "here\n");
-    assert_eq!(exit.status.code(), Some(7), "{}", text(&exit));
+    let said = "Defaulted container \"a\" out of: a, b\ncommand terminated with exit code 7\n";
+    assert_eq!((String::from_utf8_lossy(&exit.stderr).as_ref(), exit.status.code()), (said, Some(7)));
     let status = world.ok(&["status"]);
     assert!(status.contains("web") && status.contains("Ready"), "{status}");
     let usage = world.output(&["get", "--no-such-flag"]);

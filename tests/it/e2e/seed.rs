@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::harness::{World, run};
+use crate::support::terminal::Terminal;
 
 fn seed(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/seed").join(name);
@@ -126,8 +127,10 @@ fn e2e_seed_nginx_shares_its_process_namespace() {
     assert_eq!(user_of("ps ax"), "root");
 
     // The shell container has a terminal, and so has `exec -it`.
-    let tty = world.ok(&["exec", "-t", "nginx", "-c", "shell", "--", "tty"]);
-    assert!(tty.trim().starts_with("/dev/pts/"), "{tty}");
+    let mut terminal = Terminal::new();
+    let mut exec = terminal.spawn(&mut world.podwright(&["exec", "-it", "nginx", "-c", "shell", "--", "tty"]));
+    terminal.shows("/dev/pts/");
+    assert!(exec.wait().unwrap().success());
 
     // Deleting the manifest deletes the pod.
     run(world.git().args(["rm", "-q", "nginx.yaml"]));

@@ -1,16 +1,15 @@
 //! `podwright exec`: commands in running containers.
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::process::Stdio;
+use std::io::Write;
+use std::process::{Child, Stdio};
 
 use podwright::sys::{cgroup, process};
-use rustix::pty::OpenptFlags;
-use rustix::termios::{LocalModes, Winsize};
 use serde_json::json;
 
 use super::fixture::{Container, Place, text, until};
 use crate::support;
+use crate::support::terminal::Terminal;
 
 const SIGWINCH: i32 = 28;
 
@@ -72,14 +71,16 @@ fn e2e_exec_ends_as_its_command_does() {
     let mut place = Place::new();
     let container = running(&mut place);
     for (command, code, error) in [
-        (&["sh", "-c", "exit 42"][..], 42, ""),
+        (&["true"][..], 0, ""),
+        (&["sh", "-c", "exit 42"], 42, ""),
         (&["sh", "-c", "kill -9 $$"], 137, ""),
         (&["xyz"], 127, "error: exec: \"xyz\": executable file not found in $PATH\n"),
         (&["/bin/xyz"], 127, "error: exec: \"/bin/xyz\": no such file or directory\n"),
         (&["/etc/passwd"], 126, "error: exec: \"/etc/passwd\": permission denied\n"),
     ] {
         let output = container.exec(&[], command);
-        assert_eq!(text(&output.stderr), error);
+        let last = if code == 0 { String::new() } else { format!("command terminated with exit code {code}\n") };
+        assert_eq!(text(&output.stderr), format!("{error}{last}"));
         assert_eq!(output.status.code(), Some(code), "{command:?}");
     }
 }
@@ -114,39 +115,9 @@ fn e2e_exec_forwards_signals_to_the_command() {
     assert_eq!(child.wait().unwrap().code(), Some(5));
 }
 
-/// A terminal with a person before it.
-struct Terminal {
-    master: File,
-    slave: File,
-}
-
-impl Terminal {
-    fn new() -> Self {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let master = rustix::pty::openpt(flags).unwrap();
-        rustix::pty::unlockpt(&master).unwrap();
-        let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).unwrap();
-        Self { master: master.into(), slave: slave.into() }
-    }
-
-    fn resize(&self, rows: u16, columns: u16) {
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        rustix::termios::tcsetwinsize(&self.master, size).unwrap();
-    }
-
-    fn echoes(&self) -> bool {
-        rustix::termios::tcgetattr(&self.slave).unwrap().local_modes.contains(LocalModes::ECHO)
-    }
-
-    fn types(&mut self, text: &str) {
-        self.master.write_all(text.as_bytes()).unwrap();
-    }
-
-    fn shows(&mut self, expected: &str) {
-        let mut seen = vec![0; expected.len()];
-        self.master.read_exact(&mut seen).unwrap();
-        assert_eq!(text(&seen), expected);
-    }
+/// Starts `podwright exec` on a terminal.
+fn exec(terminal: &Terminal, container: &Container, flags: &[&str], command: &[&str]) -> Child {
+    terminal.spawn(container.exec_command(flags, command).env("TERM", "test-term"))
 }
 
 #[test]
@@ -160,10 +131,7 @@ fn e2e_exec_with_a_terminal_gives_one_of_the_container() {
     terminal.resize(33, 99);
     let script =
         "tty; stty size; echo $TERM; cat; trap 'stty size; exit 9' WINCH; echo now; while :; do sleep 0.05; done";
-    let mut command = container.exec_command(&["-it"], &["sh", "-c", script]);
-    let slave = || terminal.slave.try_clone().unwrap();
-    command.env("TERM", "test-term").stdin(slave()).stdout(slave()).stderr(slave());
-    let mut child = command.spawn().unwrap();
+    let mut child = exec(&terminal, &container, &["-it"], &["sh", "-c", script]);
     terminal.shows("/dev/pts/0\r\n33 99\r\ntest-term\r\n");
     assert!(!terminal.echoes(), "in raw mode");
     terminal.types("typed\r");
@@ -172,7 +140,7 @@ fn e2e_exec_with_a_terminal_gives_one_of_the_container() {
     terminal.shows("now\r\n");
     terminal.resize(44, 88);
     podwright::sys::pidfd::kill(i32::try_from(child.id()).unwrap(), SIGWINCH).unwrap();
-    terminal.shows("44 88\r\n");
+    terminal.shows("44 88\r\ncommand terminated with exit code 9\r\n");
     assert_eq!(child.wait().unwrap().code(), Some(9));
     assert!(terminal.echoes(), "as it was before");
 }
@@ -186,14 +154,66 @@ fn e2e_exec_keeps_the_callers_terminal_from_a_command_without_one() {
     let container = running(&mut place);
     let mut terminal = Terminal::new();
     let script = "for n in 0 1 2; do test -t $n || echo no; done; cat; echo error >&2";
-    let mut command = container.exec_command(&["-i"], &["sh", "-c", script]);
-    let slave = || terminal.slave.try_clone().unwrap();
-    command.stdin(slave()).stdout(slave()).stderr(slave());
-    let mut child = command.spawn().unwrap();
+    let mut child = exec(&terminal, &container, &["-i"], &["sh", "-c", script]);
     terminal.shows("no\r\nno\r\nno\r\n");
     terminal.types("line\r\x04");
     terminal.shows("line\r\nline\r\nerror\r\n");
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn e2e_exec_gives_a_terminal_only_when_there_is_one_to_pass_on() {
+    if !support::e2e() {
+        return;
+    }
+    let mut place = Place::new();
+    let container = running(&mut place);
+    for (flags, words) in [
+        (&["-it"][..], "Unable to use a TTY - input is not a terminal or the right kind of file\n"),
+        (&["-t"], "Unable to use a TTY - standard input is not passed on; add -i\n"),
+        (&["-it", "-q"], ""),
+        (&["-i"], ""),
+    ] {
+        let output = container.exec(flags, &["sh", "-c", "tty; echo end"]);
+        assert_eq!(
+            (text(&output.stdout).as_str(), text(&output.stderr).as_str()),
+            ("not a tty\nend\n", words),
+            "{flags:?}"
+        );
+    }
+}
+
+#[test]
+fn e2e_exec_leaves_the_callers_terminal_as_it_was_however_it_ends() {
+    if !support::e2e() {
+        return;
+    }
+    let mut place = Place::new();
+    let container = running(&mut place);
+    let mut terminal = Terminal::new();
+    // Ctrl-C is the container's: its terminal makes a signal of it.
+    let mut child = exec(
+        &terminal,
+        &container,
+        &["-it"],
+        &["sh", "-c", "trap 'echo caught; exit 4' INT; echo up; while :; do sleep 0.05; done"],
+    );
+    terminal.shows("up\r\n");
+    assert!(!terminal.echoes());
+    terminal.types("\x03");
+    terminal.shows("^Ccaught\r\ncommand terminated with exit code 4\r\n");
+    assert_eq!((child.wait().unwrap().code(), terminal.echoes()), (Some(4), true));
+    // A signal to the command itself, and a container that is killed under it.
+    let mut child = exec(&terminal, &container, &["-it"], &["sh", "-c", "echo up; exec sleep 1000"]);
+    terminal.shows("up\r\n");
+    podwright::sys::pidfd::kill(i32::try_from(child.id()).unwrap(), 15).unwrap();
+    assert_eq!((child.wait().unwrap().code(), terminal.echoes()), (Some(143), true));
+    terminal.shows("command terminated with exit code 143\r\n");
+    let mut child = exec(&terminal, &container, &["-it"], &["sh", "-c", "echo up; exec sleep 1000"]);
+    terminal.shows("up\r\n");
+    podwright::sys::pidfd::kill(container.started().pid, 9).unwrap();
+    assert_eq!((child.wait().unwrap().code(), terminal.echoes()), (Some(137), true));
+    terminal.shows("command terminated with exit code 137\r\n");
 }
 
 #[test]
@@ -216,8 +236,10 @@ fn e2e_exec_drops_to_the_containers_user() {
         "1234\n2345\n2345 3456\n/tmp\nCapEff:\t0000000000000000\nCapBnd:\t0000000000000001\nNoNewPrivs:\t1\n1\n";
     assert_eq!(text(&container.exec(&[], &["sh", "-c", script]).stdout), expected);
     // Its own terminal may be opened again.
-    let output = container.exec(&["-t"], &["sh", "-c", "echo again > $(tty); exit 3"]);
-    assert_eq!((text(&output.stdout).as_str(), output.status.code()), ("again\r\n", Some(3)));
+    let mut terminal = Terminal::new();
+    let mut child = exec(&terminal, &container, &["-it"], &["sh", "-c", "echo again > $(tty); exit 3"]);
+    terminal.shows("again\r\ncommand terminated with exit code 3\r\n");
+    assert_eq!(child.wait().unwrap().code(), Some(3));
 }
 
 #[test]

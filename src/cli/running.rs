@@ -1,0 +1,67 @@
+//! The running container that a command means, found by the records: no agent is asked.
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::error::CliError;
+use super::layout::Layout;
+use super::records::{self, Instance};
+use super::{container, printer};
+use crate::model::PodKey;
+use crate::port::{ErrorKind, PortError};
+
+/// Which container.
+pub struct Wanted<'a> {
+    pub pod: PodKey,
+    pub container: Option<&'a str>,
+    /// Do not say which container was chosen among several.
+    pub quiet: bool,
+    /// kubectl's words of a pod that has ended, before `a completed pod`.
+    pub refusal: &'static str,
+}
+
+/// A container with an instance that has not ended, as far as records go.
+pub struct Found {
+    pub pod: Pod,
+    pub container: String,
+    pub instance: Instance,
+}
+
+impl Found {
+    /// A failure of what was done with the instance: that it does not run is told with a way out.
+    pub fn failed(&self, error: PortError) -> CliError {
+        match error.kind {
+            ErrorKind::NotFound => not_running(&self.pod, &self.container, &error.message),
+            _ => error.into(),
+        }
+    }
+}
+
+fn not_running(pod: &Pod, container: &str, why: &str) -> CliError {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    CliError::new(format!("container {container} of pod {name} does not run: {why}"))
+        .hint(format!("`podwright describe pod {name}` tells more"))
+}
+
+/// Finds the newest instance of the container.
+///
+/// # Errors
+/// When there is no such pod or container, or it does not run.
+pub fn find(layout: &Layout, wanted: &Wanted<'_>) -> Result<Found, CliError> {
+    let record = records::pod(layout, &wanted.pod)?;
+    if let Some(phase) = &record.terminal {
+        return Err(CliError::new(format!("{} a completed pod; current phase is {phase}", wanted.refusal)));
+    }
+    let pod = record.realised.effective.open();
+    let chosen = container::choose(&pod, wanted.container)?;
+    if let Some(note) = chosen.note.filter(|_| !wanted.quiet) {
+        printer::note(&note);
+    }
+    let container = chosen.name;
+    let Some(instance) = records::instances(layout, &record.uid, &container)?.pop() else {
+        return Err(not_running(&pod, &container, "it was not started yet"));
+    };
+    if let Some(exit) = instance.exit() {
+        return Err(not_running(&pod, &container, &format!("it ended with exit code {}", exit.exit_code)));
+    }
+    Ok(Found { pod, container, instance })
+}

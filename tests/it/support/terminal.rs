@@ -1,0 +1,61 @@
+//! A terminal with a person before it.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::process::{Child, Command};
+
+use rustix::pty::OpenptFlags;
+use rustix::termios::{LocalModes, Winsize};
+
+pub struct Terminal {
+    master: File,
+    slave: File,
+}
+
+impl Terminal {
+    pub fn new() -> Self {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = rustix::pty::openpt(flags).unwrap();
+        rustix::pty::unlockpt(&master).unwrap();
+        let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).unwrap();
+        Self { master: master.into(), slave: slave.into() }
+    }
+
+    /// Starts a command whose standard streams are this terminal.
+    pub fn spawn(&self, command: &mut Command) -> Child {
+        let slave = || self.slave.try_clone().unwrap();
+        command.stdin(slave()).stdout(slave()).stderr(slave()).spawn().unwrap()
+    }
+
+    pub fn resize(&self, rows: u16, columns: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&self.master, size).unwrap();
+    }
+
+    /// Whether it is in its ordinary mode.
+    pub fn echoes(&self) -> bool {
+        rustix::termios::tcgetattr(&self.slave).unwrap().local_modes.contains(LocalModes::ECHO)
+    }
+
+    pub fn types(&mut self, text: &str) {
+        self.master.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Waits for exactly this.
+    pub fn shows(&mut self, expected: &str) {
+        let mut seen = vec![0; expected.len()];
+        self.master.read_exact(&mut seen).unwrap();
+        assert_eq!(String::from_utf8_lossy(&seen), expected);
+    }
+
+    /// Waits until this is shown, whatever stands before it; all of that.
+    pub fn shows_at_last(&mut self, expected: &str) -> String {
+        let mut seen = Vec::new();
+        while !seen.ends_with(expected.as_bytes()) {
+            let mut byte = [0];
+            self.master.read_exact(&mut byte).unwrap();
+            seen.push(byte[0]);
+        }
+        String::from_utf8_lossy(&seen).into_owned()
+    }
+}
