@@ -20,6 +20,8 @@ mod diff;
 mod engine;
 #[cfg(target_os = "linux")]
 mod exec;
+#[cfg(target_os = "linux")]
+mod forward;
 mod get;
 #[cfg(target_os = "linux")]
 mod image;
@@ -125,6 +127,7 @@ fn on_this_machine(verb: Verb, global: &Global) -> Result<Ending, CliError> {
         Verb::Down(args) => remove::down(&args, settings(without_flags)?),
         // Before any runtime is started: it needs a process with a single thread.
         Verb::Exec(args) => exec::run(&args, &layout(global)?),
+        Verb::PortForward(args) => forward::run(&args, &layout(global)?),
         Verb::Image(verb) => image::run(&verb, &layout(global)?, global.config.as_deref()),
         Verb::Demo => demo::run(),
         Verb::InternalProbe { directory } => Ok(probe::main(directory.as_deref())),

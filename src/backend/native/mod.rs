@@ -25,6 +25,7 @@ mod end;
 mod etc;
 mod image;
 mod machine;
+mod network;
 mod observe;
 mod open;
 mod paths;
@@ -49,6 +50,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use self::network::{PodNetwork, pod_network};
 use self::observe::{Found, Seen};
 use self::paths::Paths;
 use self::records::Stored;

@@ -79,6 +79,22 @@ pub struct ExecArgs {
     pub command: Vec<String>,
 }
 
+/// `port-forward`.
+#[derive(Args, Debug)]
+pub struct PortForwardArgs {
+    #[arg(value_name = "POD")]
+    pub pod: String,
+    /// [LOCAL:]REMOTE, such as 8080:80; the remote one may be a name that a container gives it, and :REMOTE takes any free
+    /// port here
+    #[arg(value_name = "PORT", required = true)]
+    pub ports: Vec<String>,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+    /// Where to listen: addresses, or localhost for 127.0.0.1 and ::1
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', default_value = "localhost")]
+    pub address: Vec<String>,
+}
+
 fn time(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_| format!("'{text}' is no time; write it like 2026-01-02T03:04:05Z"))
 }

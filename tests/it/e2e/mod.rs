@@ -6,6 +6,7 @@ mod bad_input;
 mod commands;
 mod deaths;
 mod fields;
+mod forward;
 mod harness;
 mod images;
 mod pods;
