@@ -11,6 +11,8 @@ pub mod printer;
 #[cfg(target_os = "linux")]
 mod apply;
 mod container;
+#[cfg(target_os = "linux")]
+mod cp;
 mod create;
 #[cfg(target_os = "linux")]
 mod demo;
@@ -127,6 +129,7 @@ fn on_this_machine(verb: Verb, global: &Global) -> Result<Ending, CliError> {
         Verb::Down(args) => remove::down(&args, settings(without_flags)?),
         // Before any runtime is started: it needs a process with a single thread.
         Verb::Exec(args) => exec::run(&args, &layout(global)?),
+        Verb::Cp(args) => cp::run(&args, &layout(global)?),
         Verb::PortForward(args) => forward::run(&args, &layout(global)?),
         Verb::Image(verb) => image::run(&verb, &layout(global)?, global.config.as_deref()),
         Verb::Demo => demo::run(),

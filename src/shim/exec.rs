@@ -33,30 +33,47 @@ struct Target {
     oom_score_adj: String,
 }
 
-fn not_running(request: &ExecRequest) -> PortError {
-    let subject = request.instance_dir.display().to_string();
-    PortError::new(ErrorKind::NotFound, OPERATION, subject, "the container does not run")
+/// A container that runs, by the records in its instance directory.
+pub(super) struct Running {
+    pub(super) started: Started,
+    pub(super) pidfd: OwnedFd,
+    pub(super) spec: oci::Spec,
+    pub(super) process: oci::Process,
+}
+
+pub(super) fn not_running(operation: &'static str, instance_dir: &Path) -> PortError {
+    let subject = instance_dir.display().to_string();
+    PortError::new(ErrorKind::NotFound, operation, subject, "the container does not run")
+}
+
+impl Running {
+    pub(super) fn find(operation: &'static str, dir: &Path) -> Result<Self, PortError> {
+        let failed = |error: io::Error| PortError::io(operation, dir.display().to_string(), &error);
+        let not_running = || not_running(operation, dir);
+        if !lock::is_held(&dir.join("lock")).map_err(failed)? {
+            return Err(not_running());
+        }
+        let started = match fs::read(dir.join(record::STARTED)) {
+            Ok(bytes) => serde_json::from_slice::<Started>(&bytes).map_err(|e| failed(e.into()))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_running()),
+            Err(error) => return Err(failed(error)),
+        };
+        let pidfd = pidfd::open_same(started.pid, started.start_ticks).map_err(|_| not_running())?;
+        let spec = read_spec(&started, dir).map_err(failed)?;
+        let process = spec.process().clone().ok_or_else(not_running)?;
+        Ok(Self { started, pidfd, spec, process })
+    }
 }
 
 impl Target {
     fn open(request: &ExecRequest) -> Result<Self, PortError> {
         let dir = &request.instance_dir;
-        let failed = |error: io::Error| PortError::io(OPERATION, dir.display().to_string(), &error);
-        if !lock::is_held(&dir.join("lock")).map_err(failed)? {
-            return Err(not_running(request));
-        }
-        let started = match fs::read(dir.join(record::STARTED)) {
-            Ok(bytes) => serde_json::from_slice::<Started>(&bytes).map_err(|e| failed(e.into()))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_running(request)),
-            Err(error) => return Err(failed(error)),
-        };
-        let pidfd = pidfd::open_same(started.pid, started.start_ticks).map_err(|_| not_running(request))?;
-        let spec = read_spec(&started, dir).map_err(failed)?;
+        let Running { started, pidfd, spec, process } = Running::find(OPERATION, dir)?;
         let filter = seccomp::program(&spec).map_err(|message| {
             PortError::new(ErrorKind::Invalid, OPERATION, dir.display().to_string(), message)
                 .with_help("run the podwright that started the container")
         })?;
-        let process = spec.process().clone().ok_or_else(|| not_running(request))?;
+        let failed = |error: io::Error| PortError::io(OPERATION, dir.display().to_string(), &error);
         let procs = cgroup::open_procs_of(started.pid).map_err(failed)?;
         let oom_score_adj = fs::read_to_string(format!("/proc/{}/oom_score_adj", started.pid)).unwrap_or_default();
         Ok(Self { pidfd, procs, process, filter, oom_score_adj })

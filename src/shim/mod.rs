@@ -15,6 +15,7 @@ mod command;
 mod container;
 mod exec;
 mod failure;
+mod inside;
 mod privileges;
 mod process;
 mod record;
@@ -27,6 +28,7 @@ mod trace;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+pub use inside::Inside;
 use jiff::Timestamp;
 pub use libcontainer::oci_spec::runtime as oci;
 pub use seccomp::{ANNOTATION as SECCOMP_ANNOTATION, check as check_seccomp};
@@ -153,4 +155,12 @@ pub fn prepare_exec() -> Result<(), PortError> {
 /// `NotFound` when the container does not run.
 pub fn exec(request: &ExecRequest) -> Result<i32, PortError> {
     exec::run(request)
+}
+
+/// The file tree of a running container.
+///
+/// # Errors
+/// `NotFound` when the container does not run.
+pub fn inside(instance_dir: &Path) -> Result<Inside, PortError> {
+    Inside::open(instance_dir)
 }

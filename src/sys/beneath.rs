@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path};
 
@@ -27,6 +27,25 @@ impl AsFd for Dir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+impl From<OwnedFd> for Dir {
+    /// A directory that is open for reading.
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+}
+
+/// Opens for reading what an `O_PATH` descriptor is on, if that is a regular file. Nothing else is ever opened: opening a
+/// device may already set it to work.
+///
+/// # Errors
+/// `InvalidInput` when it is no regular file; from the system.
+pub fn open_regular(found: OwnedFd) -> io::Result<File> {
+    if !is_type(&rustix::fs::fstat(&found)?, FileType::RegularFile) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))
 }
 
 impl Dir {
@@ -107,6 +126,14 @@ impl Dir {
         Ok(file)
     }
 
+    /// Opens a regular file below this directory for reading; anything else is not even opened.
+    ///
+    /// # Errors
+    /// As [`Dir::open_file`].
+    pub fn open_nothing_but_file(&self, path: &Path) -> io::Result<File> {
+        open_regular(self.resolve(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty(), ResolveFlags::empty())?)
+    }
+
     /// Creates a file of this directory that must not exist yet. `mode` is subject to the umask.
     ///
     /// # Errors
@@ -154,7 +181,10 @@ impl Dir {
     }
 
     /// At most `limit` names from the beginning of this directory, in no order.
-    fn some_names(&self, limit: usize) -> io::Result<Vec<OsString>> {
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn some_names(&self, limit: usize) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.fd)? {
             if names.len() == limit {

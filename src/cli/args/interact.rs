@@ -95,6 +95,25 @@ pub struct PortForwardArgs {
     pub address: Vec<String>,
 }
 
+/// `cp`.
+#[derive(Args, Debug)]
+pub struct CpArgs {
+    /// What to copy: PATH here, or [NAMESPACE/]POD:PATH in a container
+    #[arg(value_name = "SOURCE")]
+    pub source: String,
+    /// Where to: the same. What is copied goes into a directory that is there
+    #[arg(value_name = "DESTINATION")]
+    pub destination: String,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+    /// Which container [default: the first]
+    #[arg(short, long, value_name = "CONTAINER")]
+    pub container: Option<String>,
+    /// In a container, do not keep owners and all permissions
+    #[arg(long)]
+    pub no_preserve: bool,
+}
+
 fn time(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_| format!("'{text}' is no time; write it like 2026-01-02T03:04:05Z"))
 }

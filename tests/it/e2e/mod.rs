@@ -4,6 +4,7 @@ mod adoption;
 mod agent;
 mod bad_input;
 mod commands;
+mod cp;
 mod deaths;
 mod fields;
 mod forward;
