@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::report::MarkdownOptions;
 
 pub use create::{CreateCommon, CreateVerb, DockerArgs, SecretVerb, SourceArgs};
-pub use interact::{CpArgs, ExecArgs, LogsArgs, PortForwardArgs};
+pub use interact::{AttachArgs, CpArgs, ExecArgs, LogsArgs, PortForwardArgs};
 
 /// Keeps the pods of this machine equal to a directory of Kubernetes manifests in git.
 #[derive(Parser, Debug)]
@@ -66,6 +66,8 @@ pub enum Verb {
     Logs(LogsArgs),
     /// Run a command in a container
     Exec(ExecArgs),
+    /// See and feed the process that a container runs, from its terminal or its pipes
+    Attach(AttachArgs),
     /// Copy files and directories into and out of containers
     Cp(CpArgs),
     /// Forward ports of this machine to a pod

@@ -10,6 +10,8 @@ pub mod printer;
 
 #[cfg(target_os = "linux")]
 mod apply;
+#[cfg(target_os = "linux")]
+mod attach;
 mod container;
 #[cfg(target_os = "linux")]
 mod cp;
@@ -129,6 +131,7 @@ fn on_this_machine(verb: Verb, global: &Global) -> Result<Ending, CliError> {
         Verb::Down(args) => remove::down(&args, settings(without_flags)?),
         // Before any runtime is started: it needs a process with a single thread.
         Verb::Exec(args) => exec::run(&args, &layout(global)?),
+        Verb::Attach(args) => attach::run(&args, &layout(global)?),
         Verb::Cp(args) => cp::run(&args, &layout(global)?),
         Verb::PortForward(args) => forward::run(&args, &layout(global)?),
         Verb::Image(verb) => image::run(&verb, &layout(global)?, global.config.as_deref()),

@@ -179,6 +179,7 @@ fn pipes(
     }
     let (stdin_end, stdin) = if request.stdin {
         let (read, write) = pipe()?;
+        rustix::fs::fcntl_setfl(&write, OFlags::NONBLOCK)?;
         (read, Some(write))
     } else {
         (OwnedFd::from(File::open("/dev/null")?), None)

@@ -6,16 +6,20 @@
 //! output into its log, waits for its end and writes `exit.json`. All the while it holds the lock of the instance
 //! directory, so whoever wants to know whether the container lives asks the lock.
 //!
+//! The monitor also listens on a socket in `bundle`, where others attach to the container: [`Session`].
+//!
 //! In an instance directory: `lock`, `started.json` ([`Started`]), `exit.json` (`model::ExitRecord`), `upper`, `work` and
 //! `rootfs` of the overlay, and `bundle`, which is a tmpfs seen by the shim alone: what may be secret never touches the
 //! disk. `message` is a tmpfs too, so small that no container can do harm with its last words; the monitor keeps the end
 //! of them as `termination-log`. The mounts are in the shim's private namespace, so nothing is left of them when it is gone.
 
+mod attach;
 mod command;
 mod container;
 mod exec;
 mod failure;
 mod inside;
+mod keys;
 mod privileges;
 mod process;
 mod record;
@@ -28,8 +32,10 @@ mod trace;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+pub use attach::{AttachEnd, AttachRequest, Session};
 pub use inside::Inside;
 use jiff::Timestamp;
+pub use keys::DetachKeys;
 pub use libcontainer::oci_spec::runtime as oci;
 pub use seccomp::{ANNOTATION as SECCOMP_ANNOTATION, check as check_seccomp};
 use serde::{Deserialize, Serialize};
@@ -60,6 +66,9 @@ pub struct ShimRequest {
     pub log_limits: LogLimits,
     /// Keep stdin open: reads wait. Without it they end at once. A terminal stays open either way.
     pub stdin: bool,
+    /// The stdin is for the first one who attaches to it: when they leave, it ends. A terminal stays.
+    #[serde(default)]
+    pub stdin_once: bool,
     /// The container's cgroup, a leaf, such as `/podwright-1a2b3c4d/<pod>/<container>.0`. The monitor removes it at the end.
     pub cgroup: String,
     /// Where shims and monitors run, a leaf outside the agent's cgroup, such as `/podwright-1a2b3c4d/monitors`.
@@ -163,4 +172,12 @@ pub fn exec(request: &ExecRequest) -> Result<i32, PortError> {
 /// `NotFound` when the container does not run.
 pub fn inside(instance_dir: &Path) -> Result<Inside, PortError> {
     Inside::open(instance_dir)
+}
+
+/// Attaches to a running container.
+///
+/// # Errors
+/// `NotFound` when it does not run; `Unavailable` when as many have attached as may, or its monitor does not answer.
+pub fn attach(instance_dir: &Path) -> Result<Session, PortError> {
+    Session::open(instance_dir)
 }

@@ -15,7 +15,7 @@ use super::container::{self, Streams};
 use super::failure::{Failure, Step};
 use super::rootfs::{self, Layout};
 use super::spawn::Report;
-use super::{ShimRequest, Started, oci, record};
+use super::{ShimRequest, Started, attach, oci, record};
 use crate::sys::{cgroup, devices, process, spawn};
 
 /// What the descriptors are that the agent has passed.
@@ -28,6 +28,8 @@ struct Passed {
 struct Handover {
     streams: Streams,
     stdin: Option<OwnedFd>,
+    /// Where whoever attaches comes.
+    attach: OwnedFd,
     log: File,
     message: File,
     started: Started,
@@ -96,10 +98,11 @@ fn run(request: &ShimRequest) -> Result<Handover, Failure> {
     cgroup::enter(&request.cgroup, created.pid).step("entering the container's cgroup")?;
     restrict_devices(request).step("restricting the container's devices")?;
     created.set_oom_score(request);
+    let attach = attach::listen(&layout.bundle).step("making the socket to attach to")?;
     let started = started(created.pid)?;
     record::write_started(&request.instance_dir, &started).step("writing the start record")?;
     let (streams, stdin) = created.start()?;
-    Ok(Handover { streams, stdin, log, message, started })
+    Ok(Handover { streams, stdin, attach, log, message, started })
 }
 
 /// libcontainer leaves the device rules to version 1's controller. Without it they are a program of the version 2 cgroup:
@@ -166,6 +169,8 @@ fn become_monitor(request: &ShimRequest, passed: &Passed, handover: &Handover) -
     arguments.push(format!("logsize={}", request.log_limits.max_size).into_bytes());
     arguments.push(format!("logfiles={}", request.log_limits.max_files).into_bytes());
     arguments.push(named("message", &handover.message));
+    arguments.push(named("attach", &handover.attach));
+    keep.push(handover.attach.as_fd());
     keep.extend([dir.as_fd(), handover.log.as_fd(), log_dir.as_fd(), handover.message.as_fd()]);
     match &handover.streams {
         Streams::Pipes { out, err } => {
@@ -174,10 +179,19 @@ fn become_monitor(request: &ShimRequest, passed: &Passed, handover: &Handover) -
         }
         Streams::Terminal { master, slave } => {
             arguments.push(named("tty", master));
+            if request.stdin {
+                arguments.push(named("in", master));
+            }
             keep.extend([master.as_fd(), slave.as_fd()]);
         }
     }
-    keep.extend(handover.stdin.iter().map(AsFd::as_fd));
+    if let Some(stdin) = &handover.stdin {
+        arguments.push(named("in", stdin));
+        keep.push(stdin.as_fd());
+    }
+    if request.stdin_once {
+        arguments.push(b"once=".to_vec());
+    }
     for dir in cgroup::dirs(&request.cgroup)? {
         arguments.push([b"cgroup=", dir.as_os_str().as_bytes()].concat());
     }

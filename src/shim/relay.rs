@@ -26,12 +26,12 @@ const PTMX_DEVICE: (u32, u32) = (5, 2);
 const END_OF_INPUT: &[u8] = b"\x04";
 const BUFFER: usize = 16 << 10;
 /// What a pipe takes at once when there is any room: more could make this process wait for the reader, deaf to signals.
-const PIECE: usize = 4096;
+pub(super) const PIECE: usize = 4096;
 /// Bytes that are still read from each stream after the command's end, if no more wait there.
 const DRAINED: usize = 4 << 20;
 
 /// Signals that are the command's business when they come here.
-const FORWARDED: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGHUP];
+pub(super) const FORWARDED: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGHUP];
 
 /// The caller's side of the command's streams.
 pub(super) enum Stdio {
@@ -157,12 +157,12 @@ pub(super) fn block_signals() -> io::Result<SignalFd> {
 }
 
 /// The caller's terminal in raw mode, until this is dropped.
-struct Raw {
+pub(super) struct Raw {
     before: Termios,
 }
 
 impl Raw {
-    fn enter() -> Option<Self> {
+    pub(super) fn enter() -> Option<Self> {
         let before = rustix::termios::tcgetattr(io::stdin()).ok()?;
         let mut raw = before.clone();
         raw.make_raw();

@@ -1,5 +1,6 @@
-//! The infra process, the shim, the monitor and exec, on this machine's own root file system. Root needed.
+//! The infra process, the shim, the monitor, exec and attach, on this machine's own root file system. Root needed.
 
+mod attach;
 mod attacks;
 mod exec;
 mod fixture;

@@ -133,6 +133,7 @@ impl Start<'_> {
             log_path: paths.log(self.key, &self.name),
             log_limits: self.inner.log_limits,
             stdin: self.container.stdin == Some(true),
+            stdin_once: self.container.stdin_once == Some(true),
             cgroup: paths.container_cgroup(&self.name),
             monitors_cgroup: paths.monitors_cgroup(),
         };

@@ -95,6 +95,30 @@ pub struct PortForwardArgs {
     pub address: Vec<String>,
 }
 
+/// `attach`.
+#[derive(Args, Debug)]
+pub struct AttachArgs {
+    #[arg(value_name = "POD")]
+    pub pod: String,
+    #[command(flatten)]
+    pub namespace: NamespaceArgs,
+    /// Which container [default: the first]
+    #[arg(short, long, value_name = "CONTAINER")]
+    pub container: Option<String>,
+    /// Hand standard input on; the container's `stdin` must be true
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
+    /// Hand this terminal on; the container's `tty` must be true
+    #[arg(short = 't', long)]
+    pub tty: bool,
+    /// Print nothing beside what the container says
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// The keys that leave a terminal with the container running on
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
+    pub detach_keys: String,
+}
+
 /// `cp`.
 #[derive(Args, Debug)]
 pub struct CpArgs {

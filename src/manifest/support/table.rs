@@ -117,8 +117,9 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("@.resizePolicy", RESIZED),
     ("@.resizePolicy[].resourceName", RESIZED),
     ("@.resizePolicy[].restartPolicy", RESIZED),
-    ("@.stdin", "e2e_a_terminal_is_a_terminal_and_stdin_stays_open"),
-    ("@.tty", "e2e_a_terminal_is_a_terminal_and_stdin_stays_open"),
+    ("@.stdin", ATTACHED),
+    ("@.stdinOnce", ATTACHED),
+    ("@.tty", ATTACHED),
     ("@.terminationMessagePath", "e2e_the_last_words_of_a_container_are_kept"),
     ("@.terminationMessagePolicy", "e2e_the_last_words_of_a_container_are_kept"),
     ("@.volumeMounts", "e2e_seed_two_containers_share_a_directory"),
@@ -159,6 +160,7 @@ const PRESET: &str = "e2e_the_presets_variable_is_in_the_environment_of_each_con
 const RESIZED: &str = "e2e_cpu_and_memory_change_while_a_container_runs";
 const SECCOMP: &str = "e2e_a_pod_has_the_seccomp_profile_that_it_asks_for";
 const OWN_SECCOMP: &str = "e2e_a_seccomp_profile_of_ones_own_is_applied_whole_or_the_container_does_not_start";
+const ATTACHED: &str = "e2e_the_streams_of_a_container_are_there_to_attach_to_without_an_agent";
 const PORTS: &str = "e2e_a_host_port_answers_outside_pods_itself_and_loopback";
 
 const SERVER: &str = "an API server writes it, a manifest does not";
@@ -183,7 +185,6 @@ pub(super) const NO_EFFECT: &[(&str, &str)] = &[
     ("spec.priority", NO_SCHEDULER),
     ("spec.priorityClassName", NO_SCHEDULER),
     ("spec.schedulerName", NO_SCHEDULER),
-    ("@.stdinOnce", "nobody can attach to a container, so its stdin stays open and silent"),
     ("spec.finalizers", "no controller waits for a removal"),
     ("immutable", "the manifests alone decide what changes"),
     ("automountServiceAccountToken", NO_TOKEN),
@@ -278,7 +279,6 @@ pub(super) const HARMLESS: &[(&str, &str)] = &[
     ("spec.schedulerName", r#""default-scheduler""#),
     ("spec.securityContext.supplementalGroupsPolicy", r#""Merge""#),
     ("@.securityContext.procMount", r#""Default""#),
-    ("@.stdinOnce", "false"),
     ("@.volumeMounts[].mountPropagation", r#""None""#),
     ("@.volumeMounts[].recursiveReadOnly", r#""Disabled""#),
     ("immutable", "false"),

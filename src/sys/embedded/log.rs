@@ -7,7 +7,7 @@
 
 use crate::out::Text;
 use crate::rt::{self, nr};
-use crate::{CStr, EAGAIN, EINTR, O_CLOEXEC, O_CREAT, O_WRONLY, SEEK_END, close, read, time};
+use crate::{CStr, EAGAIN, EINTR, O_CLOEXEC, O_CREAT, O_WRONLY, SEEK_END, attach, close, read, time};
 
 /// The longest text of one entry.
 const LINE: usize = 16 << 10;
@@ -195,6 +195,7 @@ impl Stream {
                 return 0;
             }
         };
+        attach::tell(self.index, &line[self.held..self.held + count]);
         let at = time::now();
         let filled = self.held + count;
         let mut start = 0;

@@ -2,13 +2,16 @@
 //!
 //! Arguments: a name for `ps`, then `key=value`: `pid` the container's first process, a child of this one; `dir` the
 //! instance directory; `log`, with `logdir` its directory, `logname` its name there, `logsize` the limit in bytes of one file
-//! and `logfiles` how many are kept; `message` the file for its last words, whose end is kept; `out`, `err` pipes or `tty` the master side of a terminal, all non-blocking; `started` when
-//! it started; `cgroup` (repeated) a directory of the container's cgroup; `oom` the file that counts its OOM kills. What
-//! stands for a file is an open descriptor's number; other open descriptors are only kept: the lock, the write end of stdin.
+//! and `logfiles` how many are kept; `message` the file for its last words, whose end is kept; `out`, `err` pipes or `tty`
+//! the master side of a terminal, all non-blocking; `started` when it started; `cgroup` (repeated) a directory of the
+//! container's cgroup; `oom` the file that counts its OOM kills; `attach` the socket where whoever attaches comes; `in` where
+//! what they write goes, the write end of stdin or the terminal; `once` as `stdinOnce`. What stands for a file is an open
+//! descriptor's number; other open descriptors are only kept: the lock.
 
 #![no_std]
 #![no_main]
 
+mod attach;
 mod log;
 mod out;
 #[allow(dead_code)]
@@ -28,6 +31,7 @@ const AT_REMOVEDIR: usize = 0x200;
 const SFD_CLOEXEC: usize = O_CLOEXEC;
 const SFD_NONBLOCK: usize = 0o4000;
 const POLLIN: i16 = 1;
+const POLLOUT: i16 = 4;
 const EAGAIN: isize = -11;
 const EINTR: isize = -4;
 const ENOENT: isize = -2;
@@ -42,6 +46,8 @@ const RECORD_TRIES: usize = 60;
 const MAX_MESSAGE: usize = 4096;
 const SEEK_SET: usize = 0;
 const SEEK_END: usize = 2;
+/// How often is looked whether there is room for output again, in milliseconds.
+const ROOM_TICK: i64 = 1000;
 /// Bytes that are still read from a pipe which somebody outside the container holds open after its end.
 const MAX_DRAIN: usize = 4 << 20;
 
@@ -118,8 +124,17 @@ unsafe fn arguments(stack: *const usize) -> Job {
             limits.size = value.number();
         } else if let Some(value) = argument.value(b"logfiles=") {
             limits.files = value.number();
-        } else if let Some(value) = argument.value(b"out=").or_else(|| argument.value(b"tty=")) {
+        } else if let Some(value) = argument.value(b"out=") {
             job.streams[0].fd = value.id();
+        } else if let Some(value) = argument.value(b"tty=") {
+            job.streams[0].fd = value.id();
+            attach::terminal(value.id());
+        } else if let Some(value) = argument.value(b"attach=") {
+            attach::listen(value.id());
+        } else if let Some(value) = argument.value(b"in=") {
+            attach::input(value.id());
+        } else if argument.value(b"once=").is_some() {
+            attach::once();
         } else if let Some(value) = argument.value(b"err=") {
             job.streams[1].fd = value.id();
         } else if let Some(value) = argument.value(b"started=") {
@@ -163,19 +178,28 @@ fn open(dir: usize, path: *const u8, flags: usize) -> isize {
     unsafe { rt::call(nr::OPENAT, [dir, path as usize, flags | O_CLOEXEC, 0o600, 0]) }
 }
 
+/// Waits for one of them, at most so many milliseconds; for ever with a negative number.
+fn poll(fds: &mut [PollFd], milliseconds: i64) {
+    let wait = [milliseconds / 1000, milliseconds % 1000 * 1_000_000];
+    let wait = if milliseconds < 0 { 0 } else { (&raw const wait) as usize };
+    // SAFETY: the list is valid for reading and writing, and so is the time if there is one; no signal mask.
+    unsafe { rt::call(nr::PPOLL, [fds.as_mut_ptr() as usize, fds.len(), wait, 0, 8]) };
+}
+
 fn sleep_milliseconds(count: i64) {
     let wait = [count / 1000, count % 1000 * 1_000_000];
     // SAFETY: the time is valid; the clock is the monotonic one.
     unsafe { rt::call(nr::CLOCK_NANOSLEEP, [1, 0, (&raw const wait) as usize, 0, 0]) };
 }
 
-/// Copies output until the first process of the container has ended; its wait status.
+/// Copies output, and what attached ones write, until the first process of the container has ended; its wait status.
 fn watch(job: &mut Job) -> i32 {
     let child = bit(SIGCHLD);
     // SAFETY: the set is valid and eight bytes long.
     let signals =
         unsafe { rt::call(nr::SIGNALFD4, [usize::MAX, (&raw const child) as usize, 8, SFD_CLOEXEC | SFD_NONBLOCK, 0]) }
             as i32;
+    let mut waiting = false;
     loop {
         // Before every wait: a child may have ended before the descriptor was there. Orphans of a container in the
         // machine's process namespace end up here too.
@@ -184,15 +208,21 @@ fn watch(job: &mut Job) -> i32 {
                 return status;
             }
         }
-        let mut fds =
-            [signals, job.streams[0].fd, job.streams[1].fd].map(|fd| PollFd { fd, events: POLLIN, revents: 0 });
-        // SAFETY: the list is valid for reading and writing; no timeout, no signal mask.
-        unsafe { rt::call(nr::PPOLL, [fds.as_mut_ptr() as usize, fds.len(), 0, 0, 8]) };
+        let mut fds = [PollFd { fd: signals, events: POLLIN, revents: 0 }; 3 + attach::FDS];
+        for (stream, fd) in job.streams.iter().zip(&mut fds[1..]) {
+            fd.fd = if waiting { -1 } else { stream.fd };
+        }
+        fds[3..].copy_from_slice(&attach::wanted(waiting));
+        poll(&mut fds, if waiting { ROOM_TICK } else { -1 });
         if fds[0].revents != 0 {
             while read(signals, &mut [0; 128]) > 0 {}
         }
+        attach::serve(&fds[3..]);
+        let spoken = fds[1].revents != 0 || fds[2].revents != 0;
+        // What nobody can take yet is not read either: it comes again.
+        waiting = (waiting || spoken) && !attach::has_room();
         for (stream, fd) in job.streams.iter_mut().zip(&fds[1..]) {
-            if fd.revents != 0 {
+            if fd.revents != 0 && !waiting {
                 stream.pump();
             }
         }

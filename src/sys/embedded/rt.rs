@@ -10,6 +10,9 @@ pub mod nr {
     pub const CLOSE: usize = 3;
     pub const LSEEK: usize = 8;
     pub const RT_SIGPROCMASK: usize = 14;
+    pub const IOCTL: usize = 16;
+    pub const WRITEV: usize = 20;
+    pub const SHUTDOWN: usize = 48;
     pub const WAIT4: usize = 61;
     pub const FSYNC: usize = 74;
     pub const FTRUNCATE: usize = 77;
@@ -23,6 +26,7 @@ pub mod nr {
     pub const RENAMEAT: usize = 264;
     pub const LINKAT: usize = 265;
     pub const PPOLL: usize = 271;
+    pub const ACCEPT4: usize = 288;
     pub const SIGNALFD4: usize = 289;
     pub const PIDFD_SEND_SIGNAL: usize = 424;
     pub const PIDFD_OPEN: usize = 434;
@@ -30,6 +34,7 @@ pub mod nr {
 
 #[cfg(target_arch = "aarch64")]
 pub mod nr {
+    pub const IOCTL: usize = 29;
     pub const UNLINKAT: usize = 35;
     pub const LINKAT: usize = 37;
     pub const RENAMEAT: usize = 38;
@@ -39,6 +44,7 @@ pub mod nr {
     pub const LSEEK: usize = 62;
     pub const READ: usize = 63;
     pub const WRITE: usize = 64;
+    pub const WRITEV: usize = 66;
     pub const PPOLL: usize = 73;
     pub const SIGNALFD4: usize = 74;
     pub const FSYNC: usize = 82;
@@ -48,6 +54,8 @@ pub mod nr {
     pub const RT_SIGPROCMASK: usize = 135;
     pub const RT_SIGTIMEDWAIT: usize = 137;
     pub const PRCTL: usize = 167;
+    pub const SHUTDOWN: usize = 210;
+    pub const ACCEPT4: usize = 242;
     pub const WAIT4: usize = 260;
     pub const PIDFD_SEND_SIGNAL: usize = 424;
     pub const PIDFD_OPEN: usize = 434;

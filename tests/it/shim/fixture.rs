@@ -126,6 +126,7 @@ impl Container {
             log_path: dir.join("log"),
             log_limits: LogLimits::default(),
             stdin: false,
+            stdin_once: false,
             cgroup: format!("{}/{name}", place.cgroup),
             monitors_cgroup: format!("{}/monitors", place.cgroup),
         };
@@ -194,19 +195,21 @@ impl Container {
         serde_json::from_slice(&std::fs::read(self.dir.join("started.json")).unwrap()).unwrap()
     }
 
-    /// `podwright exec`, which finds the container by the records of its pod.
-    pub fn exec_command(&self, flags: &[&str], command: &[&str]) -> Command {
+    /// `podwright <verb>` with this root: it finds the container by the records of its pod.
+    pub fn podwright(&self, verb: &str, flags: &[&str]) -> Command {
         let pod = self.dir.ancestors().nth(3).unwrap();
         let name = pod.file_name().unwrap().to_str().unwrap();
         std::fs::write(pod.join("record.json"), serde_json::to_vec(&pod_record(name)).unwrap()).unwrap();
         std::fs::write(self.dir.join("record.json"), serde_json::to_vec(&container_record()).unwrap()).unwrap();
-        let mut exec = Command::new(exe());
-        exec.arg("--root")
-            .arg(pod.ancestors().nth(2).unwrap())
-            .arg("exec")
-            .args(flags)
-            .args([name, "--"])
-            .args(command);
+        let mut command = Command::new(exe());
+        command.arg("--root").arg(pod.ancestors().nth(2).unwrap()).arg(verb).args(flags).arg(name);
+        command
+    }
+
+    /// `podwright exec`.
+    pub fn exec_command(&self, flags: &[&str], command: &[&str]) -> Command {
+        let mut exec = self.podwright("exec", flags);
+        exec.arg("--").args(command);
         exec
     }
 
