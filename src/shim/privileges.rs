@@ -56,6 +56,11 @@ fn reduce(process: &oci::Process) -> io::Result<()> {
         inheritable: of(oci::LinuxCapabilities::inheritable),
     };
     doing("setting the capabilities", this::set_capabilities(None, sets))?;
+    // A filter may answer for the kernel.
+    let left = doing("reading the capabilities", this::capabilities(None))?;
+    if (left.effective, left.permitted, left.inheritable) != (sets.effective, sets.permitted, sets.inheritable) {
+        return doing("setting the capabilities", Err(io::Error::other("they are not those that were set")));
+    }
     for one in of(oci::LinuxCapabilities::ambient).iter() {
         doing("setting an ambient capability", this::configure_capability_in_ambient_set(one, true))?;
     }

@@ -58,6 +58,8 @@ pub(super) struct Filter<'a> {
     pub(super) default: Action,
     /// For calls that are newer than [`numbers`].
     pub(super) unknown: Action,
+    /// Whether 32-bit programs may make calls at all; those that are refused as a whole are killed.
+    pub(super) is_for_32_bit: bool,
     pub(super) rules: Vec<Rule<'a>>,
 }
 
@@ -110,6 +112,11 @@ fn verdict(action: Action) -> Instruction {
         },
     )
 }
+
+/// On x86_64, the numbers of calls of x32 programs begin here; no list of numbers knows these, so they are never made.
+#[cfg(target_arch = "x86_64")]
+const X32: u32 = 0x4000_0000;
+const ENOSYS: u16 = 38;
 
 /// An offset over instructions; a conditional jump reaches no further than a byte.
 fn over(code: &[Instruction]) -> u32 {
@@ -231,6 +238,10 @@ fn ranges(filter: &Filter<'_>, column: usize) -> Vec<Range> {
         next = number + 1;
     }
     gap(next, u32::MAX, &mut add);
+    #[cfg(target_arch = "x86_64")]
+    if column == 0 {
+        add(X32, vec![verdict(Action::Errno(ENOSYS))]);
+    }
     out
 }
 
@@ -256,12 +267,12 @@ fn search(ranges: &[Range]) -> Vec<Instruction> {
 /// The program of a filter for this machine.
 pub(super) fn compile(filter: &Filter<'_>) -> Vec<Instruction> {
     let mut code = vec![plain(LD_W_ABS, ARCHITECTURE)];
-    for (architecture, column) in ARCHITECTURES {
+    for (architecture, column) in ARCHITECTURES.into_iter().take(if filter.is_for_32_bit { 2 } else { 1 }) {
         let own = search(&ranges(filter, column));
         code.extend([jump(JMP_JEQ_K, architecture, 1, 0), plain(JMP_JA, over(&own) + 1), plain(LD_W_ABS, NUMBER)]);
         code.extend(own);
     }
-    // No program of another kind can run here.
+    // No program of another kind can run here, or may.
     code.push(plain(RET_K, RET_KILL_PROCESS));
     code
 }
@@ -421,7 +432,8 @@ mod tests {
         ] {
             let test = |argument| Test { argument, mask: u64::MAX, comparison, value: wide };
             let rule = Rule { name: "ioctl", tests: vec![test(1), test(5)], action: Action::Allow };
-            let filter = Filter { default: Action::Errno(1), unknown: Action::Errno(38), rules: vec![rule] };
+            let default = Action::Errno(1);
+            let filter = Filter { default, unknown: Action::Errno(38), is_for_32_bit: true, rules: vec![rule] };
             let program = compile(&filter);
             let expected = if holds { ALLOWED } else { REFUSED };
             assert_eq!(

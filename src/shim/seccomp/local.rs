@@ -16,15 +16,78 @@ const MAX_RULES: usize = 2048;
 /// Flags that change nothing here: it is one thread, and without the costly defences anyway.
 const FLAGS: [&str; 2] = ["SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"];
 
+/// 32-bit programs of the machine, whose x86 kind reaches these calls through `socketcall` and `ipc` as well.
+const X86: &str = "SCMP_ARCH_X86";
+const MULTIPLEXED: &[&str] = &[
+    "accept",
+    "accept4",
+    "bind",
+    "connect",
+    "getpeername",
+    "getsockname",
+    "getsockopt",
+    "listen",
+    "msgctl",
+    "msgget",
+    "msgrcv",
+    "msgsnd",
+    "recv",
+    "recvfrom",
+    "recvmmsg",
+    "recvmsg",
+    "semctl",
+    "semget",
+    "semop",
+    "semtimedop",
+    "send",
+    "sendmmsg",
+    "sendmsg",
+    "sendto",
+    "setsockopt",
+    "shmat",
+    "shmctl",
+    "shmdt",
+    "shmget",
+    "shutdown",
+    "socket",
+    "socketpair",
+];
+/// The names of architectures in profiles (`libseccomp`); those of other machines mean nothing here.
+const ARCHITECTURES: &[&str] = &[
+    X86,
+    "SCMP_ARCH_X86_64",
+    "SCMP_ARCH_X32",
+    "SCMP_ARCH_ARM",
+    "SCMP_ARCH_AARCH64",
+    "SCMP_ARCH_MIPS",
+    "SCMP_ARCH_MIPS64",
+    "SCMP_ARCH_MIPS64N32",
+    "SCMP_ARCH_MIPSEL",
+    "SCMP_ARCH_MIPSEL64",
+    "SCMP_ARCH_MIPSEL64N32",
+    "SCMP_ARCH_PPC",
+    "SCMP_ARCH_PPC64",
+    "SCMP_ARCH_PPC64LE",
+    "SCMP_ARCH_S390",
+    "SCMP_ARCH_S390X",
+    "SCMP_ARCH_PARISC",
+    "SCMP_ARCH_PARISC64",
+    "SCMP_ARCH_RISCV64",
+    "SCMP_ARCH_LOONGARCH64",
+    "SCMP_ARCH_M68K",
+    "SCMP_ARCH_SH",
+    "SCMP_ARCH_SHEB",
+];
+
 /// A profile. What it may have and is not known here is refused: it could be a condition.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Document {
     default_action: String,
     default_errno_ret: Option<u32>,
-    /// The rules hold for every kind of program that can run here, named or not.
-    #[serde(default, rename = "architectures")]
-    _architectures: Vec<String>,
+    /// Beside the machine's own kind of program, those that may make calls; others are killed, as libseccomp does.
+    #[serde(default)]
+    architectures: Vec<String>,
     #[serde(default)]
     flags: Vec<String>,
     #[serde(default)]
@@ -83,13 +146,24 @@ impl Document {
             return Err(format!("the seccomp profile has the flag {flag:?}, which is not supported"));
         }
         let default = action(&self.default_action, self.default_errno_ret)?;
+        let is_for_32_bit = self.is_for_32_bit()?;
         let mut rules = Vec::new();
         for entry in &self.syscalls {
             let action = action(&entry.action, entry.errno_ret)?;
-            let tests = tests(entry.args.as_deref().unwrap_or_default())?;
+            let ways = ways(tests(entry.args.as_deref().unwrap_or_default())?);
+            // What says what counts anyway would only stand in front of the rules after it; runc passes it over, too.
+            if action == default {
+                continue;
+            }
             for name in &entry.names {
+                if is_for_32_bit && action != Action::Allow && MULTIPLEXED.contains(&name.as_str()) {
+                    return Err(format!(
+                        "the seccomp profile has a rule about {name:?} for 32-bit programs too, which have other ways to make \
+                         that call: leave {X86} out of `architectures`"
+                    ));
+                }
                 match numbers::of(name) {
-                    Some(_) => rules.push(Rule { name, tests: tests.clone(), action }),
+                    Some(_) => rules.extend(ways.iter().map(|tests| Rule { name, tests: tests.clone(), action })),
                     None if action == Action::Allow => {}
                     None => {
                         return Err(format!("the seccomp profile names the system call {name:?}, which is not known"));
@@ -101,8 +175,23 @@ impl Document {
             return Err(format!("the seccomp profile has more than {MAX_RULES} rules about arguments"));
         }
         let unknown = if matches!(default, Action::Errno(_)) { Action::Errno(ENOSYS) } else { default };
-        Ok(Filter { default, unknown, rules })
+        Ok(Filter { default, unknown, is_for_32_bit, rules })
     }
+
+    fn is_for_32_bit(&self) -> Result<bool, String> {
+        let known = |name: &&String| !ARCHITECTURES.contains(&name.as_str());
+        if let Some(name) = self.architectures.iter().find(known) {
+            return Err(format!("the seccomp profile names the architecture {name:?}, which is not known"));
+        }
+        Ok(self.architectures.iter().any(|name| name == X86 || name == "SCMP_ARCH_ARM"))
+    }
+}
+
+/// The tests that must hold together, each list by itself. Several about one argument are ways to match, as runc has it; each
+/// of them alone then, also of other arguments.
+fn ways(tests: Vec<Test>) -> Vec<Vec<Test>> {
+    let is_repeated = |test: &Test| tests.iter().filter(|other| other.argument == test.argument).count() > 1;
+    if tests.iter().any(is_repeated) { tests.into_iter().map(|test| vec![test]).collect() } else { vec![tests] }
 }
 
 fn action(name: &str, errno: Option<u32>) -> Result<Action, String> {
@@ -153,6 +242,45 @@ mod tests {
 
     fn told(text: &str) -> String {
         Document::read(text).and_then(|d| d.filter().map(drop)).unwrap_err()
+    }
+
+    /// Name, number of tests and action of each rule.
+    type Rules = Vec<(String, usize, Action)>;
+
+    fn read(text: &str) -> Result<(bool, Rules), String> {
+        let document = Document::read(text)?;
+        let filter = document.filter()?;
+        let rules = filter.rules.iter().map(|rule| (rule.name.to_owned(), rule.tests.len(), rule.action)).collect();
+        Ok((filter.is_for_32_bit, rules))
+    }
+
+    #[test]
+    fn rules_are_read_as_runc_reads_them() {
+        let text = |architectures: &str, rules: &str| {
+            format!(
+                r#"{{"defaultAction": "SCMP_ACT_ALLOW", "architectures": [{architectures}], "syscalls": [{rules}]}}"#
+            )
+        };
+        let refused = Action::Errno(1);
+        let test = |index: u8, value: u64| format!(r#"{{"index": {index}, "value": {value}, "op": "SCMP_CMP_EQ"}}"#);
+        let rule = |tests: &[String]| {
+            format!(r#"{{"names": ["socket"], "action": "SCMP_ACT_ERRNO", "args": [{}]}}"#, tests.join(","))
+        };
+        // Two families, either of which is refused; a family and a type, which must both be so.
+        let either = read(&text("", &rule(&[test(0, 38), test(0, 40)]))).unwrap();
+        assert_eq!(either, (false, vec![("socket".to_owned(), 1, refused), ("socket".to_owned(), 1, refused)]));
+        let both = read(&text("", &rule(&[test(0, 38), test(1, 5)]))).unwrap();
+        assert_eq!(both, (false, vec![("socket".to_owned(), 2, refused)]));
+        // A rule that repeats the default hides none.
+        let hidden =
+            r#"{"names": ["chmod"], "action": "SCMP_ACT_ALLOW"}, {"names": ["chmod"], "action": "SCMP_ACT_ERRNO"}"#;
+        assert_eq!(read(&text("", hidden)).unwrap().1, [("chmod".to_owned(), 0, refused)]);
+        let native = r#""SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64", "SCMP_ARCH_S390X""#;
+        assert_eq!(read(&text(native, hidden)).unwrap(), (false, vec![("chmod".to_owned(), 0, refused)]));
+        assert!(read(&text(r#""SCMP_ARCH_X86""#, hidden)).unwrap().0);
+        let error = read(&text(r#""SCMP_ARCH_X86""#, &rule(&[test(0, 38)]))).unwrap_err();
+        assert!(error.contains("leave SCMP_ARCH_X86 out"), "{error}");
+        assert!(read(&text(r#""SCMP_ARCH_VAX""#, hidden)).unwrap_err().contains("VAX"));
     }
 
     #[test]

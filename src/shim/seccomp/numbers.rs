@@ -1,7 +1,7 @@
 //! The numbers of system calls on the machines whose programs can run here.
 //!
 //! Those of Linux 6.17, from the kernel's own headers (`asm/unistd.h`), under the names that seccomp profiles give them.
-//! Left away are calls that no supported kernel has.
+//! Left away are calls that no kernel had since 4.8 and that no profile names.
 
 /// Stands for a call that an architecture does not have.
 const NO: i32 = -1;
@@ -13,6 +13,7 @@ pub(super) const LAST: u32 = 469;
 pub(super) const NUMBERS: &[(&str, [i32; 4])] = &[
     ("_llseek", [NO, 140, NO, 140]),
     ("_newselect", [NO, 142, NO, 142]),
+    ("_sysctl", [156, 149, NO, 149]),
     ("accept", [43, NO, 202, 285]),
     ("accept4", [288, 364, 242, 366]),
     ("access", [21, 33, NO, 33]),
@@ -245,6 +246,7 @@ pub(super) const NUMBERS: &[(&str, [i32; 4])] = &[
     ("name_to_handle_at", [303, 341, 264, 370]),
     ("nanosleep", [35, 162, 101, 162]),
     ("newfstatat", [262, NO, 79, NO]),
+    ("nfsservctl", [180, 169, 42, 169]),
     ("nice", [NO, 34, NO, 34]),
     ("open", [2, 5, NO, 5]),
     ("open_by_handle_at", [304, 342, 265, 371]),
@@ -412,6 +414,7 @@ pub(super) const NUMBERS: &[(&str, [i32; 4])] = &[
     ("sync_file_range", [277, 314, 84, NO]),
     ("sync_file_range2", [NO, NO, NO, 341]),
     ("syncfs", [306, 344, 267, 373]),
+    ("sysfs", [139, 135, NO, 135]),
     ("sysinfo", [99, 116, 179, 116]),
     ("syslog", [103, 103, 116, 103]),
     ("tee", [276, 315, 77, 342]),
@@ -442,7 +445,9 @@ pub(super) const NUMBERS: &[(&str, [i32; 4])] = &[
     ("unlinkat", [263, 301, 35, 328]),
     ("unshare", [272, 310, 97, 337]),
     ("uretprobe", [335, NO, NO, NO]),
+    ("uselib", [134, 86, NO, 86]),
     ("userfaultfd", [323, 374, 282, 388]),
+    ("ustat", [136, 62, NO, 62]),
     ("utime", [132, 30, NO, NO]),
     ("utimensat", [280, 320, 88, 348]),
     ("utimensat_time64", [NO, 412, NO, 412]),
@@ -450,6 +455,7 @@ pub(super) const NUMBERS: &[(&str, [i32; 4])] = &[
     ("vfork", [58, 190, NO, 190]),
     ("vhangup", [153, 111, 58, 111]),
     ("vm86", [NO, 166, NO, NO]),
+    ("vm86old", [NO, 113, NO, NO]),
     ("vmsplice", [278, 316, 75, 343]),
     ("wait4", [61, 114, 260, 114]),
     ("waitid", [247, 284, 95, 280]),

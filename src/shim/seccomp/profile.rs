@@ -2,7 +2,8 @@
 //!
 //! The profile that containerd (contrib/seccomp), moby (profiles/seccomp) and, with few differences, podman share, as of
 //! 2026: every call is refused with EPERM but those named here. It knows neither io_uring nor the kernel's keyrings, and
-//! no sockets of the families that lead to the kernel's ciphers (CVE-2026-31431) or to the hypervisor. Which calls their
+//! no `socket` of the families that lead to the kernel's ciphers (CVE-2026-31431) or to the hypervisor. As there, that is no
+//! wall: 32-bit programs have `socketcall`, whose arguments are in memory, where no filter can look. Which calls their
 //! tables ask a kernel of version 4.8 for are simply allowed: podwright runs on none that is older.
 
 use super::filter::{Action, Comparison, Filter, Rule, Test};
@@ -104,7 +105,7 @@ pub(super) fn runtime_default(has: impl Fn(&str) -> bool) -> Filter<'static> {
         // Its flags are in memory, where a filter cannot look. This answer makes the C libraries use `clone` instead.
         rules.push(Rule { name: "clone3", tests: Vec::new(), action: Action::Errno(ENOSYS) });
     }
-    Filter { default: Action::Errno(EPERM), unknown: Action::Errno(ENOSYS), rules }
+    Filter { default: Action::Errno(EPERM), unknown: Action::Errno(ENOSYS), is_for_32_bit: true, rules }
 }
 
 #[cfg(test)]
