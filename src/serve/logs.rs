@@ -285,9 +285,13 @@ impl Reader {
         let files = blocking(move || {
             let mut files = rotated::open(&path)?;
             let identities = files.iter().map(rotated::identity).collect::<io::Result<Vec<_>>>()?;
-            // What came between is gone when this one is not there any more either.
-            let read = identities.iter().position(|i| *i == (open.dev(), open.ino())).map_or(0, |at| at + 1);
-            Ok(files.split_off(read))
+            match identities.iter().position(|own| *own == (open.dev(), open.ino())) {
+                Some(at) => Ok(files.split_off(at + 1)),
+                // What came between is gone as this one is.
+                None if open.nlink() == 0 => Ok(files),
+                // It has a name and was not seen, so others may have been missed too: the next look tells.
+                None => Ok(Vec::new()),
+            }
         });
         self.newer = files.await?.into_iter().map(File::from_std).collect();
         Ok(!self.newer.is_empty())

@@ -17,14 +17,18 @@ pub(super) fn identity(file: &File) -> io::Result<(u64, u64)> {
 
 /// Opens all files of a log, the oldest first. The names move on while this looks: who sees that begins anew.
 pub(super) fn open(path: &Path) -> io::Result<Vec<File>> {
+    let identities = |files: &[File]| files.iter().map(identity).collect::<io::Result<Vec<_>>>();
+    let mut files = open_once(path)?;
     for _ in 1..TRIES {
-        let files = open_once(path)?;
-        let newest = files.last().map(identity).transpose()?;
-        if newest == std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino())) {
-            return Ok(files);
+        // A file can be missed while its name moves on; it is not missed twice at the same place.
+        let again = open_once(path)?;
+        let is_same = identities(&files)? == identities(&again)?;
+        files = again;
+        if is_same {
+            break;
         }
     }
-    open_once(path)
+    Ok(files)
 }
 
 fn open_once(path: &Path) -> io::Result<Vec<File>> {

@@ -69,6 +69,15 @@ fn renew(limits: &Limits) -> bool {
         // SAFETY: the name ends with a zero byte.
         unsafe { rt::call(nr::UNLINKAT, [dir, name.as_ptr() as usize, 0, 0, 0]) };
     };
+    let new = name(limits, b".new", None);
+    remove(&new);
+    let flags = O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC;
+    // First of all, lest old files are given up for nothing.
+    // SAFETY: the name ends with a zero byte.
+    let fd = unsafe { rt::call(nr::OPENAT, [dir, new.as_ptr() as usize, flags, MODE, 0]) };
+    if fd < 0 {
+        return false;
+    }
     let oldest = limits.files.saturating_sub(1).max(1);
     remove(&numbered(limits, oldest));
     for number in (1..oldest).rev() {
@@ -76,19 +85,16 @@ fn renew(limits: &Limits) -> bool {
         // SAFETY: both names end with a zero byte.
         unsafe { rt::call(nr::RENAMEAT, [dir, from.as_ptr() as usize, dir, to.as_ptr() as usize, 0]) };
     }
-    let (first, new) = (numbered(limits, 1), name(limits, b".new", None));
-    remove(&new);
+    let first = numbered(limits, 1);
     // SAFETY: all names end with a zero byte; the rest are numbers.
     unsafe {
         let linked = rt::call(nr::LINKAT, [dir, own, dir, first.as_ptr() as usize, 0]);
-        let flags = O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC;
-        let fd = rt::call(nr::OPENAT, [dir, new.as_ptr() as usize, flags, MODE, 0]);
-        if fd < 0 {
-            return false;
-        }
         if linked < 0 || rt::call(nr::RENAMEAT, [dir, new.as_ptr() as usize, dir, own, 0]) < 0 {
             close(fd as i32);
             remove(&new);
+            if linked >= 0 {
+                remove(&first);
+            }
             return false;
         }
         close(LOG);
