@@ -35,6 +35,8 @@ const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
 const HELLO: u8 = 3;
+/// Of the protocol: who speaks another one is refused.
+const VERSION: u8 = 1;
 const RESIZE: u8 = 4;
 const NO_MORE: u8 = 255;
 
@@ -122,7 +124,7 @@ impl Session {
         let mut hello = [0; 16];
         match rustix::net::recv(&socket, &mut hello, RecvFlags::empty()).map_err(|e| failed(e.into()))? {
             (_, 0) => Err(refused("as many as may have attached to it already").with_help("end one of those sessions")),
-            (_, count) if count >= 3 && hello[0] == HELLO => {
+            (_, count) if count >= 3 && hello[..2] == [HELLO, VERSION] => {
                 let (has_terminal, takes_input) = (hello[2] & 1 != 0, hello[2] & 2 != 0);
                 Ok(Self { socket, monitor, subject, has_terminal, takes_input })
             }

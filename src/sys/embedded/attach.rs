@@ -37,6 +37,8 @@ struct Client {
     deaf: bool,
     /// Had no room for more when it was looked at last.
     full: bool,
+    /// Its other side is closed; what it has sent may still be there. It gives its place to who needs one.
+    gone: bool,
 }
 
 struct State {
@@ -54,7 +56,7 @@ struct State {
     deadline: i64,
 }
 
-const NOBODY: Client = Client { fd: -1, feeds: false, deaf: false, full: false };
+const NOBODY: Client = Client { fd: -1, feeds: false, deaf: false, full: false, gone: false };
 
 // One thread; each is borrowed by one function at a time.
 static mut STATE: State = State {
@@ -156,7 +158,7 @@ fn shut(fd: i32) {
 /// What to wait for. While input is held nobody's is read; `waiting` is for whoever can take no more output.
 pub fn wanted(waiting: bool) -> [PollFd; FDS] {
     let state = state();
-    let holds = state.held.0 < state.held.1;
+    let holds = holds();
     let mut fds = [PollFd { fd: -1, events: POLLIN, revents: 0 }; FDS];
     fds[0].fd = state.listener;
     if holds {
@@ -166,10 +168,16 @@ pub fn wanted(waiting: bool) -> [PollFd; FDS] {
         let input = if holds { 0 } else { POLLIN };
         let output = if waiting && client.full && !client.deaf { POLLOUT } else { 0 };
         fd.events = input | output;
-        // One that is gone is told of even when nothing is asked.
-        fd.fd = if fd.events == 0 { -1 } else { client.fd };
+        // That one is gone is told of even when nothing is asked, and told again as long as it is not read to its end.
+        fd.fd = if holds && client.gone { -1 } else { client.fd };
     }
     fds
+}
+
+/// Whether there is input that the container has not taken yet.
+fn holds() -> bool {
+    let held = state().held;
+    held.0 < held.1
 }
 
 /// Does what was waited for.
@@ -179,11 +187,13 @@ pub fn serve(fds: &[PollFd]) {
     }
     for (index, fd) in fds[2..].iter().enumerate().filter(|(_, fd)| fd.revents != 0) {
         if fd.events & POLLIN != 0 {
-            if fd.revents & !POLLOUT != 0 {
+            // Input of the one before may be held since; the next look comes back to this one.
+            if fd.revents & !POLLOUT != 0 && !holds() {
                 receive(index);
             }
-        } else if fd.revents & POLLOUT == 0 {
-            state().clients[index].deaf = true;
+        } else if fd.revents & !POLLOUT != 0 {
+            let client = &mut state().clients[index];
+            (client.deaf, client.gone) = (true, true);
         }
     }
     if fds[0].revents != 0 {
@@ -198,9 +208,14 @@ fn accept() {
     if fd < 0 {
         return;
     }
-    match state.clients.iter_mut().find(|c| c.fd < 0) {
+    let free = |wanted: fn(&Client) -> bool| state.clients.iter().position(wanted);
+    match free(|client| client.fd < 0).or_else(|| free(|client| client.gone)) {
         Some(place) => {
-            *place = Client { fd, ..NOBODY };
+            if state.clients[place].gone {
+                leave(place);
+            }
+            let state = self::state();
+            state.clients[place] = Client { fd, ..NOBODY };
             let flags = u8::from(state.terminal >= 0) | u8::from(state.input >= 0) << 1;
             send(fd, HELLO, &[VERSION, flags]);
         }
@@ -234,13 +249,25 @@ fn end_input() {
     if state.terminal < 0 && state.input >= 0 {
         close(state.input);
         state.input = -1;
+        state.held = (0, 0);
+    }
+}
+
+/// Lets one go, with the input if that was for one only.
+fn leave(index: usize) {
+    let state = state();
+    let client = state.clients[index];
+    close(client.fd);
+    state.clients[index] = NOBODY;
+    if client.feeds && state.once {
+        end_input();
     }
 }
 
 fn receive(index: usize) {
     let state = state();
     let client = &mut state.clients[index];
-    // SAFETY: one thread, and no input is held.
+    // SAFETY: one thread, and nobody calls this while input is held, so nothing of the message is needed any more.
     let message = unsafe { &mut *(&raw mut MESSAGE) };
     let count = match read(client.fd, message) {
         count if count > 0 => count as usize,
@@ -251,12 +278,7 @@ fn receive(index: usize) {
             return;
         }
         _ => {
-            close(client.fd);
-            let fed = client.feeds;
-            *client = NOBODY;
-            if fed && state.once {
-                end_input();
-            }
+            leave(index);
             return;
         }
     };

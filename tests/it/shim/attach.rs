@@ -240,3 +240,23 @@ fn e2e_only_so_many_attach_and_an_older_monitor_lets_nobody() {
     let refused = container.podwright("attach", &[]).output().unwrap();
     assert!(text(&refused.stderr).contains("lets nobody attach"), "{}", text(&refused.stderr));
 }
+
+#[test]
+fn e2e_sessions_that_leave_input_behind_keep_nobody_out() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let container = with_stdin(&place, "unread", "echo ready; exec sleep 1000", false);
+    // More than the container's pipe holds, from more sessions than there are places.
+    for session in 0..6 {
+        let mut child = attached(&container, &["-i", "-q"]);
+        let mut stdin = child.stdin.take().unwrap();
+        let writer = std::thread::spawn(move || drop(stdin.write_all(&[b'x'; 300_000])));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert!(child.try_wait().unwrap().is_none(), "session {session} was refused");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        writer.join().unwrap();
+    }
+}
