@@ -7,6 +7,7 @@
 //! layers/ID/            an unpacked layer; ID is half of its chain id, since overlay's options must be short
 //! layers/ID.json        its record, written last: a directory without one is left over from a power cut
 //! layers/ID.seen        since when it is known to hold what was unpacked; may be lost
+//! layers/ID.old-N       a damaged layer that another one replaced: containers may still stand on it
 //! downloads/            what pulls have got so far
 //! tmp/                  work in progress
 //! ```
@@ -29,6 +30,18 @@ const INDEX_BYTES: u64 = 16 << 20;
 const RECORD_BYTES: u64 = 64 << 10;
 /// Digits of a chain id in the name of a layer's directory: 128 bits.
 const LAYER_ID: usize = 32;
+/// Replaced directories that are kept of one layer: who has more of them has a disk that fails.
+const REPLACED: u32 = 8;
+/// What the name of a replaced directory ends in, before its number.
+pub(super) const OLD: &str = "old-";
+
+/// Whether an error says that something stored is not what it should be. Any other one, such as too many open files, says
+/// only that it could not be looked at, and nothing may be thrown away for it.
+pub(super) fn is_damage(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    let kinds = [Kind::NotFound, Kind::InvalidData, Kind::UnexpectedEof, Kind::NotADirectory, Kind::IsADirectory];
+    kinds.contains(&error.kind())
+}
 
 /// What the names mean.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -257,7 +270,7 @@ impl Disk {
         let layers = Dir::open(&self.layers())?;
         rustix::fs::syncfs(&layers)?;
         let tmp = Dir::open(&self.tmp())?;
-        self.forget_layer(Self::layer_id(&record.chain_id))?;
+        self.set_layer_aside(&layers, Self::layer_id(&record.chain_id))?;
         rustix::fs::renameat(&tmp, unpacked, &layers, Self::layer_id(&record.chain_id))?;
         layers.fsync()?;
         self.write(&self.record_path(&record.chain_id), &serde_json::to_vec_pretty(record)?)?;
@@ -266,16 +279,40 @@ impl Disk {
         Ok(())
     }
 
+    /// Makes room for a layer that replaces a damaged one, which stays under another name: what is whole of it serves the
+    /// containers that run on it.
+    fn set_layer_aside(&self, layers: &Dir, id: &str) -> io::Result<()> {
+        if layers.stat(Path::new(id))?.is_none() {
+            return Ok(());
+        }
+        forget_record(layers, id)?;
+        for number in 0..REPLACED {
+            let name = format!("{id}.{OLD}{number}");
+            if layers.stat(Path::new(&name))?.is_some() {
+                continue;
+            }
+            return Ok(rustix::fs::renameat(layers, id, layers, &name)?);
+        }
+        let message = format!(
+            "a layer was damaged {REPLACED} times, and containers may run on what is left: once they are gone, \
+             `podwright image prune` removes it"
+        );
+        Err(io::Error::other(message))
+    }
+
     /// Removes a layer, its record first: half a layer is never taken for a whole one.
     pub(super) fn forget_layer(&self, id: &str) -> io::Result<()> {
+        forget_record(&Dir::open(&self.layers())?, id)?;
+        self.remove_layer(id)
+    }
+
+    /// Removes a directory of a layer that has no record, by its name.
+    pub(super) fn remove_layer(&self, name: &str) -> io::Result<()> {
         let layers = Dir::open(&self.layers())?;
-        layers.remove_tree(OsStr::new(&format!("{id}.json")))?;
-        layers.remove_tree(OsStr::new(&format!("{id}.seen")))?;
-        layers.fsync()?;
         // Out of the way in one step: a crash leaves it in `tmp`, where the next change clears it.
         let tmp = Dir::open(&self.tmp())?;
-        match rustix::fs::renameat(&layers, id, &tmp, format!("{id}.old")) {
-            Ok(()) => tmp.remove_tree(OsStr::new(&format!("{id}.old"))),
+        match rustix::fs::renameat(&layers, name, &tmp, format!("{name}.old")) {
+            Ok(()) => tmp.remove_tree(OsStr::new(&format!("{name}.old"))),
             Err(rustix::io::Errno::NOENT) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -290,6 +327,12 @@ impl Disk {
         std::fs::rename(&temp, path)?;
         Dir::open(path.parent().unwrap_or(&self.root))?.fsync()
     }
+}
+
+fn forget_record(layers: &Dir, id: &str) -> io::Result<()> {
+    layers.remove_tree(OsStr::new(&format!("{id}.json")))?;
+    layers.remove_tree(OsStr::new(&format!("{id}.seen")))?;
+    layers.fsync()
 }
 
 /// Reads the rest of a stream, so that its digest is complete.

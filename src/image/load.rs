@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::LoadedImage;
-use super::disk::{Disk, LayerRecord, Named, drain};
+use super::disk::{Disk, LayerRecord, Named, drain, is_damage};
 use super::document::{
     Configuration, Descriptor, DockerEntry, Manifest, Platform, chain_ids, digest_hex, for_this_machine,
 };
@@ -186,8 +186,10 @@ impl Loader<'_> {
     /// Unpacks a layer unless it is there and whole.
     fn layer(&self, layer: &Layer<'_>) -> io::Result<LayerRecord> {
         let (own, below) = layer.chain.split_last().ok_or_else(|| refused("a layer without a chain"))?;
-        if let Ok(record) = self.disk.verify(own) {
-            return Ok(record);
+        match self.disk.verify(own) {
+            Ok(record) => return Ok(record),
+            Err(error) if is_damage(&error) => {}
+            Err(error) => return Err(error),
         }
         let lower = below.iter().rev().map(|id| Dir::open(&self.disk.layer(id))).collect::<io::Result<Vec<_>>>()?;
         let id = Disk::layer_id(own);

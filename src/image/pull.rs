@@ -88,7 +88,10 @@ impl Store {
         let places = endpoints(&parsed, options.settings).into_iter();
         let clients = places.map(|place| Client::new(place, credentials.clone())).collect();
         let pull = Pull { store: self, reference: &parsed, downloads, clients, options };
-        pull.run(&runtime).map_err(|error| {
+        let outcome = pull.run(&runtime);
+        // A name that is still being looked up is not waited for.
+        runtime.shutdown_background();
+        outcome.map_err(|error| {
             let message = pull.clients.iter().fold(error.message, |text, client| client.redacted(&text));
             PortError { message, ..error }.waiting("ErrImagePull")
         })
@@ -136,7 +139,8 @@ impl Pull<'_> {
             })?,
             None => describe.await,
         }?;
-        if self.store.has(self.reference, &described.id) {
+        let unknown = |e: io::Error| Failure::local("what the store has", &e);
+        if self.store.has(self.reference, &described.id).map_err(unknown)? {
             return Ok(Fetched::Known(self.named(&described.id)));
         }
         self.layers(&self.clients[at..], &described).await?;
@@ -161,7 +165,9 @@ impl Pull<'_> {
             return Err(Failure::new(Fault::Unreachable, message));
         };
         let all: Vec<&str> = failures.iter().map(|f| f.message.as_str()).collect();
-        Err(Failure::new(last.fault, all.join("; ")))
+        // What one lacks, another that is out of reach may have.
+        let unreachable = failures.iter().any(|failure| failure.fault == Fault::Unreachable);
+        Err(Failure::new(if unreachable { Fault::Unreachable } else { last.fault }, all.join("; ")))
     }
 
     async fn described_by(&self, client: &Client) -> Result<Described, Failure> {
@@ -208,12 +214,14 @@ impl Pull<'_> {
         let mut seen = BTreeSet::new();
         let mut wanted = Vec::new();
         for (at, layer) in described.layers.iter().enumerate() {
-            let there = chain.get(at).is_some_and(|id| self.store.verify(std::slice::from_ref(id)).is_ok());
+            let look = |id: &String| self.store.has_layer(id).map_err(|e| Failure::local("what the store has", &e));
+            let there = chain.get(at).map(look).transpose()?.unwrap_or(false);
             let hex = layer.hex().map_err(unusable)?.to_owned();
             if !there && seen.insert(hex.clone()) {
                 wanted.push(Wanted { hex, size: layer.size });
             }
         }
+        self.downloads.make_sure_of_room(&wanted)?;
         let total = wanted.iter().map(|w| w.size).sum();
         let done: Vec<AtomicU64> = wanted.iter().map(|_| AtomicU64::new(0)).collect();
         let (layers, done) = (wanted.len(), &done);
@@ -223,13 +231,19 @@ impl Pull<'_> {
             (self.options.tell)(PullProgress { layers, bytes, total });
         };
         let tell = &tell;
-        futures_util::stream::iter(wanted.iter().enumerate())
-            .map(|(at, wanted)| async move {
-                self.downloads.fetch(clients, wanted, &move |bytes| tell(at, bytes)).await
-            })
-            .buffer_unordered(PARALLEL)
-            .try_for_each(|()| std::future::ready(Ok(())))
-            .await
+        let outcome =
+            futures_util::stream::iter(wanted.iter().enumerate())
+                .map(|(at, wanted)| async move {
+                    self.downloads.fetch(clients, wanted, &move |bytes| tell(at, bytes)).await
+                })
+                .buffer_unordered(PARALLEL)
+                .try_for_each(|()| std::future::ready(Ok(())))
+                .await;
+        if outcome.as_ref().is_err_and(|failure| matches!(failure.fault, Fault::Local(kind) if is_full(kind))) {
+            // Others need the space too, and there is no telling when this image will fit.
+            wanted.iter().for_each(|wanted| self.downloads.give_up(&wanted.hex));
+        }
+        outcome
     }
 
     /// Stores what was downloaded.
@@ -250,12 +264,18 @@ impl Pull<'_> {
             let stored = loader.store(chosen, Some(self.reference))?;
             Ok(stored.into_iter().map(|s| (s.loaded, Named { pulled: true, ..s.named })).collect())
         });
-        // A blob that could not be unpacked will not be better next time; one that lacks space may be.
-        if kept.is_ok() || kept.as_ref().is_err_and(|e| is_refusal(e) || e.kind() == io::ErrorKind::InvalidData) {
+        // A blob that could not be unpacked will not be better next time, and where space is short others need it.
+        let gone = |e: &io::Error| is_refusal(e) || e.kind() == io::ErrorKind::InvalidData || is_full(e.kind());
+        if kept.as_ref().map_or_else(gone, |_| true) {
             layers.iter().filter_map(|layer| layer.hex().ok()).for_each(|hex| self.downloads.forget(hex));
         }
         kept.map(|_| self.named(&id))
     }
+}
+
+/// Whether an error says that there is no space.
+fn is_full(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn port_error(reference: &Reference, failure: &Failure) -> PortError {

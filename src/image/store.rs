@@ -6,8 +6,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::disk::{Disk, Index, Named};
-use super::document::Configuration;
+use super::disk::{Disk, Index, Named, OLD, is_damage};
+use super::document::{Configuration, digest_hex};
 use super::input::Input;
 use super::limits::Limits;
 use super::load::{Loader, read_stored};
@@ -106,11 +106,25 @@ impl Store {
         Ok(loaded)
     }
 
-    /// Whether the name means this image here, whole.
-    pub(super) fn has(&self, reference: &Reference, id: &str) -> bool {
-        let Ok(index) = self.disk.index() else { return false };
-        let named = index.images.get(&reference.to_string()).filter(|named| named.manifest == id);
-        named.is_some() && self.stored(id).is_ok_and(|stored| self.verify(&stored.chain).is_ok())
+    /// Whether the name means this image here, whole; an error when that cannot be told.
+    pub(super) fn has(&self, reference: &Reference, id: &str) -> io::Result<bool> {
+        let look = || {
+            let index = self.disk.index()?;
+            if index.images.get(&reference.to_string()).is_none_or(|named| named.manifest != id) {
+                return Ok(false);
+            }
+            self.verify(&self.stored(id)?.chain).map(|()| true)
+        };
+        look().or_else(|error| if is_damage(&error) { Ok(false) } else { Err(error) })
+    }
+
+    /// Whether a layer is here, whole; an error when that cannot be told.
+    pub(super) fn has_layer(&self, chain_id: &String) -> io::Result<bool> {
+        match self.verify(std::slice::from_ref(chain_id)) {
+            Ok(()) => Ok(true),
+            Err(error) if is_damage(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Where pulls keep what they have got so far.
@@ -186,12 +200,22 @@ impl Store {
 
     /// Deletes blobs and layers that neither a name nor a container needs; returns how many bytes of layers that were.
     fn collect(&self, index: &Index, in_use: &[String]) -> io::Result<u64> {
-        let (mut blobs, mut layers) = (BTreeSet::new(), BTreeSet::new());
-        for manifest in index.images.values().map(|n| &n.manifest).chain(in_use) {
-            // A damaged image keeps nothing alive that it cannot name.
-            if let Ok((_, chain, hexes)) = read_stored(&self.disk, manifest, &self.limits) {
-                blobs.extend(hexes);
-                layers.extend(chain.iter().map(|id| Disk::layer_id(id).to_owned()));
+        let (mut blobs, mut layers, mut under_containers) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut known = true;
+        let named = index.images.values().map(|named| (&named.manifest, false));
+        // The host image has nothing here.
+        let used = in_use.iter().filter(|id| digest_hex(id).is_ok()).map(|id| (id, true));
+        for (manifest, used) in named.chain(used) {
+            match read_stored(&self.disk, manifest, &self.limits) {
+                Ok((_, chain, hexes)) => {
+                    blobs.extend(hexes);
+                    let ids = || chain.iter().map(|id| Disk::layer_id(id).to_owned());
+                    layers.extend(ids());
+                    under_containers.extend(ids().filter(|_| used));
+                }
+                // A damaged image keeps nothing alive that it cannot name, unless containers stand on that.
+                Err(error) if is_damage(&error) => known &= !used,
+                Err(error) => return Err(error),
             }
         }
         self.forget_verified();
@@ -201,10 +225,18 @@ impl Store {
                 dir.remove_tree(&name)?;
             }
         }
+        if !known {
+            tracing::warn!("an image that containers run on is damaged: no layer is removed until they are gone");
+            return Ok(0);
+        }
         let mut bytes = 0;
         for name in Dir::open(&self.disk.layers())?.names()? {
-            let id = Path::new(&name).file_stem().and_then(OsStr::to_str).unwrap_or_default().to_owned();
-            if !layers.contains(&id) {
+            let path = Path::new(&name);
+            let id = path.file_stem().and_then(OsStr::to_str).unwrap_or_default().to_owned();
+            let replaced = path.extension().and_then(OsStr::to_str).is_some_and(|end| end.starts_with(OLD));
+            if replaced && !under_containers.contains(&id) {
+                self.disk.remove_layer(&name.to_string_lossy())?;
+            } else if !layers.contains(&id) {
                 bytes += self.disk.layer_bytes(&id);
                 self.disk.forget_layer(&id)?;
             }
@@ -226,13 +258,15 @@ impl Store {
         let index = self.index(OPERATION)?;
         let Some((_, named)) = find(&index, &parsed) else { return Ok(None) };
         let damaged = |e: io::Error| {
-            let kind = match e.kind() {
-                io::ErrorKind::PermissionDenied => ErrorKind::Denied,
-                _ => ErrorKind::Corrupt,
+            let subject = parsed.to_string();
+            let error = if is_damage(&e) {
+                let message = format!("it is damaged in the store: {e}");
+                PortError::new(ErrorKind::Corrupt, OPERATION, subject, message).with_help(LOAD_AGAIN)
+            } else {
+                let error = PortError::io(OPERATION, subject, &e);
+                PortError { message: format!("it cannot be looked at in the store: {e}"), ..error }
             };
-            PortError::new(kind, OPERATION, parsed.to_string(), format!("it is damaged in the store: {e}"))
-                .with_help(LOAD_AGAIN)
-                .waiting("ImageInspectError")
+            error.waiting("ImageInspectError")
         };
         let stored = self.stored(&named.manifest).map_err(damaged)?;
         self.verify(&stored.chain).map_err(damaged)?;

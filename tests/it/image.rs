@@ -6,4 +6,5 @@ mod login;
 mod pull;
 mod puller;
 mod real;
+mod room;
 mod store;

@@ -198,7 +198,7 @@ impl Client {
         let realm_uri = self.parse(realm)?;
         match realm_uri.scheme_str() {
             Some("https") => {}
-            Some("http") if self.endpoint.plain => {}
+            Some("http") if realm_uri.host().is_some_and(|host| self.endpoint.trusts_in_plain(host)) => {}
             _ => return Err(refused("is not reached over TLS")),
         }
         let scope = format!("repository:{}:pull", self.endpoint.repository);

@@ -31,6 +31,9 @@ const OTHERS: Duration = Duration::from_millis(200);
 /// What is left of a pull that nobody went on with for so long is thrown away.
 const STALE: Duration = Duration::from_secs(24 * 3600);
 
+/// A pull leaves so much of the file system free: one part in so many, and not more than so many bytes.
+const RESERVE: (u64, u64) = (50, 256 << 20);
+
 /// A blob as the manifest has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::image) struct Wanted {
@@ -68,6 +71,10 @@ impl Downloads {
         self.dir.join("blobs/sha256").join(hex)
     }
 
+    fn part(&self, hex: &str) -> PathBuf {
+        self.dir.join(format!("{hex}.part"))
+    }
+
     /// Whether a blob is there and is what it is called. A power cut may leave less of one than its name says.
     fn is_whole(&self, hex: &str) -> io::Result<bool> {
         let path = self.whole(hex);
@@ -88,6 +95,40 @@ impl Downloads {
     pub(in crate::image) fn forget(&self, hex: &str) {
         // What stays behind is cleared as stale later.
         let _ = std::fs::remove_file(self.whole(hex));
+    }
+
+    /// Removes what there is of a blob, unless somebody else works on it.
+    pub(in crate::image) fn give_up(&self, hex: &str) {
+        self.forget(hex);
+        let part = self.part(hex);
+        let unused = |file: &File| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if File::open(&part).is_ok_and(|file| unused(&file)) {
+            // As above.
+            let _ = std::fs::remove_file(part);
+        }
+    }
+
+    /// Refuses blobs that the file system has no space for, before one byte of them is asked for. What they unpack to is
+    /// not known yet; it lacks space later.
+    pub(in crate::image) fn make_sure_of_room(&self, wanted: &[Wanted]) -> Result<(), Failure> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let length = |path: PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let here = |wanted: &Wanted| length(self.whole(&wanted.hex)).max(length(self.part(&wanted.hex)));
+        let lacking = |wanted: &Wanted| wanted.size.saturating_sub(here(wanted));
+        let needed = wanted.iter().fold(0_u64, |sum, wanted| sum.saturating_add(lacking(wanted)));
+        let system = rustix::fs::statvfs(&self.dir).map_err(|e| Failure::local(self.dir.display(), &e.into()))?;
+        let free = system.f_bavail.saturating_mul(system.f_frsize);
+        let reserve = (system.f_blocks.saturating_mul(system.f_frsize) / RESERVE.0).min(RESERVE.1);
+        if needed.saturating_add(reserve) <= free {
+            return Ok(());
+        }
+        let message = format!(
+            "{needed} bytes are to be downloaded, and the file system of {} has {free} free, of which {reserve} stay so",
+            self.dir.display()
+        );
+        Err(Failure::new(Fault::Local(io::ErrorKind::StorageFull), message))
     }
 
     /// Removes what nobody works on any more; with `all` whatever its age.
@@ -116,7 +157,7 @@ impl Downloads {
         wanted: &Wanted,
         tell: &(dyn Fn(u64) + Sync),
     ) -> Result<(), Failure> {
-        let path = self.dir.join(format!("{}.part", wanted.hex));
+        let path = self.part(&wanted.hex);
         let failed = |e: &io::Error| Failure::local(path.display(), e);
         let mut part = loop {
             if self.is_whole(&wanted.hex).map_err(|e| failed(&e))? {
@@ -133,6 +174,7 @@ impl Downloads {
             part.restart().map_err(|e| failed(&e))?;
         }
         let mut last = Failure::new(Fault::Missing, "nobody has it");
+        let mut unreachable = None;
         for client in clients {
             match self.fetch_from(client, wanted, &mut part, tell).await {
                 Ok(()) => {
@@ -140,14 +182,18 @@ impl Downloads {
                     return Ok(());
                 }
                 Err(failure) if matches!(failure.fault, Fault::Local(_)) => return Err(failure),
-                Err(failure) => last = failure,
+                Err(failure) => {
+                    last = failure.clone();
+                    unreachable = Some(failure).filter(|f| f.fault == Fault::Unreachable).or(unreachable);
+                }
             }
         }
         if last.fault == Fault::Wrong || last.fault == Fault::Refused {
             // What nobody can go on with is no beginning.
             let _ = std::fs::remove_file(&path);
         }
-        Err(last)
+        // What one lacks, another that is out of reach may have.
+        Err(unreachable.unwrap_or(last))
     }
 
     async fn fetch_from(

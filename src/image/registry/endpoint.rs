@@ -25,9 +25,19 @@ pub(in crate::image) struct Endpoint {
     /// Under what its credentials are kept.
     pub(super) account: String,
     pub(super) ca: Option<PathBuf>,
+    /// Hosts that the configuration has spoken to in plain HTTP.
+    pub(super) insecure: Vec<String>,
 }
 
 impl Endpoint {
+    /// Whether a token service may be told in plain HTTP who we are: only one that is on this machine, or of a host that is
+    /// spoken to so anyway. Any other one the registry could have made up.
+    pub(super) fn trusts_in_plain(&self, host: &str) -> bool {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let same = |other: &str| other.eq_ignore_ascii_case(host);
+        self.plain && (same(&self.host) || is_loopback(host) || self.insecure.iter().any(|other| same(other)))
+    }
+
     /// The address of a path below `/v2/REPOSITORY/`.
     pub(super) fn address(&self, path: &str) -> String {
         let scheme = if self.plain { "http" } else { "https" };
@@ -44,13 +54,21 @@ pub(in crate::image) fn endpoints(reference: &Reference, settings: &PullSettings
     let mut all: Vec<Endpoint> =
         mirrors.iter().filter_map(|mirror| of_mirror(mirror, reference, (entry, settings))).collect();
     if !entry.is_some_and(|entry| entry.mirrors_only) {
-        all.extend(of_registry(reference, entry));
+        all.extend(of_registry(reference, (entry, settings)));
     }
     all
 }
 
 fn find<'a>(settings: &'a PullSettings, name: &str) -> Option<&'a RegistryEntry> {
     settings.registries.iter().find(|entry| entry.name == name)
+}
+
+/// The hosts of entries and mirrors that are spoken to in plain HTTP.
+fn insecure(settings: &PullSettings) -> Vec<String> {
+    let entries = settings.registries.iter().filter(|entry| entry.insecure).map(|entry| entry.name.as_str());
+    let mirrors = settings.registries.iter().flat_map(|entry| &entry.mirrors).filter(|mirror| mirror.insecure);
+    let all = entries.chain(mirrors.map(|mirror| mirror.host.as_str()));
+    all.filter_map(|name| Some(host_and_port(name)?.0.to_owned())).collect()
 }
 
 fn of_mirror(
@@ -71,10 +89,11 @@ fn of_mirror(
         stands_for: Some(reference.registry().to_owned()),
         account: mirror.host.clone(),
         ca: own.and_then(|entry| entry.ca.clone()),
+        insecure: insecure(settings),
     })
 }
 
-fn of_registry(reference: &Reference, entry: Option<&RegistryEntry>) -> Option<Endpoint> {
+fn of_registry(reference: &Reference, (entry, settings): (Option<&RegistryEntry>, &PullSettings)) -> Option<Endpoint> {
     let account = reference.registry();
     let authority = if account == DOCKER { DOCKER_HOST } else { account };
     let (host, port) = host_and_port(authority)?;
@@ -91,6 +110,7 @@ fn of_registry(reference: &Reference, entry: Option<&RegistryEntry>) -> Option<E
         stands_for: None,
         account: account.to_owned(),
         ca,
+        insecure: insecure(settings),
     })
 }
 
@@ -121,6 +141,28 @@ mod tests {
         ] {
             assert_eq!(of(name, &none), [address], "{name}");
         }
+    }
+
+    #[test]
+    fn who_we_are_is_told_in_plain_http_only_where_that_was_decided() {
+        let insecure = RegistryEntry { insecure: true, ..entry("tokens.example:8080", &[]) };
+        let mirrored = entry("q.example", &["http://m.example:5000", "https://n.example"]);
+        let settings = PullSettings { registries: vec![insecure, mirrored], ..PullSettings::default() };
+        let local = &endpoints(&Reference::parse("localhost:5000/x").unwrap(), &settings)[0];
+        for (host, trusted) in [
+            ("localhost", true),
+            ("127.0.0.1", true),
+            ("[::1]", true),
+            ("Tokens.example", true),
+            ("m.example", true),
+            ("n.example", false),
+            ("evil.example", false),
+            ("10.0.0.7", false),
+        ] {
+            assert_eq!(local.trusts_in_plain(host), trusted, "{host}");
+        }
+        let tls = &endpoints(&Reference::parse("r.example/x").unwrap(), &settings)[0];
+        assert!(!tls.trusts_in_plain("r.example") && !tls.trusts_in_plain("127.0.0.1"), "a step down from TLS");
     }
 
     #[test]

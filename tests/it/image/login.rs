@@ -236,7 +236,7 @@ fn a_token_service_gives_tokens_or_a_reason() {
         assert!(error.message.contains(why), "expected {why}: {error}");
         tells_nothing(&error);
     }
-    for realm in ["ftp://127.0.0.1/", "relative", "http://"] {
+    for realm in ["ftp://127.0.0.1/", "relative", "http://", "http://192.0.2.1/token"] {
         let server = guarded("Bearer x", move |_| format!("Bearer realm=\"{realm}\""));
         let error = place.pull(&format!("{}/app", server.address)).unwrap_err();
         assert!(matches!(error.kind, ErrorKind::Denied | ErrorKind::Invalid), "{realm}: {error}");

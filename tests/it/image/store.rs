@@ -282,6 +282,94 @@ fn damage_is_noticed_and_loading_again_repairs_it() {
 }
 
 #[test]
+fn what_cannot_be_looked_at_is_not_taken_for_damage() {
+    if !is_root() {
+        return;
+    }
+    let archive = oci_archive("a", &[simple()], json!({}));
+    let (dir, store) = store();
+    store.load(&archive[..], None).unwrap();
+    let image = store.resolve("a").unwrap().unwrap();
+    let (layer, record) = (&image.lower[0], image.lower[0].with_extension("json"));
+    let inode = std::fs::metadata(layer).unwrap().ino();
+    let bytes = std::fs::read(&record).unwrap();
+    // A link to itself stands for whatever keeps a file from being opened for a while.
+    std::fs::remove_file(&record).unwrap();
+    std::os::unix::fs::symlink(&record, &record).unwrap();
+    let again = Store::open(&dir.path().join("images"), None).unwrap();
+    let error = again.resolve("a").unwrap_err();
+    assert_eq!(error.waiting_reason, Some("ImageInspectError"), "{error}");
+    assert!(error.kind != ErrorKind::Corrupt && error.message.contains("cannot be looked at"), "{error}");
+    assert!(again.load(&archive[..], None).is_err());
+    assert_eq!(std::fs::metadata(layer).unwrap().ino(), inode, "nothing was replaced");
+    std::fs::remove_file(&record).unwrap();
+    std::fs::write(&record, bytes).unwrap();
+    assert_eq!(again.resolve("a").unwrap().unwrap(), image);
+}
+
+#[test]
+fn a_layer_that_is_replaced_stays_under_the_containers_that_run_on_it() {
+    if !is_root() {
+        return;
+    }
+    let layer = Layer::new().file("whole", "whole").file("spoiled", "spoiled").tar();
+    let archive = oci_archive("a", &[layer], json!({}));
+    let (dir, store) = store();
+    store.load(&archive[..], None).unwrap();
+    store.load(&oci_archive("b", &[simple()], json!({}))[..], None).unwrap();
+    let image = store.resolve("a").unwrap().unwrap();
+    let lower = &image.lower[0];
+    let replaced = || {
+        let names = std::fs::read_dir(lower.parent().unwrap()).unwrap().map(|e| e.unwrap().path());
+        names.filter(|path| path.extension().is_some_and(|e| e.to_string_lossy().starts_with("old-"))).collect()
+    };
+    let damage = || {
+        std::fs::write(lower.join("spoiled"), "").unwrap();
+        let again = Store::open(&dir.path().join("images"), None).unwrap();
+        again.load(&archive[..], None).unwrap();
+        assert_eq!(std::fs::read_to_string(lower.join("spoiled")).unwrap(), "spoiled");
+    };
+    damage();
+    damage();
+    let old: Vec<PathBuf> = replaced();
+    assert_eq!(old.len(), 2);
+    let in_use = [image.id.clone()];
+    store.remove("b", &in_use).unwrap();
+    store.prune(&in_use, &[]).unwrap();
+    for old in &old {
+        assert_eq!(std::fs::read_to_string(old.join("whole")).unwrap(), "whole");
+    }
+    store.prune(&[], &[]).unwrap();
+    assert_eq!(replaced(), Vec::<PathBuf>::new());
+    assert!(store.resolve("a").unwrap().is_some(), "what was loaded stays");
+    for _ in 0..8 {
+        damage();
+    }
+    std::fs::write(lower.join("spoiled"), "").unwrap();
+    let error = Store::open(&dir.path().join("images"), None).unwrap().load(&archive[..], None).unwrap_err();
+    assert!(error.message.contains("image prune"), "{error}");
+    assert_eq!((replaced().len(), lower.join("whole").exists()), (8, true));
+}
+
+#[test]
+fn layers_of_containers_stay_when_their_image_cannot_say_which_they_are() {
+    if !is_root() {
+        return;
+    }
+    let (dir, store) = store();
+    store.load(&oci_archive("a", &[simple()], json!({}))[..], None).unwrap();
+    let image = store.resolve("a").unwrap().unwrap();
+    std::fs::write(dir.path().join("images/blobs/sha256").join(&image.id[7..]), "{").unwrap();
+    let other = Layer::new().file("b", "").tar();
+    store.load(&oci_archive("b", &[other], json!({}))[..], None).unwrap();
+    let in_use = [image.id.clone(), "podwright.invalid/host".to_owned()];
+    store.remove("b", &in_use).unwrap();
+    assert!(image.lower[0].join("etc/name").exists());
+    store.prune(&in_use[1..], &[]).unwrap();
+    assert!(!image.lower[0].exists());
+}
+
+#[test]
 fn a_damaged_index_says_so_and_gives_way_to_a_new_one() {
     if !is_root() {
         return;
