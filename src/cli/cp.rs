@@ -89,8 +89,7 @@ fn into(source: &Path, inside: &Inside, path: &Path, no_preserve: bool) -> Resul
         }
         (None, Some(name)) => {
             let from = Dir::open(source).map_err(failed(source))?;
-            let to = to.make_sub(Path::new(name), USUAL).map_err(failed(path))?;
-            copier.contents(&from, &to, source)
+            copier.directory(&from, (&to, name), source)
         }
         _ => {
             let from = Dir::open(source).map_err(failed(source))?;
@@ -120,7 +119,10 @@ fn out_of(inside: &Inside, path: &Path, destination: &Path) -> Result<(), CliErr
             // The user's own path: it may be a link or a device, /dev/stdout for one.
             let to = create(target, attributes_here(&stat).mode).map_err(failed(target))?;
             let length = u64::try_from(stat.st_size).unwrap_or(0);
-            tree::bytes(&file, &to, length).map(drop).map_err(failed(target))
+            if !tree::bytes(&file, &to, length).map_err(failed(target))? {
+                tree::note_shorter(path);
+            }
+            Ok(())
         }
     }
 }

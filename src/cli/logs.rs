@@ -65,7 +65,8 @@ fn request(args: &LogsArgs, pod: PodKey, now: Timestamp) -> Result<LogRequest, C
         let text = format!("--all-containers=true should not be specified with container name {name}");
         return Err(CliError::usage(text));
     }
-    let since = match (args.since, args.since_time) {
+    // An age of nothing is none.
+    let since = match (args.since.filter(|age| !age.is_zero()), args.since_time) {
         (Some(_), Some(_)) => {
             return Err(CliError::usage("at most one of `sinceTime` or `sinceSeconds` may be specified"));
         }
@@ -283,6 +284,8 @@ mod tests {
         for (flags, expected) in [
             (&[][..], plain.clone()),
             (&["--tail", "-1", "--limit-bytes", "0"], plain.clone()),
+            (&["--since=0"], plain.clone()),
+            (&["--since=0s"], plain.clone()),
             (&["--tail", "0"], LogRequest { tail_lines: Some(0), ..plain.clone() }),
             (
                 &["-f", "-p", "--timestamps"],

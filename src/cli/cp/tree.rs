@@ -2,13 +2,13 @@
 //! the worst way: no name leads out of either, no link is followed, nothing but regular files is opened, and nothing goes
 //! on without end.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, SeekFrom, Stat, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Uid};
 use rustix::io::Errno;
 
 use super::super::error::CliError;
@@ -65,16 +65,15 @@ impl<'a> Copier<'a> {
 
     /// Copies what is there under one name, with everything below it. `path` is what it is called in messages.
     pub(super) fn entry(&mut self, from: At<'_>, to: At<'_>, path: &Path) -> Result<(), CliError> {
-        self.left = self.left.checked_sub(1).ok_or_else(|| {
-            let text = format!("{path:?} is not copied, nor what would follow: there are more than {MOST} files");
-            CliError::new(text).hint("copy a part of it at a time")
-        })?;
         let Some(stat) = from.0.stat(Path::new(from.1)).map_err(failed(path))? else {
             printer::note(&format!("warning: {path:?} has vanished while it was to be copied"));
             return Ok(());
         };
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => self.directory(from, to, &stat, path),
+            FileType::Directory => {
+                let source = from.0.sub(Path::new(from.1)).map_err(failed(path))?;
+                self.directory(&source, to, path)
+            }
             FileType::RegularFile => {
                 let file = from.0.open_nothing_but_file(Path::new(from.1)).map_err(failed(path))?;
                 self.file(&file, to, path)
@@ -93,8 +92,14 @@ impl<'a> Copier<'a> {
             let text = format!("{path:?} is not copied: directories are nested more than {DEEPEST} deep");
             return Err(CliError::new(text).hint("copy a part of it"));
         }
-        // One more than may follow, so that the one too many is met.
+        // One more than may follow, so that the one too many is met. All are counted at once: the names of every level
+        // are held until it is done.
         let mut names = from.some_names(self.left + 1).map_err(failed(path))?;
+        self.left = self.left.checked_sub(names.len()).ok_or_else(|| {
+            let text =
+                format!("what is in {path:?} is not copied, nor what would follow: there are more than {MOST} files");
+            CliError::new(text).hint("copy a part of it at a time")
+        })?;
         names.sort();
         self.depth += 1;
         for name in &names {
@@ -104,9 +109,10 @@ impl<'a> Copier<'a> {
         Ok(())
     }
 
-    fn directory(&mut self, from: At<'_>, to: At<'_>, stat: &Stat, path: &Path) -> Result<(), CliError> {
-        let source = from.0.sub(Path::new(from.1)).map_err(failed(path))?;
-        let attributes = (self.rule)(stat);
+    /// Copies an open directory under a name.
+    pub(super) fn directory(&mut self, source: &Dir, to: At<'_>, path: &Path) -> Result<(), CliError> {
+        let stat = rustix::fs::fstat(source).map_err(|e| failed(path)(e.into()))?;
+        let attributes = (self.rule)(&stat);
         let made = match rustix::fs::mkdirat(to.0, to.1, Mode::from_raw_mode(attributes.mode | 0o700)) {
             Ok(()) => true,
             Err(Errno::EXIST) => false,
@@ -114,7 +120,7 @@ impl<'a> Copier<'a> {
         };
         // One that is there is used as it is; a link or a file in its place is an error.
         let target = to.0.sub(Path::new(to.1)).map_err(failed(path))?;
-        self.contents(&source, &target, path)?;
+        self.contents(source, &target, path)?;
         if made { attributes.give(&target).map_err(failed(path)) } else { Ok(()) }
     }
 
@@ -136,7 +142,7 @@ impl<'a> Copier<'a> {
             copied
         };
         if !work().map_err(failed(path))? {
-            printer::note(&format!("warning: {path:?} became shorter while it was copied"));
+            note_shorter(path);
         }
         Ok(())
     }
@@ -150,8 +156,7 @@ impl<'a> Copier<'a> {
                 if let Some((uid, gid)) =
                     (self.rule)(&rustix::fs::statat(from.0, from.1, AtFlags::SYMLINK_NOFOLLOW)?).owner
                 {
-                    let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-                    rustix::fs::chownat(to.0, to.1, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+                    own_link(to, &target, uid, gid)?;
                 }
             }
             Ok(target)
@@ -162,6 +167,23 @@ impl<'a> Copier<'a> {
         }
         Ok(())
     }
+}
+
+/// Says that a file was not copied as long as it had been.
+pub(super) fn note_shorter(path: &Path) {
+    printer::note(&format!("warning: {path:?} became shorter while it was copied"));
+}
+
+/// Gives a link that was just made to its owner, and nothing that was put in its place meanwhile.
+fn own_link((dir, name): At<'_>, target: &CStr, uid: u32, gid: u32) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    let is_link = is_type(&rustix::fs::fstat(&made)?, FileType::Symlink);
+    if !is_link || rustix::fs::readlinkat(&made, "", Vec::new())?.as_c_str() != target {
+        return Err(io::Error::other("the new link was replaced while it was copied"));
+    }
+    let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    Ok(rustix::fs::chownat(&made, "", uid, gid, AtFlags::EMPTY_PATH)?)
 }
 
 impl Attributes {
@@ -188,7 +210,15 @@ pub(super) fn bytes(from: &File, to: &File, length: u64) -> io::Result<bool> {
     let regular = is_type(&rustix::fs::fstat(to)?, FileType::RegularFile);
     let mut at = 0;
     while at < length {
-        let Some((start, end)) = piece(from, at, length, regular)? else { break };
+        let Some((start, end)) = piece(from, at, length, regular)? else {
+            // No more data: the rest is a hole, or gone.
+            let size = u64::try_from(rustix::fs::fstat(from)?.st_size).unwrap_or(0);
+            if size < length {
+                to.set_len(size.max(at))?;
+                return Ok(false);
+            }
+            break;
+        };
         let mut place = start;
         let mut block = vec![0; BLOCK];
         while place < end {
@@ -355,7 +385,14 @@ mod tests {
         from.write_all_at(b"0123456789", 0).unwrap();
         assert!(bytes(&from, &to, 4).unwrap());
         assert_eq!(to.metadata().unwrap().len(), 4);
-        // What was there at the beginning and is not now.
-        assert!(piece(&from, 0, 20, false).unwrap() == Some((0, 20)));
+        // What was there at the beginning and is not now: data, and a hole.
+        for (data, length, left) in [(&b"0123456789"[..], 20, 10), (b"", HUGE, HUGE / 2)] {
+            let (from, to) = (file("from"), file("to"));
+            from.write_all_at(data, 0).unwrap();
+            from.set_len(length).unwrap();
+            from.set_len(left).unwrap();
+            assert!(!bytes(&from, &to, length).unwrap());
+            assert_eq!(to.metadata().unwrap().len(), left);
+        }
     }
 }

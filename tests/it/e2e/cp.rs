@@ -41,6 +41,7 @@ fn e2e_files_and_directories_go_into_a_container_and_come_out_of_it() {
     std::fs::set_permissions(tree.join("sub/run"), std::fs::Permissions::from_mode(0o755)).unwrap();
     std::os::unix::fs::chown(tree.join("sub/run"), Some(77), Some(88)).unwrap();
     symlink("sub/run", tree.join("link")).unwrap();
+    std::os::unix::fs::lchown(tree.join("link"), Some(77), Some(88)).unwrap();
     let source = here(&world, "tree");
     // To a name that is not there, and into a directory that is.
     world.ok(&["cp", &source, "web:/tmp/new"]);
@@ -49,14 +50,16 @@ fn e2e_files_and_directories_go_into_a_container_and_come_out_of_it() {
     let listing = world.exec(
         "web",
         "a",
-        &["sh", "-c", "cd /tmp; find . | sort; ./new/link; ./relative; stat -c '%u:%g %a' tree/sub/run"],
+        &["sh", "-c", "cd /tmp; find . | sort; ./new/link; ./relative; stat -c '%u:%g %a' tree/sub/run; stat -c '%u:%g' tree/link"],
     );
     assert_eq!(
         listing,
         ".\n./new\n./new/empty\n./new/link\n./new/sub\n./new/sub/run\n./relative\n./tree\n./tree/empty\n./tree/link\n\
-         ./tree/sub\n./tree/sub/run\nran\nran\n77:88 755\n"
+         ./tree/sub\n./tree/sub/run\nran\nran\n77:88 755\n77:88\n"
     );
-    // The files of a container without root are its user's.
+    // The files of a container without root are its user's, and so is a directory that gets a new name.
+    world.ok(&["cp", &format!("{source}/sub/.."), "web:/tmp/dot", "-c", "b"]);
+    assert_eq!(world.exec("web", "b", &["stat", "-c", "%u:%g", "/tmp/dot"]), "1234:2345\n");
     world.ok(&["cp", &format!("{source}/sub/run"), "web:/tmp/mine", "-c", "b"]);
     world.ok(&["cp", &format!("{source}/sub/run"), "web:/tmp/plain", "-c", "a", "--no-preserve"]);
     assert_eq!(world.exec("web", "b", &["stat", "-c", "%u:%g %a", "/tmp/mine"]), "1234:2345 755\n");
@@ -103,7 +106,7 @@ fn e2e_a_copy_never_leaves_the_container_whatever_the_container_does() {
     std::fs::write(outside.join("x"), "of the machine").unwrap();
     let dir = outside.display();
     let setup = format!(
-        "mkdir -p /tmp/t/d; echo mine > /tmp/t/d/x; ln -s {secret} /tmp/leak; ln -s {dir} /tmp/there; ln -s /proc/self/root{dir} /tmp/magic"
+        "mkdir -p /tmp/t/d /tmp/u/d; echo mine > /tmp/t/d/x; ln -s {secret} /tmp/leak; ln -s {dir} /tmp/there; ln -s /proc/self/root{dir} /tmp/magic"
     );
     world.exec("web", "a", &["sh", "-c", &setup]);
     let pid = world.identities().into_iter().find(|(name, _)| name.contains("/a/")).unwrap().1.0;
@@ -122,22 +125,29 @@ fn e2e_a_copy_never_leaves_the_container_whatever_the_container_does() {
     world.ok(&["cp", "/etc/hostname", "web:/tmp/leak"]);
     assert_eq!(std::fs::read_to_string(&secret).unwrap(), "of the machine");
     // And a directory that is a link every other moment, in both directions.
-    let swap = format!("cd /tmp/t; while :; do mv d e; ln -s {dir} d; rm d; mv e d; done");
+    let swap = format!("while :; do for t in t u; do cd /tmp/$t; mv d e; ln -s {dir} d; rm d; mv e d; done; done");
     let mut swapping = world.podwright(&["exec", "web", "-c", "a", "--", "sh", "-c", &swap]).spawn().unwrap();
     let source = world.scratch().join("source/d");
     std::fs::create_dir_all(&source).unwrap();
     std::fs::write(source.join("y"), "into").unwrap();
     let source = here(&world, "source/d");
-    for round in 0..40 {
+    // Until some copies in each direction came through, too.
+    let (mut came, mut went) = (0, 0);
+    for round in 0..400 {
+        if round >= 40 && came > 0 && went > 0 {
+            break;
+        }
         let got = world.scratch().join(format!("got{round}"));
         world.output(&["cp", "web:/tmp/t", got.to_str().unwrap()]);
         let seen = std::fs::read_to_string(got.join("d/x")).unwrap_or_default();
         assert!(["", "mine\n"].contains(&seen.as_str()), "{seen}");
-        world.output(&["cp", &source, "web:/tmp/t"]);
+        came += usize::from(seen == "mine\n");
+        went += usize::from(world.output(&["cp", &source, "web:/tmp/u"]).status.success());
         assert!(!outside.join("y").exists());
     }
     swapping.kill().unwrap();
     swapping.wait().unwrap();
+    assert!(came > 0 && went > 0, "{came} {went}");
     let names: Vec<_> = std::fs::read_dir(&outside).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, ["x"]);
 }
