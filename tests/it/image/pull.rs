@@ -274,7 +274,8 @@ fn who_cannot_give_an_image_says_why() {
     let error = place.pull_with("nginx", &mirrored(&place, "docker.io", &[])).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable);
     assert!(error.message.contains("lets nobody be asked for images of docker.io"), "{error}");
-    let both = [format!("http://{gone}"), format!("http://{}", status(404).address)];
+    let empty = status(404);
+    let both = [&gone, &empty.address].map(|address| format!("http://{address}"));
     let error = place.pull_with("nginx", &mirrored(&place, "docker.io", &both)).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable, "the one that is out of reach may have it: {error}");
     assert!(both.iter().all(|m| error.message.contains(m.trim_start_matches("http://"))), "{error}");
