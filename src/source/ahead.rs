@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::RandomState;
-use git2::{ObjectType, Oid, Repository};
+use git2::{ObjectType, Oid};
 
+use super::checkout::Checkout;
 use super::limits::{Limits, TREE_BYTES};
 use super::name::{is_hidden, is_manifest};
 use super::objects::{Objects, Wanted, Wish, arranged};
@@ -81,9 +82,9 @@ fn is_wanted(item: &Item<'_>) -> bool {
 ///
 /// # Errors
 /// When an object takes too much work, or might take for ever: the walk would only run into it as well.
-pub(super) fn read(repository: &Repository, tops: [Option<Oid>; 2], limits: &Limits) -> Result<Ahead, PortError> {
+pub(super) fn read(checkout: &Checkout, tops: [Option<Oid>; 2], limits: &Limits) -> Result<Ahead, PortError> {
     git2::opts::strict_hash_verification(false);
-    let objects = Objects::open(repository.commondir().join("objects"), PACK_BYTES);
+    let objects = Objects::open(checkout.repository.commondir().join("objects"), &checkout.intact, PACK_BYTES);
     let mut trees = Trees { limits, read: Map::default(), entries: AtomicUsize::new(0), blobs: Vec::new() };
     trees.read(&objects, tops.into_iter().flatten().collect())?;
     let Trees { read: trees, blobs: mut wishes, .. } = trees;
@@ -115,7 +116,7 @@ struct Trees<'l> {
 
 impl Trees<'_> {
     /// Reads trees and those below them, level by level, each once.
-    fn read(&mut self, objects: &Objects, mut level: Vec<Oid>) -> Result<(), PortError> {
+    fn read(&mut self, objects: &Objects<'_>, mut level: Vec<Oid>) -> Result<(), PortError> {
         for _ in 0..=self.limits.depth {
             level.retain(|id| !self.read.contains_key(id.as_bytes()));
             if level.is_empty() {
@@ -139,7 +140,7 @@ impl Trees<'_> {
     }
 
     /// The trees and manifests that a tree names; `None` once there are more entries than a walk looks at.
-    fn named(&self, bytes: &[u8], objects: &Objects) -> Option<(Vec<Oid>, Vec<Wish>)> {
+    fn named(&self, bytes: &[u8], objects: &Objects<'_>) -> Option<(Vec<Oid>, Vec<Wish>)> {
         let (mut trees, mut blobs) = (Vec::new(), Vec::new());
         let items = tree::items(bytes)?;
         if self.entries.fetch_add(items.len(), Ordering::Relaxed) > self.limits.entries {

@@ -30,7 +30,7 @@ pub(super) struct Checkout {
     pub(super) repository: Repository,
     /// The worktree's root, without links; of a bare repository its own directory.
     pub(super) root: PathBuf,
-    intact: Intact,
+    pub(super) intact: Intact,
 }
 
 impl Checkout {
@@ -65,7 +65,7 @@ impl Checkout {
         let objects = repository.commondir().join("objects");
         pipes::refuse_in(&objects)?;
         pipes::refuse_rules(&root, dir)?;
-        Ok(Some(Self { repository, root, intact: Intact::new(objects) }))
+        Ok(Some(Self { repository, root, intact: Intact::new(objects)? }))
     }
 
     /// `dir` relative to the worktree's root, with `/` between the parts.
@@ -92,8 +92,11 @@ impl Checkout {
             Err(error) => return Err(fault::git("read HEAD of", &self.root, &error)),
         };
         let branch = head.is_branch().then(|| plain(head.shorthand_bytes()));
-        self.peeled(&head)?;
-        let commit = head.peel_to_commit().map_err(|e| fault::git("read HEAD of", &self.root, &e))?;
+        let peeled = match self.peeled(&head)? {
+            Some(id) => self.repository.find_commit(id),
+            None => head.peel_to_commit(),
+        };
+        let commit = peeled.map_err(|e| fault::git("read HEAD of", &self.root, &e))?;
         Ok(Some((commit, branch)))
     }
 

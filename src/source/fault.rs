@@ -9,7 +9,7 @@ use crate::port::{ErrorKind, PortError, ReadError};
 pub(super) const READ: &str = "read the manifests of";
 
 /// Characters of a source line that are shown.
-const LINE_CHARS: usize = 200;
+pub(super) const LINE_CHARS: usize = 200;
 
 /// A diagnostic at the start of a file, or at one of its lines.
 pub(super) fn diagnostic(rule: &'static str, path: &str, line: (u32, &str), message: String) -> Diagnostic {

@@ -1,6 +1,7 @@
-//! Objects in files of their own that are cut short, as a power cut leaves them: libgit2 (1.9.7, `git_zstream_get_output`) asks
-//! zlib for ever for the rest of such a file. So whatever it is to read is looked at first.
+//! Objects in files of their own that are damaged, as a power cut leaves them: libgit2 (1.9.7, `git_zstream_get_output`) asks
+//! zlib for ever for the rest of a file that is cut short. So whatever it is to read is looked at first.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -8,14 +9,14 @@ use std::path::{Path, PathBuf};
 use flate2::{Decompress, FlushDecompress, Status};
 use git2::{Odb, Oid, Repository};
 
-use super::fault::{READ, damaged};
+use super::fault::{LINE_CHARS, READ, damaged, printable};
 use super::objects::hexadecimal;
 use super::pipes;
 use crate::port::{ErrorKind, PortError};
 
-/// Object directories that others borrow from, one after the other, as libgit2 follows them (`GIT_ALTERNATES_MAX_DEPTH`); and
-/// how many there may be, in a file of how many bytes.
-const BORROWED_DEPTH: usize = 5;
+/// Object directories that others borrow from, one after the other, as libgit2 follows them (1.9.7, `load_alternates`: 5 and
+/// the first; what is deeper it leaves out, as git does); and how many there may be, in a file of how many bytes.
+const BORROWED_DEPTH: usize = 6;
 const DIRECTORIES: usize = 64;
 const ALTERNATES_BYTES: u64 = 64 << 10;
 /// Bytes of a commit or a tag, and how many tags may follow each other.
@@ -30,7 +31,8 @@ enum Extent {
     Whole,
     /// At least as much as was asked for.
     Beyond,
-    CutShort,
+    /// Cut short, or changed.
+    Damaged,
 }
 
 #[cfg(target_os = "linux")]
@@ -60,24 +62,36 @@ pub(super) struct Intact {
 
 impl Intact {
     /// `objects` is an object directory; those it borrows from are found.
-    pub(super) fn new(objects: PathBuf) -> Self {
-        let mut new = Self { directories: vec![objects] };
-        let (mut from, mut depth) = (0, 0);
-        while from < new.directories.len() && depth < BORROWED_DEPTH {
-            let level: Vec<PathBuf> =
-                new.directories[from..].iter().flat_map(|directory| alternates(directory)).collect();
-            from = new.directories.len();
-            new.directories.extend(level);
-            new.directories.truncate(DIRECTORIES);
-            depth += 1;
+    ///
+    /// # Errors
+    /// When it borrows from more of them than are looked through, or from one whose name git and libgit2 read differently.
+    pub(super) fn new(objects: PathBuf) -> Result<Self, PortError> {
+        let mut known = BTreeSet::from_iter(std::fs::canonicalize(&objects));
+        let mut directories = vec![objects];
+        let mut from = 0;
+        for _ in 0..BORROWED_DEPTH {
+            let level = from..directories.len();
+            from = level.end;
+            for at in level {
+                for borrowed in alternates(&directories[at])? {
+                    // One that is not there is left out, as libgit2 does; one that is known is not looked through again.
+                    if std::fs::canonicalize(&borrowed).is_ok_and(|real| known.insert(real)) {
+                        directories.push(borrowed);
+                    }
+                }
+                if directories.len() > DIRECTORIES {
+                    let message = format!("it borrows from more than {DIRECTORIES} object directories");
+                    return Err(borrows(&directories[0], message));
+                }
+            }
         }
-        new
+        Ok(Self { directories })
     }
 
-    /// Refuses an object whose file is cut short, as far as `most` bytes go: an object that says that it is larger is to be
+    /// Refuses an object whose file is damaged, as far as `most` bytes go: an object that says that it is larger is to be
     /// left unread.
     pub(super) fn refuse(&self, id: Oid, most: u64) -> Result<(), PortError> {
-        self.extent(id, most).map(drop)
+        self.is_within(id, most).map(drop)
     }
 
     /// The headers of all objects.
@@ -85,33 +99,31 @@ impl Intact {
         Headers::open(&self.directories[0])
     }
 
-    /// Refuses a commit or tag that is cut short, or larger than any.
+    /// Refuses a commit or tag that is damaged, or larger than any.
     fn refuse_commit(&self, id: Oid) -> Result<(), PortError> {
-        match self.extent(id, COMMIT_BYTES)? {
-            Extent::Whole | Extent::CutShort => Ok(()),
-            Extent::Beyond => {
-                let message = format!("its object {id} is larger than any commit");
-                let error =
-                    PortError::new(ErrorKind::Invalid, READ, self.directories[0].display().to_string(), message);
-                Err(error.with_help("name a commit, a branch or a tag; `git cat-file -t` says what it is"))
-            }
+        if self.is_within(id, COMMIT_BYTES)? {
+            return Ok(());
         }
+        let message = format!("its object {id} is larger than any commit");
+        let error = PortError::new(ErrorKind::Invalid, READ, self.directories[0].display().to_string(), message);
+        Err(error.with_help("name a commit, a branch or a tag; `git cat-file -t` says what it is"))
     }
 
-    fn extent(&self, id: Oid, most: u64) -> Result<Extent, PortError> {
+    /// Whether no file of an object has more than `most` bytes in it, none of which is damaged.
+    fn is_within(&self, id: Oid, most: u64) -> Result<bool, PortError> {
         let name = hexadecimal(id);
-        let mut extent = Extent::Whole;
+        let mut is_within = true;
         for directory in &self.directories {
             let path = directory.join(&name[..2]).join(&name[2..]);
             pipes::refuse(&path)?;
             let Ok(file) = File::open(&path) else { continue };
             match read(file, most).map_err(|e| PortError::io(READ, path.display().to_string(), &e))? {
-                Extent::CutShort => return Err(damaged(&id, &path.display().to_string())),
-                Extent::Beyond => extent = Extent::Beyond,
+                Extent::Damaged => return Err(damaged(&id, &path.display().to_string())),
+                Extent::Beyond => is_within = false,
                 Extent::Whole => {}
             }
         }
-        Ok(extent)
+        Ok(is_within)
     }
 
     /// What an object leads to beyond tags, once that can be read; `None` when libgit2 says that it cannot.
@@ -126,7 +138,7 @@ impl Intact {
         Ok(None)
     }
 
-    /// Refuses what is cut short of the objects that lead to a revision.
+    /// Refuses what is damaged of the objects that lead to a revision.
     pub(super) fn refuse_to(&self, repository: &Repository, revision: &str) -> Result<(), PortError> {
         let Some((name, steps)) = steps(revision) else { return self.refuse_all() };
         let starts = starts(repository, name);
@@ -144,7 +156,7 @@ impl Intact {
         Ok(())
     }
 
-    /// Refuses what is cut short of all objects that have a file: nobody knows which of them it will be.
+    /// Refuses what is damaged of all objects that have a file: nobody knows which of them it will be.
     fn refuse_all(&self) -> Result<(), PortError> {
         let listed = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
         let above = self.directories.iter().flat_map(|directory| listed(directory));
@@ -162,17 +174,33 @@ impl Intact {
     }
 }
 
-/// The object directories that one borrows from.
-fn alternates(objects: &Path) -> Vec<PathBuf> {
-    let mut text = String::new();
+/// The object directories that one borrows from, as libgit2 reads their names.
+fn alternates(objects: &Path) -> Result<Vec<PathBuf>, PortError> {
     let file = objects.join("info/alternates");
-    if pipes::refuse(&file).is_err()
-        || !File::open(&file).is_ok_and(|f| f.take(ALTERNATES_BYTES).read_to_string(&mut text).is_ok())
-    {
-        return Vec::new();
+    pipes::refuse(&file)?;
+    let Ok(opened) = File::open(&file) else { return Ok(Vec::new()) };
+    let mut text = String::new();
+    let read = opened.take(ALTERNATES_BYTES + 1).read_to_string(&mut text);
+    read.map_err(|e| PortError::io(READ, file.display().to_string(), &e))?;
+    if text.len() as u64 > ALTERNATES_BYTES {
+        return Err(borrows(&file, format!("it has more than {ALTERNATES_BYTES} bytes")));
     }
-    let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.take(DIRECTORIES).map(|line| objects.join(line)).collect()
+    let lines = text.split(['\r', '\n']).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let directory = |line: &str| match Path::new(line).is_absolute() || line.starts_with('.') {
+        true => Ok(objects.join(line)),
+        // libgit2 would look for it in the working directory of this process, git beside the objects.
+        false => {
+            let shown: String = line.chars().take(LINE_CHARS).collect();
+            Err(borrows(&file, format!("{:?} is neither a full path nor begins with a dot", printable(&shown))))
+        }
+    };
+    lines.map(directory).collect()
+}
+
+/// Objects of other repositories that cannot be followed.
+fn borrows(subject: &Path, message: String) -> PortError {
+    PortError::new(ErrorKind::Invalid, READ, subject.display().to_string(), message)
+        .with_help("`git repack -a -d` copies what is borrowed; then info/alternates can be removed")
 }
 
 /// Reads a stream to its end, or until it gave `most` bytes and a header.
@@ -184,8 +212,7 @@ fn read(mut file: File, most: u64) -> io::Result<Extent> {
     loop {
         let before = (inflate.total_in(), inflate.total_out());
         let Ok(status) = inflate.decompress(&input[start..end], &mut output, FlushDecompress::None) else {
-            // What is damaged is told by libgit2; it stops there.
-            return Ok(Extent::Whole);
+            return Ok(Extent::Damaged);
         };
         let made = inflate.total_out() - before.1;
         start += usize::try_from(inflate.total_in() - before.0).unwrap_or(ROOM);
@@ -200,7 +227,7 @@ fn read(mut file: File, most: u64) -> io::Result<Extent> {
             end = file.read(&mut input)?;
             start = 0;
             if end == 0 {
-                return Ok(Extent::CutShort);
+                return Ok(Extent::Damaged);
             }
         }
     }

@@ -20,9 +20,9 @@ const MOST_THREADS: usize = 4;
 const BATCHES: usize = 4;
 
 /// An object directory.
-pub(super) struct Objects {
+pub(super) struct Objects<'i> {
     path: PathBuf,
-    intact: Intact,
+    intact: &'i Intact,
     packs: Packs,
     /// Where the files are that hold one object each.
     files: Option<Handle>,
@@ -68,11 +68,11 @@ pub(super) struct Wanted {
     pub(super) few: usize,
 }
 
-impl Objects {
+impl<'i> Objects<'i> {
     /// Opens an object directory, and reads its packs if they have no more than so many bytes together.
-    pub(super) fn open(path: PathBuf, pack_bytes: u64) -> Self {
+    pub(super) fn open(path: PathBuf, intact: &'i Intact, pack_bytes: u64) -> Self {
         let (packs, files) = (Packs::open(&path, pack_bytes), Handle::open(&path).ok());
-        Self { packs, files, intact: Intact::new(path.clone()), path }
+        Self { packs, files, intact, path }
     }
 
     /// Reads packs up to another bound, if there are any that were too large.
@@ -80,7 +80,7 @@ impl Objects {
         if self.packs.are_all() {
             return self;
         }
-        let new = Self::open(self.path, pack_bytes);
+        let new = Self::open(self.path, self.intact, pack_bytes);
         wishes.iter_mut().for_each(|wish| *wish = new.wish(wish.id));
         new
     }
@@ -124,7 +124,7 @@ impl Objects {
 
 /// What the threads share.
 struct Work<'a> {
-    objects: &'a Objects,
+    objects: &'a Objects<'a>,
     wanted: &'a Wanted,
     /// How many wishes a thread has taken.
     taken: AtomicUsize,
@@ -157,7 +157,7 @@ impl Work<'_> {
 
 /// What one thread reads with.
 struct Reader<'a> {
-    objects: &'a Objects,
+    objects: &'a Objects<'a>,
     wanted: &'a Wanted,
     unpacker: Unpacker<'a>,
     loose: Option<Loose<'a>>,
@@ -166,7 +166,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(objects: &'a Objects, wanted: &'a Wanted) -> Self {
+    fn new(objects: &'a Objects<'a>, wanted: &'a Wanted) -> Self {
         let unpacker = Unpacker::new(&objects.packs, wanted.kind, wanted.most, wanted.work);
         let loose = objects.files.as_ref().map(|files| Loose::new(files, wanted.kind, wanted.most));
         Self { objects, wanted, unpacker, loose, odb: None }
@@ -184,7 +184,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads an object through libgit2, once it is known to be no larger than is allowed, and not cut short.
+    /// Reads an object through libgit2, once it is known to be no larger than is allowed, and not damaged.
     fn other(&mut self, id: Oid) -> Result<Option<Arc<[u8]>>, PortError> {
         self.objects.intact.refuse(id, self.wanted.most)?;
         let odb = self.odb.get_or_insert_with(|| open(self.objects)).as_ref();
@@ -203,7 +203,7 @@ impl<'a> Reader<'a> {
 }
 
 /// An object directory for libgit2, which each thread opens for itself.
-fn open(objects: &Objects) -> Option<(Odb<'static>, Headers)> {
+fn open(objects: &Objects<'_>) -> Option<(Odb<'static>, Headers)> {
     let odb = Odb::new().ok()?;
     odb.add_disk_alternate(objects.path.to_str()?).ok()?;
     Some((odb, objects.intact.headers().ok()?))

@@ -88,7 +88,7 @@ pub fn read_pair(dir: &Path, base: &str, head: Option<&str>, options: &Options) 
     }
     .map_err(|e| Side::Head.failed(e))?;
     let new_tree = home.tree(&new).map_err(|e| Side::Head.failed(e))?;
-    let ahead = ahead::read(&home.checkout.repository, [old_tree.top, new_tree.top], &options.limits)?;
+    let ahead = ahead::read(&home.checkout, [old_tree.top, new_tree.top], &options.limits)?;
     let (old_tree, new_tree) = (old_tree.with(&ahead), new_tree.with(&ahead));
     let (before, base_faults) = home.walk_base(&old_tree)?;
     let is_same = |dir: &str| new_tree.object(dir).is_some_and(|id| old_tree.object(dir) == Some(id));

@@ -21,7 +21,7 @@ fn told<T>(result: Result<T, ReadError>) -> Option<String> {
 }
 
 #[test]
-fn objects_that_are_cut_short_are_named_and_not_waited_for() {
+fn objects_that_are_damaged_are_named_and_not_waited_for() {
     let repo = Repo::with(&[("a.yaml", "a: 1\n"), ("deep/below/b.yaml", "b: 1\n"), (".podwrightignore", "x\n")]);
     repo.git(&["tag", "-a", "-m", "annotated", "old"]);
     repo.write("deep/below/b.yaml", "b: 2\n");
@@ -47,10 +47,11 @@ fn objects_that_are_cut_short_are_named_and_not_waited_for() {
         let path = repo.path(&format!(".git/objects/{}/{}", &id[..2], &id[2..]));
         let whole = std::fs::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        let last_bits = [&whole[..whole.len() - 5], &[0; 5]].concat();
-        for cut in
-            [whole[..whole.len() - 1].to_vec(), whole[..whole.len() / 2].to_vec(), whole[..4].to_vec(), last_bits]
-        {
+        let changed = |at: usize, byte: u8| [&whole[..at], &[whole[at] ^ byte], &whole[at + 1..]].concat();
+        let cuts = [1, 2, 3, 4, 5, whole.len() / 2, whole.len() - 4].map(|end| whole[..whole.len() - end].to_vec());
+        let zeroes = [5, 16].map(|end| [&whole[..whole.len() - end], &vec![0; end]].concat());
+        let others = [vec![0; whole.len()], changed(whole.len() - 1, 1), changed(0, 0x40), changed(2, 2)];
+        for cut in cuts.into_iter().chain(zeroes).chain(others) {
             std::fs::write(&path, &cut).unwrap();
             let place = place.clone();
             let read = in_time(move || {
@@ -70,6 +71,58 @@ fn objects_that_are_cut_short_are_named_and_not_waited_for() {
         std::fs::write(&path, &whole).unwrap();
     }
     assert!(told(repo.open("").read_now()).is_none());
+}
+
+#[test]
+fn what_is_borrowed_is_followed_as_libgit2_does_or_refused() {
+    let repo = Repo::with(&[("a.yaml", "a: 1\n")]);
+    let info = repo.path(".git/objects/info/alternates");
+    let read = |text: &[u8]| {
+        std::fs::write(&info, text).unwrap();
+        told(Directory::open(&repo.root, options()).map(drop).map_err(ReadError::Failed))
+    };
+    let made: Vec<_> = (0..70).map(|_| tempfile::tempdir().unwrap()).collect();
+    let lines = |count: usize| {
+        made[..count].iter().map(|dir| format!("{}\n", dir.path().display())).collect::<String>().into_bytes()
+    };
+    for borrowed in [&lines(63), &b"# a comment\r\n\n/nowhere\n"[..], b".\n../objects\n", &lines(1).repeat(100)] {
+        assert_eq!(read(borrowed), None, "{}", String::from_utf8_lossy(borrowed));
+    }
+    for (borrowed, why) in [
+        (&lines(64)[..], "more than 64 object directories"),
+        (b"elsewhere\n", "\"elsewhere\" is neither a full path nor begins with a dot"),
+        (b"\xff\n", "UTF-8"),
+        (&b"#".repeat(65537), "more than 65536 bytes"),
+    ] {
+        let said = read(borrowed).expect(why);
+        assert!(said.contains(why) && said.contains("alternates"), "{said}");
+    }
+}
+
+#[test]
+fn what_is_damaged_is_found_as_far_as_libgit2_borrows() {
+    let repo = Repo::with(&[("a.yaml", "a: 1\n")]);
+    let objects = repo.path(".git/objects");
+    // Each borrows from the next; the last one has what they all lack.
+    let made: Vec<_> = (0..6).map(|_| tempfile::tempdir().unwrap()).collect();
+    let mut from = objects.clone();
+    for next in &made {
+        std::fs::create_dir_all(from.join("info")).unwrap();
+        std::fs::write(from.join("info/alternates"), format!("{}\n", next.path().display())).unwrap();
+        from = next.path().to_owned();
+    }
+    let id = repo.id("HEAD:a.yaml");
+    let file = |directory: &std::path::Path| directory.join(&id[..2]).join(&id[2..]);
+    std::fs::create_dir(from.join(&id[..2])).unwrap();
+    std::fs::rename(file(&objects), file(&from)).unwrap();
+    assert_eq!(told(repo.open("").read_now()), None);
+    let whole = std::fs::read(file(&from)).unwrap();
+    std::fs::remove_file(file(&from)).unwrap();
+    std::fs::write(file(&from), &whole[..whole.len() - 1]).unwrap();
+    let root = repo.root.clone();
+    let work = move || told(Directory::open(&root, options()).map_err(ReadError::Failed).and_then(|d| d.read_now()));
+    let said = in_time(work).expect("no end").expect("it was read");
+    assert!(said.contains("Corrupt") && said.contains("git fsck"), "{said}");
 }
 
 #[test]
