@@ -9,6 +9,7 @@ use super::error::CliError;
 use super::layout::Layout;
 use crate::model::{ContainerRecord, Durable, ExitRecord, PodKey, PodRecord, PodUid, Revision};
 use crate::port::{ErrorKind, PortError};
+use crate::sys::bounded;
 
 /// No larger record is read.
 const LARGEST: u64 = 64 << 20;
@@ -125,15 +126,9 @@ fn directories(path: &Path) -> Result<Vec<PathBuf>, CliError> {
 /// One record; `None` when it is not there.
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, CliError> {
     let subject = || path.display().to_string();
-    let bytes = match std::fs::metadata(path) {
-        Ok(metadata) if metadata.len() > LARGEST => {
-            return Err(PortError::new(ErrorKind::Corrupt, OPERATION, subject(), "it is too large").into());
-        }
-        Ok(_) => std::fs::read(path),
-        Err(e) => Err(e),
-    };
-    match bytes {
-        Ok(bytes) => serde_json::from_slice(&bytes)
+    match std::fs::File::open(path).and_then(|file| bounded::read(file, LARGEST)) {
+        Ok(None) => Err(PortError::new(ErrorKind::Corrupt, OPERATION, subject(), "it is too large").into()),
+        Ok(Some(bytes)) => serde_json::from_slice(&bytes)
             .map(Some)
             .map_err(|e| PortError::new(ErrorKind::Corrupt, OPERATION, subject(), e.to_string()).into()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -6,6 +6,8 @@ use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
 
+use crate::sys::bounded;
+
 /// An error whose text is meant for people and says why the bytes are refused, as opposed to a failing disk.
 #[derive(Debug)]
 pub(super) struct Refused(pub(super) String);
@@ -84,12 +86,7 @@ pub(super) fn decompress<'a>(reader: impl Read + 'a) -> io::Result<Box<dyn Read 
 
 /// Reads to the end, up to `limit` bytes.
 pub(super) fn read_bounded(reader: impl Read, limit: u64, what: &str) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    reader.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        return Err(refused(format!("{what} is larger than {limit} bytes")));
-    }
-    Ok(bytes)
+    bounded::read(reader, limit)?.ok_or_else(|| refused(format!("{what} is larger than {limit} bytes")))
 }
 
 /// `sha256:...` of some bytes.
@@ -97,7 +94,8 @@ pub(super) fn digest_of(bytes: &[u8]) -> String {
     format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::stream::hex;
 use crate::sys::beneath::{Dir, is_type};
 
 /// Blocks of zeros count as holes: file systems differ in which of them they keep.
@@ -58,8 +59,8 @@ pub(super) fn survey(root: &Dir) -> io::Result<Survey> {
         Ok(())
     };
     walk(root, &mut PathBuf::new(), &mut visit)?;
-    tree.listing = hex(listing);
-    Ok(Survey { tree, touched: hex(touched) })
+    tree.listing = hex(&listing.finalize());
+    Ok(Survey { tree, touched: hex(&touched.finalize()) })
 }
 
 /// A digest of what the entries of a tree hold: bytes of files, targets of links, owners, modes, attributes.
@@ -91,7 +92,7 @@ pub(super) fn survey_contents(root: &Dir) -> io::Result<String> {
         Ok(())
     };
     walk(root, &mut PathBuf::new(), &mut visit)?;
-    Ok(hex(digest))
+    Ok(hex(&digest.finalize()))
 }
 
 type Visit<'a> = dyn FnMut(&Dir, &Path, &Stat) -> io::Result<()> + 'a;
@@ -189,10 +190,6 @@ fn attributes(of: impl std::os::fd::AsFd, digest: &mut Sha256) -> io::Result<()>
 fn counts(name: &[u8]) -> bool {
     let known: [&[u8]; 2] = [b"trusted.overlay.opaque", b"security.capability"];
     known.contains(&name) || name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_")
-}
-
-fn hex(digest: Sha256) -> String {
-    digest.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 pub mod beneath;
+pub mod bounded;
 #[cfg(target_os = "linux")]
 pub mod cgroup;
 pub mod clock;

@@ -1,7 +1,7 @@
 //! Records: small JSON files, replaced whole. A reader meets the old one or the new one, also after a power cut.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::sys::beneath::Dir;
+use crate::sys::bounded;
 
 pub(super) const POD: &str = "record.json";
 pub(super) const SANDBOX: &str = "sandbox.json";
@@ -62,11 +63,9 @@ pub(super) fn read<T: DeserializeOwned>(dir: &Path, name: &str) -> io::Result<St
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(Stored::Damaged(error.to_string())),
         Err(error) => return Err(error),
     };
-    let mut bytes = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LARGEST {
+    let Some(bytes) = bounded::read(file, LARGEST)? else {
         return Ok(Stored::Damaged("it is too large".to_owned()));
-    }
+    };
     Ok(match serde_json::from_slice(&bytes) {
         Ok(value) => Stored::There(value),
         Err(error) => Stored::Damaged(error.to_string()),

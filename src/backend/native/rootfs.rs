@@ -3,13 +3,14 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{FileType, Stat};
 
 use crate::sys::beneath::{Dir, is_type};
+use crate::sys::bounded;
 
 /// As the kernel: more links are a loop.
 const MOST_LINKS: usize = 40;
@@ -54,13 +55,9 @@ impl Rootfs {
         if !is_type(&found.stat, FileType::RegularFile) {
             return Ok(None);
         }
-        let mut bytes = Vec::new();
-        self.layers[found.layer].open_file(&found.path)?.take(limit + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > limit {
-            let message = format!("{} of the image is larger than {limit} bytes", path.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-        }
-        Ok(Some(bytes))
+        let bytes = bounded::read(self.layers[found.layer].open_file(&found.path)?, limit)?;
+        let large = || format!("{} of the image is larger than {limit} bytes", path.display());
+        bytes.map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, large()))
     }
 
     /// Owner, group and permission bits of a directory, `None` when there is none.

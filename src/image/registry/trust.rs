@@ -1,7 +1,7 @@
 //! Certificates: those that the system trusts, and one file more for a registry that has its own.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -11,6 +11,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::{Failure, Fault};
+use crate::image::stream::read_bounded;
 
 /// Where the trusted certificates of a system are, the list of Go's crypto/x509.
 const BUNDLES: [&str; 5] = [
@@ -73,11 +74,7 @@ impl Trust {
 }
 
 fn read(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is larger than {LARGEST} bytes")));
-    }
+    let bytes = read_bounded(File::open(path)?, LARGEST, "it")?;
     let bad = |e| io::Error::new(io::ErrorKind::InvalidData, format!("it is no file of certificates in PEM: {e}"));
     CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().map_err(bad)
 }
