@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::challenge::{self, Challenge};
-use super::credentials::{Credentials, Login};
+use super::credentials::{Credentials, LOGINS, Login};
 use super::endpoint::Endpoint;
 use super::transport::{Answer, Ask, send};
 use super::{Failure, Fault, Trust};
@@ -34,10 +34,25 @@ pub(in crate::image) struct Client {
     endpoint: Endpoint,
     trust: Trust,
     credentials: Credentials,
-    /// What authorizes us, once the registry asked.
-    authorization: Mutex<Option<Masked<String>>>,
+    /// Who we are, once the registry asked.
+    session: Mutex<Session>,
     /// Everything it was told that no error may show.
     told: std::sync::Mutex<Vec<Masked<String>>>,
+}
+
+/// Who we are to the registry.
+#[derive(Debug, Default)]
+struct Session {
+    /// Everything we may be; `None` until the registry asked.
+    logins: Option<Vec<Login>>,
+    /// Which of them we are.
+    at: usize,
+    /// What it wanted to know when it last said so.
+    challenge: Option<Challenge>,
+    /// What it made of it.
+    authorization: Option<Masked<String>>,
+    /// Whether that was taken once: it may have become too old since.
+    proven: bool,
 }
 
 /// What a token service answers.
@@ -53,7 +68,7 @@ impl Client {
     /// A client; nothing is opened yet.
     pub(in crate::image) fn new(endpoint: Endpoint, credentials: Credentials) -> Self {
         let trust = Trust::new(endpoint.ca.clone());
-        Self { endpoint, trust, credentials, authorization: Mutex::default(), told: std::sync::Mutex::default() }
+        Self { endpoint, trust, credentials, session: Mutex::default(), told: std::sync::Mutex::default() }
     }
 
     /// Host and port, for people.
@@ -110,19 +125,27 @@ impl Client {
     /// we are.
     async fn get(&self, path: &str, accept: &str, from: u64) -> Result<Answer, Failure> {
         let own = self.parse(&self.endpoint.address(path))?;
-        let (mut uri, mut asked) = (own.clone(), false);
-        let mut redirects = 0;
+        let mut uri = own.clone();
+        let (mut redirects, mut refusals) = (0, 0);
         loop {
             let at_home = same_place(&uri, &own);
-            let known = if at_home { self.authorization.lock().await.clone() } else { None };
+            let (known, login) = match self.session.lock().await {
+                session if at_home => (session.authorization.clone(), session.at),
+                _ => (None, 0),
+            };
             let ask = Ask { accept, authorization: known.as_ref(), from, form: None };
             let answer = send(&uri, &self.trust, ask).await?;
             match answer.status {
-                StatusCode::OK | StatusCode::PARTIAL_CONTENT => return Ok(answer),
+                StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
+                    self.session.lock().await.proven |= known.is_some();
+                    return Ok(answer);
+                }
                 StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => return Ok(answer),
-                StatusCode::UNAUTHORIZED if at_home && !asked => {
-                    asked = true;
-                    self.authorize(&answer).await?;
+                status if at_home && refusals <= LOGINS && is_refusal(status, known.is_some()) => {
+                    refusals += 1;
+                    if !self.authorize(&answer, known.map(|_| login)).await? {
+                        return Err(error(&answer));
+                    }
                 }
                 status if status.is_redirection() => {
                     redirects += 1;
@@ -162,37 +185,67 @@ impl Client {
         }
     }
 
-    /// Meets the challenge of an answer.
-    async fn authorize(&self, answer: &Answer) -> Result<(), Failure> {
-        let denied = |why: String| Failure::new(Fault::Denied, format!("{}: {why}", self.place()));
+    /// Says who we are, to an answer that wants to know it: anew when what we said was taken before and may be too old, the
+    /// next login when not, until none is left; then it says so. `used` is the login that was refused.
+    async fn authorize(&self, answer: &Answer, used: Option<usize>) -> Result<bool, Failure> {
+        let mut session = self.session.lock().await;
+        let logins = match session.logins.clone() {
+            Some(logins) => logins,
+            None => self.credentials.find(&self.endpoint.account, &self.endpoint.repository).await?,
+        };
+        session.logins = Some(logins.clone());
         let headers = answer.headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|v| v.to_str().ok());
-        let challenge = challenge::choose(headers);
-        let login = self.credentials.find(&self.endpoint.account, &self.endpoint.repository).await?;
-        match &login {
+        if let Some(challenge) = challenge::choose(headers) {
+            session.challenge = Some(challenge);
+        }
+        if used == Some(session.at) && !std::mem::take(&mut session.proven) {
+            session.at += 1;
+        }
+        // Who has no login at all is let in by some.
+        while session.at < logins.len().max(1) {
+            match self.meet(session.challenge.clone(), logins.get(session.at)).await {
+                Ok(authorization) => {
+                    session.authorization = Some(authorization);
+                    return Ok(true);
+                }
+                Err(failure) if failure.fault == Fault::Unreachable || session.at + 1 >= logins.len() => {
+                    return Err(failure);
+                }
+                Err(_) => session.at += 1,
+            }
+        }
+        Ok(false)
+    }
+
+    /// Meets a challenge with one login, or none.
+    async fn meet(&self, challenge: Option<Challenge>, login: Option<&Login>) -> Result<Masked<String>, Failure> {
+        let denied = |why: String| Failure::new(Fault::Denied, format!("{}: {why}", self.place()));
+        match login {
             Some(Login::Basic { name, word }) => [word, &pair(name, word)].into_iter().for_each(|s| self.will_tell(s)),
             Some(Login::Identity(word) | Login::Token(word)) => self.will_tell(word),
             None => {}
         }
-        let authorization = match (challenge, login) {
-            (_, Some(Login::Token(token))) => bearer(token.reveal()),
-            (Some(Challenge::Bearer { realm, service }), login) => {
-                self.token(&realm, service.as_deref(), login).await?
-            }
-            (Some(Challenge::Basic), Some(Login::Basic { name, word })) => basic(&name, &word),
+        match (challenge, login) {
+            (_, Some(Login::Token(token))) => Ok(bearer(token.reveal())),
+            (Some(Challenge::Bearer { realm, service }), login) => self.token(&realm, service.as_deref(), login).await,
+            (Some(Challenge::Basic), Some(Login::Basic { name, word })) => Ok(basic(name, word)),
             (Some(Challenge::Basic), _) => {
                 let account = &self.endpoint.account;
-                return Err(denied(format!(
+                Err(denied(format!(
                     "authentication required, and docker's configuration has no name and password for {account}"
-                )));
+                )))
             }
-            (None, _) => return Err(denied("authentication required, in a way that is not known here".to_owned())),
-        };
-        *self.authorization.lock().await = Some(authorization);
-        Ok(())
+            (None, _) => Err(denied("authentication required, in a way that is not known here".to_owned())),
+        }
     }
 
     /// A token for pulling from this repository and nothing else.
-    async fn token(&self, realm: &str, service: Option<&str>, login: Option<Login>) -> Result<Masked<String>, Failure> {
+    async fn token(
+        &self,
+        realm: &str,
+        service: Option<&str>,
+        login: Option<&Login>,
+    ) -> Result<Masked<String>, Failure> {
         let place = self.place();
         let refused = |why: &str| Failure::new(Fault::Denied, format!("{place}: its token service {why}"));
         let realm_uri = self.parse(realm)?;
@@ -204,7 +257,7 @@ impl Client {
         let scope = format!("repository:{}:pull", self.endpoint.repository);
         let mut fields = vec![("scope", scope.as_str())];
         fields.extend(service.map(|service| ("service", service)));
-        let mut answer = match &login {
+        let mut answer = match login {
             Some(Login::Identity(word)) => {
                 fields.extend([("grant_type", "refresh_token"), ("client_id", CLIENT_ID)]);
                 fields.push(("refresh_token", word.reveal().as_str()));
@@ -247,6 +300,11 @@ fn basic(name: &str, word: &Masked<String>) -> Masked<String> {
 
 fn bearer(token: &str) -> Masked<String> {
     Masked::new(format!("Bearer {token}"))
+}
+
+/// Whether an answer wants to know who we are, or somebody else. One that refuses without a challenge has no way to ask.
+fn is_refusal(status: StatusCode, told: bool) -> bool {
+    status == StatusCode::UNAUTHORIZED || told && status == StatusCode::FORBIDDEN
 }
 
 /// Whether two addresses are of one scheme, host and port.

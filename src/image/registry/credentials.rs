@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,10 +13,13 @@ use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-use super::{Failure, Fault};
+use super::{Failure, Fault, glob};
+use crate::image::stream::read_bounded;
 use crate::model::Masked;
 
 const LARGEST: u64 = 1 << 20;
+/// No more are tried with one registry.
+pub(super) const LOGINS: usize = 16;
 /// A helper that takes longer hangs, such as one that asks a person.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// What one may answer.
@@ -81,28 +84,34 @@ impl Credentials {
         Self { file, secrets }
     }
 
-    /// What there is for a registry (host and port) and a repository of it; `None` for nothing.
-    pub(super) async fn find(&self, registry: &str, repository: &str) -> Result<Option<Login>, Failure> {
+    /// Everything there is for a registry (host and port) and a repository of it, in the order in which it is to be tried: the
+    /// kubelet's, which takes the Secrets of a pod together and goes on to the next login when one does not do.
+    pub(super) async fn find(&self, registry: &str, repository: &str) -> Result<Vec<Login>, Failure> {
+        let mut found = Vec::new();
         for secret in &self.secrets {
             let bad = |why: &str| Failure::new(Fault::Denied, format!("a pull Secret's entry for {registry} {why}"));
             let auths = auths_of(secret.reveal())
                 .ok_or_else(|| Failure::new(Fault::Denied, "a pull Secret of the pod holds no docker configuration"))?;
-            let entry = best(&auths, registry, repository);
-            if let Some(login) = entry.map(login).transpose().map_err(bad)?.flatten() {
-                return Ok(Some(login));
+            found.extend(matching(&auths, registry, repository).map_err(bad)?);
+        }
+        let mut logins = in_order(found);
+        if let Some((path, config)) = self.read()? {
+            let key = if registry == "docker.io" { DOCKER_KEY } else { registry };
+            let own = config.cred_helpers.iter().find(|(name, _)| host_of(name) == registry).map(|(_, helper)| helper);
+            if let Some(helper) = own.or(config.creds_store.as_ref().filter(|name| !name.is_empty())) {
+                logins.extend(ask(helper, key).await?);
+            }
+            let bad =
+                |why| Failure::new(Fault::Denied, format!("the entry for {registry} in {} {why}", path.display()));
+            logins.extend(in_order(matching(&config.auths, registry, repository).map_err(bad)?));
+        }
+        let mut once: Vec<Login> = Vec::new();
+        for login in logins {
+            if !once.contains(&login) && once.len() < LOGINS {
+                once.push(login);
             }
         }
-        let Some((path, config)) = self.read()? else { return Ok(None) };
-        let key = if registry == "docker.io" { DOCKER_KEY } else { registry };
-        let helper = config.cred_helpers.iter().find(|(name, _)| host_of(name) == registry).map(|(_, helper)| helper);
-        if let Some(helper) = helper.or(config.creds_store.as_ref().filter(|name| !name.is_empty()))
-            && let Some(login) = ask(helper, key).await?
-        {
-            return Ok(Some(login));
-        }
-        let entry = best(&config.auths, registry, repository);
-        let bad = |why| Failure::new(Fault::Denied, format!("the entry for {registry} in {} {why}", path.display()));
-        entry.map(login).transpose().map_err(bad).map(Option::flatten)
+        Ok(once)
     }
 
     fn read(&self) -> Result<Option<(PathBuf, DockerConfig)>, Failure> {
@@ -117,11 +126,7 @@ impl Credentials {
             Err(e) => return Err(Failure::local(format!("the credentials in {}", path.display()), &e)),
         };
         let bad = |why: String| Failure::new(Fault::Denied, format!("the credentials in {}: {why}", path.display()));
-        let mut bytes = Vec::new();
-        file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|e| bad(e.to_string()))?;
-        if bytes.len() as u64 > LARGEST {
-            return Err(bad(format!("the file is larger than {LARGEST} bytes")));
-        }
+        let bytes = read_bounded(file, LARGEST, "the file").map_err(|e| bad(e.to_string()))?;
         // The place of an error is told and not its text, which may be a word of the file.
         let wrong = |e: serde_json::Error| {
             bad(format!("it is no docker configuration at line {} column {}", e.line(), e.column()))
@@ -157,14 +162,41 @@ fn split(key: &str) -> (&str, &str) {
     (host, if matches!(path, "v1" | "v2") { "" } else { path })
 }
 
-/// The entry that is most about a repository: keys may have a path, as the kubelet and podman write them.
-fn best<'a>(auths: &'a BTreeMap<String, Entry>, registry: &str, repository: &str) -> Option<&'a Entry> {
-    let about = |key: &str| {
+/// What the entries that are about a repository say, each with its key. Keys may have a path, as the kubelet and podman write
+/// them, and patterns in the labels of their host.
+fn matching(
+    auths: &BTreeMap<String, Entry>,
+    registry: &str,
+    repository: &str,
+) -> Result<Vec<(String, Login)>, &'static str> {
+    let mut found = Vec::new();
+    for (key, entry) in auths {
         let (host, path) = split(key);
         let below = repository.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        (host == registry && (path.is_empty() || below)).then_some(path.len())
-    };
-    auths.iter().filter_map(|(key, entry)| Some((about(key)?, entry))).max_by_key(|(length, _)| *length).map(|(_, e)| e)
+        if (path.is_empty() || below) && is_host(host, registry) {
+            found.extend(login(entry)?.map(|login| (format!("{host}/{path}"), login)));
+        }
+    }
+    Ok(found)
+}
+
+/// The kubelet's order: the keys backwards, so that a longer path comes before a shorter one, and a name before a pattern.
+/// Of equal keys the one that came first.
+fn in_order(mut found: Vec<(String, Login)>) -> Vec<Login> {
+    found.sort_by(|(a, _), (b, _)| b.cmp(a));
+    found.into_iter().map(|(_, login)| login).collect()
+}
+
+/// Whether a host and port are what a key means by them: label by label, as the kubelet compares them (URLsMatch of its
+/// credentialprovider).
+fn is_host(pattern: &str, registry: &str) -> bool {
+    let port =
+        |text: &str| text.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map_or("", |p| p.1).to_owned();
+    let labels = |text: &'_ str| text.strip_suffix(&format!(":{}", port(text))).unwrap_or(text).to_owned();
+    let (wanted, given) = (labels(pattern), labels(registry));
+    let same_ports = port(pattern) == port(registry) && wanted.split('.').count() == given.split('.').count();
+    let mut labels = wanted.split('.').zip(given.split('.'));
+    pattern == registry || same_ports && labels.all(|(pattern, label)| glob::matches(pattern, label))
 }
 
 /// What an entry says; `None` when it says nothing, as beside a helper.
@@ -240,19 +272,30 @@ async fn ask(name: &str, key: &str) -> Result<Option<Login>, Failure> {
 mod tests {
     use super::*;
 
-    async fn find(config: &str, registry: &str, repository: &str) -> Result<Option<Login>, Failure> {
+    async fn find(config: &str, registry: &str, repository: &str) -> Result<Vec<Login>, Failure> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.json");
         std::fs::write(&path, config).unwrap();
         Credentials::new(Some(path), Vec::new()).find(registry, repository).await
     }
 
-    fn basic(name: &str, word: &str) -> Option<Login> {
-        Some(Login::Basic { name: name.into(), word: Masked::new(word.into()) })
+    fn basic(name: &str, word: &str) -> Login {
+        Login::Basic { name: name.into(), word: Masked::new(word.into()) }
+    }
+
+    /// The names of basic logins.
+    fn names(logins: &[Login]) -> Vec<&str> {
+        fn name(login: &Login) -> &str {
+            match login {
+                Login::Basic { name, .. } => name,
+                other => panic!("{other:?}"),
+            }
+        }
+        logins.iter().map(name).collect()
     }
 
     #[tokio::test]
-    async fn an_entry_is_found_by_host_and_by_the_longest_path() {
+    async fn entries_are_found_by_host_and_path_the_longest_first() {
         let config = r#"{"auths": {
             "https://index.docker.io/v1/": {"auth": "aHViOndvcmQ6d2l0aDpjb2xvbnM="},
             "https://registry.example:5000": {"username": "u", "password": "p"},
@@ -260,19 +303,55 @@ mod tests {
             "registry.example:5000/team/app": {"identitytoken": "id"},
             "token.example": {"registrytoken": "t"},
             "empty.example": {}}, "HttpHeaders": {"x": "y"}}"#;
+        let (user, team) = (|| basic("u", "p"), || basic("team", "x"));
         for (registry, repository, expected) in [
-            ("docker.io", "library/nginx", basic("hub", "word:with:colons")),
-            ("registry.example:5000", "other", basic("u", "p")),
-            ("registry.example:5000", "teamwork", basic("u", "p")),
-            ("registry.example:5000", "team/web", basic("team", "x")),
-            ("registry.example:5000", "team/app", Some(Login::Identity(Masked::new("id".into())))),
-            ("registry.example", "team", None),
-            ("token.example", "x", Some(Login::Token(Masked::new("t".into())))),
-            ("empty.example", "x", None),
-            ("5000", "x", None),
+            ("docker.io", "library/nginx", vec![basic("hub", "word:with:colons")]),
+            ("registry.example:5000", "other", vec![user()]),
+            ("registry.example:5000", "teamwork", vec![user()]),
+            ("registry.example:5000", "team/web", vec![team(), user()]),
+            ("registry.example:5000", "team/app", vec![Login::Identity(Masked::new("id".into())), team(), user()]),
+            ("registry.example", "team", Vec::new()),
+            ("token.example", "x", vec![Login::Token(Masked::new("t".into()))]),
+            ("empty.example", "x", Vec::new()),
+            ("5000", "x", Vec::new()),
         ] {
             assert_eq!(find(config, registry, repository).await.unwrap(), expected, "{registry}/{repository}");
         }
+    }
+
+    /// The rows of the kubelet's TestURLsMatch, as far as hosts go.
+    #[test]
+    fn patterns_of_hosts_are_compared_label_by_label() {
+        for (pattern, host, expected) in [
+            ("*.kubernetes.io", "prefix.kubernetes.io", true),
+            ("prefix.*.io", "prefix.kubernetes.io", true),
+            ("prefix.kubernetes.*", "prefix.kubernetes.io", true),
+            ("*-good.kubernetes.io", "prefix-good.kubernetes.io", true),
+            ("*-good.kubernetes.io", "prefix.kubernetes.io", false),
+            ("*.kubernetes.io", "kubernetes.io", false),
+            ("*.*.kubernetes.io", "prefix.kubernetes.io", false),
+            ("*kubernetes.io", "a.kubernetes.io", false),
+            ("*.kubernetes.io:8888", "prefix.kubernetes.io:8888", true),
+            ("*.kubernetes.io:1111", "prefix.kubernetes.io:8888", false),
+            ("*.kubernetes.io", "prefix.kubernetes.io:8888", false),
+            ("[::1]:5000", "[::1]:5000", true),
+            ("*", "localhost", true),
+            ("*", "r.example", false),
+        ] {
+            assert_eq!(is_host(pattern, host), expected, "{pattern} {host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_comes_before_a_pattern_and_no_more_are_tried_than_the_bound() {
+        let entry = |key: &str, name: &str| format!(r#""{key}": {{"username": "{name}", "password": "p"}}"#);
+        let all = [entry("*.example", "any"), entry("r.*", "top"), entry("https://r.example/v2/", "own")].join(",");
+        let found = find(&format!(r#"{{"auths": {{{all}}}}}"#), "r.example", "x").await.unwrap();
+        assert_eq!(names(&found), ["own", "top", "any"]);
+        let many: Vec<String> =
+            (0..40).map(|n| entry(&format!("r.example/{}", "a/".repeat(n)), &n.to_string())).collect();
+        let config = format!(r#"{{"auths": {{{}}}}}"#, many.join(","));
+        assert_eq!(find(&config, "r.example", &"a/".repeat(40)).await.unwrap().len(), LOGINS);
     }
 
     #[tokio::test]
@@ -307,14 +386,17 @@ mod tests {
         let other = r#"{"auths": {"other.example": {"username": "other", "password": "p"}}}"#;
         let today = r#"{"auths": {"r.example": {"username": "today", "password": "p"}}, "credsStore": "none"}"#;
         let old = r#"{"https://r.example": {"username": "old", "password": "p"}}"#;
-        for (secrets, name) in [
-            (&[][..], "file"),
-            (&[other], "file"),
-            (&[other, today], "today"),
-            (&[old, today], "old"),
-            (&["{}"], "file"),
+        let path = r#"{"auths": {"r.example/x": {"username": "path", "password": "p"}}}"#;
+        for (secrets, expected) in [
+            (&[][..], &["file"][..]),
+            (&[other], &["file"]),
+            (&[other, today], &["today", "file"]),
+            (&[old, today], &["old", "today", "file"]),
+            (&[old, today, path], &["path", "old", "today", "file"]),
+            (&[today, today], &["today", "file"]),
+            (&["{}"], &["file"]),
         ] {
-            assert_eq!(find(secrets).await.unwrap(), basic(name, "p"), "{secrets:?}");
+            assert_eq!(names(&find(secrets).await.unwrap()), expected, "{secrets:?}");
         }
         let failure = find(&["hidden"]).await.unwrap_err();
         assert!(failure.message.contains("no docker configuration") && !failure.message.contains("hidden"));

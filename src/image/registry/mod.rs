@@ -9,7 +9,7 @@
 //! | `endpoint` | which places are asked for an image, in which order |
 //! | `transport` | one request on one connection |
 //! | `trust` | certificates |
-//! | `challenge`, `credentials` | who we are: what a registry wants to know, and what docker's configuration has |
+//! | `challenge`, `credentials`, `glob` | who we are: what a registry wants to know, and what docker's configuration has |
 //! | `client` | manifests and blobs of one repository at one endpoint |
 //! | `download` | one blob into a file, resumed where it broke off |
 
@@ -18,6 +18,7 @@ mod client;
 mod credentials;
 mod download;
 mod endpoint;
+mod glob;
 mod transport;
 mod trust;
 

@@ -92,6 +92,73 @@ fn a_token_is_asked_for_with_the_least_it_may_allow() {
 }
 
 #[test]
+fn when_one_login_does_not_do_the_next_one_is_tried() {
+    if !is_root() {
+        return;
+    }
+    let right = |asked: &Asked| asked.header("authorization") == Some(BASIC);
+    let tokens = Server::start(move |asked| match right(asked) {
+        true => Reply::ok(format!(r#"{{"token": "{TOKEN}"}}"#)),
+        false => Reply::status(400),
+    });
+    let realm = format!("http://{}/token", tokens.address);
+    for (challenge, refusal, authorization) in [
+        ("Basic realm=\"x\"".to_owned(), 401, BASIC),
+        ("Basic realm=\"x\"".to_owned(), 403, BASIC),
+        (format!("Bearer realm=\"{realm}\""), 401, "Bearer hidden-token"),
+    ] {
+        let place = Place::new();
+        let (layout, image) = image();
+        let server = Server::of(&layout, &image, move |asked| match asked.header("authorization") {
+            Some(told) if told == authorization => None,
+            Some(_) if refusal == 403 => Some(Reply::status(403)),
+            _ => Some(Reply::status(401).with("WWW-Authenticate", challenge.clone())),
+        });
+        let word = |name: &str, word: &str| format!(r#"{{"username": "{name}", "password": "{word}"}}"#);
+        let (host, port) = server.address.split_once(':').unwrap();
+        let config = format!(
+            r#"{{"auths": {{"{host}:{port}/team/app": {}, "{host}:{port}/team": {}, "127.0.*.?:{port}": {}}}}}"#,
+            word("old", "hidden-1"),
+            word("other", "hidden-2"),
+            word("user", WORD),
+        );
+        let name = format!("{}/team/app", server.address);
+        place.pull_with(&name, &with_config(&place, &config)).unwrap();
+        server.forget();
+        let wrong = config.replace(WORD, "hidden-3");
+        let error = place.pull_with(&name, &with_config(&place, &wrong)).unwrap_err();
+        assert!(matches!(error.kind, ErrorKind::Denied | ErrorKind::Corrupt), "{error}");
+        assert!(server.asked().len() <= 4, "each of them once: {:?}", server.paths());
+        tells_nothing(&error);
+    }
+}
+
+#[test]
+fn a_token_that_became_too_old_is_asked_for_again() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let given = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&given);
+    let tokens = Server::start(move |_| {
+        let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Reply::ok(format!(r#"{{"token": "hidden-token-{number}"}}"#))
+    });
+    let realm = format!("http://{}/token", tokens.address);
+    let (layout, image) = image();
+    let server = Server::of(&layout, &image, move |asked| {
+        // The token for the documents is none for the layers.
+        let wanted = usize::from(asked.path.contains("/blobs/"));
+        let known = asked.header("authorization").and_then(|a| a.rsplit_once('-')?.1.parse::<usize>().ok());
+        let known = known.is_some_and(|number| number >= wanted);
+        (!known).then(|| Reply::status(401).with("WWW-Authenticate", format!("Bearer realm=\"{realm}\"")))
+    });
+    place.pull_with(&format!("{}/app", server.address), &with_config(&place, &auths(&server.address))).unwrap();
+    assert!(given.load(std::sync::atomic::Ordering::Relaxed) >= 2);
+}
+
+#[test]
 fn a_token_without_an_account_and_an_identity_get_tokens_too() {
     if !is_root() {
         return;
