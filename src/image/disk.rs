@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::stream::{digest_of, read_bounded};
 use super::survey::{Tree, survey, survey_contents};
 use crate::sys::beneath::Dir;
+use crate::sys::process::boot_id;
 
 const INDEX_BYTES: u64 = 16 << 20;
 const RECORD_BYTES: u64 = 64 << 10;
@@ -90,9 +91,11 @@ struct Seen {
     touched: String,
 }
 
-/// What the kernel calls this boot.
-fn boot_id() -> io::Result<String> {
-    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+impl Seen {
+    /// Whether the kernel tells one boot from another. In a container that hides it every layer is read at each start.
+    fn is_of_a_boot(&self) -> bool {
+        !self.boot.is_empty()
+    }
 }
 
 /// The open store directory.
@@ -228,8 +231,8 @@ impl Disk {
         }
         // A version before kept no digest of what files hold.
         let Some(contents) = &record.contents else { return Ok(record) };
-        let seen = Seen { boot: boot_id()?, touched: survey.touched };
-        if self.seen(chain_id).is_some_and(|before| before == seen) {
+        let seen = Seen { boot: boot_id(), touched: survey.touched };
+        if seen.is_of_a_boot() && self.seen(chain_id).is_some_and(|before| before == seen) {
             return Ok(record);
         }
         if survey_contents(&layer)? != *contents {
@@ -251,6 +254,9 @@ impl Disk {
 
     /// Notes that a layer was read. Without the note it is read again: nothing depends on it.
     fn note_seen(&self, chain_id: &str, seen: &Seen) {
+        if !seen.is_of_a_boot() {
+            return;
+        }
         let path = self.seen_path(chain_id);
         let name = format!("{}.seen.{}", Self::layer_id(chain_id), std::process::id());
         let temporary = self.tmp().join(name);
@@ -275,7 +281,7 @@ impl Disk {
         layers.fsync()?;
         self.write(&self.record_path(&record.chain_id), &serde_json::to_vec_pretty(record)?)?;
         let touched = survey(&Dir::open(&self.layer(&record.chain_id))?)?.touched;
-        self.note_seen(&record.chain_id, &Seen { boot: boot_id()?, touched });
+        self.note_seen(&record.chain_id, &Seen { boot: boot_id(), touched });
         Ok(())
     }
 

@@ -117,7 +117,6 @@ pub enum ImageSource {
     /// It was pulled for this instance, or it was found to be what the registry has now.
     #[serde(rename_all = "camelCase")]
     Pulled {
-        began_at: Timestamp,
         took: SignedDuration,
         /// The same with the time for others that came before.
         waited: SignedDuration,

@@ -73,6 +73,12 @@ impl PortError {
         self
     }
 
+    /// Adds the way out, unless a more exact one is known already.
+    #[must_use]
+    pub fn or_help(self, help: &str) -> Self {
+        if self.help.is_some() { self } else { self.with_help(help) }
+    }
+
     /// Adds the waiting reason.
     #[must_use]
     pub fn waiting(mut self, reason: &'static str) -> Self {

@@ -180,6 +180,7 @@ fn what_a_schema_cannot_say_is_told_too() {
         ("subnet: 10.88.0.0/33", "`10.88.0.0/33` is no subnet: the prefix length"),
         ("subnet: 10.88.0.1/24", "`10.88.0.1/24` is no subnet: bits behind the prefix are set"),
         ("subnet: fd00::/64", "`fd00::/64` is no subnet: it is no IPv4"),
+        ("registries: [{name: index.docker.io}]", "`index.docker.io` is called docker.io here"),
         ("registries: [{name: a.b}, {name: a.b}]", "there is another entry for `a.b`"),
         ("nodeName: [", ""),
         ("nodeName: a\nnodeName: b", ""),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::{Inner, blocking};
 use crate::image::{Image, Waited};
@@ -45,7 +45,7 @@ pub(super) async fn ensure(
             Some(damage) => PortError { message: format!("{}, and {}", damage.message, error.message), ..error },
             None => error,
         }
-        .with_help(LOAD)),
+        .or_help(LOAD)),
     }
 }
 
@@ -79,7 +79,6 @@ async fn pull(
     patience: Option<Duration>,
     pulling: &(dyn Fn() + Send + Sync),
 ) -> Result<ImageStatus, PortError> {
-    let began_at = Timestamp::now();
     pulling();
     let Waited { took, waited } = inner.puller.pull(&need.image, &need.secrets, patience).await?;
     let Some(image) = look(inner, &need.image).await? else {
@@ -87,7 +86,7 @@ async fn pull(
         return Err(PortError::new(ErrorKind::Unavailable, OPERATION, &need.image, message).waiting("ErrImagePull"));
     };
     let rounded = |d: Duration| SignedDuration::try_from(d).unwrap_or(SignedDuration::MAX);
-    let source = ImageSource::Pulled { began_at, took: rounded(took), waited: rounded(waited), size: image.size };
+    let source = ImageSource::Pulled { took: rounded(took), waited: rounded(waited), size: image.size };
     Ok(ImageStatus { source, ..present(need.clone(), &image) })
 }
 

@@ -3,7 +3,7 @@
 //! Everything that can be wrong with the plan is found before anything is written. Then come the instance directory, its
 //! record, and the shim, which takes the lock: what is cut short in between is seen as `Created`.
 
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -23,14 +23,14 @@ use crate::model::{ContainerRecord, ContainerStart, ExitRecord, MountSource, Pod
 use crate::port::{ErrorKind, PortError};
 use crate::shim::{self, ShimRequest};
 use crate::sys::beneath::Dir;
-use crate::sys::lock;
+use crate::sys::{bounded, lock};
 
 const OPERATION: &str = "start container";
 const CONFIG: &str = "CreateContainerConfigError";
 const CREATE: &str = "CreateContainerError";
 /// The largest account file of an image that is read.
 const ACCOUNT_FILE: u64 = 4 << 20;
-/// The largest seccomp profile that is read: a larger one is cut, and then is none.
+/// The largest seccomp profile that is read.
 const PROFILE: u64 = 1 << 20;
 
 /// A start in the making.
@@ -280,16 +280,24 @@ impl Start<'_> {
         let dir = self.inner.paths.seccomp();
         let place = dir.join(name);
         let unusable = |why: String| self.refuse(CREATE, format!("seccomp profile {}: {why}", place.display()));
-        let mut text = String::new();
-        let read =
-            Dir::open(&dir).and_then(|dir| dir.open_file(Path::new(name))?.take(PROFILE).read_to_string(&mut text));
-        match read {
+        let read = || {
+            let file = Dir::open(&dir)?.open_file(Path::new(name))?;
+            let length = file.metadata()?.len();
+            Ok::<_, io::Error>((bounded::read(file, PROFILE)?, length))
+        };
+        match read() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let help = format!("put the file below {}, or name another profile", dir.display());
                 Err(unusable("there is no such file".to_owned()).with_help(help))
             }
             Err(error) => Err(unusable(error.to_string())),
-            Ok(_) => shim::check_seccomp(&text).map(Some).map_err(unusable),
+            Ok((None, length)) => {
+                Err(unusable(format!("it is of {length} bytes, and no more than {PROFILE} are read of a profile")))
+            }
+            Ok((Some(bytes), _)) => {
+                let text = String::from_utf8(bytes).map_err(|_| unusable("it is no text".to_owned()))?;
+                shim::check_seccomp(&text).map(Some).map_err(unusable)
+            }
         }
     }
 

@@ -55,6 +55,9 @@ impl Check<'_> {
 }
 
 fn registry_name(text: &str) -> Result<(), (String, String)> {
+    if text == "index.docker.io" {
+        return refuse(format!("`{text}` is called docker.io here, as in the names of images"), "write docker.io");
+    }
     if text == EVERY_REGISTRY || (text == "localhost" || text.contains(['.', ':'])) && host_and_port(text).is_some() {
         return Ok(());
     }

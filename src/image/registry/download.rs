@@ -17,9 +17,12 @@ use sha2::{Digest, Sha256};
 
 use super::transport::Answer;
 use super::{Client, Failure, Fault};
+use crate::image::stream::hex;
 
 /// Attempts in a row that bring next to nothing.
 const ATTEMPTS: u32 = 5;
+/// So often a blob may begin anew: a server that cannot go on where it broke off brings it at one go, or not at all.
+const RESTARTS: u32 = 5;
 /// An attempt that brings more than this is none in vain.
 const WORTH: u64 = 64 << 10;
 /// After the first attempt in vain; doubled after each further one.
@@ -53,6 +56,8 @@ struct Part {
     file: File,
     digest: Sha256,
     length: u64,
+    /// How often what had come was thrown away.
+    restarts: u32,
 }
 
 impl Downloads {
@@ -158,7 +163,7 @@ impl Downloads {
         tell: &(dyn Fn(u64) + Sync),
     ) -> Result<(), Failure> {
         let path = self.part(&wanted.hex);
-        let failed = |e: &io::Error| Failure::local(path.display(), e);
+        let failed = |e: &io::Error| local(&path, wanted, e);
         let mut part = loop {
             if self.is_whole(&wanted.hex).map_err(|e| failed(&e))? {
                 tell(wanted.size);
@@ -193,7 +198,8 @@ impl Downloads {
             let _ = std::fs::remove_file(&path);
         }
         // What one lacks, another that is out of reach may have.
-        Err(unreachable.unwrap_or(last))
+        let failure = unreachable.unwrap_or(last);
+        Err(Failure { message: format!("the layer sha256:{}: {}", wanted.hex, failure.message), ..failure })
     }
 
     async fn fetch_from(
@@ -203,30 +209,30 @@ impl Downloads {
         part: &mut Part,
         tell: &(dyn Fn(u64) + Sync),
     ) -> Result<(), Failure> {
+        let failed = |e: &io::Error| local(&self.part(&wanted.hex), wanted, e);
         let mut in_vain = 0;
+        let most_restarts = part.restarts + RESTARTS;
         let mut resumed = part.length > 0;
         loop {
             let before = part.length;
-            let outcome = attempt(client, wanted, part, tell).await;
+            let outcome = attempt(client, wanted, part, tell, &failed).await;
             match outcome {
                 Ok(()) if part.hex() == wanted.hex => return Ok(()),
                 // The beginning may be what a power cut left of it.
                 Ok(()) if resumed => {
                     resumed = false;
-                    part.restart().map_err(|e| Failure::local("the download", &e))?;
+                    part.restart().map_err(|e| failed(&e))?;
                 }
                 Ok(()) => {
                     let found = part.hex();
-                    part.restart().map_err(|e| Failure::local("the download", &e))?;
-                    let digest = &wanted.hex;
-                    let message =
-                        format!("{}: the digest should be sha256:{digest} and is sha256:{found}", client.place());
+                    part.restart().map_err(|e| failed(&e))?;
+                    let message = format!("{}: the digest should be that and is sha256:{found}", client.place());
                     return Err(Failure::new(Fault::Wrong, message));
                 }
                 Err(failure) if failure.fault == Fault::Unreachable => {
                     resumed = true;
                     in_vain = if part.length.saturating_sub(before) >= WORTH { 0 } else { in_vain + 1 };
-                    if in_vain >= ATTEMPTS {
+                    if in_vain >= ATTEMPTS || part.restarts >= most_restarts {
                         return Err(failure);
                     }
                     tracing::debug!("a download broke off at byte {}: {failure}", part.length);
@@ -244,14 +250,14 @@ async fn attempt(
     wanted: &Wanted,
     part: &mut Part,
     tell: &(dyn Fn(u64) + Sync),
+    failed: &(dyn Fn(&io::Error) -> Failure + Sync),
 ) -> Result<(), Failure> {
-    let failed = |e: io::Error| Failure::local("the download", &e);
     if part.length == wanted.size {
         return Ok(());
     }
     let mut answer = client.blob(&format!("sha256:{}", wanted.hex), part.length).await?;
     if answer.status != StatusCode::PARTIAL_CONTENT || first_byte(&answer) != Some(part.length) {
-        part.restart().map_err(failed)?;
+        part.restart().map_err(|e| failed(&e))?;
         if answer.status != StatusCode::OK {
             let message = format!("{}: it does not go on where the download broke off", client.place());
             return Err(Failure::new(Fault::Unreachable, message));
@@ -271,7 +277,7 @@ async fn attempt(
         if length > wanted.size {
             return Err(lies(length));
         }
-        part.add(&piece).map_err(failed)?;
+        part.add(&piece).map_err(|e| failed(&e))?;
         tell(part.length);
         if window.0.elapsed() >= SLOWEST.1 {
             if part.length - window.1 < SLOWEST.0 {
@@ -311,11 +317,12 @@ impl Part {
             return Ok(None);
         }
         let (digest, length) = digest_file(&mut file)?;
-        Ok(Some(Self { file, digest, length }))
+        Ok(Some(Self { file, digest, length, restarts: 0 }))
     }
 
     fn restart(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
+        self.restarts += u32::from(self.length > 0);
         (self.digest, self.length) = (Sha256::new(), 0);
         Ok(())
     }
@@ -332,8 +339,13 @@ impl Part {
     }
 }
 
+/// Something about the file that a blob comes into.
+fn local(path: &Path, wanted: &Wanted, error: &io::Error) -> Failure {
+    Failure::local(format_args!("the layer sha256:{} in {}", wanted.hex, path.display()), error)
+}
+
 fn hex_of(digest: &Sha256) -> String {
-    digest.clone().finalize().iter().map(|b| format!("{b:02x}")).collect()
+    hex(&digest.clone().finalize())
 }
 
 /// The digest of a file from where it stands on, and how many bytes that are.

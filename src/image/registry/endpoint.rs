@@ -15,7 +15,6 @@ pub(in crate::image) struct Endpoint {
     pub(super) plain: bool,
     /// Without the brackets of an IPv6 address.
     pub(super) host: String,
-    pub(super) port: u16,
     /// Host and port as they are written in an address.
     pub(super) authority: String,
     /// The repository there.
@@ -76,14 +75,13 @@ fn of_mirror(
     reference: &Reference,
     (entry, settings): (Option<&RegistryEntry>, &PullSettings),
 ) -> Option<Endpoint> {
-    let (host, port) = host_and_port(&mirror.host)?;
+    let (host, _) = host_and_port(&mirror.host)?;
     let slash = if mirror.prefix.is_empty() { "" } else { "/" };
     // A mirror with an entry of its own is trusted as that says.
     let own = find(settings, &mirror.host).or(entry);
     Some(Endpoint {
         plain: mirror.insecure,
         host: host.to_owned(),
-        port: port.unwrap_or(if mirror.insecure { 80 } else { 443 }),
         authority: mirror.host.clone(),
         repository: format!("{}{slash}{}", mirror.prefix, reference.path()),
         stands_for: Some(reference.registry().to_owned()),
@@ -104,7 +102,6 @@ fn of_registry(reference: &Reference, (entry, settings): (Option<&RegistryEntry>
     Some(Endpoint {
         plain,
         host: host.to_owned(),
-        port: port.unwrap_or(if plain { 80 } else { 443 }),
         authority: authority.to_owned(),
         repository: reference.path().to_owned(),
         stands_for: None,

@@ -149,6 +149,25 @@ fn a_layer_that_never_comes_is_given_up() {
 }
 
 #[test]
+fn a_layer_that_begins_anew_each_time_is_given_up_wherever_it_breaks_off() {
+    if !is_root() {
+        return;
+    }
+    let tries = std::sync::Arc::new(AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&tries);
+    refused(ErrorKind::Unavailable, "the layer sha256:", move |asked, layout| {
+        // Each second time it comes farther than before. One that is asked too often tells what it has.
+        let cut = match count.fetch_add(usize::from(is_large(asked, layout)), Ordering::Relaxed) {
+            40.. => return None,
+            even if even % 2 == 0 => 10_000,
+            _ => 100_000,
+        };
+        is_large(asked, layout).then(|| Reply { cut: Some(cut), ..Reply::ok(asked_for(asked, layout)) })
+    });
+    assert!(tries.load(Ordering::Relaxed) <= 6, "{tries:?}");
+}
+
+#[test]
 fn documents_without_end_are_not_read_to_it() {
     if !is_root() {
         return;

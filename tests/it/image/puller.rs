@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::pull::{Place, image, settings};
 use crate::support::images::{Layer, Layout, Packing, arch, oci_archive};
-use crate::support::is_root;
 use crate::support::registry::{Asked, Reply, Server};
+use crate::support::{e2e, is_root};
 
 fn puller(place: &Place) -> Arc<Puller> {
     let store = Store::open(&place.dir.path().join("images"), None).unwrap();
@@ -190,6 +190,32 @@ fn after_a_power_cut_what_files_hold_is_read_again_and_without_one_it_is_not() {
     assert!(old.as_object_mut().unwrap().remove("contents").is_some());
     std::fs::write(&record, old.to_string()).unwrap();
     assert!(Store::open(&dir, None).unwrap().resolve(&name).unwrap().is_some());
+}
+
+#[test]
+fn e2e_without_a_name_for_the_boot_images_are_used_and_read_each_time() {
+    if !e2e() {
+        return;
+    }
+    use nix::mount::{MsFlags, mount};
+    // A thread may have mounts of its own.
+    let work = || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        mount(Some("none"), "/proc/sys/kernel/random", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        let place = Place::new();
+        let (layout, image) = image();
+        let server = Server::of(&layout, &image, |_| None);
+        let name = format!("{}/app", server.address);
+        place.pull(&name).unwrap();
+        let open = || Store::open(&place.dir.path().join("images"), None).unwrap();
+        let layer = open().resolve(&name).unwrap().unwrap().lower[0].clone();
+        assert!(open().resolve(&name).unwrap().is_some());
+        assert!(!layer.with_extension("seen").exists(), "what cannot be told from another boot is not noted");
+        std::fs::write(layer.join("etc/top"), [0; 3]).unwrap();
+        assert_eq!(open().resolve(&name).unwrap_err().kind, ErrorKind::Corrupt);
+    };
+    std::thread::spawn(work).join().unwrap();
 }
 
 #[test]

@@ -66,6 +66,8 @@ fn e2e_a_seccomp_profile_of_ones_own_is_applied_whole_or_the_container_does_not_
         broken["syscalls"][0]["includes"] = json!({ "caps": ["CAP_SYS_ADMIN"] });
         std::fs::write(dir.join("broken.json"), broken.to_string()).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", dir.join("link.json")).unwrap();
+        std::fs::write(dir.join("large.json"), profile.to_string() + &" ".repeat(1 << 20)).unwrap();
+        let large = format!("it is of {} bytes, and no more than 1048576 are", profile.to_string().len() + (1 << 20));
         let script = "grep ^Seccomp: /proc/self/status; mkdir /new 2>&1 | sed 's/.*: //'; \
                       kill -12 1 && echo 12; kill -10 1 2>/dev/null || echo no 10; unshare -U true && echo free";
         let pod = |name: &str, file: &str| {
@@ -85,6 +87,7 @@ fn e2e_a_seccomp_profile_of_ones_own_is_applied_whole_or_the_container_does_not_
             ("missing", "team/none.json", "there is no such file"),
             ("broken", "team/broken.json", "unknown field `includes`"),
             ("linked", "team/link.json", "link.json: "),
+            ("large", "team/large.json", large.as_str()),
             ("outside", "../record.json", "record.json: "),
         ] {
             let pod = pod(name, file);

@@ -111,6 +111,35 @@ fn e2e_an_image_that_is_here_does_while_its_registry_is_out_of_reach_unless_that
 }
 
 #[test]
+fn e2e_a_pull_that_fails_says_the_way_out_that_fits() {
+    if !support::e2e() {
+        return;
+    }
+    use nix::mount::{MsFlags, mount, umount};
+    with_loopback(async |root| {
+        let absent = native(root, "127.0.0.1:1", false);
+        let error = ensure(&absent, "IfNotPresent").await.0.unwrap_err();
+        assert_eq!(error.help.as_deref(), Some("or load it: podwright image load FILE"), "{error}");
+        drop(absent);
+        // The threads of this one see the same mounts.
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        let images = root.state().join("images");
+        mount(Some("none"), &images, Some("tmpfs"), MsFlags::empty(), Some("size=1m")).unwrap();
+        let mut layout = Layout::new();
+        let large = Layer::new().file("large", &"x".repeat(2 << 20)).tar();
+        let image = layout.image(&[(large, Packing::Plain)], json!({}), arch());
+        let server = Server::of(&layout, &image, |_| None);
+        let full = native(root, &server.address, false);
+        let error = ensure(&full, "IfNotPresent").await.0.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Exhausted, "{error}");
+        assert_eq!(error.help.as_deref(), Some("make room in the file system of the image store"), "{error}");
+        drop(full);
+        umount(&images).unwrap();
+    });
+}
+
+#[test]
 fn e2e_a_damaged_image_is_pulled_again_before_anything_starts_from_it() {
     if !support::e2e() {
         return;
