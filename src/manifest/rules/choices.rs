@@ -7,17 +7,18 @@ use crate::manifest::problem::Finding;
 use crate::model::RESIZABLE;
 
 /// The words a field may have. `@` stands for each container, or for a preset's spec; `*` for each item.
+/// The empty one stands where it is a value of its own, or is given the default (`pkg/apis/core/v1/defaults.go`).
 const WORDS: &[(&str, &[&str])] = &[
-    ("spec/restartPolicy", &["Always", "OnFailure", "Never"]),
-    ("spec/dnsPolicy", &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"]),
+    ("spec/restartPolicy", &["Always", "OnFailure", "Never", ""]),
+    ("spec/dnsPolicy", &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None", ""]),
     ("spec/preemptionPolicy", &["PreemptLowerPriority", "Never"]),
     ("spec/securityContext/fsGroupChangePolicy", &["OnRootMismatch", "Always"]),
     ("spec/securityContext/supplementalGroupsPolicy", &["Merge", "Strict"]),
     ("spec/securityContext/seccompProfile/type", PROFILES),
     ("spec/volumes/*/hostPath/type", HOST_PATH_TYPES),
-    ("@/imagePullPolicy", &["Always", "IfNotPresent", "Never"]),
-    ("@/terminationMessagePolicy", &["File", "FallbackToLogsOnError"]),
-    ("@/ports/*/protocol", &["TCP", "UDP", "SCTP"]),
+    ("@/imagePullPolicy", &["Always", "IfNotPresent", "Never", ""]),
+    ("@/terminationMessagePolicy", &["File", "FallbackToLogsOnError", ""]),
+    ("@/ports/*/protocol", &["TCP", "UDP", "SCTP", ""]),
     ("@/volumeMounts/*/mountPropagation", &["None", "HostToContainer", "Bidirectional"]),
     ("@/volumeMounts/*/recursiveReadOnly", &["Disabled", "IfPossible", "Enabled"]),
     ("@/securityContext/seccompProfile/type", PROFILES),
@@ -36,25 +37,10 @@ const WORDS: &[(&str, &[&str])] = &[
     ("spec/tolerations/*/operator", &["Exists", "Equal", "Lt", "Gt", ""]),
     ("spec/tolerations/*/effect", &["NoSchedule", "PreferNoSchedule", "NoExecute", ""]),
     ("spec/topologySpreadConstraints/*/whenUnsatisfiable", &["DoNotSchedule", "ScheduleAnyway"]),
-    ("spec/volumes/*/image/pullPolicy", &["Always", "IfNotPresent", "Never"]),
+    ("spec/volumes/*/image/pullPolicy", &["Always", "IfNotPresent", "Never", ""]),
 ];
 
-/// Those that the API gives its default when they are empty, as when they are absent (`pkg/apis/core/v1/defaults.go`).
-const EMPTY_IS_ABSENT: &[&str] = &[
-    "spec/restartPolicy",
-    "spec/dnsPolicy",
-    "spec/volumes/*/image/pullPolicy",
-    "@/imagePullPolicy",
-    "@/terminationMessagePolicy",
-    "@/ports/*/protocol",
-    "@/livenessProbe/httpGet/scheme",
-    "@/readinessProbe/httpGet/scheme",
-    "@/startupProbe/httpGet/scheme",
-    "@/lifecycle/postStart/httpGet/scheme",
-    "@/lifecycle/preStop/httpGet/scheme",
-];
-
-const SCHEMES: &[&str] = &["HTTP", "HTTPS"];
+const SCHEMES: &[&str] = &["HTTP", "HTTPS", ""];
 const PROFILES: &[&str] = &["RuntimeDefault", "Unconfined", "Localhost"];
 
 const HOST_PATH_TYPES: &[&str] =
@@ -110,16 +96,14 @@ const RANGES: &[(&str, (i64, i64))] = &[
 
 pub(super) fn words(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     for (pattern, words) in WORDS {
-        let is_allowed = |text: &str| words.contains(&text) || (text.is_empty() && EMPTY_IS_ABSENT.contains(pattern));
-        if !leads_to(subject, pattern, &|value| value.as_str().is_some_and(|text| !is_allowed(text))) {
+        if !leads_to(subject, pattern, &|value| value.as_str().is_some_and(|text| !words.contains(&text))) {
             continue;
         }
         let name = pattern.rsplit('/').next().unwrap_or(pattern);
         let holder = pattern.rsplit('/').nth(1).unwrap_or_default();
         // A `type` alone would not say of what.
         let what = if name == "type" { format!("{holder}.type") } else { name.to_owned() };
-        let is_wrong = |view: &&View<'_>| !view.value.as_str().is_some_and(is_allowed);
-        each(subject, pattern).iter().filter(is_wrong).for_each(|view| choice(view, &what, words, out));
+        each(subject, pattern).iter().for_each(|view| choice(view, &what, words, out));
     }
 }
 
