@@ -56,11 +56,17 @@ pub(super) struct Rule<'a> {
 pub(super) struct Filter<'a> {
     /// For calls without a rule that holds.
     pub(super) default: Action,
-    /// For calls that are newer than [`numbers`].
-    pub(super) unknown: Action,
     /// Whether 32-bit programs may make calls at all; those that are refused as a whole are killed.
     pub(super) is_for_32_bit: bool,
     pub(super) rules: Vec<Rule<'a>>,
+}
+
+impl Filter<'_> {
+    /// For calls that are newer than [`numbers`]: where others are refused with an error, the one that makes the C libraries
+    /// use an older call.
+    fn unknown(&self) -> Action {
+        if matches!(self.default, Action::Errno(_)) { Action::Errno(ENOSYS) } else { self.default }
+    }
 }
 
 /// Where the kernel puts what a filter can look at (`struct seccomp_data`).
@@ -116,7 +122,7 @@ fn verdict(action: Action) -> Instruction {
 /// On x86_64, the numbers of calls of x32 programs begin here; no list of numbers knows these, so they are never made.
 #[cfg(target_arch = "x86_64")]
 const X32: u32 = 0x4000_0000;
-const ENOSYS: u16 = 38;
+pub(super) const ENOSYS: u16 = 38;
 
 /// An offset over instructions; a conditional jump reaches no further than a byte.
 fn over(code: &[Instruction]) -> u32 {
@@ -229,7 +235,7 @@ fn ranges(filter: &Filter<'_>, column: usize) -> Vec<Range> {
             add(from, vec![verdict(filter.default)]);
         }
         if to > numbers::LAST + 1 && from.max(numbers::LAST + 1) < to {
-            add(from.max(numbers::LAST + 1), vec![verdict(filter.unknown)]);
+            add(from.max(numbers::LAST + 1), vec![verdict(filter.unknown())]);
         }
     };
     for (number, own) in by_number {
@@ -433,7 +439,7 @@ mod tests {
             let test = |argument| Test { argument, mask: u64::MAX, comparison, value: wide };
             let rule = Rule { name: "ioctl", tests: vec![test(1), test(5)], action: Action::Allow };
             let default = Action::Errno(1);
-            let filter = Filter { default, unknown: Action::Errno(38), is_for_32_bit: true, rules: vec![rule] };
+            let filter = Filter { default, is_for_32_bit: true, rules: vec![rule] };
             let program = compile(&filter);
             let expected = if holds { ALLOWED } else { REFUSED };
             assert_eq!(

@@ -6,7 +6,6 @@ use super::filter::{Action, Comparison, Filter, Rule, Test};
 use super::numbers;
 
 const EPERM: u32 = 1;
-const ENOSYS: u16 = 38;
 /// The largest error number the kernel gives to programs.
 const MAX_ERRNO: u32 = 4095;
 /// Tests of one rule; a call has six arguments.
@@ -148,9 +147,11 @@ impl Document {
         let default = action(&self.default_action, self.default_errno_ret)?;
         let is_for_32_bit = self.is_for_32_bit()?;
         let mut rules = Vec::new();
-        for entry in &self.syscalls {
-            let action = action(&entry.action, entry.errno_ret)?;
-            let ways = ways(tests(entry.args.as_deref().unwrap_or_default())?);
+        for (index, entry) in self.syscalls.iter().enumerate() {
+            let first = entry.names.first().map_or("", String::as_str);
+            let placed = |error: String| format!("{error}, in its syscalls[{index}] ({first})");
+            let action = action(&entry.action, entry.errno_ret).map_err(placed)?;
+            let ways = ways(tests(entry.args.as_deref().unwrap_or_default()).map_err(placed)?);
             // What says what counts anyway would only stand in front of the rules after it; runc passes it over, too.
             if action == default {
                 continue;
@@ -166,7 +167,8 @@ impl Document {
                     Some(_) => rules.extend(ways.iter().map(|tests| Rule { name, tests: tests.clone(), action })),
                     None if action == Action::Allow => {}
                     None => {
-                        return Err(format!("the seccomp profile names the system call {name:?}, which is not known"));
+                        let error = format!("the seccomp profile names the system call {name:?}, which is not known");
+                        return Err(placed(error));
                     }
                 }
             }
@@ -174,8 +176,7 @@ impl Document {
         if rules.iter().filter(|rule| !rule.tests.is_empty()).count() > MAX_RULES {
             return Err(format!("the seccomp profile has more than {MAX_RULES} rules about arguments"));
         }
-        let unknown = if matches!(default, Action::Errno(_)) { Action::Errno(ENOSYS) } else { default };
-        Ok(Filter { default, unknown, is_for_32_bit, rules })
+        Ok(Filter { default, is_for_32_bit, rules })
     }
 
     fn is_for_32_bit(&self) -> Result<bool, String> {
@@ -197,7 +198,10 @@ fn ways(tests: Vec<Test>) -> Vec<Vec<Test>> {
 fn action(name: &str, errno: Option<u32>) -> Result<Action, String> {
     let number = |errno: Option<u32>| {
         let errno = errno.unwrap_or(EPERM);
-        u16::try_from(errno).ok().filter(|_| errno <= MAX_ERRNO).ok_or(format!("{errno} is no error number"))
+        u16::try_from(errno)
+            .ok()
+            .filter(|_| errno <= MAX_ERRNO)
+            .ok_or(format!("the seccomp profile has {errno} as an error, which is no number of one"))
     };
     Ok(match name {
         "SCMP_ACT_ALLOW" => Action::Allow,
@@ -219,7 +223,7 @@ fn tests(arguments: &[Argument]) -> Result<Vec<Test>, String> {
 
 fn test(argument: Argument) -> Result<Test, String> {
     if argument.index > 5 {
-        return Err(format!("a system call has no argument {}", argument.index));
+        return Err(format!("the seccomp profile names the argument {} of a call, which has 0 to 5", argument.index));
     }
     let (mask, value, comparison) = match argument.op {
         Operator::NotEqual => (u64::MAX, argument.value, Comparison::NotEqual),
@@ -231,7 +235,7 @@ fn test(argument: Argument) -> Result<Test, String> {
         Operator::MaskedEqual => (argument.value, argument.value_two, Comparison::Equal),
     };
     if value & !mask != 0 {
-        return Err(format!("an argument masked with {mask:#x} is never {value:#x}"));
+        return Err(format!("the seccomp profile masks an argument with {mask:#x}, so it is never {value:#x}"));
     }
     Ok(Test { argument: argument.index, mask, comparison, value })
 }
@@ -290,19 +294,19 @@ mod tests {
             ("{".to_owned(), "cannot be read"),
             ("{}".to_owned(), "missing field `defaultAction`"),
             (r#"{"defaultAction": "SCMP_ACT_NOTIFY"}"#.to_owned(), "\"SCMP_ACT_NOTIFY\", which is not supported"),
-            (r#"{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4096}"#.to_owned(), "4096 is no error number"),
+            (r#"{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4096}"#.to_owned(), "has 4096 as an error"),
             (r#"{"defaultAction": "SCMP_ACT_ALLOW", "archMap": []}"#.to_owned(), "unknown field `archMap`"),
             (r#"{"defaultAction": "SCMP_ACT_ALLOW", "flags": ["X"]}"#.to_owned(), "the flag \"X\""),
             (
                 rule(r#"{"names": ["no_such_call"], "action": "SCMP_ACT_ERRNO"}"#),
-                "\"no_such_call\", which is not known",
+                "\"no_such_call\", which is not known, in its syscalls[0] (no_such_call)",
             ),
             (rule(r#"{"names": ["read"], "action": "SCMP_ACT_ERRNO", "includes": {}}"#), "unknown field `includes`"),
             (
                 rule(
                     r#"{"names": ["read"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 6, "value": 1, "op": "SCMP_CMP_EQ"}]}"#,
                 ),
-                "no argument 6",
+                "the argument 6 of a call, which has 0 to 5, in its syscalls[0] (read)",
             ),
             (
                 rule(

@@ -6,7 +6,7 @@
 //! wall: 32-bit programs have `socketcall`, whose arguments are in memory, where no filter can look. Which calls their
 //! tables ask a kernel of version 4.8 for are simply allowed: podwright runs on none that is older.
 
-use super::filter::{Action, Comparison, Filter, Rule, Test};
+use super::filter::{Action, Comparison, ENOSYS, Filter, Rule, Test};
 
 /// Allowed to every container.
 const ALLOWED: &str = "\
@@ -82,7 +82,6 @@ const AF_VSOCK: u32 = 40;
 const CLONE_NEW: u32 = 0x7e02_0000;
 
 const EPERM: u16 = 1;
-const ENOSYS: u16 = 38;
 
 /// Of the first argument, which is a number of 32 bits whatever the upper half of the register holds.
 fn first(mask: u32, comparison: Comparison, value: u32) -> Test {
@@ -105,7 +104,7 @@ pub(super) fn runtime_default(has: impl Fn(&str) -> bool) -> Filter<'static> {
         // Its flags are in memory, where a filter cannot look. This answer makes the C libraries use `clone` instead.
         rules.push(Rule { name: "clone3", tests: Vec::new(), action: Action::Errno(ENOSYS) });
     }
-    Filter { default: Action::Errno(EPERM), unknown: Action::Errno(ENOSYS), is_for_32_bit: true, rules }
+    Filter { default: Action::Errno(EPERM), is_for_32_bit: true, rules }
 }
 
 #[cfg(test)]
