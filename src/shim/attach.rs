@@ -13,9 +13,9 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::exec::Running;
 use super::keys::DetachKeys;
 use super::relay::{self, Raw};
+use super::running::{Running, not_running};
 use crate::port::{ErrorKind, PortError};
 use crate::sys::pidfd;
 
@@ -105,12 +105,22 @@ impl Session {
         let failed = |error: io::Error| PortError::io(OPERATION, subject.clone(), &error);
         let refused = |why: &str| PortError::new(ErrorKind::Unavailable, OPERATION, subject.clone(), why);
         let Running { started, .. } = Running::find(OPERATION, instance_dir)?;
-        let monitor = pidfd::open(started.monitor_pid).map_err(failed)?;
+        let monitor = match pidfd::open(started.monitor_pid) {
+            Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => {
+                return Err(not_running(OPERATION, instance_dir));
+            }
+            other => other.map_err(failed)?,
+        };
         let root = Path::new("/proc").join(started.monitor_pid.to_string()).join("root");
         let bundle = root.join(instance_dir.strip_prefix("/").unwrap_or(instance_dir)).join("bundle");
-        let bundle = open_directory(&bundle).map_err(failed)?;
         let socket = new_socket().map_err(failed)?;
-        let connected = address(&bundle).and_then(|address| Ok(rustix::net::connect(&socket, &address)?));
+        // The directory stays open: the address is below it.
+        let connected =
+            open_directory(&bundle).and_then(|bundle| Ok(rustix::net::connect(&socket, &address(&bundle)?)?));
+        // What is found by its number was the monitor's as long as that lives; with it the rest is gone.
+        if connected.is_err() && pidfd::exited(&monitor).map_err(failed)? {
+            return Err(not_running(OPERATION, instance_dir));
+        }
         match connected {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let why = "the version of podwright that started it lets nobody attach";

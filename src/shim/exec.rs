@@ -12,10 +12,11 @@ use rustix::process::DumpableBehavior;
 
 use super::failure::doing;
 use super::relay::{self, Stdio};
-use super::{ExecRequest, Started, command, oci, privileges, record, rootfs, seccomp};
+use super::running::Running;
+use super::{ExecRequest, command, oci, privileges, rootfs, seccomp};
 use crate::port::{ErrorKind, PortError};
 use crate::sys::seccomp::Instruction;
-use crate::sys::{cgroup, lock, pidfd, sealed, spawn};
+use crate::sys::{cgroup, sealed, spawn};
 
 const OPERATION: &str = "run a command in";
 /// What shells and container runtimes answer when a command cannot be executed.
@@ -33,38 +34,6 @@ struct Target {
     oom_score_adj: String,
 }
 
-/// A container that runs, by the records in its instance directory.
-pub(super) struct Running {
-    pub(super) started: Started,
-    pub(super) pidfd: OwnedFd,
-    pub(super) spec: oci::Spec,
-    pub(super) process: oci::Process,
-}
-
-pub(super) fn not_running(operation: &'static str, instance_dir: &Path) -> PortError {
-    let subject = instance_dir.display().to_string();
-    PortError::new(ErrorKind::NotFound, operation, subject, "the container does not run")
-}
-
-impl Running {
-    pub(super) fn find(operation: &'static str, dir: &Path) -> Result<Self, PortError> {
-        let failed = |error: io::Error| PortError::io(operation, dir.display().to_string(), &error);
-        let not_running = || not_running(operation, dir);
-        if !lock::is_held(&dir.join("lock")).map_err(failed)? {
-            return Err(not_running());
-        }
-        let started = match fs::read(dir.join(record::STARTED)) {
-            Ok(bytes) => serde_json::from_slice::<Started>(&bytes).map_err(|e| failed(e.into()))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_running()),
-            Err(error) => return Err(failed(error)),
-        };
-        let pidfd = pidfd::open_same(started.pid, started.start_ticks).map_err(|_| not_running())?;
-        let spec = read_spec(&started, dir).map_err(failed)?;
-        let process = spec.process().clone().ok_or_else(not_running)?;
-        Ok(Self { started, pidfd, spec, process })
-    }
-}
-
 impl Target {
     fn open(request: &ExecRequest) -> Result<Self, PortError> {
         let dir = &request.instance_dir;
@@ -78,13 +47,6 @@ impl Target {
         let oom_score_adj = fs::read_to_string(format!("/proc/{}/oom_score_adj", started.pid)).unwrap_or_default();
         Ok(Self { pidfd, procs, process, filter, oom_score_adj })
     }
-}
-
-/// The configuration is in the memory of the monitor's mount namespace, nowhere else.
-fn read_spec(started: &Started, dir: &Path) -> io::Result<oci::Spec> {
-    let root = Path::new("/proc").join(started.monitor_pid.to_string()).join("root");
-    let path = root.join(dir.strip_prefix("/").unwrap_or(dir)).join("bundle/config.json");
-    Ok(serde_json::from_slice(&fs::read(path)?)?)
 }
 
 pub(super) fn run(request: &ExecRequest) -> Result<i32, PortError> {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
 
-use super::exec::Running;
 use super::rootfs;
+use super::running::{Running, not_running};
 use crate::port::PortError;
 use crate::sys::beneath::Dir;
 use crate::sys::pidfd;
@@ -60,7 +60,7 @@ impl Inside {
         let maps = ["uid_map", "gid_map"].map(|name| fs::read_to_string(of_process(name)));
         // Found by the process's number, which is its own as long as it lives.
         if pidfd::exited(&pidfd).map_err(failed)? {
-            return Err(super::exec::not_running(OPERATION, instance_dir));
+            return Err(not_running(OPERATION, instance_dir));
         }
         let [users, groups] = maps;
         Ok(Self {

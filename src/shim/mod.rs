@@ -25,6 +25,7 @@ mod process;
 mod record;
 mod relay;
 mod rootfs;
+mod running;
 mod seccomp;
 mod spawn;
 mod trace;

@@ -157,8 +157,8 @@ fn shut(fd: i32) {
 
 /// What to wait for. While input is held nobody's is read; `waiting` is for whoever can take no more output.
 pub fn wanted(waiting: bool) -> [PollFd; FDS] {
-    let state = state();
     let holds = holds();
+    let state = state();
     let mut fds = [PollFd { fd: -1, events: POLLIN, revents: 0 }; FDS];
     fds[0].fd = state.listener;
     if holds {

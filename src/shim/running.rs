@@ -1,0 +1,49 @@
+//! A running container, found by the records in its instance directory.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use super::{Started, oci, record};
+use crate::port::{ErrorKind, PortError};
+use crate::sys::{lock, pidfd};
+
+/// A container that runs.
+pub(super) struct Running {
+    pub(super) started: Started,
+    pub(super) pidfd: OwnedFd,
+    pub(super) spec: oci::Spec,
+    pub(super) process: oci::Process,
+}
+
+pub(super) fn not_running(operation: &'static str, instance_dir: &Path) -> PortError {
+    let subject = instance_dir.display().to_string();
+    PortError::new(ErrorKind::NotFound, operation, subject, "the container does not run")
+}
+
+impl Running {
+    pub(super) fn find(operation: &'static str, dir: &Path) -> Result<Self, PortError> {
+        let failed = |error: io::Error| PortError::io(operation, dir.display().to_string(), &error);
+        let not_running = || not_running(operation, dir);
+        if !lock::is_held(&dir.join("lock")).map_err(failed)? {
+            return Err(not_running());
+        }
+        let started = match fs::read(dir.join(record::STARTED)) {
+            Ok(bytes) => serde_json::from_slice::<Started>(&bytes).map_err(|e| failed(e.into()))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_running()),
+            Err(error) => return Err(failed(error)),
+        };
+        let pidfd = pidfd::open_same(started.pid, started.start_ticks).map_err(|_| not_running())?;
+        let spec = read_spec(&started, dir).map_err(failed)?;
+        let process = spec.process().clone().ok_or_else(not_running)?;
+        Ok(Self { started, pidfd, spec, process })
+    }
+}
+
+/// The configuration is in the memory of the monitor's mount namespace, nowhere else.
+fn read_spec(started: &Started, dir: &Path) -> io::Result<oci::Spec> {
+    let root = Path::new("/proc").join(started.monitor_pid.to_string()).join("root");
+    let path = root.join(dir.strip_prefix("/").unwrap_or(dir)).join("bundle/config.json");
+    Ok(serde_json::from_slice(&fs::read(path)?)?)
+}
