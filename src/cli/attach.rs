@@ -52,7 +52,9 @@ pub fn run(args: &AttachArgs, layout: &Layout) -> Result<Ending, CliError> {
         AttachEnd::OutputClosed => Err(CliError::silent(Ending::BrokenPipe)),
         AttachEnd::Cut => {
             let text = format!("the session with container {name} was cut: its output was not taken for too long");
-            Err(CliError::new(text).hint("the container runs on, and its log has everything: `podwright logs`"))
+            let PodKey { namespace, name: pod } = &wanted.pod;
+            let log = format!("podwright logs {pod} -c {name} -n {namespace}");
+            Err(CliError::new(text).hint(format!("the container runs on, and its log has everything: `{log}`")))
         }
     }
 }

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use super::args::PortForwardArgs;
 use super::error::{CliError, Ending};
 use super::layout::Layout;
+use super::running::describe_hint;
 use super::{container, look, printer, records};
 use crate::backend::native::{self, PodNetwork};
 use crate::model::PodKey;
@@ -36,12 +37,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Runs `port-forward` until Ctrl-C or the end of the pod's sandbox.
 pub fn run(args: &PortForwardArgs, layout: &Layout) -> Result<Ending, CliError> {
     let name = container::pod_name(&args.pod);
-    let record = records::pod(layout, &PodKey::new(&args.namespace.namespace, name))?;
+    let key = PodKey::new(&args.namespace.namespace, name);
+    let record = records::pod(layout, &key)?;
     let forwards = ports::forwards(&args.ports, &record.realised.effective.open())?;
     let addresses = ports::addresses(&args.address)?;
     let not_running = |phase: &str| {
         let text = format!("unable to forward port because pod is not running. Current status={phase}");
-        CliError::new(text).hint(format!("`podwright describe pod {name}` tells more"))
+        CliError::new(text).hint(describe_hint(&key))
     };
     if let Some(phase) = &record.terminal {
         return Err(not_running(phase));

@@ -38,8 +38,14 @@ impl Found {
 
 fn not_running(pod: &Pod, container: &str, why: &str) -> CliError {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     CliError::new(format!("container {container} of pod {name} does not run: {why}"))
-        .hint(format!("`podwright describe pod {name}` tells more"))
+        .hint(describe_hint(&PodKey::new(namespace, name)))
+}
+
+/// Where more is told of a pod.
+pub fn describe_hint(pod: &PodKey) -> String {
+    format!("`podwright describe pod {} -n {}` tells more", pod.name, pod.namespace)
 }
 
 /// Finds the newest instance of the container.

@@ -68,7 +68,10 @@ fn is_tracked(checkout: &Checkout, path: &str) -> Result<bool, PortError> {
     let tree = CommitTree::new(checkout, Some(&head), "").and_then(|tree| tree.has(path));
     tree.map_err(|error| match error {
         ReadError::Failed(error) => error,
-        ReadError::Rejected(bad) => PortError::new(ErrorKind::Invalid, WRITE, path, bad.0[0].message.clone()),
+        ReadError::Rejected(bad) => {
+            let messages: Vec<&str> = bad.0.iter().map(|diagnostic| diagnostic.message.as_str()).collect();
+            PortError::new(ErrorKind::Invalid, WRITE, path, messages.join("; "))
+        }
     })
 }
 

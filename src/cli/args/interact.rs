@@ -111,7 +111,7 @@ pub struct AttachArgs {
     /// Hand this terminal on; the container's `tty` must be true
     #[arg(short = 't', long)]
     pub tty: bool,
-    /// Print nothing beside what the container says
+    /// Say nothing beside what the container says
     #[arg(short, long)]
     pub quiet: bool,
     /// The keys that leave a terminal with the container running on

@@ -208,7 +208,7 @@ fn remove_file((dir, name): At<'_>) -> io::Result<()> {
 /// all of them were there.
 pub(super) fn bytes(from: &File, to: &File, length: u64) -> io::Result<bool> {
     let regular = is_type(&rustix::fs::fstat(to)?, FileType::RegularFile);
-    let mut at = 0;
+    let (mut at, mut block) = (0, vec![0; BLOCK]);
     while at < length {
         let Some((start, end)) = piece(from, at, length, regular)? else {
             // No more data: the rest is a hole, or gone.
@@ -220,7 +220,6 @@ pub(super) fn bytes(from: &File, to: &File, length: u64) -> io::Result<bool> {
             break;
         };
         let mut place = start;
-        let mut block = vec![0; BLOCK];
         while place < end {
             let room = usize::try_from(end - place).map_or(BLOCK, |n| n.min(BLOCK));
             let count = from.read_at(&mut block[..room], place)?;

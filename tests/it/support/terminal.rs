@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Child, Command};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pty::OpenptFlags;
 use rustix::termios::{LocalModes, Winsize};
 
@@ -43,8 +44,10 @@ impl Terminal {
 
     /// Waits for exactly this.
     pub fn shows(&mut self, expected: &str) {
-        let mut seen = vec![0; expected.len()];
-        self.master.read_exact(&mut seen).unwrap();
+        let mut seen = Vec::new();
+        while seen.len() < expected.len() {
+            seen.push(self.next(&seen, expected));
+        }
         assert_eq!(String::from_utf8_lossy(&seen), expected);
     }
 
@@ -52,10 +55,18 @@ impl Terminal {
     pub fn shows_at_last(&mut self, expected: &str) -> String {
         let mut seen = Vec::new();
         while !seen.ends_with(expected.as_bytes()) {
-            let mut byte = [0];
-            self.master.read_exact(&mut byte).unwrap();
-            seen.push(byte[0]);
+            seen.push(self.next(&seen, expected));
         }
         String::from_utf8_lossy(&seen).into_owned()
+    }
+
+    /// The next byte. Whoever should say it may have ended instead.
+    fn next(&mut self, seen: &[u8], expected: &str) -> u8 {
+        let patience = Timespec { tv_sec: 60, tv_nsec: 0 };
+        let ready = rustix::event::poll(&mut [PollFd::new(&self.master, PollFlags::IN)], Some(&patience)).unwrap();
+        assert!(ready > 0, "{:?} instead of {expected:?}", String::from_utf8_lossy(seen));
+        let mut byte = [0];
+        self.master.read_exact(&mut byte).unwrap();
+        byte[0]
     }
 }
