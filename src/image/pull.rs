@@ -5,6 +5,7 @@
 //! goes the way of a loaded image: under the store's lock, every digest verified again while the layers are unpacked.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -70,9 +71,30 @@ impl Store {
     ///
     /// # Errors
     /// `Unavailable` when no registry is reached, `NotFound` when it does not have the image, `Denied` when it does not let
-    /// us, `Corrupt` when it gives other bytes than it should, `Invalid` for an image that cannot be used, `Exhausted`
+    /// us or has a certificate that is not trusted, `Corrupt` when it gives other bytes than it should, `Invalid` for an image that cannot be used, `Exhausted`
     /// without space.
     pub fn pull(&self, name: &str, options: PullOptions<'_>) -> Result<PulledImage, PortError> {
+        self.with_registry(name, options, |pull, runtime| pull.run(runtime))
+    }
+
+    /// Asks the registry of an image, or a mirror of it, whether what is here is what it has now. No layer is downloaded. As
+    /// [`Store::pull`] otherwise.
+    ///
+    /// # Errors
+    /// As [`Store::pull`].
+    pub fn is_current(&self, name: &str, options: PullOptions<'_>) -> Result<bool, PortError> {
+        self.with_registry(name, options, |pull, runtime| {
+            let asked = runtime.block_on(pull.ask());
+            asked.map(|asked| asked.is_known).map_err(|failure| port_error(pull.reference, &failure))
+        })
+    }
+
+    fn with_registry<T>(
+        &self,
+        name: &str,
+        options: PullOptions<'_>,
+        work: impl FnOnce(&Pull<'_>, &Runtime) -> Result<T, PortError>,
+    ) -> Result<T, PortError> {
         let parsed = reference(name)?;
         if parsed.is_host() {
             let message = "it is the machine's own root file system, which no registry has";
@@ -88,7 +110,7 @@ impl Store {
         let places = endpoints(&parsed, options.settings).into_iter();
         let clients = places.map(|place| Client::new(place, credentials.clone())).collect();
         let pull = Pull { store: self, reference: &parsed, downloads, clients, options };
-        let outcome = pull.run(&runtime);
+        let outcome = work(&pull, &runtime);
         // A name that is still being looked up is not waited for.
         runtime.shutdown_background();
         outcome.map_err(|error| {
@@ -106,18 +128,29 @@ struct Pull<'a> {
     options: PullOptions<'a>,
 }
 
+/// What a registry said.
+struct Asked {
+    /// The number of the client that it came from.
+    at: usize,
+    described: Described,
+    /// It is what the store has under this name.
+    is_known: bool,
+}
+
 enum Fetched {
     Known(LoadedImage),
-    New(Box<Described>),
+    /// With the files of the layers, open.
+    New(Box<Described>, Vec<File>),
 }
 
 impl Pull<'_> {
     fn run(&self, runtime: &Runtime) -> Result<PulledImage, PortError> {
         let mut first = true;
         loop {
-            let described = match runtime.block_on(self.fetch()) {
+            // What is open is not cleared away before it is unpacked.
+            let (described, _files) = match runtime.block_on(self.fetch()) {
                 Ok(Fetched::Known(image)) => return Ok(PulledImage { image, up_to_date: true }),
-                Ok(Fetched::New(described)) => described,
+                Ok(Fetched::New(described, files)) => (described, files),
                 Err(failure) => return Err(port_error(self.reference, &failure)),
             };
             match self.keep(*described) {
@@ -129,7 +162,7 @@ impl Pull<'_> {
         }
     }
 
-    async fn fetch(&self) -> Result<Fetched, Failure> {
+    async fn ask(&self) -> Result<Asked, Failure> {
         let describe = self.describe();
         let (at, described) = match self.options.patience {
             Some(patience) => tokio::time::timeout(patience, describe).await.map_err(|_| {
@@ -140,11 +173,17 @@ impl Pull<'_> {
             None => describe.await,
         }?;
         let unknown = |e: io::Error| Failure::local("what the store has", &e);
-        if self.store.has(self.reference, &described.id).map_err(unknown)? {
+        let is_known = self.store.has(self.reference, &described.id).map_err(unknown)?;
+        Ok(Asked { at, described, is_known })
+    }
+
+    async fn fetch(&self) -> Result<Fetched, Failure> {
+        let Asked { at, described, is_known } = self.ask().await?;
+        if is_known {
             return Ok(Fetched::Known(self.named(&described.id)));
         }
-        self.layers(&self.clients[at..], &described).await?;
-        Ok(Fetched::New(Box::new(described)))
+        let files = self.layers(&self.clients[at..], &described).await?;
+        Ok(Fetched::New(Box::new(described), files))
     }
 
     fn named(&self, id: &str) -> LoadedImage {
@@ -165,9 +204,10 @@ impl Pull<'_> {
             return Err(Failure::new(Fault::Unreachable, message));
         };
         let all: Vec<&str> = failures.iter().map(|f| f.message.as_str()).collect();
-        // What one lacks, another that is out of reach may have.
-        let unreachable = failures.iter().any(|failure| failure.fault == Fault::Unreachable);
-        Err(Failure::new(if unreachable { Fault::Unreachable } else { last.fault }, all.join("; ")))
+        // One that is not who it should be is never passed over; what one lacks, another that is out of reach may have.
+        let of = |fault| failures.iter().any(|failure| failure.fault == fault).then_some(fault);
+        let fault = of(Fault::Untrusted).or_else(|| of(Fault::Unreachable)).unwrap_or(last.fault);
+        Err(Failure::new(fault, all.join("; ")))
     }
 
     async fn described_by(&self, client: &Client) -> Result<Described, Failure> {
@@ -207,7 +247,7 @@ impl Pull<'_> {
     }
 
     /// Downloads the layers that the store lacks.
-    async fn layers(&self, clients: &[Client], described: &Described) -> Result<(), Failure> {
+    async fn layers(&self, clients: &[Client], described: &Described) -> Result<Vec<File>, Failure> {
         let unusable = |why: String| Failure::new(Fault::Refused, why);
         let configuration = Configuration::parse(&described.configuration).map_err(unusable)?;
         let chain = chain_ids(&configuration.diff_ids(&self.store.limits).map_err(unusable)?);
@@ -231,13 +271,13 @@ impl Pull<'_> {
             (self.options.tell)(PullProgress { layers, bytes, total });
         };
         let tell = &tell;
-        let outcome =
+        let outcome: Result<Vec<File>, Failure> =
             futures_util::stream::iter(wanted.iter().enumerate())
                 .map(|(at, wanted)| async move {
                     self.downloads.fetch(clients, wanted, &move |bytes| tell(at, bytes)).await
                 })
                 .buffer_unordered(PARALLEL)
-                .try_for_each(|()| std::future::ready(Ok(())))
+                .try_collect()
                 .await;
         if outcome.as_ref().is_err_and(|failure| matches!(failure.fault, Fault::Local(kind) if is_full(kind))) {
             // Others need the space too, and there is no telling when this image will fit.
@@ -282,7 +322,7 @@ fn port_error(reference: &Reference, failure: &Failure) -> PortError {
     let error = |kind| PortError::new(kind, OPERATION, reference.to_string(), failure.message.clone());
     match failure.fault {
         Fault::Missing => error(ErrorKind::NotFound),
-        Fault::Denied => error(ErrorKind::Denied),
+        Fault::Denied | Fault::Untrusted => error(ErrorKind::Denied),
         Fault::Unreachable => error(ErrorKind::Unavailable),
         Fault::Wrong => error(ErrorKind::Corrupt),
         Fault::Refused => error(ErrorKind::Invalid),

@@ -16,8 +16,12 @@ use crate::port::{ErrorKind, PortError};
 
 /// Images that are pulled at the same time.
 const PARALLEL: usize = 3;
+/// Images of which registries are asked at the same time whether there is another one by now.
+const ASKING: usize = 8;
 /// So long a registry that was out of reach is not asked again by those who can do without it.
 const OUT_OF_REACH: Duration = Duration::from_secs(30);
+
+const OPERATION: &str = "pull image";
 
 type Outcome = Option<Result<Duration, PortError>>;
 
@@ -28,7 +32,10 @@ pub struct Puller {
     settings: PullSettings,
     /// By [`Work::key`].
     at_work: Mutex<BTreeMap<String, watch::Receiver<Outcome>>>,
+    /// Those who download.
     places: Semaphore,
+    /// Those who have an image and ask whether there is another one by now.
+    asking: Semaphore,
     /// Registries that were not reached, and when.
     out_of_reach: Mutex<BTreeMap<String, Instant>>,
 }
@@ -66,7 +73,14 @@ impl Puller {
     /// A puller with nothing to do.
     pub fn new(store: Arc<Store>, settings: PullSettings) -> Arc<Self> {
         let (at_work, out_of_reach) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { store, settings, at_work, places: Semaphore::new(PARALLEL), out_of_reach })
+        Arc::new(Self {
+            store,
+            settings,
+            at_work,
+            places: Semaphore::new(PARALLEL),
+            asking: Semaphore::new(ASKING),
+            out_of_reach,
+        })
     }
 
     /// Whether an image that is here is not to do for one that has to be asked for again.
@@ -114,26 +128,12 @@ impl Puller {
     }
 
     async fn work(self: Arc<Self>, work: Work, registry: String, sender: watch::Sender<Outcome>) {
-        let permit = self.places.acquire().await;
-        let (tell, told) = oneshot::channel();
-        let (key, name, puller) = (work.key(), work.name.clone(), Arc::clone(&self));
-        let thread = std::thread::Builder::new().name("pull".to_owned()).spawn(move || {
-            let began = Instant::now();
-            let Work { name, secrets, patience } = &work;
-            let options = PullOptions { settings: &puller.settings, secrets, patience: *patience, tell: &|_| () };
-            let outcome = puller.store.pull(name, options).map(|_| began.elapsed());
-            // Nobody listens when the agent ends.
-            let _ = tell.send(outcome);
-        });
-        let outcome = match thread {
-            Ok(_) => told.await.unwrap_or_else(|_| Err(broken(&name))),
-            Err(error) => Err(PortError::io("pull image", name, &error).waiting("ErrImagePull")),
-        };
-        drop(permit);
+        let key = work.key();
+        let outcome = self.outcome(Arc::new(work), &registry).await;
         let mut out_of_reach = lock(&self.out_of_reach);
         if outcome.as_ref().is_err_and(|error| error.kind == ErrorKind::Unavailable) {
             out_of_reach.retain(|_, at| at.elapsed() < OUT_OF_REACH);
-            out_of_reach.insert(registry, Instant::now());
+            out_of_reach.entry(registry).or_insert_with(Instant::now);
         } else {
             out_of_reach.remove(&registry);
         }
@@ -142,9 +142,50 @@ impl Puller {
         lock(&self.at_work).remove(&key);
         sender.send_replace(Some(outcome));
     }
+
+    async fn outcome(self: &Arc<Self>, work: Arc<Work>, registry: &str) -> Result<Duration, PortError> {
+        if work.patience.is_some() {
+            // Who has the image already waits for nobody's download to hear that there is no other one.
+            let _turn = self.asking.acquire().await;
+            if lock(&self.out_of_reach).get(registry).is_some_and(|at| at.elapsed() < OUT_OF_REACH) {
+                let message = "its registry was out of reach a moment ago";
+                return Err(
+                    PortError::new(ErrorKind::Unavailable, OPERATION, &work.name, message).waiting("ErrImagePull")
+                );
+            }
+            let asked = self.on_thread(&work, |store, name, options| store.is_current(name, options)).await?;
+            if asked.0 {
+                return Ok(asked.1);
+            }
+        }
+        let _place = self.places.acquire().await;
+        self.on_thread(&work, |store, name, options| store.pull(name, options)).await.map(|(_, took)| took)
+    }
+
+    /// Work with a registry on a thread of its own, and how long it took.
+    async fn on_thread<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: &Arc<Work>,
+        of: impl FnOnce(&Store, &str, PullOptions<'_>) -> Result<T, PortError> + Send + 'static,
+    ) -> Result<(T, Duration), PortError> {
+        let (tell, told) = oneshot::channel();
+        let (puller, shared) = (Arc::clone(self), Arc::clone(work));
+        let thread = std::thread::Builder::new().name("pull".to_owned()).spawn(move || {
+            let began = Instant::now();
+            let Work { name, secrets, patience } = &*shared;
+            let options = PullOptions { settings: &puller.settings, secrets, patience: *patience, tell: &|_| () };
+            let outcome = of(&puller.store, name, options).map(|value| (value, began.elapsed()));
+            // Nobody listens when the agent ends.
+            let _ = tell.send(outcome);
+        });
+        match thread {
+            Ok(_) => told.await.unwrap_or_else(|_| Err(broken(&work.name))),
+            Err(error) => Err(PortError::io(OPERATION, work.name.clone(), &error).waiting("ErrImagePull")),
+        }
+    }
 }
 
 fn broken(name: &str) -> PortError {
     let message = "the pull ended without a result";
-    PortError::new(ErrorKind::Internal, "pull image", name, message).waiting("ErrImagePull")
+    PortError::new(ErrorKind::Internal, OPERATION, name, message).waiting("ErrImagePull")
 }

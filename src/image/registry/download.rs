@@ -80,20 +80,26 @@ impl Downloads {
         self.dir.join(format!("{hex}.part"))
     }
 
-    /// Whether a blob is there and is what it is called. A power cut may leave less of one than its name says.
-    fn is_whole(&self, hex: &str) -> io::Result<bool> {
+    /// The file of a blob, locked, if it is there and is what it is called. A power cut may leave less of one than its name
+    /// says.
+    fn hold_whole(&self, hex: &str) -> io::Result<Option<File>> {
         let path = self.whole(hex);
         let mut file = match File::open(&path) {
             Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e),
         };
-        let (digest, _) = digest_file(&mut file)?;
-        let whole = hex_of(&digest) == hex;
-        if !whole {
-            std::fs::remove_file(path)?;
+        // Nobody has it to himself for longer than it takes to clear it away.
+        rustix::fs::flock(&file, FlockOperation::LockShared)?;
+        if !is_at(&file, &path)? {
+            return Ok(None);
         }
-        Ok(whole)
+        let (digest, _) = digest_file(&mut file)?;
+        if hex_of(&digest) == hex {
+            return Ok(Some(file));
+        }
+        std::fs::remove_file(path)?;
+        Ok(None)
     }
 
     /// Removes a whole blob, if it is there.
@@ -155,19 +161,20 @@ impl Downloads {
         Ok(())
     }
 
-    /// Brings a blob, from the first of the clients that has it. `tell` hears how many bytes are there.
+    /// Brings a blob, from the first of the clients that has it. `tell` hears how many bytes are there. While the file that is
+    /// given back is open nobody clears the blob away.
     pub(in crate::image) async fn fetch(
         &self,
         clients: &[Client],
         wanted: &Wanted,
         tell: &(dyn Fn(u64) + Sync),
-    ) -> Result<(), Failure> {
+    ) -> Result<File, Failure> {
         let path = self.part(&wanted.hex);
         let failed = |e: &io::Error| local(&path, wanted, e);
         let mut part = loop {
-            if self.is_whole(&wanted.hex).map_err(|e| failed(&e))? {
+            if let Some(whole) = self.hold_whole(&wanted.hex).map_err(|e| failed(&e))? {
                 tell(wanted.size);
-                return Ok(());
+                return Ok(whole);
             }
             match Part::open(&path).map_err(|e| failed(&e))? {
                 Some(part) => break part,
@@ -179,17 +186,21 @@ impl Downloads {
             part.restart().map_err(|e| failed(&e))?;
         }
         let mut last = Failure::new(Fault::Missing, "nobody has it");
-        let mut unreachable = None;
+        let mut passing: Option<Failure> = None;
         for client in clients {
             match self.fetch_from(client, wanted, &mut part, tell).await {
                 Ok(()) => {
-                    std::fs::rename(&path, self.whole(&wanted.hex)).map_err(|e| failed(&e))?;
-                    return Ok(());
+                    return self.keep(part, wanted).map_err(|e| failed(&e));
                 }
                 Err(failure) if matches!(failure.fault, Fault::Local(_)) => return Err(failure),
                 Err(failure) => {
                     last = failure.clone();
-                    unreachable = Some(failure).filter(|f| f.fault == Fault::Unreachable).or(unreachable);
+                    let untrusted = |f: &Failure| f.fault == Fault::Untrusted;
+                    if !passing.as_ref().is_some_and(untrusted)
+                        && (failure.fault == Fault::Unreachable || untrusted(&failure))
+                    {
+                        passing = Some(failure);
+                    }
                 }
             }
         }
@@ -198,8 +209,19 @@ impl Downloads {
             let _ = std::fs::remove_file(&path);
         }
         // What one lacks, another that is out of reach may have.
-        let failure = unreachable.unwrap_or(last);
+        let failure = passing.unwrap_or(last);
         Err(Failure { message: format!("the layer sha256:{}: {}", wanted.hex, failure.message), ..failure })
+    }
+
+    /// Gives a whole blob its name. Others may use it too from now on.
+    fn keep(&self, part: Part, wanted: &Wanted) -> io::Result<File> {
+        let whole = self.whole(&wanted.hex);
+        std::fs::rename(self.part(&wanted.hex), &whole)?;
+        rustix::fs::flock(&part.file, FlockOperation::LockShared)?;
+        match is_at(&part.file, &whole)? {
+            true => Ok(part.file),
+            false => Err(io::Error::new(io::ErrorKind::Interrupted, "it was cleared away meanwhile")),
+        }
     }
 
     async fn fetch_from(
@@ -312,8 +334,7 @@ impl Part {
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
-        let (own, named) = (file.metadata()?, std::fs::metadata(path));
-        if !named.is_ok_and(|named| named.ino() == own.ino() && named.dev() == own.dev()) {
+        if !is_at(&file, path)? {
             return Ok(None);
         }
         let (digest, length) = digest_file(&mut file)?;
@@ -337,6 +358,12 @@ impl Part {
     fn hex(&self) -> String {
         hex_of(&self.digest)
     }
+}
+
+/// Whether a file is the one that has this name now.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let own = file.metadata()?;
+    Ok(std::fs::metadata(path).is_ok_and(|named| named.ino() == own.ino() && named.dev() == own.dev()))
 }
 
 /// Something about the file that a blob comes into.

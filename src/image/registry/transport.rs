@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{CertificateError, Error};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Failure, Fault, Trust};
@@ -65,7 +66,8 @@ pub(super) async fn send(uri: &Uri, trust: &Trust, ask: Ask<'_>) -> Result<Answe
         }
         let name = ServerName::try_from(bare.to_owned()).map_err(|e| unreachable(e.to_string()))?;
         let connector = TlsConnector::from(trust.config()?);
-        shake(connector.connect(name, tcp).await.map_err(|e| unreachable(tls_error(&e)))?).await.map_err(&unreachable)
+        let connected = connector.connect(name, tcp).await;
+        shake(connected.map_err(|e| tls_failure(&authority, &e))?).await.map_err(&unreachable)
     };
     let late = |what: &str, within: Duration| unreachable(format!("{what} within {} s", within.as_secs()));
     let (mut sender, connection) = timeout(CONNECT, open).await.map_err(|_| late("no connection", CONNECT))??;
@@ -110,19 +112,27 @@ async fn shake<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(io: T) -> Res
     Ok((sender, AbortOnDropHandle::new(driver)))
 }
 
-/// What went wrong with TLS, with a hint for the two most frequent causes.
-fn tls_error(error: &std::io::Error) -> String {
+/// What went wrong with TLS, with a hint where the cause is known.
+fn tls_failure(authority: &str, error: &std::io::Error) -> Failure {
     let text = error.to_string();
-    if text.contains("UnknownIssuer") {
-        format!(
-            "{text}: nobody this machine trusts signed its certificate; name the file of its authority with `ca` in the configuration"
-        )
-    } else if text.contains("InvalidContentType") || text.contains("corrupt message") {
-        format!(
-            "{text}: it does not speak TLS; if that is meant to be so, say `insecure: true` of it in the configuration"
-        )
-    } else {
-        text
+    let failure = |fault, hint: &str| Failure::new(fault, format!("{authority}: {text}{hint}"));
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => failure(
+            Fault::Untrusted,
+            ": nobody this machine trusts signed its certificate; name the file of its authority with `ca` in the configuration",
+        ),
+        Some(Error::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        )) => failure(Fault::Untrusted, ": its certificate is not of this time; see to the clock of this machine"),
+        Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented) => failure(Fault::Untrusted, ""),
+        Some(Error::InvalidMessage(_)) => failure(
+            Fault::Unreachable,
+            ": it does not speak TLS; if that is meant to be so, say `insecure: true` of it in the configuration",
+        ),
+        _ => failure(Fault::Unreachable, ""),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use podwright::model::PullSettings;
+use podwright::model::{PullSettings, RegistryEntry};
 use podwright::port::{ErrorKind, PortError};
 
 use super::pull::{Place, image, settings};
@@ -249,6 +249,48 @@ fn redirects_end_and_lead_to_web_addresses_only() {
     }
     let server = Server::start(|_| Reply::status(302));
     assert!(place.pull(&format!("{}/app", server.address)).unwrap_err().message.contains("without an address"));
+}
+
+/// Settings with an authority for a registry.
+fn trusting(place: &Place, address: &str, dir: &std::path::Path) -> PullSettings {
+    // What is on this machine speaks plain HTTP unless something says otherwise.
+    let entry = RegistryEntry { name: address.to_owned(), ca: Some(dir.join("ca.pem")), ..RegistryEntry::default() };
+    PullSettings { registries: vec![entry], ..settings(place.dir.path()) }
+}
+
+#[test]
+fn no_redirect_leads_from_tls_to_plain_http() {
+    let place = Place::new();
+    let plain = Server::start(|_| Reply::ok("{}"));
+    let target = plain.address.clone();
+    let (server, dir) = Server::start_tls(move |_| Reply::status(307).with("Location", format!("http://{target}/v2/")));
+    let error = place
+        .pull_with(&format!("{}/app", server.address), &trusting(&place, &server.address, dir.path()))
+        .unwrap_err();
+    assert!(error.message.contains("a redirect from TLS to plain HTTP is not followed"), "{error}");
+    assert_eq!(error.kind, ErrorKind::Invalid);
+    assert!(plain.asked().is_empty() && server.asked().len() == 1);
+}
+
+#[test]
+fn a_certificate_that_is_not_trusted_is_no_registry_out_of_reach() {
+    let place = Place::new();
+    let (server, dir) = Server::start_tls(|_| Reply::status(404));
+    let (_, other) = Server::start_tls(|_| Reply::status(404));
+    let name = format!("{}/app", server.address);
+    let error = place.pull_with(&name, &trusting(&place, &server.address, dir.path())).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
+    server.forget();
+    let wrong = trusting(&place, &server.address, other.path());
+    let error = place.pull_with(&name, &wrong).unwrap_err();
+    assert_eq!((error.kind, error.waiting_reason), (ErrorKind::Denied, Some("ErrImagePull")), "{error}");
+    assert!(error.message.contains(&server.address) && error.message.contains("with `ca`"), "{error}");
+    assert!(server.asked().is_empty(), "nothing was asked of it");
+    // Not even beside a mirror that is out of reach.
+    let gone = podwright::model::Mirror::parse("http://127.0.0.1:1").unwrap();
+    let entry = RegistryEntry { mirrors: vec![gone], ..wrong.registries[0].clone() };
+    let error = place.pull_with(&name, &PullSettings { registries: vec![entry], ..wrong }).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Denied, "{error}");
 }
 
 #[test]

@@ -101,6 +101,102 @@ async fn who_can_do_without_a_registry_does_not_wait_for_it_twice() {
     assert!(!puller.is_out_of_reach("elsewhere.example/app"));
 }
 
+/// A registry of [`image`] whose large layer comes once it is let go, and of another image, `here/app`.
+fn held() -> (Server, std::sync::mpsc::SyncSender<()>) {
+    let (let_go, gate) = std::sync::mpsc::sync_channel(0);
+    let gate = std::sync::Mutex::new(gate);
+    let (mut layout, image) = image();
+    let here = layout.image(&[(Layer::new().file("here", "here").tar(), Packing::Gzip)], json!({}), arch());
+    let [slow, here] = [image, here].map(|image| image["digest"].as_str().unwrap().to_owned());
+    let files = layout.files;
+    let server = Server::start(move |asked| {
+        let blob = asked.path.rsplit_once(':').and_then(|(_, hex)| files.get(&format!("blobs/sha256/{hex}")));
+        if blob.is_some_and(|bytes| bytes.len() > 100_000) {
+            // Until its other end is dropped.
+            let _ = gate.lock().unwrap().recv();
+        }
+        let top = if asked.path.contains("/here/") { &here } else { &slow };
+        crate::support::registry::right(&files, top, asked)
+    });
+    (server, let_go)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_an_image_does_not_wait_for_the_downloads_of_others() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let (server, let_go) = held();
+    let here = format!("{}/here/app", server.address);
+    tokio::task::block_in_place(|| place.pull(&here)).unwrap();
+    let puller = puller(&place);
+    let downloads: Vec<_> = (0..4)
+        .map(|n| {
+            let (puller, name) = (Arc::clone(&puller), format!("{}/slow{n}", server.address));
+            tokio::spawn(async move { puller.pull(&name, &[], None).await })
+        })
+        .collect();
+    let begun = || server.paths().iter().filter(|path| path.contains("/slow") && path.contains("/manifests/")).count();
+    while begun() < 3 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let asked = puller.pull(&here, &[], Some(Duration::from_secs(30)));
+    tokio::time::timeout(Duration::from_secs(60), asked).await.expect("it is not behind them").unwrap();
+    assert!(downloads.iter().all(|download| !download.is_finished()));
+    drop(let_go);
+    for download in downloads {
+        download.await.unwrap().unwrap();
+    }
+}
+
+#[test]
+fn what_a_pull_has_downloaded_is_pruned_only_when_it_ends() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let (server, let_go) = held();
+    let whole = place.dir.path().join("images/downloads/blobs/sha256");
+    std::thread::scope(|scope| {
+        let pull = scope.spawn(|| place.pull(&format!("{}/slow", server.address)).unwrap());
+        let there = || std::fs::read_dir(&whole).map_or(0, Iterator::count);
+        while there() == 0 {
+            assert!(!pull.is_finished());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        place.store.prune(&[], &[]).unwrap();
+        assert_eq!(there(), 1);
+        drop(let_go);
+    });
+    let blobs: Vec<String> = server.paths().into_iter().filter(|path| path.contains("/blobs/")).collect();
+    assert_eq!(blobs.len(), 3, "configuration and layers, each once: {blobs:?}");
+    assert_eq!(std::fs::read_dir(&whole).unwrap().count(), 0);
+}
+
+#[test]
+fn what_an_old_pull_left_goes_with_the_next_one_and_what_is_young_or_held_stays() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let (layout, image) = image();
+    let server = Server::of(&layout, &image, |_| None);
+    place.pull(&format!("{}/app", server.address)).unwrap();
+    let dir = place.dir.path().join("images/downloads");
+    let hour = Duration::from_secs(3600);
+    let left = [("a.part", 23), ("b.part", 25), ("blobs/sha256/c", 25), ("blobs/sha256/d", 23), ("held.part", 25)];
+    let files = left.map(|(name, age)| {
+        let file = std::fs::File::create(dir.join(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - hour * age).unwrap();
+        file
+    });
+    files[4].lock().unwrap();
+    place.pull(&format!("{}/app", server.address)).unwrap();
+    let stays = left.map(|(name, _)| dir.join(name).exists());
+    assert_eq!(stays, [true, false, false, true, true]);
+}
+
 type Damage = fn(&Path, &Path);
 
 /// Everything a power cut, or a disk, may do to a store: the topmost layer, and the store.

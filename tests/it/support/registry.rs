@@ -11,6 +11,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::images::Layout;
 
@@ -91,6 +95,21 @@ pub struct Server {
 
 impl Server {
     pub fn start(handler: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        Self::serve(None, handler)
+    }
+
+    /// A server that speaks TLS, and the directory with the certificate of its authority (`ca.pem`).
+    pub fn start_tls(handler: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> (Self, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        certificates(dir.path());
+        let chain = vec![CertificateDer::from_pem_file(dir.path().join("cert.pem")).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(dir.path().join("key.pem")).unwrap();
+        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        (Self::serve(Some(Arc::new(builder.with_single_cert(chain, key).unwrap())), handler), dir)
+    }
+
+    fn serve(tls: Option<Arc<ServerConfig>>, handler: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (asked, over) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
@@ -101,9 +120,9 @@ impl Server {
                 if end.load(Ordering::Relaxed) {
                     return;
                 }
-                let (handler, log) = (Arc::clone(&handler), Arc::clone(&log));
+                let (handler, log, tls) = (Arc::clone(&handler), Arc::clone(&log), tls.clone());
                 // A client that goes away in the middle is what some tests are about.
-                std::thread::spawn(move || drop(serve(stream.unwrap(), &*handler, &log)));
+                std::thread::spawn(move || drop(serve(stream.unwrap(), tls, &*handler, &log)));
             }
         });
         Self { address, asked, over, thread: Some(thread) }
@@ -155,10 +174,25 @@ pub fn right(files: &BTreeMap<String, Vec<u8>>, top: &str, asked: &Asked) -> Rep
     }
 }
 
-fn serve(stream: TcpStream, handler: &Handler, log: &Mutex<Vec<Asked>>) -> std::io::Result<()> {
+fn serve(
+    stream: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    handler: &Handler,
+    log: &Mutex<Vec<Asked>>,
+) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     stream.set_write_timeout(Some(Duration::from_secs(30)))?;
-    let mut reader = BufReader::new(stream.try_clone()?);
+    match tls {
+        None => converse(stream, handler, log),
+        Some(config) => {
+            let session = ServerConnection::new(config).map_err(std::io::Error::other)?;
+            converse(StreamOwned::new(session, stream), handler, log)
+        }
+    }
+}
+
+fn converse(stream: impl Read + Write, handler: &Handler, log: &Mutex<Vec<Asked>>) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let mut words = line.split_whitespace().map(str::to_owned);
@@ -175,10 +209,10 @@ fn serve(stream: TcpStream, handler: &Handler, log: &Mutex<Vec<Asked>>) -> std::
     reader.read_exact(&mut body)?;
     let asked = Asked { method, path, headers, body: String::from_utf8_lossy(&body).into_owned() };
     log.lock().unwrap().push(asked.clone());
-    answer(stream, &handler(&asked))
+    answer(reader.get_mut(), &handler(&asked))
 }
 
-fn answer(mut stream: TcpStream, reply: &Reply) -> std::io::Result<()> {
+fn answer(stream: &mut (impl Read + Write), reply: &Reply) -> std::io::Result<()> {
     let mut head = format!("HTTP/1.1 {} x\r\nConnection: close\r\n", reply.status);
     let measured = reply.headers.iter().any(|(name, _)| name == "Content-Length");
     if !(measured || reply.endless || reply.unmeasured) {
@@ -191,7 +225,7 @@ fn answer(mut stream: TcpStream, reply: &Reply) -> std::io::Result<()> {
     let end = reply.cut.unwrap_or(reply.body.len());
     stream.write_all(&reply.body[..end])?;
     if !reply.endless {
-        return Ok(());
+        return stream.flush();
     }
     loop {
         stream.write_all(&reply.body)?;
