@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
 use serde::de::DeserializeOwned;
 
 use crate::model::{
@@ -120,7 +120,8 @@ fn admit_pod<'a>(
     (admitted, is_too_much)
 }
 
-/// The ConfigMaps, Secrets and accounts of a revision; the first two as typed values, `stringData` folded into `data` as the API server does.
+/// The ConfigMaps, Secrets and accounts of a revision; the first two as typed values, `stringData` folded into `data` as the
+/// API server does.
 fn data_objects(desired: &Desired, diagnostics: &mut Diagnostics) -> DataObjects {
     let mut data = DataObjects::default();
     for (key, object) in &desired.others {
@@ -136,7 +137,12 @@ fn data_objects(desired: &Desired, diagnostics: &mut Diagnostics) -> DataObjects
                     data.secrets.insert(name, Arc::new(fold_string_data(secret)));
                 }
             }
-            Kind::ServiceAccount => drop(data.accounts.insert(name)),
+            Kind::ServiceAccount => {
+                if let Some(account) = typed::<ServiceAccount>(object, diagnostics) {
+                    let secrets = account.image_pull_secrets.into_iter().flatten().map(|secret| secret.name);
+                    data.accounts.insert(name, secrets.collect());
+                }
+            }
             Kind::Namespace | Kind::PodPreset | Kind::Pod => {}
         }
     }

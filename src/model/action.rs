@@ -194,6 +194,8 @@ pub struct ImageNeed {
     pub policy: String,
     /// The docker configurations in the pod's pull Secrets, in their order.
     pub secrets: Vec<Masked<Vec<u8>>>,
+    /// The names of pull Secrets that are not there.
+    pub missing_secrets: Vec<String>,
 }
 
 /// A container to be created and started.

@@ -1,6 +1,6 @@
 //! What admission makes of the manifests: presets merged, defaults beside them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -121,8 +121,8 @@ pub struct AdmittedPod {
 pub struct DataObjects {
     pub config_maps: BTreeMap<(String, String), Arc<ConfigMap>>,
     pub secrets: BTreeMap<(String, String), Arc<Secret>>,
-    /// Service accounts of the manifests; `default` is in every namespace and not listed.
-    pub accounts: BTreeSet<(String, String)>,
+    /// Service accounts of the manifests with the names of their pull Secrets; `default` is in every namespace, listed or not.
+    pub accounts: BTreeMap<(String, String), Vec<String>>,
 }
 
 // Kubernetes' types hold no number that differs from itself, so equality is reflexive, and shared objects are compared by

@@ -122,6 +122,9 @@ pub enum ImageSource {
         waited: SignedDuration,
         /// Bytes of the unpacked layers.
         size: u64,
+        /// What was wrong with the image that was here, if that is why it was pulled.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mended: Option<String>,
     },
     /// It was here, and its registry was not reached to say whether it has another one by now: why.
     Stale { why: String },

@@ -1,7 +1,7 @@
 //! One pod's next steps: whether it is created, changed, torn down or run, and its sandbox.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -32,7 +32,7 @@ pub(super) struct Round<'a> {
 
 /// What is known as long as no revision could be read.
 static NO_DATA: DataObjects =
-    DataObjects { config_maps: BTreeMap::new(), secrets: BTreeMap::new(), accounts: BTreeSet::new() };
+    DataObjects { config_maps: BTreeMap::new(), secrets: BTreeMap::new(), accounts: BTreeMap::new() };
 
 impl<'a> Round<'a> {
     pub(super) fn data(&self) -> &'a DataObjects {
@@ -187,7 +187,7 @@ fn run_sandbox(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
 fn missing_account(pod: &Opened<'_>, data: &DataObjects) -> Option<String> {
     let name = pod.effective.spec.as_ref()?.service_account_name.as_deref()?;
     let namespace = &pod.record.key.namespace;
-    let is_there = matches!(name, "" | "default") || data.accounts.contains(&(namespace.clone(), name.to_owned()));
+    let is_there = matches!(name, "" | "default") || data.accounts.contains_key(&(namespace.clone(), name.to_owned()));
     (!is_there)
         .then(|| format!("error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"))
 }

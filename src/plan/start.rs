@@ -1,9 +1,6 @@
 //! The containers of a pod whose sandbox runs: init containers in order, then the others side by side.
 
-use std::collections::BTreeMap;
-
 use jiff::SignedDuration;
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::data;
@@ -216,15 +213,35 @@ impl Pod<'_> {
         env::resolve(container, &Scope { fields, data: self.round.data() })
     }
 
-    /// The docker configurations in the pod's pull Secrets. One that is not there is left out, as the kubelet does: the image
-    /// may need none.
-    fn pull_secrets(&self) -> Vec<Masked<Vec<u8>>> {
-        let (namespace, secrets) = (&self.observed.record.key.namespace, &self.round.data().secrets);
-        let names = self.spec.image_pull_secrets.iter().flatten().map(|reference| &reference.name);
-        let found = names.filter_map(|name| secrets.get(&(namespace.clone(), name.clone()))?.data.as_ref());
-        let config =
-            |data: &BTreeMap<String, ByteString>| PULL_SECRET_KEYS.iter().find_map(|key| data.get(*key).cloned());
-        found.filter_map(config).map(|bytes| Masked::new(bytes.0)).collect()
+    /// The names of the pod's pull Secrets: its own, or without any those of its account, as the API server gives them to it
+    /// (the admission plugin ServiceAccount).
+    fn pull_secret_names(&self) -> Vec<&str> {
+        let own: Vec<&str> = self.spec.image_pull_secrets.iter().flatten().map(|own| own.name.as_str()).collect();
+        if !own.is_empty() {
+            return own;
+        }
+        let account = self.spec.service_account_name.as_deref().filter(|name| !name.is_empty()).unwrap_or("default");
+        let key = (self.observed.record.key.namespace.clone(), account.to_owned());
+        self.round.data().accounts.get(&key).into_iter().flatten().map(String::as_str).collect()
+    }
+
+    /// The image of a container with the docker configurations in the pull Secrets. One that is not there is left out, as the
+    /// kubelet does: the image may need none.
+    fn need(&self, container: &Container) -> ImageNeed {
+        let (namespace, all) = (&self.observed.record.key.namespace, &self.round.data().secrets);
+        let (mut secrets, mut missing_secrets) = (Vec::new(), Vec::new());
+        for name in self.pull_secret_names() {
+            match all.get(&(namespace.clone(), name.to_owned())) {
+                None => missing_secrets.push(name.to_owned()),
+                Some(secret) => {
+                    let config = PULL_SECRET_KEYS.iter().find_map(|key| secret.data.as_ref()?.get(*key));
+                    secrets.extend(config.map(|bytes| Masked::new(bytes.0.clone())));
+                }
+            }
+        }
+        let policy = container.image_pull_policy.clone().unwrap_or_else(|| "IfNotPresent".to_owned());
+        let image = container.image.clone().unwrap_or_default();
+        ImageNeed { container: container.name.clone(), image, policy, secrets, missing_secrets }
     }
 
     /// The digest of the data that a container starts with. One that may be older than what its pod's record knows is like no
@@ -299,9 +316,7 @@ impl Pod<'_> {
             None if attempt == 0 => draft.waiting(name, creating(self.spec), ""),
             None => {}
         }
-        let policy = container.image_pull_policy.clone().unwrap_or_else(|| "IfNotPresent".to_owned());
-        let need = ImageNeed { container: name.clone(), image, policy, secrets: self.pull_secrets() };
-        draft.step(PodAction::EnsureImage(need), reason.clone());
+        draft.step(PodAction::EnsureImage(self.need(container)), reason.clone());
         let start = ContainerStart {
             name: name.clone(),
             kind,

@@ -191,7 +191,14 @@ fn image_events<'a>(record: &ContainerRecord, draft: &impl Fn(Timestamp) -> Draf
     let present = || format!("Container image {image:?} already present on machine");
     let message = match &record.image_source {
         ImageSource::Present => present(),
-        ImageSource::Pulled { took, waited, size, .. } => {
+        ImageSource::Pulled { took, waited, size, mended } => {
+            if let Some(why) = mended {
+                let message = format!("Container image {image:?} was pulled again: {why}");
+                let kind = EventType::Warning;
+                events.push(
+                    Draft { kind, reason: "ImageDamaged", message, component: "podwright", ..draft(at) }.record(),
+                );
+            }
             let (took, waited) = (duration::go(*took), duration::go(*waited));
             format!(
                 "Successfully pulled image {image:?} in {took} ({waited} including waiting). Image size: {size} bytes."

@@ -123,6 +123,7 @@ impl Contract {
             image: self.image.clone(),
             policy: "IfNotPresent".into(),
             secrets: Vec::new(),
+            missing_secrets: Vec::new(),
         };
         self.backend.ensure_image(&need, &|| ()).await.unwrap();
         let started = self.backend.start_container(key, &start).await;
@@ -228,6 +229,7 @@ impl Contract {
             image: image.into(),
             policy: policy.into(),
             secrets: Vec::new(),
+            missing_secrets: Vec::new(),
         };
         let first = self.backend.ensure_image(&need(&self.image, "IfNotPresent"), &|| ()).await.unwrap();
         assert_eq!(first.reference, self.image);

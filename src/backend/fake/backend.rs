@@ -6,13 +6,12 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::Fake;
 use super::behaviour::{Call, Fault, Verb};
 use super::machine::{End, Machine, Pod, find, finish};
+use super::{Fake, image};
 use crate::model::{
-    ContainerRecord, ContainerStart, ContainerState, Deletion, ExitRecord, ImageNeed, ImageSource, ObservedContainer,
-    ObservedPod, PodKey, PodRecord, ResizeOrder, Resources, Sandbox, Signal, SignalOrder, Stopping, VolumePayload,
-    quantity,
+    ContainerRecord, ContainerStart, ContainerState, Deletion, ExitRecord, ImageNeed, ObservedContainer, ObservedPod,
+    PodKey, PodRecord, ResizeOrder, Resources, Sandbox, Signal, SignalOrder, Stopping, VolumePayload, quantity,
 };
 use crate::port::{Capabilities, ContainerBackend, ErrorKind, Hint, ImageStatus, PortError, memory_in_use};
 
@@ -144,18 +143,7 @@ impl ContainerBackend for Fake {
         need: &ImageNeed,
         pulling: &(dyn Fn() + Send + Sync),
     ) -> Result<ImageStatus, PortError> {
-        let ensure = |machine: &mut Machine, _| {
-            if machine.missing.contains(&need.image) {
-                let waiting = if need.policy == "Never" { "ErrImageNeverPull" } else { "ErrImagePull" };
-                if need.policy != "Never" {
-                    pulling();
-                }
-                let text = "no such image in the store";
-                return Err(PortError::new(ErrorKind::NotFound, "provide image", &need.image, text).waiting(waiting));
-            }
-            let source = ImageSource::Present;
-            Ok(ImageStatus { reference: need.image.clone(), id: id_of(&need.image), size: 1, source })
-        };
+        let ensure = |machine: &mut Machine, _| image::ensure(machine, need, pulling);
         self.perform((Verb::EnsureImage, None, need.image.clone()), ensure).await
     }
 
@@ -271,7 +259,7 @@ impl Fake {
             attempt: start.attempt,
             id: format!("{}-{}-{}", pod.observed.record.uid, start.name, start.attempt),
             sandbox_attempt,
-            image_id: id_of(&image),
+            image_id: image::id_of(&image),
             image_source: start.image_source.clone(),
             image,
             created_at: now,
@@ -385,9 +373,4 @@ fn made_of(pod: &ObservedPod, container: &str) -> (String, Resources) {
     let all = effective.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
     let found = all.into_iter().find(|c| c.name == container);
     found.map(|c| (c.image.clone().unwrap_or_default(), Resources::of(c))).unwrap_or_default()
-}
-
-/// An identity that is the same for the same image.
-fn id_of(image: &str) -> String {
-    format!("sha256:{:0>64}", image.bytes().map(|byte| format!("{byte:02x}")).take(32).collect::<String>())
 }

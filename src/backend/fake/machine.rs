@@ -63,6 +63,12 @@ pub(super) struct Machine {
     pub(super) behaviours: BTreeMap<String, Behaviour>,
     /// Images that are not there.
     pub(super) missing: BTreeSet<String>,
+    /// Images that a registry has, and this machine not yet.
+    pub(super) remote: BTreeSet<String>,
+    /// No registry is reached.
+    pub(super) cut_off: bool,
+    /// What is here is not to do for what has to be asked for again.
+    pub(super) strict_offline: bool,
     /// Hints get lost.
     pub(super) deaf: bool,
     pub(super) listeners: Vec<mpsc::Sender<Hint>>,

@@ -8,6 +8,7 @@ mod backend;
 mod behaviour;
 mod calls;
 mod clock;
+mod image;
 mod machine;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,6 +70,21 @@ impl Fake {
         } else {
             machine.missing.insert(image.to_owned());
         }
+    }
+
+    /// Leaves an image to its registry: it is pulled when it is needed.
+    pub fn set_remote(&self, image: &str) {
+        self.machine().remote.insert(image.to_owned());
+    }
+
+    /// Takes the machine off the network, or brings it back.
+    pub fn cut_off(&self, off: bool) {
+        self.machine().cut_off = off;
+    }
+
+    /// Whether what is here is not to do for what has to be asked for again (`offlinePull: strict`).
+    pub fn set_strict_offline(&self, strict: bool) {
+        self.machine().strict_offline = strict;
     }
 
     /// Asked before every call what is to go wrong with it. Replaces the one before.

@@ -1,4 +1,5 @@
-//! Images: what a container asks for against what the store and the registries have.
+//! Images: what a container asks for against what the store and the registries have. What is done is a table of the model
+//! ([`pull_step`]); here it is done.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use jiff::SignedDuration;
 
 use super::{Inner, blocking};
 use crate::image::{Image, Waited};
-use crate::model::{ImageNeed, ImageSource};
+use crate::model::{ImageNeed, ImageSource, PullPolicy, PullStep, Stored, pull_step};
 use crate::port::{ErrorKind, ImageStatus, PortError};
 
 const OPERATION: &str = "use image";
@@ -15,61 +16,63 @@ const LOAD: &str = "or load it: podwright image load FILE";
 /// How long a registry may take to say what an image is while one is here that will do.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+type Pulling<'a> = &'a (dyn Fn() + Send + Sync);
+
 /// Makes the image present as its policy says, or says why it is not; `pulling` is called when a pull is begun.
-///
-/// | policy | here | damaged | not here |
-/// |---|---|---|---|
-/// | `Never` | used | `ImageInspectError` | `ErrImageNeverPull` |
-/// | `IfNotPresent` | used | pulled | pulled |
-/// | `Always` | pulled; used when the registry is out of reach, unless that is strict | pulled | pulled |
-pub(super) async fn ensure(
-    inner: Arc<Inner>,
-    need: ImageNeed,
-    pulling: &(dyn Fn() + Send + Sync),
-) -> Result<ImageStatus, PortError> {
+pub(super) async fn ensure(inner: Arc<Inner>, need: ImageNeed, pulling: Pulling<'_>) -> Result<ImageStatus, PortError> {
     let here = look(&inner, &need.image).await;
-    let damage = match (here, need.policy.as_str()) {
-        (Ok(Some(image)), policy) if policy != "Always" || image.host => return Ok(present(need, &image)),
-        (Ok(Some(image)), _) => return renew(inner, need, image, pulling).await,
-        (Ok(None), "Never") => return Err(never(&need.image)),
-        (Ok(None), _) => None,
-        (Err(error), policy) if policy == "Never" || error.kind != ErrorKind::Corrupt => return Err(error),
-        (Err(error), _) => Some(error),
-    };
-    if let Some(damage) = &damage {
-        tracing::warn!("{damage}; it is pulled again");
-    }
-    match pull(&inner, &need, None, pulling).await {
-        Ok(status) => Ok(status),
-        Err(error) => Err(match damage {
-            Some(damage) => PortError { message: format!("{}, and {}", damage.message, error.message), ..error },
-            None => error,
+    let puller = &inner.puller;
+    let (strict, out_of_reach) = (puller.is_strict(), puller.is_out_of_reach(&need.image));
+    match (pull_step(PullPolicy::of(&need.policy), stored(&here), strict, out_of_reach), here) {
+        (PullStep::Use, Ok(Some(image))) => Ok(present(need, &image)),
+        (PullStep::UseStale, Ok(Some(image))) => {
+            Ok(stale(need, &image, "its registry was out of reach a moment ago".to_owned()))
         }
-        .or_help(LOAD)),
+        (PullStep::Pull { or_stale: true }, Ok(Some(image))) => {
+            match pull(&inner, &need, Some(PATIENCE), pulling).await {
+                Err(error) if error.kind == ErrorKind::Unavailable => {
+                    tracing::warn!("{error}; the image that is here is used");
+                    Ok(stale(need, &image, error.message))
+                }
+                outcome => outcome,
+            }
+        }
+        (PullStep::Pull { .. }, Err(damage)) => mend(&inner, need, damage, pulling).await,
+        (PullStep::Pull { .. }, Ok(_)) => pull(&inner, &need, None, pulling).await.map_err(|e| e.or_help(LOAD)),
+        (_, Err(error)) => Err(error),
+        (_, Ok(_)) => Err(never(&need.image)),
     }
 }
 
-/// The image is here, and its registry is asked whether there is another one by now.
-async fn renew(
-    inner: Arc<Inner>,
-    need: ImageNeed,
-    image: Image,
-    pulling: &(dyn Fn() + Send + Sync),
-) -> Result<ImageStatus, PortError> {
-    let strict = inner.puller.is_strict();
-    let stale = |need: ImageNeed, why: String| {
-        let status = present(need, &image);
-        ImageStatus { source: ImageSource::Stale { why }, ..status }
-    };
-    if !strict && inner.puller.is_out_of_reach(&need.image) {
-        return Ok(stale(need, "its registry was out of reach a moment ago".to_owned()));
+fn stored(here: &Result<Option<Image>, PortError>) -> Stored {
+    match here {
+        Ok(None) => Stored::Absent,
+        Ok(Some(image)) if image.host => Stored::Host,
+        Ok(Some(_)) => Stored::Whole,
+        Err(error) if error.kind == ErrorKind::Corrupt => Stored::Damaged,
+        Err(_) => Stored::Unclear,
     }
-    match pull(&inner, &need, (!strict).then_some(PATIENCE), pulling).await {
-        Err(error) if !strict && error.kind == ErrorKind::Unavailable => {
-            tracing::warn!("{error}; the image that is here is used");
-            Ok(stale(need, error.message))
+}
+
+/// What is here is damaged, and another one is pulled.
+async fn mend(
+    inner: &Arc<Inner>,
+    need: ImageNeed,
+    damage: PortError,
+    pulling: Pulling<'_>,
+) -> Result<ImageStatus, PortError> {
+    tracing::warn!("{damage}; it is pulled again");
+    match pull(inner, &need, None, pulling).await {
+        Ok(mut status) => {
+            if let ImageSource::Pulled { mended, .. } = &mut status.source {
+                *mended = Some(damage.message);
+            }
+            Ok(status)
         }
-        outcome => outcome,
+        Err(error) => {
+            let message = format!("{}, and {}", damage.message, error.message);
+            Err(PortError { message, ..error }.or_help(LOAD))
+        }
     }
 }
 
@@ -77,17 +80,29 @@ async fn pull(
     inner: &Arc<Inner>,
     need: &ImageNeed,
     patience: Option<Duration>,
-    pulling: &(dyn Fn() + Send + Sync),
+    pulling: Pulling<'_>,
 ) -> Result<ImageStatus, PortError> {
     pulling();
-    let Waited { took, waited } = inner.puller.pull(&need.image, &need.secrets, patience).await?;
+    let pulled = inner.puller.pull(&need.image, &need.secrets, patience).await;
+    let Waited { took, waited } = pulled.map_err(|error| without_secrets(error, need))?;
     let Some(image) = look(inner, &need.image).await? else {
         let message = "it was pulled, and removed before it could be used";
         return Err(PortError::new(ErrorKind::Unavailable, OPERATION, &need.image, message).waiting("ErrImagePull"));
     };
     let rounded = |d: Duration| SignedDuration::try_from(d).unwrap_or(SignedDuration::MAX);
-    let source = ImageSource::Pulled { took: rounded(took), waited: rounded(waited), size: image.size };
+    let (took, waited) = (rounded(took), rounded(waited));
+    let source = ImageSource::Pulled { took, waited, size: image.size, mended: None };
     Ok(ImageStatus { source, ..present(need.clone(), &image) })
+}
+
+/// Names the pull Secrets that a failed pull went without.
+fn without_secrets(error: PortError, need: &ImageNeed) -> PortError {
+    if need.missing_secrets.is_empty() {
+        return error;
+    }
+    let names = need.missing_secrets.join(", ");
+    let message = format!("{} (without the pull Secrets that are not there: {names})", error.message);
+    PortError { message, ..error }
 }
 
 async fn look(inner: &Arc<Inner>, name: &str) -> Result<Option<Image>, PortError> {
@@ -97,6 +112,10 @@ async fn look(inner: &Arc<Inner>, name: &str) -> Result<Option<Image>, PortError
 
 fn present(need: ImageNeed, image: &Image) -> ImageStatus {
     ImageStatus { reference: need.image, id: image.id.clone(), size: image.size, source: ImageSource::Present }
+}
+
+fn stale(need: ImageNeed, image: &Image, why: String) -> ImageStatus {
+    ImageStatus { source: ImageSource::Stale { why }, ..present(need, image) }
 }
 
 fn never(reference: &str) -> PortError {

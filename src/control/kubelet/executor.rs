@@ -13,7 +13,7 @@ use super::state::Goal;
 use super::worker::Worker;
 use super::{Shared, history};
 use crate::model::{ContainerStart, ImageNeed, PodAction, PodRecord, PodStep, Signal, SignalOrder, TerminalCause};
-use crate::port::{ErrorKind, PortError};
+use crate::port::PortError;
 use crate::report::{pulling_event, waiting_events};
 
 /// So long a start may hold up others.
@@ -26,6 +26,14 @@ pub(super) struct Outcome {
     pub(super) tried: usize,
     /// When the first of the steps that rest may be tried again.
     pub(super) retry_at: Option<Timestamp>,
+}
+
+/// How far a step came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    Whole,
+    /// It is not wanted any more.
+    Left,
 }
 
 impl Outcome {
@@ -81,12 +89,10 @@ impl Worker {
         tracing::debug!(pod = %self.key, "begin: {word}");
         let result = self.act(step).await;
         let now = self.shared.now();
-        if result.is_err() && matches!(step.action, PodAction::EnsureImage(_)) && self.is_stale() {
-            // Nobody waited for it to its end; the next target asks for its own.
-            return false;
-        }
         match result {
-            Ok(()) => {
+            // Nobody waited for it to its end; the next target asks for its own.
+            Ok(Done::Left) => false,
+            Ok(Done::Whole) => {
                 tracing::info!(pod = %self.key, reason = %step.reason, "{word}");
                 self.memory.done(word, &step.action);
                 if let Some(entry) = history::entry(&self.key, goal, step, now) {
@@ -107,26 +113,28 @@ impl Worker {
         }
     }
 
-    async fn act(&mut self, step: &PodStep) -> Result<(), PortError> {
+    async fn act(&mut self, step: &PodStep) -> Result<Done, PortError> {
         let (backend, key) = (&self.shared.parts.backend, &self.key);
-        match &step.action {
+        let done = match &step.action {
             PodAction::CreatePod { record } | PodAction::UpdatePod { record } => backend.put_record(record).await,
             PodAction::MarkDeleted { deletion } => backend.mark_deleted(key, deletion).await,
             PodAction::SyncVolumes { volumes } => backend.sync_volumes(key, volumes).await,
             PodAction::RunSandbox { attempt } => backend.run_sandbox(key, *attempt).await,
             PodAction::StopSandbox => backend.stop_sandbox(key).await,
             PodAction::EnsureImage(need) => {
-                let status = self.unless_stale(backend.ensure_image(need, &|| self.tell_pulling(need))).await?;
-                if !status.source.is_present() {
-                    self.images.insert(need.container.clone(), status.source);
-                }
+                let pulling = || self.tell_pulling(need);
+                let Some(status) = self.unless_stale(backend.ensure_image(need, &pulling)).await else {
+                    return Ok(Done::Left);
+                };
+                self.images.note(need, status?.source);
                 Ok(())
             }
             PodAction::StartContainer(start) => {
-                let known = self.images.get(&start.name).cloned();
+                let known = self.images.of(&start.name, self.observed.as_deref()).cloned();
                 let known = known.map(|image_source| ContainerStart { image_source, ..ContainerStart::clone(start) });
-                let start = known.as_ref().unwrap_or_else(|| start.as_ref());
-                backend.start_container(key, start).await
+                backend.start_container(key, known.as_ref().unwrap_or_else(|| start.as_ref())).await?;
+                self.images.told(&start.name);
+                Ok(())
             }
             PodAction::SignalContainer { name, attempt, signal, grace_seconds } => {
                 let order = SignalOrder {
@@ -144,22 +152,23 @@ impl Worker {
             // Boxed: its record would make the room that every round needs half as large again.
             PodAction::Finish { phase, cause } => Box::pin(self.finish(phase, cause.as_ref())).await,
             PodAction::RemovePod => backend.remove_pod(key).await,
-        }
+        };
+        done.map(|()| Done::Whole)
     }
 
-    /// Waits for an image, but no longer than it is wanted: a pull may take longer than that.
-    async fn unless_stale<T>(&self, work: impl Future<Output = Result<T, PortError>>) -> Result<T, PortError> {
+    /// Waits for an image, but no longer than it is wanted: a pull may take longer than that. `None` when it is not any more.
+    async fn unless_stale<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = std::pin::pin!(work);
         while !self.is_stale() {
             // Cancel-safe: the work is only lent to the selection, and a ring that is taken here is followed by a round.
             tokio::select! {
                 biased;
-                done = &mut work => return done,
+                done = &mut work => return Some(done),
                 () = self.shared.cancel.cancelled() => {}
                 () = self.bell.notified() => {}
             }
         }
-        Err(PortError::new(ErrorKind::Unavailable, "wait for", "an image", "its pod is to become another one"))
+        None
     }
 
     /// The kubelet's event, when a pull begins.

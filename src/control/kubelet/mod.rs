@@ -2,6 +2,7 @@
 
 mod executor;
 mod history;
+mod images;
 mod memory;
 mod state;
 mod worker;

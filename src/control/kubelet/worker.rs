@@ -12,7 +12,6 @@
 //! Few of many have their rounds at the same time: what a round holds is several times what a pod takes that is as it should
 //! be, and a pod that is begun is better brought to its end than another one begun.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -24,10 +23,11 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::executor::word;
+use super::images::Images;
 use super::memory::Memory;
 use super::state::{Brief, Goal, PodState};
 use super::{Shared, after};
-use crate::model::{Hold, HoldKind, ImageSource, ObservedPod, PodKey, PodPlan, PodRecord, PodStep};
+use crate::model::{Hold, HoldKind, ObservedPod, PodKey, PodPlan, PodRecord, PodStep};
 use crate::plan::{self, PodInput, Target};
 
 /// A worker that ended in a panic begins anew after this.
@@ -73,8 +73,7 @@ pub(super) struct Worker {
     pub(super) observed: Option<Arc<ObservedPod>>,
     /// Its record, when this round wrote it after that.
     pub(super) record: Option<Box<PodRecord>>,
-    /// How the images that this round made present came to be here, by container, where there is something to tell.
-    pub(super) images: BTreeMap<String, ImageSource>,
+    pub(super) images: Images,
     /// The number of the target the present round works for.
     sequence: u64,
     pub(super) bell: Arc<Notify>,
@@ -91,8 +90,8 @@ enum Next {
 impl Worker {
     fn new(shared: Arc<Shared>, key: Arc<PodKey>) -> Self {
         let bell = shared.lock().bell(&key);
-        let images = BTreeMap::new();
-        Self { shared, key, memory: Memory::default(), observed: None, record: None, images, sequence: 0, bell }
+        let (memory, images) = (Memory::default(), Images::default());
+        Self { shared, key, memory, observed: None, record: None, images, sequence: 0, bell }
     }
 
     async fn run(&mut self) {
@@ -174,7 +173,6 @@ impl Worker {
         if self.observed.is_none() && steps.is_empty() {
             return Next::Gone;
         }
-        self.images.clear();
         let planned = steps.len();
         let outcome = self.perform(steps, goal).await;
         tracing::debug!(pod = %self.key, steps = planned, tried = outcome.tried, "round");

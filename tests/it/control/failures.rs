@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use podwright::backend::fake::{Behaviour, Call, Fault, Verb};
+use jiff::Timestamp;
+use podwright::backend::fake::{Behaviour, Call, Fault, Verb, VirtualClock};
 use podwright::control::{PodStanding, Verdict};
-use podwright::model::ContainerState;
-use podwright::port::{ErrorKind, PortError};
+use podwright::model::{ContainerState, ImageNeed, ImageSource};
+use podwright::port::{ContainerBackend, ErrorKind, PortError};
 use serde_json::json;
 
 use super::rig::{Rig, eventually, id, key, pod, pod_with};
@@ -133,6 +134,83 @@ async fn a_missing_image_holds_up_its_own_container_only() {
     assert_eq!(count("BackOff", "Back-off pulling image \"missing:1\""), 1, "it waits the whole time");
     rig.fake.set_image("missing:1", true);
     agent.done(&id(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_an_image_came_here_is_told_once_also_when_the_start_after_it_fails() {
+    for told_by_the_first in [false, true] {
+        let rig = Rig::new(&[pod("web", "far:1")]);
+        rig.fake.set_remote("far:1");
+        if told_by_the_first {
+            rig.fake.behave("app", Behaviour { fails_to_start: Some("told to".into()), ..Behaviour::default() });
+        } else {
+            let (_, fault) = failing(Verb::StartContainer, 1, false);
+            rig.fake.on_call(fault);
+        }
+        let mut agent = rig.start();
+        if told_by_the_first {
+            eventually("a start that failed", || rig.fake.pod(&key("web")).is_some_and(|p| p.latest("app").is_some()))
+                .await;
+            rig.fake.behave("app", Behaviour::default());
+        }
+        agent.done(&id(1)).await;
+        let pod = rig.pod("web");
+        let pulled = pod.containers.iter().filter(|c| !c.record.image_source.is_present()).count();
+        assert_eq!(pulled, 1, "{:?}", pod.containers);
+        let fleet = agent.kubelet.fleet();
+        let told: Vec<_> = fleet.events.iter().filter(|e| e.message.starts_with("Successfully pulled image")).collect();
+        assert_eq!(told.iter().map(|e| e.count).sum::<u32>(), 1);
+    }
+}
+
+#[tokio::test]
+async fn the_fake_goes_by_the_table_of_pull_policies() {
+    let fake = podwright::backend::fake::Fake::new(Arc::new(VirtualClock::new(Timestamp::UNIX_EPOCH)));
+    fake.set_image("nowhere:1", false);
+    let ensure = async |image: &str, policy: &str| {
+        let need = ImageNeed {
+            container: "c".into(),
+            image: image.into(),
+            policy: policy.into(),
+            secrets: Vec::new(),
+            missing_secrets: Vec::new(),
+        };
+        let begun = AtomicUsize::new(0);
+        let pulling = || {
+            begun.fetch_add(1, Ordering::Relaxed);
+        };
+        let outcome = match fake.ensure_image(&need, &pulling).await {
+            Ok(status) => match status.source {
+                ImageSource::Present => "present",
+                ImageSource::Pulled { .. } => "pulled",
+                ImageSource::Stale { .. } => "stale",
+            },
+            Err(error) => error.waiting_reason.unwrap(),
+        };
+        (outcome, begun.into_inner())
+    };
+    for (cut_off, strict, image, policy, expected) in [
+        (false, false, "here:1", "IfNotPresent", ("present", 0)),
+        (false, false, "here:1", "Never", ("present", 0)),
+        (false, false, "here:1", "Always", ("pulled", 1)),
+        (true, false, "here:1", "Always", ("stale", 1)),
+        (true, true, "here:1", "Always", ("ErrImagePull", 1)),
+        (true, true, "here:1", "IfNotPresent", ("present", 0)),
+        (true, false, "podwright.invalid/host", "Always", ("present", 0)),
+        (false, false, "far:1", "Never", ("ErrImageNeverPull", 0)),
+        (true, false, "far:1", "IfNotPresent", ("ErrImagePull", 1)),
+        (false, false, "far:1", "IfNotPresent", ("pulled", 1)),
+        (false, false, "nowhere:1", "Always", ("ErrImagePull", 1)),
+        (false, false, "nowhere:1", "IfNotPresent", ("ErrImagePull", 1)),
+    ] {
+        if image == "far:1" {
+            fake.set_remote(image);
+        }
+        fake.cut_off(cut_off);
+        fake.set_strict_offline(strict);
+        assert_eq!(ensure(image, policy).await, expected, "{image} {policy}, cut off {cut_off}, strict {strict}");
+    }
+    assert_eq!(ensure("far:1", "IfNotPresent").await, ("present", 0), "it is here from then on");
 }
 
 #[tokio::test(start_paused = true)]

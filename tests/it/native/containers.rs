@@ -333,8 +333,13 @@ fn e2e_images_that_are_not_there_say_what_to_do() {
     on_root(async |root| {
         let native = Native::open(NativeOptions { allow_host_image: false, ..root.options() }).unwrap();
         let ensure = async |image: &str, policy: &str| {
-            let need =
-                ImageNeed { container: "app".into(), image: image.into(), policy: policy.into(), secrets: Vec::new() };
+            let need = ImageNeed {
+                container: "app".into(),
+                image: image.into(),
+                policy: policy.into(),
+                secrets: Vec::new(),
+                missing_secrets: Vec::new(),
+            };
             native.ensure_image(&need, &|| ()).await.unwrap_err()
         };
         let rows = [

@@ -39,9 +39,19 @@ fn native(root: &Root, address: &str, strict_offline: bool) -> Arc<Native> {
     Native::open(NativeOptions { pull, ..root.options() }).unwrap()
 }
 
+fn need(policy: &str) -> ImageNeed {
+    ImageNeed {
+        container: "app".into(),
+        image: IMAGE.into(),
+        policy: policy.into(),
+        secrets: Vec::new(),
+        missing_secrets: Vec::new(),
+    }
+}
+
 /// What came of a need, and how many pulls were begun for it.
 async fn ensure(native: &Native, policy: &str) -> (Result<ImageStatus, PortError>, usize) {
-    let need = ImageNeed { container: "app".into(), image: IMAGE.into(), policy: policy.into(), secrets: Vec::new() };
+    let need = need(policy);
     let begun = AtomicUsize::new(0);
     let count = || {
         begun.fetch_add(1, Ordering::Relaxed);
@@ -102,9 +112,20 @@ fn e2e_an_image_that_is_here_does_while_its_registry_is_out_of_reach_unless_that
         let error = ensure(&strict, "Always").await.0.unwrap_err();
         assert_eq!((error.kind, error.waiting_reason), (ErrorKind::Unavailable, Some("ErrImagePull")), "{error}");
         assert!(ensure(&strict, "IfNotPresent").await.0.is_ok());
+        // One that is not who it should be is not passed over.
+        drop(strict);
+        let [(foreign, _), (_, authority)] =
+            [(); 2].map(|()| Server::start_tls(|_| support::registry::Reply::status(404)));
+        let mirrors = vec![Mirror::parse(&format!("https://{}", foreign.address)).unwrap()];
+        let ca = Some(authority.path().join("ca.pem"));
+        let entry = RegistryEntry { name: "*".into(), mirrors, mirrors_only: true, ca, insecure: false };
+        let pull = PullSettings { registries: vec![entry], credentials: None, strict_offline: false };
+        let lenient = Native::open(NativeOptions { pull, ..root.options() }).unwrap();
+        let error = ensure(&lenient, "Always").await.0.unwrap_err();
+        assert_eq!((error.kind, error.waiting_reason), (ErrorKind::Denied, Some("ErrImagePull")), "{error}");
+        drop(lenient);
         // A registry that answers that it has no such image any more is believed.
         let empty = Server::start(|_| support::registry::Reply::status(404));
-        drop(strict);
         let lenient = native(root, &empty.address, false);
         assert_eq!(ensure(&lenient, "Always").await.0.unwrap_err().kind, ErrorKind::NotFound);
     });
@@ -120,6 +141,10 @@ fn e2e_a_pull_that_fails_says_the_way_out_that_fits() {
         let absent = native(root, "127.0.0.1:1", false);
         let error = ensure(&absent, "IfNotPresent").await.0.unwrap_err();
         assert_eq!(error.help.as_deref(), Some("or load it: podwright image load FILE"), "{error}");
+        let missing_secrets = vec!["one".to_owned(), "two".to_owned()];
+        let need = ImageNeed { missing_secrets, ..need("IfNotPresent") };
+        let error = absent.ensure_image(&need, &|| ()).await.unwrap_err();
+        assert!(error.message.contains("(without the pull Secrets that are not there: one, two)"), "{error}");
         drop(absent);
         // The threads of this one see the same mounts.
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
@@ -156,7 +181,8 @@ fn e2e_a_damaged_image_is_pulled_again_before_anything_starts_from_it() {
         let error = ensure(&again, "Never").await.0.unwrap_err();
         assert_eq!(error.waiting_reason, Some("ImageInspectError"), "{error}");
         let (mended, begun) = ensure(&again, "IfNotPresent").await;
-        assert!(matches!(mended.unwrap().source, ImageSource::Pulled { .. }) && begun == 1);
+        let ImageSource::Pulled { mended, .. } = mended.unwrap().source else { panic!("not pulled") };
+        assert!(mended.is_some_and(|why| why.contains("damaged in the store")) && begun == 1);
         assert_eq!(std::fs::read_to_string(layer.join("etc/name")).unwrap(), "pulled");
         drop(again);
         // Without the registry nothing starts from it, whatever the policy.

@@ -259,23 +259,44 @@ fn no_value_of_a_secret_shows_in_the_debug_output_of_a_plan() {
 #[test]
 fn the_pull_secrets_of_a_pod_go_with_the_need_for_its_image_in_their_order() {
     let secret = |namespace: &str, name: &str, key: &str, text: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}, "stringData": {key: text}});
-    let names = ["old", "absent", "foreign", "opaque", "today"].map(|name| json!({"name": name}));
+    let references = |names: &[&str]| names.iter().map(|name| json!({"name": name})).collect::<Vec<_>>();
+    let account = |name: &str, names: &[&str]| json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}, "imagePullSecrets": references(names)});
+    let pod = |name: &str, account: &str, names: &[&str]| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+        "spec": {"containers": [{"name": "c", "image": "i:1"}], "serviceAccountName": account, "imagePullSecrets": references(names)}})
+    };
     let all = [
+        account("default", &["old"]),
+        account("robot", &["today", "gone"]),
         secret("default", "today", ".dockerconfigjson", "1"),
         secret("default", "old", ".dockercfg", "2"),
         secret("default", "opaque", "password", "3"),
         secret("other", "foreign", ".dockerconfigjson", "4"),
-        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
-            "spec": {"containers": [{"name": "c", "image": "i:1"}], "imagePullSecrets": names}}),
+        pod("own", "robot", &["old", "absent", "foreign", "opaque", "today"]),
+        pod("of-account", "robot", &[]),
+        pod("of-default", "", &[]),
     ];
     let admitted = admitted(&all);
-    let mut world = World::new(&pod_of(&admitted, "default", "p"), &admitted.data);
-    let first = world.plan();
-    world.perform_steps(&first.steps);
-    let needs = world.plan().steps.into_iter().filter_map(|step| match step.action {
-        PodAction::EnsureImage(need) => Some(need.secrets),
-        _ => None,
-    });
-    let secrets: Vec<Vec<Vec<u8>>> = needs.map(|n| n.iter().map(|s| s.reveal().clone()).collect()).collect();
-    assert_eq!(secrets, [[b"2".to_vec(), b"1".to_vec()]]);
+    for (name, secrets, missing) in [
+        ("own", "21", &["absent", "foreign"][..]),
+        // Without any of its own a pod has those of its account.
+        ("of-account", "1", &["gone"]),
+        ("of-default", "2", &[]),
+    ] {
+        let mut world = World::new(&pod_of(&admitted, "default", name), &admitted.data);
+        let first = world.plan();
+        world.perform_steps(&first.steps);
+        let needs = world.plan().steps.into_iter().filter_map(|step| match step.action {
+            PodAction::EnsureImage(need) => Some(need),
+            _ => None,
+        });
+        let needs: Vec<_> = needs.collect();
+        assert_eq!(needs.len(), 1);
+        let found: Vec<u8> = needs[0].secrets.iter().flat_map(|secret| secret.reveal().clone()).collect();
+        assert_eq!(
+            (found.as_slice(), needs[0].missing_secrets.as_slice()),
+            (secrets.as_bytes(), &*missing.iter().map(|m| (*m).to_owned()).collect::<Vec<_>>()),
+            "{name}"
+        );
+    }
 }

@@ -13,8 +13,9 @@ use podwright::report::{
 };
 use serde_json::{Value, json};
 
-use super::fixture::{admitted, at, exited, instance, node, observed, running, scripted};
-use podwright::model::{ContainerKind, Deletion, ObservedPod, Stopping};
+use super::fixture::{admitted, at, exited, instance, node, object, observed, running, scripted};
+use jiff::SignedDuration;
+use podwright::model::{ContainerKind, Deletion, ImageSource, ObservedPod, Stopping};
 
 fn revision(objects: &[(Kind, &str, Value)]) -> Admitted {
     let objects = objects.iter().map(|(kind, name, value)| {
@@ -185,6 +186,44 @@ fn told(events: &[EventRecord]) -> Vec<String> {
             format!("{:?} {} {path} {} @{}", e.kind, e.reason, e.message, e.first.as_second() - at(0).as_second())
         })
         .collect()
+}
+
+#[test]
+fn how_an_image_came_to_be_here_is_told() {
+    let (born, _) = scripted("Always", "", "a");
+    let with = |image_source: ImageSource| {
+        let mut pod = born.clone();
+        pod.containers = vec![instance("a", ContainerKind::App, 0, running(5))];
+        pod.containers[0].record.image_source = image_source;
+        let mut events = told(&events_between(Some(&born), Some(&pod), at(50)));
+        events.retain(|event| !event.contains("Created") && !event.contains("Started"));
+        let conditions = object(&pod, &[]).status.unwrap().conditions.unwrap();
+        let stale = conditions.into_iter().find(|c| c.type_ == "ImageStale");
+        (events, stale.map(|c| (c.status, c.reason.unwrap(), c.message.unwrap())))
+    };
+    let pulled = |mended: Option<&str>| ImageSource::Pulled {
+        took: SignedDuration::from_millis(1500),
+        waited: SignedDuration::from_secs(63),
+        size: 42,
+        mended: mended.map(str::to_owned),
+    };
+    let present = "Normal Pulled spec.containers{a} Container image \"nginx\" already present on machine @2";
+    let success = "Normal Pulled spec.containers{a} Successfully pulled image \"nginx\" in 1.5s (1m3s including waiting). Image size: 42 bytes. @2";
+    assert_eq!(with(ImageSource::Present), (vec![present.to_owned()], None));
+    assert_eq!(with(pulled(None)), (vec![success.to_owned()], None));
+    let damaged =
+        "Warning ImageDamaged spec.containers{a} Container image \"nginx\" was pulled again: it is damaged @2";
+    assert_eq!(with(pulled(Some("it is damaged"))), (vec![damaged.to_owned(), success.to_owned()], None));
+    let stale =
+        "Warning ImageStale spec.containers{a} Container image \"nginx\" may be older than the registry's: r: gone @2";
+    let condition = "image \"nginx\" of container a: r: gone".to_owned();
+    assert_eq!(
+        with(ImageSource::Stale { why: "r: gone".into() }),
+        (
+            vec![stale.to_owned(), present.to_owned()],
+            Some(("True".to_owned(), "RegistryUnavailable".to_owned(), condition))
+        )
+    );
 }
 
 #[test]

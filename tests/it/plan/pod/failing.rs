@@ -185,7 +185,7 @@ const ACCOUNT: &[Row] = &[
     ]),
     ("one of another namespace does not count", |w| {
         w.bare();
-        w.data.accounts = [("other".to_owned(), "robot".to_owned())].into();
+        w.data.accounts = [(("other".to_owned(), "robot".to_owned()), Vec::new())].into();
     }, &[
         "hold pod FailedCreate: error looking up service account default/robot: serviceaccount \"robot\" not found",
         "a waits: ContainerCreating error looking up service account default/robot: serviceaccount \"robot\" not found",

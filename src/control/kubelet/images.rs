@@ -1,0 +1,33 @@
+//! How the images that a worker made present came to be here, until the record of an instance tells it: a start that fails
+//! may leave none.
+
+use std::collections::BTreeMap;
+
+use crate::model::{ImageNeed, ImageSource, ObservedPod};
+
+/// By container the image, and how it came to be here; only where there is something to tell.
+#[derive(Default)]
+pub(super) struct Images(BTreeMap<String, (String, ImageSource)>);
+
+impl Images {
+    /// An image is here. One that was made present earlier, and is found to be here now, still has its story to tell.
+    pub(super) fn note(&mut self, need: &ImageNeed, source: ImageSource) {
+        if !source.is_present() {
+            self.0.insert(need.container.clone(), (need.image.clone(), source));
+        } else if self.0.get(&need.container).is_some_and(|(image, _)| *image != need.image) {
+            self.0.remove(&need.container);
+        }
+    }
+
+    /// What is to be told of the image of a container, unless its newest instance does.
+    pub(super) fn of(&self, container: &str, pod: Option<&ObservedPod>) -> Option<&ImageSource> {
+        let (_, source) = self.0.get(container)?;
+        let newest = pod.and_then(|pod| pod.latest(container));
+        Some(source).filter(|source| newest.is_none_or(|instance| instance.record.image_source != **source))
+    }
+
+    /// An instance tells it.
+    pub(super) fn told(&mut self, container: &str) {
+        self.0.remove(container);
+    }
+}
