@@ -77,6 +77,8 @@ pub enum Verb {
     Image(ImageVerb),
     /// Stop and remove every pod of the root
     Down(DownArgs),
+    /// Check what this machine lacks for pods, what that costs, and how to mend it [exit: 0 pods can run, 1 none can]
+    Doctor(DoctorArgs),
     /// Show the main job on a small example, then remove every trace of it
     Demo,
     /// Print the version
@@ -84,6 +86,8 @@ pub enum Verb {
     /// Tries what containers need, in a process of its own; not for people
     #[command(hide = true)]
     InternalProbe {
+        #[arg(value_enum)]
+        attempt: Attempt,
         /// Where an overlay is to be mounted, if that is to be tried too
         directory: Option<PathBuf>,
     },
@@ -366,6 +370,45 @@ pub enum ImageVerb {
     },
     /// Remove the images that were pulled and that no pod uses or is to use; what was loaded stays
     Prune,
+}
+
+/// `doctor`.
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// How it is printed
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: DoctorFormat,
+}
+
+/// What `doctor` prints in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DoctorFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// What is tried in a process of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Attempt {
+    Pods,
+    Users,
+    Links,
+    Nft,
+    Forwarding,
+}
+
+impl Attempt {
+    /// As it is typed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Attempt::Pods => "pods",
+            Attempt::Users => "users",
+            Attempt::Links => "links",
+            Attempt::Nft => "nft",
+            Attempt::Forwarding => "forwarding",
+        }
+    }
 }
 
 /// `down`.

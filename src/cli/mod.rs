@@ -21,6 +21,8 @@ mod demo;
 mod describe;
 mod diff;
 #[cfg(target_os = "linux")]
+mod doctor;
+#[cfg(target_os = "linux")]
 mod engine;
 #[cfg(target_os = "linux")]
 mod exec;
@@ -136,7 +138,8 @@ fn on_this_machine(verb: Verb, global: &Global) -> Result<Ending, CliError> {
         Verb::PortForward(args) => forward::run(&args, &layout(global)?),
         Verb::Image(verb) => image::run(&verb, &layout(global)?, global.config.as_deref()),
         Verb::Demo => demo::run(),
-        Verb::InternalProbe { directory } => Ok(probe::main(directory.as_deref())),
+        Verb::Doctor(args) => doctor::run(&args, &layout(global)?),
+        Verb::InternalProbe { attempt, directory } => Ok(probe::main(attempt, directory.as_deref())),
         other => Err(CliError::usage(format!("{other:?} is not run this way"))),
     }
 }

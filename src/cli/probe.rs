@@ -6,13 +6,15 @@ use std::process::{Command, Stdio};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
+use super::args::Attempt;
 use super::error::{CliError, Ending};
 use super::printer;
+use crate::model::Trial;
+use crate::net;
 
-/// Tries it in this process, which is of no other use afterwards: namespaces, a private mount tree, and with
-/// `directory` an overlay over the machine's own root file system in there.
-pub fn main(directory: Option<&Path>) -> Ending {
-    match attempt(directory) {
+/// Tries it in this process, which is of no other use afterwards.
+pub fn main(attempt: Attempt, directory: Option<&Path>) -> Ending {
+    match attempt_of(attempt, directory) {
         Ok(()) => Ending::Success,
         Err(what) => {
             printer::note(&what);
@@ -21,7 +23,26 @@ pub fn main(directory: Option<&Path>) -> Ending {
     }
 }
 
-fn attempt(directory: Option<&Path>) -> Result<(), String> {
+fn attempt_of(attempt: Attempt, directory: Option<&Path>) -> Trial {
+    let own =
+        |flags, what: &str| unshare(flags).map_err(|e| format!("the kernel refuses to make {what}: {}", e.desc()));
+    let own_network = || own(CloneFlags::CLONE_NEWNET, "a network namespace");
+    let refused = |what: &'static str| move |e: std::io::Error| format!("the kernel refuses {what}: {e}");
+    match attempt {
+        Attempt::Pods => pods(directory),
+        Attempt::Users => own(CloneFlags::CLONE_NEWUSER, "a user namespace"),
+        Attempt::Links => {
+            own_network().and_then(|()| net::try_links().map_err(refused("a bridge with a pair of links")))
+        }
+        Attempt::Nft => own_network().and_then(|()| net::try_nft()),
+        Attempt::Forwarding => {
+            own_network().and_then(|()| net::try_forwarding().map_err(refused("to pass packets on between links")))
+        }
+    }
+}
+
+/// Namespaces, a private mount tree, and with `directory` an overlay over the machine's own root file system in there.
+fn pods(directory: Option<&Path>) -> Trial {
     let all = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWIPC
@@ -43,11 +64,11 @@ fn attempt(directory: Option<&Path>) -> Result<(), String> {
     std::fs::write(merged.join("podwright-probe"), "x").map_err(|e| failed(&e))
 }
 
-/// Runs the attempt; `Err` says what was refused.
-fn child(directory: Option<&Path>) -> Result<(), String> {
+/// Runs an attempt; `Err` says what was refused.
+pub fn child(attempt: Attempt, directory: Option<&Path>) -> Trial {
     let program = std::env::current_exe().map_err(|e| format!("cannot find this program: {e}"))?;
     let output = Command::new(program)
-        .arg("internal-probe")
+        .args(["internal-probe", attempt.as_str()])
         .args(directory)
         .stdin(Stdio::null())
         .output()
@@ -68,7 +89,20 @@ pub const WAY_OUT: &str =
 /// # Errors
 /// One sentence with what the kernel refuses, and the way out.
 pub fn can_run_pods(verb: &str) -> Result<(), CliError> {
-    child(None).map_err(|what| CliError::new(format!("{verb} needs to make containers, but {what}")).hint(WAY_OUT))
+    child(Attempt::Pods, None).map_err(|what| {
+        let error = CliError::new(format!("{verb} needs to make containers, but {what}")).hint(WAY_OUT);
+        error.hint("`podwright doctor` says what else is lacking on this machine")
+    })
+}
+
+/// Tries an overlay below a directory, and removes what it needed for that.
+pub fn overlay_in(directory: &Path) -> Trial {
+    let probe = directory.join(format!(".probe-{}", std::process::id()));
+    std::fs::create_dir(&probe).map_err(|e| format!("{} cannot be made: {e}", probe.display()))?;
+    let tried = child(Attempt::Pods, Some(&probe));
+    // Its mounts ended with the process; what is left are plain directories.
+    let removed = std::fs::remove_dir_all(&probe);
+    tried.and_then(|()| removed.map_err(|e| format!("{} cannot be removed: {e}", probe.display())))
 }
 
 /// A fresh directory in which pods with overlays can run, below one of the usual places.
@@ -76,20 +110,16 @@ pub fn can_run_pods(verb: &str) -> Result<(), CliError> {
 /// # Errors
 /// Why none of them will do.
 pub fn directory_for_pods(name: &str) -> Result<PathBuf, String> {
-    child(None)?;
+    child(Attempt::Pods, None)?;
     let mut last = "there is no directory for temporary files".to_owned();
     let places = [std::env::temp_dir(), "/var/tmp".into(), "/run".into(), "/dev/shm".into()];
     for place in places {
         let directory = place.join(format!("{name}-{}", std::process::id()));
-        let probe = directory.join("probe");
-        if let Err(error) = std::fs::create_dir(&directory).and_then(|()| std::fs::create_dir(&probe)) {
+        if let Err(error) = std::fs::create_dir(&directory) {
             last = format!("{} cannot be made: {error}", directory.display());
             continue;
         }
-        let tried = child(Some(&probe));
-        // Its mounts ended with the process; what is left are plain directories.
-        let removed = std::fs::remove_dir_all(&probe);
-        match tried.and_then(|()| removed.map_err(|e| format!("{} cannot be removed: {e}", probe.display()))) {
+        match overlay_in(&directory) {
             Ok(()) => return Ok(directory),
             Err(why) => {
                 let _ = std::fs::remove_dir_all(&directory);

@@ -33,6 +33,8 @@ pub mod ruleset;
 mod store;
 pub mod subnet;
 mod sysctl;
+mod trial;
 
 pub use network::{Network, node_ips};
 pub use port::{HostPort, Protocol, host_ports};
+pub use trial::{forwards, has_nft, try_forwarding, try_links, try_nft};

@@ -14,6 +14,7 @@ pub mod tabs;
 mod describe;
 mod diagnostics;
 mod diff;
+mod doctor;
 mod events;
 mod foreign;
 mod part;
@@ -36,6 +37,7 @@ pub use diff::{
     Attention, Concern, DataKey, DiffBase, DiffReport, DiffRevision, DiffSide, Hunk, KeyChange, KindCounts,
     MarkdownOptions, ObjectDiff, PresetLines, compare, compare_on, diff_json, diff_markdown, diff_text,
 };
+pub use doctor::{Finding, Health, doctor_json, doctor_text, examine, health};
 pub use events::{aggregate, event_object, event_record, events_between, preset_events, pulling_event, waiting_events};
 pub use pod::{PodView, pod_object};
 pub use project::{ProjectInput, project, stable_uid};

@@ -136,6 +136,21 @@ fn create_in(hierarchy: &Hierarchy, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// The versions of cgroups that are mounted, and the controllers that one of them has.
+///
+/// # Errors
+/// From the system; `Unsupported` when none is mounted.
+pub fn versions_and_controllers() -> io::Result<(BTreeSet<u8>, BTreeSet<String>)> {
+    let (mut versions, mut controllers) = (BTreeSet::new(), BTreeSet::new());
+    for hierarchy in hierarchies()? {
+        versions.insert(if hierarchy.unified { 2 } else { 1 });
+        let listed = fs::read_to_string(hierarchy.mount.join("cgroup.controllers")).unwrap_or_default();
+        let of_unified = listed.split_ascii_whitespace().map(str::to_owned);
+        controllers.extend(if hierarchy.unified { of_unified.collect() } else { hierarchy.options });
+    }
+    Ok((versions, controllers))
+}
+
 /// Makes the cgroup and its parents in every hierarchy. One that exists is fine.
 ///
 /// # Errors

@@ -35,3 +35,5 @@ pub mod sealed;
 pub(crate) mod seccomp;
 #[cfg(target_os = "linux")]
 pub mod spawn;
+#[cfg(target_os = "linux")]
+pub mod timekeeping;

@@ -3,6 +3,8 @@
 mod create;
 mod demo;
 mod diff;
+#[cfg(target_os = "linux")]
+mod doctor;
 mod harness;
 #[cfg(target_os = "linux")]
 mod hostile;

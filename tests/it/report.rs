@@ -4,6 +4,7 @@ pub mod fixture;
 
 mod describe;
 pub mod diff;
+mod doctor;
 mod notes;
 mod phase;
 mod presets;

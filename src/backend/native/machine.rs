@@ -16,7 +16,10 @@ const MOST: usize = 4096;
 const OWN: [&str; 6] = ["pts", "shm", "fd", "mqueue", "console", ".udev"];
 
 /// One of the capability sets of this process, by its name in `/proc/self/status`: `CapEff`, `CapBnd`.
-pub(super) fn capability_set(name: &str) -> io::Result<u64> {
+///
+/// # Errors
+/// When /proc does not tell.
+pub fn capability_set(name: &str) -> io::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
     let set = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());

@@ -50,6 +50,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use self::machine::capability_set;
 pub use self::network::{PodNetwork, pod_network};
 use self::observe::{Found, Seen};
 use self::paths::Paths;
