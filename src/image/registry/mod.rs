@@ -38,7 +38,7 @@ pub(super) enum Fault {
     Missing,
     /// The registry does not let us, or we cannot say who we are.
     Denied,
-    /// Whoever answers has no certificate that says he is who he should be: a wrong configuration or clock, or an attack. It
+    /// Whoever answers has no certificate that says he is who he should be: a wrong configuration, or an attack. It
     /// is no way to be out of reach.
     Untrusted,
     /// Nobody answers, or the answer breaks off: it may work later.

@@ -126,7 +126,8 @@ fn tls_failure(authority: &str, error: &std::io::Error) -> Failure {
             | CertificateError::ExpiredContext { .. }
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. },
-        )) => failure(Fault::Untrusted, ": its certificate is not of this time; see to the clock of this machine"),
+            // A device that lost its clock must be able to start what it has.
+        )) => failure(Fault::Unreachable, ": its certificate is not of this time; see to the clock of this machine"),
         Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented) => failure(Fault::Untrusted, ""),
         Some(Error::InvalidMessage(_)) => failure(
             Fault::Unreachable,
@@ -187,5 +188,35 @@ impl Answer {
         let late =
             |_| Failure::new(Fault::Unreachable, format!("{host}: {what} took longer than {} s", DOCUMENT.as_secs()));
         timeout(DOCUMENT, read).await.map_err(late)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use tokio_rustls::rustls::InvalidMessage;
+
+    use super::*;
+
+    #[test]
+    fn only_who_is_somebody_else_is_not_trusted() {
+        for (error, fault, hint) in [
+            (Error::InvalidCertificate(CertificateError::UnknownIssuer), Fault::Untrusted, "with `ca`"),
+            (Error::InvalidCertificate(CertificateError::NotValidForName), Fault::Untrusted, "r.example:443: "),
+            (Error::InvalidCertificate(CertificateError::Revoked), Fault::Untrusted, "r.example:443: "),
+            (Error::NoCertificatesPresented, Fault::Untrusted, "r.example:443: "),
+            // A device whose clock was lost is not to lose its pods.
+            (Error::InvalidCertificate(CertificateError::NotValidYet), Fault::Unreachable, "see to the clock"),
+            (Error::InvalidCertificate(CertificateError::Expired), Fault::Unreachable, "see to the clock"),
+            (Error::InvalidMessage(InvalidMessage::InvalidContentType), Fault::Unreachable, "`insecure: true`"),
+            (Error::HandshakeNotComplete, Fault::Unreachable, "r.example:443: "),
+        ] {
+            let shown = error.to_string();
+            let failure = tls_failure("r.example:443", &io::Error::new(io::ErrorKind::InvalidData, error));
+            assert_eq!(failure.fault, fault, "{shown}");
+            assert!(failure.message.contains(hint) && failure.message.contains(&shown), "{}", failure.message);
+        }
+        assert_eq!(tls_failure("r:1", &io::ErrorKind::ConnectionReset.into()).fault, Fault::Unreachable);
     }
 }
