@@ -1,8 +1,12 @@
 //! Watching: what happens in the directory and to git's refs, condensed to hints.
 //!
 //! notify calls back on a thread of its own; that only looks at the event and, if it matters, rings. A second thread
-//! waits for the ring, lets the commotion end, watches what is new, and puts one hint into a channel that holds one. A
-//! hint says "look again" and nothing else; one that is lost is repaired by the next resync.
+//! waits for the ring, watches what is new, and puts one hint into a channel that holds one. A hint says "look again" and
+//! nothing else; one that is lost is repaired by the next resync.
+//!
+//! Where a commit is read, another one is there as a whole the moment its reference is: that is hinted at once. Files on
+//! disk change one by one, so there the commotion is let end first; and so it is amid a rebase, whose revisions are not
+//! meant to stay.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,10 +20,10 @@ use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
 use super::Directory;
-use super::watched::{Interest, Targets};
+use super::watched::{Interest, Matter, Targets};
 use crate::port::{ErrorKind, PortError};
 
-/// How long it is quiet before a hint is given.
+/// How long it is quiet before a hint is given of what changes bit by bit.
 pub const DEBOUNCE: Duration = Duration::from_millis(150);
 
 /// However busy it is, a hint is given after this long: a change is seen within a second.
@@ -39,6 +43,8 @@ struct Shared {
     interest: Mutex<Interest>,
     /// A watched directory was removed or moved, so that its watch is gone though its path may be back.
     moved: AtomicBool,
+    /// A revision is there as a whole.
+    at_once: AtomicBool,
 }
 
 impl Watch {
@@ -50,12 +56,17 @@ impl Watch {
     pub fn start(directory: &Directory, debounce: Duration) -> Result<(Self, mpsc::Receiver<()>), PortError> {
         let subject = directory.path().display().to_string();
         let (bell, rings) = std_mpsc::sync_channel(1);
-        let shared = Arc::new(Shared { interest: Mutex::default(), moved: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            interest: Mutex::default(),
+            moved: AtomicBool::new(false),
+            at_once: AtomicBool::new(false),
+        });
         let handler = {
             let (shared, bell) = (Arc::clone(&shared), bell.clone());
             // A full channel means that the other thread will look anyway.
             move |event| {
-                if matters(&shared, event) {
+                if let Some(matter) = matters(&shared, event) {
+                    shared.at_once.fetch_or(matter == Matter::AtOnce, Ordering::AcqRel);
                     let _ = bell.try_send(());
                 }
             }
@@ -85,26 +96,26 @@ impl Drop for Watch {
     }
 }
 
-/// Whether an event can mean that there is something new to read. Runs on notify's thread and must not block it.
-fn matters(shared: &Shared, event: notify::Result<Event>) -> bool {
-    let Ok(event) = event else { return true };
+/// How an event can mean that there is something new to read. Runs on notify's thread and must not block it.
+fn matters(shared: &Shared, event: notify::Result<Event>) -> Option<Matter> {
+    let Ok(event) = event else { return Some(Matter::OnceQuiet) };
     if matches!(event.kind, EventKind::Access(_)) {
-        return false;
+        return None;
     }
     if event.need_rescan() {
         shared.moved.store(true, Ordering::Release);
-        return true;
+        return Some(Matter::OnceQuiet);
     }
     let interest = shared.interest.lock().unwrap_or_else(PoisonError::into_inner);
     let away = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
     let folder = event.kind == EventKind::Remove(RemoveKind::Folder);
-    let mut matters = false;
+    let mut matters = None;
     for path in &event.paths {
         if away && interest.is_watched(path) {
             shared.moved.store(true, Ordering::Release);
-            matters = true;
+            matters = matters.max(Some(Matter::OnceQuiet));
         }
-        matters = matters || interest.cares_for(path, folder);
+        matters = matters.max(interest.cares_for(path, folder));
     }
     matters
 }
@@ -123,7 +134,7 @@ impl Hand {
     fn run(mut self, rings: &std_mpsc::Receiver<()>, stop: &AtomicBool, debounce: Duration) {
         while rings.recv().is_ok() {
             let deadline = Instant::now() + LONGEST_WAIT.max(debounce);
-            while !stop.load(Ordering::Acquire) {
+            while !stop.load(Ordering::Acquire) && !self.is_whole() {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() || rings.recv_timeout(left.min(debounce)).is_err() {
                     break;
@@ -142,6 +153,12 @@ impl Hand {
             // A full channel holds a hint that nobody has taken yet, which does as well.
             let _ = self.hint.try_send(());
         }
+    }
+
+    /// Whether another revision is there as a whole, and is one that somebody wants; asked once for each.
+    fn is_whole(&self) -> bool {
+        let is_amid = || self.shared.interest.lock().unwrap_or_else(PoisonError::into_inner).is_amid();
+        self.shared.at_once.swap(false, Ordering::AcqRel) && !is_amid()
     }
 
     /// Watches everything that should be watched now and nothing else.

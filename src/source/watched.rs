@@ -19,8 +19,23 @@ pub(super) struct Targets {
     refs: BTreeSet<PathBuf>,
     /// Single paths, existing or not, whose every change matters; their parents are watched.
     paths: BTreeSet<PathBuf>,
+    /// Of these, and of branches, those that git changes by one rename: the revision is there as a whole.
+    whole: BTreeSet<PathBuf>,
+    /// What is there while git goes through revisions that nobody asked for.
+    amid: Vec<PathBuf>,
+    /// Files on disk are read as well, which change one by one.
+    reads_files: bool,
     /// The status file and its temporary one.
     ours: BTreeSet<PathBuf>,
+}
+
+/// How a change matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Matter {
+    /// There may be more to come, or it does not make a revision yet.
+    OnceQuiet,
+    /// There is another revision, as a whole.
+    AtOnce,
 }
 
 impl Targets {
@@ -41,7 +56,8 @@ impl Targets {
         if directory.is_git() {
             new.git(directory);
         }
-        if let Some(real) = real.filter(|_| !directory.is_git() || inner.options.worktree) {
+        new.reads_files = !directory.is_git() || inner.options.worktree;
+        if let Some(real) = real.filter(|_| new.reads_files) {
             gather(&real, &mut new.files, &|name| !is_hidden(name));
         }
         new
@@ -55,9 +71,14 @@ impl Targets {
         let Some((root, gitdir, commondir)) = directory.inner.places() else { return };
         self.path(&root);
         self.path(&root.join(".git"));
+        // The log is written before its reference.
         for name in ["HEAD", "logs/HEAD"] {
             self.path(&gitdir.join(name));
         }
+        for whole in [gitdir.join("HEAD"), commondir.join("packed-refs")] {
+            self.whole.extend(real_path(&whole));
+        }
+        self.amid = ["rebase-merge", "rebase-apply"].map(|name| gitdir.join(name)).to_vec();
         // A repository without a branch yet has no logs, and one whose refs are all packed may lose empty directories.
         for name in ["packed-refs", "logs", "refs", "refs/heads"] {
             self.path(&commondir.join(name));
@@ -114,29 +135,38 @@ impl Interest {
         self.watched.contains(path)
     }
 
-    /// Whether a change at `path` can mean something. `folder` says that it was a directory, if that is known.
-    pub(super) fn cares_for(&self, path: &Path, folder: bool) -> bool {
+    /// How a change at `path` matters; `None` when it means nothing. `folder` says that it was a directory, if that is known.
+    pub(super) fn cares_for(&self, path: &Path, folder: bool) -> Option<Matter> {
         let targets = &self.targets;
         if targets.ours.contains(path) {
-            return false;
+            return None;
+        }
+        let whole = if targets.reads_files { Matter::OnceQuiet } else { Matter::AtOnce };
+        if targets.whole.contains(path) {
+            return Some(whole);
         }
         // An ancestor of a path that is missing: it may be on its way back.
         if targets.paths.iter().any(|p| p == path || (p.starts_with(path) && !self.watched.contains(path))) {
-            return true;
+            return Some(Matter::OnceQuiet);
         }
-        let Some(name) = path.file_name() else { return false };
-        let name = name.to_string_lossy();
-        let Some(parent) = path.parent() else { return false };
+        let name = path.file_name()?.to_string_lossy();
+        let parent = path.parent()?;
         if targets.refs.contains(parent) {
-            return !name.ends_with(".lock");
+            return (!name.ends_with(".lock")).then_some(whole);
         }
         if !targets.files.contains(parent) {
-            return false;
+            return None;
         }
         // What git ignores is not read from a worktree, so its rules matter as well as ours.
-        is_manifest(&name)
+        let matters = is_manifest(&name)
             || name == IGNORE_FILE
             || name == ".gitignore"
-            || (!is_hidden(&name) && (folder || path.is_dir()))
+            || (!is_hidden(&name) && (folder || path.is_dir()));
+        matters.then_some(Matter::OnceQuiet)
+    }
+
+    /// Whether git goes through revisions that nobody asked for, as a rebase does.
+    pub(super) fn is_amid(&self) -> bool {
+        self.targets.amid.iter().any(|path| path.exists())
     }
 }

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # podwright beside podman, in one run, turn by turn: from a commit to the running process, and what a pod costs.
 #
-#   tests/bench/run.sh [--pods N] [--only podman|podwright]
+#   tests/bench/run.sh [--pods N] [--at-once N] [--turns N] [--only podman|podwright]
 #
+# First pods one commit each, then --at-once pods in one commit (50), and their removal in another one, --turns times (3).
 # Prints medians and ratios. Needs root, podman with runc, git, and the images of tests/images/build.sh. Everything happens in
 # a mount and network namespace of its own. For podman, `podman kube play` is called the moment the commit is there: a watcher
 # that costs nothing. Both give each pod an infra process and an address on a bridge.
@@ -11,18 +12,24 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 pods=10
+at_once=50
+turns=3
 only=
 arguments=("$@")
 while [ $# -gt 0 ]; do
     case $1 in
     --pods) pods=${2:?--pods needs a number}; shift 2 ;;
+    --at-once) at_once=${2:?--at-once needs a number}; shift 2 ;;
+    --turns) turns=${2:?--turns needs a number}; shift 2 ;;
     --only) only=${2:?--only needs podman or podwright}; shift 2 ;;
-    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "tests/bench/run.sh: unknown argument $1" >&2; exit 64 ;;
     esac
 done
 case $only in '') sides=(podman podwright) ;; podman | podwright) sides=("$only") ;; *) echo "tests/bench/run.sh: --only podman or podwright" >&2; exit 64 ;; esac
 [[ $pods =~ ^[1-9][0-9]{0,2}$ ]] || { echo "tests/bench/run.sh: --pods takes 1 to 999" >&2; exit 64; }
+[[ $at_once =~ ^[1-9][0-9]{0,1}$ ]] || { echo "tests/bench/run.sh: --at-once takes 1 to 99" >&2; exit 64; }
+[[ $turns =~ ^[1-9][0-9]{0,1}$ ]] || { echo "tests/bench/run.sh: --turns takes 1 to 99" >&2; exit 64; }
 
 cannot() { echo "tests/bench/run.sh: $*" >&2; exit 77; }
 [ "$(id -u)" = 0 ] || cannot "needs root"
@@ -98,6 +105,8 @@ podman_commit() { # FILE: wall time is taken by the caller
     tail -1 "$work/podman.time" | awk '{printf "%d\n", ($1 + $2) * 1000}' >>"$work/podman.cpu"
 }
 
+podman_gone() { podman kube play --down "$1" >/dev/null; }
+
 # Everything that is not the workload itself: conmon and the infra processes.
 podman_processes() {
     local pid
@@ -131,6 +140,16 @@ podwright_open() {
 
 podwright_commit() { :; } # the agent sees it
 
+podwright_gone() { # FILE: waits until nothing is left of the pods of a turn
+    local tries
+    for ((tries = 0; tries < 6000; tries++)); do
+        [ "$(find "$work/podwright/root/pods" -mindepth 1 -maxdepth 1 | wc -l)" -gt "$kept" ] || return 0
+        sleep 0.01
+    done
+    echo "tests/bench/run.sh: podwright: the pods of a turn are not removed within 60 s" >&2
+    exit 1
+}
+
 # The agent, its shims and monitors, and the infra processes: all that has to do with the root, except the workload.
 podwright_processes() {
     local pid
@@ -162,6 +181,13 @@ pss_kb() { # PID...
     for pid in "$@"; do
         cat "/proc/$pid/smaps_rollup" 2>/dev/null || true
     done | awk '/^Pss:/ {sum += $2} END {print sum + 0}'
+}
+
+written_bytes() { # PID...: what they gave the block devices
+    local pid
+    for pid in "$@"; do
+        cat "/proc/$pid/io" 2>/dev/null || true
+    done | awk '/^write_bytes:/ {sum += $2} END {print sum + 0}'
 }
 
 median() { sort -n | awk '{v[NR] = $1} END {if (NR) print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2; else print 0}'; }
@@ -203,6 +229,37 @@ round() { # SIDE NUMBER: one more pod, from commit to its process
     echo $(((end - begin) / 1000)) >>"$work/$side.wall"
 }
 
+many() { # SIDE TURN: pods in one commit, to the process of the last one; and their removal, until nothing is left
+    local side=$1 turn=$2 repo=$work/repo-$1 all=$work/$1-$2.yaml begin end i name tries
+    kept=0
+    [ "$side" = podman ] || kept=$(find "$work/podwright/root/pods" -mindepth 1 -maxdepth 1 | wc -l)
+    mkdir -p "$repo/many"
+    for ((i = 1; i <= at_once; i++)); do
+        name=$side-many-$turn-$i
+        manifest "$name" >"$repo/many/$name.yaml"
+        printf -- '---\n'
+        cat "$repo/many/$name.yaml"
+    done >"$all"
+    git -C "$repo" add many
+    sync
+    begin=$(date +%s%N)
+    git -C "$repo" commit -qm "many $turn"
+    "${side}_commit" "$all"
+    for ((tries = 0; tries < 12000; tries++)); do
+        [ "$(find "$work/marks" -name "$side-many-$turn-*" | wc -l)" -lt "$at_once" ] || break
+        sleep 0.01
+    done
+    [ "$tries" -lt 12000 ] || { echo "tests/bench/run.sh: $side: pods did not start within 120 s" >&2; exit 1; }
+    end=$(find "$work/marks" -name "$side-many-$turn-*" -printf '%T@\n' | sort -n | tail -1 | awk '{printf "%.0f", $1 * 1e9}')
+    echo $(((end - begin) / 1000000)) >>"$work/$side.many"
+    sleep 1
+    git -C "$repo" rm -q -r many
+    begin=$(date +%s%N)
+    git -C "$repo" commit -qm "no more of $turn"
+    "${side}_gone" "$all"
+    echo $((($(date +%s%N) - begin) / 1000000)) >>"$work/$side.gone"
+}
+
 mkdir -p "$work/marks"
 for side in "${sides[@]}"; do
     git init -q "$work/repo-$side"
@@ -220,21 +277,30 @@ for side in "${sides[@]}"; do before[$side]=$(cpu_ms $("${side}_processes")); do
 for ((i = 1; i <= pods; i++)); do
     for side in "${sides[@]}"; do round "$side" "$i"; done
 done
+declare -A after
+for side in "${sides[@]}"; do after[$side]=$(cpu_ms $("${side}_processes")); done
+for ((i = 1; i <= turns; i++)); do
+    for side in "${sides[@]}"; do many "$side" "$i"; done
+done
 
 printf 'podwright bench: %s\n' "tests/bench/run.sh ${arguments[*]:-}"
 printf 'loadavg %s, %s processors, kernel %s, %s\n' "$(cut -d' ' -f1-3 /proc/loadavg)" "$(nproc)" "$(uname -r)" "$(podman --version)"
-declare -A wall cpu pss idle
+declare -A wall cpu pss idle many gone written
 for side in "${sides[@]}"; do
     mapfile -t processes < <("${side}_processes")
-    started=$(cpu_ms "${processes[@]}")
+    started=${after[$side]}
+    many[$side]=$(median <"$work/$side.many")
+    gone[$side]=$(median <"$work/$side.gone")
     tools=$(awk '{s += $1} END {print s + 0}' "$work/$side.cpu")
     wall[$side]=$(median <"$work/$side.wall" | awk '{printf "%.1f", $1 / 1000}')
     cpu[$side]=$(awk -v t=$((started - before[$side] + tools)) -v n="$pods" 'BEGIN {printf "%.1f", t / n}')
     # Two pods more than were measured: the warm-up, and for podwright the first commit's.
-    running=$(find "$work/marks" -name "$side-*" | wc -l)
+    running=$(find "$work/marks" -name "$side-*" ! -name "$side-many-*" | wc -l)
     pss[$side]=$(awk -v t="$(pss_kb "${processes[@]}")" -v n="$running" 'BEGIN {printf "%.0f", t / n}')
     from=$(cpu_ms "${processes[@]}")
+    wrote=$(written_bytes "${processes[@]}")
     sleep 10
+    written[$side]=$(($(written_bytes "${processes[@]}") - wrote))
     idle[$side]=$(awk -v t=$(($(cpu_ms "${processes[@]}") - from)) -v n="$running" 'BEGIN {printf "%.3f", t / 10 / n}')
     if [ "$side" = podwright ]; then
         echo "podwright: of this the agent alone: $(pss_kb "$agent") kB PSS in all, shared by $running pods"
@@ -255,3 +321,6 @@ row 'commit to running process, median, ms wall' wall
 row 'the same, mean, ms CPU' cpu
 row 'PSS of helpers per pod, kB' pss
 row 'CPU of helpers per pod at rest, ms/s' idle
+row 'bytes they wrote in ten seconds of rest' written
+row "commit of $at_once pods to the last process, ms" many
+row "commit to the end of $at_once pods, ms" gone

@@ -93,6 +93,61 @@ async fn every_way_to_move_head_is_seen() {
     hinted(&mut hints, "update-ref").await;
 }
 
+/// A debounce that no test waits for.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+#[tokio::test]
+async fn another_commit_is_hinted_at_once_and_files_once_they_are_quiet() {
+    let repo = Repo::with(&[("pod.yaml", "a: 1\n")]);
+    repo.git(&["branch", "other"]);
+    let (watch, mut hints) = Watch::start(&repo.open(""), FOR_EVER).unwrap();
+    for (what, step) in [
+        ("commit", &["commit", "--quiet", "--allow-empty", "-m", "x"][..]),
+        ("reset", &["reset", "--quiet", "--hard", "HEAD~1"]),
+        ("checkout", &["checkout", "--quiet", "other"]),
+        ("packing", &["pack-refs", "--all"]),
+    ] {
+        repo.git(step);
+        hinted(&mut hints, what).await;
+        while tokio::time::timeout(SHORT * 3, hints.recv()).await.is_ok() {}
+    }
+    drop(watch);
+    // With files as well, which were written before.
+    let (_watch, mut hints) = Watch::start(&repo.open_worktree(""), SHORT * 20).unwrap();
+    let begun = std::time::Instant::now();
+    repo.write("pod.yaml", "a: 2\n");
+    repo.commit("both");
+    hinted(&mut hints, "a commit of an edit").await;
+    assert!(begun.elapsed() >= SHORT * 12, "the longest wait is half a second: {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn revisions_amid_a_rebase_are_let_pass() {
+    let repo = Repo::with(&[("pod.yaml", "a: 1\n")]);
+    repo.git(&["checkout", "--quiet", "-b", "topic"]);
+    for n in 0..5 {
+        repo.write(&format!("{n}.yaml"), "a: 1\n");
+        repo.commit("topic");
+    }
+    repo.git(&["checkout", "--quiet", "main"]);
+    repo.write("main.yaml", "a: 1\n");
+    repo.commit("main");
+    repo.git(&["checkout", "--quiet", "topic"]);
+    let directory = repo.open("");
+    let (_watch, mut hints) = Watch::start(&directory, SHORT * 12).unwrap();
+    let root = repo.root.clone();
+    let rebase = std::thread::spawn(move || git(&root, &["rebase", "--quiet", "main"]));
+    // Whatever is read by a hint is where it started, or where it ends; or, on a machine that takes long over a step, what
+    // stood still for half a second.
+    let mut seen = Vec::new();
+    while tokio::time::timeout(SHORT * 30, hints.recv()).await.is_ok() || !rebase.is_finished() {
+        seen.push(directory.read_now().unwrap().files.len());
+    }
+    rebase.join().unwrap();
+    assert_eq!(seen.last(), Some(&7), "{seen:?}");
+    assert!(seen.len() <= 4, "{seen:?}");
+}
+
 #[tokio::test]
 async fn a_linked_worktree_is_seen() {
     let repo = Repo::with(&[("pod.yaml", "a: 1\n")]);
