@@ -6,22 +6,25 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 
 use super::chain::{self, Subject};
+use super::placement;
 use super::preset::{self, Budget, NO_PRESETS, Presets};
 use super::warn::Warnings;
 use super::{Written, carried};
-use crate::model::{AdmittedPod, Desired, DesiredObject, Diagnostics, Kind, Packed, PodKey};
+use crate::model::{AdmittedPod, Desired, DesiredObject, Diagnostics, Kind, NodeInfo, Packed, PodKey};
 
 /// Admits one object at a time.
 pub struct Admitter<'a> {
     candidates: BTreeMap<&'a str, Presets<'a>>,
     budget: Budget,
+    node: Option<NodeInfo>,
 }
 
 impl<'a> Admitter<'a> {
-    /// For revisions with these presets; nothing else of `desired` is looked at.
-    pub fn new(desired: &'a Desired) -> Self {
+    /// For revisions with these presets, and for a machine where it is known; nothing else of `desired` is looked at.
+    pub fn new(desired: &'a Desired, node: Option<&NodeInfo>) -> Self {
         // What is wrong with presets themselves, admission says when they are admitted.
-        Self { candidates: preset::candidates(desired, &mut Diagnostics::default()), budget: Budget::default() }
+        let candidates = preset::candidates(desired, &mut Diagnostics::default());
+        Self { candidates, budget: Budget::default(), node: node.cloned() }
     }
 
     /// The pod as admission leaves it.
@@ -29,7 +32,7 @@ impl<'a> Admitter<'a> {
         let presets = self.candidates.get(object.key.namespace.as_str()).unwrap_or(&NO_PRESETS);
         let key = PodKey::new(object.key.namespace.as_str(), object.key.name.as_str());
         let written = Written { pod: pod.clone(), packed: &Packed::new(pod) };
-        let subject = Subject { object, root: "", presets, budget: Some(&self.budget) };
+        let subject = Subject { object, root: "", presets, budget: Some(&self.budget), node: self.node.as_ref() };
         super::admit_pod(&key, &subject, written, &mut Warnings::default()).0
     }
 
@@ -50,11 +53,19 @@ impl<'a> Admitter<'a> {
     }
 
     fn admits_quietly(&self, object: &DesiredObject, pod: &Pod) -> bool {
+        if self
+            .node
+            .as_ref()
+            .zip(pod.spec.as_ref())
+            .is_some_and(|(node, spec)| placement::unplaced(spec, node).is_some())
+        {
+            return false;
+        }
         let Some(presets) = self.candidates.get(object.key.namespace.as_str()) else { return true };
         if presets.matching(pod.metadata.labels.as_ref()).is_empty() {
             return true;
         }
-        let subject = Subject { object, root: "", presets, budget: Some(&self.budget) };
+        let subject = Subject { object, root: "", presets, budget: Some(&self.budget), node: self.node.as_ref() };
         let draft = chain::run(&subject, pod.metadata.clone(), pod.spec.clone().unwrap_or_default());
         let mut warnings = Warnings::default();
         warnings.collect(object, &draft, &presets.all);

@@ -8,8 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::merge::Added;
 use super::preset::{self, Budget, Candidate, Presets};
-use super::{defaults, source_of};
-use crate::model::{DesiredObject, PresetConflict, SourceRef};
+use super::{defaults, placement, source_of};
+use crate::model::{DesiredObject, NodeInfo, PresetConflict, SourceRef, Unplaced};
 
 /// The steps that write `spec`, in order: what digest and diff see.
 const MERGE: &[Step] = &[
@@ -21,6 +21,8 @@ const MERGE: &[Step] = &[
     preset::merge,
     // An annotation for each that was merged.
     preset::mark,
+    // Whether the machine fits it. Presets change nothing that this depends on.
+    placement::place,
 ];
 
 /// The steps that make what runs out of `spec`, in order. They change no field that says something.
@@ -39,6 +41,8 @@ pub(super) struct Subject<'s, 'a> {
     pub(super) presets: &'a Presets<'a>,
     /// What presets may still bring to the revision, where that is bounded.
     pub(super) budget: Option<&'s Budget>,
+    /// The machine that it is to run on, as far as it is known.
+    pub(super) node: Option<&'s NodeInfo>,
 }
 
 impl Subject<'_, '_> {
@@ -62,6 +66,10 @@ pub(super) struct Draft<'a> {
     pub(super) conflicts: Vec<PresetConflict>,
     /// There are more conflicts than these.
     pub(super) more_conflicts: bool,
+    /// Why it does not run on the machine.
+    pub(super) unplaced: Option<Unplaced>,
+    /// That depends on something of the machine that nobody told: it counts as one that fits.
+    pub(super) is_untold: bool,
 }
 
 /// Runs the steps that merge, on metadata and spec as they were written.
@@ -74,6 +82,8 @@ pub(super) fn run<'a>(subject: &Subject<'_, 'a>, metadata: ObjectMeta, spec: Pod
         added: vec![],
         conflicts: vec![],
         more_conflicts: false,
+        unplaced: None,
+        is_untold: false,
     };
     for step in MERGE {
         step(subject, &mut draft);
@@ -131,7 +141,7 @@ mod tests {
             let mut presets = Presets::default();
             presets.push(Candidate { object: &written, preset: &preset, version: "v".into() });
             let root = "/spec/template";
-            let subject = Subject { object: &workload, root, presets: &presets, budget: None };
+            let subject = Subject { object: &workload, root, presets: &presets, budget: None, node: None };
             let mut draft = run(&subject, metadata.clone(), spec.clone());
             let env = draft.spec.containers[0].env.as_ref().unwrap();
             assert_eq!(env.len(), if merged { 2 } else { 1 }, "{value}");
@@ -143,7 +153,7 @@ mod tests {
 
             // A pod of the same metadata and spec comes out the same.
             let pod: Pod = serde_json::from_value(template()).unwrap();
-            let subject = Subject { object: &workload, root: "", presets: &presets, budget: None };
+            let subject = Subject { object: &workload, root: "", presets: &presets, budget: None, node: None };
             let alike = run(&subject, pod.metadata, pod.spec.unwrap());
             assert_eq!((&alike.spec, &alike.metadata), (&draft.spec, &draft.metadata), "{value}");
             fill(&mut draft.spec);

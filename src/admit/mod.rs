@@ -1,7 +1,8 @@
 //! Floor 2: admission. Presets and defaults make `Admitted` out of `Desired`.
 //!
 //! [`chain`] lists what happens to a pod, step by step: [`preset`] finds the matching PodPresets and merges all of them or
-//! none, [`defaults`] makes the pod that runs out of the pod that was written. [`digest`] names the result, [`warn`] tells
+//! none, [`placement`] says whether the machine fits the pod, [`defaults`] makes the pod that runs out of the pod that was
+//! written. [`digest`] names the result, [`warn`] tells
 //! authors what became of their presets, and [`Origins`] says on demand where each field of a pod comes from.
 //! [`Admitter`] admits one object at a time.
 //!
@@ -16,6 +17,7 @@ mod defaults;
 mod digest;
 mod merge;
 mod origin;
+mod placement;
 mod preset;
 mod selector;
 mod warn;
@@ -28,8 +30,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
 use serde::de::DeserializeOwned;
 
 use crate::model::{
-    Admitted, AdmittedPod, DataObjects, Desired, DesiredObject, Diagnostic, Diagnostics, Kind, ObjectKey, Packed,
-    Place, PodKey, Severity, SourceRef,
+    Admitted, AdmittedPod, DataObjects, Desired, DesiredObject, Diagnostic, Diagnostics, Kind, NodeInfo, ObjectKey,
+    Packed, Place, PodKey, Severity, SourceRef,
 };
 
 pub use admitter::Admitter;
@@ -39,12 +41,18 @@ use chain::Subject;
 use preset::{Budget, NO_PRESETS};
 use warn::Warnings;
 
-/// Admits a whole revision. `Err` holds every diagnostic when the revision has an error or admission finds one.
+/// Admits a whole revision where nothing is known of the machine: every pod counts as one that fits it. `Err` holds every
+/// diagnostic when the revision has an error or admission finds one.
 pub fn admit(desired: &Desired) -> Result<Admitted, Diagnostics> {
+    admit_on(desired, None)
+}
+
+/// The same for a machine.
+pub fn admit_on(desired: &Desired, node: Option<&NodeInfo>) -> Result<Admitted, Diagnostics> {
     if desired.diagnostics.has_errors() {
         return Err(desired.diagnostics.clone());
     }
-    match admit_what_can_be(desired) {
+    match admit_what_can_be(desired, node) {
         admitted if admitted.diagnostics.has_errors() => Err(admitted.diagnostics),
         admitted => Ok(admitted),
     }
@@ -52,19 +60,20 @@ pub fn admit(desired: &Desired) -> Result<Admitted, Diagnostics> {
 
 /// Admits what a revision holds whether or not it is valid, to compare another one with. Its errors are among the
 /// diagnostics; an object that could not be read is not there. Nothing may run by this.
-pub fn admit_what_can_be(desired: &Desired) -> Admitted {
+pub fn admit_what_can_be(desired: &Desired, node: Option<&NodeInfo>) -> Admitted {
     let mut diagnostics = desired.diagnostics.clone();
     let candidates = preset::candidates(desired, &mut diagnostics);
     let mut warnings = Warnings::default();
     let mut pods = Vec::with_capacity(desired.pods.len());
-    let (budget, mut is_told) = (Budget::default(), false);
+    let (budget, mut is_told, mut is_untold) = (Budget::default(), false, false);
     for (key, (object, pod)) in &desired.pods {
         // The namespace the pod is admitted to counts, whatever its metadata says.
         let presets = candidates.get(key.namespace.as_str()).unwrap_or(&NO_PRESETS);
         let written = Written { pod: pod.open(), packed: pod };
-        let subject = Subject { object, root: "", presets, budget: Some(&budget) };
-        let (admitted, is_too_much) = admit_pod(key, &subject, written, &mut warnings);
-        if is_too_much && !std::mem::replace(&mut is_told, true) {
+        let subject = Subject { object, root: "", presets, budget: Some(&budget), node };
+        let (admitted, rest) = admit_pod(key, &subject, written, &mut warnings);
+        is_untold |= rest.is_untold;
+        if rest.is_too_much && !std::mem::replace(&mut is_told, true) {
             diagnostics.0.push(preset::too_much(object));
         }
         pods.push((key.clone(), Arc::new(admitted)));
@@ -80,6 +89,7 @@ pub fn admit_what_can_be(desired: &Desired) -> Admitted {
         objects: objects(desired),
         sources: sources(desired),
         unread: desired.unread.clone(),
+        is_untold,
         diagnostics,
     }
 }
@@ -90,17 +100,25 @@ struct Written<'p> {
     packed: &'p Packed<Pod>,
 }
 
-/// The pod as admitted, and whether presets would have brought too much to it.
+/// What concerns the revision as a whole.
+struct Rest {
+    /// Presets would have brought too much to the pod.
+    is_too_much: bool,
+    /// Where it runs depends on what nobody told of the machine.
+    is_untold: bool,
+}
+
+/// The pod as admitted, and what else was found.
 fn admit_pod<'a>(
     key: &PodKey,
     subject: &Subject<'_, 'a>,
     Written { pod, packed }: Written<'_>,
     warnings: &mut Warnings<'a>,
-) -> (AdmittedPod, bool) {
+) -> (AdmittedPod, Rest) {
     let is_whole = pod.spec.is_some() && pod.status.is_none();
     let draft = chain::run(subject, pod.metadata, pod.spec.unwrap_or_default());
     warnings.collect(subject.object, &draft, &subject.presets.all);
-    let is_too_much = draft.is_too_much;
+    let rest = Rest { is_too_much: draft.is_too_much, is_untold: draft.is_untold };
     let (applied, skipped, provenance) = (draft.applied(), draft.skipped(), draft.provenance());
     let whole = |metadata, spec| Pod { metadata, spec: Some(spec), ..Pod::default() };
     let mut pod = whole(draft.metadata, draft.spec);
@@ -116,8 +134,9 @@ fn admit_pod<'a>(
         applied,
         skipped,
         provenance,
+        unplaced: draft.unplaced.map(Box::new),
     };
-    (admitted, is_too_much)
+    (admitted, rest)
 }
 
 /// The ConfigMaps, Secrets and accounts of a revision; the first two as typed values, `stringData` folded into `data` as the

@@ -1,27 +1,32 @@
-//! Label selectors: `matchLabels` and `matchExpressions`.
+//! Label selectors: `matchLabels` and `matchExpressions`; those of nodes have the same requirements and two more.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 /// Whether every requirement holds. A selector without requirements matches everything.
 pub(super) fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
     let pairs = selector.match_labels.iter().flatten();
     let expressions = selector.match_expressions.iter().flatten();
     pairs.into_iter().all(|(key, value)| labels.get(key) == Some(value))
-        && expressions.into_iter().all(|e| holds(e, labels))
+        && expressions
+            .into_iter()
+            .all(|e| holds(&e.operator, e.values.as_deref().unwrap_or_default(), labels.get(&e.key)))
 }
 
-/// One requirement. `NotIn` and `DoesNotExist` hold for a label that is not there.
-fn holds(requirement: &LabelSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
-    let label = labels.get(&requirement.key);
-    let among = |value: &String| requirement.values.iter().flatten().any(|v| v == value);
-    match requirement.operator.as_str() {
-        "In" => label.is_some_and(among),
-        "NotIn" => !label.is_some_and(among),
+/// One requirement of a label. `NotIn` and `DoesNotExist` hold for a label that is not there; `Gt` and `Lt`, which only
+/// selectors of nodes have, compare integers and hold for nothing else. An operator that is none of these holds for nothing.
+pub(super) fn holds(operator: &str, values: &[String], label: Option<&String>) -> bool {
+    let integer = |text: &String| text.parse::<i64>().ok();
+    let compared = || Some(label.and_then(integer)?.cmp(&values.first().and_then(integer)?));
+    match operator {
+        "In" => label.is_some_and(|label| values.contains(label)),
+        "NotIn" => !label.is_some_and(|label| values.contains(label)),
         "Exists" => label.is_some(),
         "DoesNotExist" => label.is_none(),
-        // `problems` refuses the revision before anything is matched.
+        "Gt" => compared() == Some(Ordering::Greater),
+        "Lt" => compared() == Some(Ordering::Less),
         _ => false,
     }
 }

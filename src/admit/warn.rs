@@ -9,7 +9,10 @@ use super::chain::Draft;
 use super::merge::CONFLICTS;
 use super::place;
 use super::preset::Candidate;
-use crate::model::{DesiredObject, Diagnostic, EXCLUDE_PRESETS, ObjectKey, Place, PresetConflict, Severity, SourceRef};
+use crate::model::{
+    DesiredObject, Diagnostic, EXCLUDE_PRESETS, ObjectKey, Outcome, Place, PresetConflict, Severity, SourceRef, Unmet,
+    Unplaced,
+};
 
 /// The name part of an annotation key has at most 63 characters, of which `podpreset-` takes 10.
 const LONGEST_NAME: usize = 53;
@@ -38,6 +41,7 @@ struct Clash {
 impl<'a> Warnings<'a> {
     /// Notes what became of one pod.
     pub(super) fn collect(&mut self, object: &'a DesiredObject, draft: &Draft<'a>, presets: &'a [Candidate<'a>]) {
+        self.found.extend(draft.unplaced.as_ref().and_then(|unplaced| not_placed(object, unplaced)));
         if draft.is_too_much {
             return;
         }
@@ -122,6 +126,26 @@ impl<'a> Warnings<'a> {
         }
         found
     }
+}
+
+/// A pod that does not run here although it does not name another machine: a slip may be behind it.
+fn not_placed(object: &DesiredObject, unplaced: &Unplaced) -> Option<Diagnostic> {
+    let (becomes, help) = match unplaced.outcome {
+        Outcome::NotForThisMachine if unplaced.unmet == Unmet::NodeName => return None,
+        Outcome::NotForThisMachine => ("is left to another machine", "nothing is to be done if it is meant so"),
+        Outcome::Pending => ("stays Pending", "`placement: fleet` in the configuration leaves it to another machine"),
+        Outcome::Failed => ("fails on the machine that its `nodeName` is", "without `nodeName` it would wait"),
+    };
+    let pointer = format!("/{}", unplaced.field.split('[').next().unwrap_or_default().replace('.', "/"));
+    Some(Diagnostic {
+        severity: Severity::Warning,
+        rule: "not-placed",
+        message: format!("the pod {becomes}: {}", unplaced.detail),
+        help: Some(help.to_owned()),
+        place: Some(place(object, &pointer)),
+        object: Some(object.key.clone()),
+        field: Some(unplaced.field.clone()),
+    })
 }
 
 fn more_conflicts(object: &DesiredObject) -> Diagnostic {

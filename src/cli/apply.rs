@@ -16,7 +16,7 @@ use super::manifests::{self, Verdict};
 use super::settings::Settings;
 use super::{printer, probe};
 use crate::control::{PodProgress, PodStanding, Progress, Verdict as Standing};
-use crate::model::{Admitted, FleetPlan, PodKey, Snapshot, Verb};
+use crate::model::{FleetPlan, PodKey, Snapshot, Verb};
 use crate::plan;
 use crate::port::{ContainerBackend, ReadError, Source};
 use crate::report;
@@ -51,7 +51,7 @@ pub fn run(args: &ApplyArgs, settings: Settings) -> Result<Ending, CliError> {
     probe::can_run_pods("apply")?;
     let (directory, status) = engine::directory(&args.agent.directory, args.agent.worktree, &settings)?;
     let snapshot = directory.read_now()?;
-    let admitted = match manifests::judge(&snapshot) {
+    let admitted = match manifests::judge(&snapshot, Some(&settings.node)) {
         Verdict::Valid(admitted) => admitted,
         Verdict::Refused(diagnostics) => return Err(CliError::refused(&diagnostics)),
     };
@@ -64,7 +64,7 @@ pub fn run(args: &ApplyArgs, settings: Settings) -> Result<Ending, CliError> {
         // Kept open: a closed channel would say that the watch has ended.
         let (_bell, silence) = mpsc::channel(1);
         let mut live = engine.start(Arc::new(Pinned(snapshot)), status, silence).await?;
-        let told = printer::out(&actions(&plan, &admitted));
+        let told = printer::out(&actions(&plan));
         let outcome = match told {
             Ok(()) => wait(&mut live, args.wait, args.timeout).await,
             Err(error) => Err(error),
@@ -76,8 +76,8 @@ pub fn run(args: &ApplyArgs, settings: Settings) -> Result<Ending, CliError> {
 }
 
 /// A line per pod, as kubectl prints it.
-fn actions(plan: &FleetPlan, admitted: &Admitted) -> String {
-    let mut verbs: BTreeMap<&PodKey, &str> = admitted.pods.keys().map(|key| (key, "unchanged")).collect();
+fn actions(plan: &FleetPlan) -> String {
+    let mut verbs: BTreeMap<&PodKey, &str> = plan.unchanged.iter().map(|key| (key, "unchanged")).collect();
     let mut deleted = String::new();
     for action in &plan.actions {
         match action.verb() {
@@ -114,7 +114,7 @@ async fn wait(live: &mut Live, until_ready: bool, timeout: Duration) -> Result<O
 /// Whether every pod has begun, or says what it waits for: as far as `apply` goes without `--wait`.
 fn is_under_way(progress: &Progress) -> bool {
     let begun = |pod: &Arc<PodProgress>| match pod.standing {
-        PodStanding::Ready | PodStanding::Succeeded | PodStanding::Failed => true,
+        PodStanding::Ready | PodStanding::Succeeded | PodStanding::Elsewhere | PodStanding::Failed => true,
         PodStanding::Leaving => false,
         PodStanding::Progressing => {
             pod.stuck

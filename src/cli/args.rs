@@ -226,6 +226,12 @@ pub struct DiffArgs {
     /// Read uncommitted edits too
     #[arg(long)]
     pub worktree: bool,
+    /// What the machine is called; its labels and taints are those of --config
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// The configuration that the machine had at the base [default: the same]
+    #[arg(long, value_name = "FILE", requires = "base")]
+    pub base_config: Option<PathBuf>,
     #[arg(short, long, value_enum, default_value_t)]
     pub output: DiffFormat,
     /// With -o markdown: how long the comment may be; folds that do not fit are left out and counted

@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::args::{DiffArgs, DiffFormat};
+use super::args::{DiffArgs, DiffFormat, Global};
 use super::error::{CliError, Ending};
 use super::layout::Layout;
 use super::manifests::{self, Verdict, judge, judge_base, judge_read, leave, threads};
-use super::{printer, records};
+use super::{node, printer, records};
+use crate::config;
 use crate::manifest::{self, Reader};
 use crate::model::{Admitted, Diagnostics, Kind, ObservedPod, RevisionKind, Sandbox, Severity, spread};
 use crate::plan;
@@ -15,15 +16,15 @@ use crate::report::{self, DiffBase, DiffReport, MarkdownOptions};
 use crate::source::{self, Directory, Options, PairError, Side};
 
 /// Runs `diff`. An error has an exit code of its own, for 1 means a difference.
-pub fn run(args: &DiffArgs, layout: &Layout) -> Result<Ending, CliError> {
+pub fn run(args: &DiffArgs, global: &Global) -> Result<Ending, CliError> {
     let failed = if args.detailed_exitcode { Ending::Failed } else { Ending::DiffFailed };
-    compare(args, layout).map_err(|error| error.ending(failed))
+    compare(args, global).map_err(|error| error.ending(failed))
 }
 
-fn compare(args: &DiffArgs, layout: &Layout) -> Result<Ending, CliError> {
+fn compare(args: &DiffArgs, global: &Global) -> Result<Ending, CliError> {
     let report = match &args.base {
-        Some(base) => with_revision(args, base)?,
-        None => with_what_runs(args, layout)?,
+        Some(base) => with_revision(args, global, base)?,
+        None => with_what_runs(args, global)?,
     };
     print(&report, args)?;
     let ending = ending(&report, args.detailed_exitcode);
@@ -32,8 +33,13 @@ fn compare(args: &DiffArgs, layout: &Layout) -> Result<Ending, CliError> {
 }
 
 /// Two revisions, read as far as their difference depends on them: no root, no runtime, no network.
-fn with_revision(args: &DiffArgs, base: &str) -> Result<DiffReport, CliError> {
+fn with_revision(args: &DiffArgs, global: &Global, base: &str) -> Result<DiffReport, CliError> {
     manifests::hurry();
+    let node = node::told(&config::load(global.config.as_deref())?, args.node_name.as_deref());
+    let before = match &args.base_config {
+        Some(path) => node::told(&config::load(Some(path))?, args.node_name.as_deref()),
+        None => node.clone(),
+    };
     let options = Options { worktree: args.worktree, ..Options::default() };
     let names = (
         format!("revision {base}"),
@@ -43,9 +49,14 @@ fn with_revision(args: &DiffArgs, base: &str) -> Result<DiffReport, CliError> {
     let ((), pair) = spread::both(prepare, || source::read_pair(&args.directory, base, args.head.as_deref(), &options));
     let source::Pair { base: old, base_faults, head: new, rest } = pair.map_err(|e| unreadable(e, &names))?;
     let mut reader = Reader::with_threads(threads());
-    let mut read = reader.read_pair(&old, &new);
+    // On another machine what did not change may be placed in another way.
+    let mut read = match before == node {
+        true => reader.read_pair(&old, &new),
+        false => (reader.read(&old), reader.read(&new)),
+    };
     read.0.diagnostics.0.extend(base_faults.0);
-    let (base, verdict) = spread::both(|| judge_base(&old, &read.0), || judge_read(&new, &read.1));
+    let (base, verdict) =
+        spread::both(|| judge_base(&old, &read.0, before.as_ref()), || judge_read(&new, &read.1, node.as_ref()));
     let running = plan::converged_on(threads(), &base, Timestamp::now());
     if base.diagnostics.has_errors() {
         printer::note(&format!("{} would be refused, it is compared with what could be read of it:", names.0));
@@ -64,15 +75,17 @@ fn errors(admitted: &Admitted) -> Diagnostics {
     Diagnostics(errors.cloned().collect())
 }
 
-fn with_what_runs(args: &DiffArgs, layout: &Layout) -> Result<DiffReport, CliError> {
+fn with_what_runs(args: &DiffArgs, global: &Global) -> Result<DiffReport, CliError> {
+    let config = config::load(global.config.as_deref())?;
+    let (node, layout) = (node::here(&config, args.node_name.as_deref()), super::layout(global)?);
     let options = Options { worktree: args.worktree, ..Options::default() };
     let directory = Directory::open(&args.directory, options)?;
     let snapshot = directory.read_now()?;
     manifests::tell_uncommitted(&snapshot);
-    let head = admitted(judge(&snapshot), "the manifests")?;
+    let head = admitted(judge(&snapshot, node.as_ref()), "the manifests")?;
     printer::note_text(&report::diagnostics_text(&head.diagnostics));
-    let pods = running(layout)?;
-    let applied = applied(layout, &directory);
+    let pods = running(&layout)?;
+    let applied = applied(&layout, &directory);
     let plan = plan::fleet_on(threads(), &head, &pods);
     Ok(report::compare_on(threads(), &plan, &DiffBase::Running { pods: &pods, applied: applied.as_deref() }, &head))
 }
@@ -125,7 +138,7 @@ fn applied(layout: &Layout, directory: &Directory) -> Option<Box<Admitted>> {
         return None;
     }
     let snapshot = directory.read_now_at(&revision.id).ok()??;
-    match judge(&snapshot) {
+    match judge(&snapshot, None) {
         Verdict::Valid(admitted) => Some(admitted),
         Verdict::Refused(_) => None,
     }

@@ -7,6 +7,8 @@ use std::net::IpAddr;
 pub struct Machine {
     /// As uname(2) gives it.
     pub host_name: String,
+    /// As Go names it.
+    pub architecture: &'static str,
     pub cpus: usize,
     /// Kibibytes.
     pub memory: u64,
@@ -22,6 +24,7 @@ impl Machine {
         let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         Self {
             host_name: name,
+            architecture: crate::model::architecture(),
             cpus: std::thread::available_parallelism().map_or(0, usize::from),
             memory: total(&meminfo).unwrap_or(0),
             ips: crate::net::node_ips(),

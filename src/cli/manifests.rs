@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::printer;
-use crate::admit::{Admitter, admit, admit_what_can_be};
+use crate::admit::{Admitter, admit_on, admit_what_can_be};
 use crate::manifest::{Reader, show_lines, survey};
-use crate::model::{Admitted, Desired, DesiredObject, Diagnostics, Snapshot};
+use crate::model::{Admitted, Desired, DesiredObject, Diagnostics, NodeInfo, Snapshot};
 use crate::sys::cores::cores;
 
 /// What became of one reading.
@@ -17,15 +17,15 @@ pub enum Verdict {
     Refused(Diagnostics),
 }
 
-/// Reads and admits a snapshot.
-pub fn judge(snapshot: &Snapshot) -> Verdict {
-    judge_read(snapshot, &Reader::with_threads(threads()).read(snapshot))
+/// Reads and admits a snapshot, for a machine where it is known.
+pub fn judge(snapshot: &Snapshot, node: Option<&NodeInfo>) -> Verdict {
+    judge_read(snapshot, &Reader::with_threads(threads()).read(snapshot), node)
 }
 
 /// The same verdict as [`judge`] without the objects: those that admission has nothing to say about are dropped file by
 /// file, and only counted ([`Admitted::unread`]).
-pub fn judge_only(snapshot: &Snapshot) -> Verdict {
-    judge_each(snapshot, |_| Box::new(|_, _| ()))
+pub fn judge_only(snapshot: &Snapshot, node: Option<&NodeInfo>) -> Verdict {
+    judge_each(snapshot, node, |_| Box::new(|_, _| ()))
 }
 
 /// What is to be done with each valid object but presets, and with the pod it is if it is one.
@@ -33,11 +33,15 @@ pub type Each<'d> = Box<dyn Fn(&DesiredObject, Option<&Pod>) + Sync + 'd>;
 
 /// The same, and each object is looked at before it is dropped. `begin` gets the presets of the snapshot; what it makes is
 /// called in no order and by several threads, before anybody knows whether the snapshot is valid.
-pub fn judge_each(snapshot: &Snapshot, begin: impl for<'d> FnOnce(&'d Desired) -> Each<'d>) -> Verdict {
+pub fn judge_each(
+    snapshot: &Snapshot,
+    node: Option<&NodeInfo>,
+    begin: impl for<'d> FnOnce(&'d Desired) -> Each<'d>,
+) -> Verdict {
     let is_too_much = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&is_too_much);
     let desired = survey(snapshot, threads(), |presets| {
-        let (admitter, each) = (Admitter::new(presets), begin(presets));
+        let (admitter, each) = (Admitter::new(presets, node), begin(presets));
         Box::new(move |object, pod| {
             each(object, pod);
             let is_kept = !admitter.says_nothing(object, pod);
@@ -46,12 +50,12 @@ pub fn judge_each(snapshot: &Snapshot, begin: impl for<'d> FnOnce(&'d Desired) -
         })
     });
     // Of those that were dropped nobody counts any more what presets brought to them.
-    if is_too_much.load(Ordering::Relaxed) { judge(snapshot) } else { judge_read(snapshot, &desired) }
+    if is_too_much.load(Ordering::Relaxed) { judge(snapshot, node) } else { judge_read(snapshot, &desired, node) }
 }
 
 /// Admits what was read from a snapshot.
-pub fn judge_read(snapshot: &Snapshot, desired: &Desired) -> Verdict {
-    match admit(desired) {
+pub fn judge_read(snapshot: &Snapshot, desired: &Desired, node: Option<&NodeInfo>) -> Verdict {
+    match admit_on(desired, node) {
         Ok(mut admitted) => {
             show_lines(snapshot, &mut admitted.diagnostics);
             Verdict::Valid(Box::new(admitted))
@@ -64,8 +68,8 @@ pub fn judge_read(snapshot: &Snapshot, desired: &Desired) -> Verdict {
 }
 
 /// The same for what another revision is compared with: it may be invalid, and what could be read of it counts.
-pub fn judge_base(snapshot: &Snapshot, desired: &Desired) -> Admitted {
-    let mut admitted = admit_what_can_be(desired);
+pub fn judge_base(snapshot: &Snapshot, desired: &Desired, node: Option<&NodeInfo>) -> Admitted {
+    let mut admitted = admit_what_can_be(desired, node);
     show_lines(snapshot, &mut admitted.diagnostics);
     admitted
 }

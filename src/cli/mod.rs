@@ -6,7 +6,8 @@
 
 pub mod args;
 pub mod error;
-pub mod printer;
+pub mod node;
+mod printer;
 
 #[cfg(target_os = "linux")]
 mod apply;
@@ -103,10 +104,10 @@ fn usage(error: &clap::Error) -> Result<Ending, CliError> {
 fn dispatch(cli: Cli) -> Result<Ending, CliError> {
     let global = &cli.global;
     match cli.verb {
-        Verb::Validate(args) => validate::validate(&args),
+        Verb::Validate(args) => validate::validate(&args, global.config.as_deref()),
         Verb::Create(verb) => create::run(&verb),
         Verb::Render(args) => render::render(&args),
-        Verb::Diff(args) => diff::run(&args, &layout(global)?),
+        Verb::Diff(args) => diff::run(&args, global),
         Verb::Get(args) => get::run(&args, &layout(global)?),
         Verb::Describe(args) => describe::run(&args, &layout(global)?),
         Verb::Logs(args) => logs::run(&args, &layout(global)?),

@@ -24,7 +24,7 @@ pub fn delete(args: &DeleteArgs, settings: Settings) -> Result<Ending, CliError>
     // First of all: without it a directory that can be read is of no use here.
     probe::can_run_pods("delete")?;
     let (directory, _) = engine::directory(&args.directory, args.worktree, &settings)?;
-    let admitted = match manifests::judge(&directory.read_now()?) {
+    let admitted = match manifests::judge(&directory.read_now()?, Some(&settings.node)) {
         Verdict::Valid(admitted) => admitted,
         Verdict::Refused(diagnostics) => return Err(CliError::refused(&diagnostics)),
     };
@@ -33,7 +33,8 @@ pub fn delete(args: &DeleteArgs, settings: Settings) -> Result<Ending, CliError>
     engine::runtime()?.block_on(async {
         let running: BTreeSet<PodKey> = engine.native.list().await?.iter().map(|pod| pod.record.key.clone()).collect();
         let removed = remove(&engine, Some(&wanted), args.timeout).await?;
-        let missing: Vec<&PodKey> = wanted.difference(&running).collect();
+        let is_here = |key: &&PodKey| admitted.pods.get(*key).is_some_and(|pod| !pod.is_elsewhere());
+        let missing: Vec<&PodKey> = wanted.difference(&running).filter(is_here).collect();
         for key in &missing {
             printer::failure(&CliError::not_found("pods", &key.name));
         }

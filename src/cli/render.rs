@@ -22,7 +22,7 @@ use crate::source;
 pub fn render(args: &RenderArgs) -> Result<Ending, CliError> {
     let snapshot = source::read_paths(std::slice::from_ref(&args.path))?;
     let rendered = Arc::new(Rendered::default());
-    let verdict = judge_each(&snapshot, |presets| {
+    let verdict = judge_each(&snapshot, None, |presets| {
         let (renderer, rendered) = (Renderer::new(args, presets), Arc::clone(&rendered));
         presets.presets.values().for_each(|(object, _)| rendered.put(&object.key, renderer.text(object, None)));
         Box::new(move |object, pod| rendered.put(&object.key, renderer.text(object, pod)))
@@ -78,7 +78,7 @@ impl<'a> Renderer<'a> {
         Self {
             output,
             show_defaults,
-            admitter: Admitter::new(presets),
+            admitter: Admitter::new(presets, None),
             origins: args.provenance.then(|| Origins::new(presets)),
         }
     }

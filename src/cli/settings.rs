@@ -1,12 +1,13 @@
 //! What the command line means: flags over the configuration over what the machine says. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::args::{AgentArgs, Global, LogFormat};
 use super::layout::Layout;
 use super::machine::Machine;
+use super::node;
 use crate::config::Config;
 use crate::model::{NodeInfo, PullSettings};
 use crate::shim::LogLimits;
@@ -54,15 +55,7 @@ pub fn settings(typed: Typed<'_>, config: &Config, machine: &Machine, current: &
     let status_file = agent.and_then(|a| a.status_file.clone()).or_else(|| config.status_file.clone());
     Settings {
         layout: Layout::new(global.root.as_deref(), current),
-        node: NodeInfo {
-            name: flag(|a| a.node_name.clone())
-                .or_else(|| config.node_name.clone())
-                .unwrap_or_else(|| machine.host_name.to_lowercase()),
-            labels: config.labels.clone(),
-            taints: config.taints.clone(),
-            ips: machine.ips.clone(),
-            allocatable: allocatable(&config.allocatable, machine),
-        },
+        node: node(config, flag(|a| a.node_name.clone()).as_deref(), machine),
         subnet: flag(|a| a.subnet.clone()).or_else(|| config.subnet.clone()),
         allow_host_image: agent.is_some_and(|a| a.allow_host_image) || config.allow_host_image,
         covered: config.covered_paths.clone(),
@@ -73,6 +66,20 @@ pub fn settings(typed: Typed<'_>, config: &Config, machine: &Machine, current: &
         log_format: agent.and_then(|a| a.log_format).or(config.log_format).unwrap_or_default(),
         verbose: global.verbose,
         pull: config.pull.clone(),
+    }
+}
+
+/// The machine that pods run on.
+pub fn node(config: &Config, name: Option<&str>, machine: &Machine) -> NodeInfo {
+    let name = name.or(config.node_name.as_deref()).map_or_else(|| machine.host_name.to_lowercase(), str::to_owned);
+    NodeInfo {
+        labels: node::labels(config, &name, machine.architecture),
+        taints: config.taints.clone(),
+        fleet: config.fleet,
+        ips: machine.ips.clone(),
+        allocatable: allocatable(&config.allocatable, machine),
+        untold: BTreeSet::new(),
+        name,
     }
 }
 
@@ -105,7 +112,7 @@ mod tests {
 
     fn machine() -> Machine {
         let ips = vec!["192.0.2.7".parse().unwrap()];
-        Machine { host_name: "Edge-7".into(), cpus: 2, memory: 1024, ips }
+        Machine { host_name: "Edge-7".into(), architecture: "arm64", cpus: 2, memory: 1024, ips }
     }
 
     fn of(args: &str, config: &Config) -> Settings {

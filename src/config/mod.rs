@@ -25,6 +25,8 @@ pub struct Config {
     pub node_name: Option<String>,
     pub labels: BTreeMap<String, String>,
     pub taints: Vec<Taint>,
+    /// `placement: fleet`.
+    pub fleet: bool,
     /// Resource name → quantity.
     pub allocatable: BTreeMap<String, String>,
     pub subnet: Option<String>,

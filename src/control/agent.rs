@@ -58,10 +58,10 @@ impl Agent {
         let Parts { source, parse, kubelet, sink, ledger, clock, node, resync } = parts;
         Self {
             kubelet,
+            revisions: Revisions::new(source, parse, ledger, &node),
             publisher: Publisher::new(node, sink, clock.now()),
             clock,
             resync,
-            revisions: Revisions::new(source, parse, ledger),
             rounds: PodMemory::default(),
             handed_out: None,
         }
@@ -128,10 +128,13 @@ impl Agent {
             }
         }
         // An older target may still be under way to a pod that is as it should be, or to one that has no record yet.
-        for pod in admitted.pods.values().filter(|pod| !told.contains(&pod.key)) {
+        let elsewhere: BTreeSet<&PodKey> = plan.elsewhere.iter().collect();
+        let is_here = |key: &PodKey| !told.contains(key) && !elsewhere.contains(key);
+        for pod in admitted.pods.values().filter(|pod| is_here(&pod.key)) {
             self.kubelet.apply(Arc::clone(pod), revision, &Reason::Unchanged).await?;
         }
-        for key in self.kubelet.fleet().pods.keys().filter(|key| !admitted.pods.contains_key(&***key)) {
+        let is_wanted = |key: &PodKey| admitted.pods.contains_key(key) && !elsewhere.contains(key);
+        for key in self.kubelet.fleet().pods.keys().filter(|key| !is_wanted(key)) {
             self.kubelet.remove(key, &Reason::PodRemoved).await?;
         }
         Ok(())

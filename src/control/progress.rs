@@ -25,12 +25,21 @@ pub enum PodStanding {
     Ready,
     /// It is as the manifests say and ended well.
     Succeeded,
+    /// It is another machine's: nothing is to be done.
+    Elsewhere,
     /// It ended badly and is not run again.
     Failed,
     /// It is being created or changed, or is not ready.
     Progressing,
     /// The manifests have it no more.
     Leaving,
+}
+
+impl PodStanding {
+    /// Whether nothing is waited for.
+    pub fn is_done(self) -> bool {
+        matches!(self, PodStanding::Ready | PodStanding::Succeeded | PodStanding::Elsewhere)
+    }
 }
 
 /// One pod under way.
@@ -72,10 +81,7 @@ impl Progress {
 
     /// The pods that `apply --wait` still waits for, or would wait for in vain.
     pub fn unready(&self) -> impl Iterator<Item = &PodProgress> {
-        self.pods
-            .iter()
-            .map(|pod| &**pod)
-            .filter(|pod| !matches!(pod.standing, PodStanding::Ready | PodStanding::Succeeded))
+        self.pods.iter().map(|pod| &**pod).filter(|pod| !pod.standing.is_done())
     }
 
     /// Whether waiting is in vain: the revision is refused, or a pod ended badly and none is under way any more.

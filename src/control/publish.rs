@@ -291,14 +291,14 @@ fn is_settled(state: &PodState) -> bool {
 fn pod_progress(pod: &ShownPod, wanted: bool, state: &PodState) -> PodProgress {
     let standing = match pod.standing.terminal {
         _ if !wanted => PodStanding::Leaving,
+        _ if pod.standing.elsewhere => PodStanding::Elsewhere,
         _ if !is_settled(state) => PodStanding::Progressing,
         Some(Terminal::Succeeded) => PodStanding::Succeeded,
         Some(Terminal::Failed) => PodStanding::Failed,
         None if pod.standing.ready => PodStanding::Ready,
         None => PodStanding::Progressing,
     };
-    let done = matches!(standing, PodStanding::Ready | PodStanding::Succeeded);
-    let message = if done { String::new() } else { state.why() };
+    let message = if standing.is_done() { String::new() } else { state.why() };
     PodProgress {
         key: pod.key.clone(),
         standing,
@@ -403,6 +403,7 @@ mod tests {
                 skipped: vec![],
                 provenance: vec![],
                 digest: digest.to_owned(),
+                unplaced: None,
             };
             (key, Arc::new(pod))
         };
@@ -413,6 +414,7 @@ mod tests {
             objects: [].into(),
             sources: [].into(),
             unread: [].into(),
+            is_untold: false,
             diagnostics: Diagnostics::default(),
         }
     }

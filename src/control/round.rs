@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::admit;
-use crate::model::{Admitted, Desired, Diagnostic, Diagnostics, Durable, Revision, Severity, Snapshot};
+use crate::model::{Admitted, Desired, Diagnostic, Diagnostics, Durable, NodeInfo, Revision, Severity, Snapshot};
 use crate::port::{LedgerStore, ReadError, Source};
 
 /// Turns the bytes of a revision into objects: `manifest::Reader` with its cache.
@@ -17,6 +17,7 @@ pub(super) struct Revisions {
     source: Arc<dyn Source>,
     parse: Arc<Mutex<Parse>>,
     ledger: Arc<dyn LedgerStore>,
+    node: Arc<NodeInfo>,
     pub(super) durable: Durable,
     /// The last valid revision: the one that is kept.
     pub(super) admitted: Option<Arc<Admitted>>,
@@ -32,11 +33,12 @@ pub(super) struct Revisions {
 }
 
 impl Revisions {
-    pub(super) fn new(source: Arc<dyn Source>, parse: Parse, ledger: Arc<dyn LedgerStore>) -> Self {
+    pub(super) fn new(source: Arc<dyn Source>, parse: Parse, ledger: Arc<dyn LedgerStore>, node: &NodeInfo) -> Self {
         Self {
             source,
             parse: Arc::new(Mutex::new(parse)),
             ledger,
+            node: Arc::new(node.clone()),
             durable: Durable::default(),
             admitted: None,
             judged: None,
@@ -120,9 +122,10 @@ impl Revisions {
     /// Parsing is nearly all of a round's work, so it is done where work may block.
     async fn admit(&self, snapshot: Snapshot) -> Result<Admitted, Diagnostics> {
         let parse = Arc::clone(&self.parse);
+        let node = Arc::clone(&self.node);
         let work = move || {
             let mut parse = parse.lock().unwrap_or_else(PoisonError::into_inner);
-            admit::admit(&(*parse)(&snapshot))
+            admit::admit_on(&(*parse)(&snapshot), Some(&node))
         };
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(panicked()))
     }

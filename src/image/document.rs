@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ImageConfig;
 use super::limits::Limits;
-use crate::model::is_sha256_hex;
+use crate::model::{architecture, is_sha256_hex};
 
 pub(super) const ANNOTATION_NAME: &str = "io.containerd.image.name";
 pub(super) const ANNOTATION_REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -27,15 +27,7 @@ pub(super) struct Platform {
 impl Platform {
     /// This machine, in the names of OCI (which are Go's).
     pub(super) fn here() -> Self {
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            "x86" => "386",
-            "powerpc64" => "ppc64le",
-            "loongarch64" => "loong64",
-            other => other,
-        };
-        Self { architecture: architecture.to_owned(), os: "linux".to_owned(), variant: None }
+        Self { architecture: architecture().to_owned(), os: "linux".to_owned(), variant: None }
     }
 
     /// Whether an image for this platform runs on `machine`.

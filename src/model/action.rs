@@ -23,6 +23,10 @@ pub enum Reason {
     UpdatedInPlace(Vec<FieldChange>),
     /// Fields changed that need a new pod.
     Recreated(Vec<FieldChange>),
+    /// The machine fits the pod now; it did not before.
+    Placed(Vec<FieldChange>),
+    /// The pod is another machine's now.
+    NotForThisMachine(Vec<FieldChange>),
     /// Nothing differs.
     Unchanged,
     /// The pod's namespaces do not exist yet.
@@ -63,10 +67,13 @@ impl fmt::Display for Reason {
             let mut names: Vec<String> = changes
                 .iter()
                 .map(|c| match &c.cause {
-                    Cause::Manifest => c.field.clone(),
                     Cause::Preset { name } => format!("{} (PodPreset {name})", c.field),
                     Cause::Data { object, keys } if keys.is_empty() => format!("{} ({object})", c.field),
                     Cause::Data { object, keys } => format!("{} ({object}: {})", c.field, keys.join(", ")),
+                    other => match other.of_node() {
+                        Some(node) => format!("{} ({node})", c.field),
+                        None => c.field.clone(),
+                    },
                 })
                 .collect();
             names.dedup();
@@ -84,6 +91,8 @@ impl fmt::Display for Reason {
                 notes.into_iter().try_for_each(|note| write!(f, "; {note}"))
             }
             Reason::Recreated(changes) => write!(f, "recreated: {} changed", fields(changes)),
+            Reason::Placed(changes) => write!(f, "placed on this machine: {}", fields(changes)),
+            Reason::NotForThisMachine(changes) => write!(f, "not for this machine: {} changed", fields(changes)),
             Reason::Unchanged => f.write_str("unchanged"),
             Reason::SandboxMissing => f.write_str("no sandbox yet"),
             Reason::SandboxDied => f.write_str("the infra process died"),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Diagnostics, Kind, ObjectKey, Packed, PodKey, Revision, SourceRef};
+use super::{Diagnostics, Kind, ObjectKey, Outcome, Packed, PodKey, Revision, SourceRef, Unplaced};
 
 /// A preset that was merged into a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +114,16 @@ pub struct AdmittedPod {
     pub provenance: Vec<FieldOrigin>,
     /// SHA-256 of `spec` as canonical JSON, hexadecimal: a shortcut for equality, never more.
     pub digest: String,
+    /// Why it does not run here; `None` for a pod that does, and where nothing is known of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unplaced: Option<Box<Unplaced>>,
+}
+
+impl AdmittedPod {
+    /// Whether it is another machine's pod.
+    pub fn is_elsewhere(&self) -> bool {
+        self.unplaced.as_ref().is_some_and(|unplaced| unplaced.outcome == Outcome::NotForThisMachine)
+    }
 }
 
 /// What a pod may refer to, by namespace and name.
@@ -141,6 +151,8 @@ pub struct Admitted {
     pub sources: BTreeMap<ObjectKey, SourceRef>,
     /// As in [`Desired::unread`](super::Desired::unread).
     pub unread: BTreeMap<Kind, usize>,
+    /// Where a pod of it runs depends on what nobody told of the machine: such pods count as ones that it fits.
+    pub is_untold: bool,
     /// Warnings of reading and admission. An admitted revision has no errors.
     pub diagnostics: Diagnostics,
 }

@@ -51,6 +51,24 @@ pub enum Cause {
     Preset { name: String },
     /// Data of a ConfigMap or Secret that the pod uses: the keys that differ, never their values.
     Data { object: ObjectKey, keys: Vec<String> },
+    /// The name of the machine.
+    NodeName,
+    /// Labels of the machine.
+    NodeLabels,
+    /// Taints of the machine.
+    NodeTaints,
+}
+
+impl Cause {
+    /// What of the machine is behind it, as people read it, if something is.
+    pub fn of_node(&self) -> Option<&'static str> {
+        match self {
+            Cause::NodeName => Some("node name"),
+            Cause::NodeLabels => Some("node labels"),
+            Cause::NodeTaints => Some("node taints"),
+            Cause::Manifest | Cause::Preset { .. } | Cause::Data { .. } => None,
+        }
+    }
 }
 
 /// One field that differs.
@@ -79,7 +97,7 @@ impl FieldChange {
     pub fn preset(&self) -> Option<&str> {
         match &self.cause {
             Cause::Preset { name } => Some(name),
-            Cause::Manifest | Cause::Data { .. } => None,
+            _ => None,
         }
     }
 }
@@ -109,10 +127,13 @@ impl FleetAction {
         }
     }
 
-    /// The fields that make it necessary; none for a pod that comes or goes.
+    /// The fields that make it necessary; none for a pod that comes or goes with its manifest.
     pub fn changes(&self) -> &[FieldChange] {
         match self.reason() {
-            Reason::UpdatedInPlace(changes) | Reason::Recreated(changes) => changes,
+            Reason::UpdatedInPlace(changes)
+            | Reason::Recreated(changes)
+            | Reason::Placed(changes)
+            | Reason::NotForThisMachine(changes) => changes,
             _ => &[],
         }
     }
@@ -146,6 +167,8 @@ pub struct FleetPlan {
     pub actions: Vec<FleetAction>,
     /// Pods that are as they should be.
     pub unchanged: Vec<PodKey>,
+    /// Pods of other machines: nothing of them is here.
+    pub elsewhere: Vec<PodKey>,
     /// Removals and additions among `actions` that belong together, by name.
     pub renames: Vec<Rename>,
 }

@@ -22,6 +22,7 @@ mod node;
 mod object;
 mod observed;
 mod packed;
+mod placement;
 mod places;
 mod preset;
 mod projection;
@@ -51,13 +52,14 @@ pub use key::{Kind, ObjectKey, PodKey, PodUid};
 pub use ledger::{Durable, Failure, Ledger, PodMemory};
 pub use machine::{MachineFacts, Space, Trial};
 pub use masked::Masked;
-pub use node::{NodeInfo, Taint};
+pub use node::{NodeInfo, Taint, architecture, well_known};
 pub use object::{Desired, DesiredObject, Excluded, PodPreset, PodPresetSpec};
 pub use observed::{
     ContainerKind, ContainerRecord, ContainerState, DataDigests, Deletion, ExitRecord, ImageSource, ObservedContainer,
     ObservedPod, PodRecord, Sandbox, Stopping, TerminalCause,
 };
 pub use packed::Packed;
+pub use placement::{Outcome, Unmet, Unplaced};
 pub use places::{Places, PointerDigest};
 pub use preset::{APPLIED_PRESET_PREFIX, EXCLUDE_PRESETS, MIRROR_POD};
 pub use projection::{

@@ -1,6 +1,6 @@
 //! The machine as its pods see it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -27,4 +27,29 @@ pub struct NodeInfo {
     pub ips: Vec<IpAddr>,
     /// Resource name → quantity, such as `cpu: "2"`, `memory: 24Gi`, `pods: "110"`.
     pub allocatable: BTreeMap<String, String>,
+    /// It is one of a fleet with the same manifests: a pod that it does not fit is another machine's.
+    pub fleet: bool,
+    /// Labels that every machine has and nobody told the values of: only where the machine itself is not asked.
+    pub untold: BTreeSet<String>,
+}
+
+/// Labels that the kubelet gives every node (`pkg/kubelet/kubelet_node_status.go`).
+pub mod well_known {
+    pub const HOSTNAME: &str = "kubernetes.io/hostname";
+    pub const OS: &str = "kubernetes.io/os";
+    pub const ARCH: &str = "kubernetes.io/arch";
+    pub const OLD_OS: &str = "beta.kubernetes.io/os";
+    pub const OLD_ARCH: &str = "beta.kubernetes.io/arch";
+}
+
+/// The architecture of this program as Go names it, whose names images and nodes have.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        "powerpc64" => "ppc64le",
+        "loongarch64" => "loong64",
+        other => other,
+    }
 }

@@ -61,6 +61,8 @@ pub struct Standing {
     pub ready_since: Option<Timestamp>,
     /// Its phase, if it is terminal.
     pub terminal: Option<Terminal>,
+    /// It is another machine's pod, and nothing of it is here.
+    pub elsewhere: bool,
     /// The STATUS column of `kubectl get pods`.
     pub status: Box<str>,
 }

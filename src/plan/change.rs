@@ -6,7 +6,7 @@
 //! Where an object stands is no part of it: a file may be moved and renamed.
 
 use super::data::View;
-use super::{rules, walk};
+use super::{placement, rules, walk};
 use crate::model::{AdmittedPod, FieldChange, PodRecord, Verb};
 
 /// What it takes to get from one state of a pod to another.
@@ -36,7 +36,13 @@ pub(super) fn of_record(record: &PodRecord, target: &AdmittedPod, data: Option<&
     } else {
         found.extend(data.into_iter().flat_map(|view| view.changes(record, target)));
     }
+    placement::note(&mut found, &record.realised, target);
     judge(found, others_are_merged(&record.realised, target))
+}
+
+/// What makes another machine's pod one of this machine.
+pub(super) fn of_arrival(realised: &AdmittedPod, target: &AdmittedPod) -> Vec<FieldChange> {
+    placement::arriving(realised, target, fields(realised, target))
 }
 
 fn fields(realised: &AdmittedPod, target: &AdmittedPod) -> Vec<FieldChange> {

@@ -9,11 +9,12 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use super::change::{self, Change};
 use super::data::View;
+use super::placement;
 use super::rename;
 use super::restart;
 use crate::model::{
     Admitted, AdmittedPod, ContainerKind, ContainerRecord, ContainerState, ExitRecord, FleetAction, FleetPlan,
-    ObservedContainer, ObservedPod, PodKey, PodRecord, PodUid, Reason, Resources, Sandbox, spread,
+    ObservedContainer, ObservedPod, Outcome, PodKey, PodRecord, PodUid, Reason, Resources, Sandbox, spread,
 };
 
 /// What happens to each pod: removals first, then the others, each by name.
@@ -27,33 +28,54 @@ pub fn fleet_on<P: Borrow<ObservedPod>>(threads: usize, admitted: &Admitted, obs
         observed.iter().map(Borrow::borrow).map(|pod| (&pod.record.key, pod)).collect();
     let mut plan = FleetPlan::default();
     let data = View::new(&admitted.data);
-    for key in observed.keys().filter(|key| !admitted.pods.contains_key(**key)) {
+    let is_here = |pod: &ObservedPod| !pod.record.realised.is_elsewhere();
+    for (key, _) in observed.iter().filter(|(key, pod)| !admitted.pods.contains_key(**key) && is_here(pod)) {
         plan.actions.push(FleetAction::Remove { key: (*key).clone(), reason: Reason::PodRemoved });
     }
     let pods: Vec<(&Arc<AdmittedPod>, Option<&ObservedPod>)> =
         admitted.pods.iter().map(|(key, pod)| (pod, observed.get(key).copied())).collect();
     let reasons = spread::map(threads, &pods, |(pod, old)| reason(pod, *old, &data));
+    let mut applied = Vec::new();
     for ((key, pod), reason) in admitted.pods.iter().zip(reasons) {
         match reason {
+            None if is_elsewhere(pod, observed.get(key).copied()) => plan.elsewhere.push(key.clone()),
             None => plan.unchanged.push(key.clone()),
-            Some(reason) => plan.actions.push(FleetAction::Apply { pod: Arc::clone(pod), reason }),
+            Some(reason @ Reason::NotForThisMachine(_)) => {
+                plan.actions.push(FleetAction::Remove { key: key.clone(), reason });
+            }
+            Some(reason) => applied.push(FleetAction::Apply { pod: Arc::clone(pod), reason }),
         }
     }
+    plan.actions.sort_by(|a, b| a.key().cmp(b.key()));
+    plan.actions.extend(applied);
     plan.renames = rename::pair(&plan.actions, &observed);
     plan
 }
 
-/// Why a pod is to be touched; `None` for one that is as it should be.
+/// Whether a pod is another machine's and nothing of it is here.
+fn is_elsewhere(pod: &AdmittedPod, observed: Option<&ObservedPod>) -> bool {
+    pod.is_elsewhere() && observed.is_none_or(|old| old.record.realised.is_elsewhere())
+}
+
+/// Why a pod is to be touched; `None` for one that is as it should be, if only by not being here.
 fn reason(pod: &AdmittedPod, observed: Option<&ObservedPod>, data: &View<'_>) -> Option<Reason> {
-    match observed {
-        None => Some(Reason::PodAdded),
+    let Some(old) = observed else { return (!pod.is_elsewhere()).then_some(Reason::PodAdded) };
+    let record = &old.record;
+    if record.realised.is_elsewhere() {
+        return (!pod.is_elsewhere()).then(|| Reason::Placed(change::of_arrival(&record.realised, pod)));
+    }
+    let change = change::of_record(record, pod, Some(data));
+    if let Some(fields) = placement::leaving(record, pod, &change) {
+        return Some(Reason::NotForThisMachine(fields));
+    }
+    if record.deletion.is_some() {
         // The one that is going has no future: this is another pod of its name.
-        Some(old) if old.record.deletion.is_some() => Some(Reason::PodAdded),
-        Some(old) => match change::of_record(&old.record, pod, Some(data)) {
-            Change::None => None,
-            Change::InPlace(fields) => Some(Reason::UpdatedInPlace(fields)),
-            Change::Recreate(fields) => Some(Reason::Recreated(fields)),
-        },
+        return Some(Reason::PodAdded);
+    }
+    match change {
+        Change::None => None,
+        Change::InPlace(fields) => Some(Reason::UpdatedInPlace(fields)),
+        Change::Recreate(fields) => Some(Reason::Recreated(fields)),
     }
 }
 
@@ -76,7 +98,9 @@ pub fn converged_on(threads: usize, admitted: &Admitted, now: Timestamp) -> Vec<
 
 fn running(pod: &Arc<AdmittedPod>, effective: &Pod, revision: &str, now: Timestamp) -> ObservedPod {
     let empty = PodSpec::default();
-    let spec = effective.spec.as_ref().unwrap_or(&empty);
+    // Of a pod that does not run here there is its record at most.
+    let spec = effective.spec.as_ref().filter(|_| pod.unplaced.is_none()).unwrap_or(&empty);
+    let failed = pod.unplaced.as_ref().is_some_and(|unplaced| unplaced.outcome == Outcome::Failed);
     let init = spec.init_containers.iter().flatten().map(|c| (c, restart::kind_of(c, true)));
     let apps = spec.containers.iter().map(|c| (c, ContainerKind::App));
     let mut containers: Vec<ObservedContainer> = init.chain(apps).map(|(c, kind)| instance(c, kind, now)).collect();
@@ -93,11 +117,14 @@ fn running(pod: &Arc<AdmittedPod>, effective: &Pod, revision: &str, now: Timesta
             resized_at: None,
             sandbox_attempts: 1,
             deletion: None,
-            terminal: None,
+            terminal: failed.then(|| "Failed".to_owned()),
             terminal_cause: None,
             data_digests: None,
         },
-        sandbox: Sandbox::Ready { attempt: 0, pid: 0, started_at: now, ips: Vec::new() },
+        sandbox: match pod.unplaced {
+            None => Sandbox::Ready { attempt: 0, pid: 0, started_at: now, ips: Vec::new() },
+            Some(_) => Sandbox::Absent,
+        },
         containers,
     }
 }

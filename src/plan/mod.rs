@@ -14,6 +14,7 @@ mod field;
 mod fleet;
 mod opened;
 mod payload;
+mod placement;
 mod pod;
 mod quantities;
 mod rename;

@@ -14,10 +14,10 @@ use super::draft::Draft;
 use super::failure::files_digest;
 use super::opened::Opened;
 use super::teardown::{self, Stop, grace_of};
-use super::{PodInput, Target, payload, resize, restart, start};
+use super::{PodInput, Target, payload, placement, resize, restart, start};
 use crate::model::{
-    AdmittedPod, Cause, ContainerKind, DataObjects, Failure, ObservedContainer, ObservedPod, PodAction, PodKey,
-    PodPlan, PodRecord, PodUid, Reason, Sandbox, TerminalCause,
+    AdmittedPod, Cause, ContainerKind, DataObjects, Failure, ObservedContainer, ObservedPod, Outcome, PodAction,
+    PodKey, PodPlan, PodRecord, PodUid, Reason, Sandbox, TerminalCause, Unplaced,
 };
 
 /// Kubelet's message for `activeDeadlineSeconds`.
@@ -71,6 +71,7 @@ pub fn pod(input: &PodInput<'_>) -> PodPlan {
     let mut draft = Draft::default();
     match (input.target, input.observed) {
         (Target::Gone { .. }, None) => {}
+        (Target::Run { pod, .. }, None) if pod.is_elsewhere() => {}
         (Target::Gone { reason }, Some(observed)) => {
             teardown::teardown(&Round { input, fresh: false }, &Opened::new(observed), reason, &mut draft);
         }
@@ -107,7 +108,7 @@ fn reconcile(input: &PodInput<'_>, observed: &ObservedPod, target: (&Arc<Admitte
             };
             // Other data makes no other pod of it.
             if fields.iter().any(|change| !matches!(change.cause, Cause::Data { .. })) {
-                record.realised = Arc::clone(target.0);
+                record.realised = placement::kept(&observed.record.realised, target.0);
                 target.1.clone_into(&mut record.revision);
                 record.generation = record.generation.saturating_add(1);
                 if fields.iter().any(resize::is_amount) {
@@ -127,6 +128,14 @@ fn run(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
     let Some(spec) = pod.effective.spec.as_ref() else { return };
     if pod.record.terminal.is_some() {
         return finished(round, pod, draft);
+    }
+    match pod.record.realised.unplaced.as_deref() {
+        Some(unplaced) if unplaced.outcome == Outcome::Failed => {
+            return finish(round, pod, Ending::rejected(unplaced), draft);
+        }
+        // It waits for a machine that fits, and no time runs.
+        Some(unplaced) => return draft.hold("", "Unschedulable", &unplaced.message, None),
+        None => {}
     }
     let deadline = deadline(spec, pod);
     if let Some((phase, why)) = verdict(spec, pod) {
@@ -245,6 +254,13 @@ impl Ending {
     fn late() -> Self {
         let cause = TerminalCause { reason: "DeadlineExceeded".to_owned(), message: DEADLINE.to_owned() };
         Self { phase: "Failed", why: Reason::Terminating(DEADLINE.to_owned()), cause: Some(cause) }
+    }
+
+    /// The machine that the pod names does not take it.
+    fn rejected(unplaced: &Unplaced) -> Self {
+        let reason = unplaced.reason().unwrap_or_default().to_owned();
+        let cause = TerminalCause { reason, message: unplaced.message.clone() };
+        Self { phase: "Failed", why: Reason::Terminating(unplaced.message.clone()), cause: Some(cause) }
     }
 }
 

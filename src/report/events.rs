@@ -10,7 +10,7 @@ use super::project::stable_uid;
 use super::{duration, resize};
 use crate::model::{
     AdmittedPod, ContainerRecord, ContainerState, EventRecord, EventType, ImageSource, Kind, ObjectKey,
-    ObservedContainer, ObservedPod, Reason, Sandbox, Stopping,
+    ObservedContainer, ObservedPod, Outcome, Reason, Sandbox, Stopping,
 };
 
 /// How many conflicts of a pod are told one by one.
@@ -22,9 +22,7 @@ pub fn events_between(old: Option<&ObservedPod>, new: Option<&ObservedPod>, now:
     let Some(new) = new else { return Vec::new() };
     let old = old.filter(|o| o.record.uid == new.record.uid);
     let mut events = Vec::new();
-    if old.is_none() {
-        events.push(scheduled(new));
-    }
+    placement_events(old, new, now, &mut events);
     if let (Some(Sandbox::Ready { .. }), Sandbox::Dead { .. }) = (old.map(|o| &o.sandbox), &new.sandbox)
         && new.record.deletion.is_none()
     {
@@ -135,14 +133,48 @@ fn field_path(pod: &ObservedPod, container: &str) -> String {
     format!("spec.{list}{{{container}}}")
 }
 
-fn scheduled(pod: &ObservedPod) -> EventRecord {
+/// Whether a pod was placed, and what let it be.
+fn placement_events(old: Option<&ObservedPod>, new: &ObservedPod, now: Timestamp, events: &mut Vec<EventRecord>) {
+    let before = old.map(|old| &old.record.realised);
+    match (before.map(|before| before.unplaced.as_deref()), new.record.realised.unplaced.as_deref()) {
+        (None, None) => events.push(scheduled(new, new.record.created_at)),
+        (Some(Some(unplaced)), None) => {
+            events.push(scheduled(new, now));
+            if let Some(node) = unplaced.unmet.cause().of_node().filter(|_| same_spec(before, new)) {
+                let message = format!("{} fits this machine now ({node})", unplaced.field);
+                events
+                    .push(Draft { reason: "Placed", message, component: "podwright", ..Draft::of(new, now) }.record());
+            }
+        }
+        (before, Some(unplaced)) if unplaced.outcome == Outcome::Pending && before.flatten() != Some(unplaced) => {
+            let (kind, reason, message) = (EventType::Warning, "FailedScheduling", unplaced.message.clone());
+            let draft = Draft { kind, reason, message, ..Draft::of(new, now) };
+            events.push(Draft { component: "default-scheduler", ..draft }.record());
+        }
+        (_, Some(unplaced)) if ended(new) && !old.is_some_and(ended) => {
+            let message = unplaced.message.trim_start_matches("Pod was rejected: ").to_owned();
+            let (kind, reason) = (EventType::Warning, unplaced.reason().unwrap_or_default());
+            events.push(Draft { kind, reason, message, ..Draft::of(new, new.record.created_at) }.record());
+        }
+        _ => {}
+    }
+}
+
+fn ended(pod: &ObservedPod) -> bool {
+    pod.record.terminal.is_some()
+}
+
+fn same_spec(before: Option<&Arc<AdmittedPod>>, now: &ObservedPod) -> bool {
+    before.is_some_and(|before| before.spec == now.record.realised.spec)
+}
+
+fn scheduled(pod: &ObservedPod, at: Timestamp) -> EventRecord {
     let spec = pod.record.realised.effective.open().spec;
     let message = match spec.and_then(|spec| spec.node_name).unwrap_or_default().as_str() {
         "" => format!("Successfully assigned {} to this node", pod.record.key),
         node => format!("Successfully assigned {} to {node}", pod.record.key),
     };
-    let draft = Draft::of(pod, pod.record.created_at);
-    Draft { reason: "Scheduled", message, component: "default-scheduler", ..draft }.record()
+    Draft { reason: "Scheduled", message, component: "default-scheduler", ..Draft::of(pod, at) }.record()
 }
 
 fn container_events(
@@ -261,7 +293,8 @@ fn waiting_event(pod: &ObservedPod, name: &str, reason: &str, message: &str, now
     let detail = if message.is_empty() { reason } else { message };
     let (key, uid) = (&pod.record.key, &pod.record.uid);
     match reason {
-        "ContainerCreating" | "PodInitializing" | "Completed" => Vec::new(),
+        // Of a pod that waits for a machine its record tells.
+        "ContainerCreating" | "PodInitializing" | "Completed" | "Unschedulable" => Vec::new(),
         "CrashLoopBackOff" => {
             let place = format!("{}_{}({uid})", key.name, key.namespace);
             let text = format!("Back-off restarting failed container {name} in pod {place}");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{HostIP, Pod, PodIP, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{HostIP, Pod, PodCondition, PodIP, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::{ConditionInput, conditions};
@@ -12,7 +12,7 @@ use super::containers::statuses;
 use super::part;
 use super::phase::{PhaseInput, phase};
 use super::resize;
-use crate::model::{AdmittedPod, Hold, NodeInfo, ObservedPod, Packed, Sandbox, qos_class};
+use crate::model::{AdmittedPod, Hold, NodeInfo, ObservedPod, Outcome, Packed, Sandbox, Unplaced, qos_class};
 
 /// Everything known about one pod at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,11 @@ impl<'a> PodView<'a> {
     /// The pod whose spec is shown.
     pub(super) fn wanted(&self) -> Option<&'a AdmittedPod> {
         self.observed.map(|observed| &*observed.record.realised).or(self.admitted)
+    }
+
+    /// Why it does not run here, if it does not.
+    fn unplaced(&self) -> Option<&'a Unplaced> {
+        self.wanted()?.unplaced.as_deref()
     }
 }
 
@@ -55,7 +60,8 @@ fn shown_as(view: &PodView<'_>, open: impl Fn(&Packed<Pod>) -> Pod) -> Pod {
         pod.metadata.name = Some(wanted.key.name.clone());
     }
     let mut spec = pod.spec.take().unwrap_or_default();
-    if spec.node_name.as_deref().unwrap_or_default().is_empty() && !view.node.name.is_empty() {
+    let has_no_node = spec.node_name.as_deref().unwrap_or_default().is_empty() && view.unplaced().is_none();
+    if has_no_node && !view.node.name.is_empty() {
         spec.node_name = Some(view.node.name.clone());
     }
     if let Some(observed) = view.observed {
@@ -80,6 +86,9 @@ fn put_record(pod: &mut Pod, observed: &ObservedPod) {
 }
 
 fn status(view: &PodView<'_>, spec: &PodSpec) -> PodStatus {
+    if let Some(unplaced) = view.unplaced() {
+        return unplaced_status(view, unplaced, spec);
+    }
     let statuses = statuses(spec, view.observed, view.waiting);
     let record = view.observed.map(|o| &o.record);
     let phase = phase(PhaseInput {
@@ -113,6 +122,34 @@ fn status(view: &PodView<'_>, spec: &PodSpec) -> PodStatus {
         qos_class: Some(qos_class(spec).to_owned()),
         start_time: record.map(|r| Time(r.created_at)),
         observed_generation: record.map(|r| r.generation),
+        ..PodStatus::default()
+    }
+}
+
+/// The status of a pod that does not run here: no container was ever begun. One that waits tells the scheduler's condition,
+/// one that failed has none, and neither has another machine's.
+fn unplaced_status(view: &PodView<'_>, unplaced: &Unplaced, spec: &PodSpec) -> PodStatus {
+    let record = view.observed.map(|observed| &observed.record);
+    let phase = record.and_then(|record| record.terminal.clone()).unwrap_or_else(|| "Pending".to_owned());
+    let reason = unplaced.reason().map(str::to_owned);
+    let condition = PodCondition {
+        type_: "PodScheduled".to_owned(),
+        status: "False".to_owned(),
+        reason: Some("Unschedulable".to_owned()),
+        message: Some(unplaced.message.clone()),
+        last_transition_time: record.map(|record| Time(record.created_at)),
+        observed_generation: record.map(|record| record.generation),
+        last_probe_time: None,
+    };
+    let waits = unplaced.outcome == Outcome::Pending;
+    PodStatus {
+        phase: Some(phase),
+        message: reason.as_ref().map(|_| unplaced.message.clone()),
+        reason,
+        conditions: waits.then(|| vec![condition]),
+        qos_class: Some(qos_class(spec).to_owned()),
+        start_time: record.filter(|_| !waits).map(|record| Time(record.created_at)),
+        observed_generation: record.map(|record| record.generation),
         ..PodStatus::default()
     }
 }

@@ -8,7 +8,7 @@ use super::row::{PodRow, pod_row};
 use super::status::CONFLICTS;
 use crate::model::{
     AdmittedPod, ConditionEntry, ContainerEntry, ContainerStateEntry, Packed, PodEntry, PodKey, PresetEntry,
-    ShownObject, ShownPod, SkippedPresetEntry, Standing, Terminal,
+    ShownObject, ShownPod, SkippedPresetEntry, Standing, Terminal, Unplaced,
 };
 
 /// A pod, with the presets that the manifests give it.
@@ -49,6 +49,7 @@ fn standing(pod: &Pod, row: &PodRow) -> Standing {
             Some("Failed") => Some(Terminal::Failed),
             _ => None,
         },
+        elsewhere: row.status == Unplaced::NOT_FOR_THIS_MACHINE,
         status: row.status.as_str().into(),
     }
 }

@@ -95,6 +95,7 @@ fn conditions(input: &StatusInput<'_>, by_key: &[&Arc<ShownPod>]) -> Vec<Conditi
     let unsettled: BTreeSet<&PodKey> = input.unsettled.iter().collect();
     for pod in input.pods {
         match verdict(pod) {
+            _ if pod.standing.elsewhere => {}
             Verdict::Ready if !unsettled.contains(&pod.key) => {}
             Verdict::Ready => progressing.push(format!("{} to change", pod.key)),
             Verdict::Progressing(what) => progressing.push(what),
@@ -122,7 +123,7 @@ fn conditions(input: &StatusInput<'_>, by_key: &[&Arc<ShownPod>]) -> Vec<Conditi
     } else if !failed.is_empty() {
         ("PodFailed", pods_sentence("failed:", &failed), "Stalled")
     } else {
-        ("Succeeded", all_well(input.pods.len()), "Ready")
+        ("Succeeded", all_well(input.pods), "Ready")
     };
     let (reason, message, which) = verdict;
     ["Ready", "Reconciling", "Stalled"]
@@ -141,8 +142,11 @@ fn conditions(input: &StatusInput<'_>, by_key: &[&Arc<ShownPod>]) -> Vec<Conditi
         .collect()
 }
 
-fn all_well(pods: usize) -> String {
-    format!("{pods} {} ready or complete", if pods == 1 { "pod" } else { "pods" })
+fn all_well(pods: &[Arc<ShownPod>]) -> String {
+    let elsewhere = pods.iter().filter(|pod| pod.standing.elsewhere).count();
+    let here = pods.len() - elsewhere;
+    let others = if elsewhere == 0 { String::new() } else { format!(", {elsewhere} not for this machine") };
+    format!("{here} {} ready or complete{others}", if here == 1 { "pod" } else { "pods" })
 }
 
 fn pods_sentence(verb: &str, pods: &[String]) -> String {

@@ -5,6 +5,7 @@ mod bounds;
 mod build;
 mod merge;
 mod origin;
+pub(crate) mod placement;
 mod property;
 mod seed;
 mod upstream;

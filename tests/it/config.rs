@@ -19,7 +19,7 @@ taints:
 - key: dedicated
   value: line-3
   effect: NoSchedule
-- {key: example.com/x, effect: NoExecute}
+- {key: example.com/x, effect: PreferNoSchedule}
 allocatable:
   cpu: 2
   memory: 4Gi
@@ -42,6 +42,7 @@ registries:
 - name: "*"
 registryCredentials: /etc/podwright/docker.json
 offlinePull: strict
+placement: fleet
 "#;
 
 fn schema() -> Value {
@@ -80,7 +81,11 @@ fn every_key_is_read() {
     let expected = Config {
         node_name: Some("edge-7".into()),
         labels: text(&[("site", "north"), ("example.com/role", "")]),
-        taints: vec![taint("dedicated", Some("line-3"), "NoSchedule"), taint("example.com/x", None, "NoExecute")],
+        taints: vec![
+            taint("dedicated", Some("line-3"), "NoSchedule"),
+            taint("example.com/x", None, "PreferNoSchedule"),
+        ],
+        fleet: true,
         allocatable: text(&[("cpu", "2"), ("memory", "4Gi"), ("example.com/gpu", "1")]),
         subnet: Some("10.88.0.0/24".into()),
         allow_host_image: true,
@@ -127,7 +132,13 @@ fn what_is_wrong_is_told_by_the_reader_and_by_the_schema() {
         ("taints: [{key: a}]", "missing key `effect`", "add `effect`"),
         ("taints: [{effect: NoSchedule}]", "missing key `key`", "add `key`"),
         ("taints: [{key: a, effect: Never}]", "`Never` is no effect of a taint", "NoSchedule"),
-        ("taints: [{key: a, effect: NoExecute, valeu: b}]", "unknown key `valeu`", "did you mean `value`?"),
+        (
+            "taints: [{key: a, effect: NoExecute}]",
+            "taints of effect NoExecute are not honoured yet: no pod that runs is ended",
+            "write NoSchedule",
+        ),
+        ("placement: fleets", "it must be `pending` or `fleet`", "one of the two"),
+        ("taints: [{key: a, effect: NoSchedule, valeu: b}]", "unknown key `valeu`", "did you mean `value`?"),
         ("allocatable: {memory: 4GB}", "`4GB` is no quantity", "4Gi"),
         ("allocatable: {cpu: 1.5.2}", "`1.5.2` is no quantity", "500m"),
         ("allocatable: {cpu: -1}", "expected text, found a number", "quote it"),

@@ -7,6 +7,7 @@ mod failures;
 mod kubelet;
 mod ledger;
 mod life;
+mod placement;
 mod real;
 mod resize;
 mod rig;

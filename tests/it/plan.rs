@@ -6,6 +6,7 @@ mod env;
 mod fleet;
 mod fleets;
 mod mutation;
+mod placement;
 mod pod;
 mod property;
 mod rename;

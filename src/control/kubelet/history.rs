@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::state::{Goal, PodState};
-use crate::model::{ActionEntry, EventRecord, PodAction, PodKey, PodStep, Reason};
+use crate::model::{ActionEntry, EventRecord, PodAction, PodKey, PodStep, Reason, Verb};
 use crate::report::{aggregate, events_between, waiting_events};
 
 /// How many different events are kept.
@@ -57,6 +57,11 @@ fn reasons(state: &PodState) -> BTreeMap<String, (String, String)> {
     state.waiting.iter().map(|(name, why)| (name.clone(), why.clone())).chain(own).collect()
 }
 
+/// Whether a pod that waited is created now.
+fn begins(reason: &Reason) -> bool {
+    matches!(reason, Reason::UpdatedInPlace(changes) if changes.iter().any(|change| change.effect == Verb::Create))
+}
+
 /// A step as an entry of the status, if it is one that people want to read about.
 pub(super) fn entry(key: &PodKey, goal: &Goal, step: &PodStep, now: Timestamp) -> Option<ActionEntry> {
     let recreated = matches!(step.reason, Reason::Recreated(_));
@@ -64,6 +69,7 @@ pub(super) fn entry(key: &PodKey, goal: &Goal, step: &PodStep, now: Timestamp) -
         // The entry of the recreation was made when the old pod began to go.
         PodAction::CreatePod { .. } if recreated => return None,
         PodAction::CreatePod { .. } => ("create", step.reason.to_string()),
+        PodAction::UpdatePod { .. } if begins(&step.reason) => ("create", step.reason.to_string()),
         PodAction::UpdatePod { .. } => ("update in place", step.reason.to_string()),
         PodAction::MarkDeleted { .. } if recreated => ("recreate", step.reason.to_string()),
         PodAction::MarkDeleted { .. } => ("delete", step.reason.to_string()),

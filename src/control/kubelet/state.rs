@@ -96,7 +96,8 @@ impl Slot {
     pub(super) fn set_goal(&mut self, goal: Goal) -> bool {
         let same = match (self.goal.as_deref(), &goal) {
             (Some(Goal::Run { pod: old, .. }), Goal::Run { pod: new, .. }) => {
-                let equal = || old.digest == new.digest && old.spec == new.spec && old.effective == new.effective;
+                let made_alike = || old.spec == new.spec && old.effective == new.effective;
+                let equal = || old.digest == new.digest && old.unplaced == new.unplaced && made_alike();
                 Arc::ptr_eq(old, new) || equal()
             }
             (Some(Goal::Gone { .. }), Goal::Gone { .. }) => return false,

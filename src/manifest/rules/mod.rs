@@ -12,6 +12,7 @@ mod metadata;
 mod mounts;
 pub(super) mod names;
 mod place;
+mod placement;
 mod pod;
 mod ports;
 mod preset;
@@ -90,7 +91,9 @@ const RULES: &[(&[Kind], Check)] = &[
     (BOTH, together::mounts),
     (POD, together::profiles),
     (POD, together::host_names),
-    (POD, together::tolerations),
+    (POD, placement::node_selector),
+    (POD, placement::node_affinity),
+    (POD, placement::tolerations),
     (POD, together::standard_input),
     (POD, together::proc_mount),
     (POD, probe::probes),

@@ -8,9 +8,7 @@ use crate::manifest::problem::{Finding, quoted};
 pub(super) fn well_formed(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     let Some(selector) = subject.root.path(&["spec", "selector"]) else { return };
     for (key, value) in selector.get("matchLabels").iter().flat_map(View::entries) {
-        if let Err(wrong) = names::qualified(key) {
-            out.push(value.error("label", format!("the label key {} must {wrong}", quoted(key))).at_key());
-        }
+        label_key(key, &value, out);
         label_value(&value, out);
     }
     for expression in selector.list("matchExpressions") {
@@ -34,7 +32,14 @@ pub(super) fn well_formed(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     }
 }
 
-fn label_value(value: &View<'_>, out: &mut Vec<Finding>) {
+/// The key of a label, which stands before its value.
+pub(super) fn label_key(key: &str, value: &View<'_>, out: &mut Vec<Finding>) {
+    if let Err(wrong) = names::qualified(key) {
+        out.push(value.error("label", format!("the label key {} must {wrong}", quoted(key))).at_key());
+    }
+}
+
+pub(super) fn label_value(value: &View<'_>, out: &mut Vec<Finding>) {
     if let Some(text) = value.text()
         && let Err(wrong) = names::label_value(text)
     {

@@ -71,31 +71,6 @@ pub(super) fn host_names(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// Tolerations: what an operator and an effect need.
-pub(super) fn tolerations(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
-    let Some(spec) = subject.root.get("spec") else { return };
-    for toleration in spec.list("tolerations") {
-        let key = toleration.text_of("key").unwrap_or_default();
-        let operator = toleration.text_of("operator").filter(|word| !word.is_empty()).unwrap_or("Equal");
-        if let Some(view) = toleration.get("key").filter(|_| !key.is_empty()) {
-            super::shape(&view, "the key", names::qualified, out);
-        } else if operator != "Exists" {
-            let message = "a toleration without `key` needs `operator: Exists`";
-            out.push(toleration.error("contradiction", message).help("add `operator: Exists`, or a key"));
-        }
-        let value = toleration.get("value").filter(|value| value.text() != Some(""));
-        if let Some(value) = value.filter(|_| operator == "Exists") {
-            let message = "`operator: Exists` and `value` cannot go together";
-            out.push(value.error("contradiction", message).at_key());
-        }
-        let seconds = toleration.get("tolerationSeconds").filter(|_| toleration.text_of("effect") != Some("NoExecute"));
-        if let Some(seconds) = seconds {
-            let message = "`tolerationSeconds` needs `effect: NoExecute`";
-            out.push(seconds.error("contradiction", message).at_key());
-        }
-    }
-}
-
 /// Standard input that nobody opens.
 pub(super) fn standard_input(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     for container in subject.containers() {

@@ -33,9 +33,52 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("spec.hostNetwork", "e2e_seed_host_pod_shares_the_machines_namespaces"),
     ("spec.hostPID", "e2e_seed_host_pod_shares_the_machines_namespaces"),
     ("spec.hostname", "e2e_containers_of_a_pod_share_localhost_a_host_name_and_shared_memory"),
+    ("spec.nodeName", PLACED),
+    ("spec.nodeSelector", SELECTED),
+    ("spec.tolerations", PLACED),
+    ("spec.tolerations[].effect", PLACED),
+    ("spec.tolerations[].key", PLACED),
+    ("spec.tolerations[].operator", PLACED),
+    ("spec.tolerations[].value", PLACED),
     ("spec.imagePullSecrets", "e2e_a_pull_secret_of_the_namespace_is_who_the_pod_is_to_the_registry"),
     ("spec.imagePullSecrets[].name", "e2e_a_pull_secret_of_the_namespace_is_who_the_pod_is_to_the_registry"),
     ("spec.initContainers", "e2e_init_containers_run_in_order_before_the_others"),
+    ("spec.affinity", PLACED),
+    ("spec.affinity.nodeAffinity", PLACED),
+    ("spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution", PLACED),
+    ("spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms", PLACED),
+    (
+        "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[].matchExpressions",
+        PLACED,
+    ),
+    (
+        "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[].matchExpressions[].key",
+        PLACED,
+    ),
+    (
+        "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[].matchExpressions[].operator",
+        PLACED,
+    ),
+    (
+        "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[].matchExpressions[].values",
+        PLACED,
+    ),
+    (
+        "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[].matchFields",
+        PLACED,
+    ),
+    (
+        "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[].matchFields[].key",
+        PLACED,
+    ),
+    (
+        "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[].matchFields[].operator",
+        PLACED,
+    ),
+    (
+        "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[].matchFields[].values",
+        PLACED,
+    ),
     ("spec.restartPolicy", "e2e_restart_policies_do_what_they_say"),
     ("spec.serviceAccount", "a_pod_does_not_start_before_its_account_is_there"),
     ("spec.serviceAccountName", "a_pod_does_not_start_before_its_account_is_there"),
@@ -155,6 +198,8 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("type", "keys_that_a_type_needs_are_asked_for"),
 ];
 
+const PLACED: &str = "each_row_of_the_placement_table";
+const SELECTED: &str = "e2e_seed_a_pod_waits_for_a_machine_with_the_label_it_selects";
 const READER: &str = "e2e_config_maps_and_secrets_reach_volumes_and_env_and_secrets_never_the_disk";
 const PRESET: &str = "e2e_the_presets_variable_is_in_the_environment_of_each_container";
 const RESIZED: &str = "e2e_cpu_and_memory_change_while_a_container_runs";
@@ -164,7 +209,9 @@ const ATTACHED: &str = "e2e_the_streams_of_a_container_are_there_to_attach_to_wi
 const PORTS: &str = "e2e_a_host_port_answers_outside_pods_itself_and_loopback";
 
 const SERVER: &str = "an API server writes it, a manifest does not";
-const NO_SCHEDULER: &str = "there is no scheduler: every pod runs on this machine";
+const NO_SCHEDULER: &str = "pods do not compete for this machine";
+const NO_PREFERENCE: &str = "a preference decides between machines, and there is one";
+const NO_EVICTION: &str = "no taint of this machine ends a pod that runs";
 const NO_TOKEN: &str = "no token is mounted into pods yet";
 
 /// Fields that change nothing here, and why. Leaving them out cannot change what runs.
@@ -181,6 +228,8 @@ pub(super) const NO_EFFECT: &[(&str, &str)] = &[
     ("metadata.generateName", "an object is known by its `name`"),
     ("metadata.finalizers", "no controller waits for a removal"),
     ("metadata.ownerReferences", "the manifests alone decide what lives"),
+    ("spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution", NO_PREFERENCE),
+    ("spec.tolerations[].tolerationSeconds", NO_EVICTION),
     ("spec.preemptionPolicy", NO_SCHEDULER),
     ("spec.priority", NO_SCHEDULER),
     ("spec.priorityClassName", NO_SCHEDULER),
@@ -198,10 +247,8 @@ const PROBES: &str = "a container counts as ready while it runs";
 
 /// Fields that are refused until they are honoured, and what to do instead or what happens meanwhile.
 pub(super) const NOT_YET: &[(&str, &str)] = &[
-    ("spec.affinity", ONE_MACHINE),
-    ("spec.nodeName", ONE_MACHINE),
-    ("spec.nodeSelector", ONE_MACHINE),
-    ("spec.tolerations", ONE_MACHINE),
+    ("spec.affinity.podAffinity", ONE_MACHINE),
+    ("spec.affinity.podAntiAffinity", ONE_MACHINE),
     ("spec.topologySpreadConstraints", ONE_MACHINE),
     ("spec.schedulingGates", ONE_MACHINE),
     ("spec.schedulingGroup", ONE_MACHINE),
@@ -276,6 +323,8 @@ pub(super) const HARMLESS: &[(&str, &str)] = &[
     ("spec.os", r#"{"name":"linux"}"#),
     ("spec.preemptionPolicy", r#""PreemptLowerPriority""#),
     ("spec.priority", "0"),
+    // What an API server adds to every pod.
+    ("spec.tolerations[].tolerationSeconds", "300"),
     ("spec.schedulerName", r#""default-scheduler""#),
     ("spec.securityContext.supplementalGroupsPolicy", r#""Merge""#),
     ("@.securityContext.procMount", r#""Default""#),

@@ -13,6 +13,7 @@ pub(super) fn check(kind: Kind, root: &View<'_>, out: &mut Vec<Finding>) {
             containers.iter().for_each(|container| resources(container, out));
             containers.iter().for_each(|container| host_addresses(container, out));
             init_policies(&spec, out);
+            comparisons(&spec, out);
             token(&spec, out);
             annotations(root, out);
         }
@@ -69,6 +70,16 @@ fn host_addresses(container: &View<'_>, out: &mut Vec<Finding>) {
                 &format!("the IPv6 address {}", quoted(text)),
                 "use an IPv4 address",
             ));
+        }
+    }
+}
+
+/// Tolerations that compare numbers (`TaintTolerationComparisonOperators`), which Kubernetes itself does not take unless asked.
+fn comparisons(spec: &View<'_>, out: &mut Vec<Finding>) {
+    for operator in spec.list("tolerations").iter().filter_map(|toleration| toleration.get("operator")) {
+        if let Some(word @ ("Gt" | "Lt")) = operator.text() {
+            let what = format!("the operator {word} of a toleration");
+            out.push(not_yet(Kind::Pod, &operator, &what, "use Equal or Exists"));
         }
     }
 }

@@ -25,6 +25,10 @@ const INVALID_BASE: &str = "The base is invalid and is refused as a whole where 
                             revision. What could be read of it is compared; an object that could not be read counts as \
                             not there.";
 
+/// Said when pods ask for something of the machine that is not known.
+const UNTOLD: &str = "Pods ask for a name or labels of their machine that are not known here: they are compared as pods \
+                      that it fits. --config with the machine's configuration, or --node-name, tells.";
+
 /// Said when the report has no room for every hunk.
 const TOO_MUCH: &str = "Too much differs to be shown line by line: hunks are left out, and what they hold is counted.";
 
@@ -103,6 +107,9 @@ pub fn compare_on(threads: usize, plan: &FleetPlan, base: &DiffBase<'_>, head: &
     if base.objects.is_some_and(|side| side.diagnostics.has_errors()) {
         notes.push(INVALID_BASE);
     }
+    if head.is_untold || (!base.running && base.objects.is_some_and(|side| side.is_untold)) {
+        notes.push(UNTOLD);
+    }
     if budget.exceeded {
         notes.push(TOO_MUCH);
     }
@@ -165,7 +172,7 @@ fn draw<'a>(action: &FleetAction, rename: Option<&Rename>, base: &Base<'a>, head
         // A pod under a new name is shown as what it differs in from the one it replaces.
         (Verb::Create, Some(Rename { from, .. })) => base.pod(from),
         // A predecessor of the same name is on its way out already.
-        (Verb::Create, None) => None,
+        (Verb::Create, None) if action.changes().is_empty() => None,
         _ => base.pod(key),
     };
     let after = head.pods.get(key).filter(|_| verb != Verb::Delete).map(Arc::as_ref);
@@ -260,6 +267,7 @@ fn counts(plan: &FleetPlan, base: Option<&Admitted>, head: &Admitted, objects: &
             recreate: 0,
             delete: 0,
             unchanged: head.unread.get(&kind).copied().unwrap_or_default(),
+            not_for_this_machine: 0,
         };
         for object in objects.iter().filter(|object| object.key.kind == kind) {
             match object.verb {
@@ -272,7 +280,10 @@ fn counts(plan: &FleetPlan, base: Option<&Admitted>, head: &Admitted, objects: &
             }
         }
         match (kind, base) {
-            (Kind::Pod, _) => row.unchanged += plan.unchanged.len(),
+            (Kind::Pod, _) => {
+                row.unchanged += plan.unchanged.len();
+                row.not_for_this_machine = plan.elsewhere.len();
+            }
             (_, Some(_)) => {
                 let here = head.objects.keys().filter(|key| key.kind == kind).count();
                 row.unchanged += here.saturating_sub(row.create + row.update_in_place);
@@ -281,7 +292,7 @@ fn counts(plan: &FleetPlan, base: Option<&Admitted>, head: &Admitted, objects: &
         }
         let total =
             row.create + row.update_in_place + row.restart_container + row.recreate + row.delete + row.unchanged;
-        if total > 0 {
+        if total + row.not_for_this_machine > 0 {
             all.push(row);
         }
     }

@@ -104,6 +104,14 @@ pub struct KindCounts {
     pub delete: usize,
     /// Those that a partial reading recognised and did not need to read are among them.
     pub unchanged: usize,
+    /// Pods of other machines.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub not_for_this_machine: usize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// One object that differs.

@@ -99,9 +99,12 @@ fn key_text(key: &DataKey) -> String {
 /// A field with what is behind it.
 fn field(change: &FieldChange) -> String {
     match &change.cause {
-        Cause::Manifest => change.field.clone(),
         Cause::Preset { name } => format!("{} (PodPreset {name})", change.field),
         Cause::Data { object, keys } => format!("{} ({object}: {})", change.field, keys.join(", ")),
+        other => match other.of_node() {
+            Some(node) => format!("{} ({node})", change.field),
+            None => change.field.clone(),
+        },
     }
 }
 
@@ -152,8 +155,12 @@ fn conflict(item: &Attention) -> String {
 fn counts(row: &KindCounts) -> String {
     let kind = row.kind;
     if kind == Kind::Pod {
+        let elsewhere = match row.not_for_this_machine {
+            0 => String::new(),
+            count => format!(", {count} not for this machine"),
+        };
         return format!(
-            "{kind}: {} to create, {} to update in place, {} to restart, {} to recreate, {} to delete, {} unchanged",
+            "{kind}: {} to create, {} to update in place, {} to restart, {} to recreate, {} to delete, {} unchanged{elsewhere}",
             row.create, row.update_in_place, row.restart_container, row.recreate, row.delete, row.unchanged
         );
     }

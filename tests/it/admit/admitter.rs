@@ -58,7 +58,7 @@ fn what_admission_would_say_nothing_about_need_not_be_kept() {
     ];
     for (name, values, quiet) in rows {
         let desired = desired(&values);
-        let admitter = Admitter::new(&desired);
+        let admitter = Admitter::new(&desired, None);
         let (object, pod) = &objects(&desired)[0];
         assert_eq!(admitter.says_nothing(object, pod.as_ref()), quiet, "{name}");
         if pod.is_some() {
@@ -75,7 +75,7 @@ fn a_pod_admitted_alone_is_the_one_of_the_revision() {
     let mut away = with("env", &Value::Null);
     away["metadata"]["namespace"] = "other".into();
     let desired = desired(&[with("env", &env(&[("own", "1")])), bare, away, full_preset()]);
-    let (whole, admitter) = (admit_what_can_be(&desired), Admitter::new(&desired));
+    let (whole, admitter) = (admit_what_can_be(&desired, None), Admitter::new(&desired, None));
     for (key, (object, pod)) in &desired.pods {
         assert_eq!(admitter.admitted(object, &pod.open()), *whole.pods[key], "{key}");
     }
@@ -93,7 +93,7 @@ fn who_admits_one_at_a_time_knows_when_presets_bring_too_much() {
         large["metadata"]["name"] = "z".into();
         large
     }]);
-    let admitter = Admitter::new(&desired);
+    let admitter = Admitter::new(&desired, None);
     let told: Vec<(bool, usize, bool)> = desired
         .pods
         .values()

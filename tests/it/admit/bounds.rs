@@ -45,7 +45,7 @@ fn presets_that_bring_too_much_to_a_revision_are_an_error_at_the_pod() {
         let mut large = pod(json!({"containers": containers("c", main), "initContainers": containers("i", init)}));
         // What conflicts is counted, and spares the merge of almost two million.
         large["spec"]["containers"][0]["env"] = names(40, "pod");
-        let admitted = admit_what_can_be(&desired(&[large, small.clone(), all.clone()]));
+        let admitted = admit_what_can_be(&desired(&[large, small.clone(), all.clone()]), None);
         let found = admitted.diagnostics.0.iter().filter(|d| d.severity == Severity::Error);
         let found: Vec<_> = found.map(|d| (d.rule, &*d.object.as_ref().unwrap().name)).collect();
         assert_eq!(found, errors, "{main} and {init}");

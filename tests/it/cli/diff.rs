@@ -327,3 +327,83 @@ fn a_file_in_place_of_a_directory_is_an_error_with_a_way_out() {
         assert_eq!(said.err, expected, "{args:?}");
     }
 }
+
+/// A pod for machines with a label, one for those without a taint, and one of another machine.
+const ASKING: &str = "apiVersion: v1
+kind: Pod
+metadata: {name: fast}
+spec:
+  nodeSelector: {disktype: ssd}
+  containers: [{name: c, image: \"nginx:1.29\"}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: away}
+spec:
+  nodeName: edge-8
+  containers: [{name: c, image: \"nginx:1.29\"}]
+";
+
+#[test]
+fn a_machine_that_changed_is_the_cause_of_what_it_changes() {
+    let world = World::new();
+    world.place.write("m/asking.yaml", ASKING);
+    world.repo.commit("second");
+    world.place.write("old.yaml", "nodeName: edge-7\ntaints: [{key: a, effect: NoSchedule}]\n");
+    world.place.write("new.yaml", "nodeName: edge-7\nlabels: {disktype: ssd}\n");
+    world.place.write("fleet.yaml", "nodeName: edge-7\nplacement: fleet\n");
+    let diff = |args: &[&str]| world.diff(&[&["--base", "HEAD"], args].concat());
+
+    let same = diff(&["--config", "new.yaml"]);
+    assert_eq!(same.code, Some(0), "{same:?}");
+    assert!(same.out.contains("3 unchanged\n"), "{}", same.out);
+
+    let args = ["--base-config", "old.yaml", "--config", "new.yaml"];
+    let text = diff(&args);
+    assert_eq!(text.code, Some(1), "{text:?}");
+    // The scheduler speaks of taints first.
+    assert!(text.out.starts_with("+ Pod default/fast  create  spec.tolerations (node taints)\n"), "{}", text.out);
+    assert!(text.out.contains("+ Pod default/web  create  spec.tolerations (node taints)\n"), "{}", text.out);
+    assert!(!text.out.contains("@@"), "no line of a manifest differs: {}", text.out);
+
+    let args = ["--base-config", "fleet.yaml", "--config", "new.yaml"];
+    let text = diff(&args);
+    let line = "+ Pod default/fast  create  spec.nodeSelector[disktype] (node labels)\n";
+    assert!(text.out.starts_with(line), "{}", text.out);
+    assert!(text.out.contains("1 to create, 0 to update in place"), "{}", text.out);
+    let markdown = diff(&[&args[..], &["-o", "markdown"]].concat()).out;
+    assert!(markdown.contains("`spec.nodeSelector[disktype]` (node labels)"), "{markdown}");
+    assert!(markdown.contains("\nPods that are not for this machine: 1.\n"), "{markdown}");
+    let json: Value = serde_json::from_str(&diff(&[&args[..], &["-o", "json"]].concat()).out).unwrap();
+    assert_eq!(json["objects"][0]["changes"][0]["cause"], serde_json::json!({"kind": "nodeLabels"}));
+    assert_eq!(json["counts"][0]["notForThisMachine"], 1);
+    crate::report::diff::schema::fits(&json);
+
+    // The other way round what ran runs on.
+    let back = diff(&["--base-config", "new.yaml", "--config", "old.yaml"]);
+    assert_eq!(back.code, Some(0), "{back:?}");
+    assert!(back.err.contains("the pod stays Pending"), "{}", back.err);
+    // Under another name it is another machine.
+    let named = diff(&["--config", "new.yaml", "--node-name", "edge-8"]);
+    assert!(named.out.contains("3 unchanged\n"), "{}", named.out);
+    assert_eq!(world.place.run(&["diff", "m", "--base-config", "old.yaml"]).code, Some(64));
+}
+
+#[test]
+fn what_is_not_known_of_the_machine_is_said() {
+    let world = World::new();
+    let note = "Pods ask for a name or labels of their machine that are not known here";
+    let diff = |args: &[&str]| world.diff(&[&["--base", "HEAD~1"], args].concat());
+    world.place.write("m/map.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\n");
+    world.repo.commit("second");
+    assert!(!diff(&[]).out.contains(note), "no pod asks");
+    world.place.write("m/asking.yaml", ASKING);
+    world.repo.commit("third");
+    let unknown = diff(&[]);
+    assert!(unknown.out.contains(note) && unknown.out.contains("+ Pod default/away  create\n"), "{}", unknown.out);
+    world.place.write("c.yaml", "labels: {disktype: hdd}\n");
+    assert!(diff(&["--config", "c.yaml"]).out.contains(note), "its name is not known");
+    let known = diff(&["--config", "c.yaml", "--node-name", "edge-7"]);
+    assert!(!known.out.contains(note) && !known.out.contains("default/away"), "{}", known.out);
+    assert!(known.out.contains("1 not for this machine"), "{}", known.out);
+}

@@ -194,3 +194,30 @@ fn presets_that_bring_too_much_are_refused_by_each_command() {
         );
     }
 }
+
+#[test]
+fn pods_that_a_machine_does_not_fit_are_warnings_when_its_configuration_is_named() {
+    let place = Place::new();
+    place.write(
+        "m/fast.yaml",
+        &POD.replace("nginx", "nginx:1.29").replace("spec:", "spec:\n  nodeSelector: {disktype: ssd}"),
+    );
+    place.write("m/web.yaml", &POD.replace("nginx", "nginx:1.29").replace("name: web", "name: plain"));
+    place.write("pending.yaml", "labels: {site: north}\n");
+    place.write("fleet.yaml", "placement: fleet\n");
+    let run = |args: &[&str]| place.run(&[&["validate", "m"], args].concat());
+    let silent = run(&[]);
+    assert_eq!((silent.code, silent.out.contains("warning")), (Some(0), false), "{silent:?}");
+    for (config, words) in
+        [("pending.yaml", "the pod stays Pending"), ("fleet.yaml", "the pod is left to another machine")]
+    {
+        let told = run(&["--config", config]);
+        assert_eq!(told.code, Some(0), "{told:?}");
+        let line = format!(
+            "m/fast.yaml:5:3: warning: {words}: `nodeSelector` asks for disktype=ssd, this machine has no such label"
+        );
+        assert!(told.out.contains(&line), "{}", told.out);
+        assert_eq!(run(&["--config", config, "--warnings-as-errors"]).code, Some(1));
+    }
+    assert_ne!(run(&["--config", "none.yaml"]).code, Some(0));
+}

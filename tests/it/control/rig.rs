@@ -194,6 +194,7 @@ pub(crate) struct Rig {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) parses: Arc<AtomicUsize>,
     pub(crate) resync: Duration,
+    pub(crate) node: NodeInfo,
 }
 
 /// An agent that runs.
@@ -223,18 +224,15 @@ impl Rig {
             ledger: Arc::new(ledger),
             parses: Arc::default(),
             resync: Duration::ZERO,
+            node: NodeInfo { name: "edge-1".into(), ips: vec!["192.0.2.7".parse().unwrap()], ..NodeInfo::default() },
         }
-    }
-
-    pub(crate) fn node() -> NodeInfo {
-        NodeInfo { name: "edge-1".into(), ips: vec!["192.0.2.7".parse().unwrap()], ..NodeInfo::default() }
     }
 
     pub(crate) fn kubelet(&self) -> Arc<Kubelet> {
         Kubelet::start(KubeletParts {
             backend: self.fake.clone(),
             clock: self.clock.clone(),
-            node: Self::node(),
+            node: self.node.clone(),
             instance: "0123abcd".into(),
             resync: self.resync,
             starts: 2,
@@ -254,7 +252,7 @@ impl Rig {
             sink: self.sink.clone(),
             ledger: self.ledger.clone(),
             clock: self.clock.clone(),
-            node: Self::node(),
+            node: self.node.clone(),
             resync: self.resync,
         });
         let (hints, receiver) = mpsc::channel(2000);

@@ -181,3 +181,61 @@ fn apply_and_delete(world: &World) {
     assert!(deleted.lines().any(|l| l == "pod \"nginx\" deleted"), "{deleted}");
     assert!(world.identities().is_empty());
 }
+
+/// The document's fragment: a pod that only runs on a node with `disktype: ssd`, and two more that name their machines.
+#[test]
+fn e2e_seed_a_pod_waits_for_a_machine_with_the_label_it_selects() {
+    let Some(world) = World::new() else { return };
+    let config = world.scratch().join("config.yaml");
+    let write = |labels: &str| std::fs::write(&config, format!("nodeName: edge-7\n{labels}")).unwrap();
+    write("");
+    let flag = config.to_str().unwrap().to_owned();
+    let mut world = world.with_flags(&["--config", &flag]);
+    world.load("busybox");
+    let pod = |name: &str, more: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  terminationGracePeriodSeconds: 0\n{more}  \
+             nodeSelector: {{disktype: ssd}}\n  containers:\n  - name: c\n    image: busybox\n    command: [sleep, \"100000\"]\n"
+        )
+    };
+    world.commit(&[
+        ("fast.yaml", &pod("fast", "")),
+        ("named.yaml", &pod("named", "  nodeName: edge-7\n")),
+        ("away.yaml", &pod("away", "  nodeName: edge-8\n")),
+    ]);
+    world.start();
+    world.wait_row("fast", "0/1", "Pending");
+    world.wait_row("named", "0/1", "NodeAffinity");
+    world.wait_row("away", "0/1", "NotForThisMachine");
+    world.wait_described("fast", "1 node(s) didn't match Pod's node affinity/selector");
+    assert!(world.identities().is_empty(), "nothing runs");
+    let waiting = world.pod("fast").unwrap()["metadata"]["uid"].clone();
+    let status = || std::fs::read_to_string(world.repo().join("status.yaml")).unwrap_or_default();
+    world.wait("the status file", || status().contains("status: NotForThisMachine").then_some(()));
+
+    // What another configuration would change is known before.
+    write("labels: {disktype: ssd}\n");
+    let repo = world.repo();
+    let diff = world.output(&["diff", repo.to_str().unwrap(), "--config", &flag]);
+    let told = String::from_utf8(diff.stdout).unwrap();
+    assert!(told.contains("+ Pod default/fast  create  spec.nodeSelector[disktype] (node labels)\n"), "{told}");
+    assert!(told.contains("~ Pod default/named  recreate  spec.nodeSelector[disktype] (node labels)\n"), "{told}");
+    assert!(told.contains("0 unchanged, 1 not for this machine\n"), "{told}");
+
+    world.stop();
+    world.start();
+    world.wait_row("fast", "1/1", "Running");
+    world.wait_row("named", "1/1", "Running");
+    world.wait_row("away", "0/1", "NotForThisMachine");
+    assert_eq!(world.pod("fast").unwrap()["metadata"]["uid"], waiting);
+    world.wait_described("fast", "spec.nodeSelector[disktype] fits this machine now (node labels)");
+
+    // The label goes again, and the agent with it: what runs is left alone.
+    let running = world.identities();
+    assert!(!running.is_empty());
+    write("");
+    world.stop();
+    world.start();
+    world.wait_row("fast", "1/1", "Running");
+    assert_eq!(world.identities(), running);
+}

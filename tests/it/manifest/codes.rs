@@ -21,6 +21,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("file-too-large", "what_is_wrong_with_a_directory_is_told_by_rule"),
     ("internal", "a_reading_that_panics_refuses_the_revision"),
     ("no-file", "what_is_wrong_with_a_directory_is_told_by_rule"),
+    ("not-placed", "a_pod_that_does_not_run_here_is_a_warning_at_its_field"),
     ("one-document", "files_of_our_own_are_told_by_rule"),
     ("preset-selector", "an_unreadable_selector_refuses_the_revision_at_its_place"),
     ("schema", "what_the_schema_alone_refuses_is_told"),

@@ -208,8 +208,8 @@ fn compared(full: (&Desired, &Desired), base: &Snapshot, head: &Snapshot) -> Res
 /// Whether both ways of reading say the same of a base that is invalid.
 fn mended(full: (&Desired, &Desired), base: &Snapshot, head: &Snapshot) -> Result<(), String> {
     let part = Reader::new().read_pair(base, head);
-    let full = (admit_what_can_be(full.0), admit(full.1).map_err(|e| format!("the head: {e:?}"))?);
-    let part = (admit_what_can_be(&part.0), admit(&part.1).map_err(|e| format!("the part of the head: {e:?}"))?);
+    let full = (admit_what_can_be(full.0, None), admit(full.1).map_err(|e| format!("the head: {e:?}"))?);
+    let part = (admit_what_can_be(&part.0, None), admit(&part.1).map_err(|e| format!("the part of the head: {e:?}"))?);
     let (full, part) = (comparison(&full.0, &full.1), comparison(&part.0, &part.1));
     if full != part { Err(format!("full {full:#?}\npart {part:#?}")) } else { Ok(()) }
 }
@@ -363,7 +363,7 @@ fn of_a_base_with_errors_stays_what_could_be_read() {
     head[2] = pod("new", "");
     let (old, new) = pair(&base, &head);
     assert!(admit(&old).is_err());
-    let (old, new) = (admit_what_can_be(&old), admit(&new).unwrap());
+    let (old, new) = (admit_what_can_be(&old, None), admit(&new).unwrap());
     let errors = old.diagnostics.0.iter().filter(|d| d.severity == Severity::Error);
     let errors: Vec<String> = errors.map(|d| d.place.as_ref().unwrap().at.to_string()).collect();
     assert_eq!(errors.len(), 2, "{errors:?}");

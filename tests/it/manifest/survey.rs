@@ -28,7 +28,7 @@ pub(crate) fn both(snapshot: &Snapshot) -> Said {
     let kept = said(admit(&Reader::new().read(snapshot)));
     for threads in [1, 3] {
         let surveyed = survey(snapshot, threads, |presets| {
-            let admitter = Admitter::new(presets);
+            let admitter = Admitter::new(presets, None);
             Box::new(move |object, pod| !admitter.says_nothing(object, pod))
         });
         let dropped = said(admit(&surveyed));

@@ -160,6 +160,7 @@ impl TestPod {
             skipped: Vec::new(),
             provenance: Vec::new(),
             digest: String::new(),
+            unplaced: None,
         };
         let record = PodRecord {
             version: PodRecord::VERSION,

@@ -38,9 +38,9 @@ pub(super) fn objects(pod: Value) -> Vec<Value> {
 fn line(change: &FieldChange) -> String {
     let container = change.container.as_ref().map_or(String::new(), |name| format!(" of {name}"));
     let cause = match &change.cause {
-        Cause::Manifest => String::new(),
         Cause::Preset { name } => format!(" by preset {name}"),
         Cause::Data { object, keys } => format!(" by {object} {}", keys.join(",")),
+        other => other.of_node().map_or(String::new(), |node| format!(" by {node}")),
     };
     let note = change.note.as_ref().map_or(String::new(), |note| format!(" (note: {note})"));
     let instead = change.avoidable.as_ref().map_or(String::new(), |text| format!(" (instead: {text})"));

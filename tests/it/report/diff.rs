@@ -3,7 +3,7 @@
 mod immutable;
 mod markdown;
 mod property;
-mod schema;
+pub mod schema;
 mod secrets;
 
 use podwright::model::{Admitted, Kind, PodKey, Verb};

@@ -38,6 +38,7 @@ pub fn admitted(name: &str, metadata: Value, spec: Value) -> AdmittedPod {
         skipped: Vec::new(),
         provenance: Vec::new(),
         digest: "d".into(),
+        unplaced: None,
     }
 }
 

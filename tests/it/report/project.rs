@@ -34,6 +34,7 @@ fn revision(objects: &[(Kind, &str, Value)]) -> Admitted {
         objects: objects.collect(),
         sources: Default::default(),
         unread: Default::default(),
+        is_untold: false,
         diagnostics: Diagnostics::default(),
     }
 }

@@ -53,6 +53,7 @@ fn revision_with(names: &[&str]) -> Admitted {
         objects: Default::default(),
         sources: Default::default(),
         unread: Default::default(),
+        is_untold: false,
         diagnostics: Diagnostics::default(),
     }
 }

@@ -231,6 +231,7 @@ fn pod_record(name: &str) -> PodRecord {
         skipped: Vec::new(),
         provenance: Vec::new(),
         digest: "d".into(),
+        unplaced: None,
     };
     PodRecord {
         version: PodRecord::VERSION,

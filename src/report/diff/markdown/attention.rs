@@ -214,12 +214,15 @@ fn key_words(kind: Kind, key: &DataKey) -> Option<String> {
 fn field(change: &FieldChange) -> String {
     let field = code_of(&change.field, SENTENCE);
     match &change.cause {
-        Cause::Manifest => field,
         Cause::Preset { name } => format!("{field} (PodPreset {})", code(name)),
         Cause::Data { object, keys } => {
             let keys: Vec<String> = keys.iter().map(|key| code(key)).collect();
             format!("{field} ({}: {})", name(object), listed(&keys, 5))
         }
+        other => match other.of_node() {
+            Some(node) => format!("{field} ({node})"),
+            None => field,
+        },
     }
 }
 

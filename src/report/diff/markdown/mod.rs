@@ -104,10 +104,14 @@ fn head(report: &DiffReport, target: &str) -> String {
     out.push_str("\n| | create | in place | restart | recreate | delete | same |\n");
     out.push_str("|---|--:|--:|--:|--:|--:|--:|\n");
     for row in &report.counts {
-        let KindCounts { kind, create, update_in_place, restart_container, recreate, delete, unchanged } = row;
+        let KindCounts { kind, create, update_in_place, restart_container, recreate, delete, unchanged, .. } = row;
         let cells = [create, update_in_place, restart_container, recreate, delete, unchanged];
         let cells: Vec<String> = cells.iter().map(ToString::to_string).collect();
         let _ = writeln!(out, "| {kind} | {} |", cells.join(" | "));
+    }
+    let elsewhere: usize = report.counts.iter().map(|row| row.not_for_this_machine).sum();
+    if elsewhere > 0 {
+        let _ = writeln!(out, "\nPods that are not for this machine: {elsewhere}.");
     }
     out
 }

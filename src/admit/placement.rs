@@ -1,0 +1,190 @@
+//! Placement: whether this machine fits a pod, as scheduler and kubelet decide it (`pkg/scheduler/framework/plugins` and
+//! `pkg/kubelet/lifecycle/predicate.go` of Kubernetes 1.36, with the default plugins).
+//!
+//! | `nodeName` | the rest | the pod |
+//! |---|---|---|
+//! | another machine's | any | is another machine's |
+//! | this machine's | labels do not match | failed: the kubelet looks at labels alone, for the scheduler was not asked |
+//! | none | a taint is not tolerated, or labels do not match | waits; is another machine's in a fleet |
+//! | this machine's or none | matches | runs |
+//!
+//! Preferences (`preferredDuringSchedulingIgnoredDuringExecution`, taints of effect PreferNoSchedule) choose between machines
+//! that fit; of one they decide nothing. What no machine was asked about and a pod depends on counts as fitting.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Toleration};
+
+use super::chain::{Draft, Subject};
+use super::selector;
+use crate::model::{NodeInfo, Outcome, Taint, Unmet, Unplaced};
+
+/// The one field of a node that terms may match.
+const NAME: &str = "metadata.name";
+/// `ErrReasonPod` of the plugin NodeAffinity.
+const LABELS: &str = "node(s) didn't match Pod's node affinity/selector";
+/// What the scheduler says of nodes that the names of `matchFields` leave out, before it looks at any.
+const NAMES: &str = "node(s) didn't satisfy plugin(s) [NodeAffinity]";
+/// The plugin TaintToleration; before 1.34 it named the taint.
+const TAINTS: &str = "node(s) had untolerated taint(s)";
+
+/// The step of the chain.
+pub(super) fn place<'a>(subject: &Subject<'_, 'a>, draft: &mut Draft<'a>) {
+    draft.unplaced = subject.node.and_then(|node| unplaced(&draft.spec, node));
+    draft.is_untold = match subject.node {
+        Some(node) => depends_on_untold(&draft.spec, node),
+        None => asks(&draft.spec),
+    };
+}
+
+/// Why a pod does not run on a machine, if it does not.
+pub(super) fn unplaced(spec: &PodSpec, node: &NodeInfo) -> Option<Unplaced> {
+    let name = spec.node_name.as_deref().unwrap_or_default();
+    if !name.is_empty() && !node.name.is_empty() && name != node.name {
+        let detail = format!("`nodeName` is {name}, this machine is {}", node.name);
+        return Some(Lack { unmet: Unmet::NodeName, field: "spec.nodeName".into(), detail, why: LABELS }.elsewhere());
+    }
+    if depends_on_untold(spec, node) {
+        return None;
+    }
+    if !name.is_empty() {
+        return labels(spec, node).map(Lack::failed);
+    }
+    let lack = pinned_elsewhere(spec, node).or_else(|| taint(spec, node)).or_else(|| labels(spec, node))?;
+    Some(if node.fleet { lack.elsewhere() } else { lack.pending() })
+}
+
+/// What a machine lacks, and the scheduler's words for it.
+struct Lack {
+    unmet: Unmet,
+    field: String,
+    detail: String,
+    why: &'static str,
+}
+
+impl Lack {
+    fn labels(field: String, detail: String) -> Self {
+        Self { unmet: Unmet::NodeLabels, field, detail, why: LABELS }
+    }
+
+    fn elsewhere(self) -> Unplaced {
+        let message = self.detail.clone();
+        self.told(Outcome::NotForThisMachine, message)
+    }
+
+    /// The scheduler's message; 1.34 and 1.35 have `no new claims to deallocate, ` before the part about preemption.
+    fn pending(self) -> Unplaced {
+        let message = format!(
+            "0/1 nodes are available: 1 {}. preemption: 0/1 nodes are available: 1 Preemption is not helpful for \
+             scheduling.",
+            self.why
+        );
+        self.told(Outcome::Pending, message)
+    }
+
+    /// The kubelet's message.
+    fn failed(self) -> Unplaced {
+        let message = format!("Pod was rejected: Predicate NodeAffinity failed: {}", self.why);
+        self.told(Outcome::Failed, message)
+    }
+
+    fn told(self, outcome: Outcome, message: String) -> Unplaced {
+        Unplaced { outcome, unmet: self.unmet, field: self.field, detail: self.detail, message }
+    }
+}
+
+/// The terms of the required node affinity: one of them must match.
+fn terms(spec: &PodSpec) -> Option<&[NodeSelectorTerm]> {
+    let affinity = spec.affinity.as_ref()?.node_affinity.as_ref()?;
+    Some(&affinity.required_during_scheduling_ignored_during_execution.as_ref()?.node_selector_terms)
+}
+
+fn expressions(term: &NodeSelectorTerm) -> &[NodeSelectorRequirement] {
+    term.match_expressions.as_deref().unwrap_or_default()
+}
+
+fn fields(term: &NodeSelectorTerm) -> &[NodeSelectorRequirement] {
+    term.match_fields.as_deref().unwrap_or_default()
+}
+
+/// Whether a pod asks for anything of a machine.
+fn asks(spec: &PodSpec) -> bool {
+    let has_name = !spec.node_name.as_deref().unwrap_or_default().is_empty();
+    has_name || spec.node_selector.iter().flatten().next().is_some() || terms(spec).is_some()
+}
+
+/// Whether a pod asks for something of the machine that nobody told.
+fn depends_on_untold(spec: &PodSpec, node: &NodeInfo) -> bool {
+    let terms = terms(spec).unwrap_or_default();
+    let selected = spec.node_selector.iter().flatten().map(|(key, _)| key);
+    let mut keys = selected.chain(terms.iter().flat_map(expressions).map(|expression| &expression.key));
+    let by_name =
+        !spec.node_name.as_deref().unwrap_or_default().is_empty() || terms.iter().any(|t| !fields(t).is_empty());
+    keys.any(|key| node.untold.contains(key)) || (node.name.is_empty() && by_name)
+}
+
+/// Each term names machines, and none of them this one.
+fn pinned_elsewhere(spec: &PodSpec, node: &NodeInfo) -> Option<Lack> {
+    let terms = terms(spec).filter(|terms| !terms.is_empty())?;
+    let pins = |field: &NodeSelectorRequirement| field.key == NAME && field.operator == "In";
+    let is_named = |field: &&NodeSelectorRequirement| field.values.iter().flatten().any(|value| *value == node.name);
+    let elsewhere = |term: &NodeSelectorTerm| {
+        let mut pinning = fields(term).iter().filter(|field| pins(field)).peekable();
+        pinning.peek().is_some() && !pinning.all(|field| is_named(&field))
+    };
+    terms.iter().all(elsewhere).then(|| Lack { why: NAMES, ..no_term() })
+}
+
+/// The first taint that keeps a pod away and that it does not tolerate.
+fn taint(spec: &PodSpec, node: &NodeInfo) -> Option<Lack> {
+    let tolerations = spec.tolerations.as_deref().unwrap_or_default();
+    let repels = |taint: &&Taint| taint.effect != "PreferNoSchedule";
+    let mut taints = node.taints.iter().filter(repels);
+    let taint = taints.find(|taint| !tolerations.iter().any(|toleration| tolerates(toleration, taint)))?;
+    let value = taint.value.as_ref().map(|value| format!("={value}")).unwrap_or_default();
+    let detail = format!("the taint {}{value}:{} of this machine is not tolerated", taint.key, taint.effect);
+    Some(Lack { unmet: Unmet::NodeTaints, field: "spec.tolerations".into(), detail, why: TAINTS })
+}
+
+/// What is empty of a toleration stands for every key, or every effect; no operator is Equal.
+fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+    let is = |own: &Option<String>, other: &str| own.as_deref().is_none_or(|own| own.is_empty() || own == other);
+    let value = |own: &Option<String>| own.clone().unwrap_or_default();
+    let of_value = match toleration.operator.as_deref().unwrap_or_default() {
+        "" | "Equal" => value(&toleration.value) == value(&taint.value),
+        operator => operator == "Exists",
+    };
+    of_value && is(&toleration.effect, &taint.effect) && is(&toleration.key, &taint.key)
+}
+
+/// A label of `nodeSelector` that is another one, or terms of which none matches.
+fn labels(spec: &PodSpec, node: &NodeInfo) -> Option<Lack> {
+    let mut selected = spec.node_selector.iter().flatten();
+    if let Some((key, value)) = selected.find(|(key, value)| node.labels.get(*key) != Some(*value)) {
+        let has = match node.labels.get(key) {
+            Some(other) => format!("has {other:?}"),
+            None => "has no such label".to_owned(),
+        };
+        let detail = format!("`nodeSelector` asks for {key}={value}, this machine {has}");
+        return Some(Lack::labels(format!("spec.nodeSelector[{key}]"), detail));
+    }
+    (!terms(spec)?.iter().any(|term| matches(term, node))).then(no_term)
+}
+
+fn no_term() -> Lack {
+    let detail = "no term of the required `nodeAffinity` matches this machine".to_owned();
+    Lack::labels("spec.affinity.nodeAffinity".to_owned(), detail)
+}
+
+/// Whether all of a term holds. An empty one matches nothing.
+fn matches(term: &NodeSelectorTerm, node: &NodeInfo) -> bool {
+    let name = BTreeMap::from([(NAME.to_owned(), node.name.clone())]);
+    let holds = |requirement: &NodeSelectorRequirement, labels: &BTreeMap<String, String>| {
+        let values = requirement.values.as_deref().unwrap_or_default();
+        selector::holds(&requirement.operator, values, labels.get(&requirement.key))
+    };
+    let is_empty = expressions(term).is_empty() && fields(term).is_empty();
+    !is_empty
+        && expressions(term).iter().all(|expression| holds(expression, &node.labels))
+        && fields(term).iter().all(|field| holds(field, &name))
+}

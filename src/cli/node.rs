@@ -1,0 +1,95 @@
+//! The machine as far as it decides which pods run on it.
+
+use std::collections::BTreeMap;
+
+use crate::config::Config;
+use crate::model::{NodeInfo, well_known};
+
+/// A machine as its configuration tells it to who is elsewhere. What it says nothing of is not guessed; `None` when it says
+/// nothing of what decides which pods run there.
+pub fn told(config: &Config, name: Option<&str>) -> Option<NodeInfo> {
+    let name = name.or(config.node_name.as_deref()).unwrap_or_default();
+    let says_nothing = name.is_empty() && config.labels.is_empty() && config.taints.is_empty() && !config.fleet;
+    // What is known of none of them is empty.
+    let (labels, untold): (BTreeMap<_, _>, BTreeMap<_, _>) = labels(config, name, "")
+        .into_iter()
+        .partition(|(key, value)| !value.is_empty() || config.labels.contains_key(key));
+    (!says_nothing).then(|| NodeInfo {
+        name: name.to_owned(),
+        labels,
+        taints: config.taints.clone(),
+        fleet: config.fleet,
+        untold: untold.into_keys().collect(),
+        ..NodeInfo::default()
+    })
+}
+
+/// This machine, as an agent on it would have it; elsewhere than on Linux what is told of it.
+pub fn here(config: &Config, name: Option<&str>) -> Option<NodeInfo> {
+    #[cfg(target_os = "linux")]
+    return Some(super::settings::node(config, name, &super::machine::Machine::probe()));
+    #[cfg(not(target_os = "linux"))]
+    told(config, name)
+}
+
+/// The labels that the kubelet would give the machine, and those of the configuration, which win.
+pub fn labels(config: &Config, name: &str, architecture: &str) -> BTreeMap<String, String> {
+    use well_known::{ARCH, HOSTNAME, OLD_ARCH, OLD_OS, OS};
+    let own = [(HOSTNAME, name), (OS, "linux"), (ARCH, architecture), (OLD_OS, "linux"), (OLD_ARCH, architecture)];
+    let own = own.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    own.into_iter().chain(config.labels.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn text(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn nothing_is_guessed_of_a_machine_that_is_elsewhere() {
+        assert_eq!(told(&Config::default(), None), None);
+        let os = [("beta.kubernetes.io/os", "linux"), ("kubernetes.io/os", "linux")];
+        let untold = |keys: &[&str]| -> BTreeSet<String> { keys.iter().map(|key| (*key).to_owned()).collect() };
+        let arch = ["beta.kubernetes.io/arch", "kubernetes.io/arch"];
+
+        let named = told(&Config::default(), Some("edge-7")).unwrap();
+        assert_eq!(named.name, "edge-7");
+        assert_eq!(named.labels, text(&[&os[..], &[("kubernetes.io/hostname", "edge-7")]].concat()));
+        assert_eq!(named.untold, untold(&arch));
+
+        let labels = text(&[("site", "north"), ("empty", ""), ("kubernetes.io/arch", "arm64")]);
+        let config = Config { labels: labels.clone(), ..Config::default() };
+        let found = told(&config, None).unwrap();
+        assert_eq!((found.name.as_str(), found.fleet), ("", false));
+        assert_eq!(found.labels, labels.into_iter().chain(text(&os)).collect());
+        assert_eq!(found.untold, untold(&[arch[0], "kubernetes.io/hostname"]));
+
+        // Each alone says something.
+        let config = Config { node_name: Some("a".into()), ..Config::default() };
+        assert_eq!(told(&config, None).map(|node| node.name), Some("a".into()));
+        assert_eq!(told(&config, Some("b")).map(|node| node.name), Some("b".into()), "what was typed wins");
+        assert!(told(&Config { fleet: true, ..Config::default() }, None).is_some_and(|node| node.fleet));
+        let taint = crate::model::Taint { key: "a".into(), value: None, effect: "NoSchedule".into() };
+        let config = Config { taints: vec![taint.clone()], ..Config::default() };
+        assert_eq!(told(&config, None).map(|node| node.taints), Some(vec![taint]));
+    }
+
+    #[test]
+    fn what_is_configured_wins_over_the_labels_of_every_machine() {
+        let config = Config { labels: text(&[("kubernetes.io/arch", "x"), ("a", "b")]), ..Config::default() };
+        let expected = [
+            ("a", "b"),
+            ("beta.kubernetes.io/arch", "arm64"),
+            ("beta.kubernetes.io/os", "linux"),
+            ("kubernetes.io/arch", "x"),
+            ("kubernetes.io/hostname", "edge-7"),
+            ("kubernetes.io/os", "linux"),
+        ];
+        assert_eq!(labels(&config, "edge-7", "arm64"), text(&expected));
+    }
+}
