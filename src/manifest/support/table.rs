@@ -42,6 +42,8 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("spec.tolerations[].value", PLACED),
     ("spec.imagePullSecrets", "e2e_a_pull_secret_of_the_namespace_is_who_the_pod_is_to_the_registry"),
     ("spec.imagePullSecrets[].name", "e2e_a_pull_secret_of_the_namespace_is_who_the_pod_is_to_the_registry"),
+    ("imagePullSecrets", "e2e_a_pull_secret_of_the_namespace_is_who_the_pod_is_to_the_registry"),
+    ("imagePullSecrets[].name", "e2e_a_pull_secret_of_the_namespace_is_who_the_pod_is_to_the_registry"),
     ("spec.initContainers", "e2e_init_containers_run_in_order_before_the_others"),
     ("spec.affinity", PLACED),
     ("spec.affinity.nodeAffinity", PLACED),
@@ -237,7 +239,6 @@ pub(super) const NO_EFFECT: &[(&str, &str)] = &[
     ("spec.finalizers", "no controller waits for a removal"),
     ("immutable", "the manifests alone decide what changes"),
     ("automountServiceAccountToken", NO_TOKEN),
-    ("imagePullSecrets", "those of an account are not added to its pods: name them in the pods"),
     ("secrets", NO_TOKEN),
 ];
 

@@ -171,6 +171,12 @@ fn e2e_a_pull_secret_of_the_namespace_is_who_the_pod_is_to_the_registry() {
     world.wait_described("one", "no name and password for");
     world.commit(&[("s.yaml", &secret("default"))]);
     world.wait_row("one", "1/1", "Running");
+    // So it is through the pod's account. What is here already is asked for again.
+    let account = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: robot}\nimagePullSecrets: [{name: pull}]\n";
+    let of_account = pod("two").replace("spec:\n", "spec:\n  serviceAccountName: robot\n");
+    world.commit(&[("a.yaml", account), ("q.yaml", &of_account)]);
+    world.wait_row("two", "1/1", "Running");
+    world.wait_described("two", "Successfully pulled image");
     let told = text(&world.output(&["describe", "pod", "one"])) + &world.log();
     assert!(!told.contains(WORD), "{told}");
 }
