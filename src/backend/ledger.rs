@@ -1,13 +1,14 @@
 //! The durable ledger as a file of the state directory.
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
 use crate::model::Durable;
 use crate::port::{ErrorKind, LedgerStore, PortError};
+use crate::sys::beneath::Dir;
+use crate::sys::effect;
 
 const SAVE: &str = "save the ledger";
 const LOAD: &str = "read the ledger";
@@ -69,16 +70,10 @@ fn load(path: &Path) -> Result<Durable, PortError> {
 }
 
 fn save(path: &Path, durable: &Durable) -> std::io::Result<()> {
-    let temporary = path.with_extension("json.new");
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    serde_json::to_writer(&mut file, durable)?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    // The new name survives a power cut once its directory does.
-    match path.parent() {
-        Some(directory) => std::fs::File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    };
+    let mut bytes = serde_json::to_vec(durable)?;
+    bytes.push(b'\n');
+    effect::replace(&Dir::open(directory)?, name, &bytes)
 }

@@ -76,7 +76,7 @@ impl Network {
         let link = links.get(&self.bridge).await.map_err(at("look for it"))?;
         let link = link.ok_or_else(|| at("it disappeared")(io::ErrorKind::NotFound.into()))?;
         links.set_address(link.index, subnet.gateway(), subnet.prefix()).await.map_err(at("give it its address"))?;
-        links.up(link.index).await.map_err(at("turn it on"))?;
+        links.up(link.index, "bridge").await.map_err(at("turn it on"))?;
         self.set_kernel(inner)?;
         let base = Base { index: link.index, subnet, mtu };
         inner.base = Some(base);

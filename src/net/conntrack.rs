@@ -12,6 +12,8 @@ use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto};
 
+use crate::sys::effect;
+
 // From linux/netlink.h and linux/netfilter/nfnetlink_conntrack.h.
 const HEADER: usize = 16;
 const FAMILY_HEADER: usize = 4;
@@ -39,7 +41,7 @@ pub(super) fn forget_udp(ports: &BTreeSet<u16>) -> io::Result<()> {
         rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(NETFILTER))?;
     set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
     for tuple in conversations(&socket, ports)? {
-        send(&socket, DELETE, REQUEST | ACK, &tuple)?;
+        effect::effect("delete conntrack", "udp", || send(&socket, DELETE, REQUEST | ACK, &tuple))?;
         // One that has ended meanwhile is refused, which is as good.
         rustix::net::recv(&socket, &mut [0; 1024][..], RecvFlags::empty())?;
     }

@@ -12,6 +12,7 @@ use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnsp
 use tokio::task::AbortHandle;
 
 use super::subnet::Taken;
+use crate::sys::effect;
 use crate::sys::netns::NetNs;
 
 /// A link, as far as we look at it.
@@ -71,9 +72,18 @@ fn failed(error: rtnetlink::Error) -> io::Error {
     }
 }
 
+/// Sends a request that changes something.
+async fn change(
+    name: &'static str,
+    subject: &str,
+    request: impl Future<Output = Result<(), rtnetlink::Error>>,
+) -> io::Result<()> {
+    effect::during(name, subject, async { request.await.map_err(failed) }).await
+}
+
 /// Success when the thing is there already.
-fn or_there(result: Result<(), rtnetlink::Error>) -> io::Result<()> {
-    match result.map_err(failed) {
+fn or_there(result: io::Result<()>) -> io::Result<()> {
+    match result {
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::EXIST.raw_os_error()) => Ok(()),
         other => other,
     }
@@ -193,7 +203,7 @@ impl Links {
     /// Makes a bridge that is up; one that is there stays.
     pub(super) async fn add_bridge(&self, name: &str, mac: [u8; 6], mtu: u32) -> io::Result<()> {
         let message = LinkBridge::new(name).address(mac.to_vec()).mtu(mtu).build();
-        or_there(self.handle.link().add(message).execute().await)
+        or_there(change("add link", name, self.handle.link().add(message).execute()).await)
     }
 
     /// Makes a pair whose near end is up, a port of the bridge and may send back where it came from (a pod that calls
@@ -212,19 +222,21 @@ impl Links {
             .up()
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
             .build();
-        self.handle.link().add(pair).execute().await.map_err(failed)
+        change("add link", "veth", self.handle.link().add(pair).execute()).await
     }
 
     /// Brings the near end of a pair into the state [`Links::add_veth`] is to leave it in.
     pub(super) async fn join_bridge(&self, index: u32, veth: &Veth<'_>) -> io::Result<()> {
         let up = LinkUnspec::new_with_index(index).controller(veth.bridge).alias(veth.alias).up().build();
-        self.handle.link().change(up).execute().await.map_err(failed)?;
-        self.handle.link().set_port(LinkBridgePort::new(index).hairpin(true).build()).execute().await.map_err(failed)
+        change("set link", "veth", self.handle.link().change(up).execute()).await?;
+        let hairpin = LinkBridgePort::new(index).hairpin(true).build();
+        change("set port", "veth", self.handle.link().set_port(hairpin).execute()).await
     }
 
     /// Turns a link on.
-    pub(super) async fn up(&self, index: u32) -> io::Result<()> {
-        self.handle.link().change(LinkUnspec::new_with_index(index).up().build()).execute().await.map_err(failed)
+    pub(super) async fn up(&self, index: u32, name: &str) -> io::Result<()> {
+        let up = LinkUnspec::new_with_index(index).up().build();
+        change("set link", name, self.handle.link().change(up).execute()).await
     }
 
     /// Gives a link this IPv4 address and takes every other one away.
@@ -235,21 +247,21 @@ impl Links {
             let has = |wanted: IpAddr| message.attributes.contains(&AddressAttribute::Local(wanted));
             let is_v4 = message.attributes.iter().any(|a| matches!(a, AddressAttribute::Local(IpAddr::V4(_))));
             if message.header.index == index && is_v4 && !(has(ip.into()) && message.header.prefix_len == prefix) {
-                self.handle.address().del(message).execute().await.map_err(failed)?;
+                change("delete address", "link", self.handle.address().del(message).execute()).await?;
             }
         }
-        or_there(self.handle.address().add(index, ip.into(), prefix).execute().await)
+        or_there(change("add address", "link", self.handle.address().add(index, ip.into(), prefix).execute()).await)
     }
 
     /// Sends everything else through a gateway on this link.
     pub(super) async fn set_default_route(&self, index: u32, gateway: Ipv4Addr) -> io::Result<()> {
         let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(index).build();
-        or_there(self.handle.route().add(route).execute().await)
+        or_there(change("add route", "default", self.handle.route().add(route).execute()).await)
     }
 
     /// Removes a link; one that is gone is fine.
     pub(super) async fn remove(&self, index: u32) -> io::Result<()> {
-        match self.handle.link().del(index).execute().await.map_err(failed) {
+        match change("delete link", "link", self.handle.link().del(index).execute()).await {
             Err(error) if is_gone(&error) => Ok(()),
             other => other,
         }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use crate::sys::effect;
+
 /// nft takes milliseconds; whatever takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Where it is when PATH, as of some service managers, lacks the directories of the administrator.
@@ -34,21 +36,19 @@ pub(super) fn find() -> Option<PathBuf> {
 pub(super) async fn run(program: Option<&Path>, script: &str) -> Result<(), NftError> {
     let Some(program) = program.filter(|p| p.is_file()) else { return Err(NftError::Missing) };
     let refused = |e: std::io::Error| NftError::Refused(format!("cannot run {}: {e}", program.display()));
-    let mut child = Command::new(program)
-        .args(["-f", "-"])
-        .env_clear()
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(refused)?;
+    let mut command = Command::new(program);
+    command.args(["-f", "-"]).env_clear().kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = effect::spawn_async(&mut command).map_err(refused)?;
     let mut stdin = child.stdin.take().expect("invariant: stdin was asked for");
     let work = async {
-        // A program that ends early closes its input; its status tells.
-        let _ = stdin.write_all(script.as_bytes()).await;
-        drop(stdin);
-        child.wait_with_output().await
+        effect::during("nft", "script", async {
+            // A program that ends early closes its input; its status tells.
+            let _ = stdin.write_all(script.as_bytes()).await;
+            drop(stdin);
+            child.wait_with_output().await
+        })
+        .await
     };
     let output = match tokio::time::timeout(PATIENCE, work).await {
         Ok(output) => output.map_err(refused)?,

@@ -54,11 +54,11 @@ impl Network {
         let inside = Links::open_in(&pod.namespace).map_err(at("enter its network namespace"))?;
         self.connect_outside(links, &inside, pod).await?;
         let loopback = expect(&inside, "lo").await.map_err(at("look for lo"))?;
-        inside.up(loopback.index).await.map_err(at("turn lo on"))?;
+        inside.up(loopback.index, "lo").await.map_err(at("turn lo on"))?;
         let far = expect(&inside, POD_LINK).await.map_err(at("look for eth0"))?;
         let prefix = pod.base.subnet.prefix();
         inside.set_address(far.index, pod.address, prefix).await.map_err(at("give eth0 its address"))?;
-        inside.up(far.index).await.map_err(at("turn eth0 on"))?;
+        inside.up(far.index, "eth0").await.map_err(at("turn eth0 on"))?;
         let gateway = pod.base.subnet.gateway();
         inside.set_default_route(far.index, gateway).await.map_err(at("set the default route"))
     }

@@ -1,15 +1,14 @@
 //! The leases on disk: `network/leases.json` below the state directory, replaced as a whole.
 
-use std::ffi::OsStr;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::lease::Leases;
 use crate::port::{ErrorKind, PortError};
 use crate::sys::beneath::Dir;
+use crate::sys::effect;
 
 const NAME: &str = "leases.json";
-const TEMP: &str = ".leases.json.tmp";
 /// Some 65,000 leases with ports.
 const LIMIT: u64 = 32 << 20;
 
@@ -62,19 +61,15 @@ impl Store {
     pub(super) fn write(&self, leases: &Leases) -> Result<(), PortError> {
         let write = || -> io::Result<()> {
             let dir = Dir::make(&self.dir, 0o700)?;
-            dir.remove_tree(OsStr::new(TEMP))?;
-            let mut file = dir.create_file(OsStr::new(TEMP), 0o600)?;
-            file.write_all(&serde_json::to_vec_pretty(leases)?)?;
-            file.sync_all()?;
-            rustix::fs::renameat(&dir, TEMP, &dir, NAME)?;
-            Ok(rustix::fs::fsync(&dir)?)
+            effect::replace(&dir, NAME, &serde_json::to_vec_pretty(leases)?)
         };
         write().map_err(|e| PortError::io("write", self.file().display().to_string(), &e))
     }
 
     /// Forgets everything.
     pub(super) fn remove(&self) -> Result<(), PortError> {
-        match std::fs::remove_dir_all(&self.dir) {
+        let (parent, name) = (self.dir.parent().unwrap_or(Path::new("/")), self.dir.file_name().unwrap_or_default());
+        match Dir::open(parent).and_then(|parent| parent.remove_tree(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(PortError::io("remove", self.dir.display().to_string(), &error))
             }

@@ -1,6 +1,9 @@
 //! Kernel settings of the machine's own network namespace.
 
 use std::io;
+use std::path::Path;
+
+use crate::sys::effect;
 
 /// Whether packets are passed on between links.
 pub(super) const IP_FORWARD: &str = "ipv4/ip_forward";
@@ -19,5 +22,5 @@ pub(super) fn set(name: &str, value: &str) -> io::Result<()> {
     if read(name)? == value {
         return Ok(());
     }
-    std::fs::write(path(name), value)
+    effect::write_existing(Path::new(&path(name)), value)
 }

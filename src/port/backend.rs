@@ -99,7 +99,8 @@ pub trait ContainerBackend: Send + Sync {
     /// is `decrease memory limits`, to be tried again.
     async fn resize_container(&self, key: &PodKey, order: &ResizeOrder) -> Result<(), PortError>;
 
-    /// Kills what is left of an instance without a monitor and writes its exit record (137, ContainerStatusUnknown).
+    /// Kills what is left of an instance without a monitor and writes its exit record (137, ContainerStatusUnknown). One
+    /// that was created and never ran is removed instead, and can be started anew.
     async fn reap_container(&self, key: &PodKey, name: &str, attempt: u32) -> Result<(), PortError>;
 
     /// Removes an ended instance: writable layer, log, record.

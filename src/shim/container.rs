@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -20,7 +20,7 @@ use super::failure::{Failure, Step, chain, doing};
 use super::rootfs::Layout;
 use super::{ShimRequest, command, oci, privileges, relay, seccomp, trace};
 use crate::sys::seccomp::Instruction;
-use crate::sys::spawn;
+use crate::sys::{effect, spawn};
 
 const CONSOLE: &str = "console.sock";
 /// Longest message that is read from a process that failed.
@@ -206,8 +206,11 @@ pub(super) fn create(request: &ShimRequest, layout: &Layout) -> Result<Created, 
     let spec = complete(request, layout);
     let filter = seccomp::program(&spec).map_err(Failure)?;
     let process = spec.process().clone().ok_or_else(|| Failure("the container has no process".to_owned()))?;
-    let save =
-        |spec: &oci::Spec| spec.save(layout.bundle.join("config.json")).step("writing the container's configuration");
+    let place = layout.bundle.join("config.json");
+    let save = |spec: &oci::Spec| {
+        let saved = effect::effect("write", place.as_path(), || spec.save(&place).map_err(io::Error::other));
+        saved.step("writing the container's configuration")
+    };
     save(&without_rights(spec.clone()))?;
     let created = build(request, layout, Rights { process, filter })?;
     save(&spec)?;
@@ -236,9 +239,14 @@ fn build(request: &ShimRequest, layout: &Layout, rights: Rights) -> Result<Creat
         builder = with_pipes;
         pipes_made = Some((streams, stdin));
     }
-    let container = match builder.as_init(&layout.bundle).with_systemd(false).build() {
+    let made = effect::effect("create", "container", || {
+        // Told by the container's process, in the log of libcontainer, or by the error itself, in this order.
+        let made = builder.as_init(&layout.bundle).with_systemd(false).build();
+        made.map_err(|error| io::Error::other(cause(errors).unwrap_or_else(|| chain(&error))))
+    });
+    let container = match made {
         Ok(container) => container,
-        Err(error) => return Err(Failure(verdict.read().or_else(|| cause(errors)).unwrap_or_else(|| chain(&error)))),
+        Err(error) => return Err(Failure(verdict.read().unwrap_or_else(|| error.to_string()))),
     };
     let pid = container.pid().map(|p| p.as_raw()).ok_or_else(|| Failure("the container has no process".to_owned()))?;
     let terminal = console.map(|listener| terminal(&listener)).transpose().step("receiving the terminal")?;
@@ -260,7 +268,7 @@ fn cause(errors: OwnedFd) -> Option<String> {
 /// A socket below a path that may be longer than a socket's address can be.
 fn listen(bundle: &Path) -> std::io::Result<UnixListener> {
     std::env::set_current_dir(bundle)?;
-    let listener = UnixListener::bind(CONSOLE);
+    let listener = effect::listen(Path::new(CONSOLE));
     std::env::set_current_dir("/")?;
     listener
 }
@@ -270,13 +278,15 @@ impl Created {
     /// not every machine grants: then it stays as it is.
     pub(super) fn set_oom_score(&self, request: &ShimRequest) {
         if let Some(score) = request.spec.process().as_ref().and_then(|p| p.oom_score_adj()) {
-            let _ = std::fs::write(format!("/proc/{}/oom_score_adj", self.pid), score.to_string());
+            let place = format!("/proc/{}/oom_score_adj", self.pid);
+            let _ = effect::write_existing(Path::new(&place), &score.to_string());
         }
     }
 
     /// Has the first process execute the container's program.
     pub(super) fn start(mut self) -> Result<(Streams, Option<OwnedFd>), Failure> {
-        self.container.start().step("starting the container")?;
+        let started = effect::effect("start", "container", || self.container.start().map_err(io::Error::other));
+        started.step("starting the container")?;
         match self.verdict.read() {
             Some(message) => Err(Failure(message)),
             None => Ok((self.streams, self.stdin)),

@@ -137,7 +137,8 @@ pub struct ExecRequest {
 /// never ran. `exit.json` may be there already when this returns.
 ///
 /// # Errors
-/// `Conflict` when somebody holds the lock: nothing was changed. Otherwise the container could not be started;
+/// `Conflict` when somebody holds the lock: nothing was changed. `Unavailable` when the shim did not come to its end, and
+/// nothing is left of the container: without `started.json` it never ran. Otherwise the container could not be started;
 /// `exit.json` with code 128, reason `StartError` and the message has been written, if the disk takes it.
 pub fn start(exe: &Path, request: &ShimRequest) -> Result<Started, PortError> {
     spawn::start(exe, request)

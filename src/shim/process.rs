@@ -5,18 +5,18 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
+use rustix::fs::OFlags;
 
 use super::container::{self, Streams};
 use super::failure::{Failure, Step};
 use super::rootfs::{self, Layout};
 use super::spawn::Report;
 use super::{ShimRequest, Started, attach, oci, record};
-use crate::sys::{cgroup, devices, process, spawn};
+use crate::sys::{cgroup, devices, effect, process, spawn};
 
 /// What the descriptors are that the agent has passed.
 struct Passed {
@@ -85,9 +85,8 @@ fn run(request: &ShimRequest) -> Result<Handover, Failure> {
     cgroup::enter_self(&request.monitors_cgroup).step("entering the monitors' cgroup")?;
     // What the container leaves behind in the machine's process namespace comes to the monitor, which reaps it.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).step("becoming a subreaper")?;
-    let mut options = File::options();
-    options.append(true).create(true).mode(0o640).custom_flags(nix::libc::O_NOFOLLOW);
-    let log = options.open(&request.log_path).step_on("opening the log", &request.log_path)?;
+    let log = effect::create(&request.log_path, OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW, 0o640);
+    let log = log.step_on("opening the log", &request.log_path)?;
     let layout = Layout::of(&request.instance_dir);
     rootfs::prepare(request, &layout)?;
     let message = File::open(&layout.message).step("opening the termination message")?;
@@ -199,9 +198,9 @@ fn become_monitor(request: &ShimRequest, passed: &Passed, handover: &Handover) -
         arguments.push([b"oom=", file.as_os_str().as_bytes()].concat());
     }
     let arguments = arguments.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>()?;
-    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let null = effect::null()?;
     nix::unistd::dup2_stdin(&null)?;
     nix::unistd::dup2_stdout(&null)?;
     nix::unistd::dup2_stderr(&null)?;
-    Err(spawn::become_program(passed.monitor.as_fd(), &arguments, &keep))
+    effect::effect("exec", "monitor", || Err(spawn::become_program(passed.monitor.as_fd(), &arguments, &keep)))
 }

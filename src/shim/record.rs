@@ -1,20 +1,19 @@
 //! The files of an instance directory, written so that they are whole or not there, whatever happens to the power.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
 
 use jiff::Timestamp;
-use rustix::fs::FallocateFlags;
+use rustix::fs::OFlags;
+use serde::Serialize;
 
 use super::Started;
 use crate::model::ExitRecord;
+use crate::sys::beneath::Dir;
+use crate::sys::effect;
 
 pub(super) const STARTED: &str = "started.json";
 pub(super) const EXIT: &str = "exit.json";
-/// The exit record's name while it is written, here and by the monitor.
-const EXIT_TEMPORARY: &str = ".exit.json";
 /// Room for an exit record: one block.
 const RESERVED: u64 = 4096;
 /// Kubernetes' code and reason for a container whose process could not be started.
@@ -23,24 +22,15 @@ const START_ERROR: &str = "StartError";
 /// The longest message that is kept: the kubelet's limit for a termination message.
 const MAX_MESSAGE: usize = 4096;
 
-fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
-}
-
-fn write(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let temporary = dir.join(format!(".{name}"));
-    let mut file = create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, dir.join(name))?;
-    File::open(dir)?.sync_all()
+fn write(dir: &Path, name: &str, record: &impl Serialize) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec(record)?;
+    bytes.push(b'\n');
+    effect::replace(&Dir::open(dir)?, name, &bytes)
 }
 
 /// Writes `started.json`.
 pub(super) fn write_started(dir: &Path, started: &Started) -> io::Result<()> {
-    let mut bytes = serde_json::to_vec(started)?;
-    bytes.push(b'\n');
-    write(dir, STARTED, &bytes)
+    write(dir, STARTED, started)
 }
 
 /// Writes the exit record of a container that was never started.
@@ -55,19 +45,15 @@ pub(super) fn write_failure(dir: &Path, message: &str) -> io::Result<()> {
         reason: Some(START_ERROR.to_owned()),
         message: Some(message[..cut].to_owned()),
     };
-    let mut bytes = serde_json::to_vec(&record)?;
-    bytes.push(b'\n');
-    write(dir, EXIT, &bytes)
+    write(dir, EXIT, &record)
 }
 
-/// Makes room on the disk for the exit record, which the monitor fills: the container may fill the disk meanwhile. A file
+/// Makes room on the disk for the exit record, which the monitor fills, by the name that it goes by while it is written: the container may fill the disk meanwhile. A file
 /// system that cannot reserve is no reason not to start.
 pub(super) fn reserve_exit(dir: &Path) -> io::Result<()> {
-    let file = create(&dir.join(EXIT_TEMPORARY))?;
-    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, RESERVED) {
-        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    let file =
+        effect::create(&dir.join(effect::temporary(EXIT)), OFlags::WRONLY | OFlags::TRUNC | OFlags::NOFOLLOW, 0o600)?;
+    effect::reserve(&file, RESERVED)
 }
 
 #[cfg(test)]

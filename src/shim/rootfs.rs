@@ -4,8 +4,6 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
@@ -14,7 +12,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use super::failure::{Failure, Step};
 use super::{ShimRequest, oci};
 use crate::sys::beneath::Dir;
-use crate::sys::mount;
+use crate::sys::{effect, mount};
 
 /// Room for the bundle: the configuration, and what libcontainer notes.
 const BUNDLE_BYTES: u64 = 16 << 20;
@@ -48,11 +46,11 @@ impl Layout {
 pub(super) fn prepare(request: &ShimRequest, layout: &Layout) -> Result<(), Failure> {
     own_namespace(request).step("making a mount namespace")?;
     for dir in [&layout.bundle, &layout.rootfs, &layout.upper, &layout.work] {
-        fs::create_dir_all(dir).step("making the instance's directories")?;
+        effect::make_dirs(dir, 0o755).step("making the instance's directories")?;
     }
     // What is looked up below these by a process of the container is looked up in their mounts; the mode of `upper` is
     // that of the container's root directory.
-    fs::set_permissions(&layout.upper, fs::Permissions::from_mode(0o755)).step("making the instance's directories")?;
+    effect::change_mode_of(&layout.upper, 0o755).step("making the instance's directories")?;
     bundle(&layout.bundle).step("mounting the bundle")?;
     message(&layout.message).step("making room for a termination message")?;
     overlay(request, layout).step("mounting the root file system")?;
@@ -71,9 +69,9 @@ pub(super) fn prepare(request: &ShimRequest, layout: &Layout) -> Result<(), Fail
 }
 
 fn own_namespace(request: &ShimRequest) -> io::Result<()> {
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?;
+    effect::own_mounts()?;
     // Mounts and, more important, unmounts of the machine still arrive here: no file system stays busy because of us.
-    rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)?;
+    effect::propagate(Path::new("/"), MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)?;
     prune(&needed(request))
 }
 
@@ -114,7 +112,7 @@ fn superfluous(points: &[PathBuf], needed: &[(PathBuf, bool)]) -> Vec<PathBuf> {
 fn prune(needed: &[(PathBuf, bool)]) -> io::Result<()> {
     for point in superfluous(&mount::points()?, needed) {
         // Hidden below another mount, or gone by itself: no matter.
-        let _ = rustix::mount::unmount(CString::new(point.as_os_str().as_bytes())?, UnmountFlags::DETACH);
+        let _ = effect::unmount(&point, UnmountFlags::DETACH);
     }
     Ok(())
 }
@@ -123,7 +121,7 @@ fn bundle(path: &Path) -> io::Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let mount = |options: String| {
         let options = CString::new(options)?;
-        Ok(rustix::mount::mount("tmpfs", path, "tmpfs", flags, options.as_c_str())?)
+        effect::mount("tmpfs", path, flags, &options)
     };
     let options = format!("size={BUNDLE_BYTES},mode=0700");
     // Secrets do not belong into the swap space either; before Linux 6.4 that could not be said.
@@ -133,34 +131,33 @@ fn bundle(path: &Path) -> io::Result<()> {
 /// The file for the last words, in memory: on the disk a container could fill it.
 fn message(file: &Path) -> io::Result<()> {
     let dir = file.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    fs::create_dir_all(dir)?;
+    effect::make_dirs(dir, 0o755)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     // The directory and the file.
     let options = CString::new(format!("size={MESSAGE_ROOM},nr_inodes=2,mode=0700"))?;
-    rustix::mount::mount("tmpfs", dir, "tmpfs", flags, options.as_c_str())?;
-    fs::File::create_new(file)?;
+    effect::mount("tmpfs", dir, flags, &options)?;
+    effect::create(file, OFlags::WRONLY | OFlags::EXCL, 0o644)?;
     // Whatever user the container has may write there.
-    fs::set_permissions(file, fs::Permissions::from_mode(0o666))
+    effect::change_mode_of(file, 0o666)
 }
 
 /// Mounts the layers. They go by short names relative to a directory, since the kernel takes a page of options at most,
 /// and whatever their paths have in them, a colon or a comma.
 fn overlay(request: &ShimRequest, layout: &Layout) -> io::Result<()> {
     let links = layout.bundle.join("layers");
-    fs::create_dir(&links)?;
+    effect::make_dir_at(CWD, &links, 0o755)?;
     for (i, lower) in request.lowers.iter().enumerate() {
-        symlink(lower, links.join(i.to_string()))?;
+        effect::symlink_at(lower, CWD, links.join(i.to_string()))?;
     }
-    symlink(&layout.upper, links.join("u"))?;
-    symlink(&layout.work, links.join("w"))?;
+    effect::symlink_at(&layout.upper, CWD, links.join("u"))?;
+    effect::symlink_at(&layout.work, CWD, links.join("w"))?;
     let lowers: Vec<String> = (0..request.lowers.len()).map(|i| i.to_string()).collect();
     let options = CString::new(format!("lowerdir={},upperdir=u,workdir=w", lowers.join(":")))?;
     let mount = || -> io::Result<()> {
         std::env::set_current_dir(&links)?;
-        let mounted =
-            rustix::mount::mount("overlay", &layout.rootfs, "overlay", MountFlags::empty(), options.as_c_str());
+        let mounted = effect::mount("overlay", &layout.rootfs, MountFlags::empty(), &options);
         std::env::set_current_dir("/")?;
-        Ok(mounted?)
+        mounted
     };
     match mount() {
         // The file system of the instance directory cannot hold a writable layer: memory can.
@@ -173,13 +170,13 @@ fn overlay(request: &ShimRequest, layout: &Layout) -> io::Result<()> {
 }
 
 fn upper_in_memory(links: &Path, place: &Path) -> io::Result<()> {
-    rustix::mount::mount("tmpfs", place, "tmpfs", MountFlags::NODEV, c"mode=0755")?;
+    effect::mount("tmpfs", place, MountFlags::NODEV, c"mode=0755")?;
     for (link, name) in [("u", "upper"), ("w", "work")] {
-        fs::create_dir(place.join(name))?;
-        fs::remove_file(links.join(link))?;
-        symlink(place.join(name), links.join(link))?;
+        effect::make_dir_at(CWD, place.join(name), 0o755)?;
+        effect::remove_file(&links.join(link))?;
+        effect::symlink_at(place.join(name), CWD, links.join(link))?;
     }
-    fs::set_permissions(place.join("upper"), fs::Permissions::from_mode(0o755))
+    effect::change_mode_of(&place.join("upper"), 0o755)
 }
 
 /// Resolves a path as a process would whose root is `root`: symbolic links stay within it.
@@ -228,16 +225,16 @@ fn cover(layout: &Layout, path: &Path) -> io::Result<()> {
     let place = by_descriptor(&target);
     if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
         let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        return Ok(rustix::mount::mount("tmpfs", place, "tmpfs", flags, c"size=4k,nr_inodes=1,mode=0555")?);
+        return effect::mount("tmpfs", &place, flags, c"size=4k,nr_inodes=1,mode=0555");
     }
     let empty = layout.bundle.join("empty");
-    fs::write(&empty, b"")?;
+    effect::create(&empty, OFlags::WRONLY, 0o644)?;
     // Made read-only before anybody can see it: the bind mount of a file has its own flags.
-    rustix::mount::mount_bind(&empty, &empty)?;
+    effect::bind(&empty, &empty)?;
     let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    rustix::mount::mount_remount(&empty, flags, "")?;
-    rustix::mount::mount_bind(&empty, place)?;
-    Ok(rustix::mount::unmount(CString::new(empty.as_os_str().as_bytes())?, UnmountFlags::DETACH)?)
+    effect::remount(&empty, flags)?;
+    effect::bind(&empty, &place)?;
+    effect::unmount(&empty, UnmountFlags::DETACH)
 }
 
 /// Makes the working directory, as other runtimes do, where the image does not have it.
@@ -250,7 +247,7 @@ fn make_cwd(rootfs: &Path, cwd: &Path) -> io::Result<()> {
         prefix.push(name);
         parent = match resolve(&root, &prefix, directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                rustix::fs::mkdirat(&parent, Path::new(&name), Mode::from_raw_mode(0o755))?;
+                effect::make_dir_at(&parent, Path::new(&name), 0o755)?;
                 resolve(&root, &prefix, directory)?
             }
             // Not a directory, or a link to nowhere: the start will say so, in the container's own terms.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ShimRequest, Started, record};
 use crate::port::{ErrorKind, PortError};
-use crate::sys::{cgroup, embedded, lock, pidfd, sealed, spawn};
+use crate::sys::{cgroup, effect, embedded, lock, pidfd, sealed, spawn};
 
 pub(super) const OPERATION: &str = "start container";
 /// How long a start may take. Mounts of network file systems can hang; an image layer never takes this long.
@@ -45,26 +45,25 @@ pub(super) fn start(exe: &Path, request: &ShimRequest) -> Result<Started, PortEr
         return Err(failed(request, ErrorKind::Conflict, "another start of it is under way, or it runs"));
     };
     let lock = OwnedFd::from(lock);
-    let outcome = match run(exe, request, &lock) {
-        Ok(outcome) => outcome,
-        // No shim, no report: whatever the cause, nothing of the container may stay.
-        Err(error) => Err(format!("its shim could not be run: {error}")),
+    let (message, kind) = match run(exe, request, &lock) {
+        Ok(Ok(started)) => return Ok(started),
+        Ok(Err(message)) => (message, ErrorKind::Internal),
+        // Nobody says that the container cannot be started: it may be at the next try.
+        Err(error) => (format!("its shim could not be run: {error}"), ErrorKind::Unavailable),
     };
-    outcome.map_err(|message| {
-        if !request.instance_dir.join(record::EXIT).exists() {
-            clean_up(request, &message);
-        }
-        failed(request, ErrorKind::Internal, message)
-    })
-}
-
-/// Ends what a shim that died has left, and writes the record that it did not write.
-fn clean_up(request: &ShimRequest, message: &str) {
-    let killed = cgroup::kill_all(&request.cgroup).and_then(|()| cgroup::remove(&request.cgroup));
-    let written = record::write_failure(&request.instance_dir, message);
-    for error in [killed.err(), written.err()].into_iter().flatten() {
+    if request.instance_dir.join(record::EXIT).exists() {
+        return Err(failed(request, ErrorKind::Internal, message));
+    }
+    // Whatever the cause, nothing of the container may stay.
+    if let Err(error) = cgroup::kill_all(&request.cgroup).and_then(|()| cgroup::remove(&request.cgroup)) {
         tracing::warn!(container = request.id, %error, "cleaning up after a failed start");
     }
+    if kind == ErrorKind::Internal
+        && let Err(error) = record::write_failure(&request.instance_dir, &message)
+    {
+        tracing::warn!(container = request.id, %error, "a failed start could not be written down");
+    }
+    Err(failed(request, kind, message))
 }
 
 /// `Ok(Err(message))` for what the shim says itself.
@@ -77,10 +76,10 @@ fn run(exe: &Path, request: &ShimRequest, lock: &OwnedFd) -> io::Result<Result<S
     command.arg0(exe);
     command.args(["internal-shim", &lock.as_raw_fd().to_string(), &monitor.as_raw_fd().to_string()]);
     // What the agent was told is not for the container's init, which is this program for a moment.
-    command.env_clear().current_dir("/");
+    command.env_clear().envs(effect::passed_on()).current_dir("/");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     spawn::detach(&mut command, &[lock.as_fd(), monitor]);
-    let mut child = command.spawn()?;
+    let mut child = effect::spawn(&mut command)?;
     let outcome = converse(&mut child, &request_json);
     // The process that was spawned goes on as a child of nobody and ends itself at once.
     let _ = child.kill();

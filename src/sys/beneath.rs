@@ -10,12 +10,17 @@ use std::path::{Component, Path};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 
+use super::effect;
+
 /// How deep a tree is walked while it is removed, one open directory each. What lies deeper is moved up first: a
 /// container can nest directories deeper than there are file descriptors.
 const MAX_DEPTH: usize = 64;
 /// How many names of one directory are held at a time while it is emptied: a container can make more files than there is
 /// memory for their names.
 const BATCH: usize = 1024;
+
+/// How every path is resolved.
+const INSIDE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
 /// An open directory; the methods that take a path reach below it only.
 #[derive(Debug)]
@@ -64,14 +69,13 @@ impl Dir {
     /// # Errors
     /// From the system.
     pub fn make(path: &Path, mode: u32) -> io::Result<Self> {
-        use std::os::unix::fs::DirBuilderExt;
-        std::fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
+        effect::make_dirs(path, mode)?;
         Self::open(path)
     }
 
     fn resolve(&self, path: &Path, flags: OFlags, mode: Mode, resolve: ResolveFlags) -> io::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let resolve = resolve | ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let resolve = resolve | INSIDE;
         loop {
             match rustix::fs::openat2(&self.fd, path, flags | OFlags::CLOEXEC, mode, resolve) {
                 // A rename somewhere on the machine raced with the walk; the kernel asks to try again.
@@ -100,16 +104,25 @@ impl Dir {
             let Component::Normal(name) = component else {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path has `..` or is absolute"));
             };
-            match rustix::fs::mkdirat(&at.fd, name, Mode::from_raw_mode(mode)) {
-                Ok(()) => {
-                    at = at.sub(Path::new(name))?;
-                    rustix::fs::fchmod(&at.fd, Mode::from_raw_mode(mode))?;
-                }
-                Err(rustix::io::Errno::EXIST) => at = at.sub(Path::new(name))?,
-                Err(error) => return Err(error.into()),
-            }
+            at = match at.sub(Path::new(name)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => at.make_one(name, mode)?,
+                found => found?,
+            };
         }
         Ok(at)
+    }
+
+    fn make_one(&self, name: &OsStr, mode: u32) -> io::Result<Self> {
+        match effect::make_dir_at(&self.fd, name, mode) {
+            Ok(()) => {
+                let made = self.sub(Path::new(name))?;
+                effect::change_mode(&made, mode)?;
+                Ok(made)
+            }
+            // Somebody else was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.sub(Path::new(name)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens a regular file below this directory for reading.
@@ -139,9 +152,24 @@ impl Dir {
     /// # Errors
     /// From the system.
     pub fn create_file(&self, name: &OsStr, mode: u32) -> io::Result<File> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        let fd = self.resolve(Path::new(name), flags, Mode::from_raw_mode(mode), ResolveFlags::empty())?;
-        Ok(File::from(fd))
+        self.make_file(name, OFlags::WRONLY | OFlags::EXCL, mode)
+    }
+
+    /// Opens a file of this directory for reading and writing, making it with `mode` (subject to the umask) if it is
+    /// missing.
+    ///
+    /// # Errors
+    /// `ELOOP` for a symbolic link, and whatever else the system says.
+    pub fn open_or_create(&self, name: &OsStr, mode: u32) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW;
+        match self.resolve(Path::new(name), flags, Mode::empty(), ResolveFlags::empty()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.make_file(name, OFlags::RDWR, mode),
+            found => Ok(File::from(found?)),
+        }
+    }
+
+    pub(super) fn make_file(&self, name: &OsStr, flags: OFlags, mode: u32) -> io::Result<File> {
+        Ok(File::from(effect::create_below(&self.fd, Path::new(name), flags, mode, INSIDE)?))
     }
 
     /// Opens a regular file of this directory for appending, making it with `mode` (subject to the umask) if it is missing.
@@ -149,9 +177,7 @@ impl Dir {
     /// # Errors
     /// `ELOOP` for a symbolic link, `InvalidInput` when it is no regular file, and whatever else the system says.
     pub fn append_file(&self, name: &OsStr, mode: u32) -> io::Result<File> {
-        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file =
-            File::from(self.resolve(Path::new(name), flags, Mode::from_raw_mode(mode), ResolveFlags::empty())?);
+        let file = self.make_file(name, OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK, mode)?;
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
@@ -222,7 +248,7 @@ impl Dir {
     /// # Errors
     /// From the system.
     pub fn fsync(&self) -> io::Result<()> {
-        Ok(rustix::fs::fsync(&self.fd)?)
+        effect::sync(&self.fd)
     }
 }
 
@@ -237,10 +263,11 @@ struct Removal<'a> {
 impl Removal<'_> {
     /// Removes `name` of `dir`, moving up what is too deep.
     fn remove(&mut self, dir: &Dir, name: &OsStr, depth: usize) -> io::Result<()> {
-        match rustix::fs::unlinkat(&dir.fd, name, AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => return Ok(()),
-            Err(rustix::io::Errno::ISDIR | rustix::io::Errno::PERM) => {}
-            Err(error) => return Err(error.into()),
+        match effect::remove_at(&dir.fd, name, AtFlags::empty()) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if matches!(error.raw_os_error(), Some(libc_errno::EISDIR | libc_errno::EPERM)) => {}
+            Err(error) => return Err(error),
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let fd = match dir.resolve(Path::new(name), flags, Mode::empty(), ResolveFlags::NO_XDEV) {
@@ -251,7 +278,7 @@ impl Removal<'_> {
         if depth > MAX_DEPTH {
             let mut up = self.top.to_owned();
             up.push(format!(".{}.removing", rustix::fs::fstat(&fd)?.st_ino));
-            rustix::fs::renameat(&dir.fd, name, &self.base.fd, &up)?;
+            effect::move_at((&dir.fd, name), (&self.base.fd, &up))?;
             self.moved.push(up);
             return Ok(());
         }
@@ -268,9 +295,9 @@ impl Removal<'_> {
             }
             before = entries;
         }
-        match rustix::fs::unlinkat(&dir.fd, name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-            Err(error) => Err(error.into()),
+        match effect::remove_at(&dir.fd, name, AtFlags::REMOVEDIR) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
         }
     }
 }
@@ -283,6 +310,8 @@ pub fn is_type(stat: &Stat, kind: FileType) -> bool {
 /// The error numbers compared with `raw_os_error`.
 mod libc_errno {
     pub(super) const ENOENT: i32 = rustix::io::Errno::NOENT.raw_os_error();
+    pub(super) const EISDIR: i32 = rustix::io::Errno::ISDIR.raw_os_error();
+    pub(super) const EPERM: i32 = rustix::io::Errno::PERM.raw_os_error();
     pub(super) const ENOTDIR: i32 = rustix::io::Errno::NOTDIR.raw_os_error();
 }
 

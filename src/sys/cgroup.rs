@@ -4,18 +4,20 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::pidfd;
+use super::{effect, pidfd};
 
 /// How long processes are given to die of SIGKILL.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a directory is given to become free: the kernel empties it shortly after its last process is gone.
 const REMOVE_PATIENCE: Duration = Duration::from_secs(2);
 const SIGKILL: i32 = 9;
+/// The kernel gives every cgroup this mode.
+const MODE: u32 = 0o755;
 
 /// One mounted hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +100,7 @@ fn inherit_cpuset(dir: &Path) -> io::Result<()> {
         let own = dir.join(file);
         if fs::read_to_string(&own)?.trim().is_empty() {
             let value = fs::read_to_string(parent.join(file))?;
-            fs::write(&own, value.trim()).map_err(|e| named(&own, &e))?;
+            effect::write_existing(&own, value.trim()).map_err(|e| named(&own, &e))?;
         }
     }
     Ok(())
@@ -112,7 +114,7 @@ fn delegate(dir: &Path) {
     let Ok(delegated) = fs::read_to_string(&control) else { return };
     for controller in controllers.split_ascii_whitespace() {
         if !delegated.split_ascii_whitespace().any(|d| d == controller) {
-            let _ = fs::write(&control, format!("+{controller}"));
+            let _ = effect::write_existing(&control, &format!("+{controller}"));
         }
     }
 }
@@ -124,11 +126,7 @@ fn create_in(hierarchy: &Hierarchy, path: &Path) -> io::Result<()> {
             delegate(&dir);
         }
         dir.push(component);
-        match fs::create_dir(&dir) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(named(&dir, &error)),
-        }
+        effect::make_dirs(&dir, MODE).map_err(|e| named(&dir, &e))?;
         if !hierarchy.unified && hierarchy.options.iter().any(|o| o == "cpuset") {
             inherit_cpuset(&dir)?;
         }
@@ -170,8 +168,7 @@ pub(crate) fn open_procs(path: &str) -> io::Result<Vec<OwnedFd>> {
     let path = relative(path)?;
     let open = |h: &Hierarchy| {
         let file = h.dir(path).join("cgroup.procs");
-        let opened = fs::OpenOptions::new().write(true).open(&file);
-        opened.map(OwnedFd::from).map_err(|e| named(&file, &e))
+        effect::open_existing(&file).map(OwnedFd::from).map_err(|e| named(&file, &e))
     };
     hierarchies()?.iter().map(open).collect()
 }
@@ -186,8 +183,7 @@ pub(crate) fn open_procs_of(pid: i32) -> io::Result<Vec<OwnedFd>> {
     let paths = hierarchies.iter().filter_map(|h| Some((h, h.path_in(&text)?)));
     let open = |(h, path): (&Hierarchy, &str)| {
         let file = h.dir(Path::new(path.trim_start_matches('/'))).join("cgroup.procs");
-        let opened = fs::OpenOptions::new().write(true).open(&file);
-        opened.map(OwnedFd::from).map_err(|e| named(&file, &e))
+        effect::open_existing(&file).map(OwnedFd::from).map_err(|e| named(&file, &e))
     };
     paths.map(open).collect()
 }
@@ -197,7 +193,8 @@ pub(crate) fn open_procs_of(pid: i32) -> io::Result<Vec<OwnedFd>> {
 /// # Errors
 /// As [`create`]; `ESRCH` when the process is gone.
 pub fn enter(path: &str, pid: i32) -> io::Result<()> {
-    open_procs(path)?.into_iter().try_for_each(|fd| fs::File::from(fd).write_all(pid.to_string().as_bytes()))
+    let pid = pid.to_string();
+    open_procs(path)?.into_iter().try_for_each(|fd| effect::write(&fs::File::from(fd), pid.as_bytes()))
 }
 
 /// Moves this process, with all its threads, into the cgroup, which is made if it is missing, in every hierarchy.
@@ -263,13 +260,9 @@ pub fn kill_all(path: &str) -> io::Result<()> {
             let dir = hierarchy.dir(cgroup);
             // Only the hierarchies that have these files take part; a frozen process does not die.
             if hierarchy.unified {
-                let _ = fs::OpenOptions::new()
-                    .write(true)
-                    .open(dir.join("cgroup.kill"))
-                    .and_then(|mut f| f.write_all(b"1"));
+                let _ = effect::write_existing(&dir.join("cgroup.kill"), "1");
             } else {
-                let thaw = fs::OpenOptions::new().write(true).open(dir.join("freezer.state"));
-                let _ = thaw.and_then(|mut f| f.write_all(b"THAWED"));
+                let _ = effect::write_existing(&dir.join("freezer.state"), "THAWED");
             }
         }
         let listed = members(&hierarchies, cgroup);
@@ -300,9 +293,8 @@ pub fn remove(path: &str) -> io::Result<()> {
     for hierarchy in hierarchies()? {
         for dir in tree(hierarchy.dir(path)).into_iter().rev() {
             loop {
-                match fs::remove_dir(&dir) {
+                match effect::remove_dir(&dir) {
                     Ok(()) => break,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => break,
                     Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
                         std::thread::sleep(Duration::from_millis(5));
                     }

@@ -8,6 +8,8 @@ use std::path::Path;
 
 use nix::libc;
 
+use super::effect;
+
 /// What a device rule is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -194,7 +196,7 @@ pub(crate) fn restrict(cgroup: &Path, rules: &[Rule]) -> io::Result<()> {
         flags: ALLOW_MULTI,
     };
     // SAFETY: takes numbers.
-    unsafe { bpf(PROG_ATTACH, &attach) }.map(drop)
+    effect::effect("attach bpf", cgroup, || unsafe { bpf(PROG_ATTACH, &attach) }.map(drop))
 }
 
 #[cfg(test)]

@@ -5,13 +5,13 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::ptr;
 
 use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 
-use super::{cgroup, embedded, process, spawn};
+use super::{cgroup, effect, embedded, process, spawn};
 
 /// Who it runs as: what Kubernetes' own pause image uses, an id without a name that owns nothing.
 const USER: libc::uid_t = 65535;
@@ -117,11 +117,11 @@ pub fn start(spec: &InfraSpec) -> io::Result<Infra> {
         hostname: spec.uts.as_ref().map(|name| name.clone().into_bytes()),
         empty: CString::new(spec.empty.as_os_str().as_bytes())?,
         procs: cgroup::open_procs(&spec.cgroup)?,
-        null: File::options().read(true).write(true).open("/dev/null")?,
+        null: effect::null()?,
         program: embedded::pause()?.as_raw_fd(),
         report: sender,
     };
-    let pid = fork(&prepared)?;
+    let pid = effect::effect("clone", "pause", || fork(&prepared))?;
     drop(prepared);
     let mut failure = Vec::new();
     File::from(report).read_to_end(&mut failure)?;
@@ -133,7 +133,7 @@ pub fn start(spec: &InfraSpec) -> io::Result<Infra> {
         return Err(io::Error::new(error.kind(), format!("the infra process could not {step}: {error}")));
     }
     // Only root of the whole machine may; without it the pod is no worse off than its containers.
-    let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE_ADJ);
+    let _ = effect::write_existing(Path::new(&format!("/proc/{pid}/oom_score_adj")), OOM_SCORE_ADJ);
     let start_ticks = process::start_ticks(pid)
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the infra process ended at once"))?;
     Ok(Infra { pid, start_ticks })

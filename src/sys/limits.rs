@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::cgroup;
+use super::{cgroup, effect};
 
 /// What processes may use, in the terms of the kernel. `None` is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ fn write(dirs: &[PathBuf], files: &[(&str, Content)], limits: Limits) -> io::Res
             let content = content(limits);
             if now != content {
                 let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", file.display()));
-                fs::write(&file, content).map_err(named)?;
+                effect::write_existing(&file, &content).map_err(named)?;
             }
         }
     }
@@ -106,7 +106,8 @@ pub fn set_pids(path: &str, most: u32) -> io::Result<()> {
     let mut any = false;
     for file in files.filter(|file| file.exists()) {
         any = true;
-        fs::write(&file, most.to_string()).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", file.display())))?;
+        let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", file.display()));
+        effect::write_existing(&file, &most.to_string()).map_err(named)?;
     }
     match any {
         true => Ok(()),

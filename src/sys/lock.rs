@@ -1,25 +1,25 @@
 //! Locks on files (`flock`). The lock belongs to the open file: it lives until every duplicate of the descriptor is closed,
 //! so that a process can hand it on across `fork` and `exec`, and the kernel frees it however the last holder dies.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
-use rustix::fs::FlockOperation;
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
+
+use super::effect;
+
+const MODE: u32 = 0o600;
 
 fn open(path: &Path, create: bool) -> io::Result<File> {
-    let nofollow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(create)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(nofollow)
-        .open(path)
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = || -> io::Result<File> { Ok(File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?)) };
+    match open() {
+        Err(error) if create && error.kind() == io::ErrorKind::NotFound => effect::create(path, flags, MODE),
+        other => other,
+    }
 }
 
 fn try_lock(file: &File, operation: FlockOperation) -> io::Result<bool> {

@@ -10,6 +10,8 @@ pub mod cores;
 #[cfg(target_os = "linux")]
 pub(crate) mod devices;
 #[cfg(target_os = "linux")]
+pub(crate) mod effect;
+#[cfg(target_os = "linux")]
 pub mod embedded;
 #[cfg(target_os = "linux")]
 pub mod git;

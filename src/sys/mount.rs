@@ -2,10 +2,12 @@
 
 use std::ffi::{CString, OsString};
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, UnmountFlags};
+
+use super::effect;
 
 /// Undoes the escapes of `/proc/self/mountinfo`: space, tab, newline and backslash are written as `\ooo`.
 pub(crate) fn unescape(field: &str) -> OsString {
@@ -52,7 +54,7 @@ pub fn is_mounted(path: &Path) -> io::Result<bool> {
 pub fn tmpfs(path: &Path, size: u64, mode: u32) -> io::Result<()> {
     let options = CString::new(format!("size={size},mode={mode:o}"))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    Ok(rustix::mount::mount("tmpfs", path, "tmpfs", flags, options.as_c_str())?)
+    effect::mount("tmpfs", path, flags, &options)
 }
 
 /// Unmounts what is mounted at this path, however many times, even while somebody uses it. Nothing there is fine.
@@ -61,11 +63,13 @@ pub fn tmpfs(path: &Path, size: u64, mode: u32) -> io::Result<()> {
 /// From the system.
 pub fn unmount(path: &Path) -> io::Result<()> {
     loop {
-        match rustix::mount::unmount(CString::new(path.as_os_str().as_bytes())?, UnmountFlags::DETACH) {
+        match effect::unmount(path, UnmountFlags::DETACH) {
             Ok(()) => {}
             // Not a mount point, or not there at all.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => return Ok(()),
-            Err(error) => return Err(error.into()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
         }
     }
 }

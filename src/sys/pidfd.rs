@@ -8,7 +8,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::process;
+use super::{effect, process};
 
 fn pid(raw: i32) -> io::Result<Pid> {
     // 0 and negative numbers stand for groups elsewhere; nothing of that here.
@@ -41,6 +41,10 @@ pub fn open_same(raw: i32, start_ticks: u64) -> io::Result<OwnedFd> {
 /// # Errors
 /// `ESRCH` when the process is gone; whatever else the system says.
 pub fn send(fd: impl AsFd, signal: i32) -> io::Result<()> {
+    effect::effect("kill", "a process", || send_now(fd, signal))
+}
+
+fn send_now(fd: impl AsFd, signal: i32) -> io::Result<()> {
     if let Some(signal) = Signal::from_named_raw(signal) {
         return Ok(rustix::process::pidfd_send_signal(fd, signal)?);
     }

@@ -12,14 +12,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
-use rustix::fs::{AtFlags, FileType, Mode};
+use rustix::fs::{AtFlags, FileType};
 
 use crate::model::PayloadFile;
 use crate::sys::beneath::{Dir, is_type};
+use crate::sys::effect;
 
 const DATA: &str = "..data";
 const DATA_NEW: &str = "..data_tmp";
@@ -41,12 +42,12 @@ pub(super) fn write(volume: &Dir, files: &[PayloadFile]) -> io::Result<bool> {
         let (name, dir) = new_directory(volume)?;
         fill(&dir, &files)?;
         volume.remove_tree(OsStr::new(DATA_NEW))?;
-        rustix::fs::symlinkat(&name, volume, DATA_NEW)?;
+        effect::symlink_at(&name, volume, DATA_NEW)?;
         // A container with write access may have put a directory there, which a rename would not replace.
         if volume.stat(Path::new(DATA))?.is_some_and(|s| !is_type(&s, FileType::Symlink)) {
             volume.remove_tree(OsStr::new(DATA))?;
         }
-        rustix::fs::renameat(volume, DATA_NEW, volume, DATA)?;
+        effect::rename_at(volume, OsStr::new(DATA_NEW), OsStr::new(DATA))?;
         now = Some(name);
     }
     link_names(volume, &files)?;
@@ -140,27 +141,39 @@ fn new_directory(volume: &Dir) -> io::Result<(OsString, Dir)> {
     for _ in 0..TRIES {
         let now = jiff::Timestamp::now();
         let name = OsString::from(format!("{}.{:09}", now.strftime("..%Y_%m_%d_%H_%M_%S"), now.subsec_nanosecond()));
-        match rustix::fs::mkdirat(volume, &name, Mode::from_raw_mode(DIRECTORY_MODE)) {
+        match effect::make_dir_at(volume, &name, DIRECTORY_MODE) {
             Ok(()) => {
                 let dir = volume.sub(Path::new(&name))?;
-                rustix::fs::fchmod(&dir, Mode::from_raw_mode(DIRECTORY_MODE))?;
+                effect::change_mode(&dir, DIRECTORY_MODE)?;
                 return Ok((name, dir));
             }
-            Err(rustix::io::Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
         }
     }
     Err(io::Error::new(io::ErrorKind::AlreadyExists, "no free name for a new directory of data"))
 }
 
+/// Writes the files of a new directory: when this returns, they are on the disk with every directory they lie in.
 fn fill(dir: &Dir, files: &BTreeMap<&Path, &PayloadFile>) -> io::Result<()> {
     for (path, file) in files {
+        let name = path.file_name().unwrap_or(OsStr::new(""));
         let parent = dir.make_sub(path.parent().unwrap_or(Path::new("")), DIRECTORY_MODE)?;
-        let mut out = parent.create_file(path.file_name().unwrap_or(OsStr::new("")), 0o600)?;
-        out.write_all(file.bytes.reveal())?;
-        rustix::fs::fchmod(&out, Mode::from_raw_mode(file.mode & 0o7777))?;
+        let out = parent.create_file(name, 0o600)?;
+        effect::write(&out, file.bytes.reveal())?;
+        effect::change_mode(&out, file.mode)?;
+        effect::sync(&out)?;
     }
-    Ok(())
+    sync_directories(dir)
+}
+
+fn sync_directories(dir: &Dir) -> io::Result<()> {
+    for below in dir.names()? {
+        if dir.stat(Path::new(&below))?.is_some_and(|s| is_type(&s, FileType::Directory)) {
+            sync_directories(&dir.sub(Path::new(&below))?)?;
+        }
+    }
+    effect::sync(dir)
 }
 
 /// The names a container sees: the first element of each path.
@@ -175,7 +188,7 @@ fn link_names(volume: &Dir, files: &BTreeMap<&Path, &PayloadFile>) -> io::Result
             continue;
         }
         volume.remove_tree(name)?;
-        rustix::fs::symlinkat(&target, volume, name)?;
+        effect::symlink_at(&target, volume, name)?;
     }
     Ok(())
 }
@@ -191,7 +204,7 @@ fn remove_stale(volume: &Dir, files: &BTreeMap<&Path, &PayloadFile>, now: Option
         if name.as_bytes().starts_with(b"..") {
             volume.remove_tree(&name)?;
         } else if link_target(volume, &name)?.is_some_and(|t| Path::new(&t).starts_with(DATA)) {
-            rustix::fs::unlinkat(volume, &name, AtFlags::empty())?;
+            effect::remove_at(volume, &name, AtFlags::empty())?;
         }
     }
     Ok(())

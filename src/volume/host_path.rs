@@ -2,10 +2,13 @@
 
 use std::fs::{FileType, Metadata};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Component, Path};
 
+use rustix::fs::OFlags;
+
 use crate::port::ErrorKind;
+use crate::sys::effect;
 
 /// Makes or checks the path as `hostPath.type` says. Symbolic links are followed: the path is the machine's, and its
 /// owner's decision. The wordings of a failed check are the kubelet's.
@@ -48,13 +51,12 @@ fn check(
 }
 
 fn directory(path: &Path) -> Result<(), (ErrorKind, String)> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path).map_err(|e| machine(path, &e))
+    effect::make_dirs(path, 0o755).map_err(|e| machine(path, &e))
 }
 
 /// Only the file: its directory must be there.
 fn file(path: &Path) -> Result<(), (ErrorKind, String)> {
-    let made = std::fs::OpenOptions::new().create(true).append(true).mode(0o644).open(path);
-    made.map(|_| ()).map_err(|e| machine(path, &e))
+    effect::create(path, OFlags::WRONLY | OFlags::APPEND, 0o644).map(drop).map_err(|e| machine(path, &e))
 }
 
 fn machine(path: &Path, error: &io::Error) -> (ErrorKind, String) {

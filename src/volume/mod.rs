@@ -15,11 +15,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::Mode;
-
 use crate::model::{PayloadFile, PodUid, VolumeMaterial, VolumePayload};
 use crate::port::{ErrorKind, PortError};
 use crate::sys::beneath::Dir;
+use crate::sys::effect;
 
 const MAKE: &str = "make volume";
 const SET_ASIDE: &str = "set aside volumes of pod";
@@ -110,9 +109,9 @@ impl Volumes {
     pub fn set_aside(&self, uid: &PodUid, place: &Path) -> Result<(), PortError> {
         check_uid(uid, SET_ASIDE)?;
         let from = self.disk.join(&uid.0);
-        let moved = match std::fs::rename(&from, place) {
+        let moved = match effect::move_path(&from, place) {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                std::fs::rename(&from, self.disk.join(format!(".damaged-{uid}")))
+                effect::move_path(&from, &self.disk.join(format!(".damaged-{uid}")))
             }
             other => other,
         };
@@ -184,7 +183,6 @@ fn open_to_all(pod: &Dir, name: &str) -> io::Result<Dir> {
     match pod.sub(Path::new(name)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let dir = pod.make_sub(Path::new(name), 0o777)?;
-            rustix::fs::fchmod(&dir, Mode::from_raw_mode(0o777))?;
             Ok(dir)
         }
         other => other,

@@ -1,11 +1,11 @@
 //! Where each volume of a pod is, remembered beside them: a new agent finds the volumes of pods that run.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::sys::beneath::Dir;
+use crate::sys::effect;
 
 /// No volume can have this name.
 const NAME: &str = ".volumes.json";
@@ -23,10 +23,5 @@ pub(super) fn read(pod: &Path) -> BTreeMap<String, PathBuf> {
 
 pub(super) fn write(pod: &Path, paths: &BTreeMap<String, PathBuf>) -> io::Result<()> {
     let dir = Dir::make(pod, 0o700)?;
-    let temp = format!("{NAME}.tmp");
-    dir.remove_tree(OsStr::new(&temp))?;
-    let mut file = dir.create_file(OsStr::new(&temp), 0o600)?;
-    file.write_all(&serde_json::to_vec(paths)?)?;
-    file.sync_all()?;
-    Ok(rustix::fs::renameat(&dir, &temp, &dir, NAME)?)
+    effect::replace(&dir, NAME, &serde_json::to_vec(paths)?)
 }

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::sys::beneath::Dir;
+use crate::sys::effect;
 
 /// From linux/magic.h.
 const TMPFS_MAGIC: u64 = 0x0102_1994;
@@ -78,10 +79,8 @@ pub(super) fn mount_volume(pod: &Dir, name: &str, size: Option<u64>) -> io::Resu
 fn mount(dir: &Dir, flags: MountFlags, options: &str) -> io::Result<()> {
     let target = PathBuf::from(format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd()));
     let options = std::ffi::CString::new(options)?;
-    rustix::mount::mount("tmpfs", target, "tmpfs", flags, options.as_c_str()).map_err(|errno| {
-        let error = io::Error::from(errno);
-        io::Error::new(error.kind(), format!("a tmpfs could not be mounted: {error}"))
-    })
+    effect::mount("tmpfs", &target, flags, &options)
+        .map_err(|error| io::Error::new(error.kind(), format!("a tmpfs could not be mounted: {error}")))
 }
 
 /// Unmounts what a pod has below the root and deletes it.
@@ -109,20 +108,24 @@ pub(super) fn release_root(root: &Path) -> io::Result<()> {
         return Ok(());
     }
     drop(dir);
-    match rustix::mount::unmount(root, UnmountFlags::NOFOLLOW) {
+    match effect::unmount(root, UnmountFlags::NOFOLLOW) {
         // Someone looks at it, or it is not ours to unmount: it is empty, and the next pod finds it.
-        Err(Errno::BUSY | Errno::INVAL | Errno::PERM) | Ok(()) => Ok(()),
-        Err(error) => Err(error.into()),
+        Err(error) if is_one(&error, &[Errno::BUSY, Errno::INVAL, Errno::PERM]) => Ok(()),
+        other => other,
     }
+}
+
+fn is_one(error: &io::Error, of: &[Errno]) -> bool {
+    of.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 fn unmount(path: &Path) -> io::Result<()> {
     for _ in 0..MAX_STACKED {
-        match rustix::mount::unmount(path, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH) {
+        match effect::unmount(path, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH) {
             Ok(()) => {}
             // INVAL: no mount. PERM: no rights, and then what is mounted shows when it is deleted.
-            Err(Errno::INVAL | Errno::NOENT | Errno::PERM) => return Ok(()),
-            Err(error) => return Err(error.into()),
+            Err(error) if is_one(&error, &[Errno::INVAL, Errno::NOENT, Errno::PERM]) => return Ok(()),
+            Err(error) => return Err(error),
         }
     }
     Ok(())

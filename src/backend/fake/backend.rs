@@ -177,7 +177,12 @@ impl ContainerBackend for Fake {
                     return Err(conflict("clean up after a container of", key, "its monitor is alive"));
                 }
                 ContainerState::Lost => started.map(|()| container.record.created_at),
-                ContainerState::Created => None,
+                // It never ran: it is started as the one it was to be.
+                ContainerState::Created => {
+                    pod.change().containers.retain(|c| c.record.name != name || c.record.attempt != attempt);
+                    pod.forget_start(name, attempt);
+                    return Ok(());
+                }
             };
             container.state = ContainerState::Exited(ExitRecord {
                 exit_code: 137,

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::Arc;
 
+use super::observe::{self, State};
 use super::paths::{self, Paths, REMOVING, is_uid, shown};
-use super::{Inner, blocking, end, open};
+use super::{Inner, blocking, end, open, subpath};
 use crate::model::PodUid;
 use crate::port::{ErrorKind, PortError};
 use crate::sys::beneath::Dir;
-use crate::sys::{cgroup, mount};
+use crate::sys::{cgroup, effect, mount};
 
 /// Clears away the leavings of pods other than `keep`. What cannot be cleared is told and tried again at the next start:
 /// it must not keep the pods that are there from running.
@@ -25,15 +27,14 @@ pub(super) async fn sweep(inner: &Arc<Inner>, keep: &BTreeSet<PodUid>) {
         let cgroups = cgroup::children(&top).map_err(|e| PortError::io("list cgroups in", top, &e))?;
         let uids = cgroups.iter().filter_map(|name| paths::uid_of_cgroup(name));
         found.extend(uids.map(|uid| PodUid(uid.to_owned())));
-        let removing = Dir::open(&paths.pods()).and_then(|pods| {
-            for name in pods.names()? {
-                if name.to_str().is_some_and(|n| n.starts_with(REMOVING)) {
-                    pods.remove_tree(&name)?;
-                }
+        remove_removed(&paths.pods())?;
+        for uid in &known {
+            let containers = paths.containers(uid);
+            for container in open::pod_directories(&containers)? {
+                remove_removed(&containers.join(container))?;
             }
-            Ok(())
-        });
-        removing.map_err(|e| PortError::io("clear", shown(&paths.pods()), &e))?;
+            release_parts(&paths, uid)?;
+        }
         remove_logs(&paths, &known)?;
         found.retain(|uid| !known.contains(uid));
         Ok(found)
@@ -48,6 +49,27 @@ pub(super) async fn sweep(inner: &Arc<Inner>, keep: &BTreeSet<PodUid>) {
         Err(error) => told(Err(error)),
     }
     told(inner.network.sweep(keep).await);
+}
+
+/// Removes what was on its way out of a directory when an agent ended.
+fn remove_removed(place: &Path) -> Result<(), PortError> {
+    let removed = Dir::open(place).and_then(|dir| {
+        let names = dir.names()?;
+        let mut removing = names.iter().filter(|name| name.to_str().is_some_and(|n| n.starts_with(REMOVING)));
+        removing.try_for_each(|name| dir.remove_tree(name))
+    });
+    removed.map_err(|e| PortError::io("clear", shown(place), &e))
+}
+
+/// Gives up the parts of volumes that an agent held for a start when it ended; a shim that is still at it needs them.
+fn release_parts(paths: &Paths, uid: &PodUid) -> Result<(), PortError> {
+    let failed = |e: std::io::Error| PortError::io("release parts of volumes of", uid.to_string(), &e);
+    for name in observe::instances(paths, uid)? {
+        if matches!(observe::state(&paths.instance_dir(&name)).map_err(failed)?, State::InFlight) {
+            return Ok(());
+        }
+    }
+    subpath::release_all(&paths.run_pod(uid)).map_err(failed)
 }
 
 /// Removes the logs of pods that are gone: a pod that was set aside could not name its own.
@@ -82,7 +104,7 @@ async fn remove(inner: &Arc<Inner>, uid: &PodUid) -> Result<(), PortError> {
 /// Removes everything that is left of a root without pods, but for its images and settings.
 pub(super) async fn teardown(inner: &Arc<Inner>) -> Result<(), PortError> {
     let (seen, known) = (inner.clone(), inner.paths.clone());
-    let pods = blocking(move || super::observe::uids(&seen.paths)).await?;
+    let pods = blocking(move || observe::uids(&seen.paths)).await?;
     if !pods.is_empty() {
         let message = format!("{} pods are still on record", pods.len());
         return Err(PortError::new(ErrorKind::Conflict, "take down", shown(&known.state), message)
@@ -105,7 +127,7 @@ pub(super) async fn teardown(inner: &Arc<Inner>) -> Result<(), PortError> {
             run.remove_tree(OsStr::new(name)).map_err(failed(shown(&known.run.join(name))))?;
         }
         // Only if nothing else is in it: the socket, say, is another's.
-        match std::fs::remove_dir(&known.run) {
+        match effect::remove_dir(&known.run) {
             Err(error) if !matches!(error.raw_os_error(), Some(code) if in_use(code)) => {
                 Err(failed(shown(&known.run))(error))
             }

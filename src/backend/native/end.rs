@@ -16,7 +16,7 @@ use crate::model::{ContainerRecord, ExitRecord, PodKey, PodRecord, PodUid, Signa
 use crate::port::{ErrorKind, PortError};
 use crate::shim::Started;
 use crate::sys::beneath::Dir;
-use crate::sys::{cgroup, lock, pidfd};
+use crate::sys::{cgroup, effect, lock, pidfd};
 
 /// How long a shim or monitor may take to end after its container was killed.
 const MONITOR_PATIENCE: Duration = Duration::from_secs(5);
@@ -84,7 +84,8 @@ fn stop_signal(inner: &Inner, image: &str) -> i32 {
     resolved.and_then(|i| i.config.stop_signal).and_then(|s| signal::parse(&s)).unwrap_or(signal::TERM)
 }
 
-/// Kills what is left of an instance without a monitor and writes its exit record.
+/// Kills what is left of an instance without a monitor and writes its exit record. An instance that never ran is removed
+/// instead: it is started as the one it was to be, and counts as no restart.
 pub(super) fn reap(inner: &Inner, uid: &PodUid, container: &str, attempt: u32) -> Result<(), PortError> {
     const OPERATION: &str = "clean up after container";
     let name = InstanceName::new(uid, container, attempt)?;
@@ -107,8 +108,16 @@ pub(super) fn reap(inner: &Inner, uid: &PodUid, container: &str, attempt: u32) -
         return Err(PortError::new(ErrorKind::Unavailable, OPERATION, subject(&name), message));
     }
     // Whoever held the lock may have brought it to an end after all.
-    if matches!(observe::state(&dir).map_err(failed)?, State::Exited(_)) {
-        return Ok(());
+    match observe::state(&dir).map_err(failed)? {
+        State::Exited(_) => return Ok(()),
+        State::Created => {
+            cgroup::remove(&cgroup).map_err(failed)?;
+            if let Some(record) = records::read::<ContainerRecord>(&dir, CONTAINER).map_err(failed)?.ok() {
+                remove_log(Path::new(&record.log_path)).map_err(failed)?;
+            }
+            return forget(&dir).map_err(failed);
+        }
+        State::Running(_) | State::InFlight | State::Lost => {}
     }
     let started = match records::read::<Started>(&dir, STARTED).map_err(failed)? {
         Stored::There(started) => Some(started.started_at),
@@ -209,10 +218,9 @@ fn forget(dir: &Path) -> io::Result<()> {
     let mut aside = std::ffi::OsString::from(REMOVING);
     aside.push(name);
     parent.remove_tree(&aside)?;
-    match rustix::fs::renameat(&parent, name, &parent, &aside) {
-        Ok(()) => parent.fsync()?,
-        Err(rustix::io::Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(error.into()),
+    match effect::rename_at(&parent, name, &aside) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
     }
     parent.remove_tree(&aside)
 }
@@ -273,7 +281,7 @@ pub(super) async fn quarantine(inner: &Arc<Inner>, uid: &PodUid, why: &str) -> R
         let to = damaged.join(format!("{uid}-{}", Timestamp::now().as_second()));
         let failed = |e: io::Error| PortError::io("set aside", shown(&from), &e);
         let dir = Dir::make(&damaged, 0o700).map_err(failed)?;
-        std::fs::rename(&from, &to).map_err(failed)?;
+        effect::move_path(&from, &to).map_err(failed)?;
         tracing::error!(pod = %uid, place = %to.display(), why, "a pod's record was damaged: the pod was ended and set aside");
         if let Err(error) = keep_newest(&dir) {
             tracing::warn!(place = %damaged.display(), %error, "old damaged pods could not be removed");

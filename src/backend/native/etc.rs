@@ -1,7 +1,7 @@
 //! `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` of a pod's containers, renewed whenever one of them starts.
 
 use std::ffi::OsStr;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -11,10 +11,13 @@ use super::machine;
 use crate::model::PodKey;
 use crate::net::files::{self, Dns, Hosts};
 use crate::sys::beneath::Dir;
+use crate::sys::effect;
 
 const CLUSTER_DOMAIN: &str = "cluster.local";
 /// No longer file is compared.
 const LONGEST: u64 = 1 << 20;
+/// For containers of any user.
+const MODE: u32 = 0o644;
 
 /// The host name a pod's processes see.
 pub(super) fn hostname(spec: &PodSpec, pod_name: &str) -> String {
@@ -48,17 +51,14 @@ pub(super) fn write(dir: &Path, spec: &PodSpec, key: &PodKey, ips: &[IpAddr]) ->
 
 /// Writes a file in place: it is bound into containers that run, and they are to see the new text.
 fn put(dir: &Dir, name: &str, text: &str) -> io::Result<()> {
-    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CREATE | rustix::fs::OFlags::NOFOLLOW;
-    let flags = flags | rustix::fs::OFlags::CLOEXEC;
-    let mode = rustix::fs::Mode::from_raw_mode(0o644);
-    let mut file = std::fs::File::from(rustix::fs::openat(dir, OsStr::new(name), flags, mode)?);
+    let mut file = dir.open_or_create(OsStr::new(name), MODE)?;
     let mut before = Vec::new();
     Read::by_ref(&mut file).take(LONGEST).read_to_end(&mut before)?;
     if before == text.as_bytes() {
         return Ok(());
     }
-    rustix::fs::fchmod(&file, mode)?;
-    file.set_len(0)?;
+    effect::change_mode(&file, MODE)?;
+    effect::truncate(&file, 0)?;
     io::Seek::rewind(&mut file)?;
-    file.write_all(text.as_bytes())
+    effect::write(&file, text.as_bytes())
 }

@@ -1,13 +1,14 @@
 //! The directories of a root, and whether pods can run there at all.
 
 use std::ffi::OsStr;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use super::paths::{Paths, shown};
 use super::{machine, observe, records};
 use crate::port::{ErrorKind, PortError};
 use crate::sys::beneath::Dir;
+use crate::sys::effect;
 
 const OPEN: &str = "open root directory";
 /// The way out where the machine refuses.
@@ -53,9 +54,9 @@ fn versions(paths: &Paths) -> Result<(), PortError> {
 
 fn probe(dir: &Dir) -> io::Result<()> {
     dir.remove_tree(OsStr::new(PROBE))?;
-    let written = dir.create_file(OsStr::new(PROBE), 0o600).and_then(|mut file| {
-        file.write_all(&[0; PROBE_SIZE])?;
-        file.sync_all()
+    let written = dir.create_file(OsStr::new(PROBE), 0o600).and_then(|file| {
+        effect::write(&file, &[0; PROBE_SIZE])?;
+        effect::sync(&file)
     });
     dir.remove_tree(OsStr::new(PROBE))?;
     written

@@ -8,6 +8,9 @@ use crate::port::{ErrorKind, PortError};
 /// A removed directory on its way out: no uid and no attempt number looks like this.
 pub(super) const REMOVING: &str = ".removing-";
 
+/// How the names of [`Paths::sub_paths`] begin.
+pub(super) const SUB_PATHS: &str = "subpaths-";
+
 /// The places of one root.
 #[derive(Clone, Debug)]
 pub(super) struct Paths {
@@ -89,7 +92,7 @@ impl Paths {
 
     /// Where parts of volumes are bound while a container that mounts them starts.
     pub(super) fn sub_paths(&self, name: &InstanceName) -> PathBuf {
-        self.run_pod(&name.uid).join(format!("subpaths-{}-{}", name.container, name.attempt))
+        self.run_pod(&name.uid).join(format!("{SUB_PATHS}{}-{}", name.container, name.attempt))
     }
 
     /// An empty directory: all that an infra process sees of the machine.

@@ -1,7 +1,7 @@
 //! Records: small JSON files, replaced whole. A reader meets the old one or the new one, also after a power cut.
 
-use std::ffi::{OsStr, OsString};
-use std::io::{self, Write};
+use std::ffi::OsStr;
+use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::sys::beneath::Dir;
-use crate::sys::bounded;
+use crate::sys::{bounded, effect};
 
 pub(super) const POD: &str = "record.json";
 pub(super) const SANDBOX: &str = "sandbox.json";
@@ -75,13 +75,7 @@ pub(super) fn read<T: DeserializeOwned>(dir: &Path, name: &str) -> io::Result<St
 /// Writes one record so that it is on the disk when this returns. The directory and its parents are made.
 pub(super) fn write<T: Serialize>(dir: &Path, name: &str, value: &T) -> io::Result<()> {
     let dir = Dir::make(dir, 0o700)?;
-    let temporary = OsString::from(format!(".{name}.tmp"));
-    dir.remove_tree(&temporary)?;
-    let mut file = dir.create_file(&temporary, 0o600)?;
-    file.write_all(&serde_json::to_vec(value)?)?;
-    file.sync_all()?;
-    rustix::fs::renameat(&dir, &temporary, &dir, name)?;
-    dir.fsync()
+    effect::replace(&dir, name, &serde_json::to_vec(value)?)
 }
 
 /// Removes one record. Nothing there is fine.
@@ -99,7 +93,7 @@ pub(super) fn remove(dir: &Path, name: &str) -> io::Result<()> {
 /// Keeps a damaged record beside the place it stood in, for people to look at.
 pub(super) fn set_aside(dir: &Path, name: &str) -> io::Result<()> {
     let dir = Dir::open(dir)?;
-    Ok(rustix::fs::renameat(&dir, name, &dir, format!("{name}.damaged"))?)
+    effect::rename_at(&dir, OsStr::new(name), OsStr::new(&format!("{name}.damaged")))
 }
 
 /// The names of the directories in `path`; none when it is not there.

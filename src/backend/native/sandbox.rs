@@ -17,7 +17,7 @@ use crate::model::{PodKey, PodRecord, PodUid};
 use crate::net;
 use crate::port::{ErrorKind, PortError};
 use crate::sys::infra::{self, Infra, InfraSpec};
-use crate::sys::{cgroup, limits, mount, pidfd, process};
+use crate::sys::{cgroup, effect, limits, mount, pidfd, process};
 
 const RUN: &str = "run sandbox of pod";
 const STOP: &str = "stop sandbox of pod";
@@ -90,7 +90,7 @@ fn prepare(inner: &Inner, record: &PodRecord, attempt: u32) -> Result<Option<Inf
 }
 
 fn make_shm(shm: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(shm)?;
+    effect::make_dirs(shm, 0o755)?;
     if mount::is_mounted(&shm.canonicalize()?)? {
         return Ok(());
     }
@@ -175,17 +175,6 @@ fn unmount(paths: &Paths, uid: &PodUid) -> Result<(), PortError> {
     let dir = paths.run_pod(uid);
     let failed = |e: std::io::Error| PortError::io("clear", shown(&dir), &e);
     mount::unmount(&paths.shm(uid)).map_err(failed)?;
-    for name in records::directories(&dir).map_err(failed)? {
-        if name.starts_with("subpaths-") {
-            subpath::release(&dir.join(name)).map_err(failed)?;
-        }
-    }
-    match std::fs::remove_dir(paths.shm(uid)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    match std::fs::remove_dir(&dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(error)),
-        _ => Ok(()),
-    }
+    subpath::release_all(&dir).map_err(failed)?;
+    effect::remove_dir(&paths.shm(uid)).and_then(|()| effect::remove_dir(&dir)).map_err(failed)
 }

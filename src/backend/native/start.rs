@@ -4,7 +4,6 @@
 //! record, and the shim, which takes the lock: what is cut short in between is seen as `Created`.
 
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -23,7 +22,7 @@ use crate::model::{ContainerRecord, ContainerStart, ExitRecord, MountSource, Pod
 use crate::port::{ErrorKind, PortError};
 use crate::shim::{self, ShimRequest};
 use crate::sys::beneath::Dir;
-use crate::sys::{bounded, lock};
+use crate::sys::{bounded, effect, lock};
 
 const OPERATION: &str = "start container";
 const CONFIG: &str = "CreateContainerConfigError";
@@ -150,8 +149,8 @@ impl Start<'_> {
 
     /// A start that failed is an instance that ended: its exit record tells, and the restart policy decides.
     fn start_failed(&self, error: PortError) -> PortError {
-        // Another start of the same instance: that one tells how it ends.
-        if error.kind == ErrorKind::Conflict {
+        // Another start of the same instance: that one tells how it ends. Or this one came to no end, and is tried again.
+        if matches!(error.kind, ErrorKind::Conflict | ErrorKind::Unavailable) {
             return error;
         }
         let exit = ExitRecord {
@@ -302,7 +301,7 @@ impl Start<'_> {
     }
 
     fn make_directories(&self, rootfs: &Rootfs, anonymous: &[(PathBuf, Bind)]) -> io::Result<()> {
-        let private = |dir: &Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        let private = |dir: &Path| effect::make_dirs(dir, 0o700);
         private(&self.dir)?;
         if let Some(logs) = self.inner.paths.log(self.key, &self.name).parent() {
             private(logs)?;
@@ -310,8 +309,8 @@ impl Start<'_> {
         for (place, bind) in anonymous {
             private(&bind.source)?;
             let (uid, gid, mode) = rootfs.directory(place)?.unwrap_or((0, 0, 0o755));
-            std::os::unix::fs::chown(&bind.source, Some(uid), Some(gid))?;
-            std::fs::set_permissions(&bind.source, std::fs::Permissions::from_mode(mode))?;
+            effect::change_owner_of(&bind.source, uid, gid)?;
+            effect::change_mode_of(&bind.source, mode)?;
         }
         Ok(())
     }

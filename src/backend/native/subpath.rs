@@ -2,14 +2,15 @@
 //! may lead elsewhere when it is mounted. What is resolved here, below the volume, is therefore bound at once, by its open
 //! descriptor, to a place of our own; the container's mount is made of that, and the place is given up after the start.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 
-use crate::sys::mount;
+use super::paths::SUB_PATHS as PREFIX;
+use super::records;
+use crate::sys::{effect, mount};
 
 /// Places where parts of volumes are bound for one start; they go when this is dropped.
 #[derive(Debug)]
@@ -32,17 +33,17 @@ impl Held {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "must be relative and without `..`"));
         }
         let opened = open_or_make(volume, part)?;
-        std::fs::create_dir_all(&self.dir)?;
+        effect::make_dirs(&self.dir, 0o755)?;
         let target = self.dir.join(self.count.to_string());
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&opened)?.st_mode);
         if kind == FileType::Directory {
-            std::fs::create_dir_all(&target)?;
+            effect::make_dirs(&target, 0o755)?;
         } else {
-            File::create(&target)?;
+            effect::create(&target, OFlags::WRONLY, 0o644)?;
         }
         self.count += 1;
         let source = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
-        rustix::mount::mount_bind(&source, &target)?;
+        effect::bind(&source, &target)?;
         Ok(target)
     }
 }
@@ -55,8 +56,14 @@ impl Drop for Held {
     }
 }
 
+/// Gives up every place below the run-time directory of a pod, none of whose containers is being started.
+pub(super) fn release_all(run_pod: &Path) -> io::Result<()> {
+    let names = records::directories(run_pod)?;
+    names.iter().filter(|name| name.starts_with(PREFIX)).try_for_each(|name| release(&run_pod.join(name)))
+}
+
 /// Gives up every place in `dir`, whoever made it.
-pub(super) fn release(dir: &Path) -> io::Result<()> {
+fn release(dir: &Path) -> io::Result<()> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -66,12 +73,12 @@ pub(super) fn release(dir: &Path) -> io::Result<()> {
         let entry = entry?;
         mount::unmount(&entry.path())?;
         if entry.file_type()?.is_dir() {
-            std::fs::remove_dir(entry.path())?
+            effect::remove_dir(&entry.path())?
         } else {
-            std::fs::remove_file(entry.path())?
+            effect::remove_file(&entry.path())?
         }
     }
-    std::fs::remove_dir(dir)
+    effect::remove_dir(dir)
 }
 
 /// Opens a path below the volume. Symbolic links are followed while they stay below it: projected files are such links.
@@ -102,19 +109,18 @@ fn open_or_make(volume: &Path, part: &Path) -> io::Result<OwnedFd> {
         other => return other,
     }
     // New directories get the volume's own mode, as with the kubelet.
-    let mode = Mode::from_raw_mode(rustix::fs::fstat(&volume)?.st_mode & 0o777);
+    let mode = rustix::fs::fstat(&volume)?.st_mode & 0o777;
     let mut at = PathBuf::new();
     for name in &part {
         let parent = if at.as_os_str().is_empty() { volume.try_clone()? } else { open(&volume, &at)? };
         at.push(name);
-        match rustix::fs::mkdirat(&parent, name, mode) {
+        match effect::make_dir_at(&parent, name, mode) {
             Ok(()) => {
                 let made = rustix::fs::openat(&parent, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
-                let path = format!("/proc/self/fd/{}", made.as_raw_fd());
-                rustix::fs::chmodat(CWD, path, mode, AtFlags::empty())?;
+                effect::change_mode_of(Path::new(&format!("/proc/self/fd/{}", made.as_raw_fd())), mode)?;
             }
-            Err(rustix::io::Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
         }
     }
     open(&volume, &part)

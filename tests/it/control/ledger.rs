@@ -24,7 +24,7 @@ async fn what_was_saved_last_is_loaded_and_nothing_else_is_left() {
         assert_eq!(ledger.load().await.unwrap(), durable(id));
     }
     // A save that was cut short leaves its beginning beside the file.
-    std::fs::write(dir.path().join("ledger.json.new"), "{\"lastApp").unwrap();
+    std::fs::write(dir.path().join(".ledger.json"), "{\"lastApp").unwrap();
     assert_eq!(ledger.load().await.unwrap(), durable("two"));
     ledger.save(&durable("three")).await.unwrap();
     let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();

@@ -71,14 +71,15 @@ fn e2e_starts_that_were_cut_short_are_cleaned_up() {
         std::fs::remove_file(dir.join("started.json")).unwrap();
         assert_eq!(pod.container(&native, "app").await.state, ContainerState::Created);
         native.reap_container(pod.key(), "app", 0).await.unwrap();
-        let exit = pod.exit(&native, "app").await;
-        assert_eq!((exit.exit_code, exit.started_at), (137, None));
+        assert_eq!(pod.look(&native).await.latest("app"), None, "it counts as no start");
         assert!(!is_alive(started.pid), "what ran without a record is killed");
+        assert!(!dir.exists() && !root.state().join("logs").join("default_web_uid-web/app/0.log").exists());
+        native.reap_container(pod.key(), "app", 0).await.unwrap();
         // A directory without a record is no instance, and in nobody's way.
         std::fs::create_dir_all(root.instance_dir(&pod, "app", 1)).unwrap();
         std::fs::write(root.instance_dir(&pod, "app", 1).join(".record.json.tmp"), "{").unwrap();
         std::fs::create_dir_all(root.instance_dir(&pod, "app", 1).with_file_name("no-number")).unwrap();
-        assert_eq!(pod.look(&native).await.containers.len(), 1);
+        assert_eq!(pod.look(&native).await.containers, []);
         pod.start(&native, "app", 1).await;
         pod.wait_log(&native, "app", "up").await;
         pod.remove(&native).await;

@@ -203,7 +203,7 @@ impl World {
             }
             PodAction::ResizeContainer(order) => resize(self.instance(&order.name, order.attempt), order),
             PodAction::ReapContainer { name, attempt } => {
-                reap(self.instance(name, *attempt), now);
+                self.reap(name, *attempt);
             }
             PodAction::RemoveContainer { name, attempt } => {
                 let at = |c: &ObservedContainer| c.record.name == *name && c.record.attempt == *attempt;
@@ -253,6 +253,20 @@ impl World {
         pod.containers.sort_by(|a, b| (&a.record.name, a.record.attempt).cmp(&(&b.record.name, b.record.attempt)));
     }
 
+    /// What never ran is removed.
+    fn reap(&mut self, name: &str, attempt: u32) {
+        let now = self.now;
+        let container = self.instance(name, attempt);
+        if matches!(container.state, ContainerState::Lost) {
+            let mut exit = exit(137, now, now);
+            exit.reason = Some("ContainerStatusUnknown".into());
+            container.state = ContainerState::Exited(exit);
+            return;
+        }
+        assert!(matches!(container.state, ContainerState::Created), "reaped what needs no reaping");
+        self.observed().containers.retain(|c| c.record.name != name || c.record.attempt != attempt);
+    }
+
     /// Containers that end by themselves do so.
     fn run_out(&mut self) {
         let now = self.now;
@@ -271,17 +285,6 @@ fn resize(container: &mut ObservedContainer, order: &ResizeOrder) {
     assert!(matches!(container.state, ContainerState::Running { .. }), "the dead resized");
     assert!(container.record.stopping.is_none(), "resized what is about to end");
     container.record.resources = Some(order.resources.clone());
-}
-
-fn reap(container: &mut ObservedContainer, now: Timestamp) {
-    let mut exit = exit(137, now, now);
-    exit.reason = Some("ContainerStatusUnknown".into());
-    match container.state {
-        ContainerState::Created => exit.started_at = None,
-        ContainerState::Lost => {}
-        _ => panic!("reaped what needs no reaping"),
-    }
-    container.state = ContainerState::Exited(exit);
 }
 
 /// A step as a word or two: `start web#0`.

@@ -1,0 +1,241 @@
+//! The points that every effect passes: where a test has this process killed, or an effect fail.
+//!
+//! A tool of the tests, and only in builds with debug assertions, which are those the tests are made with: a release has
+//! no switch. The effects and their order are the same in both. `PODWRIGHT_FAULT` is read once by a process, and reaches
+//! nobody but the agent it was set for and the shims of that agent: containers get an environment of their own.
+//!
+//! | value | what happens |
+//! |---|---|
+//! | `<who>:record:<file>` | every point is written to the file |
+//! | `<who>:kill:<file>` | at a point that the file does not have yet it is added, and the process killed |
+//! | `<who>:fail:<errno>,...:<file>` | likewise, but the effect is not had and ends with an error of the system, one after the other of these numbers |
+//!
+//! `<who>` is `agent` or `shim`. A point is a line `<before or after> <name> <place>`. The place is the end of the path
+//! without its numbers, so that the same step of another process or another day is the same point; a cgroup is one place
+//! in all hierarchies.
+
+pub(crate) use steering::passed_on;
+pub(super) use steering::{after, before};
+
+#[cfg(debug_assertions)]
+mod steering {
+    use std::ffi::OsString;
+    use std::fs::File;
+    use std::io::{self, Read, Write};
+    use std::os::fd::{AsRawFd, BorrowedFd};
+    use std::path::{Component, Path, PathBuf};
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use rustix::fs::FlockOperation;
+    use rustix::process::Signal;
+
+    use super::super::Place;
+
+    const VARIABLE: &str = "PODWRIGHT_FAULT";
+    /// How many elements of a path tell one place from another.
+    const ELEMENTS: usize = 3;
+
+    #[derive(PartialEq, Eq)]
+    enum What {
+        Record,
+        Kill,
+        Fail(Vec<i32>),
+    }
+
+    struct Steering {
+        what: What,
+        file: PathBuf,
+    }
+
+    /// Whether anything may be asked for: what a point costs when nothing is.
+    static ASKED: AtomicBool = AtomicBool::new(true);
+
+    fn steering() -> Option<&'static Steering> {
+        static STEERING: OnceLock<Option<Steering>> = OnceLock::new();
+        if !ASKED.load(Ordering::Relaxed) {
+            return None;
+        }
+        let found = STEERING.get_or_init(|| {
+            let shim = std::env::args_os().nth(1).is_some_and(|verb| verb == "internal-shim");
+            parse(std::env::var(VARIABLE).ok()?.as_str(), if shim { "shim" } else { "agent" })
+        });
+        ASKED.store(found.is_some(), Ordering::Relaxed);
+        found.as_ref()
+    }
+
+    fn parse(text: &str, own: &str) -> Option<Steering> {
+        let (who, rest) = text.split_once(':')?;
+        let (what, rest) = rest.split_once(':').filter(|_| who == own)?;
+        let (what, file) = match what {
+            "record" => (What::Record, rest),
+            "kill" => (What::Kill, rest),
+            "fail" => {
+                let (numbers, file) = rest.split_once(':')?;
+                (What::Fail(numbers.split(',').map(str::parse).collect::<Result<_, _>>().ok()?), file)
+            }
+            _ => return None,
+        };
+        Some(Steering { what, file: PathBuf::from(file) })
+    }
+
+    /// The variable, for a shim: its environment is emptied otherwise.
+    pub(crate) fn passed_on() -> Option<(&'static str, OsString)> {
+        std::env::var_os(VARIABLE).map(|value| (VARIABLE, value))
+    }
+
+    pub(in super::super) fn before(name: &str, place: Place<'_>) -> io::Result<()> {
+        match steering() {
+            Some(steering) => pass(steering, "before", name, place),
+            None => Ok(()),
+        }
+    }
+
+    pub(in super::super) fn after(name: &str, place: Place<'_>) {
+        if let Some(steering) = steering().filter(|s| !matches!(s.what, What::Fail(_))) {
+            // Nothing but `fail` ends with an error, or a file of the test that cannot be written.
+            pass(steering, "after", name, place).expect("invariant: the points can be written down");
+        }
+    }
+
+    fn pass(steering: &Steering, when: &str, name: &str, place: Place<'_>) -> io::Result<()> {
+        let point = format!("{when} {name} {}", normal(&path(place)));
+        let Some(number) = note(&steering.file, &point)? else { return Ok(()) };
+        match &steering.what {
+            What::Record => Ok(()),
+            What::Fail(numbers) => Err(io::Error::from_raw_os_error(numbers[number % numbers.len()])),
+            What::Kill => loop {
+                // Nothing is left to be said; the loop is for the moment until the signal is there.
+                let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
+            },
+        }
+    }
+
+    /// Adds the point unless the file has it. Which one in the file it is if it was added.
+    fn note(path: &Path, point: &str) -> io::Result<Option<usize>> {
+        let mut file = File::options().read(true).append(true).create(true).open(path)?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        if text.lines().any(|line| line == point) {
+            return Ok(None);
+        }
+        file.write_all(format!("{point}\n").as_bytes())?;
+        Ok(Some(text.lines().count()))
+    }
+
+    fn path(place: Place<'_>) -> PathBuf {
+        // The current directory has no number there: then the name has to do.
+        let open =
+            |fd: BorrowedFd<'_>| std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap_or_default();
+        match place {
+            Place::At(path) => path.to_owned(),
+            Place::Below(dir, path) => open(dir).join(path),
+            Place::Open(fd) => open(fd),
+        }
+    }
+
+    /// The end of the path with a `#` for what differs from run to run: numbers, and digits of another base among them.
+    fn normal(place: &Path) -> String {
+        const CGROUPS: &str = "/sys/fs/cgroup";
+        let hierarchy = usize::from(place.starts_with(CGROUPS));
+        let place = place.strip_prefix(CGROUPS).unwrap_or(place);
+        let names: Vec<String> = place
+            .components()
+            .skip(hierarchy)
+            .filter_map(|c| match c {
+                Component::Normal(name) => Some(without_numbers(&name.to_string_lossy())),
+                _ => None,
+            })
+            .collect();
+        names[names.len().saturating_sub(ELEMENTS)..].join("/")
+    }
+
+    fn without_numbers(name: &str) -> String {
+        /// Shorter words of the letters a to f are words.
+        const LONG: usize = 8;
+        let is_part = |c: char| c.is_ascii_digit() || matches!(c, 'a'..='f' | '-');
+        let mut out = String::new();
+        let mut rest = name;
+        while let Some(first) = rest.chars().next() {
+            let run = &rest[..rest.find(|c| !is_part(c)).unwrap_or(rest.len())];
+            let digits = &rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())];
+            let number = if run.len() >= LONG && run.contains(|c: char| c.is_ascii_digit()) { run } else { digits };
+            let skipped = match number.len() {
+                0 => {
+                    out.push(first);
+                    first.len_utf8()
+                }
+                length => {
+                    out.push('#');
+                    length
+                }
+            };
+            rest = &rest[skipped..];
+        }
+        out
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_place_is_the_same_in_every_run() {
+            for (path, expected) in [
+                ("/sys/fs/cgroup/cpu/podwright-0a1b2c3d/monitors", "podwright#/monitors"),
+                ("/sys/fs/cgroup/memory/podwright-0a1b2c3d/monitors", "podwright#/monitors"),
+                ("pod4f1c2b1e-77aa-5e0c-9bd1-00ff00ff00ff/app-12", "po#/app-#"),
+                ("..2024_05_06_07_08_09.1234", "..#_#_#_#_#_#.#"),
+                ("/x/a/b/record.json", "a/b/record.json"),
+                ("/proc/self/fd/12", "self/fd/#"),
+                ("deadbeef", "deadbeef"),
+                ("é1", "é#"),
+                ("", ""),
+            ] {
+                assert_eq!(normal(Path::new(path)), expected);
+            }
+        }
+
+        #[test]
+        fn only_whom_it_names_is_steered() {
+            assert!(parse("agent:kill:/f", "agent").is_some_and(|s| s.what == What::Kill && s.file == Path::new("/f")));
+            assert!(parse("shim:fail:28,5:/f", "shim").is_some_and(|s| s.what == What::Fail(vec![28, 5])));
+            assert!(parse("agent:record:/a:b", "agent").is_some_and(|s| s.file == Path::new("/a:b")));
+            for none in ["", "agent", "agent:kill", "agent:fail:x:/f", "agent:other:/f", "shim:kill:/f"] {
+                assert!(parse(none, "agent").is_none(), "{none}");
+            }
+        }
+
+        #[test]
+        fn a_point_is_new_once() {
+            let dir = tempfile::tempdir().unwrap();
+            let steering = Steering { what: What::Fail(vec![28, 5]), file: dir.path().join("points") };
+            let pass = |name| pass(&steering, "before", name, "x".into());
+            assert_eq!(pass("write").unwrap_err().raw_os_error(), Some(28));
+            pass("write").unwrap();
+            assert_eq!(pass("sync").unwrap_err().raw_os_error(), Some(5));
+            assert_eq!(std::fs::read_to_string(&steering.file).unwrap(), "before write x\nbefore sync x\n");
+        }
+    }
+}
+
+#[cfg(not(debug_assertions))]
+mod steering {
+    use std::ffi::OsString;
+    use std::io;
+
+    use super::super::Place;
+
+    pub(crate) fn passed_on() -> Option<(&'static str, OsString)> {
+        None
+    }
+
+    #[inline(always)]
+    pub(in super::super) fn before(_: &str, _: Place<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    #[inline(always)]
+    pub(in super::super) fn after(_: &str, _: Place<'_>) {}
+}

@@ -1,0 +1,80 @@
+//! Effects: whatever the runtime changes on the machine is changed by a function of this folder, or within [`effect`],
+//! [`during`]. Each passes a point before and after, where the tests of crashes have the process killed or the effect
+//! fail (`fault`), so that no step of the runtime is left without such a test; `tests/it/tidy.rs` looks for effects that
+//! go another way.
+//!
+//! Files that are to outlive a power cut are written by [`replace`] and moved by [`rename_at`] and [`move_at`]: what is in a file is on the
+//! disk before its name is, and the name before the caller goes on.
+
+mod fault;
+mod file;
+mod mount;
+mod process;
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
+pub(crate) use fault::passed_on;
+pub(crate) use file::{
+    change_mode, change_mode_of, change_owner_of, create, create_below, listen, make_dir_at, make_dirs, move_at,
+    move_path, null, open_existing, remove_at, remove_dir, remove_file, rename_at, replace, reserve, symlink_at, sync,
+    temporary, truncate, write, write_existing,
+};
+pub(crate) use mount::{bind, mount, own_mounts, propagate, remount, unmount};
+pub(crate) use process::{spawn, spawn_async};
+
+/// What an effect is had on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place<'a> {
+    /// By path, or by a name that says it.
+    At(&'a Path),
+    /// Below a directory that is open.
+    Below(BorrowedFd<'a>, &'a Path),
+    /// What is open.
+    Open(BorrowedFd<'a>),
+}
+
+impl<'a> From<&'a Path> for Place<'a> {
+    fn from(path: &'a Path) -> Self {
+        Self::At(path)
+    }
+}
+
+impl<'a> From<&'a str> for Place<'a> {
+    fn from(name: &'a str) -> Self {
+        Self::At(Path::new(name))
+    }
+}
+
+/// Does one thing to a place. The name says what, in the words of the system call or of the program that does it.
+///
+/// # Errors
+/// Those of `work`.
+pub(crate) fn effect<'a, T>(
+    name: &'static str,
+    place: impl Into<Place<'a>>,
+    work: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    let place = place.into();
+    fault::before(name, place)?;
+    let done = work();
+    fault::after(name, place);
+    done
+}
+
+/// As [`effect`], of something that is waited for.
+///
+/// # Errors
+/// Those of `work`.
+pub(crate) async fn during<'a, T>(
+    name: &'static str,
+    place: impl Into<Place<'a>>,
+    work: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    let place = place.into();
+    fault::before(name, place)?;
+    let done = work.await;
+    fault::after(name, place);
+    done
+}
