@@ -204,7 +204,7 @@ async fn other_machines_pods_are_listed_and_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_machines_pod_is_told_why_it_comes_when_a_label_does() {
+async fn another_machines_pod_comes_with_a_label_and_stays_when_it_goes() {
     let mut rig = Rig::new(&[ssd("fast")]);
     rig.node.fleet = true;
     let mut agent = rig.start();
@@ -215,7 +215,6 @@ async fn another_machines_pod_is_told_why_it_comes_when_a_label_does() {
     agent.done(&id(1)).await;
     rig.pass(5).await;
     assert_eq!(standing(&agent, "fast").0, PodStanding::Ready);
-    // The label goes: the pod stays, and what is deleted by hand does not come again.
     agent.stop().await;
     rig.node.labels.clear();
     let mut agent = rig.start();

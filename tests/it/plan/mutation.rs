@@ -4,15 +4,17 @@
 //! for a field is proven before the field is. The expected verb is written down here a second time, on purpose: as the
 //! rules read in Kubernetes' own words, not as the planner has them.
 
+use podwright::admit::admit_on;
 use podwright::manifest::support;
-use podwright::model::{Admitted, Kind, ObservedPod, Verb};
+use podwright::model::{Admitted, Kind, NodeInfo, ObservedPod, Outcome, Verb};
 use podwright::plan::{converged, fleet};
 use podwright::report::{DiffBase, compare};
 use serde_json::{Value, json};
 
 use super::schema::{Schema, put, taken};
 use super::world::{World, at};
-use crate::admit::{admitted, pod_of};
+use crate::admit::placement::{edge, taint};
+use crate::admit::{admitted, desired, pod_of};
 
 /// Fields that say which object it is, and what the API server alone writes about a pod that runs.
 #[rustfmt::skip]
@@ -164,6 +166,47 @@ fn every_field_of_a_pod_changed_alone_gives_the_verb_of_the_update_rules() {
     }
     assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
     assert!(paths > 1000 && count > 4000, "{paths} fields, {count} mutations");
+}
+
+/// What happens on a machine, after what happens anywhere: a pod that it does not fit waits or is another machine's.
+fn expected_on(machine: Verb, before: Option<Outcome>, after: Option<Outcome>) -> Option<Verb> {
+    use Outcome::{Failed, NotForThisMachine, Pending};
+    Some(match (before, after) {
+        (Some(NotForThisMachine), Some(NotForThisMachine)) => return None,
+        (Some(NotForThisMachine), _) => Verb::Create,
+        (None, Some(NotForThisMachine)) if machine != Verb::Recreate => machine,
+        (_, Some(NotForThisMachine)) => Verb::Delete,
+        (Some(Failed), Some(Failed)) | (None, _) => machine,
+        (Some(Failed), _) => Verb::Recreate,
+        (Some(Pending), None) => machine.max(Verb::Create),
+        (Some(Pending), _) => machine,
+    })
+}
+
+#[test]
+fn every_field_that_asks_for_a_machine_changed_alone_does_what_it_does_on_one() {
+    let schema = Schema::pod();
+    let asks = ["spec.nodeName", "spec.nodeSelector", "spec.affinity.nodeAffinity", "spec.tolerations"];
+    let asking = |path: &&String| asks.iter().any(|own| path.starts_with(own));
+    let tainted = |fleet| NodeInfo { taints: vec![taint("x", Some("x"), "NoSchedule")], fleet, ..edge() };
+    let machines = [edge(), NodeInfo { fleet: true, ..edge() }, tainted(false), tainted(true)];
+    let mut outcomes = std::collections::BTreeMap::new();
+    for path in fields().iter().filter(asking) {
+        let (pods, moves, pointer) = mutations(&schema, path, false);
+        for (machine, (before, after)) in machines.iter().flat_map(|machine| moves.iter().map(move |m| (machine, *m))) {
+            let sides = [before, after].map(|at| admit_on(&desired(&pods[at..=at]), Some(machine)).unwrap());
+            let [old, new] =
+                sides.each_ref().map(|side| pod_of(side, "default", "p").unplaced.as_ref().map(|u| u.outcome));
+            let values = [before, after].map(|at| pods[at].pointer(&pointer));
+            let anywhere = expected(path, false, values[0], values[1]);
+            let plan = fleet(&sides[1], &converged(&sides[0], at(0)));
+            let verbs: Vec<Verb> = plan.actions.iter().map(podwright::model::FleetAction::verb).collect();
+            let wanted: Vec<Verb> = expected_on(anywhere, old, new).into_iter().collect();
+            assert_eq!(verbs, wanted, "{path} {values:?} on {machine:?}: {old:?} -> {new:?}");
+            *outcomes.entry(format!("{old:?} -> {new:?}")).or_insert(0) += 1;
+        }
+    }
+    assert!(outcomes.len() >= 6, "{outcomes:?}");
 }
 
 /// The same for what the seed's pods really say.
