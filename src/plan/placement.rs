@@ -28,8 +28,9 @@ pub(super) fn note(found: &mut Vec<FieldChange>, realised: &AdmittedPod, target:
         change.effect = Verb::UpdateInPlace;
     }
     let effect = match (before.outcome, target.unplaced.as_deref()) {
-        (Outcome::Failed, Some(after)) if after.outcome == Outcome::Failed => return,
-        (Outcome::Failed, _) => Verb::Recreate,
+        (Outcome::Failed, None) => Verb::Recreate,
+        // Without a field that needs a new pod it fails as before, or leaves.
+        (Outcome::Failed, Some(_)) => return,
         (_, None) => Verb::Create,
         (_, Some(after)) if after == &**before => return,
         (_, Some(_)) => Verb::UpdateInPlace,
@@ -43,9 +44,7 @@ pub(super) fn note(found: &mut Vec<FieldChange>, realised: &AdmittedPod, target:
 /// Why a pod that is there has to go for being another machine's, if it has to.
 pub(super) fn leaving(record: &PodRecord, target: &AdmittedPod, change: &Change) -> Option<Vec<FieldChange>> {
     let unplaced = target.unplaced.as_ref().filter(|_| target.is_elsewhere())?;
-    if let Change::Recreate(fields) = change
-        && fields.iter().any(|change| change.cause.of_node().is_none())
-    {
+    if let Change::Recreate(fields) = change {
         return Some(fields.clone());
     }
     // One that runs stays for as long as it is not called by the name of another.
@@ -82,8 +81,8 @@ fn decides(field: &str) -> bool {
 
 /// The target as a change in place realises it: a pod that runs stays where it is.
 pub(super) fn kept(realised: &AdmittedPod, target: &Arc<AdmittedPod>) -> Arc<AdmittedPod> {
-    if realised.unplaced.is_some() || target.unplaced.is_none() {
-        return Arc::clone(target);
+    match (&realised.unplaced, &target.unplaced) {
+        (None, Some(_)) => Arc::new(AdmittedPod { unplaced: None, ..(**target).clone() }),
+        _ => Arc::clone(target),
     }
-    Arc::new(AdmittedPod { unplaced: None, ..(**target).clone() })
 }

@@ -233,6 +233,14 @@ fn a_pod_that_waits_has_a_record_and_nothing_else_until_the_machine_fits() {
     assert!(plan.waiting.is_empty() && plan.wake_at.is_none(), "{plan:?}");
     let uid = world.pod.clone().unwrap().record.uid;
 
+    // What changes in place changes its record, and it waits on.
+    let mut labelled = ssd.clone();
+    labelled["metadata"]["labels"] = json!({"c": "d"});
+    let waiting = target(&mut world, &labelled, "hdd");
+    world.settle();
+    assert_eq!(world.log, ["create", "update to 2"]);
+    assert_eq!(world.pod.clone().unwrap().record.realised, waiting);
+
     target(&mut world, &ssd, "edge-1");
     world.settle();
     let running = world.pod.clone().unwrap();
