@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::model::Durable;
 use crate::port::{ErrorKind, LedgerStore, PortError};
@@ -14,6 +15,20 @@ const SAVE: &str = "save the ledger";
 const LOAD: &str = "read the ledger";
 /// A ledger has a few hundred bytes.
 const LARGEST: u64 = 1 << 20;
+
+/// The version this program writes, and the newest it reads. What a later program adds without another version is left
+/// out of account.
+const VERSION: u32 = 1;
+
+/// What the file holds.
+#[derive(Serialize, Deserialize)]
+struct Written<T> {
+    /// Of this format; the first programs did not write it.
+    #[serde(default)]
+    version: u32,
+    #[serde(flatten)]
+    durable: T,
+}
 
 /// `ledger.json`: replaced whole, fsynced before and after.
 #[derive(Clone, Debug)]
@@ -64,16 +79,22 @@ fn load(path: &Path) -> Result<Durable, PortError> {
     };
     let mut bytes = Vec::new();
     file.take(LARGEST).read_to_end(&mut bytes).map_err(|e| PortError::io(LOAD, subject(), &e))?;
-    serde_json::from_slice(&bytes).map_err(|e| {
+    let written: Written<Durable> = serde_json::from_slice(&bytes).map_err(|e| {
         PortError::new(ErrorKind::Corrupt, LOAD, subject(), e.to_string()).with_help("remove it; it is written anew")
-    })
+    })?;
+    if written.version > VERSION {
+        let message = format!("its version {} is newer than this program's", written.version);
+        return Err(PortError::new(ErrorKind::Invalid, LOAD, subject(), message)
+            .with_help("use the podwright that wrote it, or a newer one"));
+    }
+    Ok(written.durable)
 }
 
 fn save(path: &Path, durable: &Durable) -> std::io::Result<()> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
         return Err(std::io::ErrorKind::InvalidInput.into());
     };
-    let mut bytes = serde_json::to_vec(durable)?;
+    let mut bytes = serde_json::to_vec(&Written { version: VERSION, durable })?;
     bytes.push(b'\n');
     effect::replace(&Dir::open(directory)?, name, &bytes)
 }

@@ -3,6 +3,7 @@
 mod confined;
 mod containers;
 mod contract;
+mod crash;
 mod fixture;
 mod life;
 mod logs;

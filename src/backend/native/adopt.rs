@@ -49,6 +49,10 @@ pub(super) async fn sweep(inner: &Arc<Inner>, keep: &BTreeSet<PodUid>) {
         Err(error) => told(Err(error)),
     }
     told(inner.network.sweep(keep).await);
+    for uid in keep.clone() {
+        let inner = inner.clone();
+        told(blocking(move || end::signal_again(&inner, &uid)).await);
+    }
 }
 
 /// Removes what was on its way out of a directory when an agent ended.

@@ -78,6 +78,26 @@ pub(super) fn signal(inner: &Inner, uid: &PodUid, order: &SignalOrder) -> Result
     }
 }
 
+/// Sends the signals on record again: whoever wrote them down may have ended before they were sent, and a container that
+/// was killed by its record alone would be waited for for ever. As the kubelet does when it begins again.
+pub(super) fn signal_again(inner: &Inner, uid: &PodUid) -> Result<(), PortError> {
+    for name in observe::instances(&inner.paths, uid)? {
+        let record = records::read::<ContainerRecord>(&inner.paths.instance_dir(&name), CONTAINER);
+        let record = record.map_err(|e| PortError::io("signal container", subject(&name), &e))?;
+        let Some(stopping) = record.ok().and_then(|record| record.stopping) else { continue };
+        let told = if stopping.killed_at.is_some() { Signal::Kill } else { Signal::Stop };
+        let order = SignalOrder {
+            name: name.container,
+            attempt: name.attempt,
+            signal: told,
+            grace_seconds: stopping.grace_seconds,
+            reason: stopping.reason,
+        };
+        signal(inner, uid, &order)?;
+    }
+    Ok(())
+}
+
 /// The image's stop signal. An image that is gone by now had none that could be known.
 fn stop_signal(inner: &Inner, image: &str) -> i32 {
     let resolved = inner.images.resolve(image).ok().flatten();

@@ -43,3 +43,23 @@ async fn a_ledger_that_cannot_be_read_or_written_says_why() {
     assert_eq!(error.kind, ErrorKind::NotFound);
     assert!(error.to_string().starts_with("cannot save the ledger "), "{error}");
 }
+
+#[tokio::test]
+async fn a_ledger_of_another_version_is_read_or_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.json");
+    let ledger = LedgerFile::new(&path);
+    ledger.save(&durable("one")).await.unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with(r#"{"version":1,"#), "{text}");
+    for same in
+        [text.replace(r#""version":1,"#, ""), text.replace(r#""version":1,"#, r#""version":1,"later":{"x":[1]},"#)]
+    {
+        std::fs::write(&path, same).unwrap();
+        assert_eq!(ledger.load().await.unwrap(), durable("one"));
+    }
+    std::fs::write(&path, text.replace(r#""version":1"#, r#""version":2"#)).unwrap();
+    let error = ledger.load().await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid);
+    assert!(error.to_string().contains("its version 2 is newer"), "{error}");
+}

@@ -1,0 +1,238 @@
+//! Shims that die or fail at every effect they have, and records of other versions.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use podwright::model::{ContainerState, ExitRecord};
+use podwright::port::{ContainerBackend, ErrorKind};
+use podwright::sys::cgroup;
+use serde_json::{Value, json};
+
+use super::fixture::{Root, TestPod, on_root, until};
+use crate::support;
+
+/// Where the shims of a test write their fault points: set for the process that starts them.
+const POINTS: &str = "PODWRIGHT_TEST_POINTS";
+
+/// Runs a test again in a process of its own, whose shims are steered so (src/sys/effect/fault.rs). `false` in that process.
+fn in_a_process_of_its_own(name: &str, steering: &str) -> bool {
+    if std::env::var_os(POINTS).is_some() {
+        return false;
+    }
+    if !support::e2e() {
+        return true;
+    }
+    if !cfg!(debug_assertions) {
+        support::skip("a release has no fault points");
+        return true;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let points = temp.path().join("points");
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", &format!("native::crash::{name}"), "--nocapture"]).env(POINTS, &points);
+    command.env("PODWRIGHT_FAULT", format!("shim:{steering}:{}", points.display()));
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    let met = std::fs::read_to_string(&points).unwrap();
+    println!("{} points", met.lines().count());
+    for one in
+        ["mount app/#/rootfs", "create container", "rename app/#/started.json", "start container", "exec monitor"]
+    {
+        assert!(met.contains(&format!("before {one}\n")), "{one} is not among {met}");
+    }
+    true
+}
+
+/// Starts the container until it runs and its shim has become a monitor. How each instance before ended.
+async fn start_until_it_runs(
+    root: &Root,
+    native: &podwright::backend::native::Native,
+    pod: &TestPod,
+) -> Vec<ExitRecord> {
+    let mut ends = Vec::new();
+    loop {
+        let attempt = u32::try_from(ends.len()).unwrap();
+        let started = native.start_container(pod.key(), &pod.plan("app", attempt)).await;
+        // Started, and then what started it may still have died before it was a monitor.
+        let container = until("the start to be over", async || {
+            let container = pod.container(native, "app").await;
+            match container.state {
+                ContainerState::Running { .. } => is_watched(root, pod, attempt).then_some(container),
+                _ => Some(container),
+            }
+        });
+        let container = container.await;
+        let group = format!("/podwright-{}/pod{}/app-{attempt}", root.instance, pod.uid());
+        match container.state {
+            ContainerState::Running { .. } => {
+                started.unwrap();
+                return ends;
+            }
+            ContainerState::Exited(exit) => ends.push(exit),
+            ContainerState::Created => {
+                assert_eq!(started.unwrap_err().kind, ErrorKind::Unavailable);
+                assert!(cgroup::pids(&group).unwrap().is_empty(), "something of it is left");
+                native.reap_container(pod.key(), "app", attempt).await.unwrap();
+                assert_eq!(pod.look(native).await.latest("app").filter(|c| c.record.attempt == attempt), None);
+            }
+            ContainerState::Lost => {
+                native.reap_container(pod.key(), "app", attempt).await.unwrap();
+                ends.push(pod.exit(native, "app").await);
+            }
+        }
+        assert!(cgroup::pids(&group).unwrap().is_empty(), "something of it is left");
+    }
+}
+
+/// Whether the monitor of an instance is the program it is to be.
+fn is_watched(root: &Root, pod: &TestPod, attempt: u32) -> bool {
+    let started = std::fs::read(root.instance_dir(pod, "app", attempt).join("started.json")).unwrap_or_default();
+    let started: Value = serde_json::from_slice(&started).unwrap_or_default();
+    let name = std::fs::read_to_string(format!("/proc/{}/comm", started["monitorPid"])).unwrap_or_default();
+    name.trim() == "podwright-mon"
+}
+
+/// The pod of these tests: volumes are bound, and the environment is told.
+fn pod() -> TestPod {
+    TestPod::script("web", "env; echo up; exec sleep 1000")
+}
+
+/// What is left when the shims were through with their points.
+async fn through(root: &Root) -> Vec<ExitRecord> {
+    let native = root.open();
+    let pod = pod();
+    pod.create(&native).await;
+    let ends = start_until_it_runs(root, &native, &pod).await;
+    let log = pod.wait_log(&native, "app", "up").await;
+    assert!(!log.contains("PODWRIGHT"), "the container is told what steers its shim: {log}");
+    let infra = format!("/podwright-{}/monitors", root.instance);
+    assert_eq!(cgroup::pids(&infra).unwrap().len(), 1, "one monitor, and no shim");
+    pod.remove(&native).await;
+    native.teardown_root().await.unwrap();
+    ends
+}
+
+#[test]
+fn e2e_a_shim_killed_at_every_effect_leaves_nothing_and_is_tried_again() {
+    if in_a_process_of_its_own("e2e_a_shim_killed_at_every_effect_leaves_nothing_and_is_tried_again", "kill") {
+        return;
+    }
+    on_root(async |root| {
+        for exit in through(root).await {
+            // The program may have run: that is a restart. Nothing is, as long as it cannot have.
+            assert_eq!(exit.reason.as_deref(), Some("ContainerStatusUnknown"));
+            assert!(exit.started_at.is_some());
+        }
+    });
+}
+
+#[test]
+fn e2e_a_shim_whose_effects_each_fail_once_says_so_and_leaves_nothing() {
+    if in_a_process_of_its_own("e2e_a_shim_whose_effects_each_fail_once_says_so_and_leaves_nothing", "fail:28,5,30") {
+        return;
+    }
+    on_root(async |root| {
+        for exit in through(root).await {
+            let reason = exit.reason.as_deref();
+            assert!(matches!(reason, Some("StartError" | "ContainerStatusUnknown")), "{exit:?}");
+            let message = exit.message.unwrap_or_default();
+            assert!(reason != Some("StartError") || message.contains("(os error "), "{message}");
+        }
+    });
+}
+
+/// Every record below a directory.
+fn records(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        let path = entry.path();
+        match entry.file_type().unwrap().is_dir() {
+            true if path.ends_with("upper") || path.ends_with("rootfs") || path.ends_with("volumes") => {}
+            true => found.extend(records(&path)),
+            // With a dot it is room that is kept for a record.
+            false if path.extension().is_some_and(|e| e == "json") && !is_hidden(&path) => found.push(path),
+            false => {}
+        }
+    }
+    found
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().unwrap().as_encoded_bytes().starts_with(b".")
+}
+
+fn edit(path: &Path, change: impl Fn(&mut serde_json::Map<String, Value>)) {
+    let mut value: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    change(value.as_object_mut().unwrap());
+    std::fs::write(path, value.to_string()).unwrap();
+}
+
+#[test]
+fn e2e_agents_of_the_version_before_and_of_the_next_adopt_the_same_pods() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let pod = pod();
+        pod.create(&native).await;
+        pod.start(&native, "app", 0).await;
+        pod.wait_log(&native, "app", "up").await;
+        let before = pod.look(&native).await;
+        drop(native);
+        let all = records(&root.state());
+        for name in ["record.json", "sandbox.json", "started.json", "leases.json"] {
+            assert!(all.iter().any(|path| path.ends_with(name)), "{name} is not among {all:?}");
+        }
+        // The next version writes more than this one knows.
+        for path in &all {
+            edit(path, |record| drop(record.insert("ofTheNextVersion".into(), json!({"some": ["thing"]}))));
+        }
+        assert_eq!(pod.look(&root.open()).await, before);
+        // The first one wrote less: what is optional was not there.
+        for path in all.iter().filter(|path| path.ends_with("app/0/record.json")) {
+            edit(path, |record| {
+                for member in ["data", "stopping", "imageSource"] {
+                    record.remove(member);
+                }
+            });
+        }
+        let native = root.open();
+        assert_eq!(pod.look(&native).await, before);
+        // What says that it cannot be understood is left as it is.
+        let record = root.pod_dir(&pod).join("record.json");
+        edit(&record, |record| drop(record.insert("version".into(), json!(99))));
+        let error = podwright::backend::native::Native::open(root.options()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Invalid);
+        edit(&record, |record| drop(record.insert("version".into(), json!(podwright::model::PodRecord::VERSION))));
+        assert_eq!(pod.look(&native).await, before);
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_a_signal_that_was_noted_and_not_sent_is_sent_by_the_next_agent() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let mut native = root.open();
+        let pod = TestPod::script("web", "trap 'exit 7' TERM; echo up; while true; do sleep 0.05; done");
+        pod.create(&native).await;
+        for (attempt, killed_at, code) in [(0, None, 7), (1, Some(jiff::Timestamp::now()), 137)] {
+            pod.start(&native, "app", attempt).await;
+            pod.wait_log(&native, "app", "up").await;
+            let stopping = json!({
+                "since": jiff::Timestamp::now(), "graceSeconds": 100, "killedAt": killed_at, "reason": "a test"
+            });
+            let record = root.instance_dir(&pod, "app", attempt).join("record.json");
+            edit(&record, |record| drop(record.insert("stopping".into(), stopping.clone())));
+            native = root.open();
+            assert_eq!(pod.exit(&native, "app").await.exit_code, code);
+        }
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
