@@ -63,7 +63,7 @@ pub fn admit_on(desired: &Desired, node: Option<&NodeInfo>) -> Result<Admitted, 
 pub fn admit_what_can_be(desired: &Desired, node: Option<&NodeInfo>) -> Admitted {
     let mut diagnostics = desired.diagnostics.clone();
     let candidates = preset::candidates(desired, &mut diagnostics);
-    let mut warnings = Warnings::default();
+    let mut warnings = Warnings::on(node);
     let mut pods = Vec::with_capacity(desired.pods.len());
     let (budget, mut is_told, mut is_untold) = (Budget::default(), false, false);
     for (key, (object, pod)) in &desired.pods {

@@ -10,8 +10,8 @@ use super::merge::CONFLICTS;
 use super::place;
 use super::preset::Candidate;
 use crate::model::{
-    DesiredObject, Diagnostic, EXCLUDE_PRESETS, ObjectKey, Outcome, Place, PresetConflict, Severity, SourceRef, Unmet,
-    Unplaced,
+    DesiredObject, Diagnostic, EXCLUDE_PRESETS, NodeInfo, ObjectKey, Outcome, Place, PresetConflict, Severity,
+    SourceRef, Unmet, Unplaced,
 };
 
 /// The name part of an annotation key has at most 63 characters, of which `podpreset-` takes 10.
@@ -22,6 +22,8 @@ const NAMED: usize = 3;
 /// Collected over all pods: a preset's problem with a thousand pods is one problem of the preset.
 #[derive(Default)]
 pub(super) struct Warnings<'a> {
+    /// The machine is one of several for which the manifests are.
+    is_fleet: bool,
     /// At the pods.
     found: Vec<Diagnostic>,
     /// At the presets, by place and by the field: what each clashes with.
@@ -39,9 +41,14 @@ struct Clash {
 }
 
 impl<'a> Warnings<'a> {
+    /// None so far, for a machine.
+    pub(super) fn on(node: Option<&NodeInfo>) -> Self {
+        Self { is_fleet: node.is_some_and(|node| node.fleet), ..Self::default() }
+    }
+
     /// Notes what became of one pod.
     pub(super) fn collect(&mut self, object: &'a DesiredObject, draft: &Draft<'a>, presets: &'a [Candidate<'a>]) {
-        self.found.extend(draft.unplaced.as_ref().and_then(|unplaced| not_placed(object, unplaced)));
+        self.found.extend(draft.unplaced.as_ref().and_then(|unplaced| not_placed(object, unplaced, self.is_fleet)));
         if draft.is_too_much {
             return;
         }
@@ -128,10 +135,13 @@ impl<'a> Warnings<'a> {
     }
 }
 
-/// A pod that does not run here although it does not name another machine: a slip may be behind it.
-fn not_placed(object: &DesiredObject, unplaced: &Unplaced) -> Option<Diagnostic> {
+/// A pod that does not run here: a slip may be behind it. In a fleet, one that names another machine is not told of.
+fn not_placed(object: &DesiredObject, unplaced: &Unplaced, is_fleet: bool) -> Option<Diagnostic> {
     let (becomes, help) = match unplaced.outcome {
-        Outcome::NotForThisMachine if unplaced.unmet == Unmet::NodeName => return None,
+        Outcome::NotForThisMachine if unplaced.unmet == Unmet::NodeName => match is_fleet {
+            true => return None,
+            false => ("names another machine", "with `placement: fleet` in the configuration that is no warning"),
+        },
         Outcome::NotForThisMachine => ("is left to another machine", "nothing is to be done if it is meant so"),
         Outcome::Pending => ("stays Pending", "`placement: fleet` in the configuration leaves it to another machine"),
         Outcome::Failed => ("fails on the machine that its `nodeName` is", "without `nodeName` it would wait"),

@@ -35,9 +35,9 @@ fn compare(args: &DiffArgs, global: &Global) -> Result<Ending, CliError> {
 /// Two revisions, read as far as their difference depends on them: no root, no runtime, no network.
 fn with_revision(args: &DiffArgs, global: &Global, base: &str) -> Result<DiffReport, CliError> {
     manifests::hurry();
-    let node = node::told(&config::load(global.config.as_deref())?, args.node_name.as_deref());
+    let node = node::named(global.config.as_deref(), args.node_name.as_deref())?;
     let before = match &args.base_config {
-        Some(path) => node::told(&config::load(Some(path))?, args.node_name.as_deref()),
+        Some(path) => node::named(Some(path), args.node_name.as_deref())?,
         None => node.clone(),
     };
     let options = Options { worktree: args.worktree, ..Options::default() };

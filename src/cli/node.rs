@@ -1,8 +1,10 @@
 //! The machine as far as it decides which pods run on it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use crate::config::Config;
+use super::error::CliError;
+use crate::config::{self, Config};
 use crate::model::{NodeInfo, well_known};
 
 /// A machine as its configuration tells it to who is elsewhere. What it says nothing of is not guessed; `None` when it says
@@ -22,6 +24,22 @@ pub fn told(config: &Config, name: Option<&str>) -> Option<NodeInfo> {
         untold: untold.into_keys().collect(),
         ..NodeInfo::default()
     })
+}
+
+/// The machine of a configuration that somebody named, for commands that are as good on any other machine: whose own
+/// configuration says nothing here.
+///
+/// # Errors
+/// When it cannot be read, or a name comes without one: what labels that machine has would be a guess.
+pub fn named(config: Option<&Path>, name: Option<&str>) -> Result<Option<NodeInfo>, CliError> {
+    match (config, name) {
+        (Some(path), name) => Ok(told(&config::load(Some(path))?, name)),
+        (None, None) => Ok(None),
+        (None, Some(name)) => {
+            let error = CliError::usage(format!("--node-name {name} does not say what labels and taints it has"));
+            Err(error.hint("name its configuration with --config"))
+        }
+    }
 }
 
 /// This machine, as an agent on it would have it; elsewhere than on Linux what is told of it.

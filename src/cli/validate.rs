@@ -9,7 +9,6 @@ use super::error::{CliError, Ending};
 use super::get::pretty;
 use super::manifests::{Verdict, hurry, judge_only, leave};
 use super::{node, printer};
-use crate::config;
 use crate::model::{Admitted, Diagnostics, Kind};
 use crate::port::ReadError;
 use crate::report::{self, Validation};
@@ -18,7 +17,7 @@ use crate::source;
 /// Runs `validate`. The report is the output: it goes to standard output whatever it says.
 pub fn validate(args: &ValidateArgs, config: Option<&Path>) -> Result<Ending, CliError> {
     hurry();
-    let node = node::told(&config::load(config)?, None);
+    let node = node::named(config, None)?;
     let (verdict, files, beyond) = match source::read_paths(&args.paths) {
         Ok(snapshot) => {
             let told = (judge_only(&snapshot, node.as_ref()), snapshot.files.len(), source::beyond_an_agent(&snapshot));

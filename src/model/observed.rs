@@ -37,6 +37,9 @@ pub struct PodRecord {
     pub key: PodKey,
     pub uid: PodUid,
     pub created_at: Timestamp,
+    /// When the machine came to fit a pod that had waited for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placed_at: Option<Timestamp>,
     /// Revision this pod was last realised from.
     pub revision: String,
     /// The admitted pod as last realised; each in-place change replaces it.
@@ -66,6 +69,11 @@ pub struct PodRecord {
 pub type DataDigests = BTreeMap<String, BTreeMap<String, String>>;
 
 impl PodRecord {
+    /// When the machine took the pod: Kubernetes' `status.startTime`, from which `activeDeadlineSeconds` counts.
+    pub fn begun_at(&self) -> Timestamp {
+        self.placed_at.unwrap_or(self.created_at)
+    }
+
     /// The layout this code writes.
     pub const VERSION: u32 = 1;
 }

@@ -111,6 +111,7 @@ fn running(pod: &Arc<AdmittedPod>, effective: &Pod, revision: &str, now: Timesta
             key: pod.key.clone(),
             uid: PodUid(String::new()),
             created_at: now,
+            placed_at: None,
             revision: revision.to_owned(),
             realised: Arc::clone(pod),
             generation: 1,

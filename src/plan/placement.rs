@@ -3,7 +3,7 @@
 //! | it was | it is | the pod |
 //! |---|---|---|
 //! | running | whatever the machine became | runs on (`IgnoredDuringExecution`); its successor is placed anew |
-//! | running | another machine's by `nodeName` | is removed |
+//! | running | another machine's by a `nodeName` of its own that changed | is removed |
 //! | Pending | fitting | is created now |
 //! | Pending, for another reason | Pending | tells the new reason |
 //! | failed | anything but failed | makes way for a new one: a phase that is terminal never changes back |
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::change::Change;
 use super::rules::covers;
-use crate::model::{AdmittedPod, FieldChange, Outcome, PodRecord, Unmet, Unplaced, Verb};
+use crate::model::{AdmittedPod, FieldChange, Outcome, PodRecord, Unplaced, Verb};
 
 /// The fields of a pod that decide where it runs.
 const FIELDS: [&str; 4] = ["spec.nodeName", "spec.nodeSelector", "spec.affinity", "spec.tolerations"];
@@ -47,8 +47,8 @@ pub(super) fn leaving(record: &PodRecord, target: &AdmittedPod, change: &Change)
     if let Change::Recreate(fields) = change {
         return Some(fields.clone());
     }
-    // One that runs stays for as long as it is not called by the name of another.
-    let goes = unplaced.unmet == Unmet::NodeName || record.realised.unplaced.is_some() || record.deletion.is_some();
+    // One that runs stays, also when it is the machine that has another name: for that a slip is enough.
+    let goes = record.realised.unplaced.is_some() || record.deletion.is_some();
     goes.then(|| vec![by_node(unplaced, Verb::Delete, Some(unplaced))])
 }
 

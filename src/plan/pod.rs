@@ -16,8 +16,8 @@ use super::opened::Opened;
 use super::teardown::{self, Stop, grace_of};
 use super::{PodInput, Target, payload, placement, resize, restart, start};
 use crate::model::{
-    AdmittedPod, Cause, ContainerKind, DataObjects, Failure, ObservedContainer, ObservedPod, Outcome, PodAction,
-    PodKey, PodPlan, PodRecord, PodUid, Reason, Sandbox, TerminalCause, Unplaced,
+    AdmittedPod, Cause, ContainerKind, ContainerState, DataObjects, Failure, ObservedContainer, ObservedPod, Outcome,
+    PodAction, PodKey, PodPlan, PodRecord, PodUid, Reason, Sandbox, TerminalCause, Unplaced,
 };
 
 /// Kubelet's message for `activeDeadlineSeconds`.
@@ -109,6 +109,9 @@ fn reconcile(input: &PodInput<'_>, observed: &ObservedPod, target: (&Arc<Admitte
             // Other data makes no other pod of it.
             if fields.iter().any(|change| !matches!(change.cause, Cause::Data { .. })) {
                 record.realised = placement::kept(&observed.record.realised, target.0);
+                if observed.record.realised.unplaced.is_some() && record.realised.unplaced.is_none() {
+                    record.placed_at = Some(input.now);
+                }
                 target.1.clone_into(&mut record.revision);
                 record.generation = record.generation.saturating_add(1);
                 if fields.iter().any(resize::is_amount) {
@@ -239,7 +242,7 @@ fn sync_volumes(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) -> bool 
 /// When `activeDeadlineSeconds` is over.
 fn deadline(spec: &PodSpec, pod: &ObservedPod) -> Option<Timestamp> {
     let seconds = spec.active_deadline_seconds?;
-    Some(pod.record.created_at.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX))
+    Some(pod.record.begun_at().checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX))
 }
 
 /// How a pod ends for good.
@@ -282,7 +285,7 @@ fn verdict(spec: &PodSpec, pod: &ObservedPod) -> Option<(&'static str, Reason)> 
     for container in &spec.containers {
         let policy = restart::policy_of(container, ContainerKind::App, policy);
         match pod.latest(&container.name).and_then(|c| Some((c, c.exit()?))) {
-            Some((latest, exit)) if !start::runs_again(pod, latest, policy) => {
+            Some((latest, exit)) if !start::runs_again(latest, policy) => {
                 all_succeeded &= exit.exit_code == 0;
             }
             _ => all_ended = false,
@@ -292,7 +295,8 @@ fn verdict(spec: &PodSpec, pod: &ObservedPod) -> Option<(&'static str, Reason)> 
         return Some((if all_succeeded { "Succeeded" } else { "Failed" }, Reason::Finished));
     }
     // Kubelet makes no second sandbox for a pod that never restarts and has run something.
-    let lost = policy == "Never" && matches!(pod.sandbox, Sandbox::Dead { .. }) && !pod.containers.is_empty();
+    let has_run = pod.containers.iter().any(|c| !matches!(c.state, ContainerState::Created));
+    let lost = policy == "Never" && matches!(pod.sandbox, Sandbox::Dead { .. }) && has_run;
     lost.then_some(("Failed", Reason::SandboxDied))
 }
 
@@ -321,6 +325,7 @@ fn new_record(input: &PodInput<'_>, pod: &Arc<AdmittedPod>, revision: &str) -> P
         key: input.key.clone(),
         uid,
         created_at: input.now,
+        placed_at: None,
         revision: revision.to_owned(),
         realised: Arc::clone(pod),
         generation: 1,

@@ -26,9 +26,12 @@ pub(super) fn pair(actions: &[FleetAction], observed: &BTreeMap<&PodKey, &Observ
     let mut new: Vec<&AdmittedPod> = Vec::new();
     for action in actions {
         match action {
-            FleetAction::Remove { key, .. } => gone.extend(observed.get(key).map(|pod| &*pod.record.realised)),
+            FleetAction::Remove { key, reason: Reason::PodRemoved } => {
+                gone.extend(observed.get(key).map(|pod| &*pod.record.realised))
+            }
             FleetAction::Apply { pod, reason: Reason::PodAdded } if !observed.contains_key(&pod.key) => new.push(pod),
-            FleetAction::Apply { .. } => {}
+            // One that goes for being another machine's is still in the manifests.
+            FleetAction::Apply { .. } | FleetAction::Remove { .. } => {}
         }
     }
     let mut renames = Vec::new();

@@ -14,7 +14,7 @@ use super::restart::{self, Next, go_duration};
 use super::teardown::{self, Stop, grace_of};
 use crate::model::{
     ContainerKind, ContainerRecord, ContainerStart, ContainerState, Failure, ImageNeed, ImageSource, Masked,
-    ObservedContainer, ObservedPod, PodAction, Reason, ResizeOrder, Resources, Sandbox,
+    ObservedContainer, ObservedPod, PodAction, Reason, ResizeOrder, Resources,
 };
 
 /// Where Secrets of the types kubernetes.io/dockerconfigjson and kubernetes.io/dockercfg have what they are for.
@@ -86,17 +86,15 @@ fn creating(spec: &PodSpec) -> &'static str {
 }
 
 /// Whether an ended app container gets another instance, sooner or later.
-pub(super) fn runs_again(pod: &ObservedPod, latest: &ObservedContainer, policy: &str) -> bool {
+pub(super) fn runs_again(latest: &ObservedContainer, policy: &str) -> bool {
     let Some(exit) = latest.exit() else { return true };
-    restart::may_restart(policy, exit) || was_replaced(pod, latest)
+    restart::may_restart(policy, exit) || was_stopped(latest)
 }
 
-/// Whether it was stopped for another image, other resources or other data: then it starts again whatever the policy says.
-///
-/// Within a living sandbox nothing else stops a single container.
-fn was_replaced(pod: &ObservedPod, latest: &ObservedContainer) -> bool {
-    let here = matches!(pod.sandbox, Sandbox::Ready { attempt, .. } if attempt == latest.record.sandbox_attempt);
-    here && latest.record.stopping.is_some()
+/// Whether it was stopped, for another image, other resources or other data, or since its sandbox died: it did not end by
+/// itself, and starts again whatever the policy says. A pod that is to end has its phase instead.
+fn was_stopped(latest: &ObservedContainer) -> bool {
+    latest.record.stopping.is_some()
 }
 
 /// Keeps the newest instance and one dead one before it.
@@ -175,9 +173,9 @@ impl Pod<'_> {
             }
             ContainerState::Exited(exit) => {
                 let here = record.sandbox_attempt == self.sandbox;
-                let reason = if here && was_replaced(self.observed, latest) {
+                let reason = if here && was_stopped(latest) {
                     self.another(container, kind, record).unwrap_or(Reason::ChangedBack)
-                } else if kind != ContainerKind::Init && !restart::may_restart(policy, exit) {
+                } else if kind != ContainerKind::Init && !runs_again(latest, policy) {
                     return false;
                 } else if here {
                     Reason::Restart { policy: policy.to_owned(), exit: exit.clone() }

@@ -58,7 +58,7 @@ pub fn conditions(input: ConditionInput<'_>) -> Vec<PodCondition> {
         ("Initialized", initialized(input)),
         ("Ready", ready),
         ("ContainersReady", containers_ready),
-        ("PodScheduled", Verdict::met(created)),
+        ("PodScheduled", Verdict::met(input.observed.map(|pod| pod.record.begun_at()))),
     ]
     .into_iter()
     .chain(resizing(input).map(|verdict| ("PodResizeInProgress", verdict)))

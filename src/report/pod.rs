@@ -120,7 +120,7 @@ fn status(view: &PodView<'_>, spec: &PodSpec) -> PodStatus {
         init_container_statuses: (!statuses.init.is_empty()).then_some(statuses.init),
         container_statuses: Some(statuses.app),
         qos_class: Some(qos_class(spec).to_owned()),
-        start_time: record.map(|r| Time(r.created_at)),
+        start_time: record.map(|r| Time(r.begun_at())),
         observed_generation: record.map(|r| r.generation),
         ..PodStatus::default()
     }

@@ -278,6 +278,7 @@ impl Removal<'_> {
         if depth > MAX_DEPTH {
             let mut up = self.top.to_owned();
             up.push(format!(".{}.removing", rustix::fs::fstat(&fd)?.st_ino));
+            // Of what is going anyway nothing need be on the disk.
             effect::move_at((&dir.fd, name), (&self.base.fd, &up))?;
             self.moved.push(up);
             return Ok(());

@@ -75,6 +75,7 @@ impl Contract {
         let key = PodKey::new("default", name);
         PodRecord {
             version: PodRecord::VERSION,
+            placed_at: None,
             uid: PodUid(format!("{:08x}-1111-4222-8333-444455556666", name.bytes().map(u32::from).sum::<u32>())),
             created_at: self.now,
             revision: "r1".into(),

@@ -27,15 +27,9 @@ pub(super) async fn sweep(inner: &Arc<Inner>, keep: &BTreeSet<PodUid>) {
         let cgroups = cgroup::children(&top).map_err(|e| PortError::io("list cgroups in", top, &e))?;
         let uids = cgroups.iter().filter_map(|name| paths::uid_of_cgroup(name));
         found.extend(uids.map(|uid| PodUid(uid.to_owned())));
-        remove_removed(&paths.pods())?;
-        for uid in &known {
-            let containers = paths.containers(uid);
-            for container in open::pod_directories(&containers)? {
-                remove_removed(&containers.join(container))?;
-            }
-            release_parts(&paths, uid)?;
-        }
-        remove_logs(&paths, &known)?;
+        told(remove_removed(&paths.pods()));
+        known.iter().for_each(|uid| told(clear_parts(&paths, uid)));
+        told(remove_logs(&paths, &known));
         found.retain(|uid| !known.contains(uid));
         Ok(found)
     });
@@ -63,6 +57,15 @@ fn remove_removed(place: &Path) -> Result<(), PortError> {
         removing.try_for_each(|name| dir.remove_tree(name))
     });
     removed.map_err(|e| PortError::io("clear", shown(place), &e))
+}
+
+/// What is left within a pod that stays.
+fn clear_parts(paths: &Paths, uid: &PodUid) -> Result<(), PortError> {
+    let containers = paths.containers(uid);
+    for container in open::pod_directories(&containers)? {
+        told(remove_removed(&containers.join(container)));
+    }
+    release_parts(paths, uid)
 }
 
 /// Gives up the parts of volumes that an agent held for a start when it ended; a shim that is still at it needs them.

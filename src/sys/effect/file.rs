@@ -162,25 +162,26 @@ pub(crate) fn rename_at(dir: impl AsFd, from: &OsStr, to: &OsStr) -> io::Result<
     sync(dir.as_fd())
 }
 
-/// Moves something to another directory of the same file system, durably.
+/// Moves something to another directory of the same file system; a power cut may undo it.
 ///
 /// # Errors
 /// From the system; `CrossesDevices` when they are on different file systems.
 pub(crate) fn move_at(from: (impl AsFd, &OsStr), to: (impl AsFd, &OsStr)) -> io::Result<()> {
     let place = Place::Below(to.0.as_fd(), Path::new(to.1));
-    effect("rename", place, || Ok(rustix::fs::renameat(from.0.as_fd(), from.1, to.0.as_fd(), to.1)?))?;
-    sync(to.0.as_fd())?;
-    sync(from.0.as_fd())
+    effect("rename", place, || Ok(rustix::fs::renameat(from.0.as_fd(), from.1, to.0.as_fd(), to.1)?))
 }
 
-/// As [`move_at`], by paths that the caller trusts.
+/// The same durably, by paths that the caller trusts.
 ///
 /// # Errors
 /// As [`move_at`].
 pub(crate) fn move_path(from: &Path, to: &Path) -> io::Result<()> {
     let place = |path: &Path| -> io::Result<Dir> { Dir::open(path.parent().unwrap_or(Path::new("/"))) };
     let name = |path: &Path| path.file_name().map(OsStr::to_owned).ok_or(io::ErrorKind::InvalidInput);
-    move_at((place(from)?, &name(from)?), (place(to)?, &name(to)?))
+    let (old, new) = (place(from)?, place(to)?);
+    move_at((&old, &name(from)?), (&new, &name(to)?))?;
+    sync(&new)?;
+    sync(&old)
 }
 
 /// Makes a directory.

@@ -3,7 +3,7 @@
 //! fail (`fault`), so that no step of the runtime is left without such a test; `tests/it/tidy.rs` looks for effects that
 //! go another way.
 //!
-//! Files that are to outlive a power cut are written by [`replace`] and moved by [`rename_at`] and [`move_at`]: what is in a file is on the
+//! Files that are to outlive a power cut are written by [`replace`] and moved by [`rename_at`] and [`move_path`]: what is in a file is on the
 //! disk before its name is, and the name before the caller goes on.
 
 mod fault;

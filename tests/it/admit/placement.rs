@@ -282,15 +282,17 @@ fn a_pod_that_does_not_run_here_is_a_warning_at_its_field() {
     let edge = edge();
     let fleet = NodeInfo { fleet: true, ..edge.clone() };
     let lack = "`nodeSelector` asks for no=x, this machine has no such label";
+    let other = "`nodeName` is edge-2, this machine is edge-1";
     let rows = [
         (&edge, json!({}), None),
-        (&edge, json!({"nodeName": "edge-2"}), None),
-        (&edge, json!({"nodeSelector": {"no": "x"}}), Some(("the pod stays Pending", "placement: fleet"))),
-        (&fleet, json!({"nodeSelector": {"no": "x"}}), Some(("the pod is left to another machine", "meant so"))),
+        (&edge, json!({"nodeName": "edge-2"}), Some(("the pod names another machine", other, "placement: fleet"))),
+        (&fleet, json!({"nodeName": "edge-2"}), None),
+        (&edge, json!({"nodeSelector": {"no": "x"}}), Some(("the pod stays Pending", lack, "placement: fleet"))),
+        (&fleet, json!({"nodeSelector": {"no": "x"}}), Some(("the pod is left to another machine", lack, "meant so"))),
         (
             &edge,
             json!({"nodeSelector": {"no": "x"}, "nodeName": "edge-1"}),
-            Some(("the pod fails on the machine that its `nodeName` is", "without `nodeName` it would wait")),
+            Some(("the pod fails on the machine that its `nodeName` is", lack, "without `nodeName` it would wait")),
         ),
     ];
     for (node, spec, expected) in rows {
@@ -303,7 +305,7 @@ fn a_pod_that_does_not_run_here_is_a_warning_at_its_field() {
         let says_nothing = Admitter::new(&desired, Some(node)).says_nothing(object, Some(&packed.open()));
         match expected {
             None => assert_eq!(found, [], "{spec}"),
-            Some((becomes, help)) => {
+            Some((becomes, lack, help)) => {
                 assert_eq!(found.len(), 1, "{spec}");
                 assert_eq!((found[0].0, found[0].1.as_str()), ("not-placed", format!("{becomes}: {lack}").as_str()));
                 assert!(found[0].2.as_ref().unwrap().contains(help), "{found:?}");

@@ -383,7 +383,10 @@ fn a_machine_that_changed_is_the_cause_of_what_it_changes() {
     let back = diff(&["--base-config", "new.yaml", "--config", "old.yaml"]);
     assert_eq!(back.code, Some(0), "{back:?}");
     assert!(back.err.contains("the pod stays Pending"), "{}", back.err);
-    // Under another name it is another machine.
+    // Under another name it is another machine, of which more has to be known.
+    let unnamed = diff(&["--node-name", "edge-8"]);
+    assert_eq!(unnamed.code, Some(2));
+    assert!(unnamed.err.contains("does not say what labels and taints it has"), "{}", unnamed.err);
     let named = diff(&["--config", "new.yaml", "--node-name", "edge-8"]);
     assert!(named.out.contains("3 unchanged\n"), "{}", named.out);
     assert_eq!(world.place.run(&["diff", "m", "--base-config", "old.yaml"]).code, Some(64));

@@ -164,6 +164,7 @@ impl TestPod {
         };
         let record = PodRecord {
             version: PodRecord::VERSION,
+            placed_at: None,
             uid: PodUid(format!("uid-{name}")),
             key,
             created_at: Timestamp::now(),

@@ -91,7 +91,8 @@ fn of_one_that_runs() -> Vec<Row> {
         (ssd(), "edge-1", later, "hdd fleet", deadline),
         // Another machine's by its name.
         (plain.clone(), "edge-1", named("edge-2", plain.clone()), "edge-1", "delete: spec.nodeName"),
-        (named("edge-1", plain.clone()), "edge-1", named("edge-1", plain), "edge-2", "delete: spec.nodeName (node name)"),
+        // A machine that is called otherwise after a boot has not lost its pods.
+        (named("edge-1", plain.clone()), "edge-1", named("edge-1", plain), "edge-2", "unchanged"),
     ]
 }
 
@@ -241,10 +242,14 @@ fn a_pod_that_waits_has_a_record_and_nothing_else_until_the_machine_fits() {
     assert_eq!(world.log, ["create", "update to 2"]);
     assert_eq!(world.pod.clone().unwrap().record.realised, waiting);
 
+    // Its deadline counts from when it is placed.
+    world.now = at(60);
     target(&mut world, &ssd, "edge-1");
     world.settle();
     let running = world.pod.clone().unwrap();
     assert_eq!(running.record.uid, uid, "the same pod is placed");
+    assert_eq!((running.record.created_at, running.record.placed_at), (at(0), Some(at(60))));
+    assert_eq!(running.record.begun_at(), at(60));
     assert!(matches!(running.containers[0].state, ContainerState::Running { .. }), "{:?}", world.log);
     assert_eq!(running.record.realised.unplaced, None);
 

@@ -49,6 +49,7 @@ pub fn observed(pod: AdmittedPod) -> ObservedPod {
             key: pod.key.clone(),
             uid: PodUid("0e0c9a5e-1111-4222-8333-444455556666".into()),
             created_at: at(0),
+            placed_at: None,
             revision: "r1".into(),
             realised: Arc::new(pod),
             generation: 1,

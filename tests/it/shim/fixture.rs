@@ -235,6 +235,7 @@ fn pod_record(name: &str) -> PodRecord {
     };
     PodRecord {
         version: PodRecord::VERSION,
+        placed_at: None,
         key: admitted.key.clone(),
         uid: PodUid(name.into()),
         created_at: Timestamp::UNIX_EPOCH,

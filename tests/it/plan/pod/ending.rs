@@ -111,6 +111,11 @@ const NEVER: &[Row] = &[
         "stop sandbox: the infra process died", "sandbox#1: the infra process died",
         "a waits: ContainerCreating", "b waits: ContainerCreating",
     ]),
+    ("the machine went down in the first start: nothing has run", |w| {
+        w.state("a", ContainerState::Created);
+        w.forget("b");
+        w.sandbox(Sandbox::Dead { attempt: 0 });
+    }, &["reap a#0: its start was interrupted", "b waits: ContainerCreating"]),
     ("a monitor died", |w| { w.state("a", ContainerState::Lost); w.ended("b", 0, 99); }, &["reap a#0: its monitor died"]),
     ("a start was cut short: it has not run yet", |w| unknown(w, None), &[
         "image a:1: exited with 137, restartPolicy Never", "start a#1: exited with 137, restartPolicy Never",
@@ -156,6 +161,16 @@ fn a_pod_that_never_restarts() {
 
 #[rustfmt::skip]
 const ON_FAILURE: &[Row] = &[
+    ("the machine went down when what replaces it had not run yet", |w| {
+        w.stopping("a", 98, 10);
+        ended(w, 0, 0);
+        w.sandbox(Sandbox::Dead { attempt: 0 });
+    }, &["stop sandbox: the infra process died", "sandbox#1: the infra process died"]),
+    ("the same, in its new sandbox", |w| {
+        w.stopping("a", 98, 10);
+        ended(w, 0, 0);
+        w.sandbox(Sandbox::Ready { attempt: 1, pid: 9, started_at: at(99), ips: vec![] });
+    }, &["image a:1: first start", "start a#1: first start"]),
     ("a success stays", |w| w.ended("a", 0, 99), &[]),
     ("a failure restarts", |w| w.ended("a", 1, 99), &[
         "image a:1: exited with 1, restartPolicy OnFailure", "start a#1: exited with 1, restartPolicy OnFailure",
