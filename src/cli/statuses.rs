@@ -61,7 +61,8 @@ fn copy(path: &Path, document: &StatusDocument) -> Result<u64, PortError> {
     if std::fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
         return Ok(length);
     }
-    let temporary = path.with_extension(format!("tmp.{}", std::process::id()));
+    // One name: what a process left that was killed here is written over by the next one.
+    let temporary = path.with_extension("tmp");
     let write = || {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(text.as_bytes())?;

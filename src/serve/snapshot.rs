@@ -52,7 +52,8 @@ impl Snapshot {
 pub fn save(path: &Path, snapshot: &Snapshot) -> Result<(), PortError> {
     let failed = |e: &std::io::Error| PortError::io("save the last report", path.display().to_string(), e);
     let bytes = serde_json::to_vec(snapshot).map_err(|e| failed(&e.into()))?;
-    let temporary = path.with_extension(format!("tmp.{}", std::process::id()));
+    // One name: what a process left that was killed here is written over by the next one.
+    let temporary = path.with_extension("tmp");
     let write = || {
         let mut options = std::fs::OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use podwright::sys::mount;
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
@@ -25,11 +26,24 @@ pub struct World {
     netns: String,
     agent: Option<Child>,
     extra: Vec<String>,
+    /// What `PODWRIGHT_FAULT` is for the agents to come, see src/sys/effect.
+    fault: Option<String>,
+    /// The directory is a mount of its own.
+    in_memory: bool,
 }
 
 impl World {
     /// A fresh world, or `None` (said loudly) where it cannot be made.
     pub fn new() -> Option<World> {
+        Self::made(false)
+    }
+
+    /// A fresh world whose files are in memory, for tests that have many of them written down to the disk.
+    pub fn in_memory() -> Option<World> {
+        Self::made(true)
+    }
+
+    fn made(in_memory: bool) -> Option<World> {
         if !support::e2e() {
             return None;
         }
@@ -37,7 +51,11 @@ impl World {
         run(Command::new("ip").args(["netns", "add", &netns]));
         run(Command::new("nsenter").arg(format!("--net=/run/netns/{netns}")).args(["ip", "link", "set", "lo", "up"]));
         let dir = tempfile::Builder::new().prefix("podwright-e2e-").tempdir().unwrap();
-        let world = World { dir, netns, agent: None, extra: vec!["--allow-host-image".into()] };
+        if in_memory {
+            mount::tmpfs(dir.path(), 1 << 30, 0o755).unwrap();
+        }
+        let extra = vec!["--allow-host-image".into()];
+        let world = World { dir, netns, agent: None, extra, fault: None, in_memory };
         std::fs::create_dir_all(world.repo()).unwrap();
         run(world.git().args(["init", "-q", "-b", "main"]));
         Some(world)
@@ -140,8 +158,22 @@ impl World {
         let repo = self.repo();
         let mut args = vec!["run", repo.to_str().unwrap()];
         args.extend(self.extra.iter().map(String::as_str));
-        let child = self.podwright(&args).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let mut command = self.podwright(&args);
+        command.envs(self.fault.iter().map(|fault| ("PODWRIGHT_FAULT", fault)));
+        let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         self.agent = Some(child);
+    }
+
+    /// Has the agents to come pass their fault points so.
+    pub fn set_fault(&mut self, fault: Option<String>) {
+        self.fault = fault;
+    }
+
+    /// How the agent ended, if it has by itself.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.agent.as_mut().expect("an agent").try_wait().unwrap()?;
+        self.agent = None;
+        Some(status)
     }
 
     /// The agent's process id.
@@ -268,9 +300,11 @@ impl Drop for World {
         }
         let down = self.output(&["down"]);
         let deleted = Command::new("ip").args(["netns", "del", &self.netns]).status();
+        let unmounted = if self.in_memory { mount::unmount(self.dir.path()) } else { Ok(()) };
         if !std::thread::panicking() {
             assert!(down.status.success(), "podwright down: {}", text(&down));
             assert!(deleted.unwrap().success());
+            unmounted.unwrap();
         } else {
             eprintln!("agent log:\n{}", self.log());
         }

@@ -1,0 +1,105 @@
+//! What the machine looks like: everything a world has on it, as lines that are the same in two worlds with the same pods.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::harness::{World, run};
+
+/// Every file and directory of the root, every mount below it, cgroups with the names of their processes, links with
+/// addresses, and the rules. Numbers that differ by nature are left out: uids, times, the instance.
+pub fn picture(world: &World) -> BTreeSet<String> {
+    let root = world.root();
+    let instance = std::fs::read_to_string(root.join("instance")).unwrap_or_default().trim().to_owned();
+    let mut lines = Vec::new();
+    files(&root, Path::new(""), &mut lines);
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    for line in mounts.lines() {
+        let (point, kind) = (line.split(' ').nth(4).unwrap(), line.split(" - ").nth(1).unwrap());
+        if let Ok(place) = Path::new(point).strip_prefix(&root) {
+            lines.push(format!("mount {} {}", place.display(), kind.split(' ').next().unwrap()));
+        }
+        if kind.starts_with("cgroup") {
+            groups(&Path::new(point).join(format!("podwright-{instance}")), &mut lines);
+        }
+    }
+    let addresses = run(world.inside("ip").args(["-br", "address"]));
+    lines.extend(addresses.lines().map(|l| {
+        let words: Vec<&str> = l.split_whitespace().filter(|w| !w.starts_with("fe80")).collect();
+        format!("link {}", words.join(" ").split('@').next().unwrap_or_default())
+    }));
+    lines.extend(run(world.inside("nft").args(["list", "ruleset"])).lines().map(|l| format!("rule {}", l.trim())));
+    lines.iter().map(|line| normal(line).replace(&instance, "INSTANCE")).collect()
+}
+
+fn files(dir: &Path, at: &Path, lines: &mut Vec<String>) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let place = at.join(entry.file_name());
+        // The last report and the notes of where something was read are written now and then.
+        if ["run/api.sock", "snapshot.json"].iter().any(|p| place == Path::new(p)) {
+            continue;
+        }
+        let kind = entry.file_type().unwrap();
+        let what = if kind.is_dir() {
+            "directory"
+        } else if kind.is_symlink() {
+            "link"
+        } else {
+            "file"
+        };
+        lines.push(format!("{what} {}", place.display()));
+        if kind.is_dir() {
+            files(&entry.path(), &place, lines);
+        }
+        if place.ends_with("network/leases.json") {
+            lines.extend(std::fs::read_to_string(entry.path()).unwrap().lines().map(|l| format!("lease {}", l.trim())));
+        }
+        if place.ends_with("key") && !kind.is_dir() {
+            lines.push(format!("holds {}: {}", place.display(), std::fs::read_to_string(entry.path()).unwrap()));
+        }
+    }
+}
+
+fn groups(dir: &Path, lines: &mut Vec<String>) {
+    let Ok(pids) = std::fs::read_to_string(dir.join("cgroup.procs")) else { return };
+    let name = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned();
+    let mut names: Vec<String> = pids.lines().map(name).filter(|n| !n.is_empty()).collect();
+    names.sort();
+    lines.push(format!("cgroup {} {names:?}", dir.display()));
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            groups(&entry.path(), lines);
+        }
+    }
+}
+
+/// `UID` for uids, `..DATE` for the directories of projected files.
+fn normal(line: &str) -> String {
+    let mut out = String::new();
+    let mut rest = line;
+    while let Some(first) = rest.chars().next() {
+        let uid = rest.get(..36).filter(|text| is_uid(text));
+        let date = rest.strip_prefix("..").filter(|r| r.starts_with(|c: char| c.is_ascii_digit()));
+        let length = match (uid, date) {
+            (Some(uid), _) => {
+                out.push_str("UID");
+                uid.len()
+            }
+            (None, Some(date)) => {
+                out.push_str("..DATE");
+                2 + date.find(|c: char| !c.is_ascii_digit() && !"_.".contains(c)).unwrap_or(date.len())
+            }
+            (None, None) => {
+                out.push(first);
+                first.len_utf8()
+            }
+        };
+        rest = &rest[length..];
+    }
+    out
+}
+
+fn is_uid(text: &str) -> bool {
+    let parts: Vec<usize> = text.split('-').map(str::len).collect();
+    parts == [8, 4, 4, 4, 12] && text.chars().all(|c| c == '-' || c.is_ascii_hexdigit())
+}
