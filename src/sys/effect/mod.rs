@@ -26,6 +26,7 @@ pub(crate) use process::{spawn, spawn_async};
 
 /// What an effect is had on.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(debug_assertions), allow(dead_code, reason = "a release has no fault points to look at it"))]
 pub(crate) enum Place<'a> {
     /// By path, or by a name that says it.
     At(&'a Path),
