@@ -143,7 +143,7 @@ podwright_commit() { :; } # the agent sees it
 podwright_gone() { # FILE: waits until nothing is left of the pods of a turn
     local tries
     for ((tries = 0; tries < 6000; tries++)); do
-        [ "$(find "$work/podwright/root/pods" -mindepth 1 -maxdepth 1 | wc -l)" -gt "$kept" ] || return 0
+        [ "$(find "$work/podwright/root/pods" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l)" -gt "$kept" ] || return 0
         sleep 0.01
     done
     echo "tests/bench/run.sh: podwright: the pods of a turn are not removed within 60 s" >&2
