@@ -13,7 +13,7 @@ use super::error::CliError;
 use super::lock::RootLock;
 use super::settings::Settings;
 use super::statuses::Statuses;
-use super::{lock, logging, manifests, saver};
+use super::{lock, logging, manifests, rest, saver};
 use crate::backend::LedgerFile;
 use crate::backend::native::{Native, NativeOptions};
 use crate::control::{self, Agent, Kubelet, KubeletParts, Parts, Progress};
@@ -23,11 +23,14 @@ use crate::port::{PortError, Source};
 use crate::serve::{BackendLogs, Server};
 use crate::source::{Directory, StatusFile};
 use crate::sys::clock::SystemClock;
+use crate::sys::resident;
 
 /// How many pods and containers are started at the same time.
 const STARTS: usize = 8;
 /// Threads of the runtime: podwright waits far more than it computes.
 const THREADS: usize = 2;
+/// How long a thread for work that blocks is kept without any.
+const IDLE_THREAD: Duration = Duration::from_secs(1);
 /// How long the tasks beside the loop may take at the end.
 const LAST_TASKS: Duration = Duration::from_secs(5);
 
@@ -109,6 +112,8 @@ impl Engine {
         let (cancel, over) = (CancellationToken::new(), CancellationToken::new());
         let logs = Arc::new(BackendLogs { backend: self.native.clone() });
         let server = tokio::spawn(serve(server, projection.clone(), logs));
+        // Nobody waits for its end: it keeps nothing.
+        tokio::spawn(rest::give_back_when_quiet(projection.clone()));
         let saver = tokio::spawn(saver::keep(layout.snapshot(), projection, over.clone()));
         let agent = tokio::spawn(control::run(agent, hints, cancel.clone()));
         Ok(Live { progress, cancel, over, agent, server, saver })
@@ -155,10 +160,12 @@ impl Live {
     }
 }
 
-/// The runtime of a command that works on pods.
+/// The runtime of a command that works on pods, which may run for years.
 pub fn runtime() -> Result<Runtime, CliError> {
+    resident::stay_small();
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
+        .thread_keep_alive(IDLE_THREAD)
         .enable_all()
         .build()
         .map_err(|e| CliError::new(format!("cannot start the runtime: {e}")))

@@ -51,6 +51,8 @@ mod records;
 mod remove;
 mod render;
 #[cfg(target_os = "linux")]
+mod rest;
+#[cfg(target_os = "linux")]
 mod run;
 #[cfg(target_os = "linux")]
 mod running;

@@ -32,6 +32,8 @@ pub mod pidfd;
 #[cfg(target_os = "linux")]
 pub mod process;
 #[cfg(target_os = "linux")]
+pub mod resident;
+#[cfg(target_os = "linux")]
 pub mod sealed;
 #[cfg(target_os = "linux")]
 pub(crate) mod seccomp;

@@ -33,6 +33,28 @@ fn e2e_whoever_else_wants_to_change_pods_is_told_who_does_and_the_way_out() {
     world.wait_row("web", "1/1", "Running");
 }
 
+/// The program's own code that the agent has mapped, in kB.
+fn code(agent: u32) -> u64 {
+    let maps = std::fs::read_to_string(format!("/proc/{agent}/smaps")).unwrap();
+    let mut lines = maps.lines().skip_while(|line| !(line.contains(" r-xp ") && line.ends_with("/podwright")));
+    let size = lines.find_map(|line| line.strip_prefix("Rss:")).unwrap();
+    size.trim_end_matches("kB").trim().parse().unwrap()
+}
+
+#[test]
+fn e2e_an_agent_at_rest_gives_back_what_a_change_took() {
+    let Some(mut world) = World::new() else { return };
+    world.commit(&[("pod.yaml", POD)]);
+    world.start();
+    world.wait_row("web", "1/1", "Running");
+    for name in ["one", "two"] {
+        let most = code(world.agent_pid());
+        world.wait("pages of the program to be given back", || (code(world.agent_pid()) < most / 2).then_some(()));
+        world.commit(&[(&format!("{name}.yaml"), &POD.replace("name: web", &format!("name: {name}")))]);
+        world.wait_row(name, "1/1", "Running");
+    }
+}
+
 #[test]
 fn e2e_down_leaves_the_roots_own_directory_and_nothing_else() {
     let Some(mut world) = World::new() else { return };

@@ -1,0 +1,137 @@
+//! The memory of a program that runs for years and mostly waits: what it needs for a change is given back after it.
+//!
+//! The C library keeps one heap for each thread that ever was busy at the same time, up to eight a core, and what is freed
+//! amid a heap stays. The kernel keeps every page of the program that was run once. At rest neither is of use to anybody.
+
+use std::ffi::c_int;
+use std::ptr;
+
+use nix::libc;
+
+/// Heaps of the C library. Each more lets one more thread allocate at the same time, and keeps its own share of what was
+/// freed: the agent waits far more than it allocates.
+const HEAPS: c_int = 1;
+/// From this size on memory is asked of the system and given back to it by itself, in bytes: the C library's own bound,
+/// which grows as soon as such memory is freed once, unless it is set.
+const LARGE: c_int = 128 << 10;
+
+/// To be called before threads are started. What the C library refuses stays as it was.
+pub fn stay_small() {
+    // SAFETY: mallopt takes any values, and glibc guards its parameters by the lock of the first heap.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, HEAPS);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE);
+    }
+}
+
+/// Gives back what is freed amid the heaps, and the pages of the program itself: those that are run or read again are
+/// found in the page cache, or in the file, as at the start. Costs some milliseconds now, and a fault for each sixteen pages
+/// that are used again.
+pub fn give_back() {
+    // SAFETY: malloc_trim takes the lock of each heap in turn and gives back only pages on which nothing is allocated.
+    unsafe { libc::malloc_trim(0) };
+    // SAFETY: the callback neither keeps its arguments nor unwinds, and takes no data.
+    unsafe { libc::dl_iterate_phdr(Some(forget), ptr::null_mut()) };
+}
+
+/// Drops the pages of one loaded file, the program or a library, that cannot differ from the file.
+unsafe extern "C" fn forget(info: *mut libc::dl_phdr_info, _: libc::size_t, _: *mut libc::c_void) -> c_int {
+    // SAFETY: the loader hands a valid record, whose headers stay while the file is loaded; it holds its lock meanwhile.
+    let (base, headers) = unsafe {
+        let info = &*info;
+        if info.dlpi_phdr.is_null() {
+            return 0;
+        }
+        (info.dlpi_addr, std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)))
+    };
+    for header in headers.iter().filter(|header| is_as_in_the_file(header.p_type, header.p_flags)) {
+        let start = (base + header.p_vaddr) as usize;
+        // SAFETY: the range is a segment of a file that is loaded, mapped privately and never writable, so no page of it was
+        // changed: one that is dropped has the same bytes when it is read from the file again. (A segment whose pages are
+        // changed while the file is loaded, such as one for relocations, is mapped writable.) Pages that are not whole are
+        // left out.
+        unsafe { drop_pages(start, header.p_memsz as usize) };
+    }
+    0
+}
+
+/// Whether a segment is loaded and never written, not even by the loader.
+fn is_as_in_the_file(kind: u32, flags: u32) -> bool {
+    kind == libc::PT_LOAD && flags & libc::PF_W == 0
+}
+
+/// # Safety
+/// All whole pages of the range are mapped from a file and were never changed.
+unsafe fn drop_pages(start: usize, length: usize) {
+    const PAGE: usize = 4096;
+    let first = start.next_multiple_of(PAGE);
+    let end = (start + length) / PAGE * PAGE;
+    if first < end {
+        // SAFETY: as the caller promises; the kernel refuses what is not mapped.
+        unsafe { libc::madvise(first as *mut libc::c_void, end - first, libc::MADV_DONTNEED) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The sum of a figure in kB over the mappings whose first line has these words.
+    fn sum(figure: &str, words: &[&str]) -> u64 {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let (mut counts, mut sum) = (false, 0);
+        for line in maps.lines() {
+            let mut fields = line.split_whitespace();
+            let first = fields.next().unwrap();
+            if !first.ends_with(':') {
+                counts = words.iter().all(|word| line.contains(word));
+            } else if counts && first == figure {
+                sum += fields.next().unwrap().parse::<u64>().unwrap();
+            }
+        }
+        sum
+    }
+
+    #[test]
+    fn only_segments_that_nobody_writes_are_dropped() {
+        assert!(is_as_in_the_file(libc::PT_LOAD, libc::PF_R | libc::PF_X));
+        assert!(is_as_in_the_file(libc::PT_LOAD, libc::PF_R));
+        assert!(!is_as_in_the_file(libc::PT_LOAD, libc::PF_R | libc::PF_W));
+        assert!(!is_as_in_the_file(libc::PT_GNU_RELRO, libc::PF_R));
+    }
+
+    #[test]
+    fn what_is_freed_amid_a_heap_is_given_back() {
+        let mut all: Vec<Option<Vec<u8>>> = (0..20_000).map(|_| Some(vec![7; 3000])).collect();
+        for (_, one) in all.iter_mut().enumerate().filter(|(at, _)| at % 100 != 0) {
+            *one = None;
+        }
+        let before = sum("Anonymous:", &[]);
+        give_back();
+        let after = sum("Anonymous:", &[]);
+        assert!(after + 20_000 < before, "{before} kB, then {after}");
+        assert!(all.iter().flatten().all(|kept| kept.iter().all(|byte| *byte == 7)));
+    }
+
+    #[test]
+    fn pages_of_the_program_are_given_back() {
+        let program = std::env::current_exe().unwrap();
+        let code = ["r-xp", program.to_str().unwrap()];
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let line = maps.lines().find(|line| code.iter().all(|word| line.contains(word))).unwrap();
+        let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let [start, end] = [start, end].map(|hex| u64::from_str_radix(hex, 16).unwrap());
+        // Reading its memory maps it, as running it does.
+        let memory = std::fs::File::open("/proc/self/mem").unwrap();
+        let mut bytes = vec![0; (end - start) as usize];
+        std::os::unix::fs::FileExt::read_exact_at(&memory, &mut bytes, start).unwrap();
+        let before = sum("Rss:", &code);
+        give_back();
+        let after = sum("Rss:", &code);
+        assert!(after * 2 < before, "{before} kB, then {after}");
+        let mut again = vec![0; bytes.len()];
+        std::os::unix::fs::FileExt::read_exact_at(&memory, &mut again, start).unwrap();
+        assert!(bytes == again, "other bytes than before");
+    }
+}
