@@ -3,6 +3,8 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod admit;
+#[cfg(target_os = "linux")]
+mod attacks;
 mod cli;
 mod config;
 #[cfg(target_os = "linux")]

@@ -4,7 +4,7 @@ mod confined;
 mod containers;
 mod contract;
 mod crash;
-mod fixture;
+pub mod fixture;
 mod life;
 mod logs;
 mod pulling;

@@ -1,0 +1,4 @@
+//! What images and running pods can try to reach the machine, each beside somebody less careful whom it succeeds against.
+
+mod layers;
+mod volumes;

@@ -1,0 +1,149 @@
+//! Links that a container plants in its volumes before somebody with more rights writes there, or mounts a part of them.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use podwright::model::{Masked, PayloadFile, PodUid, VolumeMaterial, VolumePayload};
+use podwright::port::{ContainerBackend, ErrorKind};
+use podwright::volume::Volumes;
+use serde_json::json;
+
+use crate::native::fixture::{TestPod, on_root};
+use crate::support;
+
+fn payload(text: &str) -> VolumePayload {
+    let file = PayloadFile { path: "key".into(), bytes: Masked::new(text.as_bytes().to_vec()), mode: 0o644 };
+    VolumePayload { name: "config".into(), material: VolumeMaterial::Files { files: vec![file], sensitive: false } }
+}
+
+/// Where a naive writer of a new value ends.
+fn write_naively(volume: &Path, text: &str) {
+    let _ = fs::create_dir_all(volume.join("..data"));
+    let _ = fs::write(volume.join("..data").join("key"), text);
+}
+
+/// Plants something in a volume, the first path, that leads to the second.
+type Plant<'a> = &'a dyn Fn(&Path, &Path);
+
+#[test]
+fn an_update_of_a_volume_follows_no_link_where_a_naive_writer_does() {
+    // Everything a container that may write to the volume can put in the writer's way. The naive writer is met by those
+    // that lie on its own way.
+    let attacks: [(&str, bool, Plant); 5] = [
+        ("the data directory is a link", true, &|volume, outside| {
+            let _ = fs::remove_file(volume.join("..data"));
+            symlink(outside, volume.join("..data")).unwrap();
+        }),
+        ("the file is a link", true, &|volume, outside| {
+            let data = volume.join(fs::read_link(volume.join("..data")).unwrap());
+            fs::remove_file(data.join("key")).unwrap();
+            symlink(outside.join("key"), data.join("key")).unwrap();
+        }),
+        ("the file is a hard link", true, &|volume, outside| {
+            let data = volume.join(fs::read_link(volume.join("..data")).unwrap());
+            fs::remove_file(data.join("key")).unwrap();
+            fs::hard_link(outside.join("key"), data.join("key")).unwrap();
+        }),
+        ("the next data directory is a link", false, &|volume, outside| {
+            symlink(outside, volume.join("..data_tmp")).unwrap();
+        }),
+        ("the visible name is a link", false, &|volume, outside| {
+            fs::remove_file(volume.join("key")).unwrap();
+            symlink(outside.join("key"), volume.join("key")).unwrap();
+        }),
+    ];
+    for (name, is_met_by_naive, plant) in attacks {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = dir.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("key"), "of the machine").unwrap();
+        let is_untouched = || {
+            let names: Vec<_> = fs::read_dir(&outside).unwrap().map(|e| e.unwrap().file_name()).collect();
+            names == ["key"] && fs::read_to_string(outside.join("key")).unwrap() == "of the machine"
+        };
+        let volumes = Volumes::new(dir.path().join("pods"), dir.path().join("run/volumes"));
+        let uid = PodUid("6d2f9a1e-0000-4000-8000-000000000002".into());
+        volumes.sync(&uid, &[payload("old")]).unwrap();
+        let volume = volumes.path(&uid, "config").unwrap();
+        plant(&volume, &outside);
+        volumes.sync(&uid, &[payload("new")]).unwrap();
+        assert!(is_untouched(), "{name}");
+        assert_eq!(fs::read_to_string(volume.join("key")).unwrap(), "new", "{name}");
+        plant(&volume, &outside);
+        write_naively(&volume, "new");
+        assert_eq!(!is_untouched(), is_met_by_naive, "{name}");
+    }
+}
+
+const READY: Duration = Duration::from_secs(60);
+
+/// A path is looked at, and mounted or opened by another process a moment later, as a runtime does.
+fn open_naively(volume: &Path, part: &str) -> Option<String> {
+    let path = volume.join(part);
+    let is_inside = fs::canonicalize(&path).is_ok_and(|found| found.starts_with(volume));
+    let read = is_inside.then(|| Command::new("cat").arg(path.join("secret")).output().unwrap())?;
+    Some(String::from_utf8(read.stdout).unwrap()).filter(|text| !text.is_empty())
+}
+
+#[test]
+fn e2e_a_directory_that_becomes_a_link_while_it_is_mounted_leads_nowhere_where_a_naive_look_is_led_out() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let outside = root.temp.path().join("outside");
+        fs::create_dir_all(outside.join("sub")).unwrap();
+        fs::write(outside.join("sub/secret"), "of the machine").unwrap();
+        let swap = format!(
+            "cd /data; mkdir -p d/sub; echo ready; while :; do mv d e; ln -s {} d; rm d; mv e d; done",
+            outside.display()
+        );
+        let pod = TestPod::new(
+            "race",
+            json!({ "containers": [
+                { "name": "attacker", "command": ["/bin/sh", "-c", swap],
+                  "volumeMounts": [{ "name": "data", "mountPath": "/data" }] },
+                { "name": "victim", "command": ["/bin/sh", "-c", "echo mounted; cat /x/secret; echo mark >/x/mark"],
+                  "volumeMounts": [{ "name": "data", "mountPath": "/x", "subPath": "d/sub" }] }
+            ] }),
+        );
+        let native = root.open();
+        pod.create(&native).await;
+        let material = VolumeMaterial::EmptyDir { memory: false, size_limit: None };
+        native.sync_volumes(pod.key(), &[VolumePayload { name: "data".into(), material }]).await.unwrap();
+        pod.start(&native, "attacker", 0).await;
+        pod.wait_log(&native, "attacker", "ready").await;
+        let (mut mounted, mut refused) = (0, 0);
+        for attempt in 0..200 {
+            if attempt >= 20 && mounted > 0 && refused > 0 {
+                break;
+            }
+            match native.start_container(pod.key(), &pod.plan("victim", attempt)).await {
+                Ok(_) => {
+                    pod.exit(&native, "victim").await;
+                    let log = pod.log(&native, "victim").await;
+                    assert!(!log.contains("of the machine"), "{log}");
+                    mounted += 1;
+                }
+                Err(error) => {
+                    assert_ne!(error.kind, ErrorKind::Internal, "{error}");
+                    refused += 1;
+                }
+            }
+            let left: Vec<_> = fs::read_dir(outside.join("sub")).unwrap().map(|e| e.unwrap().file_name()).collect();
+            assert_eq!(left, ["secret"]);
+        }
+        assert!(mounted > 0 && refused > 0, "{mounted} were mounted, {refused} refused: there was no race");
+        // The control.
+        let volume: PathBuf = root.state().join("volumes").join(&pod.uid().0).join("data");
+        let volume = fs::canonicalize(volume).unwrap();
+        let end = Instant::now() + READY;
+        let led_out = std::iter::repeat_with(|| open_naively(&volume, "d/sub")).take_while(|_| Instant::now() < end);
+        assert_eq!(led_out.flatten().next().as_deref(), Some("of the machine"));
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
