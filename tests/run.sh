@@ -25,6 +25,7 @@ packages=(
     "jq (jq): the same"
     "iproute2 (ip): the tests look at links and addresses"
     "nftables (nft): host ports of pods"
+    "e2fsprogs (mke2fs): disks of a virtual machine"
     "openssl (openssl): certificates of a registry of the tests' own"
     "ca-certificates (update-ca-certificates): crates and packages come over TLS"
 )
@@ -58,7 +59,8 @@ install_packages() {
         say "The tests need Debian packages that are not installed:"
         printf '   %s\n' "${missing[@]}"
     fi
-    echo "The Debian packages busybox-static, nginx, nginx-common and docker-registry are downloaded for the tests, not installed."
+    echo "The Debian packages busybox-static, nginx, nginx-common, docker-registry, linux-image-cloud-amd64, and qemu-system-x86 with"
+    echo "what it needs and is not here, are downloaded for the tests, not installed."
     if [ -z "$root" ]; then
         not_run+=("end-to-end tests: they need root; run  sudo env PATH=\"\$PATH\" tests/run.sh")
         return
@@ -147,7 +149,10 @@ fi
 say "Building"
 cargo build --locked
 cargo test --locked --no-run
-[ ${#not_run[@]} != 0 ] || tests/images/build.sh
+if [ ${#not_run[@]} = 0 ]; then
+    tests/images/build.sh
+    tests/vm/build.sh
+fi
 snapshot | sort -u >"$work/before"
 
 say "Tests of the parts"

@@ -115,6 +115,20 @@ pub fn set_pids(path: &str, most: u32) -> io::Result<()> {
     }
 }
 
+/// Has the kernel end all processes of the cgroup when it ends one of them for want of memory. Version 1 cannot, and leaves
+/// the others running; so does a machine whose version 2 does not count memory. The kubelet has it so, too, unless its
+/// `singleProcessOOMKill` is set.
+///
+/// # Errors
+/// From the system.
+pub fn set_oom_group(path: &str) -> io::Result<()> {
+    for file in cgroup::dirs(path)?.into_iter().map(|dir| dir.join("memory.oom.group")).filter(|file| file.exists()) {
+        let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", file.display()));
+        effect::write_existing(&file, "1").map_err(named)?;
+    }
+    Ok(())
+}
+
 /// The memory of a cgroup in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {

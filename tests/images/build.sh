@@ -14,24 +14,16 @@ trap 'rm -rf "$work"' EXIT
 architecture=$(dpkg --print-architecture)
 case $architecture in armhf | armel) architecture=arm ;; i386) architecture=386 ;; ppc64el) architecture=ppc64le ;; esac
 
-candidate() { LC_ALL=C apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: //p'; }
-installed() { dpkg-query -W -f '${Package}=${Version} ' "$@" 2>/dev/null || true; }
+. tests/packages.sh
 
 # The version in the key is enough: what a package holds never changes.
 key() { # PACKAGE...: those that are downloaded; the libraries and tools of this machine count too
-    { for p in "$@"; do echo "$p=$(candidate "$p")"; done; installed libc6 coreutils dash bash hostname libssl3 libssl3t64; cat "$0"; } |
+    { for p in "$@"; do echo "$p=$(candidate "$p")"; done; installed libc6 coreutils dash bash hostname libssl3 libssl3t64; cat tests/packages.sh "$0"; } |
         sha256sum | cut -c1-64
 }
 
 current() { # IMAGE KEY
     [ -s "$out/$1.tar" ] && [ "$(cat "$out/$1.key" 2>/dev/null)" = "$2" ]
-}
-
-fetch() { # PACKAGE DIR: unpacks a package without installing it
-    mkdir -p "$work/deb" "$2"
-    (cd "$work/deb" && apt-get -qq -o APT::Sandbox::User=root download "$1") ||
-        { echo "tests/images/build.sh: cannot download the Debian package $1; run apt-get update, or look at the machine's package sources" >&2; exit 1; }
-    dpkg-deb -x "$work/deb/$1"_*.deb "$2"
 }
 
 skeleton() { # ROOT: what every image has
@@ -40,18 +32,6 @@ skeleton() { # ROOT: what every image has
     chmod 0700 "$1/root"
     printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n' >"$1/etc/passwd"
     printf 'root:x:0:\ntty:x:5:\nnogroup:x:65534:\n' >"$1/etc/group"
-}
-
-libraries() { # ROOT FILE...: copies the shared libraries the files need from this machine
-    local root=$1 lib
-    shift
-    for lib in $(ldd "$@" 2>/dev/null | sed -nE 's/.*=> (\/[^ ]+) .*/\1/p; s/^[[:space:]]+(\/[^ ]+ld[^ ]+) .*/\1/p' | sort -u); do
-        [ -e "$root$lib" ] || install -D -m 0755 "$(readlink -f "$lib")" "$root$lib"
-    done
-    if ldd "$@" 2>/dev/null | grep 'not found' >&2; then
-        echo "tests/images/build.sh: this machine lacks the libraries above; install the packages that have them" >&2
-        exit 1
-    fi
 }
 
 layer() { # NAME ROOT: a layer from a directory, the same bytes each time
@@ -96,7 +76,7 @@ readonly path=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 build_busybox() {
     local root=$work/busybox applet
     skeleton "$root"
-    fetch busybox-static "$work/busybox-package"
+    fetch "$work/busybox-package" busybox-static
     install -m 0755 "$work"/busybox-package/*bin/busybox "$root/bin/busybox" 2>/dev/null ||
         install -m 0755 "$work"/busybox-package/usr/bin/busybox "$root/bin/busybox"
     for applet in $("$root/bin/busybox" --list); do
@@ -132,12 +112,12 @@ build_debian() {
 build_nginx() {
     local root=$work/nginx package=$work/nginx-package binary
     base_layer
-    fetch nginx "$package"
-    fetch nginx-common "$package"
+    fetch "$package" nginx
+    fetch "$package" nginx-common
     binary=$package/usr/sbin/nginx
     # Elsewhere than on Debian 12 the program is in a package of its own.
-    [ -x "$binary" ] || fetch nginx-light "$package" || true
-    [ -x "$binary" ] || fetch nginx-core "$package"
+    [ -x "$binary" ] || fetch "$package" nginx-light || true
+    [ -x "$binary" ] || fetch "$package" nginx-core
     mkdir -p "$root"/{etc/nginx/conf.d,usr/sbin,usr/share/nginx/html,var/log/nginx,var/lib/nginx,run}
     install -m 0755 "$binary" "$root/usr/sbin/nginx"
     libraries "$work/debian-with-nginx" "$binary"
@@ -193,7 +173,7 @@ wanted=$(key docker-registry)
 if [ -x "$out/docker-registry" ] && [ "$(cat "$out/docker-registry.key" 2>/dev/null)" = "$wanted" ]; then
     echo "test registry: up to date"
 else
-    fetch docker-registry "$work/registry"
+    fetch "$work/registry" docker-registry
     install -m 0755 "$work/registry/usr/bin/docker-registry" "$out/docker-registry"
     echo "$wanted" >"$out/docker-registry.key"
     echo "test registry: built"

@@ -35,4 +35,6 @@ mod source;
 mod support;
 mod tidy;
 #[cfg(target_os = "linux")]
+mod vm;
+#[cfg(target_os = "linux")]
 mod volume;

@@ -22,7 +22,7 @@ use crate::model::{ContainerRecord, ContainerStart, ExitRecord, MountSource, Pod
 use crate::port::{ErrorKind, PortError};
 use crate::shim::{self, ShimRequest};
 use crate::sys::beneath::Dir;
-use crate::sys::{bounded, effect, lock};
+use crate::sys::{bounded, effect, limits, lock};
 
 const OPERATION: &str = "start container";
 const CONFIG: &str = "CreateContainerConfigError";
@@ -237,8 +237,9 @@ impl Start<'_> {
             true => machine::devices().map_err(self.io(CREATE))?,
             false => Vec::new(),
         };
-        let cgroups = machine::cgroup_view(&paths.container_cgroup(&self.name), &paths.cgroup_stand());
-        let cgroups = cgroups.map_err(self.io(CREATE))?;
+        let cgroup = paths.container_cgroup(&self.name);
+        let cgroups = machine::cgroup_view(&cgroup, &paths.cgroup_stand()).map_err(self.io(CREATE))?;
+        limits::set_oom_group(&cgroup).map_err(self.io(CREATE))?;
         let local_seccomp = self.local_seccomp()?;
         let json = spec::build(&Input {
             pod: self.pod,

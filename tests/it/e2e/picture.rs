@@ -74,7 +74,7 @@ fn groups(dir: &Path, lines: &mut Vec<String>) {
 }
 
 /// `UID` for uids, `..DATE` for the directories of projected files.
-fn normal(line: &str) -> String {
+pub fn normal(line: &str) -> String {
     let mut out = String::new();
     let mut rest = line;
     while let Some(first) = rest.chars().next() {

@@ -1,0 +1,7 @@
+//! podwright in a virtual machine: on a kernel with version 2 of cgroups alone, and with power that can be cut.
+
+mod cgroups;
+mod disk;
+mod log;
+mod machine;
+mod power;
