@@ -113,7 +113,7 @@ impl Engine {
         let logs = Arc::new(BackendLogs { backend: self.native.clone() });
         let server = tokio::spawn(serve(server, projection.clone(), logs));
         // Nobody waits for its end: it keeps nothing.
-        tokio::spawn(rest::give_back_when_quiet(projection.clone()));
+        tokio::spawn(rest::give_back_when_quiet());
         let saver = tokio::spawn(saver::keep(layout.snapshot(), projection, over.clone()));
         let agent = tokio::spawn(control::run(agent, hints, cancel.clone()));
         Ok(Live { progress, cancel, over, agent, server, saver })

@@ -1,5 +1,6 @@
 //! Keeps the last report on disk for commands that find no agent, and spares the flash it may be on.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,14 +10,16 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::Projection;
+use crate::model::{Kind, ObjectKey, Projected, Projection};
 use crate::serve::snapshot::{self, Snapshot};
 
 /// How long a change that is no change of phase may wait for others to be written with it.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a change of phase may, after the last one: many pods that start at once are written together.
+const APART: Duration = Duration::from_secs(1);
 
-/// Writes the projection's pods when they change: at once when a pod comes, goes or changes its phase, else within
-/// [`PATIENCE`], and once more at the end.
+/// Writes the projection's pods when they change: when a pod comes, goes or changes its phase at once, or [`APART`] from the
+/// last time, else within [`PATIENCE`], and once more at the end.
 pub async fn keep(path: PathBuf, mut projections: watch::Receiver<Arc<Projection>>, end: CancellationToken) {
     let mut saver = Saver::new(path);
     loop {
@@ -37,10 +40,34 @@ pub async fn keep(path: PathBuf, mut projections: watch::Receiver<Arc<Projection
     saver.save(&last).await;
 }
 
+/// What is to be known of a pod.
+#[derive(Clone, Debug, PartialEq)]
+struct Seen {
+    /// The version of its object.
+    version: u64,
+    uid: Value,
+    phase: Value,
+}
+
+impl Seen {
+    fn of(projected: &Projected) -> Self {
+        let object = projected.value.once();
+        Self {
+            version: projected.resource_version,
+            uid: object["metadata"]["uid"].clone(),
+            phase: object["status"]["phase"].clone(),
+        }
+    }
+}
+
+type Pods = BTreeMap<ObjectKey, Seen>;
+
 struct Saver {
     path: PathBuf,
-    /// What was written last.
-    written: Option<Vec<Value>>,
+    /// The pods of the projection that was looked at last.
+    pods: Pods,
+    /// Those that were written last, and when.
+    written: Option<(Pods, Instant)>,
     /// When what is not written yet must be.
     due: Option<Instant>,
     complained: bool,
@@ -48,32 +75,42 @@ struct Saver {
 
 impl Saver {
     fn new(path: PathBuf) -> Self {
-        Self { path, written: None, due: None, complained: false }
+        Self { path, pods: Pods::new(), written: None, due: None, complained: false }
+    }
+
+    /// Looks at the pods that changed.
+    fn look(&mut self, projection: &Projection) {
+        let pods = projection.objects.iter().filter(|(key, _)| key.kind == Kind::Pod);
+        let seen = |(key, projected): (&ObjectKey, &Projected)| {
+            let before = self.pods.remove(key).filter(|before| before.version == projected.resource_version);
+            (key.clone(), before.unwrap_or_else(|| Seen::of(projected)))
+        };
+        self.pods = pods.map(seen).collect();
     }
 
     /// When to write. Changes that keep coming do not put it off.
     fn due(&mut self, projection: &Projection, now: Instant) -> Option<Instant> {
-        let pods = pods(projection);
+        self.look(projection);
         // Nothing is known before the first round.
-        self.due = if projection.resource_version == 0 || self.written.as_ref() == Some(&pods) {
-            None
-        } else if self.written.as_ref().is_none_or(|before| phases(before) != phases(&pods)) {
-            Some(now)
-        } else {
-            Some(self.due.unwrap_or(now + PATIENCE))
+        self.due = match &self.written {
+            _ if projection.resource_version == 0 => None,
+            None => Some(now),
+            Some((pods, _)) if *pods == self.pods => None,
+            Some((pods, at)) if phases(pods) != phases(&self.pods) => Some(now.max(*at + APART)),
+            Some(_) => Some(self.due.unwrap_or(now + PATIENCE)),
         };
         self.due
     }
 
     async fn save(&mut self, projection: &Projection) {
-        let pods = pods(projection);
+        self.look(projection);
         // Nothing is known before the first round: an older report is better than none.
-        if projection.resource_version == 0 || self.written.as_ref() == Some(&pods) {
+        if projection.resource_version == 0 || self.written.as_ref().is_some_and(|(pods, _)| *pods == self.pods) {
             return;
         }
         let (path, report) = (self.path.clone(), Snapshot::of(projection, Timestamp::now()));
         let saved = tokio::task::spawn_blocking(move || snapshot::save(&path, &report)).await;
-        (self.written, self.due) = (Some(pods), None);
+        (self.written, self.due) = (Some((self.pods.clone(), Instant::now())), None);
         let failure = match saved {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string()),
@@ -89,30 +126,24 @@ impl Saver {
     }
 }
 
-fn pods(projection: &Projection) -> Vec<Value> {
-    Snapshot::of(projection, Timestamp::UNIX_EPOCH).pods
-}
-
 /// Which pods there are, and the phase of each.
-fn phases(pods: &[Value]) -> Vec<(&Value, &Value)> {
-    pods.iter().map(|pod| (&pod["metadata"]["uid"], &pod["status"]["phase"])).collect()
+fn phases(pods: &Pods) -> Vec<(&Value, &Value)> {
+    pods.values().map(|pod| (&pod.uid, &pod.phase)).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use serde_json::json;
 
     use super::*;
-    use crate::model::{MadeOf, PodKey, Projected, Served};
+    use crate::model::{MadeOf, PodKey, Served};
 
     fn projection(version: u64, phase: &str, restarts: u32) -> Projection {
         let value = json!({
             "metadata": {"name": "web", "namespace": "default", "uid": "u"},
             "status": {"phase": phase, "restarts": restarts},
         });
-        let value = Served::when_asked(|| value);
+        let value = Served::there(value);
         let key = PodKey::new("default", "web").object();
         let objects = BTreeMap::from([(key, Projected { value, resource_version: version, made_of: MadeOf::Own })]);
         Projection { resource_version: version, objects: Arc::new(objects), ..Projection::default() }
@@ -127,11 +158,14 @@ mod tests {
         assert_eq!(saver.due(&Projection::default(), now), None, "nothing is known before the first round");
         assert_eq!(saver.due(&projection(1, "Running", 0), now), Some(now));
         saver.save(&projection(1, "Running", 0)).await;
-        assert_eq!(saver.due(&projection(2, "Running", 0), now), None, "nothing of a pod changed");
+        let same = Projection { resource_version: 2, ..projection(1, "Running", 0) };
+        assert_eq!(saver.due(&same, now), None, "nothing of a pod changed");
         let later = now + PATIENCE / 2;
         assert_eq!(saver.due(&projection(3, "Running", 1), now), Some(now + PATIENCE));
         assert_eq!(saver.due(&projection(4, "Running", 2), later), Some(now + PATIENCE), "it is not put off");
         assert_eq!(saver.due(&projection(5, "Failed", 2), later), Some(later));
+        let soon = saver.due(&projection(5, "Failed", 2), now).unwrap();
+        assert!(soon > now && soon <= Instant::now() + APART, "many phases are written together");
         saver.save(&projection(5, "Failed", 2)).await;
         assert_eq!(saver.due(&projection(5, "Failed", 2), later), None);
         assert_eq!(snapshot::load(&path).unwrap().unwrap().pods[0]["status"]["phase"], "Failed");

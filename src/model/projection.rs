@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
@@ -132,36 +132,64 @@ impl MadeOf {
     }
 }
 
-/// An object as JSON, made when somebody first looks at it and kept from then on: most are never asked for.
+/// An object as JSON. Most are never asked for, so it is made when somebody asks.
 #[derive(Clone)]
-pub struct Served(Arc<LazyLock<Arc<Value>, Make>>);
+pub struct Served(Form);
 
-type Make = Box<dyn FnOnce() -> Arc<Value> + Send>;
+#[derive(Clone)]
+enum Form {
+    There(Arc<Value>),
+    Made(Arc<(OnceLock<Arc<Value>>, Make)>),
+}
+
+type Make = Box<dyn Fn() -> Value + Send + Sync>;
 
 impl Served {
-    /// What `make` will give; it is called once at most.
-    pub fn when_asked(make: impl FnOnce() -> Value + Send + 'static) -> Self {
-        Self(Arc::new(LazyLock::new(Box::new(|| Arc::new(make())))))
+    /// A value that is there.
+    pub fn there(value: Value) -> Self {
+        Self(Form::There(Arc::new(value)))
+    }
+
+    /// What `make` gives, always the same.
+    pub fn when_asked(make: impl Fn() -> Value + Send + Sync + 'static) -> Self {
+        Self(Form::Made(Arc::new((OnceLock::new(), Box::new(make)))))
+    }
+
+    /// The value for somebody who looks at each object once: it is not kept for the next one, who rarely comes.
+    pub fn once(&self) -> Arc<Value> {
+        match &self.0 {
+            Form::There(value) => Arc::clone(value),
+            Form::Made(made) => made.0.get().map_or_else(|| Arc::new((made.1)()), Arc::clone),
+        }
     }
 }
 
+/// The value for somebody who will look again, as a watch does: it is kept.
 impl Deref for Served {
     type Target = Arc<Value>;
 
     fn deref(&self) -> &Arc<Value> {
-        &self.0
+        match &self.0 {
+            Form::There(value) => value,
+            Form::Made(made) => made.0.get_or_init(|| Arc::new((made.1)())),
+        }
     }
 }
 
 impl PartialEq for Served {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || **self == **other
+        let is_same = match (&self.0, &other.0) {
+            (Form::There(a), Form::There(b)) => Arc::ptr_eq(a, b),
+            (Form::Made(a), Form::Made(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        };
+        is_same || self.once() == other.once()
     }
 }
 
 impl fmt::Debug for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&**self, f)
+        fmt::Debug::fmt(&self.once(), f)
     }
 }
 

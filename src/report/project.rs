@@ -93,7 +93,7 @@ impl Versions {
         }
         let version = self.touch();
         self::metadata(&mut value).insert("resourceVersion".into(), Value::String(version.to_string()));
-        Projected { value: Served::when_asked(|| value), resource_version: version, made_of }
+        Projected { value: Served::there(value), resource_version: version, made_of }
     }
 
     /// The same for a pod: it is compared as it is, and its JSON waits until somebody asks for it.
@@ -104,7 +104,8 @@ impl Versions {
         }
         let version = self.touch();
         let created = (!pod.standing.begun).then(|| {
-            let old = before.map(|before| &before.value["metadata"]).filter(|old| old["uid"] == uid(&pod));
+            let old = before.map(|before| before.value.once());
+            let old = old.as_ref().map(|old| &old["metadata"]).filter(|old| old["uid"] == uid(&pod));
             old.map_or_else(|| json!(self.created), |old| old["creationTimestamp"].clone())
         });
         let shown = Arc::clone(&pod);
@@ -112,7 +113,7 @@ impl Versions {
             let mut value = shown.object.value();
             let metadata = metadata(&mut value);
             metadata.insert("uid".into(), Value::String(uid(&shown)));
-            metadata.extend(created.map(|created| ("creationTimestamp".to_owned(), created)));
+            metadata.extend(created.clone().map(|created| ("creationTimestamp".to_owned(), created)));
             metadata.insert("resourceVersion".into(), Value::String(version.to_string()));
             value
         });

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -36,7 +37,7 @@ impl Snapshot {
             kind: "ProjectionSnapshot".into(),
             reported_at: now,
             resource_version: projection.resource_version,
-            pods: pods.map(|(_, projected)| Value::clone(&projected.value)).collect(),
+            pods: pods.map(|(_, projected)| Arc::unwrap_or_clone(projected.value.once())).collect(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::ffi::c_int;
 use std::ptr;
 
 use nix::libc;
+use nix::sys::resource::{UsageWho, getrusage};
 
 /// Heaps of the C library. Each more lets one more thread allocate at the same time, and keeps its own share of what was
 /// freed: the agent waits far more than it allocates.
@@ -23,6 +24,12 @@ pub fn stay_small() {
         libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
         libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE);
     }
+}
+
+/// How many times memory was taken since the start: pages that were touched first, or again.
+pub fn taken() -> u64 {
+    // The call fails for no process that asks about itself.
+    getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.minor_page_faults() as u64)
 }
 
 /// Gives back what is freed amid the heaps, and the pages of the program itself: those that are run or read again are
