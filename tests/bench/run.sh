@@ -6,9 +6,12 @@
 # First pods one commit each, then --at-once pods in one commit (50), and their removal in another one, --turns times (3).
 # Prints medians and ratios. Needs root, podman with runc, git, and the images of tests/images/build.sh. Everything happens in
 # a mount and network namespace of its own. For podman, `podman kube play` is called the moment the commit is there: a watcher
-# that costs nothing. Both give each pod an infra process and an address on a bridge.
+# that costs nothing. Both give each pod an infra process and an address on a bridge. CPU time is what the kernel counts for all
+# cgroups of a side: its program, whatever that starts, and the pods until they sleep. Beside each pod one container is started
+# by runc alone, and one by hand (floor.c): what the start of a container is measured against.
 # PODWRIGHT_BIN names the program to measure; otherwise a release build is made.
 set -euo pipefail
+shopt -s nullglob
 cd "$(dirname "$0")/../.."
 
 pods=10
@@ -22,7 +25,7 @@ while [ $# -gt 0 ]; do
     --at-once) at_once=${2:?--at-once needs a number}; shift 2 ;;
     --turns) turns=${2:?--turns needs a number}; shift 2 ;;
     --only) only=${2:?--only needs podman or podwright}; shift 2 ;;
-    -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,16s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "tests/bench/run.sh: unknown argument $1" >&2; exit 64 ;;
     esac
 done
@@ -49,9 +52,12 @@ ip link set lo up
 
 image=${CARGO_TARGET_DIR:-$PWD/target}/test-images/busybox.tar
 work=$(mktemp -d /var/tmp/podwright-bench.XXXXXX)
-# What the pods run, recognisable among all processes; never counted.
+# What the pods run, recognisable among all processes; its memory is not counted.
 readonly workload=987654321
 agent=
+# Where the kernel counts CPU time.
+counter=/sys/fs/cgroup
+[ ! -d $counter/cpuacct ] || counter=$counter/cpuacct
 
 cleanup() {
     set +e
@@ -61,6 +67,7 @@ cleanup() {
         "$PODWRIGHT_BIN" down --root "$work/podwright/root" >/dev/null 2>&1
     fi
     [ ! -e "$work/podman/containers.conf" ] || podman pod rm -f -a -t 0 >/dev/null 2>&1
+    rmdir "$counter"/bench-* 2>/dev/null
     local mount
     awk -v root="$work/" 'index($5, root) == 1 {print $5}' /proc/self/mountinfo | tac | while read -r mount; do umount -l "$mount"; done
     rm -rf --one-file-system "$work"
@@ -99,13 +106,11 @@ CONF
     podman load -q -i "$image" >/dev/null
 }
 
-podman_commit() { # FILE: wall time is taken by the caller
-    TIMEFORMAT='%U %S'
-    { time podman kube play "$1" >/dev/null; } 2>"$work/podman.time"
-    tail -1 "$work/podman.time" | awk '{printf "%d\n", ($1 + $2) * 1000}' >>"$work/podman.cpu"
-}
+podman_commit() { in_group bench-podman podman kube play "$1" >/dev/null; } # FILE: wall time is taken by the caller
 
-podman_gone() { podman kube play --down "$1" >/dev/null; }
+podman_gone() { in_group bench-podman podman kube play --down "$1" >/dev/null; }
+
+podman_groups() { echo bench-podman libpod_parent; }
 
 # Everything that is not the workload itself: conmon and the infra processes.
 podman_processes() {
@@ -127,6 +132,8 @@ podwright_open() {
     "$PODWRIGHT_BIN" image load "$image" --root "$dir/root" >&2
     "$PODWRIGHT_BIN" run "$work/repo-podwright" --root "$dir/root" >"$dir/log" 2>&1 &
     agent=$!
+    mkdir -p "$counter/bench-podwright"
+    echo "$agent" >"$counter/bench-podwright/cgroup.procs"
     local tries
     for ((tries = 0; tries < 100; tries++)); do
         [ ! -e "$work/repo-podwright/status.yaml" ] || return 0
@@ -141,14 +148,17 @@ podwright_open() {
 podwright_commit() { :; } # the agent sees it
 
 podwright_gone() { # FILE: waits until nothing is left of the pods of a turn
-    local tries
+    local tries left
     for ((tries = 0; tries < 6000; tries++)); do
-        [ "$(find "$work/podwright/root/pods" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l)" -gt "$kept" ] || return 0
+        left=("$work/podwright/root/pods"/*)
+        [ ${#left[@]} -gt "$kept" ] || return 0
         sleep 0.01
     done
     echo "tests/bench/run.sh: podwright: the pods of a turn are not removed within 60 s" >&2
     exit 1
 }
+
+podwright_groups() { echo bench-podwright "podwright-$(cat "$work/podwright/root/instance")"; }
 
 # The agent, its shims and monitors, and the infra processes: all that has to do with the root, except the workload.
 podwright_processes() {
@@ -163,17 +173,61 @@ podwright_processes() {
     done
 }
 
+# --- one container, by runc alone and by hand
+
+one_open() {
+    local rootfs=$work/one/rootfs bundle=$work/one/bundle
+    mkdir -p "$bundle" "$work/one/floor"
+    cp -a "$(podman image mount docker.io/library/busybox:latest)" "$rootfs"
+    runc spec -b "$bundle"
+    sed -i -e 's/"terminal": true/"terminal": false/; s/"readonly": true/"readonly": false/' -e "s|\"path\": \"rootfs\"|\"path\": \"$rootfs\"|" \
+        -e "s|^\(\s*\)\"sh\"\$|\1\"sh\", \"-c\", \": > /tmp/mark; exec sleep $workload\"|" "$bundle/config.json"
+    cc -O1 -o "$work/one/start" tests/bench/floor.c
+    ip link add floor type bridge
+    ip addr add 10.98.0.1/24 dev floor
+    ip link set floor up
+}
+
+one_round() {
+    local begin tries hierarchies
+    mapfile -t hierarchies < <(awk '/ - cgroup2? / {print $5}' /proc/self/mountinfo)
+    "$work/one/start" "$work/one/rootfs" "$work/one/floor" "$(ip -o link show floor | cut -d: -f1)" 10.98.0.1 "${hierarchies[@]}" >>"$work/floor.wall"
+    begin=$(date +%s%N)
+    runc run -d -b "$work/one/bundle" "bench-$$" </dev/null >"$work/one/log" 2>&1 || { cat "$work/one/log" >&2; exit 1; }
+    for ((tries = 0; tries < 100; tries++)); do
+        [ ! -e "$work/one/rootfs/tmp/mark" ] || break
+        sleep 0.05
+    done
+    echo $((($(stat -c %.9Y "$work/one/rootfs/tmp/mark" | tr -d .) - begin) / 1000)) >>"$work/runc.wall"
+    runc delete -f "bench-$$"
+    rm "$work/one/rootfs/tmp/mark"
+}
+
+# From one line of the agent's log to another one of the same pod, in microseconds, for each pod that had a commit of its own.
+log_steps() { # FROM TO
+    sed -E 's/\x1b\[[0-9;]*m//g' "$work/podwright/log" | awk -v from="$1" -v to="$2" '
+        !match($0, /podwright-[0-9]+ /) { next }
+        { pod = substr($0, RSTART, RLENGTH); split(substr($1, 12), t, /[:Z]/); now = (t[1] * 3600 + t[2] * 60 + t[3]) * 1e6 }
+        index($0, from) { begun[pod] = now }
+        index($0, to) && pod in begun { printf "%.0f\n", now - begun[pod] }'
+}
+
 # --- measuring
 
-cpu_ms() { # PID...: CPU time of processes and the children they waited for
-    local pid total=0 fields
-    for pid in "$@"; do
-        # The name may hold spaces and brackets; the fields after it do not.
-        fields=$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null) || continue
-        set -- $fields
-        total=$((total + ${12} + ${13} + ${14} + ${15}))
-    done
-    echo $((total * 1000 / $(getconf CLK_TCK)))
+in_group() { # GROUP COMMAND...: runs it in a cgroup that counts its CPU time
+    mkdir -p "$counter/$1"
+    (
+        echo "$BASHPID" >"$counter/$1/cgroup.procs"
+        shift
+        exec "$@"
+    )
+}
+
+cpu_us() { # GROUP...: CPU time of cgroups and those below, of processes that have ended too
+    local group
+    for group in "$@"; do
+        awk '{print int($1 / 1000)}' "$counter/$group/cpuacct.usage" 2>/dev/null || sed -n 's/^usage_usec //p' "$counter/$group/cpu.stat" 2>/dev/null || true
+    done | awk '{sum += $1} END {print sum + 0}'
 }
 
 pss_kb() { # PID...
@@ -214,25 +268,28 @@ YAML
 }
 
 round() { # SIDE NUMBER: one more pod, from commit to its process
-    local side=$1 name=$1-$2 repo=$work/repo-$1 begin tries end
+    local side=$1 name=$1-$2 repo=$work/repo-$1 begin committed tries end
     manifest "$name" >"$repo/$name.yaml"
     git -C "$repo" add "$name.yaml"
     begin=$(date +%s%N)
     git -C "$repo" commit -qm "$name"
+    committed=$(date +%s%N)
     "${side}_commit" "$repo/$name.yaml"
-    for ((tries = 0; tries < 3000; tries++)); do
+    # When it was there tells the file itself: looking more often would only take time away from what is measured.
+    for ((tries = 0; tries < 600; tries++)); do
         [ ! -e "$work/marks/$name" ] || break
-        sleep 0.01
+        sleep 0.05
     done
     [ -e "$work/marks/$name" ] || { echo "tests/bench/run.sh: $side: pod $name did not start within 30 s" >&2; exit 1; }
     end=$(stat -c %.9Y "$work/marks/$name" | tr -d .)
     echo $(((end - begin) / 1000)) >>"$work/$side.wall"
+    echo $(((committed - begin) / 1000)) >>"$work/git.wall"
 }
 
 many() { # SIDE TURN: pods in one commit, to the process of the last one; and their removal, until nothing is left
-    local side=$1 turn=$2 repo=$work/repo-$1 all=$work/$1-$2.yaml begin end i name tries
-    kept=0
-    [ "$side" = podman ] || kept=$(find "$work/podwright/root/pods" -mindepth 1 -maxdepth 1 | wc -l)
+    local side=$1 turn=$2 repo=$work/repo-$1 all=$work/$1-$2.yaml begin before end i name tries marks
+    kept=("$work/podwright/root/pods"/*)
+    kept=${#kept[@]}
     mkdir -p "$repo/many"
     for ((i = 1; i <= at_once; i++)); do
         name=$side-many-$turn-$i
@@ -242,17 +299,20 @@ many() { # SIDE TURN: pods in one commit, to the process of the last one; and th
     done >"$all"
     git -C "$repo" add many
     sync
+    before=$(cpu_us $("${side}_groups"))
     begin=$(date +%s%N)
     git -C "$repo" commit -qm "many $turn"
     "${side}_commit" "$all"
-    for ((tries = 0; tries < 12000; tries++)); do
-        [ "$(find "$work/marks" -name "$side-many-$turn-*" | wc -l)" -lt "$at_once" ] || break
-        sleep 0.01
+    for ((tries = 0; tries < 2400; tries++)); do
+        marks=("$work/marks/$side-many-$turn-"*)
+        [ ${#marks[@]} -lt "$at_once" ] || break
+        sleep 0.05
     done
-    [ "$tries" -lt 12000 ] || { echo "tests/bench/run.sh: $side: pods did not start within 120 s" >&2; exit 1; }
+    [ "$tries" -lt 2400 ] || { echo "tests/bench/run.sh: $side: pods did not start within 120 s" >&2; exit 1; }
     end=$(find "$work/marks" -name "$side-many-$turn-*" -printf '%T@\n' | sort -n | tail -1 | awk '{printf "%.0f", $1 * 1e9}')
     echo $(((end - begin) / 1000000)) >>"$work/$side.many"
     sleep 1
+    echo $((($(cpu_us $("${side}_groups")) - before) / at_once)) >>"$work/$side.many-cpu"
     git -C "$repo" rm -q -r many
     begin=$(date +%s%N)
     git -C "$repo" commit -qm "no more of $turn"
@@ -270,38 +330,41 @@ for side in "${sides[@]}"; do
     git -C "$work/repo-$side" commit -qm first
     "${side}_open"
 done
+[ -n "$only" ] || one_open
 # The first pod of each warms up caches and makes the bridge; it is not counted.
-for side in "${sides[@]}"; do round "$side" warm; : >"$work/$side.wall"; : >"$work/$side.cpu"; done
-declare -A before
-for side in "${sides[@]}"; do before[$side]=$(cpu_ms $("${side}_processes")); done
+for side in "${sides[@]}"; do round "$side" warm; : >"$work/$side.wall"; done
+declare -A before after
+for side in "${sides[@]}"; do before[$side]=$(cpu_us $("${side}_groups")); done
 for ((i = 1; i <= pods; i++)); do
     for side in "${sides[@]}"; do round "$side" "$i"; done
+    [ -n "$only" ] || one_round
 done
-declare -A after
-for side in "${sides[@]}"; do after[$side]=$(cpu_ms $("${side}_processes")); done
+sleep 1
+for side in "${sides[@]}"; do after[$side]=$(cpu_us $("${side}_groups")); done
 for ((i = 1; i <= turns; i++)); do
     for side in "${sides[@]}"; do many "$side" "$i"; done
 done
 
 printf 'podwright bench: %s\n' "tests/bench/run.sh ${arguments[*]:-}"
+printf 'git commit itself: %s ms\n' "$(median <"$work/git.wall" | awk '{printf "%.1f", $1 / 1000}')"
 printf 'loadavg %s, %s processors, kernel %s, %s\n' "$(cut -d' ' -f1-3 /proc/loadavg)" "$(nproc)" "$(uname -r)" "$(podman --version)"
-declare -A wall cpu pss idle many gone written
+declare -A wall cpu pss idle many many_cpu gone written
+thousandth() { awk '{printf "%.1f", $1 / 1000}'; }
 for side in "${sides[@]}"; do
     mapfile -t processes < <("${side}_processes")
-    started=${after[$side]}
     many[$side]=$(median <"$work/$side.many")
+    many_cpu[$side]=$(median <"$work/$side.many-cpu" | thousandth)
     gone[$side]=$(median <"$work/$side.gone")
-    tools=$(awk '{s += $1} END {print s + 0}' "$work/$side.cpu")
-    wall[$side]=$(median <"$work/$side.wall" | awk '{printf "%.1f", $1 / 1000}')
-    cpu[$side]=$(awk -v t=$((started - before[$side] + tools)) -v n="$pods" 'BEGIN {printf "%.1f", t / n}')
+    wall[$side]=$(median <"$work/$side.wall" | thousandth)
+    cpu[$side]=$(echo $(((after[$side] - before[$side]) / pods)) | thousandth)
     # Two pods more than were measured: the warm-up, and for podwright the first commit's.
     running=$(find "$work/marks" -name "$side-*" ! -name "$side-many-*" | wc -l)
     pss[$side]=$(awk -v t="$(pss_kb "${processes[@]}")" -v n="$running" 'BEGIN {printf "%.0f", t / n}')
-    from=$(cpu_ms "${processes[@]}")
+    from=$(cpu_us $("${side}_groups"))
     wrote=$(written_bytes "${processes[@]}")
     sleep 10
     written[$side]=$(($(written_bytes "${processes[@]}") - wrote))
-    idle[$side]=$(awk -v t=$(($(cpu_ms "${processes[@]}") - from)) -v n="$running" 'BEGIN {printf "%.3f", t / 10 / n}')
+    idle[$side]=$(awk -v t=$(($(cpu_us $("${side}_groups")) - from)) -v n="$running" 'BEGIN {printf "%.3f", t / 1e4 / n}')
     if [ "$side" = podwright ]; then
         echo "podwright: of this the agent alone: $(pss_kb "$agent") kB PSS in all, shared by $running pods"
     fi
@@ -320,7 +383,15 @@ row() { # TITLE ARRAY
 row 'commit to running process, median, ms wall' wall
 row 'the same, mean, ms CPU' cpu
 row 'PSS of helpers per pod, kB' pss
-row 'CPU of helpers per pod at rest, ms/s' idle
+row 'CPU per pod at rest, ms/s' idle
 row 'bytes they wrote in ten seconds of rest' written
 row "commit of $at_once pods to the last process, ms" many
+row 'the same, ms CPU per pod' many_cpu
 row "commit to the end of $at_once pods, ms" gone
+if [ -z "$only" ]; then
+    by_hand=$(median <"$work/floor.wall" | thousandth) runc=$(median <"$work/runc.wall" | thousandth)
+    container=$(log_steps 'start sandbox' 'start container' | median | thousandth)
+    both=$(log_steps 'create pod' 'start container' | median | thousandth)
+    printf 'one container, ms: by hand %s, runc %s, podwright %s (%s of runc), with its sandbox %s (%s of by hand)\n' \
+        "$by_hand" "$runc" "$container" "$(ratio "$container" "$runc")" "$both" "$(ratio "$both" "$by_hand")"
+fi
