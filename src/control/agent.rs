@@ -79,8 +79,12 @@ impl Agent {
 
     /// Reads, admits and hands out targets. What fails is told and tried again.
     async fn round(&mut self) {
-        self.revisions.look().await;
-        let acted = self.act().await;
+        // Neither needs the other.
+        let (observed, ()) = tokio::join!(self.kubelet.observe(), self.revisions.look());
+        let acted = match observed {
+            Ok(observed) => self.act(observed).await,
+            Err(error) => Err(error),
+        };
         let failure = match (self.revisions.failure.take(), acted) {
             (Some(failure), _) => Some(failure),
             (None, Err(error)) => Some(error.to_string()),
@@ -99,8 +103,7 @@ impl Agent {
     }
 
     /// Makes the revision that counts the target of every pod.
-    async fn act(&mut self) -> Result<(), PortError> {
-        let observed = self.kubelet.observe().await?;
+    async fn act(&mut self, observed: Vec<Arc<ObservedPod>>) -> Result<(), PortError> {
         let Some(admitted) = &self.revisions.admitted else { return self.adopt(observed).await };
         let same = |before: &HandedOut| Arc::ptr_eq(&before.admitted, admitted) && before.observed == observed;
         if self.handed_out.as_ref().is_some_and(same) {

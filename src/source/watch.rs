@@ -134,25 +134,38 @@ impl Hand {
     fn run(mut self, rings: &std_mpsc::Receiver<()>, stop: &AtomicBool, debounce: Duration) {
         while rings.recv().is_ok() {
             let deadline = Instant::now() + LONGEST_WAIT.max(debounce);
-            while !stop.load(Ordering::Acquire) && !self.is_whole() {
+            let mut is_whole = self.is_whole();
+            while !stop.load(Ordering::Acquire) && !is_whole {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() || rings.recv_timeout(left.min(debounce)).is_err() {
                     break;
                 }
+                is_whole = self.is_whole();
             }
             if stop.load(Ordering::Acquire) || self.hint.is_closed() {
                 return;
             }
-            // Watching before hinting: what changes after the reader looked is seen.
-            if let Err(error) = self.arm()
-                && !std::mem::replace(&mut self.complained, true)
-            {
-                let error = refused(&self.directory.path().display().to_string(), &error);
-                tracing::warn!("{error}");
+            if is_whole {
+                self.hint();
             }
-            // A full channel holds a hint that nobody has taken yet, which does as well.
-            let _ = self.hint.try_send(());
+            // Watching before hinting: what changes after the reader looked is seen. What was not watched when it was hinted at
+            // a whole revision is hinted at once more.
+            let is_new = self.arm().unwrap_or_else(|error| {
+                if !std::mem::replace(&mut self.complained, true) {
+                    let error = refused(&self.directory.path().display().to_string(), &error);
+                    tracing::warn!("{error}");
+                }
+                true
+            });
+            if is_new || !is_whole {
+                self.hint();
+            }
         }
+    }
+
+    /// A full channel holds a hint that nobody has taken yet, which does as well.
+    fn hint(&self) {
+        let _ = self.hint.try_send(());
     }
 
     /// Whether another revision is there as a whole, and is one that somebody wants; asked once for each.
@@ -161,8 +174,8 @@ impl Hand {
         self.shared.at_once.swap(false, Ordering::AcqRel) && !is_amid()
     }
 
-    /// Watches everything that should be watched now and nothing else.
-    fn arm(&mut self) -> notify::Result<()> {
+    /// Watches everything that should be watched now and nothing else. Whether there is anything new among it.
+    fn arm(&mut self) -> notify::Result<bool> {
         let again = self.shared.moved.swap(false, Ordering::AcqRel);
         let targets = Targets::of(&self.directory);
         let wanted = targets.directories();
@@ -176,6 +189,7 @@ impl Hand {
         }
         let mut failed = None;
         let new: Vec<&PathBuf> = wanted.iter().filter(|p| again || !old.contains(*p)).collect();
+        let is_new = !new.is_empty();
         for path in new {
             match self.watcher.watch(path, RecursiveMode::NonRecursive) {
                 Ok(()) => {}
@@ -184,7 +198,7 @@ impl Hand {
                 Err(error) => failed = Some(error),
             }
         }
-        failed.map_or(Ok(()), Err)
+        failed.map_or(Ok(is_new), Err)
     }
 }
 
