@@ -91,12 +91,6 @@ pub enum Verb {
         /// Where an overlay is to be mounted, if that is to be tried too
         directory: Option<PathBuf>,
     },
-    /// Start of a container's own process; not for people
-    #[command(hide = true)]
-    InternalShim {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        rest: Vec<String>,
-    },
 }
 
 /// What the agent logs in.

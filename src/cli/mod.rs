@@ -78,9 +78,12 @@ use settings::{Settings, Typed};
 
 /// Runs the command of this process.
 pub fn main() -> ExitCode {
+    // Once for each container: not by way of all the arguments there are for people.
+    #[cfg(target_os = "linux")]
+    if let Some(code) = crate::shim::main() {
+        return code;
+    }
     let result = match Cli::try_parse() {
-        #[cfg(target_os = "linux")]
-        Ok(Cli { verb: Verb::InternalShim { rest }, .. }) => return crate::shim::main(&rest),
         Ok(cli) => dispatch(cli),
         Err(error) => usage(&error),
     };

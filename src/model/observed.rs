@@ -164,6 +164,9 @@ pub struct ContainerRecord {
     #[serde(default, skip_serializing_if = "ImageSource::is_present")]
     pub image_source: ImageSource,
     pub created_at: Timestamp,
+    /// Of which boot of the machine it is, where a backend asks for that; empty otherwise.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub boot_id: String,
     /// The back-off that was waited for before this instance, zero for none: the next one derives from it.
     #[serde(default)]
     pub backoff: SignedDuration,

@@ -240,10 +240,10 @@ impl Network {
         Ok(())
     }
 
-    /// Makes these the leases, on disk first.
+    /// Makes these the leases, first for an agent after this one.
     pub(super) fn keep(&self, inner: &mut Inner, leases: Leases) -> Result<(), PortError> {
         if inner.leases != leases {
-            self.store.write(&leases).map_err(|e| e.waiting(WAITING))?;
+            self.store.write(&leases, &inner.leases).map_err(|e| e.waiting(WAITING))?;
             inner.leases = leases;
         }
         Ok(())

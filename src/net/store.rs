@@ -57,11 +57,16 @@ impl Store {
         Ok(leases)
     }
 
-    /// Keeps them, durably.
-    pub(super) fn write(&self, leases: &Leases) -> Result<(), PortError> {
+    /// Keeps them. What outlives a power cut is the subnet: after it nobody is connected to what the pods had.
+    pub(super) fn write(&self, leases: &Leases, before: &Leases) -> Result<(), PortError> {
         let write = || -> io::Result<()> {
             let dir = Dir::make(&self.dir, 0o700)?;
-            effect::replace(&dir, NAME, &serde_json::to_vec_pretty(leases)?)
+            let bytes = serde_json::to_vec_pretty(leases)?;
+            if leases.subnet == before.subnet {
+                effect::replace_for_now(&dir, NAME, &bytes)
+            } else {
+                effect::replace(&dir, NAME, &bytes)
+            }
         };
         write().map_err(|e| PortError::io("write", self.file().display().to_string(), &e))
     }

@@ -154,6 +154,7 @@ fn instance(container: &Container, kind: ContainerKind, now: Timestamp) -> Obser
             image_id: String::new(),
             image_source: crate::model::ImageSource::Present,
             created_at: now,
+            boot_id: String::new(),
             backoff: SignedDuration::ZERO,
             log_path: String::new(),
             resources: Some(Resources::of(container)),

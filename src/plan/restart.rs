@@ -102,6 +102,7 @@ mod tests {
                 image_id: String::new(),
                 image_source: crate::model::ImageSource::Present,
                 created_at: at(0),
+                boot_id: String::new(),
                 backoff: SignedDuration::from_secs(backoff),
                 log_path: String::new(),
                 resources: None,

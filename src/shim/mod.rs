@@ -129,25 +129,33 @@ pub struct ExecRequest {
     pub tty: bool,
 }
 
-/// Starts a container. Takes the lock of the instance directory, spawns `<exe> internal-shim` and waits for its report.
+/// Starts a container. Takes the lock of the instance directory, spawns `<exe> internal-shim` and waits for its report. `before`
+/// is done while the shim makes the container: until it is done the container's own program does not run.
 /// Blocks, a few ten milliseconds as a rule: not for an async worker thread. The shim leaves no child behind; watch
 /// [`Started::monitor_pid`] by pidfd.
 ///
 /// `started.json` is written *before* the container's own program runs: an instance without it, and with a free lock,
-/// never ran. `exit.json` may be there already when this returns.
+/// never ran since the machine was started. After a power cut it may be missing. `exit.json` may be there already when this
+/// returns.
 ///
 /// # Errors
-/// `Conflict` when somebody holds the lock: nothing was changed. `Unavailable` when the shim did not come to its end, and
+/// `Conflict` when somebody holds the lock, and those of `before`: then the shim, which may not have ended yet, leaves nothing. `Unavailable` when the shim did not come to its end, and
 /// nothing is left of the container: without `started.json` it never ran. Otherwise the container could not be started;
 /// `exit.json` with code 128, reason `StartError` and the message has been written, if the disk takes it.
-pub fn start(exe: &Path, request: &ShimRequest) -> Result<Started, PortError> {
-    spawn::start(exe, request)
+pub fn start(
+    exe: &Path,
+    request: &ShimRequest,
+    before: impl FnOnce() -> Result<(), PortError>,
+) -> Result<Started, PortError> {
+    spawn::start(exe, request, before)
 }
 
-/// The shim's own side: what the hidden verb `internal-shim` does, with the arguments after the verb. The process has one
-/// thread and has started no runtime.
-pub fn main(args: &[String]) -> ExitCode {
-    process::main(args)
+/// The first argument of this program when it is to be a shim; not for people.
+const VERB: &str = "internal-shim";
+
+/// The shim's own side, if that is what this process is started for; it has one thread and has started no runtime.
+pub fn main() -> Option<ExitCode> {
+    std::env::args_os().nth(1).is_some_and(|verb| verb == VERB).then(process::main)
 }
 
 /// Starts this process again from a copy of the program that nobody can write to, for [`exec`], unless it is one already.

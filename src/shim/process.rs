@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -11,17 +11,32 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use rustix::fs::OFlags;
 
-use super::container::{self, Streams};
+use super::container::{self, Created, Streams};
 use super::failure::{Failure, Step};
 use super::rootfs::{self, Layout};
-use super::spawn::Report;
+use super::spawn::{GO, Report};
 use super::{ShimRequest, Started, attach, oci, record};
 use crate::sys::{cgroup, devices, effect, process, spawn};
 
-/// What the descriptors are that the agent has passed.
+/// The first descriptor beyond the standard streams.
+const FIRST_FREE: i32 = 3;
+
+/// What the agent has passed, in the places of the standard streams: more descriptors cannot be inherited without a fork of
+/// the agent.
 struct Passed {
-    lock: OwnedFd,
+    agent: BufReader<Agent>,
     monitor: OwnedFd,
+    lock: OwnedFd,
+}
+
+/// Where the request comes from, and the report goes to: stdout, which a container has its own of before it can hold this one
+/// open for longer than this process lives.
+struct Agent;
+
+impl Read for Agent {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(io::stdout(), bytes)?)
+    }
 }
 
 /// What the monitor gets.
@@ -35,53 +50,95 @@ struct Handover {
     started: Started,
 }
 
-pub(super) fn main(args: &[String]) -> ExitCode {
-    let Ok(passed) = passed(args) else { return ExitCode::FAILURE };
-    if spawn::block_signals().and_then(|()| spawn::leave_parent()).is_err() {
+pub(super) fn main() -> ExitCode {
+    let Ok(mut passed) = passed() else { return ExitCode::FAILURE };
+    if detach().is_err() {
         return ExitCode::FAILURE;
     }
     let Ok(pid) = i32::try_from(std::process::id()) else { return ExitCode::FAILURE };
-    report(&Report::Shim { pid });
-    let mut bytes = Vec::new();
-    let request = io::stdin().lock().read_to_end(&mut bytes);
-    let request: ShimRequest = match request.and_then(|_| Ok(serde_json::from_slice(&bytes)?)) {
+    passed.report(&Report::Shim { pid });
+    let request = match passed.request() {
         Ok(request) => request,
         Err(error) => {
-            report(&Report::Failed { message: format!("the request to its shim cannot be read: {error}") });
+            passed.report(&Report::Failed { message: format!("the request to its shim cannot be read: {error}") });
             return ExitCode::FAILURE;
         }
     };
-    drop(bytes);
-    match run(&request) {
+    let made = make(&request);
+    // Whoever does not say so wants nothing to have happened; a failure is told all the same.
+    if made.is_ok() && !passed.may_go() {
+        undo(&request);
+        return ExitCode::FAILURE;
+    }
+    match made.and_then(|made| made.start(&request)) {
         Ok(handover) => {
-            report(&Report::Started(handover.started.clone()));
+            passed.report(&Report::Started(handover.started.clone()));
             // Returns only when there is no monitor: the container is lost, and found to be as soon as the lock is free.
             let _ = become_monitor(&request, &passed, &handover);
         }
         Err(failure) => {
             undo(&request);
             let _ = record::write_failure(&request.instance_dir, &failure.0);
-            report(&Report::Failed { message: failure.0 });
+            passed.report(&Report::Failed { message: failure.0 });
         }
     }
     ExitCode::FAILURE
 }
 
-fn passed(args: &[String]) -> io::Result<Passed> {
-    let fd = |i: usize| args.get(i).and_then(|a| a.parse().ok()).ok_or(io::ErrorKind::InvalidInput);
-    Ok(Passed { lock: spawn::inherited(fd(0)?)?, monitor: spawn::inherited(fd(1)?)? })
+/// Takes what the agent has passed.
+fn passed() -> io::Result<Passed> {
+    // Not started by an agent.
+    rustix::net::sockopt::socket_type(io::stdin())?;
+    let taken = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, FIRST_FREE);
+    let (monitor, lock) = (taken(io::stdout().as_fd())?, taken(io::stderr().as_fd())?);
+    nix::unistd::dup2_stdout(io::stdin())?;
+    let null = effect::null()?;
+    nix::unistd::dup2_stdin(&null)?;
+    nix::unistd::dup2_stderr(&null)?;
+    Ok(Passed { agent: BufReader::new(Agent), monitor, lock })
 }
 
-/// The agent may be gone, or tired of waiting: the container is started all the same.
-fn report(report: &Report) {
-    if let Ok(mut line) = serde_json::to_vec(report) {
-        line.push(b'\n');
-        let mut stdout = io::stdout().lock();
-        let _ = stdout.write_all(&line).and_then(|()| stdout.flush());
+impl Passed {
+    fn request(&mut self) -> io::Result<ShimRequest> {
+        let mut line = Vec::new();
+        self.agent.read_until(b'\n', &mut line)?;
+        Ok(serde_json::from_slice(&line)?)
+    }
+
+    /// Waits until the container's program may run; whether it may.
+    fn may_go(&mut self) -> bool {
+        let mut word = Vec::new();
+        self.agent.read_to_end(&mut word).is_ok() && word == GO
+    }
+
+    /// The agent may be gone, or tired of waiting: the container is started all the same.
+    fn report(&self, report: &Report) {
+        if let Ok(mut line) = serde_json::to_vec(report) {
+            line.push(b'\n');
+            let mut stdout = io::stdout().lock();
+            let _ = stdout.write_all(&line).and_then(|()| stdout.flush());
+        }
     }
 }
 
-fn run(request: &ShimRequest) -> Result<Handover, Failure> {
+/// Leaves all behind that this process has of the agent: its session, its signals, its place in the file system, and itself.
+fn detach() -> io::Result<()> {
+    spawn::block_signals()?;
+    std::env::set_current_dir("/")?;
+    spawn::leave_parent()?;
+    nix::unistd::setsid()?;
+    Ok(())
+}
+
+/// A container that waits to be started.
+struct Made {
+    created: Created,
+    attach: OwnedFd,
+    log: File,
+    message: File,
+}
+
+fn make(request: &ShimRequest) -> Result<Made, Failure> {
     cgroup::enter_self(&request.monitors_cgroup).step("entering the monitors' cgroup")?;
     // What the container leaves behind in the machine's process namespace comes to the monitor, which reaps it.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).step("becoming a subreaper")?;
@@ -98,10 +155,17 @@ fn run(request: &ShimRequest) -> Result<Handover, Failure> {
     restrict_devices(request).step("restricting the container's devices")?;
     created.set_oom_score(request);
     let attach = attach::listen(&layout.bundle).step("making the socket to attach to")?;
-    let started = started(created.pid)?;
-    record::write_started(&request.instance_dir, &started).step("writing the start record")?;
-    let (streams, stdin) = created.start()?;
-    Ok(Handover { streams, stdin, attach, log, message, started })
+    Ok(Made { created, attach, log, message })
+}
+
+impl Made {
+    fn start(self, request: &ShimRequest) -> Result<Handover, Failure> {
+        let Made { created, attach, log, message } = self;
+        let started = started(created.pid)?;
+        record::write_started(&request.instance_dir, &started).step("writing the start record")?;
+        let (streams, stdin) = created.start()?;
+        Ok(Handover { streams, stdin, attach, log, message, started })
+    }
 }
 
 /// libcontainer leaves the device rules to version 1's controller. Without it they are a program of the version 2 cgroup:
@@ -198,9 +262,6 @@ fn become_monitor(request: &ShimRequest, passed: &Passed, handover: &Handover) -
         arguments.push([b"oom=", file.as_os_str().as_bytes()].concat());
     }
     let arguments = arguments.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>()?;
-    let null = effect::null()?;
-    nix::unistd::dup2_stdin(&null)?;
-    nix::unistd::dup2_stdout(&null)?;
-    nix::unistd::dup2_stderr(&null)?;
+    nix::unistd::dup2_stdout(&effect::null()?)?;
     effect::effect("exec", "monitor", || Err(spawn::become_program(passed.monitor.as_fd(), &arguments, &keep)))
 }

@@ -1,4 +1,4 @@
-//! The files of an instance directory, written so that they are whole or not there, whatever happens to the power.
+//! The files of an instance directory, written so that they are whole or not there.
 
 use std::io;
 use std::path::Path;
@@ -22,15 +22,15 @@ const START_ERROR: &str = "StartError";
 /// The longest message that is kept: the kubelet's limit for a termination message.
 const MAX_MESSAGE: usize = 4096;
 
-fn write(dir: &Path, name: &str, record: &impl Serialize) -> io::Result<()> {
+fn line(record: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec(record)?;
     bytes.push(b'\n');
-    effect::replace(&Dir::open(dir)?, name, &bytes)
+    Ok(bytes)
 }
 
-/// Writes `started.json`.
+/// Writes `started.json`. What it says holds for this boot of the machine only, so it need not outlive a power cut.
 pub(super) fn write_started(dir: &Path, started: &Started) -> io::Result<()> {
-    write(dir, STARTED, started)
+    effect::replace_for_now(&Dir::open(dir)?, STARTED, &line(started)?)
 }
 
 /// Writes the exit record of a container that was never started.
@@ -45,7 +45,7 @@ pub(super) fn write_failure(dir: &Path, message: &str) -> io::Result<()> {
         reason: Some(START_ERROR.to_owned()),
         message: Some(message[..cut].to_owned()),
     };
-    write(dir, EXIT, &record)
+    effect::replace(&Dir::open(dir)?, EXIT, &line(&record)?)
 }
 
 /// Makes room on the disk for the exit record, which the monitor fills, by the name that it goes by while it is written: the container may fill the disk meanwhile. A file

@@ -2,18 +2,20 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::{Deserialize, Serialize};
 
-use super::{ShimRequest, Started, record};
+use super::{ShimRequest, Started, VERB, record};
 use crate::port::{ErrorKind, PortError};
-use crate::sys::{cgroup, effect, embedded, lock, pidfd, sealed, spawn};
+use crate::sys::{cgroup, effect, embedded, lock, pidfd, sealed};
 
 pub(super) const OPERATION: &str = "start container";
 /// How long a start may take. Mounts of network file systems can hang; an image layer never takes this long.
@@ -22,7 +24,11 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const MAX_REPORT: usize = 64 << 10;
 const SIGKILL: i32 = 9;
 
-/// What the shim writes to its stdout, one JSON document a line.
+/// What follows the request, which is one line of JSON, once the container's program may run. Without it the shim undoes what it
+/// has done: the agent has ended, or has given up.
+pub(super) const GO: &[u8] = b"go";
+
+/// What the shim answers, one JSON document a line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Report {
@@ -38,16 +44,20 @@ fn failed(request: &ShimRequest, kind: ErrorKind, message: impl Into<String>) ->
     PortError::new(kind, OPERATION, &request.id, message).waiting("RunContainerError")
 }
 
-pub(super) fn start(exe: &Path, request: &ShimRequest) -> Result<Started, PortError> {
+pub(super) fn start(
+    exe: &Path,
+    request: &ShimRequest,
+    before: impl FnOnce() -> Result<(), PortError>,
+) -> Result<Started, PortError> {
     let io = |error: io::Error| PortError::io(OPERATION, &request.id, &error);
     let lock = lock::acquire(&request.instance_dir.join("lock")).map_err(io)?;
     let Some(lock) = lock else {
         return Err(failed(request, ErrorKind::Conflict, "another start of it is under way, or it runs"));
     };
-    let lock = OwnedFd::from(lock);
-    let (message, kind) = match run(exe, request, &lock) {
-        Ok(Ok(started)) => return Ok(started),
-        Ok(Err(message)) => (message, ErrorKind::Internal),
+    let (message, kind) = match run(exe, request, lock, before) {
+        Ok(Outcome::Started(started)) => return Ok(started),
+        Ok(Outcome::Untold(error)) => return Err(error),
+        Ok(Outcome::Failed(message)) => (message, ErrorKind::Internal),
         // Nobody says that the container cannot be started: it may be at the next try.
         Err(error) => (format!("its shim could not be run: {error}"), ErrorKind::Unavailable),
     };
@@ -66,41 +76,63 @@ pub(super) fn start(exe: &Path, request: &ShimRequest) -> Result<Started, PortEr
     Err(failed(request, kind, message))
 }
 
-/// `Ok(Err(message))` for what the shim says itself.
-fn run(exe: &Path, request: &ShimRequest, lock: &OwnedFd) -> io::Result<Result<Started, String>> {
-    let monitor = embedded::monitor()?;
-    let request_json = serde_json::to_vec(request)?;
+/// What came of a shim.
+enum Outcome {
+    Started(Started),
+    /// What it says itself.
+    Failed(String),
+    /// It was not told to let the container's program run, and undoes all for that: why.
+    Untold(PortError),
+}
+
+/// The shim takes the lock with it.
+fn run(
+    exe: &Path,
+    request: &ShimRequest,
+    lock: File,
+    before: impl FnOnce() -> Result<(), PortError>,
+) -> io::Result<Outcome> {
+    let mut request_json = serde_json::to_vec(request)?;
+    request_json.push(b'\n');
     // Never the file itself: the container's first process runs it for a moment, and could write to it.
     let program = sealed::program(exe)?;
+    let (agent, theirs) = UnixStream::pair()?;
     let mut command = Command::new(sealed::path(&program));
-    command.arg0(exe);
-    command.args(["internal-shim", &lock.as_raw_fd().to_string(), &monitor.as_raw_fd().to_string()]);
+    command.arg0(exe).arg(VERB);
     // What the agent was told is not for the container's init, which is this program for a moment.
-    command.env_clear().envs(effect::passed_on()).current_dir("/");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    spawn::detach(&mut command, &[lock.as_fd(), monitor]);
+    command.env_clear().envs(effect::passed_on());
+    // Nothing but these is asked of the child, so that it is started without a copy of the tables of this process's memory.
+    command.stdin(OwnedFd::from(theirs));
+    command.stdout(embedded::monitor()?.try_clone_to_owned()?).stderr(lock);
     let mut child = effect::spawn(&mut command)?;
-    let outcome = converse(&mut child, &request_json);
+    // What it was passed is the shim's alone now.
+    drop(command);
+    let outcome = converse(agent, request_json, before);
     // The process that was spawned goes on as a child of nobody and ends itself at once.
     let _ = child.kill();
     child.wait()?;
     outcome
 }
 
-fn converse(child: &mut Child, request: &[u8]) -> io::Result<Result<Started, String>> {
-    let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-        return Err(io::ErrorKind::BrokenPipe.into());
-    };
-    let sent = input.write_all(request);
-    drop(input);
+fn converse(
+    mut agent: UnixStream,
+    request: Vec<u8>,
+    before: impl FnOnce() -> Result<(), PortError>,
+) -> io::Result<Outcome> {
+    let mut sent = agent.write_all(&request);
+    drop(request);
+    if let Err(error) = before() {
+        return Ok(Outcome::Untold(error));
+    }
+    sent = sent.and_then(|()| agent.write_all(GO)).and_then(|()| agent.shutdown(Shutdown::Write));
     let mut lines =
-        Lines { file: File::from(OwnedFd::from(output)), held: Vec::new(), deadline: Instant::now() + PATIENCE };
+        Lines { file: File::from(OwnedFd::from(agent)), held: Vec::new(), deadline: Instant::now() + PATIENCE };
     let mut shim = None;
     loop {
         match lines.next() {
             Ok(Some(Report::Shim { pid })) => shim = pidfd::open(pid).ok(),
-            Ok(Some(Report::Started(started))) => return Ok(Ok(started)),
-            Ok(Some(Report::Failed { message })) => return Ok(Err(message)),
+            Ok(Some(Report::Started(started))) => return Ok(Outcome::Started(started)),
+            Ok(Some(Report::Failed { message })) => return Ok(Outcome::Failed(message)),
             Ok(None) => {
                 sent?;
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without a report"));
@@ -139,6 +171,8 @@ impl Lines {
                 Ok(0) => return Ok(None),
                 Ok(count) => self.held.extend_from_slice(&bytes[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // It has ended, with something of the request unread.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
                 Err(error) => return Err(error),
             }
         }

@@ -1,10 +1,8 @@
-//! Becoming another process: what is inherited, what is left behind. For processes of one thread, except [`detach`].
+//! Becoming another process: what is inherited, what is left behind. For processes of one thread.
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 
 use nix::libc;
@@ -17,33 +15,6 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
 fn set_inherited(fd: RawFd) -> io::Result<()> {
     // SAFETY: plain numbers.
     check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }.into()).map(drop)
-}
-
-/// Has the command begin a session of its own, and inherit these descriptors under the numbers they have here. They must
-/// stay open until it was started.
-pub(crate) fn detach(command: &mut Command, keep: &[BorrowedFd<'_>]) {
-    let keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
-    let prepare = move || {
-        // SAFETY: a system call without arguments.
-        check(unsafe { libc::setsid() }.into())?;
-        keep.iter().try_for_each(|fd| set_inherited(*fd))
-    };
-    // SAFETY: between fork and exec only system calls are made; nothing is allocated, no lock taken.
-    unsafe { command.pre_exec(prepare) };
-}
-
-/// Takes a descriptor that this process was started with, named by whoever started it. It is closed on exec from now on.
-///
-/// # Errors
-/// `EBADF` when it is not open; `InvalidInput` for stdin, stdout and stderr.
-pub(crate) fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
-    if fd <= 2 {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    // SAFETY: plain numbers.
-    check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }.into())?;
-    // SAFETY: it is open, and by the agreement with the parent process it is ours; each is taken once, at the start.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Forks. `None` in the child, the child's number in the parent.

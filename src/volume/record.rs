@@ -23,5 +23,5 @@ pub(super) fn read(pod: &Path) -> BTreeMap<String, PathBuf> {
 
 pub(super) fn write(pod: &Path, paths: &BTreeMap<String, PathBuf>) -> io::Result<()> {
     let dir = Dir::make(pod, 0o700)?;
-    effect::replace(&dir, NAME, &serde_json::to_vec(paths)?)
+    effect::replace_for_now(&dir, NAME, &serde_json::to_vec(paths)?)
 }

@@ -237,9 +237,9 @@ const NO_EFFECTS: &[(&str, &str, &str)] = &[
     ("src/sys/embedded.rs", "io::copy", "memory of this process, which ends with it"),
     ("src/sys/pidfd.rs", "pidfd_send_signal", "within the effect `kill`"),
     ("src/net/nft.rs", "stdin.write_all", "within the effect `nft`"),
-    ("src/shim/spawn.rs", "input.write_all", "a pipe: the shim reads it"),
+    ("src/shim/spawn.rs", "agent.write_all", "a socket: the shim reads it"),
     ("src/shim/spawn.rs", "child.kill()", "the process that was forked from, which ends by itself at once"),
-    ("src/shim/process.rs", "stdout.write_all", "a pipe: the agent reads it"),
+    ("src/shim/process.rs", "stdout.write_all", "a socket: the agent reads it"),
 ];
 
 /// Files that are not done yet: those of commands that are run in a container, and of copies of its streams.

@@ -268,6 +268,7 @@ impl Fake {
             image_source: start.image_source.clone(),
             image,
             created_at: now,
+            boot_id: String::new(),
             backoff: start.backoff,
             log_path: format!("/logs/{key}/{}/{}.log", start.name, start.attempt),
             resources: Some(resources),

@@ -141,11 +141,10 @@ pub(super) fn reap(inner: &Inner, uid: &PodUid, container: &str, attempt: u32) -
     }
     let started = match records::read::<Started>(&dir, STARTED).map_err(failed)? {
         Stored::There(started) => Some(started.started_at),
-        // It did run; when is lost.
-        Stored::Damaged(_) => {
+        // It did run, or may have before the machine was started; when is lost.
+        Stored::Missing | Stored::Damaged(_) => {
             records::read::<ContainerRecord>(&dir, CONTAINER).map_err(failed)?.ok().map(|r| r.created_at)
         }
-        Stored::Missing => None,
     };
     cgroup::remove(&cgroup).map_err(failed)?;
     let exit = ExitRecord {
@@ -257,7 +256,7 @@ pub(super) async fn remove_pod(inner: Arc<Inner>, key: PodKey) -> Result<(), Por
         forget(&dir).map_err(|e| PortError::io("remove", shown(&dir), &e))
     })
     .await?;
-    inner.forget(&key);
+    inner.forget(&key, &uid);
     Ok(())
 }
 

@@ -61,6 +61,7 @@ use crate::model::{NodeInfo, ObservedPod, PodKey, PodRecord, PodUid, PullSetting
 use crate::net::Network;
 use crate::port::{ErrorKind, PortError};
 use crate::shim::LogLimits;
+use crate::sys::beneath::Dir;
 use crate::sys::pidfd;
 use crate::volume::Volumes;
 
@@ -118,6 +119,8 @@ struct Inner {
     index: Mutex<BTreeMap<PodKey, PodUid>>,
     /// One lock per pod for the verbs that change something.
     verbs: Mutex<BTreeMap<PodKey, Arc<tokio::sync::Mutex<()>>>>,
+    /// Pods whose directories were synced since this process began.
+    settled: Mutex<BTreeSet<PodUid>>,
     /// Every record was read once, and what belongs to no pod was cleared away: before that no verb begins.
     adopted: tokio::sync::OnceCell<()>,
 }
@@ -164,6 +167,7 @@ impl Native {
             hub: Arc::default(),
             index: Mutex::default(),
             verbs: Mutex::default(),
+            settled: Mutex::default(),
             adopted: tokio::sync::OnceCell::new(),
             paths,
         };
@@ -229,9 +233,21 @@ impl Inner {
         lock(&self.index).insert(key.clone(), uid.clone());
     }
 
-    fn forget(&self, key: &PodKey) {
+    fn forget(&self, key: &PodKey, uid: &PodUid) {
         lock(&self.index).remove(key);
         lock(&self.verbs).remove(key);
+        lock(&self.settled).remove(uid);
+    }
+
+    /// Waits until the disk has the directory of a pod, with its record in it.
+    fn settle(&self, uid: &PodUid) -> std::io::Result<()> {
+        if lock(&self.settled).contains(uid) {
+            return Ok(());
+        }
+        Dir::open(&self.paths.pod(uid))?.fsync()?;
+        Dir::open(&self.paths.pods())?.fsync()?;
+        lock(&self.settled).insert(uid.clone());
+        Ok(())
     }
 
     fn read_record(&self, key: &PodKey, uid: &PodUid) -> Result<PodRecord, PortError> {

@@ -8,7 +8,7 @@
 //! | no | held | yes | Running |
 //! | no | held | no | a start in flight: look again |
 //! | no | free | yes | Lost |
-//! | no | free | no | Created |
+//! | no | free | no | Created; Lost when its record is of an earlier boot: `started.json` is of this one only |
 
 use std::io;
 use std::path::Path;
@@ -109,13 +109,15 @@ pub(super) fn look(paths: &Paths, uid: &PodUid) -> Result<Found, PortError> {
         Stored::Missing => return Ok(Found::Nothing),
         Stored::Damaged(why) => return Ok(Found::Damaged(why)),
     };
-    let sandbox_record = sandbox_record(paths, uid)?;
-    let (sandbox, infra) = sandbox(&record, &sandbox_record);
-    let pod = ObservedPod { record, sandbox, containers: Vec::new() };
-    let mut seen = Seen { pod, monitors: Vec::new(), infra, in_flight: false };
+    let stored = sandbox_record(paths, uid)?;
+    let pod = ObservedPod { record, sandbox: Sandbox::Absent, containers: Vec::new() };
+    let mut seen = Seen { pod, monitors: Vec::new(), infra: None, in_flight: false };
+    (seen.pod.sandbox, seen.infra) = sandbox(&seen.pod.record, &stored);
     for name in instances(paths, uid)? {
         instance(paths, &mut seen, name).map_err(failed(uid))?;
     }
+    let last = stored.ok().map(|sandbox| sandbox.attempt);
+    count_sandboxes(&mut seen.pod, last);
     seen.pod.containers.sort_by(|a, b| (&a.record.name, a.record.attempt).cmp(&(&b.record.name, b.record.attempt)));
     Ok(Found::Pod(Box::new(seen)))
 }
@@ -127,6 +129,14 @@ pub(super) fn sandbox_record(paths: &Paths, uid: &PodUid) -> Result<Stored<Sandb
 /// Whether the recorded infra process still runs.
 pub(super) fn infra_lives(record: &SandboxRecord) -> bool {
     record.boot_id == process::boot_id() && process::start_ticks(record.pid) == Some(record.start_ticks)
+}
+
+/// There were as many sandboxes as the pod's record says, or as its last one and its containers tell: nothing else is
+/// written when one starts.
+fn count_sandboxes(pod: &mut ObservedPod, last: Option<u32>) {
+    let told = pod.containers.iter().map(|c| c.record.sandbox_attempt).chain(last).max();
+    let there_were = told.map_or(0, |attempt| attempt.saturating_add(1));
+    pod.record.sandbox_attempts = pod.record.sandbox_attempts.max(there_were);
 }
 
 fn sandbox(record: &PodRecord, stored: &Stored<SandboxRecord>) -> (Sandbox, Option<(i32, u64)>) {
@@ -166,6 +176,11 @@ fn instance(paths: &Paths, seen: &mut Seen, name: InstanceName) -> io::Result<()
         Stored::There(record) => record,
         // A start that was cut short before it began; the directory goes with the next start or with the pod.
         Stored::Missing if matches!(state, State::Created) => return Ok(()),
+        // A start that has just begun.
+        Stored::Missing if matches!(state, State::InFlight) => {
+            seen.in_flight = true;
+            return Ok(());
+        }
         Stored::Missing => restore(paths, &seen.pod, &name)?,
         Stored::Damaged(why) => {
             tracing::warn!(place = %dir.display(), why, "a container's record is damaged; it is set aside and written anew");
@@ -216,8 +231,16 @@ pub(super) fn state(dir: &Path) -> io::Result<State> {
         // Somebody lives there and nobody knows who: it is killed by its cgroup.
         (true, Stored::Damaged(_)) => State::Lost,
         (false, Stored::There(_) | Stored::Damaged(_)) => State::Lost,
+        (false, Stored::Missing) if is_of_earlier_boot(dir)? => State::Lost,
         (false, Stored::Missing) => State::Created,
     })
+}
+
+/// Whether an instance was to start before the machine did: then nothing tells whether it came to that. A version before wrote
+/// down no boot, and `started.json` so that it outlives every one.
+fn is_of_earlier_boot(dir: &Path) -> io::Result<bool> {
+    let record = records::read::<ContainerRecord>(dir, CONTAINER)?.ok();
+    Ok(record.is_some_and(|record| !record.boot_id.is_empty() && record.boot_id != process::boot_id()))
 }
 
 /// The container of this name and the list it stands in.
@@ -254,7 +277,8 @@ fn restore(paths: &Paths, pod: &ObservedPod, name: &InstanceName) -> io::Result<
         image: found.and_then(|(c, _)| c.image.clone()).unwrap_or_default(),
         image_id: String::new(),
         image_source: ImageSource::Present,
-        created_at: started.map_or(pod.record.created_at, |s| s.started_at),
+        created_at: started.as_ref().map_or(pod.record.created_at, |s| s.started_at),
+        boot_id: started.map(|s| s.boot_id).unwrap_or_default(),
         backoff: jiff::SignedDuration::ZERO,
         log_path: paths.log(&pod.record.key, name).display().to_string(),
         // What it was started with is lost.

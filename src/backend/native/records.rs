@@ -23,7 +23,8 @@ pub(super) const TERMINATION_LOG: &str = crate::shim::MESSAGE;
 /// No larger record is read.
 const LARGEST: u64 = 64 << 20;
 
-/// The infra process of a pod: `sandbox.json`. It is written when everything of the sandbox is there.
+/// The infra process of a pod: `sandbox.json`. It is written when everything of the sandbox is there. Of another boot it says
+/// that there was such a process, and no more: a power cut may take it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SandboxRecord {
@@ -76,6 +77,16 @@ pub(super) fn read<T: DeserializeOwned>(dir: &Path, name: &str) -> io::Result<St
 pub(super) fn write<T: Serialize>(dir: &Path, name: &str, value: &T) -> io::Result<()> {
     let dir = Dir::make(dir, 0o700)?;
     effect::replace(&dir, name, &serde_json::to_vec(value)?)
+}
+
+/// Writes one record so that a power cut may take it as a whole until its directory, and the one above, are synced.
+pub(super) fn write_and_sync_later<T: Serialize>(dir: &Path, name: &str, value: &T) -> io::Result<()> {
+    effect::replace_and_sync_later(&Dir::make(dir, 0o700)?, name, &serde_json::to_vec(value)?)
+}
+
+/// Writes one record that a power cut may take or cut short: what it says holds for this boot only.
+pub(super) fn write_for_this_boot<T: Serialize>(dir: &Path, name: &str, value: &T) -> io::Result<()> {
+    effect::replace_for_now(&Dir::make(dir, 0o700)?, name, &serde_json::to_vec(value)?)
 }
 
 /// Removes one record. Nothing there is fine.

@@ -34,7 +34,11 @@ pub(super) async fn run(inner: Arc<Inner>, key: PodKey, attempt: u32) -> Result<
     let (own, pod) = (inner.clone(), record.clone());
     let started = blocking(move || prepare(&own, &pod, attempt)).await?;
     let Some(infra) = started else { return Ok(()) };
-    match connect(&inner, &record, &infra).await {
+    let (own, pod) = (inner.clone(), record.clone());
+    // The disk has time until then.
+    let settled = blocking(move || own.settle(&pod.uid).map_err(|e| PortError::io(RUN, pod.key.to_string(), &e)));
+    let (connected, settled) = tokio::join!(connect(&inner, &record, &infra), settled);
+    match settled.and(connected) {
         Ok(ips) => {
             let inner = inner.clone();
             blocking(move || keep(&inner, &record, attempt, (&infra, ips))).await
@@ -112,11 +116,6 @@ async fn connect(inner: &Inner, record: &PodRecord, infra: &Infra) -> Result<Vec
 fn keep(inner: &Inner, record: &PodRecord, attempt: u32, (infra, ips): (&Infra, Vec<IpAddr>)) -> Result<(), PortError> {
     let (key, uid) = (&record.key, &record.uid);
     let failed = |e: std::io::Error| PortError::io(RUN, key.to_string(), &e).waiting(WAITING);
-    let dir = inner.paths.pod(uid);
-    if record.sandbox_attempts <= attempt {
-        let record = PodRecord { sandbox_attempts: attempt.saturating_add(1), ..record.clone() };
-        records::write(&dir, POD, &record).map_err(failed)?;
-    }
     let sandbox = SandboxRecord {
         attempt,
         pid: infra.pid,
@@ -125,7 +124,7 @@ fn keep(inner: &Inner, record: &PodRecord, attempt: u32, (infra, ips): (&Infra, 
         started_at: Timestamp::now(),
         ips,
     };
-    records::write(&dir, SANDBOX, &sandbox).map_err(failed)?;
+    records::write_for_this_boot(&inner.paths.pod(uid), SANDBOX, &sandbox).map_err(failed)?;
     match pidfd::open_same(infra.pid, infra.start_ticks) {
         Ok(fd) => inner.hub.watch(key, uid, infra.pid, fd),
         // Dead already: the next look says so.
@@ -140,8 +139,22 @@ pub(super) async fn stop(inner: Arc<Inner>, key: PodKey) -> Result<(), PortError
     let (check, pod) = (inner.clone(), uid.clone());
     blocking(move || end::all_over(&check, &pod, STOP)).await?;
     release(&inner, &uid).await?;
-    let dir = inner.paths.pod(&uid);
-    blocking(move || records::remove(&dir, SANDBOX).map_err(|e| PortError::io(STOP, key.to_string(), &e))).await
+    blocking(move || {
+        count(&inner, &key, &uid)?;
+        records::remove(&inner.paths.pod(&uid), SANDBOX).map_err(|e| PortError::io(STOP, key.to_string(), &e))
+    })
+    .await
+}
+
+/// Writes down how many sandboxes there were, before nothing tells it any more.
+fn count(inner: &Inner, key: &PodKey, uid: &PodUid) -> Result<(), PortError> {
+    let Stored::There(sandbox) = observe::sandbox_record(&inner.paths, uid)? else { return Ok(()) };
+    let Stored::There(mut record) = observe::record(&inner.paths, uid)? else { return Ok(()) };
+    if record.sandbox_attempts > sandbox.attempt {
+        return Ok(());
+    }
+    record.sandbox_attempts = sandbox.attempt.saturating_add(1);
+    records::write(&inner.paths.pod(uid), POD, &record).map_err(|e| PortError::io(STOP, key.to_string(), &e))
 }
 
 /// Ends the infra process and gives back what it held. Repeating it is fine, and so is nothing there.

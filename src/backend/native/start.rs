@@ -1,7 +1,8 @@
 //! One container from its plan to its running process.
 //!
-//! Everything that can be wrong with the plan is found before anything is written. Then come the instance directory, its
-//! record, and the shim, which takes the lock: what is cut short in between is seen as `Created`.
+//! Everything that can be wrong with the plan is found before anything is written. Then come the instance directory, the shim,
+//! which takes the lock, and the record, before the shim may let the container's program run: what is cut short in between is
+//! seen as `Created`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ use crate::model::{ContainerRecord, ContainerStart, ExitRecord, MountSource, Pod
 use crate::port::{ErrorKind, PortError};
 use crate::shim::{self, ShimRequest};
 use crate::sys::beneath::Dir;
-use crate::sys::{bounded, effect, limits, lock};
+use crate::sys::{bounded, effect, limits, lock, process};
 
 const OPERATION: &str = "start container";
 const CONFIG: &str = "CreateContainerConfigError";
@@ -122,7 +123,6 @@ impl Start<'_> {
 
         etc::write(&paths.etc(&self.name.uid), self.pod, self.key, &infra.ips).map_err(self.io(CREATE))?;
         self.make_directories(&rootfs, &anonymous).map_err(self.io(CREATE))?;
-        self.write_record(infra, &image).map_err(self.io(CREATE))?;
         let request = ShimRequest {
             id: observe::instance_id(paths, &self.name),
             instance_dir: self.dir.clone(),
@@ -136,7 +136,8 @@ impl Start<'_> {
             cgroup: paths.container_cgroup(&self.name),
             monitors_cgroup: paths.monitors_cgroup(),
         };
-        let started = shim::start(&self.inner.exe, &request);
+        let record = || self.write_down(infra, &image).map_err(self.io(CREATE));
+        let started = shim::start(&self.inner.exe, &request, record);
         drop(held);
         match started {
             Ok(started) => {
@@ -316,6 +317,12 @@ impl Start<'_> {
         Ok(())
     }
 
+    /// Waits until the disk has the records of the pod and of the instance.
+    fn write_down(&self, infra: &Infra, image: &Image) -> io::Result<()> {
+        self.inner.settle(&self.name.uid)?;
+        self.write_record(infra, image)
+    }
+
     /// The instance's record.
     fn write_record(&self, infra: &Infra, image: &Image) -> io::Result<()> {
         let paths = &self.inner.paths;
@@ -329,6 +336,7 @@ impl Start<'_> {
             image_id: image.id.clone(),
             image_source: self.plan.image_source.clone(),
             created_at: Timestamp::now(),
+            boot_id: process::boot_id(),
             backoff: self.plan.backoff,
             log_path: paths.log(self.key, &self.name).display().to_string(),
             resources: Some(Resources::of(self.container)),

@@ -15,6 +15,7 @@ use crate::model::{
     VolumePayload,
 };
 use crate::port::{Capabilities, ContainerBackend, ErrorKind, Hint, ImageStatus, PortError};
+use crate::sys::beneath::Dir;
 
 impl Native {
     /// Runs a verb that changes something: after the others of its pod, and to its end even if the caller goes away.
@@ -48,7 +49,7 @@ impl Native {
     }
 }
 
-/// Writes a pod's record over an older one of the same pod.
+/// Writes a pod's record, also over an older one of the same pod.
 fn put(inner: &Inner, record: &PodRecord) -> Result<(), PortError> {
     const OPERATION: &str = "write the record of pod";
     let (key, uid) = (&record.key, &record.uid);
@@ -59,7 +60,13 @@ fn put(inner: &Inner, record: &PodRecord) -> Result<(), PortError> {
         return Err(PortError::new(ErrorKind::Invalid, OPERATION, key.to_string(), message));
     }
     let mut record = record.clone();
-    if let Stored::There(old) = observe::record(&inner.paths, uid)? {
+    let old = observe::record(&inner.paths, uid)?;
+    if matches!(old, Stored::Missing) {
+        // The disk is waited for while the sandbox starts: until then nothing depends on it.
+        let written = records::write_and_sync_later(&inner.paths.pod(uid), POD, &record);
+        return written.map_err(|e| PortError::io(OPERATION, key.to_string(), &e));
+    }
+    if let Stored::There(old) = old {
         // How many sandboxes there were is counted here; a caller may know an older number.
         record.sandbox_attempts = record.sandbox_attempts.max(old.sandbox_attempts);
         if record == old {
@@ -68,7 +75,7 @@ fn put(inner: &Inner, record: &PodRecord) -> Result<(), PortError> {
     }
     let write = || {
         records::write(&inner.paths.pod(uid), POD, &record)?;
-        crate::sys::beneath::Dir::open(&inner.paths.pods())?.fsync()
+        Dir::open(&inner.paths.pods())?.fsync()
     };
     write().map_err(|e| PortError::io(OPERATION, key.to_string(), &e))
 }

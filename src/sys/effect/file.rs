@@ -120,6 +120,36 @@ pub(crate) fn sync(file: impl AsFd) -> io::Result<()> {
 /// # Errors
 /// From the system; then the old file is in its place, or the new one without a promise for the next power cut.
 pub(crate) fn replace(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
+    put(dir, name, bytes, Lasting::Whole)
+}
+
+/// The same, but a power cut may still take the name until the directory is synced: for callers that sync it, with what lies
+/// around it, before anything depends on it.
+///
+/// # Errors
+/// As [`replace`].
+pub(crate) fn replace_and_sync_later(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
+    put(dir, name, bytes, Lasting::Content)
+}
+
+/// The same for what means nothing after a power cut, or is made anew then: nothing is waited for. Whoever reads while the
+/// machine runs meets the old bytes or the new ones; after a power cut there may be either, or something cut short.
+///
+/// # Errors
+/// From the system; then the old file is in its place.
+pub(crate) fn replace_for_now(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
+    put(dir, name, bytes, Lasting::Nothing)
+}
+
+/// What of a file is on the disk when it was replaced.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lasting {
+    Nothing,
+    Content,
+    Whole,
+}
+
+fn put(dir: &Dir, name: &str, bytes: &[u8], lasting: Lasting) -> io::Result<()> {
     let temporary = temporary(name);
     let create = || dir.make_file(OsStr::new(&temporary), OFlags::WRONLY, RECORD_MODE);
     let file = match create() {
@@ -132,8 +162,11 @@ pub(crate) fn replace(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
     let file = file?;
     let written = write(&file, bytes)
         .and_then(|()| truncate(&file, bytes.len() as u64))
-        .and_then(|()| sync(&file))
-        .and_then(|()| rename_at(dir, OsStr::new(&temporary), OsStr::new(name)));
+        .and_then(|()| if lasting == Lasting::Nothing { Ok(()) } else { sync(&file) })
+        .and_then(|()| {
+            let (from, to) = (OsStr::new(&temporary), OsStr::new(name));
+            if lasting == Lasting::Whole { rename_at(dir, from, to) } else { move_at((dir, from), (dir, to)) }
+        });
     if written.is_err() {
         // Its room may be what others wait for; whether this succeeds changes nothing.
         let _ = remove_at(dir, OsStr::new(&temporary), AtFlags::empty());

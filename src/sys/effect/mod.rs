@@ -4,7 +4,7 @@
 //! go another way.
 //!
 //! Files that are to outlive a power cut are written by [`replace`] and moved by [`rename_at`] and [`move_path`]: what is in a file is on the
-//! disk before its name is, and the name before the caller goes on.
+//! disk before its name is, and the name before the caller goes on. The others are written by [`replace_for_now`].
 
 mod fault;
 mod file;
@@ -18,8 +18,8 @@ use std::path::Path;
 pub(crate) use fault::passed_on;
 pub(crate) use file::{
     change_mode, change_mode_of, change_owner_of, create, create_below, listen, make_dir_at, make_dirs, move_at,
-    move_path, null, open_existing, remove_at, remove_dir, remove_file, rename_at, replace, reserve, symlink_at, sync,
-    temporary, truncate, write, write_existing,
+    move_path, null, open_existing, remove_at, remove_dir, remove_file, rename_at, replace, replace_and_sync_later,
+    replace_for_now, reserve, symlink_at, sync, temporary, truncate, write, write_existing,
 };
 pub(crate) use mount::{bind, mount, own_mounts, propagate, remount, unmount};
 pub(crate) use process::{spawn, spawn_async};

@@ -236,3 +236,49 @@ fn e2e_a_signal_that_was_noted_and_not_sent_is_sent_by_the_next_agent() {
         native.teardown_root().await.unwrap();
     });
 }
+
+/// What a power cut leaves of a container that runs: no process, and no more on the disk than was waited for.
+fn cut_power(root: &Root, pod: &TestPod, boot: Option<&str>) {
+    let group = |name: &str| format!("/podwright-{}/{name}", root.instance);
+    cgroup::kill_all(&group("monitors")).unwrap();
+    cgroup::kill_all(&group(&format!("pod{}/app-0", pod.uid()))).unwrap();
+    let dir = root.instance_dir(pod, "app", 0);
+    std::fs::remove_file(dir.join("started.json")).unwrap();
+    if let Some(boot) = boot {
+        edit(&dir.join("record.json"), |record| drop(record.insert("bootId".into(), json!(boot))));
+    }
+}
+
+#[test]
+fn e2e_an_instance_of_an_earlier_boot_may_have_run() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let pod = pod();
+        pod.create(&native).await;
+        for boot in [None, Some("00000000-0000-0000-0000-000000000000")] {
+            pod.start(&native, "app", 0).await;
+            pod.wait_log(&native, "app", "up").await;
+            cut_power(root, &pod, boot);
+            let state = pod.container(&native, "app").await.state;
+            native.reap_container(pod.key(), "app", 0).await.unwrap();
+            if boot.is_none() {
+                // Of this boot the start would be on record.
+                assert!(matches!(state, ContainerState::Created), "{state:?}");
+                assert_eq!(pod.look(&native).await.latest("app"), None);
+            } else {
+                assert!(matches!(state, ContainerState::Lost), "{state:?}");
+                let exit = pod.exit(&native, "app").await;
+                assert_eq!(
+                    (exit.exit_code, exit.started_at.is_some()),
+                    (137, true),
+                    "it runs again as its policy says"
+                );
+            }
+        }
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}

@@ -243,6 +243,7 @@ impl World {
             image_id: String::new(),
             image_source: start.image_source.clone(),
             created_at: now,
+            boot_id: String::new(),
             backoff: start.backoff,
             log_path: String::new(),
             resources,

@@ -77,6 +77,7 @@ pub fn instance(name: &str, kind: ContainerKind, attempt: u32, state: ContainerS
             image_id: "sha256:0123".into(),
             image_source: ImageSource::Present,
             created_at: at(2),
+            boot_id: String::new(),
             backoff: SignedDuration::ZERO,
             log_path: String::new(),
             resources: None,

@@ -39,7 +39,7 @@ fn e2e_a_container_cannot_overwrite_the_runtime_where_it_can_a_plain_program() {
     let args = serde_json::json!(["/proc/self/exe", "--root", "/tmp/none", "image", "load"]);
     let mut victim = joined(&place, &infra, "victim", "").edit(|s| s["process"]["args"] = args);
     victim.request.stdin = true;
-    podwright::shim::start(&runtime, &victim.request).unwrap();
+    podwright::shim::start(&runtime, &victim.request, || Ok(())).unwrap();
     let attacker = joined(&place, &infra, "attacker", &overwrite(["image ", "load"]));
     let (_, log) = attacker.run();
     assert_eq!(log, "stdout F found\nstdout F done\n");

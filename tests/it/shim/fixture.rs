@@ -155,7 +155,7 @@ impl Container {
     }
 
     pub fn try_start(&self) -> Result<Started, PortError> {
-        shim::start(exe(), &self.request)
+        shim::start(exe(), &self.request, || Ok(()))
     }
 
     pub fn start(&self) -> Started {
@@ -262,6 +262,7 @@ fn container_record() -> ContainerRecord {
         image_id: "sha256:0".into(),
         image_source: ImageSource::Present,
         created_at: Timestamp::UNIX_EPOCH,
+        boot_id: String::new(),
         backoff: SignedDuration::ZERO,
         log_path: "log".into(),
         resources: None,

@@ -174,7 +174,7 @@ fn e2e_a_start_that_fails_early_leaves_an_exit_record_and_one_without_a_shim_can
     assert_eq!(container.end().exit_code, 128);
     // A program that is no shim at all.
     let container = place.container("exe", "true");
-    let error = podwright::shim::start(std::path::Path::new("/bin/false"), &container.request).unwrap_err();
+    let error = podwright::shim::start(std::path::Path::new("/bin/false"), &container.request, || Ok(())).unwrap_err();
     assert!(error.message.contains("ended without a report") || error.message.contains("Broken pipe"), "{error}");
     assert_eq!(error.kind, podwright::port::ErrorKind::Unavailable);
     assert_eq!(container.run().0.exit_code, 0, "nothing says that it cannot be started");
