@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# podwright beside podman, in one run, turn by turn: from a commit to the running process, and what a pod costs.
+# podwright beside podman and containerd, in one run, turn by turn: from a commit to the running process, and what a pod costs.
 #
 #   tests/bench/run.sh [--pods N] [--at-once N] [--turns N] [--only podman|podwright]
 #
 # First pods one commit each, then --at-once pods in one commit (50), and their removal in another one, --turns times (3).
-# Prints medians and ratios. Needs root, podman with runc, git, and the images of tests/images/build.sh. Everything happens in
-# a mount and network namespace of its own. For podman, `podman kube play` is called the moment the commit is there: a watcher
-# that costs nothing. Both give each pod an infra process and an address on a bridge. CPU time is what the kernel counts for all
-# cgroups of a side: its program, whatever that starts, and the pods until they sleep. Beside each pod one container is started
-# by runc alone, and one by hand (floor.c): what the start of a container is measured against.
+# Prints medians and ratios. Needs root, podman, containerd, runc, git, and the images of tests/images/build.sh. Everything
+# happens in a mount and network namespace of its own. For podman, `podman kube play` is called the moment the commit is there,
+# and for containerd its CRI (cri.py), eight pods at a time: watchers that cost nothing. All give each pod an infra process and
+# an address on a bridge. CPU time is what the kernel counts for all cgroups of a side: its program, whatever that starts, and
+# the pods until they sleep. Beside each pod one container is started by runc alone, and one by hand (floor.c): what the start
+# of a container is measured against.
 # PODWRIGHT_BIN names the program to measure; otherwise a release build is made.
 set -euo pipefail
 shopt -s nullglob
@@ -25,20 +26,25 @@ while [ $# -gt 0 ]; do
     --at-once) at_once=${2:?--at-once needs a number}; shift 2 ;;
     --turns) turns=${2:?--turns needs a number}; shift 2 ;;
     --only) only=${2:?--only needs podman or podwright}; shift 2 ;;
-    -h | --help) sed -n '2,16s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "tests/bench/run.sh: unknown argument $1" >&2; exit 64 ;;
     esac
 done
-case $only in '') sides=(podman podwright) ;; podman | podwright) sides=("$only") ;; *) echo "tests/bench/run.sh: --only podman or podwright" >&2; exit 64 ;; esac
+case $only in
+'') sides=(podman containerd podwright) ;;
+podman | podwright) sides=("$only") ;;
+*) echo "tests/bench/run.sh: --only podman or podwright" >&2; exit 64 ;;
+esac
 [[ $pods =~ ^[1-9][0-9]{0,2}$ ]] || { echo "tests/bench/run.sh: --pods takes 1 to 999" >&2; exit 64; }
 [[ $at_once =~ ^[1-9][0-9]{0,1}$ ]] || { echo "tests/bench/run.sh: --at-once takes 1 to 99" >&2; exit 64; }
 [[ $turns =~ ^[1-9][0-9]{0,1}$ ]] || { echo "tests/bench/run.sh: --turns takes 1 to 99" >&2; exit 64; }
 
 cannot() { echo "tests/bench/run.sh: $*" >&2; exit 77; }
 [ "$(id -u)" = 0 ] || cannot "needs root"
-for program in podman runc git cc ip; do
-    command -v "$program" >/dev/null || cannot "needs $program: apt-get install podman runc git gcc iproute2"
+for program in podman containerd ctr runc git cc ip; do
+    command -v "$program" >/dev/null || cannot "needs $program: apt-get install podman containerd runc git gcc iproute2"
 done
+/usr/bin/python3 -c 'import grpc' 2>/dev/null || cannot "needs gRPC for Python: apt-get install python3-grpcio"
 if [ "${PODWRIGHT_BENCH_NAMESPACE:-}" != 1 ]; then
     tests/images/build.sh >&2
     if [ -z "${PODWRIGHT_BIN:-}" ] && [ "$only" != podman ]; then
@@ -54,7 +60,7 @@ image=${CARGO_TARGET_DIR:-$PWD/target}/test-images/busybox.tar
 work=$(mktemp -d /var/tmp/podwright-bench.XXXXXX)
 # What the pods run, recognisable among all processes; its memory is not counted.
 readonly workload=987654321
-agent=
+agent= containerd=
 # Where the kernel counts CPU time.
 counter=/sys/fs/cgroup
 [ ! -d $counter/cpuacct ] || counter=$counter/cpuacct
@@ -66,6 +72,7 @@ cleanup() {
         wait "$agent" 2>/dev/null
         "$PODWRIGHT_BIN" down --root "$work/podwright/root" >/dev/null 2>&1
     fi
+    [ -z "$containerd" ] || containerd_close
     [ ! -e "$work/podman/containers.conf" ] || podman pod rm -f -a -t 0 >/dev/null 2>&1
     rmdir "$counter"/bench-* 2>/dev/null
     local mount
@@ -123,6 +130,10 @@ podman_processes() {
         grep -qsa "$workload" "/proc/$pid/cmdline" && [ "$(cat "/proc/$pid/comm")" != conmon ] || echo "$pid"
     done
 }
+
+# --- containerd
+
+. tests/bench/containerd.sh
 
 # --- podwright
 
@@ -370,12 +381,14 @@ for side in "${sides[@]}"; do
     fi
 done
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN {if (b > 0) printf "%.2f", a / b; else printf "-"}'; }
-printf '%-44s %12s %12s %12s\n' "$pods pods, one commit each" "${sides[@]}" "$([ -n "$only" ] || echo ratio)"
+printf '%-44s' "$pods pods, one commit each"
+printf ' %12s' "${sides[@]}" $([ -n "$only" ] || echo of-podman of-containerd)
+printf '\n'
 row() { # TITLE ARRAY
     local -n values=$2
     local line=() side
     for side in "${sides[@]}"; do line+=("${values[$side]}"); done
-    [ -n "$only" ] || line+=("$(ratio "${values[podwright]}" "${values[podman]}")")
+    [ -n "$only" ] || line+=("$(ratio "${values[podwright]}" "${values[podman]}")" "$(ratio "${values[podwright]}" "${values[containerd]}")")
     printf '%-44s' "$1"
     printf ' %12s' "${line[@]}"
     printf '\n'
