@@ -9,7 +9,7 @@ use nix::sched::{CloneFlags, unshare};
 use super::args::Attempt;
 use super::error::{CliError, Ending};
 use super::printer;
-use crate::model::Trial;
+use crate::model::{RUN_AS_ROOT, Trial};
 use crate::net;
 
 /// Tries it in this process, which is of no other use afterwards.
@@ -80,17 +80,13 @@ pub fn child(attempt: Attempt, directory: Option<&Path>) -> Trial {
     Err(if said.is_empty() { format!("a process that tried it ended with {}", output.status) } else { said })
 }
 
-/// What to do where pods cannot run.
-pub const WAY_OUT: &str =
-    "run it as root, for example with sudo; inside of a container, that container must be a privileged one";
-
 /// Refuses a command that runs pods where that is not possible.
 ///
 /// # Errors
 /// One sentence with what the kernel refuses, and the way out.
 pub fn can_run_pods(verb: &str) -> Result<(), CliError> {
     child(Attempt::Pods, None).map_err(|what| {
-        let error = CliError::new(format!("{verb} needs to make containers, but {what}")).hint(WAY_OUT);
+        let error = CliError::new(format!("{verb} needs to make containers, but {what}")).hint(RUN_AS_ROOT);
         error.hint("`podwright doctor` says what else is lacking on this machine")
     })
 }

@@ -5,6 +5,12 @@ use std::collections::BTreeSet;
 /// Whether what was tried works; otherwise what the system said to it.
 pub type Trial = Result<(), String>;
 
+/// The way out where pods cannot run.
+pub const RUN_AS_ROOT: &str =
+    "run it as root, for example with sudo; inside of a container, that container must be a privileged one";
+/// The way out where the program `nft` is not there.
+pub const INSTALL_NFT: &str = "install it, on Debian and Ubuntu with `apt-get install nftables`";
+
 /// Everything that was looked at and tried on a machine.
 #[derive(Clone, Debug)]
 pub struct MachineFacts {
@@ -58,4 +64,9 @@ pub struct Space {
     /// Files that can still be made; `None` where there is no such limit.
     pub free_files: Option<u64>,
     pub is_read_only: bool,
+}
+
+/// Bytes of a file system of so many that no download of an image takes: one part in fifty, at most 256 MiB.
+pub fn kept_free(total: u64) -> u64 {
+    (total / 50).min(256 << 20)
 }

@@ -12,9 +12,8 @@ use super::nft::{self, NftError};
 use super::ruleset::{Ruleset, render, render_removal};
 use super::sysctl;
 use super::{HostPort, Protocol};
+use crate::model::INSTALL_NFT;
 use crate::port::{ErrorKind, PortError};
-
-const INSTALL: &str = "install it, on Debian and Ubuntu with `apt-get install nftables`";
 
 /// UDP ports that lead elsewhere than before.
 fn changed_udp(before: &[(HostPort, Ipv4Addr)], now: &[(HostPort, Ipv4Addr)]) -> BTreeSet<u16> {
@@ -100,7 +99,7 @@ impl Network {
 
     fn no_host_ports(&self, error: &NftError) -> PortError {
         let (message, help) = match error {
-            NftError::Missing => ("host ports need the program nft, which is not installed".to_owned(), INSTALL),
+            NftError::Missing => ("host ports need the program nft, which is not installed".to_owned(), INSTALL_NFT),
             NftError::Refused(why) => {
                 (format!("nft refused the rules: {why}"), "the kernel needs nf_tables with nat, masquerade and fib")
             }
@@ -115,7 +114,7 @@ impl Network {
             return;
         }
         match error {
-            NftError::Missing => warn!("no program nft: pods do not reach the outside; {INSTALL}"),
+            NftError::Missing => warn!("no program nft: pods do not reach the outside; {INSTALL_NFT}"),
             NftError::Refused(why) => warn!("nft refused the rules, pods do not reach the outside: {why}"),
         }
     }

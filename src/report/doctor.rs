@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::tabs;
-use crate::model::{MachineFacts, Space};
+use crate::model::{INSTALL_NFT, MachineFacts, RUN_AS_ROOT, Space, kept_free};
 
 /// How much it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -59,16 +59,12 @@ const CHECKS: [Check; 18] = [
     Check("boot id", false, boot_id),
 ];
 
-const AS_ROOT: &str =
-    "run it as root, for example with sudo; inside of a container, that container must be a privileged one";
 /// Without it there are neither namespaces nor mounts.
 const ADMIN: &str = "SYS_ADMIN";
 /// What a fleet of a hundred pods needs: an agent holds a few descriptors for each container.
 const OPEN_FILES: u64 = 4096;
 /// A clock before this was never set: 2026-01-01.
 const EARLIEST: i64 = 1_767_225_600;
-/// Below this share of a disk, at most so many bytes, no image is pulled (`image::registry::download`).
-const RESERVE: (u64, u64) = (50, 256 << 20);
 /// Files that a small image needs.
 const FREE_FILES: u64 = 10_000;
 /// The controllers that pods have limits by, and what each lack costs.
@@ -93,15 +89,15 @@ fn capabilities(facts: &MachineFacts) -> Verdict {
     }
     let found = format!("without {}", facts.missing_capabilities.join(", "));
     if facts.missing_capabilities.contains(&ADMIN) {
-        return (Health::Blocking, found, "no pod can run", AS_ROOT);
+        return (Health::Blocking, found, "no pod can run", RUN_AS_ROOT);
     }
-    (Health::Lacking, found, "a container that needs them does not start, or its image cannot be unpacked", AS_ROOT)
+    (Health::Lacking, found, "a container that needs them does not start, or its image cannot be unpacked", RUN_AS_ROOT)
 }
 
 fn namespaces(facts: &MachineFacts) -> Verdict {
     match &facts.namespaces {
         Ok(()) => ok("of mounts, network, IPC, host name and processes"),
-        Err(why) => (Health::Blocking, why.clone(), "no pod can run", AS_ROOT),
+        Err(why) => (Health::Blocking, why.clone(), "no pod can run", RUN_AS_ROOT),
     }
 }
 
@@ -182,10 +178,7 @@ fn nftables(facts: &MachineFacts) -> Verdict {
     match &facts.nft {
         Some(Ok(())) => ok("tables can be made"),
         Some(Err(why)) => (Health::Lacking, why.clone(), cost, "use a kernel with nf_tables and its NAT"),
-        None => {
-            let way_out = "install it, on Debian and Ubuntu with `apt-get install nftables`";
-            (Health::Lacking, "there is no program nft".to_owned(), cost, way_out)
-        }
+        None => (Health::Lacking, "there is no program nft".to_owned(), cost, INSTALL_NFT),
     }
 }
 
@@ -228,7 +221,7 @@ fn space(facts: &MachineFacts) -> Verdict {
         return (Health::Blocking, format!("{} cannot be written to", facts.root), "no pod can run", way_out);
     }
     let no_files = free_files.filter(|files| *files < FREE_FILES);
-    if free < (total / RESERVE.0).min(RESERVE.1) || no_files.is_some() {
+    if free < kept_free(total) || no_files.is_some() {
         let found = no_files.map_or(found.clone(), |files| format!("{found}, for {files} files"));
         let way_out = "make room: `podwright image prune` removes images that no pod uses";
         return (Health::Lacking, found, "no image is pulled, and containers may fail to write", way_out);
@@ -289,7 +282,7 @@ pub fn examine(facts: &MachineFacts) -> Vec<Finding> {
     let is_confined = facts.missing_capabilities.contains(&ADMIN);
     let finding = |Check(check, needs_rights, look): &Check| {
         let (health, found, cost, way_out) = look(facts);
-        let way_out = if health > Health::Ok && *needs_rights && is_confined { AS_ROOT } else { way_out };
+        let way_out = if health > Health::Ok && *needs_rights && is_confined { RUN_AS_ROOT } else { way_out };
         Finding { check, health, found, cost, way_out }
     };
     CHECKS.iter().map(finding).collect()

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::{CliError, Ending};
 use super::{printer, probe};
+use crate::model::RUN_AS_ROOT;
 use leaks::Traces;
 use repo::Repo;
 use stage::{Stage, say, typed};
@@ -148,7 +149,7 @@ async fn without_pods(stage: &mut Stage, why: &str) -> Result<Ending, CliError> 
     second_revision(stage, &mut repo, &["diff", "pods", "--base", "HEAD", "--worktree"]).await?;
     stage.clear().await?;
     say("Not shown here: the agent, its pods, the status file and the clean end (run, get, exec, status, down).")?;
-    printer::out(&format!("  why: {why}\n  the way out: {}\n", probe::WAY_OUT))?;
+    printer::out(&format!("  why: {why}\n  the way out: {RUN_AS_ROOT}\n"))?;
     Ok(Ending::Incomplete)
 }
 

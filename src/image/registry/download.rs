@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use super::transport::Answer;
 use super::{Client, Failure, Fault};
 use crate::image::stream::hex;
+use crate::model::kept_free;
 
 /// Attempts in a row that bring next to nothing.
 const ATTEMPTS: u32 = 5;
@@ -33,9 +34,6 @@ const SLOWEST: (u64, Duration) = (16 << 10, Duration::from_secs(60));
 const OTHERS: Duration = Duration::from_millis(200);
 /// What is left of a pull that nobody went on with for so long is thrown away.
 const STALE: Duration = Duration::from_secs(24 * 3600);
-
-/// A pull leaves so much of the file system free: one part in so many, and not more than so many bytes.
-const RESERVE: (u64, u64) = (50, 256 << 20);
 
 /// A blob as the manifest has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +129,7 @@ impl Downloads {
         let needed = wanted.iter().fold(0_u64, |sum, wanted| sum.saturating_add(lacking(wanted)));
         let system = rustix::fs::statvfs(&self.dir).map_err(|e| Failure::local(self.dir.display(), &e.into()))?;
         let free = system.f_bavail.saturating_mul(system.f_frsize);
-        let reserve = (system.f_blocks.saturating_mul(system.f_frsize) / RESERVE.0).min(RESERVE.1);
+        let reserve = kept_free(system.f_blocks.saturating_mul(system.f_frsize));
         if needed.saturating_add(reserve) <= free {
             return Ok(());
         }
