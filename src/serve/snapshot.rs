@@ -48,8 +48,8 @@ impl Snapshot {
     }
 }
 
-/// Writes it in place of the file at `path`: readers see the old one or the new one, mode 0600. Not synced: it lives in the
-/// run-time directory and does not outlive the machine.
+/// Writes it in place of the file at `path`: readers see the old one or the new one, mode 0600. Not synced, to spare the
+/// flash: a power cut may leave it without bytes.
 pub fn save(path: &Path, snapshot: &Snapshot) -> Result<(), PortError> {
     let failed = |e: &std::io::Error| PortError::io("save the last report", path.display().to_string(), e);
     let bytes = serde_json::to_vec(snapshot).map_err(|e| failed(&e.into()))?;
@@ -68,7 +68,7 @@ pub fn save(path: &Path, snapshot: &Snapshot) -> Result<(), PortError> {
     })
 }
 
-/// Reads it; `None` when no agent ever reported here.
+/// Reads it; `None` when no agent ever reported here, or a power cut took what it said.
 pub fn load(path: &Path) -> Result<Option<Snapshot>, PortError> {
     const OPERATION: &str = "read the last report";
     let subject = path.display().to_string();
@@ -81,6 +81,9 @@ pub fn load(path: &Path) -> Result<Option<Snapshot>, PortError> {
         return Err(PortError::new(ErrorKind::Corrupt, OPERATION, subject, format!("{length} bytes are too many")));
     }
     let bytes = std::fs::read(path).map_err(|e| PortError::io(OPERATION, subject.clone(), &e))?;
+    if bytes.iter().all(|byte| *byte == 0) {
+        return Ok(None);
+    }
     serde_json::from_slice(&bytes).map(Some).map_err(|e| {
         PortError::new(ErrorKind::Corrupt, OPERATION, subject, e.to_string())
             .with_help("remove it; the agent writes it anew")

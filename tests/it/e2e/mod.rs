@@ -10,6 +10,7 @@ mod crash;
 mod deaths;
 mod fields;
 mod forward;
+mod fsync;
 pub mod harness;
 mod images;
 pub mod picture;

@@ -409,4 +409,8 @@ fn the_last_report_is_kept_in_a_file_and_read_as_unknown() {
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     std::fs::write(&path, "{").unwrap();
     assert!(snapshot::load(&path).unwrap_err().to_string().contains("remove it"));
+    for left_by_a_power_cut in ["", "\0\0\0"] {
+        std::fs::write(&path, left_by_a_power_cut).unwrap();
+        assert_eq!(snapshot::load(&path).unwrap(), None);
+    }
 }
