@@ -259,11 +259,12 @@ impl Pod<'_> {
     ) {
         let Some(exit) = latest.exit() else { return };
         let attempt = latest.record.attempt.saturating_add(1);
-        let is_other = latest.record.image != container.image.as_deref().unwrap_or_default()
+        let is_fresh = latest.record.image != container.image.as_deref().unwrap_or_default()
             || !resize::due(&latest.record, container).is_empty()
-            || data::restart_due(&latest.record, container, self.observed);
+            || data::restart_due(&latest.record, container, self.observed)
+            || restart::ended_with_machine(latest, exit, self.sandbox);
         let replaced = !matches!(reason, Reason::Restart { .. } | Reason::FirstStart);
-        match restart::next(latest, exit, is_other, self.round.input.now) {
+        match restart::next(latest, exit, is_fresh, self.round.input.now) {
             Next::At { until, backoff } if !replaced => {
                 let record = &self.observed.record;
                 let message = format!(

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::disk;
 use super::machine::{Disk, Machine};
 
-const TRIES: usize = 60;
+const TRIES: usize = 150;
 
 const FIRST: &str = r#"
 apiVersion: v1

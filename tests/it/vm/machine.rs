@@ -11,7 +11,7 @@ use base64::Engine;
 use super::disk::target;
 
 /// How long a script, or the machine's start, may take before a test calls it broken. Generous: nothing is quick there.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Characters of a line that the machine's terminal surely takes.
 const LINE: usize = 512;
 

@@ -98,6 +98,7 @@ fn commits() -> Vec<String> {
 const WORK_SCRIPT: &str = r#"
 . /usr/share/podwright/functions
 exec >/dev/ttyS1 2>&1
+nothing_fails=1
 at=0
 for commit in COMMITS; do
     [ $commit != "$(newest)" ] || break
