@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
+use std::sync::OnceLock;
 
 use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
@@ -87,8 +88,8 @@ impl Step {
     }
 }
 
-/// Everything the child needs, made beforehand: after the fork of a threaded process another thread's lock may be held
-/// for ever, the allocator's too, so the child makes system calls and nothing else.
+/// Everything the child needs, made beforehand: it shares the memory of this process, whose other threads go on and may hold any
+/// lock, the allocator's too, so the child makes system calls and nothing else.
 struct Prepared {
     flags: libc::c_ulong,
     hostname: Option<Vec<u8>>,
@@ -143,25 +144,42 @@ fn reap(pid: i32) {
     let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
 }
 
-/// Forks with new namespaces. No signal arrives between the fork and the exec: a handler of this process would run in
-/// the child, on descriptors that both share.
+/// Starts the child with new namespaces. It shares the memory of this process until it executes another program, and this
+/// thread waits for that: a copy of its tables would take as long as everything else the child does. No signal arrives
+/// meanwhile: a handler of this process would run in the child.
 fn fork(prepared: &Prepared) -> io::Result<i32> {
+    /// Ample for calls of the system.
+    const STACK: usize = 64 << 10;
+    let is_dumpable = dumpable();
+    let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
+    let top = stack.spare_capacity_mut().as_mut_ptr_range().end.cast();
+    let argument = ptr::from_ref(prepared).cast_mut().cast();
     let mut before = SigSet::empty();
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
-    let flags = prepared.flags | libc::SIGCHLD as libc::c_ulong;
-    // SAFETY: no shared memory and no new stack: as fork(2) does. The child calls `child` alone, which allocates nothing,
-    // takes no lock and does not return.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0usize, 0usize, 0usize, 0usize) };
-    if pid == 0 {
-        child(prepared);
-    }
+    let flags = prepared.flags as libc::c_int | libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the stack is aligned, and lives until the child has left it, as does what the argument points to: this call
+    // returns when the child has executed a program or ended. It runs `child` alone, which allocates nothing, takes no lock and
+    // does not return.
+    let pid = unsafe { libc::clone(child, top, flags, argument) };
     let error = io::Error::last_os_error();
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
-    if pid < 0 { Err(error) } else { Ok(pid as i32) }
+    // What the kernel takes from a process that changes its user, it takes from the memory that both share.
+    // SAFETY: plain numbers.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, is_dumpable, 0, 0, 0) };
+    if pid < 0 { Err(error) } else { Ok(pid) }
+}
+
+/// Whether this process may be dumped and traced by its own user, as it was before its first child.
+fn dumpable() -> libc::c_int {
+    static BEFORE: OnceLock<libc::c_int> = OnceLock::new();
+    // SAFETY: plain numbers.
+    *BEFORE.get_or_init(|| unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) })
 }
 
 /// The child's side. System calls only, see [`Prepared`].
-fn child(prepared: &Prepared) -> ! {
+extern "C" fn child(argument: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: what `fork` has passed, which waits until this has been left.
+    let prepared = unsafe { &*argument.cast::<Prepared>() };
     for (step, action) in [
         (Step::Session, begin_session as fn(&Prepared) -> bool),
         (Step::Cgroup, enter_cgroup),

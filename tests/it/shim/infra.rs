@@ -62,6 +62,19 @@ fn e2e_the_infra_process_holds_what_was_asked_and_nothing_else() {
 }
 
 #[test]
+fn e2e_who_starts_infra_processes_is_as_it_was() {
+    if !support::e2e() {
+        return;
+    }
+    let mut place = Place::new();
+    for _ in 0..3 {
+        place.infra(|_| ());
+    }
+    // They share its memory for a moment, and another user's memory is dumped for nobody. Other tests start some, too.
+    until("a process that can be dumped", || nix::sys::prctl::get_dumpable().unwrap().then_some(()));
+}
+
+#[test]
 fn e2e_a_shared_process_namespace_has_pause_as_its_reaper() {
     if !support::e2e() {
         return;
