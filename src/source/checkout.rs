@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use git2::{Commit, ErrorCode, ObjectType, Oid, Reference, Repository, RepositoryOpenFlags, TreeEntry};
 
@@ -164,6 +165,8 @@ pub(super) struct CommitTree<'r> {
     directories: RefCell<HashMap<String, Oid>>,
     /// What was read ahead.
     ahead: Option<&'r Ahead>,
+    /// What was read before.
+    known: HashMap<BlobId, Arc<[u8]>>,
 }
 
 impl<'r> CommitTree<'r> {
@@ -174,8 +177,8 @@ impl<'r> CommitTree<'r> {
         let headers = checkout.intact.headers().map_err(failed)?;
         let root = commit.map(Commit::tree_id);
         let place = dir.trim_matches('/').to_owned();
-        let (intact, directories) = (&checkout.intact, RefCell::default());
-        let mut new = Self { repository, intact, headers, place, root, top: root, directories, ahead: None };
+        let (intact, directories, known) = (&checkout.intact, RefCell::default(), HashMap::new());
+        let mut new = Self { repository, intact, headers, place, root, top: root, directories, ahead: None, known };
         if let Some(root) = root.filter(|_| !new.place.is_empty()) {
             let found = new.at(root, &new.place)?;
             new.top = found.filter(|entry| entry.kind() == Some(ObjectType::Tree)).map(|entry| entry.id());
@@ -209,6 +212,11 @@ impl<'r> CommitTree<'r> {
     /// The same tree, with what was read ahead of it.
     pub(super) fn with(self, ahead: &'r Ahead) -> Self {
         Self { ahead: Some(ahead), ..self }
+    }
+
+    /// The same tree, with blobs that were read before.
+    pub(super) fn knowing(self, known: HashMap<BlobId, Arc<[u8]>>) -> Self {
+        Self { known, ..self }
     }
 
     /// The object of a directory that was listed; of the root without.
@@ -309,6 +317,9 @@ impl<'r> Tree for CommitTree<'r> {
             && bytes.len() as u64 <= limit
         {
             return Ok(Content::Bytes(blob_id(id), bytes.clone()));
+        }
+        if let Some(bytes) = self.known.get(&blob_id(id)).filter(|bytes| bytes.len() as u64 <= limit) {
+            return Ok(Content::Bytes(blob_id(id), Arc::clone(bytes)));
         }
         let size = self.size(id, limit)?;
         if size > limit {

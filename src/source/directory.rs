@@ -206,7 +206,7 @@ impl Inner {
             None => revision(&[]),
         };
         if !self.options.worktree {
-            let found = self.read_tree(&tree, &skip)?;
+            let found = self.read_tree(tree, &skip)?;
             // Naming what is not committed is a courtesy; a worktree that cannot be looked through has nothing to name.
             let differs = Disk::open(&real).map(|disk| {
                 Worktree::new(&checkout, disk, &place, &found).differences(&found, &skip, &self.options.limits)
@@ -218,7 +218,7 @@ impl Inner {
             return self.snapshot(revision, found, Some(&differs));
         }
         // HEAD's manifests may be wrong in a way that is being put right on disk.
-        let committed = self.read_tree(&tree, &skip).unwrap_or_default();
+        let committed = self.read_tree(tree, &skip).unwrap_or_default();
         let edited = walk(&Worktree::new(&checkout, Disk::open(&real)?, &place, &committed), &self.scope(&skip))?;
         let revision = if same(&edited, &committed) { revision } else { edit(revision, &edited) };
         self.snapshot(revision, edited, None)
@@ -253,14 +253,16 @@ impl Inner {
         }))
     }
 
-    /// Reads a commit's tree, or remembers it from the last time.
-    fn read_tree(&self, tree: &CommitTree<'_>, skip: &BTreeSet<String>) -> Result<Found, ReadError> {
+    /// Reads a commit's tree, or remembers it from the last time; of another one what is new.
+    fn read_tree(&self, tree: CommitTree<'_>, skip: &BTreeSet<String>) -> Result<Found, ReadError> {
         let Some(top) = tree.top else { return Ok(Found::default()) };
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         match &*cache {
             Some((id, skipped, found)) if *id == top && skipped == skip => Ok(found.clone()),
-            _ => {
-                let found = walk(tree, &self.scope(skip))?;
+            before => {
+                let known = before.iter().flat_map(|(_, _, found)| &found.files);
+                let tree = tree.knowing(known.map(|file| (file.blob.clone(), Arc::clone(&file.bytes))).collect());
+                let found = walk(&tree, &self.scope(skip))?;
                 *cache = Some((top, skip.clone(), found.clone()));
                 Ok(found)
             }
