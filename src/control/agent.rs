@@ -201,7 +201,9 @@ pub async fn run(mut agent: Agent, hints: mpsc::Receiver<()>, cancel: Cancellati
                 () = agent.round() => {}
             }
         }
+        let began = agent.clock.now();
         agent.publish(event).await;
+        events.published_since(began);
         event = events.next(agent.alarms()).await;
     }
     agent.kubelet.shutdown(LAST_STEPS).await;

@@ -10,8 +10,11 @@ use tokio_util::sync::CancellationToken;
 use super::kubelet::after;
 use crate::port::Clock;
 
-/// Pods that start together change many times a second; what is published is the whole each time.
+/// Pods that start together change many times a second; what is published is the whole each time. So it is published no more
+/// often than that, and takes no more than this part of the time as long as that is often enough.
 const CHANGES_APART: Duration = Duration::from_millis(50);
+const PART: u32 = 30;
+const AT_MOST_APART: Duration = Duration::from_millis(500);
 
 /// Everything that may happen to the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +42,8 @@ pub(super) struct Events {
     next_resync: Option<Timestamp>,
     hints: Option<mpsc::Receiver<()>>,
     pods: watch::Receiver<u64>,
-    /// The next change of pods is not told before this.
+    /// How long it is quiet after a change of pods was told, and until when.
+    quiet: Duration,
     quiet_until: Option<Timestamp>,
 }
 
@@ -57,7 +61,15 @@ impl Events {
         pods: watch::Receiver<u64>,
         cancel: CancellationToken,
     ) -> Self {
-        Self { cancel, clock, resync, next_resync: None, hints: Some(hints), pods, quiet_until: None }
+        let quiet = CHANGES_APART;
+        Self { cancel, clock, resync, next_resync: None, hints: Some(hints), pods, quiet, quiet_until: None }
+    }
+
+    /// Publishing began then, and is over.
+    pub(super) fn published_since(&mut self, began: Timestamp) {
+        // A clock that was set back measures nothing.
+        let took = Duration::try_from(self.clock.now().duration_since(began)).unwrap_or_default();
+        self.quiet = took.saturating_mul(PART).clamp(CHANGES_APART, AT_MOST_APART);
     }
 
     /// The next resync is a whole period from now: a round just began.
@@ -74,7 +86,7 @@ impl Events {
                 Some(deadline) => self.clock.sleep_until(deadline).await,
                 None => std::future::pending().await,
             };
-            let quiet_until = self.quiet_until.filter(|until| *until <= after(self.clock.now(), CHANGES_APART));
+            let quiet_until = self.quiet_until.filter(|until| *until <= after(self.clock.now(), AT_MOST_APART));
             let change = async {
                 if let Some(until) = quiet_until {
                     self.clock.sleep_until(until).await;
@@ -102,7 +114,7 @@ impl Events {
                 () = sleep(self.next_resync) => return Event::Resync,
                 () = sleep(alarms.retry) => return Event::Retry,
                 () = change => {
-                    self.quiet_until = Some(after(self.clock.now(), CHANGES_APART));
+                    self.quiet_until = Some(after(self.clock.now(), self.quiet));
                     return Event::PodsChanged;
                 }
                 () = sleep(alarms.status) => return Event::StatusDue,
