@@ -8,10 +8,10 @@
 //!
 //! The monitor also listens on a socket in `bundle`, where others attach to the container: [`Session`].
 //!
-//! In an instance directory: `lock`, `started.json` ([`Started`]), `exit.json` (`model::ExitRecord`), `upper`, `work` and
-//! `rootfs` of the overlay, and `bundle`, which is a tmpfs seen by the shim alone: what may be secret never touches the
-//! disk. `message` is a tmpfs too, so small that no container can do harm with its last words; the monitor keeps the end
-//! of them as `termination-log`. The mounts are in the shim's private namespace, so nothing is left of them when it is gone.
+//! In an instance directory: `lock`, `started.json` ([`Started`]), `exit.json` (`model::ExitRecord`), `upper` and `work` of the
+//! overlay, and `bundle`, which is a tmpfs seen by the shim alone: what may be secret never touches the disk. The overlay is
+//! mounted in it, at `rootfs`. `message` in it is a tmpfs too, so small that no container can do harm with its last words; the
+//! monitor keeps the end of them as `termination-log`. The mounts are in the shim's private namespace, so nothing is left of them when it is gone.
 
 mod attach;
 mod command;
@@ -78,7 +78,7 @@ pub struct ShimRequest {
 
 /// In an instance directory: the file for a container's last words, to be mounted by the spec. It is there while the
 /// container is made and runs, and seen by its shim alone.
-pub const MESSAGE_SOURCE: &str = "message/text";
+pub const MESSAGE_SOURCE: &str = "bundle/message/text";
 /// In an instance directory: the last [`MESSAGE_BYTES`] of these words, if there are any, once `exit.json` is there.
 pub const MESSAGE: &str = "termination-log";
 /// The kubelet's limit for a termination message.

@@ -38,14 +38,14 @@ impl Layout {
     pub(super) fn of(instance_dir: &Path) -> Self {
         let dir = |name: &str| instance_dir.join(name);
         let message = dir(super::MESSAGE_SOURCE);
-        Self { bundle: dir("bundle"), rootfs: dir("rootfs"), message, upper: dir("upper"), work: dir("work") }
+        Self { bundle: dir("bundle"), rootfs: dir("bundle/rootfs"), message, upper: dir("upper"), work: dir("work") }
     }
 }
 
 /// Mounts everything; nothing of it is seen outside this process and its children.
 pub(super) fn prepare(request: &ShimRequest, layout: &Layout) -> Result<(), Failure> {
     own_namespace(request).step("making a mount namespace")?;
-    for dir in [&layout.bundle, &layout.rootfs, &layout.upper, &layout.work] {
+    for dir in [&layout.bundle, &layout.upper, &layout.work] {
         effect::make_dirs(dir, 0o755).step("making the instance's directories")?;
     }
     // What is looked up below these by a process of the container is looked up in their mounts; the mode of `upper` is
@@ -53,6 +53,7 @@ pub(super) fn prepare(request: &ShimRequest, layout: &Layout) -> Result<(), Fail
     effect::change_mode_of(&layout.upper, 0o755).step("making the instance's directories")?;
     bundle(&layout.bundle).step("mounting the bundle")?;
     message(&layout.message).step("making room for a termination message")?;
+    effect::make_dirs(&layout.rootfs, 0o755).step("making the instance's directories")?;
     overlay(request, layout).step("mounting the root file system")?;
     plain_directories(&layout.rootfs)?;
     for mount in request.spec.mounts().iter().flatten().filter(|m| is_bind(m)) {

@@ -37,7 +37,7 @@ fn in_a_process_of_its_own(name: &str, steering: &str) -> bool {
     let met = std::fs::read_to_string(&points).unwrap();
     println!("{} points", met.lines().count());
     for one in
-        ["mount app/#/rootfs", "create container", "rename app/#/started.json", "start container", "exec monitor"]
+        ["mount #/bundle/rootfs", "create container", "rename app/#/started.json", "start container", "exec monitor"]
     {
         assert!(met.contains(&format!("before {one}\n")), "{one} is not among {met}");
     }
