@@ -1,13 +1,18 @@
 //! Who may change the pods of a root: one process at a time.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::error::CliError;
 use super::layout::Layout;
 use crate::port::PortError;
-use crate::sys::lock;
+use crate::sys::{effect, lock, process};
+
+/// How long the children of a process that is gone may take until they are programs of their own: until then they have its
+/// lock.
+const LAST_CHILDREN: Duration = Duration::from_secs(5);
 
 /// The lock, held until it is dropped or the process ends.
 #[derive(Debug)]
@@ -20,21 +25,37 @@ pub struct RootLock(#[allow(dead_code)] File);
 pub fn take(layout: &Layout, verb: &str) -> Result<RootLock, CliError> {
     let path = layout.lock();
     let failed = |e: &io::Error| CliError::from(PortError::io("lock", path.display().to_string(), e));
-    let Some(mut file) = lock::acquire(&path).map_err(|e| failed(&e))? else {
-        return Err(held(&path, &layout.state, verb));
+    let deadline = Instant::now() + LAST_CHILDREN;
+    let file = loop {
+        match lock::acquire(&path).map_err(|e| failed(&e))? {
+            Some(file) => break file,
+            None if Instant::now() < deadline && !is_alive(&holder(&path)) => {}
+            None => return Err(held(&path, &layout.state, verb)),
+        }
     };
-    let mut write = || {
-        file.set_len(0)?;
-        writeln!(file, "{} {verb}", std::process::id())
-    };
-    write().map_err(|e| failed(&e))?;
+    // Of whoever held it before: it is at the start of the file.
+    let holder = format!("{} {verb}\n", std::process::id());
+    let written = effect::truncate(&file, 0).and_then(|()| effect::write(&file, holder.as_bytes()));
+    written.map_err(|e| failed(&e))?;
     Ok(RootLock(file))
 }
 
-fn held(path: &Path, root: &Path, verb: &str) -> CliError {
+/// Who wrote that it holds the lock: process and verb.
+fn holder(path: &Path) -> String {
     let mut text = String::new();
     // Without its content the sentence is poorer, not wrong.
     let _ = File::open(path).and_then(|file| file.take(64).read_to_string(&mut text));
+    text
+}
+
+/// Whether that process lives. Who did not write anything may.
+fn is_alive(holder: &str) -> bool {
+    let pid = holder.split(' ').next().and_then(|pid| pid.parse().ok());
+    pid.is_none_or(|pid| process::start_ticks(pid).is_some())
+}
+
+fn held(path: &Path, root: &Path, verb: &str) -> CliError {
+    let text = holder(path);
     let (pid, holder) = text.trim().split_once(' ').unwrap_or(("unknown", "another command"));
     let error = |what: &str| CliError::new(format!("{what} the pods of {} (process {pid})", root.display()));
     match (holder, verb) {
@@ -52,6 +73,19 @@ fn held(path: &Path, root: &Path, verb: &str) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_dead_process_left_to_its_children_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(Some(dir.path()), Path::new("/"));
+        let left = take(&layout, "run").unwrap();
+        // No process has this number: it is larger than they get.
+        std::fs::write(layout.lock(), "4194305 run").unwrap();
+        let waiting = std::thread::spawn(move || take(&layout, "run").map(drop));
+        std::thread::sleep(Duration::from_millis(400));
+        drop(left);
+        waiting.join().unwrap().unwrap();
+    }
 
     #[test]
     fn the_second_one_is_told_who_holds_it() {
