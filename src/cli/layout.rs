@@ -1,11 +1,15 @@
 //! Where everything of one root lives, and its instance id.
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+#[cfg(target_os = "linux")]
+use std::io;
 use std::path::{Path, PathBuf};
 
+#[cfg(target_os = "linux")]
 use crate::port::{ErrorKind, PortError};
+#[cfg(target_os = "linux")]
+use crate::sys::beneath::Dir;
+#[cfg(target_os = "linux")]
+use crate::sys::effect;
 
 /// The root that is meant when nobody says otherwise.
 const DEFAULT_STATE: &str = "/var/lib/podwright";
@@ -68,9 +72,10 @@ impl Layout {
     ///
     /// # Errors
     /// When it cannot be made.
+    #[cfg(target_os = "linux")]
     pub fn prepare(&self) -> Result<(), PortError> {
         let make = |dir: &Path| {
-            DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| {
+            effect::make_dirs(dir, 0o700).map_err(|e| {
                 let error = PortError::io("make the directory", dir.display().to_string(), &e);
                 match error.kind {
                     ErrorKind::Denied => {
@@ -85,10 +90,12 @@ impl Layout {
         make(&self.run)
     }
 
-    /// The root's instance id, 8 hexadecimal digits: made at the first call, the same ever after.
+    /// The root's instance id, 8 hexadecimal digits: made at the first call, which nobody else may make at the same time,
+    /// and the same ever after.
     ///
     /// # Errors
     /// When it can be neither read nor written, or is none.
+    #[cfg(target_os = "linux")]
     pub fn instance(&self) -> Result<String, PortError> {
         let path = self.state.join("instance");
         let failed = |e: &io::Error| PortError::io("read the instance id", path.display().to_string(), e);
@@ -96,24 +103,18 @@ impl Layout {
             Ok(text) => check(text.trim(), &path),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let id = random().map_err(|e| failed(&e))?;
-                // Two commands may come here at once: whoever links first names the root.
-                let temporary = self.state.join(format!("instance.tmp.{}", std::process::id()));
+                let line = format!("{id}\n");
                 let written =
-                    write_synced(&temporary, &id).and_then(|()| match std::fs::hard_link(&temporary, &path) {
-                        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-                        _ => std::fs::File::open(&self.state)?.sync_all(),
-                    });
-                // The link is what counts; without it the error below is what is told.
-                let _ = std::fs::remove_file(&temporary);
+                    Dir::open(&self.state).and_then(|state| effect::replace(&state, "instance", line.as_bytes()));
                 written.map_err(|e| PortError::io("write the instance id", path.display().to_string(), &e))?;
-                let text = std::fs::read_to_string(&path).map_err(|e| failed(&e))?;
-                check(text.trim(), &path)
+                Ok(id)
             }
             Err(e) => Err(failed(&e)),
         }
     }
 }
 
+#[cfg(target_os = "linux")]
 fn check(text: &str, path: &Path) -> Result<String, PortError> {
     if text.len() == 8 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
         return Ok(text.to_owned());
@@ -123,16 +124,13 @@ fn check(text: &str, path: &Path) -> Result<String, PortError> {
         .with_help("restore it: bridge, cgroups and rules of the running pods are named after it"))
 }
 
+#[cfg(target_os = "linux")]
 fn random() -> io::Result<String> {
+    use std::io::Read as _;
+
     let mut bytes = [0; 4];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
-}
-
-fn write_synced(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    writeln!(file, "{text}")?;
-    file.sync_all()
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::{printer, probe};
 use crate::control::{Removed, remove_pods};
 use crate::model::PodKey;
 use crate::port::ContainerBackend;
+use crate::sys::effect;
 
 /// Runs `delete`: a pod of the directory that does not run is an error, as it is for kubectl.
 pub fn delete(args: &DeleteArgs, settings: Settings) -> Result<Ending, CliError> {
@@ -64,14 +65,14 @@ pub fn down(args: &DownArgs, settings: Settings) -> Result<Ending, CliError> {
 /// The last report and the last status are about pods that are gone.
 fn forget_reports(layout: &Layout) -> Result<(), CliError> {
     for path in [layout.snapshot(), layout.status()] {
-        match std::fs::remove_file(&path) {
+        match effect::remove_file(&path) {
             Err(e) if e.kind() != ErrorKind::NotFound => {
                 return Err(CliError::new(format!("cannot remove {}: {e}", path.display())));
             }
             _ => {}
         }
     }
-    match std::fs::remove_dir(&layout.run) {
+    match effect::remove_dir(&layout.run) {
         // Not empty: what is in there is not ours.
         Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
             Err(CliError::new(format!("cannot remove {}: {e}", layout.run.display())))

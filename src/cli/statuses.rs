@@ -1,8 +1,6 @@
 //! The status in two places.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,6 +9,7 @@ use async_trait::async_trait;
 use crate::model::StatusDocument;
 use crate::port::{ErrorKind, PortError, StatusSink};
 use crate::source::StatusFile;
+use crate::sys::effect;
 
 /// The status where it belongs, and a copy in the run-time directory for `podwright status`, which does not know where
 /// that is.
@@ -61,16 +60,5 @@ fn copy(path: &Path, document: &StatusDocument) -> Result<u64, PortError> {
     if std::fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
         return Ok(length);
     }
-    // One name: what a process left that was killed here is written over by the next one.
-    let temporary = path.with_extension("tmp");
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map(|()| length).map_err(|e| {
-        // The old copy counts; the piece of the new one is of no use.
-        let _ = std::fs::remove_file(&temporary);
-        failed(&e)
-    })
+    effect::replace_path_for_now(path, text.as_bytes()).map(|()| length).map_err(|e| failed(&e))
 }

@@ -15,16 +15,16 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 use serde::{Deserialize, Serialize};
 
 use super::stream::{digest_of, read_bounded};
 use super::survey::{Tree, survey, survey_contents};
 use crate::sys::beneath::Dir;
+use crate::sys::effect::{self, Lasting, Replacement};
 use crate::sys::process::boot_id;
 
 const INDEX_BYTES: u64 = 16 << 20;
@@ -111,18 +111,15 @@ impl Disk {
     /// Makes what is missing.
     pub(super) fn open(root: &Path) -> io::Result<Self> {
         // The layers hold set-id programs of strangers: no other user of the machine gets in.
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700);
         for dir in ["blobs/sha256", "layers", "tmp"] {
-            builder.create(root.join(dir))?;
+            effect::make_dirs(&root.join(dir), 0o700)?;
         }
         Ok(Self { root: root.to_owned() })
     }
 
     /// Takes the lock and clears what a crash left behind.
     pub(super) fn lock(&self) -> io::Result<Locked> {
-        let mut options = std::fs::OpenOptions::new();
-        let file = options.create(true).truncate(false).write(true).mode(0o600).open(self.root.join("lock"))?;
+        let file = effect::create(&self.root.join("lock"), OFlags::WRONLY, 0o600)?;
         rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
         let tmp = Dir::open(&self.tmp())?;
         for name in tmp.names()? {
@@ -176,7 +173,7 @@ impl Disk {
 
     /// Sets a damaged index aside, so that images can be loaded again.
     pub(super) fn set_index_aside(&self) -> io::Result<()> {
-        std::fs::rename(self.root.join("index.json"), self.root.join("index.json.damaged"))
+        effect::rename_at(&Dir::open(&self.root)?, OsStr::new("index.json"), OsStr::new("index.json.damaged"))
     }
 
     /// A blob, its digest checked; the error kind is `NotFound` or `InvalidData` when it is damaged.
@@ -257,15 +254,8 @@ impl Disk {
         if !seen.is_of_a_boot() {
             return;
         }
-        let path = self.seen_path(chain_id);
-        let name = format!("{}.seen.{}", Self::layer_id(chain_id), std::process::id());
-        let temporary = self.tmp().join(name);
-        let write = || {
-            let mut file =
-                std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
-            file.write_all(&serde_json::to_vec(seen)?)?;
-            std::fs::rename(&temporary, &path)
-        };
+        let via = format!("{}.seen.{}", Self::layer_id(chain_id), std::process::id());
+        let write = || self.replace(&self.seen_path(chain_id), &via, &serde_json::to_vec(seen)?, Lasting::Nothing);
         if let Err(error) = write() {
             tracing::debug!(%error, "a layer will be read again at the next start");
         }
@@ -274,10 +264,10 @@ impl Disk {
     /// Moves an unpacked layer from `tmp` to its place. Everything is on the disk before the record says so.
     pub(super) fn keep_layer(&self, unpacked: &OsStr, record: &LayerRecord) -> io::Result<()> {
         let layers = Dir::open(&self.layers())?;
-        rustix::fs::syncfs(&layers)?;
+        effect::sync_all(&layers)?;
         let tmp = Dir::open(&self.tmp())?;
         self.set_layer_aside(&layers, Self::layer_id(&record.chain_id))?;
-        rustix::fs::renameat(&tmp, unpacked, &layers, Self::layer_id(&record.chain_id))?;
+        effect::move_at((&tmp, unpacked), (&layers, OsStr::new(Self::layer_id(&record.chain_id))))?;
         layers.fsync()?;
         self.write(&self.record_path(&record.chain_id), &serde_json::to_vec_pretty(record)?)?;
         let touched = survey(&Dir::open(&self.layer(&record.chain_id))?)?.touched;
@@ -286,18 +276,23 @@ impl Disk {
     }
 
     /// Makes room for a layer that replaces a damaged one, which stays under another name: what is whole of it serves the
-    /// containers that run on it.
+    /// containers that run on it. One that its pull has not come to write a record of serves nobody.
     fn set_layer_aside(&self, layers: &Dir, id: &str) -> io::Result<()> {
-        if layers.stat(Path::new(id))?.is_none() {
+        let is_there = |name: &str| Ok::<_, io::Error>(layers.stat(Path::new(name))?.is_some());
+        if !is_there(id)? {
             return Ok(());
         }
-        forget_record(layers, id)?;
+        if !is_there(&format!("{id}.json"))? && !is_there(&format!("{id}.seen"))? {
+            return self.remove_layer(id);
+        }
         for number in 0..REPLACED {
             let name = format!("{id}.{OLD}{number}");
-            if layers.stat(Path::new(&name))?.is_some() {
+            if is_there(&name)? {
                 continue;
             }
-            return Ok(rustix::fs::renameat(layers, id, layers, &name)?);
+            // In this order: without a record it would look like one that serves nobody.
+            effect::move_at((layers, OsStr::new(id)), (layers, OsStr::new(&name)))?;
+            return forget_record(layers, id);
         }
         let message = format!(
             "a layer was damaged {REPLACED} times, and containers may run on what is left: once they are gone, \
@@ -317,21 +312,27 @@ impl Disk {
         let layers = Dir::open(&self.layers())?;
         // Out of the way in one step: a crash leaves it in `tmp`, where the next change clears it.
         let tmp = Dir::open(&self.tmp())?;
-        match rustix::fs::renameat(&layers, name, &tmp, format!("{name}.old")) {
-            Ok(()) => tmp.remove_tree(OsStr::new(&format!("{name}.old"))),
-            Err(rustix::io::Errno::NOENT) => Ok(()),
-            Err(error) => Err(error.into()),
+        let aside = format!("{name}.old");
+        match effect::move_at((&layers, OsStr::new(name)), (&tmp, OsStr::new(&aside))) {
+            Ok(()) => tmp.remove_tree(OsStr::new(&aside)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let name = path.file_name().unwrap_or(OsStr::new("file"));
-        let temp = self.tmp().join(name);
-        let mut file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temp)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temp, path)?;
-        Dir::open(path.parent().unwrap_or(&self.root))?.fsync()
+        let via = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        self.replace(path, via, bytes, Lasting::Whole)
+    }
+
+    /// Replaces a file by way of a name in `tmp`, where what is left over is cleared away.
+    fn replace(&self, path: &Path, via: &str, bytes: &[u8], lasting: Lasting) -> io::Result<()> {
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(OsStr::to_str)) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let (dir, tmp) = (Dir::open(dir)?, Dir::open(&self.tmp())?);
+        let new = Replacement { file: (&dir, name), via: (&tmp, via), mode: 0o600, lasting, shared: false };
+        new.write(|file| file.write_all(bytes))
     }
 }
 

@@ -13,6 +13,7 @@ use super::stream::{Digesting, decompress, read_bounded, refused};
 use super::tarball::{EntryKind, Tarball};
 use super::unpack::clean;
 use crate::sys::beneath::Dir;
+use crate::sys::effect;
 
 /// Links from one name of an archive to another that are followed: docker's old archives share layers this way.
 const MAX_LINKS: usize = 4;
@@ -38,9 +39,9 @@ impl Input {
     /// Stages an archive, plain or compressed, in `dir`. The file has no name: nothing is left behind, whatever happens.
     pub(super) fn stage(reader: impl Read, dir: &Path, limits: Limits) -> io::Result<Self> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let mut file = File::from(rustix::fs::openat(CWD, dir, flags, Mode::RUSR | Mode::WUSR)?);
+        let file = File::from(rustix::fs::openat(CWD, dir, flags, Mode::RUSR | Mode::WUSR)?);
         let (mut bytes, _) = Digesting::new(decompress(reader)?, limits.archive_bytes, "the archive");
-        if io::copy(&mut bytes, &mut file)? == 0 {
+        if io::copy(&mut bytes, &mut effect::Writer(&file))? == 0 {
             return Err(refused("the archive is empty"));
         }
         let mut archive = Archive { file, files: BTreeMap::new() };

@@ -5,16 +5,17 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{FileType, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::stream::refused;
 use super::tarball::{Entry, EntryKind, Tarball};
 use crate::sys::beneath::{Dir, is_type};
+use crate::sys::effect;
 
 /// Directories one inside another.
 const MAX_DEPTH: usize = 256;
@@ -120,7 +121,7 @@ impl Layer<'_> {
         match entry.kind {
             EntryKind::File => file(dir, name, tarball, entry),
             EntryKind::HardLink => self.hard_link(name, entry),
-            EntryKind::Symlink => symlink(dir, name, entry),
+            EntryKind::Symlink => symbolic_link(dir, name, entry),
             EntryKind::Fifo => special(dir, name, entry),
             EntryKind::Device => {
                 Err(refused("it is a device node; images bring no devices, /dev is made for each container"))
@@ -171,8 +172,8 @@ impl Layer<'_> {
         }
         let made = dir.make_sub(name, 0o755)?;
         if let Some(stat) = below.filter(|stat| is_type(stat, FileType::Directory)) {
-            rustix::fs::fchown(&made, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
-            rustix::fs::fchmod(&made, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+            effect::change_owner(&made, stat.st_uid, Some(stat.st_gid))?;
+            effect::change_mode(&made, stat.st_mode)?;
             self.times.push((path.to_owned(), (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0))));
         } else {
             self.times.push((path.to_owned(), (0, 0)));
@@ -216,7 +217,7 @@ impl Layer<'_> {
             // A whiteout speaks of the layers below: what this layer has stays, and a directory hides theirs.
             Some(stat) if is_type(&stat, FileType::Directory) => set_opaque(&dir.sub(Path::new(hidden))?),
             Some(_) => Ok(()),
-            None => Ok(rustix::fs::mknodat(dir, hidden, FileType::CharacterDevice, Mode::empty(), 0)?),
+            None => effect::make_node_at(dir, hidden, FileType::CharacterDevice, 0),
         }
     }
 
@@ -255,13 +256,13 @@ impl Layer<'_> {
             Some(_) => {}
             None => return Err(missing()),
         }
-        Ok(rustix::fs::linkat(&from, file, self.here(), name, AtFlags::empty())?)
+        effect::link_at((&from, file), (self.here(), name))
     }
 
     fn finish(self) -> io::Result<()> {
         for (path, mtime) in self.times.iter().rev() {
             match self.root.sub(path) {
-                Ok(dir) => rustix::fs::futimens(&dir, &times(*mtime))?,
+                Ok(dir) => effect::change_times(&dir, &times(*mtime))?,
                 // A later entry replaced the directory by something else.
                 Err(error) if is_not_a_directory(&error) || error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -277,7 +278,7 @@ fn is_not_a_directory(error: &io::Error) -> bool {
 }
 
 fn set_opaque(dir: &Dir) -> io::Result<()> {
-    Ok(rustix::fs::fsetxattr(dir, "trusted.overlay.opaque", b"y", XattrFlags::empty())?)
+    effect::set_attribute(dir, b"trusted.overlay.opaque", b"y")
 }
 
 fn times(mtime: (i64, u32)) -> Timestamps {
@@ -287,13 +288,13 @@ fn times(mtime: (i64, u32)) -> Timestamps {
 
 /// Owner, mode, extended attributes: in this order, since a change of owner clears set-id bits and capabilities.
 fn set_attributes(fd: impl std::os::fd::AsFd, entry: &Entry) -> io::Result<()> {
-    rustix::fs::fchown(&fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))?;
-    rustix::fs::fchmod(&fd, Mode::from_raw_mode(entry.mode))?;
+    effect::change_owner(&fd, entry.uid, Some(entry.gid))?;
+    effect::change_mode(&fd, entry.mode)?;
     for (name, value) in &entry.xattrs {
         if !keeps_xattr(name)? {
             continue;
         }
-        rustix::fs::fsetxattr(&fd, name.as_slice(), value, XattrFlags::empty())?;
+        effect::set_attribute(&fd, name, value)?;
     }
     Ok(())
 }
@@ -316,14 +317,14 @@ fn file<R: Read>(dir: &Dir, name: &OsStr, tarball: &mut Tarball<R>, entry: &Entr
         Some((length, pieces)) => {
             for (offset, size) in pieces {
                 file.seek(SeekFrom::Start(*offset))?;
-                io::copy(&mut tarball.data().take(*size), &mut file)?;
+                io::copy(&mut tarball.data().take(*size), &mut effect::Writer(&file))?;
             }
-            file.set_len(*length)?;
+            effect::set_length(&file, *length)?;
         }
         None => copy_with_holes(&mut tarball.data(), &mut file)?,
     }
     set_attributes(&file, entry)?;
-    Ok(rustix::fs::futimens(&file, &times(entry.mtime))?)
+    effect::change_times(&file, &times(entry.mtime))
 }
 
 /// Copies, leaving long runs of zeros as holes.
@@ -339,10 +340,10 @@ fn copy_with_holes(data: &mut impl Read, file: &mut File) -> io::Result<()> {
         if read == buffer.len() && buffer.chunks(HOLE).all(|c| c.iter().all(|b| *b == 0)) {
             file.seek(SeekFrom::Current(i64::try_from(read).unwrap_or(0)))?;
         } else {
-            file.write_all(&buffer[..read])?;
+            effect::write(file, &buffer[..read])?;
         }
     }
-    file.set_len(length)
+    effect::set_length(file, length)
 }
 
 fn fill(data: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
@@ -356,25 +357,24 @@ fn fill(data: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-fn symlink(dir: &Dir, name: &OsStr, entry: &Entry) -> io::Result<()> {
+fn symbolic_link(dir: &Dir, name: &OsStr, entry: &Entry) -> io::Result<()> {
     if entry.link.is_empty() {
         return Err(refused("a symbolic link without a target"));
     }
     if entry.xattrs.iter().any(|(name, _)| !matches!(keeps_xattr(name), Ok(false))) {
         return Err(refused("a symbolic link with extended attributes"));
     }
-    rustix::fs::symlinkat(entry.link.as_slice(), dir, name)?;
+    effect::symlink_at(OsStr::from_bytes(&entry.link), dir, name)?;
     finish_without_opening(dir, name, entry)
 }
 
 fn special(dir: &Dir, name: &OsStr, entry: &Entry) -> io::Result<()> {
-    rustix::fs::mknodat(dir, name, FileType::Fifo, Mode::from_raw_mode(entry.mode), 0)?;
+    effect::make_node_at(dir, name, FileType::Fifo, entry.mode)?;
     finish_without_opening(dir, name, entry)?;
-    Ok(rustix::fs::chmodat(dir, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())?)
+    effect::change_mode_at(dir, name, entry.mode)
 }
 
 fn finish_without_opening(dir: &Dir, name: &OsStr, entry: &Entry) -> io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-    rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(rustix::fs::utimensat(dir, name, &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)?)
+    effect::change_owner_at(dir, name, entry.uid, entry.gid)?;
+    effect::change_times_at(dir, name, &times(entry.mtime))
 }

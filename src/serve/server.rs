@@ -1,8 +1,7 @@
 //! The server: one handler over the published projection.
 
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Response, Uri, header};
 use hyper::body::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 
 use super::body::ChannelBody;
@@ -28,6 +27,8 @@ use super::{discovery, logs};
 use crate::model::{PodKey, Projection};
 use crate::port::{ErrorKind, PortError};
 use crate::report::Listed;
+#[cfg(target_os = "linux")]
+use crate::sys::effect;
 
 /// A bound socket that does not answer yet.
 #[derive(Debug)]
@@ -38,7 +39,8 @@ pub struct Server {
 
 impl Server {
     /// Binds the socket (mode 0600; its directory is made with 0700). One that nobody answers on is replaced.
-    pub async fn bind(socket: &Path) -> Result<Self, PortError> {
+    #[cfg(target_os = "linux")]
+    pub async fn bind(socket: &std::path::Path) -> Result<Self, PortError> {
         const OPERATION: &str = "serve the API on";
         let subject = socket.display().to_string();
         let failed = |e: &io::Error| PortError::io(OPERATION, subject.clone(), e);
@@ -48,19 +50,24 @@ impl Server {
             return Err(PortError::new(ErrorKind::Invalid, OPERATION, subject, text).with_help("use a shorter --root"));
         }
         if let Some(directory) = socket.parent() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|e| failed(&e))?;
+            effect::make_dirs(directory, 0o700).map_err(|e| failed(&e))?;
         }
-        if UnixStream::connect(socket).await.is_ok() {
+        if tokio::net::UnixStream::connect(socket).await.is_ok() {
             let text = "another agent answers there";
             let help = "stop it first, or give this one another --root";
             return Err(PortError::new(ErrorKind::Conflict, OPERATION, subject, text).with_help(help));
         }
-        match std::fs::remove_file(socket) {
+        match effect::remove_file(socket) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(&e)),
             _ => {}
         }
-        let listener = UnixListener::bind(socket).map_err(|e| failed(&e))?;
-        std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600)).map_err(|e| failed(&e))?;
+        let listen = || {
+            let listener = effect::listen(socket)?;
+            listener.set_nonblocking(true)?;
+            UnixListener::from_std(listener)
+        };
+        let listener = listen().map_err(|e| failed(&e))?;
+        effect::change_mode_of(socket, 0o600).map_err(|e| failed(&e))?;
         Ok(Self { listener, path: socket.to_owned() })
     }
 
@@ -80,10 +87,11 @@ impl Server {
 
 struct RemoveOnDrop(PathBuf);
 
+#[cfg(target_os = "linux")]
 impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
         // A socket left behind is replaced by the next agent, so a failure here costs nothing.
-        let _ = std::fs::remove_file(&self.0);
+        let _ = effect::remove_file(&self.0);
     }
 }
 

@@ -1,7 +1,5 @@
 //! The last projection in a file: what `get` and `status` show when no agent answers.
 
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,22 +48,11 @@ impl Snapshot {
 
 /// Writes it in place of the file at `path`: readers see the old one or the new one, mode 0600. Not synced, to spare the
 /// flash: a power cut may leave it without bytes.
+#[cfg(target_os = "linux")]
 pub fn save(path: &Path, snapshot: &Snapshot) -> Result<(), PortError> {
     let failed = |e: &std::io::Error| PortError::io("save the last report", path.display().to_string(), e);
     let bytes = serde_json::to_vec(snapshot).map_err(|e| failed(&e.into()))?;
-    // One name: what a process left that was killed here is written over by the next one.
-    let temporary = path.with_extension("tmp");
-    let write = || {
-        let mut options = std::fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(&bytes)?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(|e| {
-        // Nothing is lost with it.
-        let _ = std::fs::remove_file(&temporary);
-        failed(&e)
-    })
+    crate::sys::effect::replace_path_for_now(path, &bytes).map_err(|e| failed(&e))
 }
 
 /// Reads it; `None` when no agent ever reported here, or a power cut took what it said.

@@ -17,7 +17,7 @@ use super::keys::DetachKeys;
 use super::relay::{self, Raw};
 use super::running::{Running, not_running};
 use crate::port::{ErrorKind, PortError};
-use crate::sys::pidfd;
+use crate::sys::{effect, pidfd};
 
 const OPERATION: &str = "attach to";
 const SOCKET: &str = "attach.sock";
@@ -44,7 +44,7 @@ const NO_MORE: u8 = 255;
 pub(super) fn listen(bundle: &Path) -> io::Result<OwnedFd> {
     let directory = open_directory(bundle)?;
     let socket = new_socket()?;
-    rustix::net::bind(&socket, &address(&directory)?)?;
+    effect::bind_socket(&socket, &address(&directory)?)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket)
 }

@@ -16,7 +16,7 @@ use super::running::Running;
 use super::{ExecRequest, command, oci, privileges, rootfs, seccomp};
 use crate::port::{ErrorKind, PortError};
 use crate::sys::seccomp::Instruction;
-use crate::sys::{cgroup, sealed, spawn};
+use crate::sys::{cgroup, effect, sealed, spawn};
 
 const OPERATION: &str = "run a command in";
 /// What shells and container runtimes answer when a command cannot be executed.
@@ -81,7 +81,7 @@ pub(super) fn run(request: &ExecRequest) -> Result<i32, PortError> {
     };
     adopt(None)?;
     // As easily killed for want of memory as the container's own processes.
-    let _ = fs::write(format!("/proc/{child}/oom_score_adj"), &target.oom_score_adj);
+    let _ = effect::write_existing(Path::new(&format!("/proc/{child}/oom_score_adj")), &target.oom_score_adj);
     relay::run(child, stdio, &signals).map_err(failed)
 }
 

@@ -19,6 +19,8 @@ use rustix::pipe::PipeFlags;
 use rustix::pty::OpenptFlags;
 use rustix::termios::{OptionalActions, Termios};
 
+use crate::sys::effect;
+
 /// The inode number, and the device number, of `ptmx` in a devpts.
 const PTMX_INODE: u64 = 2;
 const PTMX_DEVICE: (u32, u32) = (5, 2);
@@ -78,7 +80,7 @@ impl Ends {
                 // Before the command runs, which asks for it at once; these are the caller's streams still.
                 copy_size(&master);
                 // The user may open its own terminal again.
-                rustix::fs::fchown(&slave, Some(rustix::fs::Uid::from_raw(uid)), None)?;
+                effect::change_owner(&slave, uid, None)?;
                 send(&sender, &master)?;
                 nix::unistd::dup2_stdin(&slave)?;
                 nix::unistd::dup2_stdout(&slave)?;
@@ -88,7 +90,7 @@ impl Ends {
                 // The user may open its own streams again, `/dev/stdout`; `/dev/null` is everybody's as it is.
                 for pipe in [&stdin, &out, &err] {
                     if FileType::from_raw_mode(rustix::fs::fstat(pipe)?.st_mode) == FileType::Fifo {
-                        rustix::fs::fchown(pipe, Some(rustix::fs::Uid::from_raw(uid)), None)?;
+                        effect::change_owner(pipe, uid, None)?;
                     }
                 }
                 nix::unistd::dup2_stdin(&stdin)?;

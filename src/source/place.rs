@@ -16,15 +16,13 @@ const MOST_BYTES: u64 = 1 << 20;
 mod system {
     use std::ffi::OsStr;
     use std::fs::File;
-    use std::io::{self, BufWriter, Read, Write};
+    use std::io::{self, Read};
     use std::os::fd::AsFd;
-    use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
-
-    use rustix::fs::{AtFlags, Gid, Uid};
 
     use super::{Addition, MOST_BYTES, Text};
     use crate::sys::beneath::Dir;
+    use crate::sys::effect::{self, Lasting, Replacement};
 
     fn directory(path: &Path) -> io::Result<Dir> {
         Dir::open(Path::new("/"))?.sub(path.strip_prefix("/").unwrap_or(path))
@@ -33,30 +31,8 @@ mod system {
     /// Replaces the second of `names` by way of the first: it has the old bytes or the new ones, whatever happens.
     pub(in crate::source) fn replace(dir: &Path, names: (&str, &str), text: Text<'_>, mode: u32) -> io::Result<()> {
         let dir = directory(dir)?;
-        let (temporary, name) = names;
-        remove(&dir, temporary)?;
-        let written = write(&dir, temporary, text, mode)
-            .and_then(|()| Ok(rustix::fs::renameat(&dir, temporary, &dir, name)?))
-            .and_then(|()| dir.fsync());
-        if written.is_err() {
-            remove(&dir, temporary)?;
-        }
-        written
-    }
-
-    fn write(dir: &Dir, name: &str, text: Text<'_>, mode: u32) -> io::Result<()> {
-        let mut file = BufWriter::new(dir.create_file(OsStr::new(name), mode)?);
-        text(&mut file)?;
-        let file = file.into_inner()?;
-        file.set_permissions(std::fs::Permissions::from_mode(mode))?;
-        file.sync_all()
-    }
-
-    fn remove(dir: &Dir, name: &str) -> io::Result<()> {
-        match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        let (via, file) = ((&dir, names.0), (&dir, names.1));
+        Replacement { file, via, mode, lasting: Lasting::Whole, shared: true }.write(text)
     }
 
     /// Appends to `top/sub/name`, making `sub` and the file when they are missing; they then belong to the owner of
@@ -77,12 +53,12 @@ mod system {
             Err(error) => return Err(error),
         };
         let Some(new) = addition(old.as_deref()) else { return Ok(()) };
-        let mut file = dir.append_file(OsStr::new(name), 0o644)?;
+        let file = dir.append_file(OsStr::new(name), 0o644)?;
         if old.is_none() {
             give(&file, &top)?;
         }
-        file.write_all(new.as_bytes())?;
-        file.sync_all()?;
+        effect::write(&file, new.as_bytes())?;
+        effect::sync(&file)?;
         dir.fsync()
     }
 
@@ -98,8 +74,7 @@ mod system {
     fn give(made: &impl AsFd, like: &Dir) -> io::Result<()> {
         let owner = rustix::fs::fstat(like)?;
         if rustix::fs::fstat(made)?.st_uid != owner.st_uid {
-            let (uid, gid) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
-            rustix::fs::fchown(made, Some(uid), Some(gid))?;
+            effect::change_owner(made, owner.st_uid, Some(owner.st_gid))?;
         }
         Ok(())
     }

@@ -12,8 +12,8 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 
 use super::effect;
 
-/// How deep a tree is walked while it is removed, one open directory each. What lies deeper is moved up first: a
-/// container can nest directories deeper than there are file descriptors.
+/// How deep a tree is walked while it is removed, one open directory each. What lies deeper is moved up to its top first:
+/// a container can nest directories deeper than there are file descriptors.
 const MAX_DEPTH: usize = 64;
 /// How many names of one directory are held at a time while it is emptied: a container can make more files than there is
 /// memory for their names.
@@ -113,15 +113,10 @@ impl Dir {
     }
 
     fn make_one(&self, name: &OsStr, mode: u32) -> io::Result<Self> {
-        match effect::make_dir_at(&self.fd, name, mode) {
-            Ok(()) => {
-                let made = self.sub(Path::new(name))?;
-                effect::change_mode(&made, mode)?;
-                Ok(made)
-            }
+        match effect::make_dir_of_mode(&self.fd, name, mode) {
             // Somebody else was faster.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.sub(Path::new(name)),
-            Err(error) => Err(error),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => self.sub(Path::new(name)),
         }
     }
 
@@ -226,21 +221,16 @@ impl Dir {
     }
 
     /// Removes `name` of this directory with everything below it. Follows no symbolic link and enters no other mount:
-    /// a mount in the way is an error. Nothing there is fine.
+    /// a mount in the way is an error. Nothing there is fine. What cannot be removed keeps nothing else.
     ///
     /// # Errors
-    /// From the system; `EXDEV` or `EBUSY` for a mount.
+    /// From the system, the first one of those that kept something; `EXDEV` or `EBUSY` for a mount.
     pub fn remove_tree(&self, name: &OsStr) -> io::Result<()> {
         let path = Path::new(name);
         if name.is_empty() || path.components().count() != 1 || name.as_bytes() == b".." || name.as_bytes() == b"." {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a single name"));
         }
-        let mut queue = vec![name.to_owned()];
-        while let Some(next) = queue.pop() {
-            let mut removal = Removal { base: self, top: name, moved: &mut queue };
-            removal.remove(self, &next, 0)?;
-        }
-        Ok(())
+        remove(self, name, None, 0)
     }
 
     /// Flushes this directory's entries to the disk.
@@ -252,54 +242,54 @@ impl Dir {
     }
 }
 
-/// One walk of [`Dir::remove_tree`].
-struct Removal<'a> {
-    base: &'a Dir,
-    top: &'a OsStr,
-    /// Directories that were too deep, moved to `base` under these names.
-    moved: &'a mut Vec<OsString>,
+/// Removes `name` of `dir`, which is so deep below the tree's top; what is too deep is moved there instead.
+fn remove(dir: &Dir, name: &OsStr, top: Option<&Dir>, depth: usize) -> io::Result<()> {
+    match effect::remove_at(&dir.fd, name, AtFlags::empty()) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if matches!(error.raw_os_error(), Some(libc_errno::EISDIR | libc_errno::EPERM)) => {}
+        Err(error) => return Err(error),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    let fd = match dir.resolve(Path::new(name), flags, Mode::empty(), ResolveFlags::NO_XDEV) {
+        Ok(fd) => fd,
+        Err(error) if error.raw_os_error() == Some(libc_errno::ENOENT) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if let Some(top) = top.filter(|_| depth > MAX_DEPTH) {
+        // Still within the tree, lest a walk that is cut short leaves it to nobody.
+        let up = OsString::from(format!("{}.removing", rustix::fs::fstat(&fd)?.st_ino));
+        return effect::move_at((&dir.fd, name), (&top.fd, &up));
+    }
+    let child = Dir { fd };
+    let below = empty(&child, top.unwrap_or(&child), depth + 1);
+    match effect::remove_at(&dir.fd, name, AtFlags::REMOVEDIR) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => below.and(Err(error)),
+        Ok(()) => Ok(()),
+    }
 }
 
-impl Removal<'_> {
-    /// Removes `name` of `dir`, moving up what is too deep.
-    fn remove(&mut self, dir: &Dir, name: &OsStr, depth: usize) -> io::Result<()> {
-        match effect::remove_at(&dir.fd, name, AtFlags::empty()) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) if matches!(error.raw_os_error(), Some(libc_errno::EISDIR | libc_errno::EPERM)) => {}
-            Err(error) => return Err(error),
+/// Removes what is in a directory. The first error is told, even if a later try had more luck.
+fn empty(dir: &Dir, top: &Dir, depth: usize) -> io::Result<()> {
+    let mut told = Ok(());
+    let mut before = Vec::new();
+    loop {
+        let entries = dir.some_names(BATCH)?;
+        // A damaged file system may list what cannot be found: then deleting the directory says so.
+        if entries.is_empty() || entries == before {
+            return told;
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-        let fd = match dir.resolve(Path::new(name), flags, Mode::empty(), ResolveFlags::NO_XDEV) {
-            Ok(fd) => fd,
-            Err(error) if error.raw_os_error() == Some(libc_errno::ENOENT) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        if depth > MAX_DEPTH {
-            let mut up = self.top.to_owned();
-            up.push(format!(".{}.removing", rustix::fs::fstat(&fd)?.st_ino));
-            // Of what is going anyway nothing need be on the disk.
-            effect::move_at((&dir.fd, name), (&self.base.fd, &up))?;
-            self.moved.push(up);
-            return Ok(());
+        let mut any = false;
+        for entry in &entries {
+            let removed = remove(dir, entry, Some(top), depth);
+            any |= removed.is_ok();
+            told = told.and(removed);
         }
-        let child = Dir { fd };
-        let mut before = Vec::new();
-        loop {
-            let entries = child.some_names(BATCH)?;
-            // A damaged file system may list what cannot be found: then deleting it below says so.
-            if entries.is_empty() || entries == before {
-                break;
-            }
-            for entry in &entries {
-                self.remove(&child, entry, depth + 1)?;
-            }
-            before = entries;
+        if !any {
+            return told;
         }
-        match effect::remove_at(&dir.fd, name, AtFlags::REMOVEDIR) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
+        before = entries;
     }
 }
 
@@ -356,6 +346,7 @@ mod tests {
         }
         drop(deep);
         root.remove_tree(OsStr::new("deep")).unwrap();
+        assert!(!temp.path().join("root/deep").exists());
         let wide = root.make_sub(Path::new("wide/below"), 0o700).unwrap();
         for number in 0..3 * BATCH + 1 {
             wide.create_file(OsStr::new(&number.to_string()), 0o600).unwrap();

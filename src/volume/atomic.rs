@@ -144,10 +144,9 @@ fn new_directory(volume: &Dir) -> io::Result<(OsString, Dir)> {
     for _ in 0..TRIES {
         let now = jiff::Timestamp::now();
         let name = OsString::from(format!("{}.{:09}", now.strftime("..%Y_%m_%d_%H_%M_%S"), now.subsec_nanosecond()));
-        match effect::make_dir_at(volume, &name, DIRECTORY_MODE) {
+        match effect::make_dir_of_mode(volume, &name, DIRECTORY_MODE) {
             Ok(()) => {
                 let dir = volume.sub(Path::new(&name))?;
-                effect::change_mode(&dir, DIRECTORY_MODE)?;
                 return Ok((name, dir));
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

@@ -1,5 +1,6 @@
 //! The image store on real directories. Whiteouts and owners need root.
 
+mod crash;
 mod hostile;
 mod liars;
 mod login;

@@ -16,6 +16,7 @@ use tokio::process::Command;
 use super::{Failure, Fault, glob};
 use crate::image::stream::read_bounded;
 use crate::model::Masked;
+use crate::sys::effect;
 
 const LARGEST: u64 = 1 << 20;
 /// No more are tried with one registry.
@@ -230,15 +231,11 @@ async fn ask(name: &str, key: &str) -> Result<Option<Login>, Failure> {
     }
     let program = format!("docker-credential-{name}");
     let failed = |why: String| Failure::new(Fault::Denied, format!("the credential helper {program} {why}"));
-    let mut child = Command::new(&program)
-        .arg("get")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        // It may say anything there.
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|e| failed(format!("cannot be run: {e}")))?;
+    let mut command = Command::new(&program);
+    command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    // It may say anything there.
+    command.stderr(Stdio::null());
+    let mut child = effect::spawn_async(&mut command).map_err(|e| failed(format!("cannot be run: {e}")))?;
     let (mut stdin, stdout) = (child.stdin.take(), child.stdout.take());
     let work = async {
         if let Some(stdin) = &mut stdin {

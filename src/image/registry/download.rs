@@ -7,18 +7,19 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use hyper::{StatusCode, header};
-use rustix::fs::FlockOperation;
+use rustix::fs::{CWD, FlockOperation, OFlags};
 use sha2::{Digest, Sha256};
 
 use super::transport::Answer;
 use super::{Client, Failure, Fault};
 use crate::image::stream::hex;
 use crate::model::kept_free;
+use crate::sys::effect;
 
 /// Attempts in a row that bring next to nothing.
 const ATTEMPTS: u32 = 5;
@@ -61,7 +62,7 @@ struct Part {
 impl Downloads {
     /// Makes what is missing.
     pub(in crate::image) fn open(dir: &Path) -> io::Result<Self> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir.join("blobs/sha256"))?;
+        effect::make_dirs(&dir.join("blobs/sha256"), 0o700)?;
         Ok(Self { dir: dir.to_owned() })
     }
 
@@ -96,14 +97,14 @@ impl Downloads {
         if hex_of(&digest) == hex {
             return Ok(Some(file));
         }
-        std::fs::remove_file(path)?;
+        effect::remove_file(&path)?;
         Ok(None)
     }
 
     /// Removes a whole blob, if it is there.
     pub(in crate::image) fn forget(&self, hex: &str) {
         // What stays behind is cleared as stale later.
-        let _ = std::fs::remove_file(self.whole(hex));
+        let _ = effect::remove_file(&self.whole(hex));
     }
 
     /// Removes what there is of a blob, unless somebody else works on it.
@@ -113,7 +114,7 @@ impl Downloads {
         let unused = |file: &File| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok();
         if File::open(&part).is_ok_and(|file| unused(&file)) {
             // As above.
-            let _ = std::fs::remove_file(part);
+            let _ = effect::remove_file(&part);
         }
     }
 
@@ -152,7 +153,7 @@ impl Downloads {
                 }
                 let file = File::open(entry.path())?;
                 if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                    std::fs::remove_file(entry.path())?;
+                    effect::remove_file(&entry.path())?;
                 }
             }
         }
@@ -204,7 +205,7 @@ impl Downloads {
         }
         if last.fault == Fault::Wrong || last.fault == Fault::Refused {
             // What nobody can go on with is no beginning.
-            let _ = std::fs::remove_file(&path);
+            let _ = effect::remove_file(&path);
         }
         // What one lacks, another that is out of reach may have.
         let failure = passing.unwrap_or(last);
@@ -214,7 +215,7 @@ impl Downloads {
     /// Gives a whole blob its name. Others may use it too from now on.
     fn keep(&self, part: Part, wanted: &Wanted) -> io::Result<File> {
         let whole = self.whole(&wanted.hex);
-        std::fs::rename(self.part(&wanted.hex), &whole)?;
+        effect::move_at((CWD, self.part(&wanted.hex).as_os_str()), (CWD, whole.as_os_str()))?;
         rustix::fs::flock(&part.file, FlockOperation::LockShared)?;
         match is_at(&part.file, &whole)? {
             true => Ok(part.file),
@@ -325,8 +326,7 @@ fn first_byte(answer: &Answer) -> Option<u64> {
 impl Part {
     /// Opens the file and takes its lock; `None` when another has it, or has just moved it away.
     fn open(path: &Path) -> io::Result<Option<Self>> {
-        let mut options = std::fs::OpenOptions::new();
-        let mut file = options.create(true).truncate(false).read(true).write(true).mode(0o600).open(path)?;
+        let mut file = effect::create(path, OFlags::RDWR, 0o600)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
@@ -340,14 +340,14 @@ impl Part {
     }
 
     fn restart(&mut self) -> io::Result<()> {
-        self.file.set_len(0)?;
+        effect::truncate(&self.file, 0)?;
         self.restarts += u32::from(self.length > 0);
         (self.digest, self.length) = (Sha256::new(), 0);
         Ok(())
     }
 
     fn add(&mut self, piece: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(piece, self.length)?;
+        effect::write_at(&self.file, piece, self.length)?;
         self.digest.update(piece);
         self.length += piece.len() as u64;
         Ok(())

@@ -10,6 +10,8 @@
 //! | `<who>:kill:<file>` | at a point that the file does not have yet it is added, and the process killed |
 //! | `<who>:fail:<errno>,...:<file>` | likewise, but the effect is not had and ends with an error of the system, one after the other of these numbers |
 //!
+//! With `<what>%<n>`, such as `kill%7`, only one point of so many takes part, chosen by its name.
+//!
 //! `<who>` is `agent` or `shim`. A point is a line `<before or after> <name> <place>`. The place is the end of the path
 //! without its numbers, so that the same step of another process or another day is the same point; a cgroup is one place
 //! in all hierarchies.
@@ -45,6 +47,8 @@ mod steering {
 
     struct Steering {
         what: What,
+        /// Of how many points one takes part.
+        each: u64,
         file: PathBuf,
     }
 
@@ -67,6 +71,10 @@ mod steering {
     fn parse(text: &str, own: &str) -> Option<Steering> {
         let (who, rest) = text.split_once(':')?;
         let (what, rest) = rest.split_once(':').filter(|_| who == own)?;
+        let (what, each) = match what.split_once('%') {
+            Some((what, each)) => (what, each.parse().ok().filter(|each| *each > 0)?),
+            None => (what, 1),
+        };
         let (what, file) = match what {
             "record" => (What::Record, rest),
             "kill" => (What::Kill, rest),
@@ -76,7 +84,7 @@ mod steering {
             }
             _ => return None,
         };
-        Some(Steering { what, file: PathBuf::from(file) })
+        Some(Steering { what, each, file: PathBuf::from(file) })
     }
 
     /// The variable, for a shim: its environment is emptied otherwise.
@@ -100,6 +108,9 @@ mod steering {
 
     fn pass(steering: &Steering, when: &str, name: &str, place: Place<'_>) -> io::Result<()> {
         let point = format!("{when} {name} {}", normal(&path(place)));
+        if !sum(&point).is_multiple_of(steering.each) {
+            return Ok(());
+        }
         let Some(number) = note(&steering.file, &point)? else { return Ok(()) };
         match &steering.what {
             What::Record => Ok(()),
@@ -109,6 +120,11 @@ mod steering {
                 let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
             },
         }
+    }
+
+    /// A number that tells points apart well enough, the same in every run: FNV-1a.
+    fn sum(point: &str) -> u64 {
+        point.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     }
 
     /// Adds the point unless the file has it. Which one in the file it is if it was added.
@@ -202,15 +218,25 @@ mod steering {
             assert!(parse("agent:kill:/f", "agent").is_some_and(|s| s.what == What::Kill && s.file == Path::new("/f")));
             assert!(parse("shim:fail:28,5:/f", "shim").is_some_and(|s| s.what == What::Fail(vec![28, 5])));
             assert!(parse("agent:record:/a:b", "agent").is_some_and(|s| s.file == Path::new("/a:b")));
-            for none in ["", "agent", "agent:kill", "agent:fail:x:/f", "agent:other:/f", "shim:kill:/f"] {
+            assert!(parse("agent:kill%7:/f", "agent").is_some_and(|s| s.what == What::Kill && s.each == 7));
+            let nobody =
+                ["", "agent", "agent:kill", "agent:kill%0:/f", "agent:fail:x:/f", "agent:other:/f", "shim:kill:/f"];
+            for none in nobody {
                 assert!(parse(none, "agent").is_none(), "{none}");
             }
         }
 
         #[test]
+        fn a_sample_is_a_part_of_all_points() {
+            let points = 0..1000;
+            let taken = points.filter(|n| sum(&format!("before write place/{n}")).is_multiple_of(7)).count();
+            assert!((100..200).contains(&taken), "{taken}");
+        }
+
+        #[test]
         fn a_point_is_new_once() {
             let dir = tempfile::tempdir().unwrap();
-            let steering = Steering { what: What::Fail(vec![28, 5]), file: dir.path().join("points") };
+            let steering = Steering { what: What::Fail(vec![28, 5]), each: 1, file: dir.path().join("points") };
             let pass = |name| pass(&steering, "before", name, "x".into());
             assert_eq!(pass("write").unwrap_err().raw_os_error(), Some(28));
             pass("write").unwrap();

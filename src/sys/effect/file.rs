@@ -4,16 +4,17 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::OnceLock;
 
-use rustix::fs::{AtFlags, CWD, FallocateFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
+use rustix::fs::{AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::net::SocketAddrUnix;
 
 use super::{Place, effect};
 use crate::sys::beneath::Dir;
-
-/// The mode of a record: what is in it may be secret.
-const RECORD_MODE: u32 = 0o600;
 
 /// Opens a file by a path that the caller trusts, making it with `mode` (subject to the umask) if it is missing.
 ///
@@ -73,7 +74,37 @@ pub(crate) fn truncate(file: &File, length: u64) -> io::Result<()> {
     if file.metadata()?.len() <= length {
         return Ok(());
     }
+    set_length(file, length)
+}
+
+/// Cuts or lengthens a file that is open to this length.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn set_length(file: &File, length: u64) -> io::Result<()> {
     effect("truncate", Place::Open(file.as_fd()), || file.set_len(length))
+}
+
+/// Writes to a place of a file that is open.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    effect("write", Place::Open(file.as_fd()), || file.write_all_at(bytes, offset))
+}
+
+/// A file that is open, as what others write to.
+pub(crate) struct Writer<'a>(pub(crate) &'a File);
+
+impl Write for Writer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        write(self.0, bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Writes to a file that is there, such as one of the kernel's.
@@ -113,76 +144,12 @@ pub(crate) fn sync(file: impl AsFd) -> io::Result<()> {
     effect("fsync", Place::Open(file.as_fd()), || Ok(rustix::fs::fsync(file.as_fd())?))
 }
 
-/// Replaces a file of a directory of ours, or makes it, so that it has the old bytes or the new ones whatever happens to
-/// the power, and the new ones when this returns. They go by way of the name with a dot before it, which nobody else uses:
-/// what is left there, and the room that was reserved for it, is taken over.
+/// Flushes the whole file system of what is open.
 ///
 /// # Errors
-/// From the system; then the old file is in its place, or the new one without a promise for the next power cut.
-pub(crate) fn replace(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
-    put(dir, name, bytes, Lasting::Whole)
-}
-
-/// The same, but a power cut may still take the name until the directory is synced: for callers that sync it, with what lies
-/// around it, before anything depends on it.
-///
-/// # Errors
-/// As [`replace`].
-pub(crate) fn replace_and_sync_later(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
-    put(dir, name, bytes, Lasting::Content)
-}
-
-/// The same for what means nothing after a power cut, or is made anew then: nothing is waited for. Whoever reads while the
-/// machine runs meets the old bytes or the new ones; after a power cut there may be either, or something cut short.
-///
-/// # Errors
-/// From the system; then the old file is in its place.
-pub(crate) fn replace_for_now(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
-    put(dir, name, bytes, Lasting::Nothing)
-}
-
-/// What of a file is on the disk when it was replaced.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Lasting {
-    Nothing,
-    Content,
-    Whole,
-}
-
-fn put(dir: &Dir, name: &str, bytes: &[u8], lasting: Lasting) -> io::Result<()> {
-    let temporary = temporary(name);
-    let create = || dir.make_file(OsStr::new(&temporary), OFlags::WRONLY, RECORD_MODE);
-    let file = match create() {
-        Err(error) if is_other(&error) => {
-            dir.remove_tree(OsStr::new(&temporary))?;
-            create()
-        }
-        other => other,
-    };
-    let file = file?;
-    let written = write(&file, bytes)
-        .and_then(|()| truncate(&file, bytes.len() as u64))
-        .and_then(|()| if lasting == Lasting::Nothing { Ok(()) } else { sync(&file) })
-        .and_then(|()| {
-            let (from, to) = (OsStr::new(&temporary), OsStr::new(name));
-            if lasting == Lasting::Whole { rename_at(dir, from, to) } else { move_at((dir, from), (dir, to)) }
-        });
-    if written.is_err() {
-        // Its room may be what others wait for; whether this succeeds changes nothing.
-        let _ = remove_at(dir, OsStr::new(&temporary), AtFlags::empty());
-    }
-    written
-}
-
-/// Where the bytes of [`replace`] go at first.
-pub(crate) fn temporary(name: &str) -> String {
-    format!(".{name}")
-}
-
-/// Something else than a file is in the way: a directory, a symbolic link.
-fn is_other(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    [Errno::ISDIR, Errno::LOOP].iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
+/// From the system.
+pub(crate) fn sync_all(file: impl AsFd) -> io::Result<()> {
+    effect("syncfs", Place::Open(file.as_fd()), || Ok(rustix::fs::syncfs(file.as_fd())?))
 }
 
 /// Gives what is in a directory another name there, durably.
@@ -226,6 +193,38 @@ pub(crate) fn make_dir_at(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) -> 
     effect("mkdir", Place::Below(dir, name), || Ok(rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(mode))?))
 }
 
+/// Makes a directory of exactly this mode, whatever the umask. Nobody ever finds it with another one, also when this process
+/// ends right then.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn make_dir_of_mode(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) -> io::Result<()> {
+    let (dir, name) = (dir.as_fd(), name.as_ref());
+    if mode & umask() == 0 {
+        return make_dir_at(dir, name, mode);
+    }
+    std::thread::scope(|scope| {
+        // The umask is of all threads but one that stopped sharing it.
+        let make = || {
+            effect("unshare", "umask", || Ok(nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS)?))?;
+            rustix::process::umask(Mode::empty());
+            make_dir_at(dir, name, mode)
+        };
+        let made = std::thread::Builder::new().spawn_scoped(scope, make)?;
+        made.join().unwrap_or_else(|_| Err(io::Error::other("the thread that makes a directory panicked")))
+    })
+}
+
+/// The umask of this process, which does not change it. Where it cannot be known it may forbid anything.
+fn umask() -> u32 {
+    static UMASK: OnceLock<u32> = OnceLock::new();
+    *UMASK.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let digits = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        digits.and_then(|digits| u32::from_str_radix(digits.trim(), 8).ok()).unwrap_or(0o777)
+    })
+}
+
 /// Makes a directory and what is missing of its parents, by a path that the caller trusts. `mode` is subject to the umask.
 ///
 /// # Errors
@@ -250,6 +249,24 @@ pub(crate) fn make_dirs(path: &Path, mode: u32) -> io::Result<()> {
 pub(crate) fn symlink_at(target: impl AsRef<Path>, dir: impl AsFd, name: impl AsRef<Path>) -> io::Result<()> {
     let (dir, name) = (dir.as_fd(), name.as_ref());
     effect("symlink", Place::Below(dir, name), || Ok(rustix::fs::symlinkat(target.as_ref(), dir, name)?))
+}
+
+/// Gives a file one more name.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn link_at(from: (impl AsFd, &OsStr), to: (impl AsFd, &OsStr)) -> io::Result<()> {
+    let place = Place::Below(to.0.as_fd(), Path::new(to.1));
+    effect("link", place, || Ok(rustix::fs::linkat(from.0.as_fd(), from.1, to.0.as_fd(), to.1, AtFlags::empty())?))
+}
+
+/// Makes a FIFO, or the character device with the number 0, which is overlayfs's whiteout.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn make_node_at(dir: impl AsFd, name: &OsStr, kind: FileType, mode: u32) -> io::Result<()> {
+    let place = Place::Below(dir.as_fd(), Path::new(name));
+    effect("mknod", place, || Ok(rustix::fs::mknodat(dir.as_fd(), name, kind, Mode::from_raw_mode(mode), 0)?))
 }
 
 /// Removes a file, or an empty directory with [`AtFlags::REMOVEDIR`].
@@ -281,31 +298,13 @@ pub(crate) fn remove_dir(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Changes the mode of what is open.
+/// Gives a socket a file by which it is found.
 ///
 /// # Errors
 /// From the system.
-pub(crate) fn change_mode(file: impl AsFd, mode: u32) -> io::Result<()> {
-    effect("chmod", Place::Open(file.as_fd()), || {
-        Ok(rustix::fs::fchmod(file.as_fd(), Mode::from_raw_mode(mode & 0o7777))?)
-    })
-}
-
-/// Changes the mode of what a path that the caller trusts leads to.
-///
-/// # Errors
-/// From the system.
-pub(crate) fn change_mode_of(path: &Path, mode: u32) -> io::Result<()> {
-    effect("chmod", path, || Ok(rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())?))
-}
-
-/// Changes the owner of what a path that the caller trusts leads to.
-///
-/// # Errors
-/// From the system.
-pub(crate) fn change_owner_of(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    effect("chown", path, || Ok(rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::empty())?))
+pub(crate) fn bind_socket(socket: impl AsFd, address: &SocketAddrUnix) -> io::Result<()> {
+    let path = address.path_bytes().unwrap_or_default();
+    effect("bind", Path::new(OsStr::from_bytes(path)), || Ok(rustix::net::bind(socket, address)?))
 }
 
 /// Makes a socket file to listen on.
@@ -318,33 +317,23 @@ pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
-
     use super::*;
 
     #[test]
-    fn a_file_is_replaced_whatever_is_in_the_way() {
+    fn a_directory_has_its_mode_from_the_beginning() {
+        use std::os::unix::fs::PermissionsExt;
         let temp = tempfile::tempdir().unwrap();
-        let (base, outside) = (temp.path().join("dir"), temp.path().join("outside"));
-        std::fs::write(&outside, "outside").unwrap();
-        let dir = Dir::make(&base, 0o700).unwrap();
-        let holds = || std::fs::read_to_string(base.join("x")).unwrap();
-        replace(&dir, "x", b"a longer text").unwrap();
-        // Left over, and longer than what comes.
-        std::fs::write(base.join(".x"), "left over from before").unwrap();
-        replace(&dir, "x", b"short").unwrap();
-        assert_eq!(holds(), "short");
-        std::fs::create_dir_all(base.join(".x/below")).unwrap();
-        replace(&dir, "x", b"over a directory").unwrap();
-        symlink(&outside, base.join(".x")).unwrap();
-        replace(&dir, "x", b"over a link").unwrap();
-        assert_eq!(holds(), "over a link");
-        assert_eq!(std::fs::read_to_string(&outside).unwrap(), "outside");
-        assert_eq!(std::fs::read_dir(&base).unwrap().count(), 1);
-        // What cannot be done leaves nothing.
-        std::fs::create_dir(base.join("y")).unwrap();
-        assert!(replace(&dir, "y", b"").is_err());
-        assert!(!base.join(".y").exists());
+        let dir = Dir::open(temp.path()).unwrap();
+        for mode in [0o777, 0o755, 0o700, 0o1777] {
+            make_dir_of_mode(&dir, mode.to_string(), mode).unwrap();
+            let made = std::fs::metadata(temp.path().join(mode.to_string())).unwrap();
+            assert_eq!(made.permissions().mode() & 0o7777, mode);
+        }
+        assert_eq!(make_dir_of_mode(&dir, "511", 0o777).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        // This process's own umask is as it was.
+        std::fs::create_dir(temp.path().join("usual")).unwrap();
+        let usual = std::fs::metadata(temp.path().join("usual")).unwrap().permissions().mode();
+        assert_eq!(usual & 0o777, 0o777 & !umask());
     }
 
     #[test]

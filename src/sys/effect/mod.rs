@@ -3,26 +3,36 @@
 //! fail (`fault`), so that no step of the runtime is left without such a test; `tests/it/tidy.rs` looks for effects that
 //! go another way.
 //!
-//! Files that are to outlive a power cut are written by [`replace`] and moved by [`rename_at`] and [`move_path`]: what is in a file is on the
-//! disk before its name is, and the name before the caller goes on. The others are written by [`replace_for_now`].
+//! Files that are to outlive a power cut are written by [`replace`] or another [`Replacement`], and moved by [`rename_at`] and
+//! [`move_path`]: what is in a file is on the disk before its name is, and the name before the caller goes on. The others are
+//! written by [`replace_for_now`].
 
+mod attribute;
 mod fault;
 mod file;
 mod mount;
 mod process;
+mod replace;
 
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
+pub(crate) use attribute::{
+    change_mode, change_mode_at, change_mode_of, change_owner, change_owner_at, change_owner_of, change_times,
+    change_times_at, set_attribute,
+};
 pub(crate) use fault::passed_on;
 pub(crate) use file::{
-    change_mode, change_mode_of, change_owner_of, create, create_below, listen, make_dir_at, make_dirs, move_at,
-    move_path, null, open_existing, remove_at, remove_dir, remove_file, rename_at, replace, replace_and_sync_later,
-    replace_for_now, reserve, symlink_at, sync, temporary, truncate, write, write_existing,
+    Writer, bind_socket, create, create_below, link_at, listen, make_dir_at, make_dir_of_mode, make_dirs, make_node_at,
+    move_at, move_path, null, open_existing, remove_at, remove_dir, remove_file, rename_at, reserve, set_length,
+    symlink_at, sync, sync_all, truncate, write, write_at, write_existing,
 };
 pub(crate) use mount::{bind, mount, own_mounts, propagate, remount, unmount};
 pub(crate) use process::{spawn, spawn_async};
+pub(crate) use replace::{
+    Lasting, Replacement, replace, replace_and_sync_later, replace_for_now, replace_path_for_now, temporary,
+};
 
 /// What an effect is had on.
 #[derive(Clone, Copy, Debug)]
