@@ -225,6 +225,8 @@ pub enum ContainerState {
 pub struct ObservedContainer {
     pub record: ContainerRecord,
     pub state: ContainerState,
+    /// The machine has been started since this instance was.
+    pub earlier_boot: bool,
 }
 
 impl ObservedContainer {

@@ -162,5 +162,6 @@ fn instance(container: &Container, kind: ContainerKind, now: Timestamp) -> Obser
             stopping: None,
         },
         state,
+        earlier_boot: false,
     }
 }

@@ -41,10 +41,12 @@ pub(super) fn may_restart(policy: &str, exit: &ExitRecord) -> bool {
     }
 }
 
-/// Whether an instance did not end by itself, but with its sandbox and its monitor at once, as when the power of the machine
-/// is cut. The kubelet, too, knows of no back-off after that: it forgets them.
+/// Whether the machine has been started since an instance was, or it did not end by itself, but with its sandbox and its
+/// monitor at once, as when the power of the machine is cut. The kubelet, too, knows of no back-off after that: it forgets
+/// them.
 pub(super) fn ended_with_machine(latest: &ObservedContainer, exit: &ExitRecord, sandbox: u32) -> bool {
-    exit.reason.as_deref() == Some("ContainerStatusUnknown") && latest.record.sandbox_attempt != sandbox
+    let with_all = exit.reason.as_deref() == Some("ContainerStatusUnknown") && latest.record.sandbox_attempt != sandbox;
+    latest.earlier_boot || with_all
 }
 
 /// When the next instance may start and the back-off it will have waited for.
@@ -116,6 +118,7 @@ mod tests {
                 stopping: None,
             },
             state: crate::model::ContainerState::Created,
+            earlier_boot: false,
         }
     }
 
@@ -173,6 +176,8 @@ mod tests {
         assert!(ended_with_machine(&latest, &unknown, 1));
         assert!(!ended_with_machine(&latest, &unknown, 0), "its monitor alone died");
         assert!(!ended_with_machine(&latest, &exit(0, 5), 1), "it had ended before");
+        let latest = ObservedContainer { earlier_boot: true, ..latest };
+        assert!(ended_with_machine(&latest, &exit(0, 5), 0), "an init container that was done");
     }
 
     #[test]

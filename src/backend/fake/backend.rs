@@ -290,7 +290,7 @@ impl Fake {
         let containers = &mut pod.change().containers;
         // One more at a time: most pods have few.
         containers.reserve_exact(1);
-        containers.push(ObservedContainer { record, state });
+        containers.push(ObservedContainer { record, state, earlier_boot: false });
         containers.sort_by(|a, b| (&a.record.name, a.record.attempt).cmp(&(&b.record.name, b.record.attempt)));
         pod.keep_start(start);
         if let Some(why) = behaviour.fails_to_start {

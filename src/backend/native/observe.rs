@@ -188,6 +188,8 @@ fn instance(paths: &Paths, seen: &mut Seen, name: InstanceName) -> io::Result<()
             restore(paths, &seen.pod, &name)?
         }
     };
+    let started = records::read::<Started>(&dir, STARTED)?.ok();
+    let earlier_boot = started.is_some_and(|started| started.boot_id != process::boot_id());
     let state = match state {
         State::Exited(mut exit) => {
             if exit.message.is_none() {
@@ -209,7 +211,7 @@ fn instance(paths: &Paths, seen: &mut Seen, name: InstanceName) -> io::Result<()
         State::Lost => ContainerState::Lost,
         State::Created => ContainerState::Created,
     };
-    seen.pod.containers.push(ObservedContainer { record, state });
+    seen.pod.containers.push(ObservedContainer { record, state, earlier_boot });
     Ok(())
 }
 

@@ -250,7 +250,11 @@ impl World {
             data: start.data.clone(),
             stopping: None,
         };
-        pod.containers.push(ObservedContainer { record, state: ContainerState::Running { pid: 2, started_at: now } });
+        pod.containers.push(ObservedContainer {
+            record,
+            state: ContainerState::Running { pid: 2, started_at: now },
+            earlier_boot: false,
+        });
         pod.containers.sort_by(|a, b| (&a.record.name, a.record.attempt).cmp(&(&b.record.name, b.record.attempt)));
     }
 

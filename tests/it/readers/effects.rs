@@ -128,7 +128,8 @@ pub fn records() -> Foreign {
         let exit = serde_json::from_value::<ExitRecord>(tree["exit"].clone());
         let running = ContainerState::Running { pid: 1, started_at: record.created_at };
         let state = exit.map_or(running, ContainerState::Exited);
-        let containers = container.map(|record| ObservedContainer { record, state }).into_iter().collect();
+        let containers =
+            container.map(|record| ObservedContainer { record, state, earlier_boot: false }).into_iter().collect();
         let sandbox = Sandbox::Ready { attempt: 0, pid: 1, started_at: record.created_at, ips: vec![] };
         everything(&ObservedPod { record, sandbox, containers }, &DataObjects::default())
     })

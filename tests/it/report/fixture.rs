@@ -85,6 +85,7 @@ pub fn instance(name: &str, kind: ContainerKind, attempt: u32, state: ContainerS
             stopping: None,
         },
         state,
+        earlier_boot: false,
     }
 }
 
