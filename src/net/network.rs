@@ -1,4 +1,4 @@
-//! The network of one root: attach, detach, sweep, down.
+//! The network of one root: attach, detach, release, down.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -188,17 +188,22 @@ impl Network {
         Ok(())
     }
 
-    /// Releases what belongs to pods other than `keep`, and puts the rules in place again in case somebody has cleared
-    /// them. Not to be called while a pod outside `keep` is being attached.
+    /// The pods other than `keep` that hold something.
+    pub async fn strangers(&self, keep: &BTreeSet<PodUid>) -> BTreeSet<PodUid> {
+        self.inner.lock().await.leases.pods.keys().filter(|uid| !keep.contains(*uid)).cloned().collect()
+    }
+
+    /// Releases what belongs to these pods or to nobody, and puts the rules in place again in case somebody has cleared
+    /// them.
     ///
     /// # Errors
-    /// When the machine refuses.
-    pub async fn sweep(&self, keep: &BTreeSet<PodUid>) -> Result<(), PortError> {
+    /// When the machine refuses; it can be called again.
+    pub async fn release(&self, gone: &BTreeSet<PodUid>) -> Result<(), PortError> {
         let mut inner = self.inner.lock().await;
         let mut leases = inner.leases.clone();
-        leases.pods.retain(|uid, _| keep.contains(uid));
+        leases.pods.retain(|uid, _| !gone.contains(uid));
         let links = open_links()?;
-        let all = links.list().await.map_err(|e| failed("sweep network", &self.bridge, "list links", &e))?;
+        let all = links.list().await.map_err(|e| failed("release network", &self.bridge, "list links", &e))?;
         let kept: BTreeSet<String> = leases
             .subnet
             .iter()
@@ -206,7 +211,7 @@ impl Network {
             .collect();
         for link in all.iter().filter(|l| self.is_pod_link(&l.name) && !kept.contains(&l.name)) {
             let removed = links.remove(link.index).await;
-            removed.map_err(|e| failed("sweep network", &self.bridge, &format!("remove link {}", link.name), &e))?;
+            removed.map_err(|e| failed("release network", &self.bridge, &format!("remove link {}", link.name), &e))?;
         }
         self.keep(&mut inner, leases)?;
         if inner.leases.subnet.is_some() && all.iter().any(|l| l.name == self.bridge) {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::leavings::Leaving;
 use super::observe::{self, State};
 use super::paths::{InstanceName, REMOVING, shown};
 use super::records::{self, CONTAINER, EXIT, LOCK, STARTED, Stored};
@@ -23,8 +24,16 @@ const MONITOR_PATIENCE: Duration = Duration::from_secs(5);
 /// How many damaged pods are kept for people to look at.
 const MOST_DAMAGED: usize = 10;
 
-/// Records a signal and sends it.
-pub(super) fn signal(inner: &Inner, uid: &PodUid, order: &SignalOrder) -> Result<(), PortError> {
+/// Records a signal and sends it. What is on record and could not be sent nobody orders again: it is sent later.
+pub(super) fn signal(inner: &Arc<Inner>, uid: &PodUid, order: &SignalOrder) -> Result<(), PortError> {
+    let sent = note_and_send(inner, uid, order);
+    if sent.is_err() {
+        inner.later(Leaving::Signals(uid.clone()));
+    }
+    sent
+}
+
+fn note_and_send(inner: &Inner, uid: &PodUid, order: &SignalOrder) -> Result<(), PortError> {
     const OPERATION: &str = "signal container";
     let name = InstanceName::new(uid, &order.name, order.attempt)?;
     let dir = inner.paths.instance_dir(&name);
@@ -93,7 +102,7 @@ pub(super) fn signal_again(inner: &Inner, uid: &PodUid) -> Result<(), PortError>
             grace_seconds: stopping.grace_seconds,
             reason: stopping.reason,
         };
-        signal(inner, uid, &order)?;
+        note_and_send(inner, uid, &order)?;
     }
     Ok(())
 }
@@ -106,7 +115,7 @@ fn stop_signal(inner: &Inner, image: &str) -> i32 {
 
 /// Kills what is left of an instance without a monitor and writes its exit record. An instance that never ran is removed
 /// instead: it is started as the one it was to be, and counts as no restart.
-pub(super) fn reap(inner: &Inner, uid: &PodUid, container: &str, attempt: u32) -> Result<(), PortError> {
+pub(super) fn reap(inner: &Arc<Inner>, uid: &PodUid, container: &str, attempt: u32) -> Result<(), PortError> {
     const OPERATION: &str = "clean up after container";
     let name = InstanceName::new(uid, container, attempt)?;
     let dir = inner.paths.instance_dir(&name);
@@ -135,7 +144,7 @@ pub(super) fn reap(inner: &Inner, uid: &PodUid, container: &str, attempt: u32) -
             if let Some(record) = records::read::<ContainerRecord>(&dir, CONTAINER).map_err(failed)?.ok() {
                 remove_log(Path::new(&record.log_path)).map_err(failed)?;
             }
-            return forget(&dir).map_err(failed);
+            return forget(inner, &dir).map_err(failed);
         }
         State::Running(_) | State::InFlight | State::Lost => {}
     }
@@ -195,7 +204,7 @@ pub(super) fn all_over(inner: &Inner, uid: &PodUid, operation: &'static str) -> 
 
 /// Removes an ended instance: writable layer, log, record.
 pub(super) fn remove_container(
-    inner: &Inner,
+    inner: &Arc<Inner>,
     (key, uid): (&PodKey, &PodUid),
     container: &str,
     attempt: u32,
@@ -211,7 +220,7 @@ pub(super) fn remove_container(
     cgroup::kill_all(&cgroup).map_err(failed)?;
     cgroup::remove(&cgroup).map_err(failed)?;
     remove_log(&inner.paths.log(key, &name)).map_err(failed)?;
-    forget(&dir).map_err(failed)
+    forget(inner, &dir).map_err(failed)
 }
 
 /// Removes a log and its older parts, `<log>.<number>`, and what a rotation that was cut short has left.
@@ -226,10 +235,11 @@ fn remove_log(log: &Path) -> io::Result<()> {
     dir.names()?.iter().filter(|file| is_part(file)).try_for_each(|file| dir.remove_tree(file))
 }
 
-/// Takes a directory out of sight in one step and then deletes it, with what earlier calls may have left.
-fn forget(dir: &Path) -> io::Result<()> {
-    let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else { return Ok(()) };
-    let parent = match Dir::open(parent) {
+/// Takes a directory out of sight in one step and then deletes it, with what earlier calls may have left. Once it is out of
+/// sight nobody asks for it again: then what cannot be deleted is left to later tries.
+fn forget(inner: &Arc<Inner>, dir: &Path) -> io::Result<()> {
+    let (Some(place), Some(name)) = (dir.parent(), dir.file_name()) else { return Ok(()) };
+    let parent = match Dir::open(place) {
         Ok(parent) => parent,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
@@ -237,11 +247,16 @@ fn forget(dir: &Path) -> io::Result<()> {
     let mut aside = std::ffi::OsString::from(REMOVING);
     aside.push(name);
     parent.remove_tree(&aside)?;
-    match effect::rename_at(&parent, name, &aside) {
+    let removed = match effect::rename_at(&parent, name, &aside) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
+        Err(error) if parent.stat(Path::new(name))?.is_some() => return Err(error),
+        other => other.and(parent.remove_tree(&aside)),
+    };
+    if let Err(error) = removed {
+        tracing::warn!(place = %dir.display(), %error, "what is left of it is removed later");
+        inner.later(Leaving::Removed(place.to_owned()));
     }
-    parent.remove_tree(&aside)
+    Ok(())
 }
 
 /// Removes everything of a pod, its directory with the record last.
@@ -253,7 +268,7 @@ pub(super) async fn remove_pod(inner: Arc<Inner>, key: PodKey) -> Result<(), Por
     let (forgotten, pod) = (inner.clone(), uid.clone());
     blocking(move || {
         let dir = forgotten.paths.pod(&pod);
-        forget(&dir).map_err(|e| PortError::io("remove", shown(&dir), &e))
+        forget(&forgotten, &dir).map_err(|e| PortError::io("remove", shown(&dir), &e))
     })
     .await?;
     inner.forget(&key, &uid);

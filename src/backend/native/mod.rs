@@ -24,6 +24,7 @@ mod adopt;
 mod end;
 mod etc;
 mod image;
+mod leavings;
 mod machine;
 mod network;
 mod observe;
@@ -50,6 +51,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::leavings::Leavings;
 pub use self::machine::capability_set;
 pub use self::network::{PodNetwork, pod_network};
 use self::observe::{Found, Seen};
@@ -121,6 +123,8 @@ struct Inner {
     verbs: Mutex<BTreeMap<PodKey, Arc<tokio::sync::Mutex<()>>>>,
     /// Pods whose directories were synced since this process began.
     settled: Mutex<BTreeSet<PodUid>>,
+    /// What could not be cleared away yet.
+    leavings: Leavings,
     /// Every record was read once, and what belongs to no pod was cleared away: before that no verb begins.
     adopted: tokio::sync::OnceCell<()>,
 }
@@ -168,6 +172,7 @@ impl Native {
             index: Mutex::default(),
             verbs: Mutex::default(),
             settled: Mutex::default(),
+            leavings: Leavings::default(),
             adopted: tokio::sync::OnceCell::new(),
             paths,
         };
@@ -231,6 +236,11 @@ impl Inner {
 
     fn remember(&self, key: &PodKey, uid: &PodUid) {
         lock(&self.index).insert(key.clone(), uid.clone());
+    }
+
+    /// What a verb of a pod that changes something holds meanwhile.
+    fn turn(&self, key: &PodKey) -> Arc<tokio::sync::Mutex<()>> {
+        lock(&self.verbs).entry(key.clone()).or_default().clone()
     }
 
     fn forget(&self, key: &PodKey, uid: &PodUid) {

@@ -6,10 +6,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
+use super::leavings::Leaving;
 use super::observe::{self, State};
 use super::paths::InstanceName;
 use super::records::{self, CONTAINER, EXIT};
@@ -35,7 +37,7 @@ const PROFILE: u64 = 1 << 20;
 
 /// A start in the making.
 struct Start<'a> {
-    inner: &'a Inner,
+    inner: &'a Arc<Inner>,
     key: &'a PodKey,
     pod: &'a PodSpec,
     container: &'a Container,
@@ -52,7 +54,7 @@ struct Infra {
 }
 
 /// Creates and starts an instance. One that exists already is left as it is.
-pub(super) fn start(inner: &Inner, key: &PodKey, uid: &PodUid, plan: &ContainerStart) -> Result<(), PortError> {
+pub(super) fn start(inner: &Arc<Inner>, key: &PodKey, uid: &PodUid, plan: &ContainerStart) -> Result<(), PortError> {
     let subject = format!("{key}/{}", plan.name);
     let fail = |kind, message: &str| PortError::new(kind, OPERATION, subject.clone(), message);
     let record = inner.read_record(key, uid)?;
@@ -115,7 +117,8 @@ impl Start<'_> {
         let rootfs = Rootfs::open(&image.lower).map_err(self.io(CREATE))?;
         let identity = self.identity(&image, &rootfs)?;
         // Parts of volumes are held until the container has them.
-        let mut held = Held::new(paths.sub_paths(&self.name)).map_err(self.io(CREATE))?;
+        let left = || self.inner.later(Leaving::Parts(self.name.uid.clone()));
+        let mut held = Held::new(paths.sub_paths(&self.name), &left).map_err(self.io(CREATE))?;
         let mut binds = self.volumes(&mut held)?;
         let anonymous = self.anonymous(&image, &binds);
         binds.extend(anonymous.iter().map(|(_, bind)| bind.clone()));
@@ -184,7 +187,7 @@ impl Start<'_> {
     }
 
     /// The pod's volumes in this container.
-    fn volumes(&self, held: &mut Held) -> Result<Vec<Bind>, PortError> {
+    fn volumes(&self, held: &mut Held<'_>) -> Result<Vec<Bind>, PortError> {
         let mut out = Vec::new();
         for mount in &self.plan.mounts {
             let MountSource::Volume { name, sub_path } = &mount.source;

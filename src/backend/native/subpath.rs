@@ -13,17 +13,18 @@ use super::records;
 use crate::sys::{effect, mount};
 
 /// Places where parts of volumes are bound for one start; they go when this is dropped.
-#[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct Held<'a> {
     dir: PathBuf,
     count: usize,
+    /// Called when they cannot be given up.
+    left: &'a dyn Fn(),
 }
 
-impl Held {
+impl<'a> Held<'a> {
     /// Nothing held yet. What an earlier start may have left in `dir` is cleared away.
-    pub(super) fn new(dir: PathBuf) -> io::Result<Self> {
+    pub(super) fn new(dir: PathBuf, left: &'a dyn Fn()) -> io::Result<Self> {
         release(&dir)?;
-        Ok(Self { dir, count: 0 })
+        Ok(Self { dir, count: 0, left })
     }
 
     /// Resolves `part` below the volume, makes missing directories, and binds it. Returns where it is bound.
@@ -48,10 +49,11 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for Held<'_> {
     fn drop(&mut self) {
         if let Err(error) = release(&self.dir) {
-            tracing::warn!(place = %self.dir.display(), %error, "a part of a volume stays mounted until its pod is removed");
+            tracing::warn!(place = %self.dir.display(), %error, "a part of a volume stays mounted until a later try");
+            (self.left)();
         }
     }
 }
@@ -114,13 +116,9 @@ fn open_or_make(volume: &Path, part: &Path) -> io::Result<OwnedFd> {
     for name in &part {
         let parent = if at.as_os_str().is_empty() { volume.try_clone()? } else { open(&volume, &at)? };
         at.push(name);
-        match effect::make_dir_at(&parent, name, mode) {
-            Ok(()) => {
-                let made = rustix::fs::openat(&parent, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
-                effect::change_mode_of(Path::new(&format!("/proc/self/fd/{}", made.as_raw_fd())), mode)?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
+        match effect::make_dir_of_mode(&parent, name, mode) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
         }
     }
     open(&volume, &part)
@@ -156,7 +154,7 @@ mod tests {
             assert!(open_or_make(&volume, Path::new(bad)).is_err(), "{bad}");
         }
         assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
-        let mut held = Held::new(base.join("held")).unwrap();
+        let mut held = Held::new(base.join("held"), &|| {}).unwrap();
         for bad in ["/etc", "..", "a/../../b"] {
             assert!(held.bind(&volume, bad).is_err(), "{bad}");
         }

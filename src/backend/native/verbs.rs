@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::paths::{check_key, check_uid};
 use super::records::{self, POD, Stored};
-use super::{Inner, Native, START_PATIENCE, blocking, end, image, joined, lock, observe, resize, sandbox, start};
+use super::{Inner, Native, START_PATIENCE, blocking, end, image, joined, observe, resize, sandbox, start};
 use crate::model::{
     ContainerStart, Deletion, ImageNeed, ObservedPod, PodKey, PodRecord, PodUid, ResizeOrder, SignalOrder,
     VolumePayload,
@@ -25,7 +25,7 @@ impl Native {
         F: FnOnce(Arc<Inner>) -> W + Send + 'static,
         W: Future<Output = Result<T, PortError>> + Send + 'static,
     {
-        let turn = lock(&self.inner.verbs).entry(key.clone()).or_default().clone();
+        let turn = self.inner.turn(key);
         let inner = self.inner.clone();
         joined(tokio::spawn(async move {
             let _turn = turn.lock_owned().await;
@@ -38,7 +38,7 @@ impl Native {
     async fn work<T, F>(&self, key: &PodKey, work: F) -> Result<T, PortError>
     where
         T: Send + 'static,
-        F: FnOnce(&Inner, &PodKey, &PodUid) -> Result<T, PortError> + Send + 'static,
+        F: FnOnce(&Arc<Inner>, &PodKey, &PodUid) -> Result<T, PortError> + Send + 'static,
     {
         let key = key.clone();
         self.verb(&key.clone(), move |inner| async move {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use podwright::model::{ContainerState, ExitRecord};
+use podwright::model::{ContainerState, ExitRecord, Signal, SignalOrder};
 use podwright::port::{ContainerBackend, ErrorKind};
 use podwright::sys::cgroup;
 use serde_json::{Value, json};
@@ -14,27 +14,44 @@ use crate::support;
 /// Where the shims of a test write their fault points: set for the process that starts them.
 const POINTS: &str = "PODWRIGHT_TEST_POINTS";
 
-/// Runs a test again in a process of its own, whose shims are steered so (src/sys/effect/fault.rs). `false` in that process.
-fn in_a_process_of_its_own(name: &str, steering: &str) -> bool {
+/// Whether this is the process of a test that is steered, or none can be.
+fn is_steered() -> Option<bool> {
     if std::env::var_os(POINTS).is_some() {
-        return false;
+        return Some(true);
     }
     if !support::e2e() {
-        return true;
+        return None;
     }
     if !cfg!(debug_assertions) {
         support::skip("a release has no fault points");
-        return true;
+        return None;
     }
+    Some(false)
+}
+
+/// Runs a test again in a process of its own that is steered so (src/sys/effect/fault.rs), with these points met already.
+/// Which ones are then.
+fn steered(name: &str, steering: &str, passed: &str) -> String {
     let temp = tempfile::tempdir().unwrap();
     let points = temp.path().join("points");
+    std::fs::write(&points, passed).unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", &format!("native::crash::{name}"), "--nocapture"]).env(POINTS, &points);
-    command.env("PODWRIGHT_FAULT", format!("shim:{steering}:{}", points.display()));
+    command.env("PODWRIGHT_FAULT", format!("{steering}:{}", points.display()));
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
-    let met = std::fs::read_to_string(&points).unwrap();
+    std::fs::read_to_string(&points).unwrap()
+}
+
+/// Runs a test again in a process of its own, whose shims are steered so. `false` in that process.
+fn in_a_process_of_its_own(name: &str, steering: &str) -> bool {
+    match is_steered() {
+        Some(true) => return false,
+        Some(false) => {}
+        None => return true,
+    }
+    let met = steered(name, &format!("shim:{steering}"), "");
     println!("{} points", met.lines().count());
     for one in
         ["mount #/bundle/rootfs", "create container", "rename app/#/started.json", "start container", "exec monitor"]
@@ -210,6 +227,40 @@ fn e2e_agents_of_the_version_before_and_of_the_next_adopt_the_same_pods() {
         pod.remove(&native).await;
         native.teardown_root().await.unwrap();
     });
+}
+
+#[test]
+fn e2e_a_signal_that_could_not_be_sent_is_sent_at_a_later_try() {
+    const NAME: &str = "e2e_a_signal_that_could_not_be_sent_is_sent_at_a_later_try";
+    const KILL: &str = "before kill a process";
+    match is_steered() {
+        None => {}
+        Some(false) => {
+            let all = steered(NAME, "agent:record", "");
+            assert!(all.contains(KILL), "{all}");
+            let others: String = all.lines().filter(|point| *point != KILL).map(|point| format!("{point}\n")).collect();
+            assert!(steered(NAME, "agent:fail:5", &others).contains(KILL), "it was sent at once");
+        }
+        Some(true) => on_root(async |root| {
+            let native = root.open();
+            let pod = TestPod::script("web", "trap 'exit 7' TERM; echo up; while true; do sleep 0.05; done");
+            pod.create(&native).await;
+            pod.start(&native, "app", 0).await;
+            pod.wait_log(&native, "app", "up").await;
+            let order = SignalOrder {
+                name: "app".into(),
+                attempt: 0,
+                signal: Signal::Stop,
+                grace_seconds: 100,
+                reason: "a test".into(),
+            };
+            // What is planned for a container that was told is to wait for its end.
+            let _ = native.signal_container(pod.key(), &order).await;
+            assert_eq!(pod.exit(&native, "app").await.exit_code, 7);
+            pod.remove(&native).await;
+            native.teardown_root().await.unwrap();
+        }),
+    }
 }
 
 #[test]

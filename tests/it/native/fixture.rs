@@ -67,7 +67,9 @@ impl Root {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let instance = format!("{:05x}{count:03x}", std::process::id() & 0xf_ffff);
-        Self { temp: tempfile::tempdir().unwrap(), instance }
+        // Without random letters, so that places in it are called the same in every run (src/sys/effect/fault.rs).
+        let name = format!("podwright-native-{}-{count}", std::process::id());
+        Self { temp: tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir().unwrap(), instance }
     }
 
     pub fn state(&self) -> PathBuf {

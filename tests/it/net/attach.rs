@@ -37,7 +37,7 @@ fn e2e_nothing_happens_before_the_first_pod() {
         let before = machine.traces();
         let network = machine.open(Some("10.1.0.0/24")).unwrap();
         machine.wait(network.detach(&uid("never"))).unwrap();
-        machine.wait(network.sweep(&[uid("never")].into())).unwrap();
+        machine.wait(network.release(&[uid("never")].into())).unwrap();
         machine.wait(network.host_network_ports(&uid("never"), &[])).unwrap();
         machine.wait(network.down()).unwrap();
         assert_eq!(machine.traces(), before);

@@ -1,5 +1,6 @@
 //! Host ports, from everywhere, and what must not come with them.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::time::Duration;
 
@@ -111,7 +112,7 @@ fn e2e_pods_do_not_reach_the_machines_loopback() {
         sh("nft flush chain inet podwright-0badcafe loopback");
         assert!(attack(&evil.space, GATEWAY, 9999, &victim));
         // An agent that looks after its rules ends it.
-        machine.wait(network.sweep(&[uid("web"), uid("evil")].into())).unwrap();
+        machine.wait(network.release(&BTreeSet::new())).unwrap();
         assert!(!attack(&evil.space, GATEWAY, 9999, &victim));
         // Without host ports the bridge does not even route such packets.
         machine.wait(network.detach(&uid("web"))).unwrap();

@@ -153,7 +153,7 @@ fn e2e_two_roots_live_side_by_side() {
 }
 
 #[test]
-fn e2e_a_sweep_releases_what_belongs_to_no_pod() {
+fn e2e_what_belongs_to_no_pod_is_released() {
     on_a_machine(|machine| {
         let network = machine.open(None).unwrap();
         let (a, _b) =
@@ -161,7 +161,8 @@ fn e2e_a_sweep_releases_what_belongs_to_no_pod() {
         sh("ip link add pw0badcafe00009 type veth peer name stray");
         sh("ip link add pw0badcafex type bridge");
         let network = machine.open(None).unwrap();
-        machine.wait(network.sweep(&[uid("a")].into())).unwrap();
+        let gone = machine.wait(network.strangers(&[uid("a")].into()));
+        machine.wait(network.release(&gone)).unwrap();
         let links = sh("ip -o link | cut -d: -f2 | cut -d@ -f1");
         let links: Vec<&str> = links.split_whitespace().collect();
         assert_eq!(links, ["lo", "eth0", "pw0badcafe", "pw0badcafe00002", "pw0badcafex"]);
