@@ -26,7 +26,7 @@ packages=(
     "iproute2 (ip): the tests look at links and addresses"
     "nftables (nft): host ports of pods"
     "e2fsprogs (mke2fs): disks of a virtual machine"
-    "strace (strace): the order of what is written and flushed"
+    "strace (strace): the order of what is written and flushed, and calls of the system that fail"
     "openssl (openssl): certificates of a registry of the tests' own"
     "ca-certificates (update-ca-certificates): crates and packages come over TLS"
 )

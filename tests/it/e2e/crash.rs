@@ -1,18 +1,21 @@
-//! The agent killed at every effect it has on the machine: whatever was cut short, the next agent comes to the same end, and
-//! nothing is left behind.
+//! The agent killed at every effect it has on the machine, each effect failing once, and the machine restarted: whatever was
+//! cut short, the next agent comes to the same end, and nothing is left behind.
 //!
 //! A world goes through phases. In each, the agent is started again and again, and dies at the first fault point (see
 //! src/sys/effect) that it has not died at in this phase, until there is none left. Then the machine must look as it looks
 //! when nobody was killed. A point is an effect with its place, before or after; the second of two equal ones in a phase is
 //! passed. All of it is in memory, so that a few hundred agents do not wait for a disk.
+//!
+//! Where every point would take too long, one of so many is taken; with `PODWRIGHT_EVERY_POINT=1` all of them are.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use podwright::sys::{cgroup, mount};
 
-use super::harness::{World, signal};
+use super::harness::{World, run, text, walk};
+use super::phases::{self, CREATE, Phase, RECREATE, REMOVE, RESTART, UPDATE, only_pod};
 use super::picture::picture;
 use crate::support;
 
@@ -20,142 +23,18 @@ use crate::support;
 const PATIENCE: Duration = Duration::from_secs(400);
 /// An agent that did nothing for so long waits for something.
 const QUIET: Duration = Duration::from_millis(400);
-
-const PODS: &str = r#"
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: settings}
-data: {key: VALUE}
----
-apiVersion: v1
-kind: Secret
-metadata: {name: token}
-stringData: {secret: hidden}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: web, labels: {label: VALUE}}
-spec:
-  terminationGracePeriodSeconds: 0
-  volumes:
-  - {name: config, configMap: {name: settings}}
-  - {name: keys, secret: {secretName: token}}
-  - {name: disk, emptyDir: {}}
-  - {name: memory, emptyDir: {medium: Memory}}
-  initContainers:
-  - name: first
-    image: podwright.invalid/host
-    command: [sh, -c, "echo made > /disk/made"]
-    volumeMounts: [{name: disk, mountPath: /disk}]
-  containers:
-  - name: app
-    image: podwright.invalid/host
-    command: [sleep, "COMMAND"]
-    resources: {limits: {cpu: CPU, memory: 64Mi}}
-    ports: [{containerPort: 8080, hostPort: 8080}]
-    volumeMounts:
-    - {name: config, mountPath: /config}
-    - {name: keys, mountPath: /keys}
-    - {name: disk, mountPath: /part, subPath: part}
-    - {name: memory, mountPath: /memory}
-"#;
-
-/// A revision without the pod: one without any manifest is refused.
-const OTHER: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {key: two}\n";
-
-fn pods(value: &str, command: &str, cpu: &str) -> String {
-    PODS.replace("VALUE", value).replace("COMMAND", command).replace("CPU", cpu)
-}
-
-/// What is changed, and what tells that the change has been made.
-struct Phase {
-    name: &'static str,
-    change: fn(&World),
-    is_done: fn(&World) -> bool,
-}
-
-const PHASES: &[Phase] = &[
-    Phase { name: "create", change: |w| w.commit(&[("pods.yaml", &pods("one", "100000", "500m"))]), is_done: is_ready },
-    Phase {
-        name: "update in place",
-        change: |w| w.commit(&[("pods.yaml", &pods("two", "100000", "250m"))]),
-        is_done: |w| is_ready(w) && holds_value(w, "two") && has_quota(w, "25000"),
-    },
-    Phase { name: "restart", change: kill_app, is_done: |w| is_ready(w) && restarts(w) == Some(1) },
-    Phase {
-        name: "recreate",
-        change: |w| w.commit(&[("pods.yaml", &pods("two", "200000", "250m"))]),
-        is_done: |w| is_ready(w) && restarts(w) == Some(0),
-    },
-    Phase {
-        name: "remove",
-        change: |w| w.commit(&[("pods.yaml", OTHER)]),
-        is_done: |w| is_applied(w) && has_no_pod(w),
-    },
-];
-
-fn status(world: &World) -> String {
-    std::fs::read_to_string(world.repo().join("status.yaml")).unwrap_or_default()
-}
-
-fn head(world: &World) -> String {
-    std::fs::read_to_string(world.repo().join(".git/refs/heads/main")).unwrap().trim().to_owned()
-}
-
-fn is_applied(world: &World) -> bool {
-    let status = status(world);
-    status.contains(&format!("lastAppliedRevision: {}", head(world))) && status.contains("reason: Succeeded")
-}
-
-fn is_ready(world: &World) -> bool {
-    is_applied(world) && status(world).contains("ready: 1/1") && world.identities().len() == 1
-}
-
-fn has_no_pod(world: &World) -> bool {
-    std::fs::read_dir(world.root().join("pods")).is_ok_and(|mut pods| pods.next().is_none())
-}
-
-fn restarts(world: &World) -> Option<u32> {
-    status(world).lines().find_map(|line| line.trim().strip_prefix("restarts: ")?.parse().ok())
-}
-
-/// The directory of the only pod below one of the root's.
-fn only_pod(world: &World, place: &str) -> Option<PathBuf> {
-    std::fs::read_dir(world.root().join(place)).ok()?.flatten().map(|e| e.path()).next()
-}
-
-fn holds_value(world: &World, value: &str) -> bool {
-    let file = only_pod(world, "volumes").map(|pod| pod.join("config/key"));
-    file.and_then(|file| std::fs::read_to_string(file).ok()).is_some_and(|text| text == value)
-}
-
-fn has_quota(world: &World, quota: &str) -> bool {
-    let instance = instance(world);
-    let cgroups = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let tops = cgroups.lines().filter(|l| l.contains(" - cgroup")).map(|l| l.split(' ').nth(4).unwrap());
-    tops.flat_map(|top| super::harness::walk(&Path::new(top).join(format!("podwright-{instance}")))).any(|file| {
-        let is_limit = ["cpu.cfs_quota_us", "cpu.max"].iter().any(|name| file.ends_with(name));
-        is_limit && std::fs::read_to_string(&file).is_ok_and(|text| text.split_whitespace().next() == Some(quota))
-    })
-}
-
-fn instance(world: &World) -> String {
-    std::fs::read_to_string(world.root().join("instance")).unwrap().trim().to_owned()
-}
-
-fn kill_app(world: &World) {
-    let identities = world.identities();
-    let (pid, _) = identities.values().next().expect("a container that runs");
-    signal(u32::try_from(*pid).unwrap(), Signal::KILL);
-    world.wait("its end", || world.identities().is_empty().then_some(()));
-}
+/// ENOSPC, EIO and EROFS by turns.
+const ERRORS: &str = "28,5,30";
+/// How long an agent is given whose effects failed, and that does not say so.
+const SILENT: Duration = Duration::from_secs(5);
 
 fn points(world: &World) -> PathBuf {
     world.scratch().join("points")
 }
 
-fn count(world: &World) -> usize {
-    std::fs::read_to_string(points(world)).unwrap_or_default().lines().count()
+/// The points that were met in this phase, those among them that were to be passed.
+fn met(world: &World) -> Vec<String> {
+    std::fs::read_to_string(points(world)).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
 /// What happens to the agent.
@@ -164,14 +43,21 @@ enum Fault {
     /// Nothing, but its points are written down.
     Record,
     Kill,
+    /// At one point of so many it is killed, and the machine is started anew.
+    Reboot(u32),
+    /// At one point of so many the effect is not had. An agent that waits for its next try is replaced by one that does not.
+    Fail(u32),
 }
 
 impl Fault {
     fn value(self, points: &Path) -> String {
         let points = points.display();
+        let each = |each| if std::env::var_os("PODWRIGHT_EVERY_POINT").is_some() { 1 } else { each };
         match self {
             Fault::Record => format!("agent:record:{points}"),
             Fault::Kill => format!("agent:kill:{points}"),
+            Fault::Reboot(of) => format!("agent:kill%{}:{points}", each(of)),
+            Fault::Fail(of) => format!("agent:fail%{}:{ERRORS}:{points}", each(of)),
         }
     }
 }
@@ -182,8 +68,26 @@ fn settle(world: &mut World, phase: &Phase, fault: Fault) -> usize {
     (phase.change)(world);
     world.set_fault(Some(fault.value(&points(world))));
     let deadline = Instant::now() + PATIENCE;
-    while !live(world, phase, deadline) {}
-    count(world)
+    while !live(world, phase, fault, deadline) {
+        if matches!(fault, Fault::Reboot(_)) {
+            reboot(world);
+        }
+    }
+    met(world).len()
+}
+
+/// Whether an agent has said that it tries again what failed.
+fn waits(log: &str) -> bool {
+    ["next try", "is tried again", "do not depend on it"].iter().any(|words| log.contains(words))
+}
+
+/// Whether something that was to be removed is still there: the agent's next try comes within seconds.
+fn has_leavings(world: &World) -> bool {
+    let is_left = |path: &PathBuf| {
+        let path = path.to_string_lossy();
+        ["/.removing-", "/subpaths-"].iter().any(|part| path.contains(part))
+    };
+    ["pods", "run/pods"].iter().any(|place| directories(&world.root().join(place)).iter().any(is_left))
 }
 
 /// Whether the agent has begun.
@@ -192,28 +96,61 @@ fn answers(world: &World) -> bool {
 }
 
 /// One agent: whether it brought the phase to its end and then ended in peace.
-fn live(world: &mut World, phase: &Phase, deadline: Instant) -> bool {
+fn live(world: &mut World, phase: &Phase, fault: Fault, deadline: Instant) -> bool {
+    let (told, began) = (world.log().len(), Instant::now());
     world.spawn();
     let mut done = None;
     loop {
         if let Some(status) = world.ended() {
-            assert!(status.code().is_none(), "{}: {status}\n{}", phase.name, world.log());
+            let killed = status.code().is_none();
+            assert!(killed || matches!(fault, Fault::Fail(_)), "{}: {status}\n{}", phase.name, world.log());
             return false;
         }
         // What is done may have been done by an agent before: this one is to have looked at everything.
-        if (phase.is_done)(world) && answers(world) {
+        if (phase.is_done)(world) && answers(world) && !has_leavings(world) {
             if done.get_or_insert_with(Instant::now).elapsed() > QUIET {
                 return world.stop() == Some(0);
             }
         } else {
             done = None;
+            if matches!(fault, Fault::Fail(_)) && (waits(&world.log()[told..]) || began.elapsed() > SILENT) {
+                world.kill();
+                return false;
+            }
         }
         if Instant::now() > deadline {
-            let last = std::fs::read_to_string(points(world)).unwrap_or_default();
-            let last: Vec<&str> = last.lines().rev().take(5).collect();
-            panic!("{} has no end; the last points: {last:?}\n{}\n{}", phase.name, status(world), world.log());
+            let last: Vec<String> = met(world).into_iter().rev().take(5).collect();
+            panic!("{} has no end; the last points: {last:?}\n{}\n{}", phase.name, phases::status(world), world.log());
         }
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// What a restart of the machine leaves: the files of the root, written in another boot, without those of its run-time
+/// directory.
+fn reboot(world: &World) {
+    if world.root().join("instance").exists() {
+        let top = format!("/podwright-{}", phases::instance(world));
+        cgroup::kill_all(&top).unwrap();
+        cgroup::remove(&top).unwrap();
+    }
+    for place in mount::points().unwrap().iter().rev().filter(|p| p.starts_with(world.root())) {
+        mount::unmount(place).unwrap();
+    }
+    if world.root().join("run").exists() {
+        std::fs::remove_dir_all(world.root().join("run")).unwrap();
+    }
+    let links = run(world.inside("ip").args(["-br", "link"]));
+    for link in links.lines().filter_map(|l| l.split(['@', ' ']).next()).filter(|l| l.starts_with("pw")) {
+        // The other end of a pair goes with it.
+        let _ = world.inside("ip").args(["link", "del", link]).output();
+    }
+    run(world.inside("sh").args(["-c", "nft flush ruleset && echo 0 > /proc/sys/net/ipv4/ip_forward"]));
+    let now = podwright::sys::process::boot_id();
+    for record in walk(&world.root().join("pods")) {
+        if let Ok(text) = std::fs::read_to_string(&record) {
+            std::fs::write(&record, text.replace(&now, "00000000-0000-4000-8000-000000000000")).unwrap();
+        }
     }
 }
 
@@ -226,9 +163,40 @@ fn can_run() -> bool {
     true
 }
 
+/// Every directory below one.
+fn directories(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            found.push(entry.path());
+            found.extend(directories(&entry.path()));
+        }
+    }
+    found
+}
+
 fn differences(expected: &BTreeSet<String>, found: &BTreeSet<String>) -> Vec<String> {
     let gone = expected.difference(found).map(|line| format!("- {line}"));
     gone.chain(found.difference(expected).map(|line| format!("+ {line}"))).collect()
+}
+
+/// The picture of a world that had more tries than another: a sandbox that failed gave its address back, and so have the
+/// pod's link and rules another one; an instance that was lost has a successor.
+fn whichever_try(world: &World) -> BTreeSet<String> {
+    const NUMBERED: &[&str] = &["10.213.0.", "INSTANCE000", "\"next\": ", "/app/", "/first/", "/app-", "/first-"];
+    let hide = |line: &String| {
+        NUMBERED.iter().fold(line.clone(), |line, start| {
+            let mut parts = line.split(start);
+            let first = parts.next().unwrap_or_default().to_owned();
+            parts.fold(first, |line, rest| line + start + "#" + rest.trim_start_matches(|c: char| c.is_ascii_digit()))
+        })
+    };
+    picture(world).iter().map(hide).collect()
+}
+
+fn assert_same(expected: &BTreeSet<String>, found: &BTreeSet<String>, phase: &Phase, world: &World) {
+    let left = differences(expected, found);
+    assert!(left.is_empty(), "after {}: {left:#?}\n{}", phase.name, world.log());
 }
 
 #[test]
@@ -237,16 +205,184 @@ fn e2e_an_agent_killed_at_every_effect_comes_to_the_same_end() {
         return;
     }
     let (Some(mut peaceful), Some(mut world)) = (World::in_memory(), World::in_memory()) else { return };
-    for phase in PHASES {
+    for phase in [CREATE, UPDATE, RESTART, RECREATE, REMOVE] {
         let before = (peaceful.identities(), world.identities());
-        let all = settle(&mut peaceful, phase, Fault::Record);
+        let all = settle(&mut peaceful, &phase, Fault::Record);
         let began = Instant::now();
-        let met = settle(&mut world, phase, Fault::Kill);
+        let met = settle(&mut world, &phase, Fault::Kill);
         println!("{}: {met} points of {all}, {} s", phase.name, began.elapsed().as_secs());
-        let left = differences(&picture(&peaceful), &picture(&world));
-        assert!(left.is_empty(), "after {}: {left:#?}\n{}", phase.name, world.log());
-        if phase.name == "update in place" {
+        assert_same(&picture(&peaceful), &picture(&world), &phase, &world);
+        if phase.name == UPDATE.name {
             assert_eq!(before, (peaceful.identities(), world.identities()), "a container was restarted");
         }
+    }
+}
+
+#[test]
+fn e2e_effects_that_each_fail_once_come_to_the_same_end() {
+    if !can_run() {
+        return;
+    }
+    let (Some(mut peaceful), Some(mut world)) = (World::in_memory(), World::in_memory()) else { return };
+    for phase in [CREATE, UPDATE, RESTART, RECREATE, REMOVE] {
+        let before = (peaceful.identities(), world.identities());
+        settle(&mut peaceful, &phase, Fault::Record);
+        let began = Instant::now();
+        let failed = settle(&mut world, &phase, Fault::Fail(5));
+        println!("{}: {failed} effects failed, {} s", phase.name, began.elapsed().as_secs());
+        assert_same(&whichever_try(&peaceful), &whichever_try(&world), &phase, &world);
+        if phase.name == UPDATE.name {
+            assert_eq!(before, (peaceful.identities(), world.identities()), "a container was restarted");
+        }
+    }
+}
+
+#[test]
+fn e2e_what_could_not_be_removed_is_at_a_later_try_of_the_same_agent() {
+    if !can_run() {
+        return;
+    }
+    let (Some(mut peaceful), Some(mut world)) = (World::in_memory(), World::in_memory()) else { return };
+    for world in [&mut peaceful, &mut world] {
+        settle(world, &CREATE, Fault::Record);
+    }
+    settle(&mut peaceful, &REMOVE, Fault::Record);
+    let fails = |point: &String| {
+        let is_removal = ["before unlink ", "before rmdir "].iter().any(|start| point.starts_with(start));
+        is_removal && point.contains(".removing")
+    };
+    let (failing, passed): (Vec<String>, Vec<String>) = met(&peaceful).into_iter().partition(fails);
+    assert!(failing.iter().any(|point| point.ends_with("pods/.removing#")), "{failing:#?}");
+    std::fs::write(points(&world), passed.join("\n") + "\n").unwrap();
+    world.set_fault(Some(Fault::Fail(1).value(&points(&world))));
+    world.spawn();
+    (REMOVE.change)(&world);
+    world.wait("the end of the pod", || (REMOVE.is_done)(&world).then_some(()));
+    let left: Vec<&String> = failing.iter().filter(|point| !met(&world).contains(point)).collect();
+    assert!(left.is_empty(), "these did not fail: {left:#?}");
+    assert_eq!(world.stop(), Some(0));
+    assert_same(&picture(&peaceful), &picture(&world), &REMOVE, &world);
+}
+
+/// A file in the pod's volume, and the one that its init container writes into it.
+const KEPT: &str = "disk/kept";
+const FORGOTTEN: &str = "memory/forgotten";
+
+fn is_restarted(world: &World) -> bool {
+    (CREATE.is_done)(world) && phases::restarts(world) == Some(1)
+}
+
+#[test]
+fn e2e_a_machine_that_is_restarted_at_any_effect_comes_to_the_same_end() {
+    if !can_run() {
+        return;
+    }
+    let (Some(mut peaceful), Some(mut world)) = (World::in_memory(), World::in_memory()) else { return };
+    settle(&mut peaceful, &CREATE, Fault::Record);
+    // At rest: the pod is the same one, its containers are started once more, and what is on the disk is kept.
+    let pod = only_pod(&peaceful, "pods");
+    std::fs::write(only_pod(&peaceful, "volumes").unwrap().join(KEPT), "kept").unwrap();
+    std::fs::write(only_pod(&peaceful, "run/volumes").unwrap().join(FORGOTTEN), "").unwrap();
+    reboot(&peaceful);
+    let again = Phase { name: "restart of the machine", change: |_| {}, is_done: is_restarted };
+    settle(&mut peaceful, &again, Fault::Record);
+    assert_eq!(only_pod(&peaceful, "pods"), pod);
+    let kept = only_pod(&peaceful, "volumes").unwrap().join(KEPT);
+    assert_eq!(std::fs::read_to_string(&kept).unwrap(), "kept");
+    std::fs::remove_file(kept).unwrap();
+    assert!(!only_pod(&peaceful, "run/volumes").unwrap().join(FORGOTTEN).exists());
+
+    let began = Instant::now();
+    let met_first = settle(&mut world, &CREATE, Fault::Reboot(9));
+    assert_same(&whichever_try(&peaceful), &whichever_try(&world), &CREATE, &world);
+    settle(&mut peaceful, &REMOVE, Fault::Record);
+    let met_last = settle(&mut world, &REMOVE, Fault::Reboot(9));
+    println!("{} restarts of the machine, {} s", met_first + met_last, began.elapsed().as_secs());
+    // What is there for all pods comes with the first one after a restart.
+    let more: Vec<String> = whichever_try(&world).difference(&whichever_try(&peaceful)).cloned().collect();
+    assert!(more.is_empty(), "{more:#?}");
+    reboot(&peaceful);
+    reboot(&world);
+    assert_same(&whichever_try(&peaceful), &whichever_try(&world), &REMOVE, &world);
+}
+
+#[test]
+fn e2e_down_killed_at_every_effect_is_finished_by_the_next_one() {
+    if !can_run() {
+        return;
+    }
+    let (Some(mut peaceful), Some(mut world)) = (World::in_memory(), World::in_memory()) else { return };
+    for world in [&mut peaceful, &mut world] {
+        settle(world, &CREATE, Fault::Record);
+        std::fs::remove_file(points(world)).unwrap();
+    }
+    peaceful.ok(&["down"]);
+    let (began, mut deaths) = (Instant::now(), 0);
+    loop {
+        let fault = Fault::Kill.value(&points(&world));
+        let output = world.podwright(&["down"]).env("PODWRIGHT_FAULT", fault).output().unwrap();
+        if output.status.success() {
+            break;
+        }
+        assert!(output.status.code().is_none(), "{}: {}", output.status, text(&output));
+        deaths += 1;
+    }
+    println!("{deaths} deaths, {} s", began.elapsed().as_secs());
+    assert_eq!(deaths, met(&world).len());
+    assert_same(&picture(&peaceful), &picture(&world), &Phase { name: "down", ..REMOVE }, &world);
+}
+
+/// Calls of the system that fail now and then, and how.
+const CALLS: &[(&str, &str)] = &[
+    ("fsync", "EIO"),
+    ("mkdirat", "ENOSPC"),
+    ("unlinkat", "EROFS"),
+    ("renameat,renameat2", "EIO"),
+    ("umount2", "EIO"),
+];
+
+/// One agent, of whose calls each third fails from this one on, until it is done or waits for its next try. How many failed.
+fn traced(world: &mut World, phase: &Phase, (call, error): (&str, &str), first: u32) -> usize {
+    let (trace, told, began) = (world.scratch().join("trace"), world.log().len(), Instant::now());
+    world.set_fault(None);
+    let (trace_only, inject) = (format!("trace={call}"), format!("inject={call}:error={error}:when={first}+3"));
+    // The agent alone, with all its threads: what it starts is left to itself at its `execve`.
+    let strace = ["strace", "-D", "-f", "-b", "execve", "-qqq", "-o", trace.to_str().unwrap()];
+    world.spawn_under(&[&strace[..], &["-e", &trace_only, "-e", &inject]].concat());
+    while world.ended().is_none() {
+        if waits(&world.log()[told..]) || began.elapsed() > SILENT || (phase.is_done)(world) {
+            world.kill();
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::fs::read_to_string(trace).unwrap_or_default().matches("(INJECTED)").count()
+}
+
+#[test]
+fn e2e_calls_of_the_system_that_fail_come_to_the_same_end() {
+    if !can_run() {
+        return;
+    }
+    let (Some(mut peaceful), Some(mut world)) = (World::in_memory(), World::in_memory()) else { return };
+    if std::process::Command::new("strace").arg("-V").output().is_err() {
+        return support::skip("there is no strace");
+    }
+    let phases = [CREATE, REMOVE].map(|phase| {
+        settle(&mut peaceful, &phase, Fault::Record);
+        (phase, whichever_try(&peaceful))
+    });
+    for call in CALLS {
+        let began = Instant::now();
+        let mut failed = 0;
+        for (phase, expected) in &phases {
+            (phase.change)(&world);
+            // Of each thread: those that begin look at the root first.
+            failed += [2, 5, 8, 13].map(|first| traced(&mut world, phase, *call, first)).iter().sum::<usize>();
+            settle(&mut world, &Phase { change: |_| {}, ..*phase }, Fault::Record);
+            assert_same(expected, &whichever_try(&world), phase, &world);
+        }
+        println!("{call:?}: {failed} failed, {} ms", began.elapsed().as_millis());
+        assert!(failed > 0, "{call:?} never failed");
     }
 }

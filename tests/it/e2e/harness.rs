@@ -47,10 +47,13 @@ impl World {
         if !support::e2e() {
             return None;
         }
-        let netns = format!("pwt{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let own = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let netns = format!("pwt{own}");
         run(Command::new("ip").args(["netns", "add", &netns]));
         run(Command::new("nsenter").arg(format!("--net=/run/netns/{netns}")).args(["ip", "link", "set", "lo", "up"]));
-        let dir = tempfile::Builder::new().prefix("podwright-e2e-").tempdir().unwrap();
+        // Without random letters, so that places in it are called the same in every world (src/sys/effect/fault.rs).
+        let name = format!("podwright-e2e-{own}");
+        let dir = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir().unwrap();
         if in_memory {
             mount::tmpfs(dir.path(), 1 << 30, 0o755).unwrap();
         }
@@ -153,12 +156,19 @@ impl World {
 
     /// Starts the agent and does not wait.
     pub fn spawn(&mut self) {
+        self.spawn_under(&[]);
+    }
+
+    /// Starts the agent by a program that becomes it, such as a tracer, and does not wait.
+    pub fn spawn_under(&mut self, program: &[&str]) {
         assert!(self.agent.is_none(), "an agent is running already");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
         let repo = self.repo();
         let mut args = vec!["run", repo.to_str().unwrap()];
         args.extend(self.extra.iter().map(String::as_str));
-        let mut command = self.podwright(&args);
+        let mut words = program.iter().copied().chain([env!("CARGO_BIN_EXE_podwright")]);
+        let mut command = self.inside(words.next().unwrap_or_default());
+        command.args(words).args(args_with_root(&args, &self.root())).env("NO_COLOR", "1").stdin(Stdio::null());
         command.envs(self.fault.iter().map(|fault| ("PODWRIGHT_FAULT", fault)));
         let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         self.agent = Some(child);

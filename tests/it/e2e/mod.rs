@@ -13,6 +13,7 @@ mod forward;
 mod fsync;
 pub mod harness;
 mod images;
+mod phases;
 pub mod picture;
 mod pods;
 mod readme;

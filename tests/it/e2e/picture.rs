@@ -1,6 +1,7 @@
 //! What the machine looks like: everything a world has on it, as lines that are the same in two worlds with the same pods.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::harness::{World, run};
@@ -24,7 +25,9 @@ pub fn picture(world: &World) -> BTreeSet<String> {
     }
     let addresses = run(world.inside("ip").args(["-br", "address"]));
     lines.extend(addresses.lines().map(|l| {
-        let words: Vec<&str> = l.split_whitespace().filter(|w| !w.starts_with("fe80")).collect();
+        // Whether a link is up the kernel tells up to a second late.
+        let words = l.split_whitespace().filter(|w| !w.starts_with("fe80") && !["UP", "DOWN", "UNKNOWN"].contains(w));
+        let words: Vec<&str> = words.collect();
         format!("link {}", words.join(" ").split('@').next().unwrap_or_default())
     }));
     lines.extend(run(world.inside("nft").args(["list", "ruleset"])).lines().map(|l| format!("rule {}", l.trim())));
@@ -47,7 +50,8 @@ fn files(dir: &Path, at: &Path, lines: &mut Vec<String>) {
         } else {
             "file"
         };
-        lines.push(format!("{what} {}", place.display()));
+        let mode = if kind.is_symlink() { 0 } else { entry.metadata().unwrap().permissions().mode() & 0o7777 };
+        lines.push(format!("{what} {} {mode:o}", place.display()));
         if kind.is_dir() {
             files(&entry.path(), &place, lines);
         }

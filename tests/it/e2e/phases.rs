@@ -1,0 +1,141 @@
+//! What becomes of a pod with volumes, a port and limits, in phases: each changes something and tells when it is done.
+
+use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
+
+use super::harness::{World, signal};
+
+const PODS: &str = r#"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {key: VALUE}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: token}
+stringData: {secret: hidden}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {label: VALUE}}
+spec:
+  terminationGracePeriodSeconds: 0
+  volumes:
+  - {name: config, configMap: {name: settings}}
+  - {name: keys, secret: {secretName: token}}
+  - {name: disk, emptyDir: {}}
+  - {name: memory, emptyDir: {medium: Memory}}
+  initContainers:
+  - name: first
+    image: podwright.invalid/host
+    command: [sh, -c, "echo made > /disk/made"]
+    volumeMounts: [{name: disk, mountPath: /disk}]
+  containers:
+  - name: app
+    image: podwright.invalid/host
+    command: [sleep, "COMMAND"]
+    resources: {limits: {cpu: CPU, memory: 64Mi}}
+    ports: [{containerPort: 8080, hostPort: 8080}]
+    volumeMounts:
+    - {name: config, mountPath: /config}
+    - {name: keys, mountPath: /keys}
+    - {name: disk, mountPath: /part, subPath: part}
+    - {name: memory, mountPath: /memory}
+"#;
+
+/// A revision without the pod: one without any manifest is refused.
+const OTHER: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {key: two}\n";
+
+fn pods(value: &str, command: &str, cpu: &str) -> String {
+    PODS.replace("VALUE", value).replace("COMMAND", command).replace("CPU", cpu)
+}
+
+/// What is changed, and what tells that the change has been made.
+#[derive(Clone, Copy)]
+pub struct Phase {
+    pub name: &'static str,
+    pub change: fn(&World),
+    pub is_done: fn(&World) -> bool,
+}
+
+pub const CREATE: Phase =
+    Phase { name: "create", change: |w| w.commit(&[("pods.yaml", &pods("one", "100000", "500m"))]), is_done: is_ready };
+
+pub const UPDATE: Phase = Phase {
+    name: "update in place",
+    change: |w| w.commit(&[("pods.yaml", &pods("two", "100000", "250m"))]),
+    is_done: |w| is_ready(w) && holds_value(w, "two") && has_quota(w, "25000"),
+};
+
+pub const RESTART: Phase =
+    Phase { name: "restart", change: kill_app, is_done: |w| is_ready(w) && restarts(w) == Some(1) };
+
+pub const RECREATE: Phase = Phase {
+    name: "recreate",
+    change: |w| w.commit(&[("pods.yaml", &pods("two", "200000", "250m"))]),
+    is_done: |w| is_ready(w) && restarts(w) == Some(0),
+};
+
+pub const REMOVE: Phase = Phase {
+    name: "remove",
+    change: |w| w.commit(&[("pods.yaml", OTHER)]),
+    is_done: |w| is_applied(w) && has_no_pod(w),
+};
+
+pub fn status(world: &World) -> String {
+    std::fs::read_to_string(world.repo().join("status.yaml")).unwrap_or_default()
+}
+
+fn head(world: &World) -> String {
+    std::fs::read_to_string(world.repo().join(".git/refs/heads/main")).unwrap().trim().to_owned()
+}
+
+fn is_applied(world: &World) -> bool {
+    let status = status(world);
+    status.contains(&format!("lastAppliedRevision: {}", head(world))) && status.contains("reason: Succeeded")
+}
+
+pub fn is_ready(world: &World) -> bool {
+    is_applied(world) && status(world).contains("ready: 1/1") && world.identities().len() == 1
+}
+
+fn has_no_pod(world: &World) -> bool {
+    std::fs::read_dir(world.root().join("pods")).is_ok_and(|mut pods| pods.next().is_none())
+}
+
+pub fn restarts(world: &World) -> Option<u32> {
+    status(world).lines().find_map(|line| line.trim().strip_prefix("restarts: ")?.parse().ok())
+}
+
+/// The directory of the only pod below one of the root's.
+pub fn only_pod(world: &World, place: &str) -> Option<PathBuf> {
+    std::fs::read_dir(world.root().join(place)).ok()?.flatten().map(|e| e.path()).next()
+}
+
+fn holds_value(world: &World, value: &str) -> bool {
+    let file = only_pod(world, "volumes").map(|pod| pod.join("config/key"));
+    file.and_then(|file| std::fs::read_to_string(file).ok()).is_some_and(|text| text == value)
+}
+
+fn has_quota(world: &World, quota: &str) -> bool {
+    let instance = instance(world);
+    let cgroups = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let tops = cgroups.lines().filter(|l| l.contains(" - cgroup")).map(|l| l.split(' ').nth(4).unwrap());
+    tops.flat_map(|top| super::harness::walk(&Path::new(top).join(format!("podwright-{instance}")))).any(|file| {
+        let is_limit = ["cpu.cfs_quota_us", "cpu.max"].iter().any(|name| file.ends_with(name));
+        is_limit && std::fs::read_to_string(&file).is_ok_and(|text| text.split_whitespace().next() == Some(quota))
+    })
+}
+
+pub fn instance(world: &World) -> String {
+    std::fs::read_to_string(world.root().join("instance")).unwrap().trim().to_owned()
+}
+
+fn kill_app(world: &World) {
+    let identities = world.identities();
+    let (pid, _) = identities.values().next().expect("a container that runs");
+    signal(u32::try_from(*pid).unwrap(), Signal::KILL);
+    world.wait("its end", || world.identities().is_empty().then_some(()));
+}
