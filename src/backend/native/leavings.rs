@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use super::observe::{self, State};
-use super::paths::{Paths, REMOVING, is_uid, shown};
+use super::paths::{InstanceName, Paths, REMOVING, is_uid, shown};
 use super::{Inner, blocking, end, lock, open, subpath};
 use crate::model::PodUid;
 use crate::port::PortError;
 use crate::sys::beneath::Dir;
+use crate::sys::cgroup;
 
 /// How long what is left waits for its next try: at first, and at most. In between it doubles.
 const FIRST: Duration = Duration::from_secs(1);
@@ -29,6 +30,8 @@ pub(super) enum Leaving {
     Logs,
     /// What an agent that ended amid its work has left within a pod that stays.
     Parts(PodUid),
+    /// The cgroup of an instance that ended without a monitor.
+    Ended(InstanceName),
     /// Signals on record to the containers of a pod, which may not have been sent.
     Signals(PodUid),
     /// Links and addresses of these pods, and links of nobody.
@@ -113,10 +116,21 @@ impl Leaving {
                 })
                 .await
             }
+            Self::Ended(name) => blocking(move || clear_ended(&own.paths, &name)).await,
             Self::Signals(uid) => blocking(move || end::signal_again(&own, &uid)).await,
             Self::Network(gone) => inner.network.release(&gone).await,
         }
     }
+}
+
+/// Removes the cgroup of an instance, if it has ended: otherwise its next start needs it.
+pub(super) fn clear_ended(paths: &Paths, name: &InstanceName) -> Result<(), PortError> {
+    let failed = |e: std::io::Error| PortError::io("remove the cgroup of", end::subject(name), &e);
+    if !matches!(observe::state(&paths.instance_dir(name)).map_err(failed)?, State::Exited(_)) {
+        return Ok(());
+    }
+    let cgroup = paths.container_cgroup(name);
+    cgroup::kill_all(&cgroup).and_then(|()| cgroup::remove(&cgroup)).map_err(failed)
 }
 
 /// Removes what was on its way out of a directory.

@@ -21,7 +21,7 @@ pub(super) struct Paths {
 }
 
 /// One instance of one container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct InstanceName {
     pub(super) uid: PodUid,
     pub(super) container: String,

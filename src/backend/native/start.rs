@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
-use super::leavings::Leaving;
+use super::leavings::{self, Leaving};
 use super::observe::{self, State};
 use super::paths::InstanceName;
 use super::records::{self, CONTAINER, EXIT};
@@ -173,6 +173,11 @@ impl Start<'_> {
         };
         if let Err(error) = written {
             tracing::warn!(container = self.subject(), %error, "a failed start could not be written down");
+        }
+        // Its cgroup was made for its view of them, and nobody else may have come to remove it.
+        if let Err(error) = leavings::clear_ended(&self.inner.paths, &self.name) {
+            tracing::warn!("{error}; it is tried again until it is done");
+            self.inner.later(Leaving::Ended(self.name.clone()));
         }
         error
     }
