@@ -23,6 +23,8 @@ use crate::support;
 const PATIENCE: Duration = Duration::from_secs(400);
 /// An agent that did nothing for so long waits for something.
 const QUIET: Duration = Duration::from_millis(400);
+/// What could not be cleared away is within so long.
+const NEXT_TRY: Duration = Duration::from_millis(1500);
 /// ENOSPC, EIO and EROFS by turns.
 const ERRORS: &str = "28,5,30";
 /// How long an agent is given whose effects failed, and that does not say so.
@@ -108,7 +110,8 @@ fn live(world: &mut World, phase: &Phase, fault: Fault, deadline: Instant) -> bo
         }
         // What is done may have been done by an agent before: this one is to have looked at everything.
         if (phase.is_done)(world) && answers(world) && !has_leavings(world) {
-            if done.get_or_insert_with(Instant::now).elapsed() > QUIET {
+            let quiet = if matches!(fault, Fault::Fail(_)) { NEXT_TRY } else { QUIET };
+            if done.get_or_insert_with(Instant::now).elapsed() > quiet {
                 return world.stop() == Some(0);
             }
         } else {
