@@ -11,7 +11,10 @@ use std::path::Path;
 
 use super::power::Dice;
 
+/// What the log counts in.
 const SECTOR: usize = 512;
+/// What a disk writes as a whole or not at all: ext4 does not mount after a commit of its journal was torn.
+const ATOM: usize = 4096;
 const MAGIC: u64 = 0x006a_7366_7773_6872;
 const FLUSH: u64 = 1;
 const FUA: u64 = 2;
@@ -66,8 +69,7 @@ impl Log {
                 entry.bytes.len()
             } else {
                 lost += 1;
-                // A sector is written as a whole or not at all.
-                if dice.below(2) == 0 { 0 } else { dice.below(entry.bytes.len() / SECTOR + 1) * SECTOR }
+                if dice.below(2) == 0 { 0 } else { dice.below(entry.bytes.len() / ATOM + 1) * ATOM }
             };
             image.write_all_at(&entry.bytes[..kept], entry.at).unwrap();
         }

@@ -22,8 +22,9 @@ const CUTS: usize = 6;
 const DISK_MEGABYTES: u32 = 48;
 /// Machines that are cut side by side.
 const MACHINES: usize = 2;
-/// Milliseconds a machine goes on at most after it came to rest.
-const WORK: usize = 9_000;
+/// A machine goes on for fewer commits than these after it came to rest, and then for at most so many milliseconds.
+const STEPS: usize = 3;
+const WORK: usize = 4_000;
 
 const DATA: &str = r#"
 apiVersion: v1
@@ -266,8 +267,10 @@ fn disturbed(world: &World<'_>, dir: &Path, cuts: usize, dice: &mut Dice) -> Vec
         let mut machine = Machine::boot(world.root, Disk::Logged(&running, &written), &dir.join("console"));
         let before = Log::read(&written).len();
         machine.begin(world.script);
-        let (commit, lines) = picture(&machine);
-        found.push(Found { cuts: cut, commit, lines, console: machine.console() });
+        for _ in 0..=dice.below(STEPS) {
+            let (commit, lines) = picture(&machine);
+            found.push(Found { cuts: cut, commit, lines, console: machine.console() });
+        }
         if cut == cuts {
             break;
         }
