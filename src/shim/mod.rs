@@ -139,7 +139,8 @@ pub struct ExecRequest {
 /// returns.
 ///
 /// # Errors
-/// `Conflict` when somebody holds the lock, and those of `before`: then the shim, which may not have ended yet, leaves nothing. `Unavailable` when the shim did not come to its end, and
+/// `Conflict` when somebody holds the lock, and those of `before`: then the shim has ended, nothing is left of the container, and
+/// nothing is written down. `Unavailable` when the shim did not come to its end, and
 /// nothing is left of the container: without `started.json` it never ran. Otherwise the container could not be started;
 /// `exit.json` with code 128, reason `StartError` and the message has been written, if the disk takes it.
 pub fn start(

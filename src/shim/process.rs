@@ -65,8 +65,8 @@ pub(super) fn main() -> ExitCode {
         }
     };
     let made = make(&request);
-    // Whoever does not say so wants nothing to have happened; a failure is told all the same.
-    if made.is_ok() && !passed.may_go() {
+    // Whoever does not say so has no record of the instance: nothing may have happened, and no failure either.
+    if !passed.may_go() {
         undo(&request);
         return ExitCode::FAILURE;
     }

@@ -25,7 +25,7 @@ const MAX_REPORT: usize = 64 << 10;
 const SIGKILL: i32 = 9;
 
 /// What follows the request, which is one line of JSON, once the container's program may run. Without it the shim undoes what it
-/// has done: the agent has ended, or has given up.
+/// has done and writes nothing down: the agent has ended, or has given up.
 pub(super) const GO: &[u8] = b"go";
 
 /// What the shim answers, one JSON document a line.
@@ -56,7 +56,10 @@ pub(super) fn start(
     };
     let (message, kind) = match run(exe, request, lock, before) {
         Ok(Outcome::Started(started)) => return Ok(started),
-        Ok(Outcome::Untold(error)) => return Err(error),
+        Ok(Outcome::Untold(error)) => {
+            clear(request);
+            return Err(error);
+        }
         Ok(Outcome::Failed(message)) => (message, ErrorKind::Internal),
         // Nobody says that the container cannot be started: it may be at the next try.
         Err(error) => (format!("its shim could not be run: {error}"), ErrorKind::Unavailable),
@@ -64,10 +67,7 @@ pub(super) fn start(
     if request.instance_dir.join(record::EXIT).exists() {
         return Err(failed(request, ErrorKind::Internal, message));
     }
-    // Whatever the cause, nothing of the container may stay.
-    if let Err(error) = cgroup::kill_all(&request.cgroup).and_then(|()| cgroup::remove(&request.cgroup)) {
-        tracing::warn!(container = request.id, %error, "cleaning up after a failed start");
-    }
+    clear(request);
     if kind == ErrorKind::Internal
         && let Err(error) = record::write_failure(&request.instance_dir, &message)
     {
@@ -76,12 +76,19 @@ pub(super) fn start(
     Err(failed(request, kind, message))
 }
 
+/// Whatever the cause of a failure, nothing of the container may stay.
+fn clear(request: &ShimRequest) {
+    if let Err(error) = cgroup::kill_all(&request.cgroup).and_then(|()| cgroup::remove(&request.cgroup)) {
+        tracing::warn!(container = request.id, %error, "cleaning up after a failed start");
+    }
+}
+
 /// What came of a shim.
 enum Outcome {
     Started(Started),
     /// What it says itself.
     Failed(String),
-    /// It was not told to let the container's program run, and undoes all for that: why.
+    /// It was not told to let the container's program run, and has undone all for that: why.
     Untold(PortError),
 }
 
@@ -121,22 +128,35 @@ fn converse(
 ) -> io::Result<Outcome> {
     let mut sent = agent.write_all(&request);
     drop(request);
-    if let Err(error) = before() {
-        return Ok(Outcome::Untold(error));
+    let refused = before().err();
+    if refused.is_none() {
+        sent = sent.and_then(|()| agent.write_all(GO));
     }
-    sent = sent.and_then(|()| agent.write_all(GO)).and_then(|()| agent.shutdown(Shutdown::Write));
-    let mut lines =
-        Lines { file: File::from(OwnedFd::from(agent)), held: Vec::new(), deadline: Instant::now() + PATIENCE };
+    sent = sent.and_then(|()| agent.shutdown(Shutdown::Write));
+    let lines = Lines { file: File::from(OwnedFd::from(agent)), held: Vec::new(), deadline: Instant::now() + PATIENCE };
+    let outcome = listen(lines);
+    match refused {
+        // What the container was to have may go, and its instance may be started again, only now that the shim has ended.
+        Some(error) => Ok(Outcome::Untold(error)),
+        None => match outcome? {
+            Some(outcome) => Ok(outcome),
+            None => {
+                sent?;
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without a report"))
+            }
+        },
+    }
+}
+
+/// Waits for what the shim says; `None` when it ends without a word. One that takes too long is killed.
+fn listen(mut lines: Lines) -> io::Result<Option<Outcome>> {
     let mut shim = None;
     loop {
         match lines.next() {
             Ok(Some(Report::Shim { pid })) => shim = pidfd::open(pid).ok(),
-            Ok(Some(Report::Started(started))) => return Ok(Outcome::Started(started)),
-            Ok(Some(Report::Failed { message })) => return Ok(Outcome::Failed(message)),
-            Ok(None) => {
-                sent?;
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without a report"));
-            }
+            Ok(Some(Report::Started(started))) => return Ok(Some(Outcome::Started(started))),
+            Ok(Some(Report::Failed { message })) => return Ok(Some(Outcome::Failed(message))),
+            Ok(None) => return Ok(None),
             Err(error) => {
                 if let Some(shim) = shim {
                     let _ = pidfd::send(&shim, SIGKILL);

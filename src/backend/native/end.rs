@@ -115,7 +115,12 @@ fn stop_signal(inner: &Inner, image: &str) -> i32 {
 
 /// Kills what is left of an instance without a monitor and writes its exit record. An instance that never ran is removed
 /// instead: it is started as the one it was to be, and counts as no restart.
-pub(super) fn reap(inner: &Arc<Inner>, uid: &PodUid, container: &str, attempt: u32) -> Result<(), PortError> {
+pub(super) fn reap(
+    inner: &Arc<Inner>,
+    (key, uid): (&PodKey, &PodUid),
+    container: &str,
+    attempt: u32,
+) -> Result<(), PortError> {
     const OPERATION: &str = "clean up after container";
     let name = InstanceName::new(uid, container, attempt)?;
     let dir = inner.paths.instance_dir(&name);
@@ -141,9 +146,7 @@ pub(super) fn reap(inner: &Arc<Inner>, uid: &PodUid, container: &str, attempt: u
         State::Exited(_) => return Ok(()),
         State::Created => {
             cgroup::remove(&cgroup).map_err(failed)?;
-            if let Some(record) = records::read::<ContainerRecord>(&dir, CONTAINER).map_err(failed)?.ok() {
-                remove_log(Path::new(&record.log_path)).map_err(failed)?;
-            }
+            remove_log(&inner.paths.log(key, &name)).map_err(failed)?;
             return forget(inner, &dir).map_err(failed);
         }
         State::Running(_) | State::InFlight | State::Lost => {}

@@ -6,9 +6,9 @@
 //! |---|---|---|---|
 //! | yes | | | Exited |
 //! | no | held | yes | Running |
-//! | no | held | no | a start in flight: look again |
+//! | no | held | no | a start in flight: look again; Created when it stays so |
 //! | no | free | yes | Lost |
-//! | no | free | no | Created; Lost when its record is of an earlier boot: `started.json` is of this one only |
+//! | no | free | no | Created; Lost when its record is of an earlier boot or damaged: `started.json` is of this boot only |
 
 use std::io;
 use std::path::Path;
@@ -29,6 +29,8 @@ use crate::shim::Started;
 use crate::sys::{lock, process};
 
 const OPERATION: &str = "read the record of pod";
+/// In place of a boot's name that nobody knows: it is not this one.
+const UNKNOWN_BOOT: &str = "unknown";
 
 /// The state of one instance on disk.
 #[derive(Debug)]
@@ -176,17 +178,12 @@ fn instance(paths: &Paths, seen: &mut Seen, name: InstanceName) -> io::Result<()
         Stored::There(record) => record,
         // A start that was cut short before it began; the directory goes with the next start or with the pod.
         Stored::Missing if matches!(state, State::Created) => return Ok(()),
-        // A start that has just begun.
-        Stored::Missing if matches!(state, State::InFlight) => {
-            seen.in_flight = true;
-            return Ok(());
-        }
-        Stored::Missing => restore(paths, &seen.pod, &name)?,
-        Stored::Damaged(why) => {
-            tracing::warn!(place = %dir.display(), why, "a container's record is damaged; it is set aside and written anew");
-            records::set_aside(&dir, CONTAINER)?;
-            restore(paths, &seen.pod, &name)?
-        }
+        // A start that has just begun, or one whose agent and shim have ended: then it is reaped as what it is shown as here.
+        Stored::Missing if matches!(state, State::InFlight) => made_up(paths, &seen.pod, &name)?,
+        // It was removed meanwhile.
+        Stored::Missing if !dir.exists() => return Ok(()),
+        Stored::Missing => restore(paths, &seen.pod, &name, None)?,
+        Stored::Damaged(why) => restore(paths, &seen.pod, &name, Some(&why))?,
     };
     let started = records::read::<Started>(&dir, STARTED)?.ok();
     let earlier_boot = started.is_some_and(|started| started.boot_id != process::boot_id());
@@ -233,16 +230,24 @@ pub(super) fn state(dir: &Path) -> io::Result<State> {
         // Somebody lives there and nobody knows who: it is killed by its cgroup.
         (true, Stored::Damaged(_)) => State::Lost,
         (false, Stored::There(_) | Stored::Damaged(_)) => State::Lost,
-        (false, Stored::Missing) if is_of_earlier_boot(dir)? => State::Lost,
+        (false, Stored::Missing) if may_have_run(dir)? => State::Lost,
         (false, Stored::Missing) => State::Created,
     })
 }
 
-/// Whether an instance was to start before the machine did: then nothing tells whether it came to that. A version before wrote
-/// down no boot, and `started.json` so that it outlives every one.
-fn is_of_earlier_boot(dir: &Path) -> io::Result<bool> {
-    let record = records::read::<ContainerRecord>(dir, CONTAINER)?.ok();
-    Ok(record.is_some_and(|record| !record.boot_id.is_empty() && record.boot_id != process::boot_id()))
+/// Whether an instance was to start before the machine did, or nobody knows when: then nothing tells whether it came to that. A
+/// version before wrote down no boot, and `started.json` so that it outlives every one.
+fn may_have_run(dir: &Path) -> io::Result<bool> {
+    Ok(match records::read::<ContainerRecord>(dir, CONTAINER)? {
+        Stored::There(record) => !record.boot_id.is_empty() && record.boot_id != process::boot_id(),
+        Stored::Damaged(_) => true,
+        Stored::Missing => records::is_aside(dir, CONTAINER)?,
+    })
+}
+
+/// The name of this boot as records have it. Where the kernel does not tell, each boot is another one.
+pub(super) fn own_boot() -> String {
+    Some(process::boot_id()).filter(|boot| !boot.is_empty()).unwrap_or_else(|| UNKNOWN_BOOT.to_owned())
 }
 
 /// The container of this name and the list it stands in.
@@ -260,8 +265,24 @@ pub(super) fn instance_id(paths: &Paths, name: &InstanceName) -> String {
     format!("{:x}", Sha256::digest(text))
 }
 
-/// A record in the place of one that is damaged, so that a container that runs goes on and is not hidden.
-fn restore(paths: &Paths, pod: &ObservedPod, name: &InstanceName) -> io::Result<ContainerRecord> {
+/// A record in the place of one that is missing or damaged, so that a container that runs goes on and is not hidden. On a disk
+/// that takes nothing it is made up again at the next look.
+fn restore(paths: &Paths, pod: &ObservedPod, name: &InstanceName, damage: Option<&str>) -> io::Result<ContainerRecord> {
+    let dir = paths.instance_dir(name);
+    let place = dir.display();
+    let record = made_up(paths, pod, name)?;
+    let aside = damage.map_or(Ok(()), |why| {
+        tracing::warn!(%place, why, "a container's record is damaged; it is set aside and written anew");
+        records::set_aside(&dir, CONTAINER)
+    });
+    if let Err(error) = aside.and_then(|()| records::write(&dir, CONTAINER, &record)) {
+        tracing::warn!(%place, %error, "a container's record could not be written anew");
+    }
+    Ok(record)
+}
+
+/// What can be said of an instance without its record.
+fn made_up(paths: &Paths, pod: &ObservedPod, name: &InstanceName) -> io::Result<ContainerRecord> {
     let dir = paths.instance_dir(name);
     let effective = pod.record.realised.effective.open();
     let found = effective.spec.as_ref().and_then(|s| container(s, &name.container));
@@ -270,7 +291,7 @@ fn restore(paths: &Paths, pod: &ObservedPod, name: &InstanceName) -> io::Result<
         Sandbox::Ready { attempt, .. } | Sandbox::Dead { attempt } => attempt,
         Sandbox::Absent => pod.record.sandbox_attempts.saturating_sub(1),
     };
-    let record = ContainerRecord {
+    Ok(ContainerRecord {
         name: name.container.clone(),
         kind: found.map_or(ContainerKind::App, |(_, kind)| kind),
         attempt: name.attempt,
@@ -280,14 +301,12 @@ fn restore(paths: &Paths, pod: &ObservedPod, name: &InstanceName) -> io::Result<
         image_id: String::new(),
         image_source: ImageSource::Present,
         created_at: started.as_ref().map_or(pod.record.created_at, |s| s.started_at),
-        boot_id: started.map(|s| s.boot_id).unwrap_or_default(),
+        boot_id: started.map_or_else(|| UNKNOWN_BOOT.to_owned(), |s| s.boot_id),
         backoff: jiff::SignedDuration::ZERO,
         log_path: paths.log(&pod.record.key, name).display().to_string(),
         // What it was started with is lost.
         resources: None,
         data: None,
         stopping: None,
-    };
-    records::write(&dir, CONTAINER, &record)?;
-    Ok(record)
+    })
 }

@@ -104,7 +104,16 @@ pub(super) fn remove(dir: &Path, name: &str) -> io::Result<()> {
 /// Keeps a damaged record beside the place it stood in, for people to look at.
 pub(super) fn set_aside(dir: &Path, name: &str) -> io::Result<()> {
     let dir = Dir::open(dir)?;
-    effect::rename_at(&dir, OsStr::new(name), OsStr::new(&format!("{name}.damaged")))
+    effect::rename_at(&dir, OsStr::new(name), OsStr::new(&aside(name)))
+}
+
+/// Whether a record was damaged and set aside.
+pub(super) fn is_aside(dir: &Path, name: &str) -> io::Result<bool> {
+    dir.join(aside(name)).try_exists()
+}
+
+fn aside(name: &str) -> String {
+    format!("{name}.damaged")
 }
 
 /// The names of the directories in `path`; none when it is not there.

@@ -25,7 +25,7 @@ use crate::model::{ContainerRecord, ContainerStart, ExitRecord, MountSource, Pod
 use crate::port::{ErrorKind, PortError};
 use crate::shim::{self, ShimRequest};
 use crate::sys::beneath::Dir;
-use crate::sys::{bounded, effect, limits, lock, process};
+use crate::sys::{bounded, effect, limits, lock};
 
 const OPERATION: &str = "start container";
 const CONFIG: &str = "CreateContainerConfigError";
@@ -139,7 +139,12 @@ impl Start<'_> {
             cgroup: paths.container_cgroup(&self.name),
             monitors_cgroup: paths.monitors_cgroup(),
         };
-        let record = || self.write_down(infra, &image).map_err(self.io(CREATE));
+        let mut is_recorded = false;
+        let record = || {
+            self.write_down(infra, &image).map_err(self.io(CREATE))?;
+            is_recorded = true;
+            Ok(())
+        };
         let started = shim::start(&self.inner.exe, &request, record);
         drop(held);
         match started {
@@ -147,7 +152,9 @@ impl Start<'_> {
                 self.inner.watch_monitor(self.key, &self.name, started.monitor_pid);
                 Ok(())
             }
-            Err(error) => Err(self.start_failed(error)),
+            Err(error) if is_recorded => Err(self.start_failed(error)),
+            // What has no record has no end either: it is tried again.
+            Err(error) => Err(error),
         }
     }
 
@@ -344,7 +351,7 @@ impl Start<'_> {
             image_id: image.id.clone(),
             image_source: self.plan.image_source.clone(),
             created_at: Timestamp::now(),
-            boot_id: process::boot_id(),
+            boot_id: observe::own_boot(),
             backoff: self.plan.backoff,
             log_path: paths.log(self.key, &self.name).display().to_string(),
             resources: Some(Resources::of(self.container)),

@@ -154,7 +154,7 @@ impl ContainerBackend for Native {
 
     async fn reap_container(&self, key: &PodKey, name: &str, attempt: u32) -> Result<(), PortError> {
         let name = name.to_owned();
-        self.work(key, move |inner, _, uid| end::reap(inner, uid, &name, attempt)).await
+        self.work(key, move |inner, key, uid| end::reap(inner, (key, uid), &name, attempt)).await
     }
 
     async fn remove_container(&self, key: &PodKey, name: &str, attempt: u32) -> Result<(), PortError> {

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::mount::{MsFlags, mount, umount};
 use podwright::model::{ContainerState, ExitRecord, Signal, SignalOrder};
 use podwright::port::{ContainerBackend, ErrorKind};
-use podwright::sys::cgroup;
+use podwright::sys::{cgroup, lock};
 use serde_json::{Value, json};
 
 use super::fixture::{Root, TestPod, on_root, until};
@@ -329,6 +330,125 @@ fn e2e_an_instance_of_an_earlier_boot_may_have_run() {
                 );
             }
         }
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_an_instance_whose_records_a_power_cut_took_may_have_run() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let pod = pod();
+        pod.create(&native).await;
+        pod.start(&native, "app", 0).await;
+        cut_power(root, &pod, None);
+        std::fs::write(root.instance_dir(&pod, "app", 0).join("record.json"), "").unwrap();
+        // Also when the record was written anew.
+        for _ in 0..2 {
+            assert_eq!(pod.container(&native, "app").await.state, ContainerState::Lost);
+        }
+        native.reap_container(pod.key(), "app", 0).await.unwrap();
+        assert_eq!(pod.exit(&native, "app").await.exit_code, 137);
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_a_start_whose_agent_and_shim_are_gone_before_its_record_is_reaped() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let pod = pod();
+        pod.create(&native).await;
+        // As the first process of a container is left behind: it waits to be started, and has the lock as its shim had it.
+        let (dir, group) = (root.instance_dir(&pod, "app", 0), group(root, &pod));
+        std::fs::create_dir_all(&dir).unwrap();
+        let held = lock::acquire(&dir.join("lock")).unwrap().unwrap();
+        let mut left = Command::new("sleep").arg("1000").stdin(held).spawn().unwrap();
+        cgroup::create(&group).unwrap();
+        cgroup::enter(&group, left.id().try_into().unwrap()).unwrap();
+        // It may be a start that goes on; that is waited for.
+        tokio::time::pause();
+        assert_eq!(pod.container(&native, "app").await.state, ContainerState::Created);
+        tokio::time::resume();
+        native.reap_container(pod.key(), "app", 0).await.unwrap();
+        assert!(!left.wait().unwrap().success());
+        assert_eq!(pod.look(&native).await.latest("app"), None);
+        pod.start(&native, "app", 0).await;
+        pod.wait_log(&native, "app", "up").await;
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
+/// The cgroup of the first instance.
+fn group(root: &Root, pod: &TestPod) -> String {
+    format!("/podwright-{}/pod{}/app-0", root.instance, pod.uid())
+}
+
+/// Lets the record of an instance not be written: the file where its bytes go first is always full.
+fn block_record(dir: &Path) -> PathBuf {
+    let place = dir.join(".record.json");
+    std::fs::create_dir_all(dir).unwrap();
+    std::fs::write(&place, "").unwrap();
+    mount(Some("/dev/full"), &place, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    place
+}
+
+#[test]
+fn e2e_a_start_that_cannot_be_recorded_has_not_failed_and_leaves_nothing() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let pod = pod();
+        pod.create(&native).await;
+        let dir = root.instance_dir(&pod, "app", 0);
+        let blocked = block_record(&dir);
+        let error = native.start_container(pod.key(), &pod.plan("app", 0)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Exhausted, "{error}");
+        assert!(!lock::is_held(&dir.join("lock")).unwrap(), "its shim has not ended");
+        assert!(cgroup::pids(&group(root, &pod)).unwrap().is_empty());
+        assert!(!dir.join("exit.json").exists(), "it is tried again");
+        assert_eq!(pod.look(&native).await.containers, []);
+        umount(&blocked).unwrap();
+        pod.start(&native, "app", 0).await;
+        pod.wait_log(&native, "app", "up").await;
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_a_record_that_cannot_be_written_anew_hides_nothing() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let pod = TestPod::script("web", "exit 7");
+        pod.run(&native).await;
+        let dir = root.instance_dir(&pod, "app", 0);
+        let blocked = block_record(&dir);
+        for damage in [Some("{"), None] {
+            match damage {
+                Some(text) => std::fs::write(dir.join("record.json"), text).unwrap(),
+                None => assert!(!dir.join("record.json").exists()),
+            }
+            assert_eq!(native.list().await.unwrap().len(), 1, "one record stops no round");
+            assert_eq!(pod.exit(&native, "app").await.exit_code, 7);
+        }
+        umount(&blocked).unwrap();
+        pod.look(&native).await;
+        assert!(dir.join("record.json").exists());
         pod.remove(&native).await;
         native.teardown_root().await.unwrap();
     });

@@ -1,11 +1,13 @@
 //! Containers from the start to the exit record.
 
 use std::fs;
+use std::path::Path;
 
-use podwright::port::ErrorKind;
+use podwright::port::{ErrorKind, PortError};
+use podwright::shim;
 use podwright::sys::{cgroup, lock, pidfd, process};
 
-use super::fixture::{Place, SIGKILL, SIGTERM, until};
+use super::fixture::{Container, Place, SIGKILL, SIGTERM, exe, until};
 use crate::support;
 
 #[test]
@@ -470,4 +472,47 @@ fn e2e_an_image_cannot_have_the_machine_written_to_through_a_link() {
         assert_eq!(container.end().reason.as_deref(), Some("StartError"));
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     }
+}
+
+/// Starts a container and takes it back once its shim has come so far.
+fn take_back(container: &Container, first: impl FnOnce()) {
+    let before = || {
+        first();
+        Err(PortError::new(ErrorKind::Exhausted, "write", "its record", "there is no room"))
+    };
+    let error = shim::start(exe(), &container.request, before).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Exhausted);
+    assert!(cgroup::pids(&container.request.cgroup).unwrap().is_empty(), "something of it is left");
+    assert!(!lock::is_held(&container.dir.join("lock")).unwrap(), "its shim has not ended");
+    for record in ["started.json", "exit.json"] {
+        assert!(!container.dir.join(record).exists(), "{record} tells of what did not happen");
+    }
+}
+
+#[test]
+fn e2e_a_start_that_is_taken_back_leaves_nothing_even_when_its_shim_is_killed() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let container = place.container("back", "exit 3");
+    take_back(&container, || {});
+    // Made, and waiting for the word that its program may run.
+    let socket = container.dir.strip_prefix("/").unwrap().join("bundle/attach.sock");
+    let is_made = |pid: &i32| Path::new("/proc").join(pid.to_string()).join("root").join(&socket).exists();
+    let shim = || cgroup::pids(&container.request.monitors_cgroup).unwrap().into_iter().find(is_made);
+    take_back(&container, || pidfd::kill(until("the container to be made", shim), SIGKILL).unwrap());
+    assert_eq!(container.run().0.exit_code, 3);
+}
+
+#[test]
+fn e2e_a_start_that_is_taken_back_has_not_failed() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let container = Container::new(&place, "none", &["/no/such/program"]);
+    take_back(&container, || {});
+    assert_eq!(container.try_start().unwrap_err().kind, ErrorKind::Internal);
+    assert_eq!(container.exit().exit_code, 128);
 }
