@@ -1,4 +1,4 @@
-//! What the agent does when nothing has happened for a while: it gives back memory.
+//! What the agent does when nothing has happened for a while, or something all the time: it gives back memory.
 
 use std::time::Duration;
 
@@ -6,6 +6,8 @@ use crate::sys::resident;
 
 /// How often is looked. Nothing may have happened in between: otherwise a row of changes would pay for it each time.
 const QUIET: Duration = Duration::from_secs(5);
+/// For so many looks a row of changes puts it off: a minute.
+const LATE: u32 = 12;
 /// Pages taken since the last time that are worth it: some hundred kB, for the kernel maps up to sixteen of a file at once.
 const WORTH: u64 = 64;
 /// Pages that are taken by looking, and by what waits.
@@ -13,13 +15,15 @@ const NOTHING: u64 = 8;
 
 /// Gives memory back after each row of changes, requests, or rounds in which all pods are looked at. Never ends.
 pub async fn give_back_when_quiet() {
-    let (mut given, mut last) = (0, 0);
+    let (mut given, mut last, mut due) = (0_u64, 0, 0);
     loop {
         tokio::time::sleep(QUIET).await;
         let taken = resident::taken();
-        if taken - last <= NOTHING && taken - given >= WORTH {
+        due = if taken.saturating_sub(given) >= WORTH { due + 1 } else { 0 };
+        let is_quiet = taken.saturating_sub(last) <= NOTHING;
+        if due > 0 && (is_quiet || due > LATE) {
             resident::give_back();
-            given = resident::taken();
+            (given, due) = (resident::taken(), 0);
         }
         last = resident::taken();
     }

@@ -57,13 +57,14 @@ impl Store {
         Ok(leases)
     }
 
-    /// Keeps them. What outlives a power cut is the subnet: after it nobody is connected to what the pods had.
+    /// Keeps them. What outlives a power cut is the subnet, with whichever leases: after it nobody is connected to what the pods
+    /// had.
     pub(super) fn write(&self, leases: &Leases, before: &Leases) -> Result<(), PortError> {
         let write = || -> io::Result<()> {
             let dir = Dir::make(&self.dir, 0o700)?;
             let bytes = serde_json::to_vec_pretty(leases)?;
             if leases.subnet == before.subnet {
-                effect::replace_for_now(&dir, NAME, &bytes)
+                effect::replace_and_sync_later(&dir, NAME, &bytes)
             } else {
                 effect::replace(&dir, NAME, &bytes)
             }
