@@ -170,7 +170,7 @@ async fn answer(shared: &Shared, request: &Parts) -> Result<Response<Body>, Fail
                 return collection(shared, selection, &parameters, &request.headers);
             }
             let current = shared.current();
-            let object = selection.view(&current).into_values().next();
+            let object = selection.view_once(&current).into_values().next();
             let object = object.ok_or_else(|| Failure::not_found(listed, &name))?;
             let style = Style::of(listed, &request.headers, &parameters)?;
             Ok(json_response(200, &style.one(&object)))
@@ -244,7 +244,7 @@ fn collection(
     let style = Style::of(selection.listed, headers, parameters)?;
     let current = shared.current();
     if !parameters.flag("watch")? {
-        let objects: Vec<Arc<Value>> = selection.view(&current).into_values().collect();
+        let objects: Vec<Arc<Value>> = selection.view_once(&current).into_values().collect();
         return Ok(json_response(200, &style.list(&objects, current.resource_version)));
     }
     let from = match parameters.number("resourceVersion")? {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::selector::{FieldSelector, LabelSelector};
-use crate::model::Projection;
+use crate::model::{Projection, Served};
 use crate::report::{Listed, event_object};
 
 /// How many projections are remembered for clients that resume a watch.
@@ -26,17 +26,28 @@ pub(super) struct Selection {
 pub(super) type View = BTreeMap<(String, String), Arc<Value>>;
 
 impl Selection {
-    /// The objects of a projection it is about.
+    /// The objects of a projection it is about, for somebody who looks again: they are kept as JSON.
     pub fn view(&self, projection: &Projection) -> View {
+        self.view_by(projection, |value| Arc::clone(value))
+    }
+
+    /// The same for somebody who looks once.
+    pub fn view_once(&self, projection: &Projection) -> View {
+        self.view_by(projection, Served::once)
+    }
+
+    fn view_by(&self, projection: &Projection, json: impl Fn(&Served) -> Arc<Value>) -> View {
         let all: Vec<Arc<Value>> = match self.listed {
             Listed::Kind(kind) => {
-                projection.objects.iter().filter(|(k, _)| k.kind == kind).map(|(_, p)| Arc::clone(&p.value)).collect()
+                let of_kind = projection.objects.iter().filter(|(key, _)| key.kind == kind);
+                // What nobody asks for is not made.
+                of_kind.filter(|(k, _)| self.names(&k.namespace, &k.name)).map(|(_, p)| json(&p.value)).collect()
             }
             Listed::Event => {
                 let newest = projection.resource_version;
                 projection.events.iter().map(|e| Arc::new(event_object(e, newest))).collect()
             }
-            Listed::Node => projection.node.iter().map(|n| Arc::clone(&n.value)).collect(),
+            Listed::Node => projection.node.iter().map(|n| json(&n.value)).collect(),
         };
         all.into_iter()
             .filter(|object| self.labels.matches(object) && self.fields.matches(object))
@@ -44,10 +55,12 @@ impl Selection {
                 let text = |member: &str| object["metadata"][member].as_str().unwrap_or_default().to_owned();
                 ((text("namespace"), text("name")), object)
             })
-            .filter(|((namespace, name), _)| {
-                self.namespace.as_ref().is_none_or(|n| n == namespace) && self.name.as_ref().is_none_or(|n| n == name)
-            })
+            .filter(|((namespace, name), _)| self.names(namespace, name))
             .collect()
+    }
+
+    fn names(&self, namespace: &str, name: &str) -> bool {
+        self.namespace.as_ref().is_none_or(|n| n == namespace) && self.name.as_ref().is_none_or(|n| n == name)
     }
 }
 
@@ -105,8 +118,12 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use serde_json::json;
+
+    use super::*;
+    use crate::model::{Kind, MadeOf, PodKey, Projected};
 
     fn view(objects: &[(&str, &str, u32)]) -> View {
         let object = |(name, uid, n): &(&str, &str, u32)| {
@@ -126,6 +143,37 @@ mod tests {
             .collect();
         assert_eq!(told, ["DELETED again 4", "DELETED gone 1", "ADDED again 5", "MODIFIED changed 3", "ADDED fresh 6"]);
         assert!(changes(&new, &new, 9).is_empty());
+    }
+
+    #[test]
+    fn only_what_is_asked_for_is_made_and_only_a_watch_keeps_it() {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let object = |name: &str| {
+            let key = PodKey::new("ns", name).object();
+            let json = json!({"metadata": {"namespace": "ns", "name": name}});
+            let value = Served::when_asked(move || {
+                MADE.fetch_add(1, Ordering::Relaxed);
+                json.clone()
+            });
+            (key, Projected { value, resource_version: 1, made_of: MadeOf::Own })
+        };
+        let objects = Arc::new(["a", "b", "c"].map(object).into());
+        let projection = Projection { objects, ..Projection::default() };
+        let selection = Selection {
+            listed: Listed::Kind(Kind::Pod),
+            namespace: Some("ns".to_owned()),
+            name: Some("b".to_owned()),
+            labels: LabelSelector::default(),
+            fields: FieldSelector::default(),
+        };
+        let looks = |view: &dyn Fn() -> View| {
+            assert_eq!(view().len(), 1);
+            view();
+            MADE.swap(0, Ordering::Relaxed)
+        };
+        assert_eq!(looks(&|| selection.view_once(&projection)), 2);
+        assert_eq!(looks(&|| selection.view(&projection)), 1);
+        assert_eq!(looks(&|| selection.view_once(&projection)), 0);
     }
 
     #[test]
