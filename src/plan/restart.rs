@@ -41,14 +41,6 @@ pub(super) fn may_restart(policy: &str, exit: &ExitRecord) -> bool {
     }
 }
 
-/// Whether the machine has been started since an instance was, or it did not end by itself, but with its sandbox and its
-/// monitor at once, as when the power of the machine is cut. The kubelet, too, knows of no back-off after that: it forgets
-/// them.
-pub(super) fn ended_with_machine(latest: &ObservedContainer, exit: &ExitRecord, sandbox: u32) -> bool {
-    let with_all = exit.reason.as_deref() == Some("ContainerStatusUnknown") && latest.record.sandbox_attempt != sandbox;
-    latest.earlier_boot || with_all
-}
-
 /// When the next instance may start and the back-off it will have waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -60,8 +52,8 @@ pub(super) enum Next {
 ///
 /// As kubelet's `doBackOff` and client-go's `flowcontrol.Backoff` have it: the first restart is immediate (it creates the
 /// back-off entry), the next waits 10 s, then 20 s and so on up to 300 s, always measured from the end of the instance.
-/// The entry's key holds image and resources, so what differs in them waits for nothing, nor does what
-/// [ended with the machine](ended_with_machine) (`is_fresh`); an instance that ran over 600 s resets it.
+/// The entry's key holds image and resources, so what differs in them waits for nothing; nor does an instance after one of an
+/// earlier boot, for a kubelet's entries do not outlive the machine (`is_fresh`); an instance that ran over 600 s resets it.
 pub(super) fn next(latest: &ObservedContainer, exit: &ExitRecord, is_fresh: bool, now: Timestamp) -> Next {
     let backoff = if is_fresh { SignedDuration::ZERO } else { backoff_after(&latest.record, exit) };
     // A clock that was set back cannot measure the wait: the one restart that follows sets things right.
@@ -167,17 +159,6 @@ mod tests {
         assert_eq!(next(&latest, &exit(0, 5), true, at(5)), now, "another image or other resources");
         let after_reset = next(&instance(6, 0), &exit(0, 5), false, at(5));
         assert_eq!(after_reset, Next::At { until: at(15), backoff: SignedDuration::from_secs(10) });
-    }
-
-    #[test]
-    fn what_ended_with_the_machine_waits_for_nothing() {
-        let unknown = ExitRecord { reason: Some("ContainerStatusUnknown".into()), ..exit(0, 5) };
-        let latest = instance(5, 160);
-        assert!(ended_with_machine(&latest, &unknown, 1));
-        assert!(!ended_with_machine(&latest, &unknown, 0), "its monitor alone died");
-        assert!(!ended_with_machine(&latest, &exit(0, 5), 1), "it had ended before");
-        let latest = ObservedContainer { earlier_boot: true, ..latest };
-        assert!(ended_with_machine(&latest, &exit(0, 5), 0), "an init container that was done");
     }
 
     #[test]

@@ -262,7 +262,7 @@ impl Pod<'_> {
         let is_fresh = latest.record.image != container.image.as_deref().unwrap_or_default()
             || !resize::due(&latest.record, container).is_empty()
             || data::restart_due(&latest.record, container, self.observed)
-            || restart::ended_with_machine(latest, exit, self.sandbox);
+            || latest.earlier_boot;
         let replaced = !matches!(reason, Reason::Restart { .. } | Reason::FirstStart);
         match restart::next(latest, exit, is_fresh, self.round.input.now) {
             Next::At { until, backoff } if !replaced => {

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
@@ -150,30 +150,52 @@ fn reap(pid: i32) {
 fn fork(prepared: &Prepared) -> io::Result<i32> {
     /// Ample for calls of the system.
     const STACK: usize = 64 << 10;
-    let is_dumpable = dumpable();
     let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
     let top = stack.spare_capacity_mut().as_mut_ptr_range().end.cast();
     let argument = ptr::from_ref(prepared).cast_mut().cast();
     let mut before = SigSet::empty();
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
     let flags = prepared.flags as libc::c_int | libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let children = Children::one_more();
     // SAFETY: the stack is aligned, and lives until the child has left it, as does what the argument points to: this call
     // returns when the child has executed a program or ended. It runs `child` alone, which allocates nothing, takes no lock and
     // does not return.
     let pid = unsafe { libc::clone(child, top, flags, argument) };
     let error = io::Error::last_os_error();
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
-    // What the kernel takes from a process that changes its user, it takes from the memory that both share.
-    // SAFETY: plain numbers.
-    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, is_dumpable, 0, 0, 0) };
+    drop(children);
     if pid < 0 { Err(error) } else { Ok(pid) }
 }
 
-/// Whether this process may be dumped and traced by its own user, as it was before its first child.
-fn dumpable() -> libc::c_int {
-    static BEFORE: OnceLock<libc::c_int> = OnceLock::new();
-    // SAFETY: plain numbers.
-    *BEFORE.get_or_init(|| unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) })
+/// A child that shares the memory of this process. When it changes its user the kernel lets nobody trace that memory any
+/// more, for whoever has that user could write to it; so that this process can be traced again as before is said when no such
+/// child is left.
+struct Children;
+
+/// How many there are, and what the kernel said of tracing before the first of them.
+static CHILDREN: Mutex<(usize, libc::c_int)> = Mutex::new((0, 0));
+
+impl Children {
+    fn one_more() -> Self {
+        let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
+        if children.0 == 0 {
+            // SAFETY: plain numbers.
+            children.1 = unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) };
+        }
+        children.0 += 1;
+        Self
+    }
+}
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
+        children.0 -= 1;
+        if children.0 == 0 {
+            // SAFETY: plain numbers.
+            unsafe { libc::prctl(libc::PR_SET_DUMPABLE, children.1, 0, 0, 0) };
+        }
+    }
 }
 
 /// The child's side. System calls only, see [`Prepared`].

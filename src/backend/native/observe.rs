@@ -185,8 +185,7 @@ fn instance(paths: &Paths, seen: &mut Seen, name: InstanceName) -> io::Result<()
         Stored::Missing => restore(paths, &seen.pod, &name, None)?,
         Stored::Damaged(why) => restore(paths, &seen.pod, &name, Some(&why))?,
     };
-    let started = records::read::<Started>(&dir, STARTED)?.ok();
-    let earlier_boot = started.is_some_and(|started| started.boot_id != process::boot_id());
+    let earlier_boot = has_another_boot(&dir, &record)?;
     let state = match state {
         State::Exited(mut exit) => {
             if exit.message.is_none() {
@@ -248,6 +247,16 @@ fn may_have_run(dir: &Path) -> io::Result<bool> {
 /// The name of this boot as records have it. Where the kernel does not tell, each boot is another one.
 pub(super) fn own_boot() -> String {
     Some(process::boot_id()).filter(|boot| !boot.is_empty()).unwrap_or_else(|| UNKNOWN_BOOT.to_owned())
+}
+
+/// Whether an instance was to start before the machine did. A version before wrote that down with the start alone.
+fn has_another_boot(dir: &Path, record: &ContainerRecord) -> io::Result<bool> {
+    let boot = if record.boot_id.is_empty() {
+        records::read::<Started>(dir, STARTED)?.ok().map(|started| started.boot_id)
+    } else {
+        Some(record.boot_id.clone())
+    };
+    Ok(boot.is_some_and(|boot| boot != process::boot_id()))
 }
 
 /// The container of this name and the list it stands in.
