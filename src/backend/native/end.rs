@@ -19,6 +19,7 @@ use crate::shim::Started;
 use crate::sys::beneath::Dir;
 use crate::sys::{cgroup, effect, lock, pidfd};
 
+const SIGNAL: &str = "signal container";
 /// How long a shim or monitor may take to end after its container was killed.
 const MONITOR_PATIENCE: Duration = Duration::from_secs(5);
 /// How many damaged pods are kept for people to look at.
@@ -26,54 +27,57 @@ const MOST_DAMAGED: usize = 10;
 
 /// Records a signal and sends it. What is on record and could not be sent nobody orders again: it is sent later.
 pub(super) fn signal(inner: &Arc<Inner>, uid: &PodUid, order: &SignalOrder) -> Result<(), PortError> {
-    let sent = note_and_send(inner, uid, order);
-    if sent.is_err() {
-        inner.later(Leaving::Signals(uid.clone()));
+    let name = InstanceName::new(uid, &order.name, order.attempt)?;
+    let sent = note_and_send(inner, &name, order);
+    if sent.is_err() && may_be_noted(inner, &name, order) {
+        inner.later(Leaving::Signal(name));
     }
     sent
 }
 
-fn note_and_send(inner: &Inner, uid: &PodUid, order: &SignalOrder) -> Result<(), PortError> {
-    const OPERATION: &str = "signal container";
-    let name = InstanceName::new(uid, &order.name, order.attempt)?;
-    let dir = inner.paths.instance_dir(&name);
-    let failed = |e: io::Error| PortError::io(OPERATION, subject(&name), &e);
+/// Whether an order is on record, or nobody can tell.
+fn may_be_noted(inner: &Inner, name: &InstanceName, order: &SignalOrder) -> bool {
+    match records::read::<ContainerRecord>(&inner.paths.instance_dir(name), CONTAINER) {
+        Ok(record) => {
+            let told = record.ok().and_then(|record| record.stopping);
+            told.is_some() && told == Some(note(told.clone(), order, Timestamp::now()))
+        }
+        Err(_) => true,
+    }
+}
+
+/// What is on record once an order was added to it.
+fn note(told: Option<Stopping>, order: &SignalOrder, now: Timestamp) -> Stopping {
+    let new =
+        || Stopping { since: now, grace_seconds: order.grace_seconds, killed_at: None, reason: order.reason.clone() };
+    match (order.signal, told) {
+        // Told twice is told once; only the time it has may shrink.
+        (Signal::Stop, Some(told)) => Stopping { grace_seconds: told.grace_seconds.min(order.grace_seconds), ..told },
+        (Signal::Stop, None) => new(),
+        (Signal::Kill, told) => {
+            let told = told.unwrap_or_else(new);
+            Stopping { killed_at: told.killed_at.or(Some(now)), ..told }
+        }
+    }
+}
+
+fn note_and_send(inner: &Inner, name: &InstanceName, order: &SignalOrder) -> Result<(), PortError> {
+    let dir = inner.paths.instance_dir(name);
+    let failed = |e: io::Error| PortError::io(SIGNAL, subject(name), &e);
     let state = observe::state(&dir).map_err(failed)?;
     if matches!(state, State::Exited(_)) {
         return Ok(());
     }
     let Some(record) = records::read::<ContainerRecord>(&dir, CONTAINER).map_err(failed)?.ok() else {
-        return Err(PortError::new(ErrorKind::NotFound, OPERATION, subject(&name), "it has no record"));
+        return Err(PortError::new(ErrorKind::NotFound, SIGNAL, subject(name), "it has no record"));
     };
     let image = record.image.clone();
-    let now = Timestamp::now();
-    let before = record.stopping.clone();
-    let stopping = match order.signal {
-        // Told twice is told once; only the time it has may shrink.
-        Signal::Stop => match before.clone() {
-            Some(told) => Stopping { grace_seconds: told.grace_seconds.min(order.grace_seconds), ..told },
-            None => Stopping {
-                since: now,
-                grace_seconds: order.grace_seconds,
-                killed_at: None,
-                reason: order.reason.clone(),
-            },
-        },
-        Signal::Kill => {
-            let told = before.clone().unwrap_or_else(|| Stopping {
-                since: now,
-                grace_seconds: order.grace_seconds,
-                killed_at: None,
-                reason: order.reason.clone(),
-            });
-            Stopping { killed_at: told.killed_at.or(Some(now)), ..told }
-        }
-    };
-    if before.as_ref() != Some(&stopping) {
-        records::write(&dir, CONTAINER, &ContainerRecord { stopping: Some(stopping), ..record }).map_err(failed)?;
+    let stopping = Some(note(record.stopping.clone(), order, Timestamp::now()));
+    if record.stopping != stopping {
+        records::write(&dir, CONTAINER, &ContainerRecord { stopping, ..record }).map_err(failed)?;
     }
     match (order.signal, state) {
-        (Signal::Kill, _) => cgroup::kill_all(&inner.paths.container_cgroup(&name)).map_err(failed),
+        (Signal::Kill, _) => cgroup::kill_all(&inner.paths.container_cgroup(name)).map_err(failed),
         (Signal::Stop, State::Running(started)) => {
             let signal = stop_signal(inner, &image);
             let sent = pidfd::open_same(started.pid, started.start_ticks).and_then(|fd| pidfd::send(&fd, signal));
@@ -87,24 +91,39 @@ fn note_and_send(inner: &Inner, uid: &PodUid, order: &SignalOrder) -> Result<(),
     }
 }
 
-/// Sends the signals on record again: whoever wrote them down may have ended before they were sent, and a container that
-/// was killed by its record alone would be waited for for ever. As the kubelet does when it begins again.
-pub(super) fn signal_again(inner: &Inner, uid: &PodUid) -> Result<(), PortError> {
-    for name in observe::instances(&inner.paths, uid)? {
-        let record = records::read::<ContainerRecord>(&inner.paths.instance_dir(&name), CONTAINER);
-        let record = record.map_err(|e| PortError::io("signal container", subject(&name), &e))?;
-        let Some(stopping) = record.ok().and_then(|record| record.stopping) else { continue };
-        let told = if stopping.killed_at.is_some() { Signal::Kill } else { Signal::Stop };
-        let order = SignalOrder {
-            name: name.container,
-            attempt: name.attempt,
-            signal: told,
-            grace_seconds: stopping.grace_seconds,
-            reason: stopping.reason,
-        };
-        note_and_send(inner, uid, &order)?;
+/// Sends the signals on record to the containers of a pod again: whoever wrote them down may have ended before they were
+/// sent, and a container that was killed by its record alone would be waited for for ever. As the kubelet does when it
+/// begins again.
+pub(super) fn signal_all_again(inner: &Arc<Inner>, uid: &PodUid) -> Result<(), PortError> {
+    let names = observe::instances(&inner.paths, uid)?;
+    for (name, error) in unsent(names, |name| signal_again(inner, name)) {
+        tracing::warn!("{error}; it is tried again until it is done");
+        inner.later(Leaving::Signal(name));
     }
     Ok(())
+}
+
+/// Sends to each, whatever becomes of the others. Returns those that it could not be sent to.
+fn unsent(
+    names: Vec<InstanceName>,
+    send: impl Fn(&InstanceName) -> Result<(), PortError>,
+) -> Vec<(InstanceName, PortError)> {
+    names.into_iter().filter_map(|name| send(&name).err().map(|error| (name, error))).collect()
+}
+
+/// Sends the signal on record to one container again, if there is one.
+pub(super) fn signal_again(inner: &Inner, name: &InstanceName) -> Result<(), PortError> {
+    let record = records::read::<ContainerRecord>(&inner.paths.instance_dir(name), CONTAINER);
+    let record = record.map_err(|e| PortError::io(SIGNAL, subject(name), &e))?;
+    let Some(stopping) = record.ok().and_then(|record| record.stopping) else { return Ok(()) };
+    let order = SignalOrder {
+        name: name.container.clone(),
+        attempt: name.attempt,
+        signal: if stopping.killed_at.is_some() { Signal::Kill } else { Signal::Stop },
+        grace_seconds: stopping.grace_seconds,
+        reason: stopping.reason,
+    };
+    note_and_send(inner, name, &order)
 }
 
 /// The image's stop signal. An image that is gone by now had none that could be known.
@@ -343,4 +362,44 @@ pub(super) fn mark(record: PodRecord, deletion: &crate::model::Deletion) -> PodR
 
 pub(super) fn subject(name: &InstanceName) -> String {
     format!("{}.{} of pod {}", name.container, name.attempt, name.uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn a_signal_that_cannot_be_sent_keeps_no_other() {
+        let uid = PodUid("uid".to_owned());
+        let name = |container: &str| InstanceName::new(&uid, container, 0).unwrap();
+        let told = RefCell::new(Vec::new());
+        let left = unsent(vec![name("a"), name("b")], |name| {
+            told.borrow_mut().push(name.container.clone());
+            let refused = || PortError::new(ErrorKind::Internal, SIGNAL, subject(name), "it cannot be sent");
+            if name.container == "a" { Err(refused()) } else { Ok(()) }
+        });
+        assert_eq!(told.into_inner(), ["a", "b"]);
+        assert_eq!(left.into_iter().map(|(name, _)| name).collect::<Vec<_>>(), [name("a")], "it alone is told again");
+    }
+
+    #[test]
+    fn an_order_that_is_noted_changes_nothing() {
+        let order = |signal, grace_seconds| SignalOrder {
+            name: "a".into(),
+            attempt: 0,
+            signal,
+            grace_seconds,
+            reason: "a test".into(),
+        };
+        let (first, later) = (Timestamp::UNIX_EPOCH, Timestamp::MAX);
+        let told = note(None, &order(Signal::Stop, 30), first);
+        assert_eq!((told.since, told.grace_seconds, told.killed_at), (first, 30, None));
+        assert_eq!(note(Some(told.clone()), &order(Signal::Stop, 40), later), told);
+        assert_eq!(note(Some(told.clone()), &order(Signal::Stop, 20), later).grace_seconds, 20);
+        let killed = note(Some(told), &order(Signal::Kill, 0), later);
+        assert_eq!((killed.since, killed.grace_seconds, killed.killed_at), (first, 30, Some(later)));
+        assert_eq!(note(Some(killed.clone()), &order(Signal::Kill, 0), first), killed);
+    }
 }

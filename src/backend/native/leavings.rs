@@ -1,11 +1,14 @@
 //! What could not be cleared away when its turn came. The agent tries it again, less and less often, until it is gone: it
 //! keeps nobody waiting, and needs no new agent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::observe::{self, State};
 use super::paths::{InstanceName, Paths, REMOVING, is_uid, shown};
@@ -15,7 +18,7 @@ use crate::port::PortError;
 use crate::sys::beneath::Dir;
 use crate::sys::cgroup;
 
-/// How long what is left waits for its next try: at first, and at most. In between it doubles.
+/// How long each thing that is left waits for its next try: at first, and at most. In between it doubles.
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 
@@ -34,92 +37,162 @@ pub(super) enum Leaving {
     Ended(InstanceName),
     /// Signals on record to the containers of a pod, which may not have been sent.
     Signals(PodUid),
+    /// The signal on record to one container, which could not be sent.
+    Signal(InstanceName),
     /// Links and addresses of these pods, and links of nobody.
     Network(BTreeSet<PodUid>),
 }
 
+/// What a try came to that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    /// Somebody is at work there who needs it.
+    NotYet,
+}
+
 /// What waits for its next try.
 #[derive(Debug, Default)]
-pub(super) struct Leavings(Mutex<Waiting>);
+pub(super) struct Leavings {
+    waiting: Mutex<Waiting>,
+    /// Wakes the task that tries them.
+    added: Arc<Notify>,
+}
 
 #[derive(Debug, Default)]
 struct Waiting {
-    all: BTreeSet<Leaving>,
+    all: BTreeMap<Leaving, Wait>,
     /// A task is there that tries them.
     watched: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wait {
+    due: Instant,
+    pause: Duration,
+}
+
+/// What there is to do now.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// With the pause it had before.
+    Try(Leaving, Duration),
+    WaitUntil(Instant),
+    Nothing,
+}
+
+impl Wait {
+    fn new(now: Instant, pause: Duration) -> Self {
+        Self { due: now + pause, pause }
+    }
+}
+
+impl Waiting {
+    /// Takes one in. One that waits already has its next try soon, too: there may be more of it.
+    fn add(&mut self, leaving: Leaving, now: Instant) {
+        self.all.insert(leaving, Wait::new(now, FIRST));
+    }
+
+    /// Takes one back that is not done. If it was added meanwhile, that counts.
+    fn put_back(&mut self, leaving: Leaving, pause: Duration, now: Instant) {
+        self.all.entry(leaving).or_insert(Wait::new(now, LONGEST.min(pause * 2)));
+    }
+
+    /// Takes out the one that has been due the longest.
+    fn next(&mut self, now: Instant) -> Next {
+        let Some((leaving, wait)) = self.all.iter().min_by_key(|(_, wait)| wait.due) else { return Next::Nothing };
+        let (leaving, wait) = (leaving.clone(), *wait);
+        if wait.due > now {
+            return Next::WaitUntil(wait.due);
+        }
+        self.all.remove(&leaving);
+        Next::Try(leaving, wait.pause)
+    }
 }
 
 impl Inner {
     /// Clears something away. What does not go is told, and tried again until it does: it must not keep pods from running.
     pub(super) async fn clear(self: &Arc<Self>, leaving: Leaving) {
-        if let Err(error) = leaving.clear(self).await {
-            tracing::warn!("{error}; it is tried again until it is done");
-            self.later(leaving);
+        match leaving.clear(self).await {
+            Ok(Outcome::Done) => {}
+            Ok(Outcome::NotYet) => self.later(leaving),
+            Err(error) => {
+                tracing::warn!("{error}; it is tried again until it is done");
+                self.later(leaving);
+            }
         }
     }
 
     /// Has something cleared away that could not be now.
     pub(super) fn later(self: &Arc<Self>, leaving: Leaving) {
-        let mut waiting = lock(&self.leavings.0);
-        waiting.all.insert(leaving);
-        if !std::mem::replace(&mut waiting.watched, true) {
-            tokio::spawn(clear_later(Arc::downgrade(self)));
+        let mut waiting = lock(&self.leavings.waiting);
+        waiting.add(leaving, Instant::now());
+        if std::mem::replace(&mut waiting.watched, true) {
+            self.leavings.added.notify_one();
+        } else {
+            tokio::spawn(clear_later(Arc::downgrade(self), self.leavings.added.clone()));
         }
+    }
+
+    /// What is to be tried now. Without anything the task that asks is to end.
+    fn next_leaving(&self) -> Next {
+        let mut waiting = lock(&self.leavings.waiting);
+        let next = waiting.next(Instant::now());
+        waiting.watched = next != Next::Nothing;
+        next
     }
 }
 
 /// Tries what is left until nothing is, or the backend is gone.
-async fn clear_later(inner: Weak<Inner>) {
-    let mut pause = FIRST;
+async fn clear_later(inner: Weak<Inner>, added: Arc<Notify>) {
     loop {
-        tokio::time::sleep(pause).await;
         let Some(inner) = inner.upgrade() else { return };
-        let all = std::mem::take(&mut lock(&inner.leavings.0).all);
-        let tried = all.len();
-        let mut left = BTreeSet::new();
-        for leaving in all {
-            match leaving.clear(&inner).await {
-                Ok(()) => tracing::info!("done at a later try: {leaving:?}"),
-                Err(error) => {
-                    tracing::debug!("{error}");
-                    left.insert(leaving);
+        match inner.next_leaving() {
+            Next::Nothing => return,
+            Next::Try(leaving, pause) => {
+                match leaving.clear(&inner).await {
+                    Ok(Outcome::Done) => {
+                        tracing::info!("done at a later try: {leaving:?}");
+                        continue;
+                    }
+                    Ok(Outcome::NotYet) => {}
+                    Err(error) => tracing::debug!("{error}"),
                 }
+                lock(&inner.leavings.waiting).put_back(leaving, pause, Instant::now());
             }
-        }
-        pause = if left.len() < tried { FIRST } else { LONGEST.min(pause * 2) };
-        let mut waiting = lock(&inner.leavings.0);
-        waiting.all.extend(left);
-        if waiting.all.is_empty() {
-            waiting.watched = false;
-            return;
+            Next::WaitUntil(due) => {
+                // The backend may go meanwhile.
+                drop(inner);
+                // Either way there may be something to do.
+                let _ = tokio::time::timeout_at(due, added.notified()).await;
+            }
         }
     }
 }
 
 impl Leaving {
-    async fn clear(&self, inner: &Arc<Inner>) -> Result<(), PortError> {
+    async fn clear(&self, inner: &Arc<Inner>) -> Result<Outcome, PortError> {
         let own = inner.clone();
-        match self.clone() {
+        let done = match self.clone() {
             Self::Removed(place) => blocking(move || remove_removed(&place)).await,
             Self::Pod(uid) => remove_pod(inner, &uid).await,
             Self::Logs => blocking(move || remove_logs(&own.paths)).await,
             Self::Parts(uid) => {
-                let Some(record) = observe::record(&inner.paths, &uid)?.ok() else { return Ok(()) };
+                let Some(record) = observe::record(&inner.paths, &uid)?.ok() else { return Ok(Outcome::Done) };
                 // A start holds such parts too.
                 let _turn = inner.turn(&record.key).lock_owned().await;
-                blocking(move || {
+                return blocking(move || {
                     clear_parts(&own.paths, &uid)?;
-                    if !release_parts(&own.paths, &uid)? {
-                        own.later(Self::Parts(uid));
-                    }
-                    Ok(())
+                    release_parts(&own.paths, &uid)
                 })
-                .await
+                .await;
             }
             Self::Ended(name) => blocking(move || clear_ended(&own.paths, &name)).await,
-            Self::Signals(uid) => blocking(move || end::signal_again(&own, &uid)).await,
+            Self::Signals(uid) => blocking(move || end::signal_all_again(&own, &uid)).await,
+            Self::Signal(name) => blocking(move || end::signal_again(&own, &name)).await,
             Self::Network(gone) => inner.network.release(&gone).await,
-        }
+        };
+        done.map(|()| Outcome::Done)
     }
 }
 
@@ -153,16 +226,16 @@ fn clear_parts(paths: &Paths, uid: &PodUid) -> Result<(), PortError> {
     names.iter().map(|name| remove_removed(&containers.join(name))).fold(Ok(()), Result::and)
 }
 
-/// Gives up the parts of volumes that an agent held for a start when it ended; `false` while a shim is still at it, which
+/// Gives up the parts of volumes that an agent held for a start when it ended; not yet while a shim is still at it, which
 /// needs them.
-fn release_parts(paths: &Paths, uid: &PodUid) -> Result<bool, PortError> {
+fn release_parts(paths: &Paths, uid: &PodUid) -> Result<Outcome, PortError> {
     let failed = |e: std::io::Error| PortError::io("release parts of volumes of", uid.to_string(), &e);
     for name in observe::instances(paths, uid)? {
         if matches!(observe::state(&paths.instance_dir(&name)).map_err(failed)?, State::InFlight) {
-            return Ok(false);
+            return Ok(Outcome::NotYet);
         }
     }
-    subpath::release_all(&paths.run_pod(uid)).map(|()| true).map_err(failed)
+    subpath::release_all(&paths.run_pod(uid)).map(|()| Outcome::Done).map_err(failed)
 }
 
 /// Removes the logs of pods that are gone: a pod that was set aside could not name its own.
@@ -190,4 +263,56 @@ async fn remove_pod(inner: &Arc<Inner>, uid: &PodUid) -> Result<(), PortError> {
         removed.map_err(|e| PortError::io("remove", shown(&pods.join(&uid.0)), &e))
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn parts(uid: &str) -> Leaving {
+        Leaving::Parts(PodUid(uid.to_owned()))
+    }
+
+    #[test]
+    fn each_waits_for_itself() {
+        let start = Instant::now();
+        let mut waiting = Waiting::default();
+        assert_eq!(waiting.next(start), Next::Nothing);
+        waiting.add(parts("old"), start);
+        assert_eq!(waiting.next(start), Next::WaitUntil(start + FIRST));
+        let (mut now, mut pauses) = (start, Vec::new());
+        for _ in 0..12 {
+            let Next::WaitUntil(due) = waiting.next(now) else { panic!("it is due before its time") };
+            pauses.push((due - now).as_secs());
+            now = due;
+            let Next::Try(leaving, pause) = waiting.next(now) else { panic!("it is not due at its time") };
+            waiting.put_back(leaving, pause, now);
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+        // What is new does not wait as long as what fails for good.
+        waiting.add(parts("new"), now);
+        assert_eq!(waiting.next(now), Next::WaitUntil(now + FIRST));
+        assert_eq!(waiting.next(now + FIRST), Next::Try(parts("new"), FIRST));
+        // It is done: the old one waits as it did.
+        assert_eq!(waiting.next(now + FIRST), Next::WaitUntil(now + LONGEST));
+    }
+
+    #[test]
+    fn what_has_been_due_the_longest_is_first_and_nothing_that_is_added_gets_lost() {
+        let start = Instant::now();
+        let mut waiting = Waiting::default();
+        waiting.add(parts("b"), start);
+        waiting.add(parts("a"), start + SECOND);
+        let late = start + 10 * SECOND;
+        assert_eq!(waiting.next(late), Next::Try(parts("b"), FIRST));
+        // Added amid its try: whatever comes of that, it is tried once more, and soon.
+        waiting.add(parts("b"), late);
+        waiting.put_back(parts("b"), 64 * SECOND, late);
+        assert_eq!(waiting.next(late), Next::Try(parts("a"), FIRST));
+        assert_eq!(waiting.next(late), Next::WaitUntil(late + FIRST));
+        assert_eq!(waiting.next(late + FIRST), Next::Try(parts("b"), FIRST));
+        assert_eq!(waiting.next(late + FIRST), Next::Nothing);
+    }
 }

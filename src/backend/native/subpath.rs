@@ -2,6 +2,7 @@
 //! may lead elsewhere when it is mounted. What is resolved here, below the volume, is therefore bound at once, by its open
 //! descriptor, to a place of our own; the container's mount is made of that, and the place is given up after the start.
 
+use std::fs::DirEntry;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
@@ -58,29 +59,28 @@ impl Drop for Held<'_> {
     }
 }
 
-/// Gives up every place below the run-time directory of a pod, none of whose containers is being started.
+/// Gives up every place below the run-time directory of a pod, none of whose containers is being started. One that cannot
+/// be given up keeps none of the others.
 pub(super) fn release_all(run_pod: &Path) -> io::Result<()> {
     let names = records::directories(run_pod)?;
-    names.iter().filter(|name| name.starts_with(PREFIX)).try_for_each(|name| release(&run_pod.join(name)))
+    let places = names.iter().filter(|name| name.starts_with(PREFIX));
+    places.map(|name| release(&run_pod.join(name))).fold(Ok(()), Result::and)
 }
 
-/// Gives up every place in `dir`, whoever made it.
+/// Gives up every place in `dir`, whoever made it, as far as possible.
 fn release(dir: &Path) -> io::Result<()> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    for entry in entries {
-        let entry = entry?;
-        mount::unmount(&entry.path())?;
-        if entry.file_type()?.is_dir() {
-            effect::remove_dir(&entry.path())?
-        } else {
-            effect::remove_file(&entry.path())?
-        }
-    }
+    entries.map(|entry| release_one(&entry?)).fold(Ok(()), Result::and)?;
     effect::remove_dir(dir)
+}
+
+fn release_one(entry: &DirEntry) -> io::Result<()> {
+    mount::unmount(&entry.path())?;
+    if entry.file_type()?.is_dir() { effect::remove_dir(&entry.path()) } else { effect::remove_file(&entry.path()) }
 }
 
 /// Opens a path below the volume. Symbolic links are followed while they stay below it: projected files are such links.
@@ -158,5 +158,27 @@ mod tests {
         for bad in ["/etc", "..", "a/../../b"] {
             assert!(held.bind(&volume, bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_given_up_keeps_no_other() {
+        if !rustix::process::geteuid().is_root() {
+            // Nothing can be unmounted.
+            return;
+        }
+        let temp = tempfile::tempdir().unwrap();
+        let place = |name: &str| temp.path().join(name);
+        for (name, part) in [("subpaths-a-0", "0"), ("subpaths-a-0", "1"), ("subpaths-b-0", "0"), ("subpaths-c-0", "0")]
+        {
+            std::fs::create_dir_all(place(name).join(part)).unwrap();
+        }
+        // What has something in it is no empty place, in whatever order they are met.
+        for name in ["subpaths-a-0/1", "subpaths-b-0/0"] {
+            std::fs::write(place(name).join("file"), "").unwrap();
+        }
+        let error = release_all(temp.path()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::DirectoryNotEmpty);
+        assert!(!place("subpaths-a-0/0").exists() && !place("subpaths-c-0").exists());
+        assert!(place("subpaths-a-0/1/file").exists() && place("subpaths-b-0/0/file").exists());
     }
 }

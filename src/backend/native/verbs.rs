@@ -25,10 +25,11 @@ impl Native {
         F: FnOnce(Arc<Inner>) -> W + Send + 'static,
         W: Future<Output = Result<T, PortError>> + Send + 'static,
     {
-        let turn = self.inner.turn(key);
-        let inner = self.inner.clone();
+        let (inner, key) = (self.inner.clone(), key.clone());
         joined(tokio::spawn(async move {
-            let _turn = turn.lock_owned().await;
+            // It takes the turns of pods as well.
+            inner.adopt().await?;
+            let _turn = inner.turn(&key).lock_owned().await;
             work(inner).await
         }))
         .await

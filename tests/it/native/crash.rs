@@ -265,6 +265,45 @@ fn e2e_a_signal_that_could_not_be_sent_is_sent_at_a_later_try() {
 }
 
 #[test]
+fn e2e_only_the_container_that_a_signal_could_not_be_sent_to_is_told_again() {
+    const NAME: &str = "e2e_only_the_container_that_a_signal_could_not_be_sent_to_is_told_again";
+    match is_steered() {
+        None => {}
+        Some(false) => {
+            let all = steered(NAME, "agent:record", "");
+            let others = all.replace("before kill a process\n", "");
+            assert!(others != all && steered(NAME, "agent:fail:5", &others) != others, "it was sent at once");
+        }
+        Some(true) => on_root(async |root| {
+            let native = root.open();
+            let script = |end| format!("trap '{end}' TERM; echo up; while true; do sleep 0.05; done");
+            let container = |name, end| json!({"name": name, "command": ["/bin/sh", "-c", script(end)]});
+            let pod =
+                TestPod::new("web", json!({"containers": [container("a", "echo told"), container("b", "exit 7")]}));
+            pod.create(&native).await;
+            let order = |name: &str| SignalOrder {
+                name: name.into(),
+                attempt: 0,
+                signal: Signal::Stop,
+                grace_seconds: 100,
+                reason: "a test".into(),
+            };
+            for name in ["a", "b"] {
+                pod.start(&native, name, 0).await;
+                pod.wait_log(&native, name, "up").await;
+            }
+            let _ = native.signal_container(pod.key(), &order("b")).await;
+            native.signal_container(pod.key(), &order("a")).await.unwrap();
+            pod.wait_log(&native, "a", "told").await;
+            assert_eq!(pod.exit(&native, "b").await.exit_code, 7);
+            assert_eq!(pod.log(&native, "a").await.matches("told").count(), 1);
+            pod.remove(&native).await;
+            native.teardown_root().await.unwrap();
+        }),
+    }
+}
+
+#[test]
 fn e2e_a_signal_that_was_noted_and_not_sent_is_sent_by_the_next_agent() {
     if !support::e2e() {
         return;

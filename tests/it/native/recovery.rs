@@ -334,3 +334,21 @@ fn e2e_a_root_that_cannot_be_used_is_refused_with_place_and_way_out() {
         assert_eq!(error.kind, ErrorKind::Invalid);
     });
 }
+
+#[test]
+fn e2e_a_verb_may_be_the_first_call_of_an_agent() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let pod = TestPod::script("web", "sleep 1000");
+        pod.create(&native).await;
+        pod.start(&native, "app", 0).await;
+        let native = root.open();
+        let first = tokio::time::timeout(std::time::Duration::from_secs(120), native.put_record(&pod.record));
+        first.await.expect("it waits for itself").unwrap();
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
