@@ -49,6 +49,10 @@ const ROWS: &[Row] = &[
         "hold a CrashLoopBackOff until 255: back-off 2m40s restarting failed container=a pod=p_default(UID)", "wake 255",
         "a waits: CrashLoopBackOff back-off 2m40s restarting failed container=a pod=p_default(UID)",
     ]),
+    ("the machine was started since",
+        |w| { w.attempt("a", 5, 80); w.ended("a", 1, 95); w.latest("a").earlier_boot = true; }, &[
+        "image nginx:1: exited with 1, restartPolicy Always", "start a#6: exited with 1, restartPolicy Always",
+    ]),
     ("never more than five minutes", |w| { w.attempt("a", 9, 300); w.ended("a", 1, 95); }, &[
         "hold a CrashLoopBackOff until 395: back-off 5m0s restarting failed container=a pod=p_default(UID)", "wake 395",
         "a waits: CrashLoopBackOff back-off 5m0s restarting failed container=a pod=p_default(UID)",
