@@ -352,6 +352,11 @@ fn traced(world: &mut World, phase: &Phase, (call, error): (&str, &str), first: 
     // The agent alone, with all its threads: what it starts is left to itself at its `execve`.
     let strace = ["strace", "-D", "-f", "-b", "execve", "-qqq", "-o", trace.to_str().unwrap()];
     world.spawn_under(&[&strace[..], &["-e", &trace_only, "-e", &inject]].concat());
+    // One that is killed before it is traced leaves a process of strace that waits for that.
+    let name = format!("/proc/{}/comm", world.agent_pid());
+    while world.ended().is_none() && std::fs::read_to_string(&name).is_ok_and(|name| name.starts_with("strace")) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     while world.ended().is_none() {
         if waits(&world.log()[told..]) || began.elapsed() > SILENT || (phase.is_done)(world) {
             world.kill();
