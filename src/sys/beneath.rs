@@ -22,6 +22,15 @@ const BATCH: usize = 1024;
 /// How every path is resolved.
 const INSIDE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
+/// Opens for reading so that a read writes nothing: the kernel otherwise notes the time of the first one after each change,
+/// and of one each day. Only the owner of a file and root may ask for that; for others it is opened as ever.
+fn open_quietly(open: impl Fn(OFlags) -> rustix::io::Result<OwnedFd>) -> rustix::io::Result<OwnedFd> {
+    match open(OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOATIME) {
+        Err(rustix::io::Errno::PERM) => open(OFlags::RDONLY | OFlags::CLOEXEC),
+        other => other,
+    }
+}
+
 /// An open directory; the methods that take a path reach below it only.
 #[derive(Debug)]
 pub struct Dir {
@@ -59,8 +68,8 @@ impl Dir {
     /// # Errors
     /// From the system.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self { fd: rustix::fs::openat(CWD, path, flags, Mode::empty())? })
+        let fd = open_quietly(|flags| rustix::fs::openat(CWD, path, flags | OFlags::DIRECTORY, Mode::empty()))?;
+        Ok(Self { fd })
     }
 
     /// Makes a directory and its parents by a path that the caller trusts, with `mode` for those that are new, and
@@ -73,16 +82,20 @@ impl Dir {
         Self::open(path)
     }
 
-    fn resolve(&self, path: &Path, flags: OFlags, mode: Mode, resolve: ResolveFlags) -> io::Result<OwnedFd> {
+    fn resolve(&self, path: &Path, flags: OFlags, resolve: ResolveFlags) -> rustix::io::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let resolve = resolve | INSIDE;
         loop {
-            match rustix::fs::openat2(&self.fd, path, flags | OFlags::CLOEXEC, mode, resolve) {
+            match rustix::fs::openat2(&self.fd, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
                 // A rename somewhere on the machine raced with the walk; the kernel asks to try again.
                 Err(rustix::io::Errno::AGAIN) => continue,
-                other => return Ok(other?),
+                other => return other,
             }
         }
+    }
+
+    fn resolve_to_read(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        open_quietly(|reading| self.resolve(path, flags | reading, ResolveFlags::empty()))
     }
 
     /// Opens a directory below this one.
@@ -90,8 +103,7 @@ impl Dir {
     /// # Errors
     /// `ELOOP` when a symbolic link is on the way, `EXDEV` when the path leads out, and whatever else the system says.
     pub fn sub(&self, path: &Path) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-        Ok(Self { fd: self.resolve(path, flags, Mode::empty(), ResolveFlags::empty())? })
+        Ok(Self { fd: self.resolve_to_read(path, OFlags::DIRECTORY | OFlags::NOFOLLOW)? })
     }
 
     /// Opens a directory below this one, making each missing component with `mode` (exactly, whatever the umask).
@@ -126,8 +138,8 @@ impl Dir {
     /// As [`Dir::sub`]; `InvalidInput` when it is no regular file.
     pub fn open_file(&self, path: &Path) -> io::Result<File> {
         // NONBLOCK: opening a FIFO must not wait for its writer.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = File::from(self.resolve(path, flags, Mode::empty(), ResolveFlags::empty())?);
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = File::from(self.resolve_to_read(path, flags)?);
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
@@ -139,7 +151,7 @@ impl Dir {
     /// # Errors
     /// As [`Dir::open_file`].
     pub fn open_nothing_but_file(&self, path: &Path) -> io::Result<File> {
-        open_regular(self.resolve(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty(), ResolveFlags::empty())?)
+        open_regular(self.resolve(path, OFlags::PATH | OFlags::NOFOLLOW, ResolveFlags::empty())?)
     }
 
     /// Creates a file of this directory that must not exist yet. `mode` is subject to the umask.
@@ -157,8 +169,8 @@ impl Dir {
     /// `ELOOP` for a symbolic link, and whatever else the system says.
     pub fn open_or_create(&self, name: &OsStr, mode: u32) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW;
-        match self.resolve(Path::new(name), flags, Mode::empty(), ResolveFlags::empty()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.make_file(name, OFlags::RDWR, mode),
+        match self.resolve(Path::new(name), flags, ResolveFlags::empty()) {
+            Err(rustix::io::Errno::NOENT) => self.make_file(name, OFlags::RDWR, mode),
             found => Ok(File::from(found?)),
         }
     }
@@ -184,10 +196,10 @@ impl Dir {
     /// # Errors
     /// As [`Dir::sub`].
     pub fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
-        match self.resolve(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty(), ResolveFlags::empty()) {
+        match self.resolve(path, OFlags::PATH | OFlags::NOFOLLOW, ResolveFlags::empty()) {
             Ok(fd) => Ok(Some(rustix::fs::fstat(fd)?)),
-            Err(error) if matches!(error.raw_os_error(), Some(libc_errno::ENOENT | libc_errno::ENOTDIR)) => Ok(None),
-            Err(error) => Err(error),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -251,10 +263,10 @@ fn remove(dir: &Dir, name: &OsStr, top: Option<&Dir>, depth: usize) -> io::Resul
         Err(error) => return Err(error),
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-    let fd = match dir.resolve(Path::new(name), flags, Mode::empty(), ResolveFlags::NO_XDEV) {
+    let fd = match dir.resolve(Path::new(name), flags, ResolveFlags::NO_XDEV) {
         Ok(fd) => fd,
-        Err(error) if error.raw_os_error() == Some(libc_errno::ENOENT) => return Ok(()),
-        Err(error) => return Err(error),
+        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error.into()),
     };
     if let Some(top) = top.filter(|_| depth > MAX_DEPTH) {
         // Still within the tree, lest a walk that is cut short leaves it to nobody.
@@ -300,10 +312,8 @@ pub fn is_type(stat: &Stat, kind: FileType) -> bool {
 
 /// The error numbers compared with `raw_os_error`.
 mod libc_errno {
-    pub(super) const ENOENT: i32 = rustix::io::Errno::NOENT.raw_os_error();
     pub(super) const EISDIR: i32 = rustix::io::Errno::ISDIR.raw_os_error();
     pub(super) const EPERM: i32 = rustix::io::Errno::PERM.raw_os_error();
-    pub(super) const ENOTDIR: i32 = rustix::io::Errno::NOTDIR.raw_os_error();
 }
 
 #[cfg(test)]
@@ -326,6 +336,25 @@ mod tests {
         }
         assert!(root.make_sub(Path::new("out/new"), 0o755).is_err());
         assert!(!outside.join("new").exists());
+    }
+
+    #[test]
+    fn reading_writes_nothing_of_its_own() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = Dir::make(&temp.path().join("root"), 0o700).unwrap();
+        std::fs::create_dir(temp.path().join("root/sub")).unwrap();
+        std::fs::write(temp.path().join("root/sub/f"), "x").unwrap();
+        let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        let all = ["root", "root/sub", "root/sub/f"].map(|name| temp.path().join(name));
+        for place in &all {
+            File::open(place).unwrap().set_times(std::fs::FileTimes::new().set_accessed(long_ago)).unwrap();
+        }
+        assert_eq!(root.names().unwrap(), ["sub"]);
+        assert_eq!(root.sub(Path::new("sub")).unwrap().names().unwrap(), ["f"]);
+        assert_eq!(io::read_to_string(root.open_file(Path::new("sub/f")).unwrap()).unwrap(), "x");
+        for place in &all {
+            assert_eq!(std::fs::metadata(place).unwrap().accessed().unwrap(), long_ago, "{}", place.display());
+        }
     }
 
     #[test]

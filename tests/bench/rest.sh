@@ -118,12 +118,13 @@ for ((tries = 0; ; tries++)); do
     [ "$tries" -lt 300 ] && kill -0 "$agent" 2>/dev/null || { tail -20 "$work/log" >&2; echo "tests/bench/rest.sh: not all pods run" >&2; exit 1; }
     sleep 0.2
 done
+# Nothing below the root is read from here on: the first read of a file writes when that was.
+instance=$(cat "$root/instance")
 # What a report may put off is written within ten seconds, and what the kernel puts off within forty.
 sleep 45
 sync -f "$root"
 sleep 15
 
-instance=$(cat "$root/instance")
 mapfile -t helpers < <(helpers)
 infra=() monitors=()
 for pid in "${helpers[@]}"; do
