@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::containers::{Statuses, is_sidecar};
+use super::containers::Statuses;
 use super::resize;
-use crate::model::{ContainerRecord, ImageSource, ObservedPod, Sandbox};
+use crate::model::{ContainerRecord, ImageSource, ObservedPod, Sandbox, is_sidecar};
 
 /// What the conditions are derived from.
 #[derive(Clone, Copy)]

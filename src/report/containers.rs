@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::resize;
-use crate::model::{ContainerState, ExitRecord, ObservedContainer, ObservedPod};
+use crate::model::{ContainerState, ExitRecord, ObservedContainer, ObservedPod, is_sidecar};
 
 /// Waiting reason and message by container name; the empty name stands for the pod itself.
 pub type Waiting = BTreeMap<String, (String, String)>;
@@ -26,11 +26,6 @@ impl Statuses {
     pub fn get(&self, name: &str) -> Option<&ContainerStatus> {
         self.init.iter().chain(&self.app).find(|s| s.name == name)
     }
-}
-
-/// Whether an init container is a sidecar: restarted always, it runs beside the others.
-pub fn is_sidecar(container: &Container) -> bool {
-    container.restart_policy.as_deref() == Some("Always")
 }
 
 /// Derives every container's status.

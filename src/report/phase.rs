@@ -2,7 +2,8 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PodSpec};
 
-use super::containers::{Statuses, is_sidecar};
+use super::containers::Statuses;
+use crate::model::is_sidecar;
 
 /// What the phase is derived from.
 #[derive(Clone, Copy)]

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
 
-use super::containers::is_sidecar;
 use super::duration::{age, human_duration};
+use crate::model::is_sidecar;
 
 /// One line of `get pods`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

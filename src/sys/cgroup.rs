@@ -234,6 +234,20 @@ pub fn pids(path: &str) -> io::Result<BTreeSet<i32>> {
     Ok(members(&hierarchies()?, relative(path)?))
 }
 
+/// Which of these cgroups exists in any hierarchy, the first one of several.
+///
+/// # Errors
+/// From the system; `InvalidInput` as in [`create`].
+pub fn first(paths: &[String]) -> io::Result<Option<usize>> {
+    let relatives = paths.iter().map(|path| relative(path)).collect::<io::Result<Vec<_>>>()?;
+    for hierarchy in hierarchies()? {
+        if let Some(index) = relatives.iter().position(|path| hierarchy.dir(path).is_dir()) {
+            return Ok(Some(index));
+        }
+    }
+    Ok(None)
+}
+
 /// The names of the cgroups right below it, in any hierarchy. A cgroup that does not exist has none.
 ///
 /// # Errors
@@ -306,13 +320,38 @@ pub fn remove(path: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes the cgroup from every hierarchy if nothing is in it or below it. One that does not exist is fine.
+///
+/// # Errors
+/// From the system.
+pub fn remove_empty(path: &str) -> io::Result<()> {
+    let path = relative(path)?;
+    for hierarchy in hierarchies()? {
+        let dir = hierarchy.dir(path);
+        match effect::remove_dir(&dir) {
+            // Something is in it, and so it is in the other hierarchies.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => return Ok(()),
+            other => other.map_err(|e| named(&dir, &e))?,
+        }
+    }
+    Ok(())
+}
+
 /// The cgroup's directory in each hierarchy, where it exists.
 ///
 /// # Errors
 /// As [`pids`].
 pub(crate) fn dirs(path: &str) -> io::Result<Vec<PathBuf>> {
+    dirs_in(&hierarchies()?, path)
+}
+
+/// As [`dirs`], of hierarchies that are known.
+///
+/// # Errors
+/// `InvalidInput` for a bad path.
+pub(super) fn dirs_in(hierarchies: &[Hierarchy], path: &str) -> io::Result<Vec<PathBuf>> {
     let path = relative(path)?;
-    Ok(hierarchies()?.iter().map(|h| h.dir(path)).filter(|d| d.is_dir()).collect())
+    Ok(hierarchies.iter().map(|h| h.dir(path)).filter(|d| d.is_dir()).collect())
 }
 
 /// The cgroup's directory in the version 2 hierarchy if device rules are that hierarchy's business: no version 1 hierarchy

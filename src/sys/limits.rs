@@ -44,11 +44,11 @@ fn or(limit: Option<i64>, none: &str) -> String {
 /// No container here has a limit for memory and swap together, which would be in the way of a larger one for memory.
 const MEMORY: &[(&str, Content)] =
     &[("memory.limit_in_bytes", |own| or(own.memory, "-1")), ("memory.max", |own| or(own.memory, "max"))];
+const SHARES: &[(&str, Content)] =
+    &[("cpu.shares", |own| own.shares.to_string()), ("cpu.weight", |own| own.weight().to_string())];
 const CPU: &[(&str, Content)] = &[
-    ("cpu.shares", |own| own.shares.to_string()),
     ("cpu.cfs_period_us", |_| Limits::PERIOD.to_string()),
     ("cpu.cfs_quota_us", |own| or(own.quota, "-1")),
-    ("cpu.weight", |own| own.weight().to_string()),
     ("cpu.max", |own| format!("{} {}", or(own.quota, "max"), Limits::PERIOD)),
 ];
 
@@ -87,7 +87,8 @@ pub fn set(path: &str, limits: Limits) -> io::Result<()> {
 }
 
 fn set_in(dirs: &[PathBuf], limits: Limits) -> io::Result<()> {
-    for (what, files, is_limited) in [("memory", MEMORY, limits.memory.is_some()), ("cpu", CPU, limits.quota.is_some())]
+    for (what, files, is_limited) in
+        [("memory", MEMORY, limits.memory.is_some()), ("cpu", SHARES, false), ("cpu", CPU, limits.quota.is_some())]
     {
         if !write(dirs, files, limits)? && is_limited {
             let message = format!("this machine has no cgroup controller for {what}");
@@ -95,6 +96,19 @@ fn set_in(dirs: &[PathBuf], limits: Limits) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Gives each of these cgroups its weight against those beside it, in shares ([`Limits::shares`]). Nothing to a machine
+/// that has no controller for it.
+///
+/// # Errors
+/// From the system.
+pub fn set_shares(of: &[(String, i64)]) -> io::Result<()> {
+    let hierarchies = cgroup::hierarchies()?;
+    of.iter().try_for_each(|(path, shares)| {
+        let limits = Limits { shares: *shares, quota: None, memory: None };
+        write(&cgroup::dirs_in(&hierarchies, path)?, SHARES, limits).map(|_| ())
+    })
 }
 
 /// Lets no more than so many processes and threads be in the cgroup and below it.

@@ -5,8 +5,8 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use super::leavings::Leaving;
-use super::paths::{self, Paths, is_uid, shown};
-use super::{Inner, blocking, observe, open};
+use super::paths::{Paths, is_uid, shown};
+use super::{Inner, blocking, levels, observe, open};
 use crate::model::PodUid;
 use crate::port::{ErrorKind, PortError};
 use crate::sys::beneath::Dir;
@@ -39,9 +39,8 @@ fn strays(paths: &Paths, known: &BTreeSet<PodUid>) -> Result<BTreeSet<PodUid>, P
     for place in [paths.pods(), paths.run_pods(), paths.state.join("volumes"), paths.run.join("volumes")] {
         found.extend(open::pod_directories(&place)?.into_iter().filter(|n| is_uid(n)).map(PodUid));
     }
-    let top = paths.root_cgroup();
-    let cgroups = cgroup::children(&top).map_err(|e| PortError::io("list cgroups in", top, &e))?;
-    found.extend(cgroups.iter().filter_map(|name| paths::uid_of_cgroup(name)).map(|uid| PodUid(uid.to_owned())));
+    let cgroups = levels::standing(paths).map_err(|e| PortError::io("list cgroups in", paths.root_cgroup(), &e))?;
+    found.extend(cgroups.into_keys());
     found.retain(|uid| !known.contains(uid));
     Ok(found)
 }

@@ -77,7 +77,9 @@ fn note_and_send(inner: &Inner, name: &InstanceName, order: &SignalOrder) -> Res
         records::write(&dir, CONTAINER, &ContainerRecord { stopping, ..record }).map_err(failed)?;
     }
     match (order.signal, state) {
-        (Signal::Kill, _) => cgroup::kill_all(&inner.paths.container_cgroup(name)).map_err(failed),
+        (Signal::Kill, _) => {
+            inner.paths.container_cgroup(name).and_then(|group| cgroup::kill_all(&group)).map_err(failed)
+        }
         (Signal::Stop, State::Running(started)) => {
             let signal = stop_signal(inner, &image);
             let sent = pidfd::open_same(started.pid, started.start_ticks).and_then(|fd| pidfd::send(&fd, signal));
@@ -154,7 +156,7 @@ pub(super) fn reap(
     if !dir.exists() {
         return Ok(());
     }
-    let cgroup = inner.paths.container_cgroup(&name);
+    let cgroup = inner.paths.container_cgroup(&name).map_err(failed)?;
     cgroup::kill_all(&cgroup).map_err(failed)?;
     if !is_free_soon(&dir).map_err(failed)? {
         let message = "the process that started it holds its lock and does not end";
@@ -238,7 +240,7 @@ pub(super) fn remove_container(
     if !is_over(&dir).map_err(failed)? {
         return Err(PortError::new(ErrorKind::Conflict, OPERATION, subject(&name), "it runs"));
     }
-    let cgroup = inner.paths.container_cgroup(&name);
+    let cgroup = inner.paths.container_cgroup(&name).map_err(failed)?;
     cgroup::kill_all(&cgroup).map_err(failed)?;
     cgroup::remove(&cgroup).map_err(failed)?;
     remove_log(&inner.paths.log(key, &name)).map_err(failed)?;
@@ -302,14 +304,14 @@ pub(super) async fn clear(inner: &Arc<Inner>, uid: &PodUid, key: Option<&PodKey>
     let (paths, pod) = (inner.paths.clone(), uid.clone());
     blocking(move || {
         let failed = |e: io::Error| PortError::io("end the processes of pod", pod.to_string(), &e);
-        cgroup::kill_all(&paths.pod_cgroup(&pod)).map_err(failed)
+        paths.pod_cgroup(&pod).and_then(|group| cgroup::kill_all(&group)).map_err(failed)
     })
     .await?;
     sandbox::release(inner, uid).await?;
     let (inner, uid, key) = (inner.clone(), uid.clone(), key.cloned());
     blocking(move || {
         let failed = |e: io::Error| PortError::io("remove what belongs to pod", uid.to_string(), &e);
-        cgroup::remove(&inner.paths.pod_cgroup(&uid)).map_err(failed)?;
+        inner.levels.leave(&inner.paths, &uid).map_err(failed)?;
         inner.volumes.remove(&uid)?;
         if let (Some(key), Ok(logs)) = (key, Dir::open(&inner.paths.logs())) {
             let dir = inner.paths.pod_logs(&key, &uid);

@@ -202,7 +202,7 @@ pub(super) fn clear_ended(paths: &Paths, name: &InstanceName) -> Result<(), Port
     if !matches!(observe::state(&paths.instance_dir(name)).map_err(failed)?, State::Exited(_)) {
         return Ok(());
     }
-    let cgroup = paths.container_cgroup(name);
+    let cgroup = paths.container_cgroup(name).map_err(failed)?;
     cgroup::kill_all(&cgroup).and_then(|()| cgroup::remove(&cgroup)).map_err(failed)
 }
 

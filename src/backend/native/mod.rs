@@ -25,6 +25,7 @@ mod end;
 mod etc;
 mod image;
 mod leavings;
+mod levels;
 mod machine;
 mod network;
 mod observe;
@@ -52,6 +53,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::leavings::Leavings;
+use self::levels::Levels;
 pub use self::machine::capability_set;
 pub use self::network::{PodNetwork, pod_network};
 use self::observe::{Found, Seen};
@@ -123,6 +125,8 @@ struct Inner {
     verbs: Mutex<BTreeMap<PodKey, Arc<tokio::sync::Mutex<()>>>>,
     /// Pods whose directories were synced since this process began.
     settled: Mutex<BTreeSet<PodUid>>,
+    /// The pods that have a cgroup, by what they ask for.
+    levels: Levels,
     /// What could not be cleared away yet.
     leavings: Leavings,
     /// Every record was read once, and what belongs to no pod was cleared away: before that no verb begins.
@@ -172,6 +176,7 @@ impl Native {
             index: Mutex::default(),
             verbs: Mutex::default(),
             settled: Mutex::default(),
+            levels: Levels::default(),
             leavings: Leavings::default(),
             adopted: tokio::sync::OnceCell::new(),
             paths,
@@ -304,8 +309,15 @@ impl Inner {
     async fn adopt(self: &Arc<Self>) -> Result<(), PortError> {
         let first = async || {
             let pods = self.look_at_each().await?;
-            let keep: BTreeSet<PodUid> = pods.into_iter().map(|p| p.record.uid).collect();
-            adopt::sweep(self, &keep).await;
+            let inner = self.clone();
+            let keep = blocking(move || {
+                // Weights that are wrong keep no pod from running.
+                if let Err(error) = inner.levels.adopt(&inner.paths, pods.iter().map(|pod| &pod.record)) {
+                    tracing::warn!("the weights of pods may be wrong: {error}");
+                }
+                Ok(pods.into_iter().map(|pod| pod.record.uid).collect())
+            });
+            adopt::sweep(self, &keep.await?).await;
             Ok(())
         };
         self.adopted.get_or_try_init(first).await.copied()

@@ -22,7 +22,7 @@ use super::records::{self, CONTAINER, EXIT, LOCK, POD, SANDBOX, STARTED, Sandbox
 use super::termination;
 use crate::model::{
     ContainerKind, ContainerRecord, ContainerState, ExitRecord, ImageSource, ObservedContainer, ObservedPod, PodRecord,
-    PodUid, Sandbox,
+    PodUid, Sandbox, is_sidecar,
 };
 use crate::port::{ErrorKind, PortError};
 use crate::shim::Started;
@@ -261,10 +261,12 @@ fn has_another_boot(dir: &Path, record: &ContainerRecord) -> io::Result<bool> {
 
 /// The container of this name and the list it stands in.
 pub(super) fn container<'a>(spec: &'a PodSpec, name: &str) -> Option<(&'a Container, ContainerKind)> {
-    let init = spec.init_containers.iter().flatten().find(|c| c.name == name).map(|c| {
-        let sidecar = c.restart_policy.as_deref() == Some("Always");
-        (c, if sidecar { ContainerKind::Sidecar } else { ContainerKind::Init })
-    });
+    let init = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .find(|c| c.name == name)
+        .map(|c| (c, if is_sidecar(c) { ContainerKind::Sidecar } else { ContainerKind::Init }));
     init.or_else(|| spec.containers.iter().find(|c| c.name == name).map(|c| (c, ContainerKind::App)))
 }
 

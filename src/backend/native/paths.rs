@@ -1,12 +1,18 @@
 //! Where everything of one root lives: directories, files and cgroups. Names that become paths are checked here.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
+use super::levels::Level;
 use crate::model::{PodKey, PodUid};
 use crate::port::{ErrorKind, PortError};
+use crate::sys::cgroup;
 
 /// A removed directory on its way out: no uid and no attempt number looks like this.
 pub(super) const REMOVING: &str = ".removing-";
+
+/// The cgroup of the infra process below its pod's. No instance's has this name: theirs end with a number.
+pub(super) const INFRA: &str = "pause";
 
 /// How the names of [`Paths::sub_paths`] begin.
 pub(super) const SUB_PATHS: &str = "subpaths-";
@@ -113,17 +119,36 @@ impl Paths {
         format!("{}/monitors", self.root_cgroup())
     }
 
-    pub(super) fn pod_cgroup(&self, uid: &PodUid) -> String {
-        format!("{}/pod{uid}", self.root_cgroup())
+    pub(super) fn level_cgroup(&self, level: Level) -> String {
+        match level {
+            Level::Guaranteed => self.root_cgroup(),
+            Level::Burstable => format!("{}/burstable", self.root_cgroup()),
+            Level::BestEffort => format!("{}/besteffort", self.root_cgroup()),
+        }
     }
 
-    /// No instance's cgroup has this name: theirs end with a number.
-    pub(super) fn infra_cgroup(&self, uid: &PodUid) -> String {
-        format!("{}/pause", self.pod_cgroup(uid))
+    pub(super) fn pod_cgroup_in(&self, level: Level, uid: &PodUid) -> String {
+        format!("{}/pod{uid}", self.level_cgroup(level))
     }
 
-    pub(super) fn container_cgroup(&self, name: &InstanceName) -> String {
-        format!("{}/{}-{}", self.pod_cgroup(&name.uid), name.container, name.attempt)
+    /// Where the cgroup of a pod stands; `None` when it has none. It stays where it was made: earlier versions knew no
+    /// levels.
+    pub(super) fn level(&self, uid: &PodUid) -> io::Result<Option<Level>> {
+        let places = Level::ALL.map(|level| self.pod_cgroup_in(level, uid));
+        Ok(cgroup::first(&places)?.map(|index| Level::ALL[index]))
+    }
+
+    /// The cgroup that a pod has, or one that is not there.
+    pub(super) fn pod_cgroup(&self, uid: &PodUid) -> io::Result<String> {
+        Ok(self.pod_cgroup_in(self.level(uid)?.unwrap_or(Level::Guaranteed), uid))
+    }
+
+    pub(super) fn infra_cgroup(&self, uid: &PodUid) -> io::Result<String> {
+        Ok(format!("{}/{INFRA}", self.pod_cgroup(uid)?))
+    }
+
+    pub(super) fn container_cgroup(&self, name: &InstanceName) -> io::Result<String> {
+        Ok(format!("{}/{}-{}", self.pod_cgroup(&name.uid)?, name.container, name.attempt))
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn resize(inner: &Inner, uid: &PodUid, order: &ResizeOrder) -> Result
     }
     let invalid = |e: spec::SpecError| PortError::new(ErrorKind::Invalid, OPERATION, subject(&name), e.to_string());
     let wanted = spec::limits(&order.resources).map_err(invalid)?;
-    let cgroup = inner.paths.container_cgroup(&name);
+    let cgroup = inner.paths.container_cgroup(&name).map_err(failed)?;
     check(&cgroup, &order.name, wanted).map_err(failed)?.map_or(Ok(()), Err)?;
     if let Err(error) = limits::set(&cgroup, wanted) {
         // Memory was taken meanwhile: the kernel of version 1 has the last word.

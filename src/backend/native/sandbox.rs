@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::paths::{Paths, shown};
+use super::paths::{INFRA, Paths, shown};
 use super::records::{self, POD, SANDBOX, SandboxRecord, Stored};
 use super::{Inner, blocking, end, etc, observe, subpath};
 use crate::model::{PodKey, PodRecord, PodUid};
@@ -66,14 +66,14 @@ fn prepare(inner: &Inner, record: &PodRecord, attempt: u32) -> Result<Option<Inf
         let message = format!("sandbox {} still runs, and {attempt} was asked for", old.attempt);
         return Err(PortError::new(ErrorKind::Conflict, RUN, key.to_string(), message).waiting(WAITING));
     }
-    let cgroup = paths.infra_cgroup(uid);
+    let spec = record.realised.effective.open().spec.unwrap_or_default();
+    let pod = inner.levels.enter(paths, record, &spec).map_err(|e| failed(&e))?;
+    let cgroup = format!("{pod}/{INFRA}");
     cgroup::kill_all(&cgroup).map_err(|e| failed(&e))?;
     if let Some(most) = inner.pod_pids_limit {
-        let pod = paths.pod_cgroup(uid);
-        let limited = cgroup::create(&pod).and_then(|()| limits::set_pids(&pod, most));
+        let limited = limits::set_pids(&pod, most);
         limited.map_err(|e| failed(&e).with_help("leave `podPidsLimit` out of the configuration"))?;
     }
-    let spec = record.realised.effective.open().spec.unwrap_or_default();
     let host_ipc = spec.host_ipc == Some(true);
     if !host_ipc {
         make_shm(&paths.shm(uid)).map_err(|e| failed(&e))?;
@@ -168,7 +168,7 @@ pub(super) async fn release(inner: &Arc<Inner>, uid: &PodUid) -> Result<(), Port
 
 fn kill(paths: &Paths, uid: &PodUid) -> Result<(), PortError> {
     let failed = |e: std::io::Error| PortError::io(STOP, uid.to_string(), &e);
-    let cgroup = paths.infra_cgroup(uid);
+    let cgroup = paths.infra_cgroup(uid).map_err(failed)?;
     // It may be a child of this process: then it must not stay a zombie.
     let children: Vec<_> = cgroup::pids(&cgroup).map_err(failed)?.into_iter().flat_map(pidfd::open).collect();
     cgroup::kill_all(&cgroup).map_err(failed)?;

@@ -44,6 +44,7 @@ struct Start<'a> {
     plan: &'a ContainerStart,
     name: InstanceName,
     dir: PathBuf,
+    cgroup: String,
 }
 
 /// The sandbox as the start needs it.
@@ -73,7 +74,8 @@ pub(super) fn start(inner: &Arc<Inner>, key: &PodKey, uid: &PodUid, plan: &Conta
     let (container, _) = found.ok_or_else(|| fail(ErrorKind::NotFound, "the pod has no such container"))?;
     let infra = infra(inner, uid)?;
     let infra = infra.ok_or_else(|| fail(ErrorKind::Unavailable, "the pod's sandbox does not run"))?;
-    Start { inner, key, pod, container, plan, name, dir }.run(&infra)
+    let cgroup = inner.paths.container_cgroup(&name).map_err(|e| PortError::io(OPERATION, subject.clone(), &e))?;
+    Start { inner, key, pod, container, plan, name, dir, cgroup }.run(&infra)
 }
 
 /// Another instance of the same container that runs.
@@ -136,7 +138,7 @@ impl Start<'_> {
             log_limits: self.inner.log_limits,
             stdin: self.container.stdin == Some(true),
             stdin_once: self.container.stdin_once == Some(true),
-            cgroup: paths.container_cgroup(&self.name),
+            cgroup: self.cgroup.clone(),
             monitors_cgroup: paths.monitors_cgroup(),
         };
         let mut is_recorded = false;
@@ -253,9 +255,8 @@ impl Start<'_> {
             true => machine::devices().map_err(self.io(CREATE))?,
             false => Vec::new(),
         };
-        let cgroup = paths.container_cgroup(&self.name);
-        let cgroups = machine::cgroup_view(&cgroup, &paths.cgroup_stand()).map_err(self.io(CREATE))?;
-        limits::set_oom_group(&cgroup).map_err(self.io(CREATE))?;
+        let cgroups = machine::cgroup_view(&self.cgroup, &paths.cgroup_stand()).map_err(self.io(CREATE))?;
+        limits::set_oom_group(&self.cgroup).map_err(self.io(CREATE))?;
         let local_seccomp = self.local_seccomp()?;
         let json = spec::build(&Input {
             pod: self.pod,

@@ -56,6 +56,7 @@ fn put(inner: &Inner, record: &PodRecord) -> Result<(), PortError> {
     let (key, uid) = (&record.key, &record.uid);
     check_key(key)?;
     check_uid(uid)?;
+    let failed = |e: std::io::Error| PortError::io(OPERATION, key.to_string(), &e);
     if record.version != PodRecord::VERSION {
         let message = format!("this program does not write version {}", record.version);
         return Err(PortError::new(ErrorKind::Invalid, OPERATION, key.to_string(), message));
@@ -65,20 +66,20 @@ fn put(inner: &Inner, record: &PodRecord) -> Result<(), PortError> {
     if matches!(old, Stored::Missing) {
         // The disk is waited for while the sandbox starts: until then nothing depends on it.
         let written = records::write_and_sync_later(&inner.paths.pod(uid), POD, &record);
-        return written.map_err(|e| PortError::io(OPERATION, key.to_string(), &e));
+        return written.map_err(failed);
     }
     if let Stored::There(old) = old {
         // How many sandboxes there were is counted here; a caller may know an older number.
         record.sandbox_attempts = record.sandbox_attempts.max(old.sandbox_attempts);
         if record == old {
-            return Ok(());
+            return inner.levels.renew(&inner.paths, &record).map_err(failed);
         }
     }
     let write = || {
         records::write(&inner.paths.pod(uid), POD, &record)?;
         Dir::open(&inner.paths.pods())?.fsync()
     };
-    write().map_err(|e| PortError::io(OPERATION, key.to_string(), &e))
+    write().and_then(|()| inner.levels.renew(&inner.paths, &record)).map_err(failed)
 }
 
 #[async_trait]

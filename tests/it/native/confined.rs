@@ -174,7 +174,7 @@ fn e2e_a_fork_bomb_ends_at_the_limit_of_its_pod_and_without_one_it_does_not() {
                     if (!defined $child) { print qq(refused after $n\\n); sleep 1000 } \
                     if (!$child) { sleep 1000; exit } $n++ } print qq(forked $n\\n); sleep 1000";
         let pod = TestPod::new("bomb", json!({ "containers": [{ "name": "app", "command": ["perl", "-e", bomb] }] }));
-        let cgroup = format!("/podwright-{}/pod{}", root.instance, pod.uid());
+        let cgroup = root.cgroup(&pod);
         let native = Native::open(NativeOptions { pod_pids_limit: Some(LIMIT), ..root.options() }).unwrap();
         pod.create(&native).await;
         pod.start(&native, "app", 0).await;

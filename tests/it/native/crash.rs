@@ -81,7 +81,7 @@ async fn start_until_it_runs(
             }
         });
         let container = container.await;
-        let group = format!("/podwright-{}/pod{}/app-{attempt}", root.instance, pod.uid());
+        let group = format!("{}/app-{attempt}", root.cgroup(pod));
         match container.state {
             ContainerState::Running { .. } => {
                 started.unwrap();
@@ -330,9 +330,8 @@ fn e2e_a_signal_that_was_noted_and_not_sent_is_sent_by_the_next_agent() {
 
 /// What a power cut leaves of a container that runs: no process, and no more on the disk than was waited for.
 fn cut_power(root: &Root, pod: &TestPod, boot: Option<&str>) {
-    let group = |name: &str| format!("/podwright-{}/{name}", root.instance);
-    cgroup::kill_all(&group("monitors")).unwrap();
-    cgroup::kill_all(&group(&format!("pod{}/app-0", pod.uid()))).unwrap();
+    cgroup::kill_all(&format!("/podwright-{}/monitors", root.instance)).unwrap();
+    cgroup::kill_all(&group(root, pod)).unwrap();
     let dir = root.instance_dir(pod, "app", 0);
     std::fs::remove_file(dir.join("started.json")).unwrap();
     if let Some(boot) = boot {
@@ -429,7 +428,7 @@ fn e2e_a_start_whose_agent_and_shim_are_gone_before_its_record_is_reaped() {
 
 /// The cgroup of the first instance.
 fn group(root: &Root, pod: &TestPod) -> String {
-    format!("/podwright-{}/pod{}/app-0", root.instance, pod.uid())
+    format!("{}/app-0", root.cgroup(pod))
 }
 
 /// Lets the record of an instance not be written: the file where its bytes go first is always full.

@@ -84,6 +84,16 @@ impl Root {
         self.pod_dir(pod).join("containers").join(container).join(attempt.to_string())
     }
 
+    /// The cgroup of a pod of a class: `besteffort/`, `burstable/`, or nothing for a guaranteed one.
+    pub fn cgroup_in(&self, class: &str, pod: &TestPod) -> String {
+        format!("/podwright-{}/{class}pod{}", self.instance, pod.uid())
+    }
+
+    /// The cgroup of a pod that asks for nothing.
+    pub fn cgroup(&self, pod: &TestPod) -> String {
+        self.cgroup_in("besteffort/", pod)
+    }
+
     pub fn options(&self) -> NativeOptions {
         NativeOptions {
             state: self.state(),

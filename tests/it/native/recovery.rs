@@ -286,7 +286,7 @@ fn e2e_a_sandbox_that_cannot_be_connected_leaves_nothing() {
             assert_eq!((error.kind, error.waiting_reason), (ErrorKind::Conflict, Some("CreatePodSandboxError")));
             assert!(error.to_string().contains("8080"), "{error}");
             assert_eq!(two.look(&native).await.sandbox, Sandbox::Absent);
-            let cgroup = format!("/podwright-{}/pod{}", root.instance, two.uid());
+            let cgroup = root.cgroup(&two);
             assert!(cgroup::pids(&cgroup).unwrap().is_empty());
             assert!(!root.state().join("run/pods").join(&two.uid().0).exists());
         }

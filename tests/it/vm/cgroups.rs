@@ -24,6 +24,17 @@ spec:
 ---
 apiVersion: v1
 kind: Pod
+metadata: {name: sure}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: app
+    image: podwright.invalid/host
+    command: [sleep, "100000"]
+    resources: {limits: {cpu: 500m, memory: 32Mi}}
+---
+apiVersion: v1
+kind: Pod
 metadata: {name: many}
 spec:
   terminationGracePeriodSeconds: 0
@@ -118,8 +129,13 @@ fn said(machine: &mut Machine, script: &str) -> String {
 
 /// A script that goes to a pod's cgroup.
 fn group(list: &Value, name: &str) -> String {
-    let uid = pod(list, name)["metadata"]["uid"].as_str().unwrap().to_owned();
-    format!("cd /sys/fs/cgroup/podwright-*/pod{uid}; ")
+    let pod = pod(list, name);
+    let class = match pod["status"]["qosClass"].as_str().unwrap() {
+        "Guaranteed" => "",
+        "Burstable" => "burstable/",
+        _ => "besteffort/",
+    };
+    format!("cd /sys/fs/cgroup/podwright-*/{class}pod{}; ", pod["metadata"]["uid"].as_str().unwrap())
 }
 
 fn check_ends(list: &Value) {
@@ -128,6 +144,16 @@ fn check_ends(list: &Value) {
         assert_eq!(status(&pod(list, name), "app")["restartCount"], 0, "{name}");
     }
     assert_eq!(end(&status(&pod(list, "again"), "app")["lastState"]), "OOMKilled 137");
+}
+
+/// The weights of classes and pods: what is asked for, and the least for who asks for nothing.
+fn check_weights(machine: &mut Machine, list: &Value, burstable: &str) {
+    let groups = [("limited", burstable), ("sure", "59"), ("many", "1")];
+    for (name, weight) in groups {
+        assert_eq!(said(machine, &format!("{} cat cpu.weight", group(list, name))), weight, "{name}");
+    }
+    let script = "cd /sys/fs/cgroup/podwright-*; cat burstable/cpu.weight besteffort/cpu.weight";
+    assert_eq!(said(machine, script), format!("{burstable}\n1"));
 }
 
 /// One group for each container and one for the infra process, with what the manifest asks for and nothing else.
@@ -152,7 +178,7 @@ fn e2e_vm_limits_hold_and_ends_are_told_apart_with_version_2_of_cgroups_alone() 
     }
     let temp = tempfile::Builder::new().prefix("podwright-vm-").tempdir().unwrap();
     let dir = temp.path();
-    let resized = FIRST.replace("cpu: 250m, memory: 32Mi", "cpu: 500m, memory: 48Mi");
+    let resized = FIRST.replace("cpu: 250m, memory: 32Mi", "cpu: 500m, memory: 48Mi").replace("cpu: 100m", "cpu: 200m");
     let (image, ids) = disk::var(dir, &[FIRST.to_owned(), resized, OTHER.to_owned()], 64);
     let mut machine = Machine::boot(&disk::root(dir), Disk::Plain(&image), &dir.join("console"));
     let machine = &mut machine;
@@ -160,13 +186,14 @@ fn e2e_vm_limits_hold_and_ends_are_told_apart_with_version_2_of_cgroups_alone() 
     let config = "echo 'podPidsLimit: 24' >/run/config.yaml; agent --config /run/config.yaml";
     said(machine, &format!("commit {}; {config}", ids[0]));
     let list = pods(machine, "all pods to run or to end", |pod| {
-        let runs = [("limited", "app"), ("limited", "free"), ("many", "app")];
+        let runs = [("limited", "app"), ("limited", "free"), ("sure", "app"), ("many", "app")];
         runs.iter().all(|(name, container)| status(&pod(name), container)["ready"] == true)
             && status(&pod("again"), "app")["restartCount"].as_u64() > Some(0)
             && ["eater", "killed", "parent"].iter().all(|name| pod(name)["status"]["phase"] == "Failed")
     });
     check_ends(&list);
     check_groups(machine, &list);
+    check_weights(machine, &list, "17");
 
     let group = group(&list, "limited");
     let resized = "grep -qx 50331648 app-0/memory.max && grep -qx '50000 100000' app-0/cpu.max";
@@ -176,10 +203,14 @@ fn e2e_vm_limits_hold_and_ends_are_told_apart_with_version_2_of_cgroups_alone() 
         status(&pod("limited"), "app")["resources"]["limits"]["memory"] == "48Mi"
     });
     assert_eq!(status(&pod(&list, "limited"), "app")["containerID"], before);
+    check_weights(machine, &list, "29");
 
     said(
         machine,
-        &format!("commit {}; settle; until ! ls -d /sys/fs/cgroup/podwright-*/pod*; do usleep 100000; done", ids[2]),
+        &format!(
+            "commit {}; settle; cd /sys/fs/cgroup/podwright-*; until [ \"$(ls -d */)\" = monitors/ ]; do usleep 100000; done",
+            ids[2]
+        ),
     );
     assert_eq!(said(machine, "cd /sys/fs/cgroup/podwright-*; ls -d */"), "monitors/");
     said(

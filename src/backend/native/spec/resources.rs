@@ -45,7 +45,7 @@ pub fn limits(resources: &Resources) -> Result<Limits, SpecError> {
     // A limit of 0 is none.
     let given = |limit: Option<i128>| limit.filter(|nanos| *nanos > 0);
     Ok(Limits {
-        shares: shares(request_cpu.unwrap_or(0)),
+        shares: shares(milli(request_cpu.unwrap_or(0))),
         quota: given(limit_cpu).map(quota),
         memory: given(limit_memory).map(|nanos| round_up(nanos, NANO)),
     })
@@ -65,12 +65,17 @@ fn round_up(nanos: i128, unit: i128) -> i64 {
     i64::try_from(nanos.saturating_add(unit - 1) / unit).unwrap_or(i64::MAX)
 }
 
-fn shares(nanos: i128) -> i64 {
-    (round_up(nanos, NANOS_PER_MILLI).saturating_mul(1024) / 1000).clamp(LEAST_SHARES, MOST_SHARES)
+fn milli(nanos: i128) -> i64 {
+    round_up(nanos, NANOS_PER_MILLI)
+}
+
+/// The weight of so many thousandths of a core, by the kubelet's formula (`MilliCPUToShares`).
+pub fn shares(milli: i64) -> i64 {
+    (milli.saturating_mul(1024) / 1000).clamp(LEAST_SHARES, MOST_SHARES)
 }
 
 fn quota(nanos: i128) -> i64 {
-    (round_up(nanos, NANOS_PER_MILLI).saturating_mul(Limits::PERIOD) / 1000).max(LEAST_QUOTA)
+    (milli(nanos).saturating_mul(Limits::PERIOD) / 1000).max(LEAST_QUOTA)
 }
 
 #[cfg(test)]
@@ -82,7 +87,7 @@ mod tests {
     fn cpu_is_translated_as_the_kubelet_does() {
         let cores = |milli: i128| milli * NANOS_PER_MILLI;
         for (milli, expected) in [(0, 2), (1, 2), (100, 102), (500, 512), (1000, 1024), (1_000_000, 262_144)] {
-            assert_eq!(shares(cores(milli)), expected, "{milli}m");
+            assert_eq!(shares(milli), expected, "{milli}m");
         }
         for (milli, expected) in [(1, 1000), (10, 1000), (11, 1100), (500, 50_000), (2500, 250_000)] {
             assert_eq!(quota(cores(milli)), expected, "{milli}m");
