@@ -1,28 +1,27 @@
-//! Makes the container with libcontainer, and starts it.
+//! Makes a container: its cgroup, its streams, its namespaces and its first process, which does the rest ([`First`]) and waits
+//! for the word to run the container's program.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::rc::Rc;
 
-use libcontainer::container::Container;
-use libcontainer::container::builder::ContainerBuilder;
-use libcontainer::syscall::syscall::SyscallType;
-use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
+use nix::sched::{CloneFlags, setns};
 use rustix::fs::OFlags;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
+use rustix::process::DumpableBehavior;
 
-use super::failure::{Failure, Step, chain, doing};
+use super::failure::{Failure, Step};
+use super::first::{First, GO, READY};
+use super::oci::{DeviceKind, DeviceRule, Namespace, NamespaceKind, Spec};
 use super::rootfs::Layout;
-use super::{ShimRequest, command, oci, privileges, relay, seccomp, trace};
-use crate::sys::seccomp::Instruction;
-use crate::sys::{effect, spawn};
+use super::{ShimRequest, relay, seccomp};
+use crate::sys::limits::Limits;
+use crate::sys::{cgroup, devices, effect, limits, spawn};
 
-const CONSOLE: &str = "console.sock";
 /// Longest message that is read from a process that failed.
 const MAX_MESSAGE: u64 = 4096;
 
@@ -39,257 +38,285 @@ pub(super) enum Streams {
     },
 }
 
-/// A container that was created and waits to be started.
+/// The container's ends of its standard streams.
+pub(super) enum Ends {
+    Pipes {
+        /// Without one there is nothing to read.
+        stdin: Option<OwnedFd>,
+        out: OwnedFd,
+        err: OwnedFd,
+    },
+    /// Where the master side goes of the terminal that is made in the container.
+    Terminal { sender: OwnedFd },
+}
+
+/// A container whose first process waits.
 pub(super) struct Created {
-    container: Container,
     pub(super) pid: i32,
     pub(super) streams: Streams,
     /// The write end of the container's stdin.
     pub(super) stdin: Option<OwnedFd>,
-    verdict: Verdict,
-}
-
-/// Where the process that becomes the container says why it could not. It ends, without a word, when that process has
-/// executed the container's program.
-struct Verdict(File);
-
-impl Verdict {
-    fn read(self) -> Option<String> {
-        let mut text = Vec::new();
-        let _ = self.0.take(MAX_MESSAGE).read_to_end(&mut text);
-        (!text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned())
-    }
-}
-
-/// What runs in the container's first process when everything else is set up.
-#[derive(Clone)]
-struct Payload {
-    verdict: Rc<OwnedFd>,
-    /// The home directory that libcontainer finds, if the spec names none.
-    home: Rc<RefCell<Option<String>>>,
-    rights: Rc<Rights>,
-}
-
-/// What is left to the first process. libcontainer would take its capabilities away before the filter can be loaded.
-struct Rights {
-    process: oci::Process,
-    filter: Option<Vec<Instruction>>,
-}
-
-impl Payload {
-    fn process(spec: &oci::Spec) -> (&[String], &[String]) {
-        let process = spec.process().as_ref();
-        (
-            process.and_then(|p| p.args().as_deref()).unwrap_or_default(),
-            process.and_then(|p| p.env().as_deref()).unwrap_or_default(),
-        )
-    }
-
-    fn say(&self, message: &str) {
-        let _ = rustix::io::write(&*self.verdict, message.as_bytes());
-    }
-}
-
-impl Executor for Payload {
-    fn exec(&self, spec: &oci::Spec) -> Result<(), ExecutorError> {
-        let (arguments, environment) = Self::process(spec);
-        let mut environment = command::unique(environment);
-        if !environment.iter().any(|v| v.starts_with("HOME=")) {
-            environment.extend(self.home.borrow().iter().map(|home| format!("HOME={home}")));
-        }
-        // The shim blocks all signals, and Rust ignores SIGPIPE: neither is for the container.
-        let ready = doing("resetting the signals", spawn::default_signals());
-        let rights = &self.rights;
-        if let Err(error) = ready.and_then(|()| privileges::confine(&rights.process, rights.filter.as_deref())) {
-            self.say(&error.to_string());
-            return Err(ExecutorError::Other(error.to_string()));
-        }
-        let unusable = command::execute(arguments, &environment);
-        self.say(&unusable.message);
-        Err(ExecutorError::Other(unusable.message))
-    }
-
-    fn validate(&self, spec: &oci::Spec) -> Result<(), ExecutorValidationError> {
-        let (arguments, environment) = Self::process(spec);
-        let name = arguments.first().map(String::as_str).unwrap_or_default();
-        match command::find(name, environment) {
-            Ok(_) => Ok(()),
-            Err(unusable) => {
-                self.say(&unusable.message);
-                Err(ExecutorValidationError::ArgValidationError(unusable.message))
-            }
-        }
-    }
-
-    fn setup_envs(&self, envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
-        *self.home.borrow_mut() = envs.get("HOME").cloned();
-        Ok(())
-    }
+    first: UnixStream,
 }
 
 /// The spec as the container has it.
-fn complete(request: &ShimRequest, layout: &Layout) -> oci::Spec {
+fn complete(request: &ShimRequest, layout: &Layout) -> Spec {
     let mut spec = request.spec.clone();
-    let mut root = spec.root().clone().unwrap_or_default();
-    root.set_path(layout.rootfs.clone());
-    spec.set_root(Some(root));
-    let mut linux = spec.linux().clone().unwrap_or_default();
-    linux.set_cgroups_path(Some(request.cgroup.clone().into()));
-    spec.set_linux(Some(linux));
-    if let Some(process) = spec.process_mut() {
-        process.set_capabilities(process.capabilities().as_ref().map(within_bounds));
-        // Given to the container's process alone, see `Created::set_oom_score`: not to this one.
-        process.set_oom_score_adj(None);
+    spec.root.path.clone_from(&layout.rootfs);
+    spec.linux.cgroups_path = Some(request.cgroup.clone().into());
+    if let Some(sets) = &mut spec.process.capabilities {
+        for set in
+            [&mut sets.bounding, &mut sets.effective, &mut sets.permitted, &mut sets.inheritable, &mut sets.ambient]
+        {
+            set.retain(|name| is_granted(name));
+        }
     }
     spec
 }
 
-/// The spec as libcontainer gets it: what [`Rights`] are is not its business.
-fn without_rights(mut spec: oci::Spec) -> oci::Spec {
-    if let Some(process) = spec.process_mut() {
-        process.set_capabilities(None);
-    }
-    spec
-}
-
-/// Leaves away the capabilities that this machine grants nobody: asking for them is an error, and "all" means all there are.
-fn within_bounds(sets: &oci::LinuxCapabilities) -> oci::LinuxCapabilities {
-    let granted = |capability: &oci::Capability| {
-        let name = capability.to_string();
-        let one = rustix::thread::CapabilitySet::from_name(name.trim_start_matches("CAP_"));
-        one.is_some_and(|c| rustix::thread::capability_is_in_bounding_set(c) == Ok(true))
-    };
-    let of = |set: &Option<oci::Capabilities>| set.as_ref().map(|s| s.iter().filter(|c| granted(c)).copied().collect());
-    let mut bounded = sets.clone();
-    bounded.set_bounding(of(sets.bounding())).set_effective(of(sets.effective())).set_permitted(of(sets.permitted()));
-    bounded.set_inheritable(of(sets.inheritable())).set_ambient(of(sets.ambient()));
-    bounded
-}
-
-/// Pipes for the container's standard streams: the builder gets the container's ends, the rest is the monitor's.
-fn pipes(
-    request: &ShimRequest,
-    builder: ContainerBuilder,
-) -> std::io::Result<(ContainerBuilder, Streams, Option<OwnedFd>)> {
-    let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
-    let (out, out_end) = pipe()?;
-    let (err, err_end) = pipe()?;
-    for fd in [&out, &err] {
-        rustix::fs::fcntl_setfl(fd, OFlags::NONBLOCK)?;
-    }
-    let (stdin_end, stdin) = if request.stdin {
-        let (read, write) = pipe()?;
-        rustix::fs::fcntl_setfl(&write, OFlags::NONBLOCK)?;
-        (read, Some(write))
-    } else {
-        (OwnedFd::from(File::open("/dev/null")?), None)
-    };
-    let builder = builder.with_stdin(stdin_end).with_stdout(out_end).with_stderr(err_end);
-    Ok((builder, Streams::Pipes { out, err }, stdin))
-}
-
-/// Receives the master side of the terminal that libcontainer made in the container.
-fn terminal(listener: &UnixListener) -> std::io::Result<Streams> {
-    use rustix::pty::OpenptFlags;
-    listener.set_nonblocking(true)?;
-    let (socket, _) = listener.accept()?;
-    let master = relay::receive(&socket)?.ok_or(std::io::ErrorKind::UnexpectedEof)?;
-    rustix::fs::fcntl_setfl(&master, OFlags::NONBLOCK)?;
-    let slave =
-        rustix::pty::ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-    Ok(Streams::Terminal { master, slave })
+/// Whether this machine grants a capability to anybody: asking for one that it does not is an error, and "all" means all
+/// there are.
+fn is_granted(name: &str) -> bool {
+    let one = rustix::thread::CapabilitySet::from_name(name.trim_start_matches("CAP_"));
+    one.is_some_and(|c| rustix::thread::capability_is_in_bounding_set(c) == Ok(true))
 }
 
 /// Creates the container: everything is set up, and its first process waits. Its spec stays in the bundle, for the commands
 /// that are run in it later.
 pub(super) fn create(request: &ShimRequest, layout: &Layout) -> Result<Created, Failure> {
     let spec = complete(request, layout);
-    let filter = seccomp::program(&spec).map_err(Failure)?;
-    let process = spec.process().clone().ok_or_else(|| Failure("the container has no process".to_owned()))?;
+    let filter = seccomp::program(&spec.annotations, &spec.process).map_err(Failure)?;
+    let json = serde_json::to_vec(&spec).step("writing the container's configuration")?;
     let place = layout.bundle.join("config.json");
-    let save = |spec: &oci::Spec| {
-        let saved = effect::effect("write", place.as_path(), || spec.save(&place).map_err(io::Error::other));
-        saved.step("writing the container's configuration")
-    };
-    save(&without_rights(spec.clone()))?;
-    let created = build(request, layout, Rights { process, filter })?;
-    save(&spec)?;
-    Ok(created)
-}
-
-fn build(request: &ShimRequest, layout: &Layout, rights: Rights) -> Result<Created, Failure> {
-    let (verdict, verdict_end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).step("making a pipe")?;
-    let verdict = Verdict(File::from(verdict));
-    let (errors, errors_end) =
-        rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).step("making a pipe")?;
-    trace::errors_to(errors_end);
-    let payload = Payload { verdict: Rc::new(verdict_end), home: Rc::default(), rights: Rc::new(rights) };
-    let mut builder = ContainerBuilder::new(request.id.clone(), SyscallType::default())
-        .validate_id()
-        .and_then(|b| b.with_root_path(layout.bundle.join("state")))
-        .step("preparing the container")?
-        .with_executor(payload);
-    let is_terminal = request.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or(false);
-    let (mut console, mut pipes_made) = (None, None);
-    if is_terminal {
-        console = Some(listen(&layout.bundle).step("making the console socket")?);
-        builder = builder.with_console_socket(Some(layout.bundle.join(CONSOLE)));
-    } else {
-        let (with_pipes, streams, stdin) = pipes(request, builder).step("making the standard streams")?;
-        builder = with_pipes;
-        pipes_made = Some((streams, stdin));
+    let file = effect::create(&place, OFlags::WRONLY | OFlags::EXCL, 0o600);
+    file.and_then(|file| effect::write(&file, &json)).step("writing the container's configuration")?;
+    let procs = cgroup::open_procs(&request.cgroup).step("making the container's cgroup")?;
+    limit(&request.cgroup, &spec)?;
+    let namespaces = Namespaces::open(&spec.linux.namespaces)?;
+    let streams = if spec.process.terminal { terminal() } else { pipes(request, spec.process.user.uid) };
+    let (own_side, ends) = streams.step("making the standard streams")?;
+    let (own, theirs) = UnixStream::pair().step("making a socket")?;
+    let first =
+        First { spec: &spec, rootfs: &layout.rootfs, filter: filter.as_deref(), namespaces, procs, ends, word: theirs };
+    let pid = fork(first)?;
+    let made = answer(own, request, own_side, pid);
+    if made.is_err() {
+        let _ = cgroup::kill_all(&request.cgroup);
     }
-    let made = effect::effect("create", "container", || {
-        // Told by the container's process, in the log of libcontainer, or by the error itself, in this order.
-        let made = builder.as_init(&layout.bundle).with_systemd(false).build();
-        made.map_err(|error| io::Error::other(cause(errors).unwrap_or_else(|| chain(&error))))
-    });
-    let container = match made {
-        Ok(container) => container,
-        Err(error) => return Err(Failure(verdict.read().unwrap_or_else(|| error.to_string()))),
+    made
+}
+
+/// The weight and the limits of the cgroup, and what devices may be used.
+fn limit(path: &str, spec: &Spec) -> Result<(), Failure> {
+    let resources = &spec.linux.resources;
+    let cpu = resources.cpu.clone().unwrap_or_default();
+    let memory = resources.memory.as_ref().and_then(|m| m.limit);
+    if resources.cpu.is_some() || memory.is_some() {
+        if cpu.quota.is_some() && cpu.period.is_some_and(|p| p != Limits::PERIOD) {
+            return Err(Failure(format!("the period of the processor's limit must be {}", Limits::PERIOD)));
+        }
+        let wanted = Limits { shares: cpu.shares.unwrap_or(Limits::SHARES), quota: cpu.quota, memory };
+        limits::set(path, wanted).step("limiting the container's memory and processor time")?;
+    }
+    if resources.devices.is_empty() {
+        return Ok(());
+    }
+    let rules: Vec<devices::Rule> = resources.devices.iter().map(device_rule).chain(devices::DEFAULT).collect();
+    devices::restrict(path, &rules).step("restricting the container's devices")
+}
+
+fn device_rule(rule: &DeviceRule) -> devices::Rule {
+    let kind = match rule.kind {
+        Some(DeviceKind::Block) => devices::Kind::Block,
+        Some(DeviceKind::Char) => devices::Kind::Char,
+        None => devices::Kind::Any,
     };
-    let pid = container.pid().map(|p| p.as_raw()).ok_or_else(|| Failure("the container has no process".to_owned()))?;
-    let terminal = console.map(|listener| terminal(&listener)).transpose().step("receiving the terminal")?;
-    let (streams, stdin) = terminal
-        .map(|terminal| (terminal, None))
-        .or(pipes_made)
-        .ok_or_else(|| Failure("the container has no streams".to_owned()))?;
-    Ok(Created { container, pid, streams, stdin, verdict })
+    let access = rule.access.chars().fold(0, |all, c| match c {
+        'r' => all | devices::READ,
+        'w' => all | devices::WRITE,
+        'm' => all | devices::MAKE,
+        _ => all,
+    });
+    devices::Rule { allow: rule.allow, kind, major: rule.major, minor: rule.minor, access }
 }
 
-/// libcontainer's first error.
-fn cause(errors: OwnedFd) -> Option<String> {
-    let mut bytes = [0; MAX_MESSAGE as usize];
-    let count = rustix::io::read(&errors, &mut bytes).ok()?;
-    let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
-    trace::cause(&text)
+/// The shim's side of the streams, while the container is made.
+enum OwnSide {
+    Pipes {
+        streams: Streams,
+        stdin: Option<OwnedFd>,
+    },
+    /// Where the master side of the terminal comes from.
+    Terminal {
+        receiver: OwnedFd,
+    },
 }
 
-/// A socket below a path that may be longer than a socket's address can be.
-fn listen(bundle: &Path) -> std::io::Result<UnixListener> {
-    std::env::set_current_dir(bundle)?;
-    let listener = effect::listen(Path::new(CONSOLE));
-    std::env::set_current_dir("/")?;
-    listener
+/// Pipes, whose owner is the container's user: it may open its own streams again, as `/dev/stdout`.
+fn pipes(request: &ShimRequest, uid: u32) -> io::Result<(OwnSide, Ends)> {
+    let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
+    let (out, out_end) = pipe()?;
+    let (err, err_end) = pipe()?;
+    let input = if request.stdin { Some(pipe()?) } else { None };
+    let (stdin_end, stdin) = input.unzip();
+    for own in [&out, &err].into_iter().chain(&stdin) {
+        rustix::fs::fcntl_setfl(own, OFlags::NONBLOCK)?;
+    }
+    if uid != 0 {
+        for end in [&out_end, &err_end].into_iter().chain(&stdin_end) {
+            effect::change_owner(end, uid, None)?;
+        }
+    }
+    let own = OwnSide::Pipes { streams: Streams::Pipes { out, err }, stdin };
+    Ok((own, Ends::Pipes { stdin: stdin_end, out: out_end, err: err_end }))
+}
+
+fn terminal() -> io::Result<(OwnSide, Ends)> {
+    let flags = SocketFlags::CLOEXEC;
+    let (receiver, sender) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    Ok((OwnSide::Terminal { receiver }, Ends::Terminal { sender }))
+}
+
+impl OwnSide {
+    /// The monitor's ends, once the container's process has made the rest.
+    fn take(self) -> io::Result<(Streams, Option<OwnedFd>)> {
+        use rustix::pty::OpenptFlags;
+        let receiver = match self {
+            Self::Pipes { streams, stdin } => return Ok((streams, stdin)),
+            Self::Terminal { receiver } => receiver,
+        };
+        let master = relay::receive(&receiver)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        rustix::fs::fcntl_setfl(&master, OFlags::NONBLOCK)?;
+        let slave =
+            rustix::pty::ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+        Ok((Streams::Terminal { master, slave }, None))
+    }
+}
+
+/// The namespaces of a container: those to join are open, as long as nothing of it runs that could change what is at their
+/// paths.
+pub(super) struct Namespaces {
+    joined: Vec<(CloneFlags, OwnedFd)>,
+    own: CloneFlags,
+}
+
+impl Namespaces {
+    fn open(wanted: &[Namespace]) -> Result<Self, Failure> {
+        let mut namespaces = Self { joined: Vec::new(), own: CloneFlags::empty() };
+        for Namespace { kind, path } in wanted {
+            let kind = match kind {
+                NamespaceKind::Pid => CloneFlags::CLONE_NEWPID,
+                NamespaceKind::Network => CloneFlags::CLONE_NEWNET,
+                NamespaceKind::Ipc => CloneFlags::CLONE_NEWIPC,
+                NamespaceKind::Uts => CloneFlags::CLONE_NEWUTS,
+                NamespaceKind::Mount => CloneFlags::CLONE_NEWNS,
+                NamespaceKind::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+            };
+            match path {
+                Some(path) => {
+                    let file = File::open(path).step_on("opening the namespace", path)?;
+                    namespaces.joined.push((kind, file.into()));
+                }
+                None => namespaces.own |= kind,
+            }
+        }
+        if !namespaces.own.contains(CloneFlags::CLONE_NEWNS) {
+            return Err(Failure("a container needs a mount namespace of its own".to_owned()));
+        }
+        Ok(namespaces)
+    }
+
+    /// Has the next process that is forked be in the process namespace: nobody can change their own.
+    fn of_the_next(&self) -> Result<(), Failure> {
+        for (kind, file) in self.joined.iter().filter(|(kind, _)| *kind == CloneFlags::CLONE_NEWPID) {
+            setns(file, *kind).step("joining the process namespace")?;
+        }
+        match self.own & CloneFlags::CLONE_NEWPID {
+            none if none.is_empty() => Ok(()),
+            pid => effect::own_namespaces("pid", pid).step("making a process namespace"),
+        }
+    }
+
+    /// Brings this process, which is in its cgroup already, into all the others.
+    pub(super) fn enter(&self) -> io::Result<()> {
+        let pid = CloneFlags::CLONE_NEWPID;
+        for (kind, file) in self.joined.iter().filter(|(kind, _)| *kind != pid) {
+            setns(file, *kind)?;
+        }
+        effect::own_namespaces("container", self.own - pid)
+    }
+}
+
+/// Forks the container's first process; its number.
+fn fork(first: First<'_>) -> Result<i32, Failure> {
+    first.namespaces.of_the_next()?;
+    // Until it has executed the container's program, no other process of the pod may look into it: it holds what is open
+    // here.
+    let dumpable = |behavior| rustix::process::set_dumpable_behavior(behavior).step("closing memory to others");
+    dumpable(DumpableBehavior::NotDumpable)?;
+    let Some(pid) = spawn::fork().step("making the container's process")? else {
+        first.run();
+        spawn::exit_now(1);
+    };
+    dumpable(DumpableBehavior::Dumpable)?;
+    Ok(pid)
+}
+
+/// Waits until the container's first process has made what is left to make.
+fn answer(mut first: UnixStream, request: &ShimRequest, own_side: OwnSide, pid: i32) -> Result<Created, Failure> {
+    let mut byte = [0];
+    match effect::effect("create", "container", || first.read(&mut byte)) {
+        Ok(1) if byte == READY => {
+            let (streams, stdin) = own_side.take().step("receiving the terminal")?;
+            Ok(Created { pid, streams, stdin, first })
+        }
+        Ok(count) => Err(Failure(said(byte[..count].to_vec(), &first, &request.cgroup))),
+        Err(error) => Err(error).step("waiting for the container's process"),
+    }
+}
+
+/// Why the first process has ended, as far as it has not said so in `begun` already.
+fn said(begun: Vec<u8>, first: &UnixStream, cgroup: &str) -> String {
+    let mut text = begun;
+    let _ = first.take(MAX_MESSAGE).read_to_end(&mut text);
+    if !text.is_empty() {
+        return String::from_utf8_lossy(&text).into_owned();
+    }
+    match cgroup::oom_kills(cgroup) {
+        Ok(1..) => "the kernel has killed the container's process for want of memory before it could run its program: \
+                    its limit is too low"
+            .to_owned(),
+        _ => "the container's process has ended before it could run its program".to_owned(),
+    }
 }
 
 impl Created {
     /// How easily the container's processes are killed for want of memory. Less easily than now takes a capability that
     /// not every machine grants: then it stays as it is.
     pub(super) fn set_oom_score(&self, request: &ShimRequest) {
-        if let Some(score) = request.spec.process().as_ref().and_then(|p| p.oom_score_adj()) {
+        if let Some(score) = request.spec.process.oom_score_adj {
             let place = format!("/proc/{}/oom_score_adj", self.pid);
             let _ = effect::write_existing(Path::new(&place), &score.to_string());
         }
     }
 
     /// Has the first process execute the container's program.
-    pub(super) fn start(mut self) -> Result<(Streams, Option<OwnedFd>), Failure> {
-        let started = effect::effect("start", "container", || self.container.start().map_err(io::Error::other));
-        started.step("starting the container")?;
-        match self.verdict.read() {
-            Some(message) => Err(Failure(message)),
-            None => Ok((self.streams, self.stdin)),
+    pub(super) fn start(self) -> Result<(Streams, Option<OwnedFd>), Failure> {
+        let mut first = self.first;
+        let told = effect::effect("start", "container", || first.write_all(&GO));
+        if told.is_err() {
+            // It ends then, and may have said why.
+            let _ = first.shutdown(Shutdown::Write);
+        }
+        let mut message = Vec::new();
+        let read = (&first).take(MAX_MESSAGE).read_to_end(&mut message);
+        match (told, message.is_empty()) {
+            (Ok(()), true) => {
+                read.step("waiting for the container's program")?;
+                Ok((self.streams, self.stdin))
+            }
+            (Err(error), true) => Err(Failure(format!("starting the container: {error}"))),
+            (_, false) => Err(Failure(String::from_utf8_lossy(&message).into_owned())),
         }
     }
 }

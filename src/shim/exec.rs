@@ -1,19 +1,18 @@
 //! Runs a command in a running container: joins the namespaces and the cgroup of the container's first process and
 //! becomes what that process is: its user, capabilities and environment.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, PipeWriter, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::sched::{CloneFlags, setns};
-use rustix::fs::OFlags;
 use rustix::process::DumpableBehavior;
 
 use super::failure::doing;
 use super::relay::{self, Stdio};
 use super::running::Running;
-use super::{ExecRequest, command, oci, privileges, rootfs, seccomp};
+use super::{ExecRequest, command, entry, oci, privileges, seccomp};
 use crate::port::{ErrorKind, PortError};
 use crate::sys::seccomp::Instruction;
 use crate::sys::{cgroup, effect, sealed, spawn};
@@ -21,8 +20,6 @@ use crate::sys::{cgroup, effect, sealed, spawn};
 const OPERATION: &str = "run a command in";
 /// What shells and container runtimes answer when a command cannot be executed.
 const CANNOT_EXECUTE: i32 = 126;
-/// Largest `/etc/passwd` of an image that is read.
-const MAX_PASSWD: u64 = 1 << 20;
 
 /// The container as the command needs it.
 struct Target {
@@ -37,8 +34,8 @@ struct Target {
 impl Target {
     fn open(request: &ExecRequest) -> Result<Self, PortError> {
         let dir = &request.instance_dir;
-        let Running { started, pidfd, spec, process } = Running::find(OPERATION, dir)?;
-        let filter = seccomp::program(&spec).map_err(|message| {
+        let Running { started, pidfd, process, annotations } = Running::find(OPERATION, dir)?;
+        let filter = seccomp::program(&annotations, &process).map_err(|message| {
             PortError::new(ErrorKind::Invalid, OPERATION, dir.display().to_string(), message)
                 .with_help("run the podwright that started the container")
         })?;
@@ -142,84 +139,20 @@ fn prepare(target: &Target, request: &ExecRequest, ends: relay::Ends) -> io::Res
         | CloneFlags::CLONE_NEWCGROUP;
     doing("joining the container's namespaces", setns(&target.pidfd, namespaces).map_err(io::Error::from))?;
     doing("making a keyring", spawn::own_keyring())?;
-    let user = target.process.user();
-    doing("setting up its streams", ends.install(user.uid()))?;
-    let cwd = target.process.cwd();
-    doing(&format!("changing to {}", cwd.display()), change_directory(cwd))?;
+    doing("setting up its streams", ends.install(target.process.user.uid))?;
+    let cwd = &target.process.cwd;
+    doing(&format!("changing to {}", cwd.display()), entry::change_directory(cwd))?;
     let environment = environment(&target.process, request.tty);
-    become_user(&target.process, target.filter.as_deref())?;
+    entry::become_user(&target.process)?;
+    privileges::confine(&target.process, target.filter.as_deref())?;
     Ok(environment)
 }
 
-/// What is at the path is the container's work, and this process may still go anywhere: it follows no link of `/proc`.
-fn change_directory(cwd: &Path) -> io::Result<()> {
-    let directory = rootfs::resolve(&rootfs::open_root(Path::new("/"))?, cwd, OFlags::PATH | OFlags::DIRECTORY)?;
-    rustix::process::fchdir(&directory)?;
-    // Outside of the root directory it would not begin with a slash.
-    let is_inside = rustix::process::getcwd(Vec::new())?.as_bytes().starts_with(b"/");
-    if is_inside { Ok(()) } else { Err(io::Error::new(io::ErrorKind::NotFound, "it is outside of the container")) }
-}
-
 fn environment(process: &oci::Process, tty: bool) -> Vec<String> {
-    let mut environment = command::unique(process.env().as_deref().unwrap_or_default());
-    let has = |environment: &[String], name: &str| environment.iter().any(|v| v.starts_with(name));
-    if !has(&environment, "HOME=") {
-        environment.push(format!("HOME={}", home(process.user().uid())));
-    }
-    if tty && !has(&environment, "TERM=") {
+    let mut environment = entry::environment(process);
+    if tty && !entry::has(&environment, "TERM") {
         let term = std::env::var("TERM").ok().filter(|t| !t.is_empty() && !t.contains('\0'));
         environment.push(format!("TERM={}", term.as_deref().unwrap_or("xterm")));
     }
     environment
-}
-
-/// A FIFO in its place must not make anybody wait for its writer, a device is no list of users.
-fn open_passwd() -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = File::from(rootfs::resolve(&rootfs::open_root(Path::new("/"))?, Path::new("/etc/passwd"), flags)?);
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
-}
-
-/// The home directory that the image gives a user.
-fn home(uid: u32) -> String {
-    let mut text = String::new();
-    let read = open_passwd().and_then(|f| f.take(MAX_PASSWD).read_to_string(&mut text));
-    let fields = text.lines().map(|l| l.split(':').collect::<Vec<_>>());
-    let found = fields
-        .filter(|f| f.get(2).is_some_and(|n| n.parse() == Ok(uid)))
-        .find_map(|f| f.get(5).map(|h| (*h).to_owned()));
-    read.ok().and(found).filter(|home| !home.is_empty()).unwrap_or_else(|| "/".to_owned())
-}
-
-/// User, groups, capabilities, limits, the promise to gain no more, and the filter of system calls, as the container's
-/// first process has them.
-fn become_user(process: &oci::Process, filter: Option<&[Instruction]>) -> io::Result<()> {
-    use rustix::thread as this;
-    for limit in process.rlimits().iter().flatten() {
-        // Raising a limit takes a capability that not every machine grants; the container's start was as lenient.
-        let _ = set_limit(limit);
-    }
-    let user = process.user();
-    if process.no_new_privileges() == Some(true) {
-        doing("renouncing new privileges", this::set_no_new_privs(true))?;
-    }
-    doing("keeping the capabilities", this::set_keep_capabilities(true))?;
-    let groups: Vec<_> = user.additional_gids().iter().flatten().map(|g| nix::unistd::Gid::from_raw(*g)).collect();
-    let (uid, gid) = (nix::unistd::Uid::from_raw(user.uid()), nix::unistd::Gid::from_raw(user.gid()));
-    doing("setting the groups", nix::unistd::setgroups(&groups))?;
-    doing("setting the group", nix::unistd::setresgid(gid, gid, gid))?;
-    doing("setting the user", nix::unistd::setresuid(uid, uid, uid))?;
-    privileges::confine(process, filter)
-}
-
-fn set_limit(limit: &oci::PosixRlimit) -> io::Result<()> {
-    use nix::sys::resource::{Resource, setrlimit};
-    let resource = match limit.typ() {
-        oci::PosixRlimitType::RlimitNofile => Resource::RLIMIT_NOFILE,
-        oci::PosixRlimitType::RlimitNproc => Resource::RLIMIT_NPROC,
-        oci::PosixRlimitType::RlimitCore => Resource::RLIMIT_CORE,
-        oci::PosixRlimitType::RlimitMemlock => Resource::RLIMIT_MEMLOCK,
-        _ => return Ok(()),
-    };
-    Ok(setrlimit(resource, limit.soft(), limit.hard())?)
 }

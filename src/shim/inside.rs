@@ -65,8 +65,8 @@ impl Inside {
         let [users, groups] = maps;
         Ok(Self {
             root: root.map_err(|e| failed(e.into()))?,
-            cwd: process.cwd().clone(),
-            user: (process.user().uid(), process.user().gid()),
+            cwd: process.cwd,
+            user: (process.user.uid, process.user.gid),
             ids: [IdMap::parse(&users.map_err(failed)?), IdMap::parse(&groups.map_err(failed)?)],
         })
     }

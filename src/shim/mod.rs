@@ -1,8 +1,8 @@
 //! Floor 4: the small process that starts one container and outlives the agent.
 //!
 //! The agent is threaded and never forks a container. [`start`] spawns this program again as a *shim*: one process, one
-//! thread, in a session, a cgroup and a mount namespace of its own. It mounts the root file system, lets libcontainer make
-//! the container, writes `started.json`, reports, and becomes a *monitor*: a tiny program that copies the container's
+//! thread, in a session, a cgroup and a mount namespace of its own. It mounts the root file system, forks the container's
+//! first process, which makes the container from within and waits, writes `started.json`, reports, and becomes a *monitor*: a tiny program that copies the container's
 //! output into its log, waits for its end and writes `exit.json`. All the while it holds the lock of the instance
 //! directory, so whoever wants to know whether the container lives asks the lock.
 //!
@@ -16,10 +16,15 @@
 mod attach;
 mod command;
 mod container;
+mod entry;
 mod exec;
 mod failure;
+mod first;
 mod inside;
 mod keys;
+mod mounts;
+mod nodes;
+pub mod oci;
 mod privileges;
 mod process;
 mod record;
@@ -28,7 +33,6 @@ mod rootfs;
 mod running;
 mod seccomp;
 mod spawn;
-mod trace;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,7 +41,6 @@ pub use attach::{AttachEnd, AttachRequest, Session};
 pub use inside::Inside;
 use jiff::Timestamp;
 pub use keys::DetachKeys;
-pub use libcontainer::oci_spec::runtime as oci;
 pub use seccomp::{ANNOTATION as SECCOMP_ANNOTATION, check as check_seccomp};
 use serde::{Deserialize, Serialize};
 

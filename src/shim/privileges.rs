@@ -9,12 +9,10 @@ use super::failure::doing;
 use super::oci;
 use crate::sys::seccomp::{self, Instruction};
 
-fn capability_set(list: Option<&oci::Capabilities>) -> CapabilitySet {
-    let one = |capability: &oci::Capability| {
-        let name = capability.to_string();
-        CapabilitySet::from_name(name.trim_start_matches("CAP_")).unwrap_or(CapabilitySet::empty())
-    };
-    list.into_iter().flatten().map(one).fold(CapabilitySet::empty(), |all, one| all | one)
+fn capability_set(names: &[String]) -> CapabilitySet {
+    let one =
+        |name: &String| CapabilitySet::from_name(name.trim_start_matches("CAP_")).unwrap_or(CapabilitySet::empty());
+    names.iter().map(one).fold(CapabilitySet::empty(), |all, one| all | one)
 }
 
 /// Loads the filter of system calls, and leaves this process the capabilities that the spec gives it. It has its user
@@ -25,7 +23,7 @@ fn capability_set(list: Option<&oci::Capabilities>) -> CapabilitySet {
 /// From the system, with what was being done: the process must not go on.
 pub(super) fn confine(process: &oci::Process, filter: Option<&[Instruction]>) -> io::Result<()> {
     let load = || filter.map_or(Ok(()), |filter| doing("loading the seccomp filter", seccomp::load(filter)));
-    let sealed = process.no_new_privileges() == Some(true);
+    let sealed = process.no_new_privileges;
     // Becoming another user than root took them out of effect.
     let held = doing("reading the capabilities", this::capabilities(None))?;
     let all = CapabilitySets { effective: held.permitted, ..held };
@@ -38,11 +36,8 @@ pub(super) fn confine(process: &oci::Process, filter: Option<&[Instruction]>) ->
 }
 
 fn reduce(process: &oci::Process) -> io::Result<()> {
-    let sets = process.capabilities().as_ref();
-    let of = |get: fn(&oci::LinuxCapabilities) -> &Option<oci::Capabilities>| {
-        capability_set(sets.and_then(|s| get(s).as_ref()))
-    };
-    let bounding = of(oci::LinuxCapabilities::bounding);
+    let wanted = process.capabilities.clone().unwrap_or_default();
+    let bounding = capability_set(&wanted.bounding);
     for one in CapabilitySet::all().iter().filter(|c| !bounding.contains(*c)) {
         match this::remove_capability_from_bounding_set(one) {
             // A capability that this kernel does not have.
@@ -51,9 +46,9 @@ fn reduce(process: &oci::Process) -> io::Result<()> {
         }
     }
     let sets = CapabilitySets {
-        effective: of(oci::LinuxCapabilities::effective),
-        permitted: of(oci::LinuxCapabilities::permitted),
-        inheritable: of(oci::LinuxCapabilities::inheritable),
+        effective: capability_set(&wanted.effective),
+        permitted: capability_set(&wanted.permitted),
+        inheritable: capability_set(&wanted.inheritable),
     };
     doing("setting the capabilities", this::set_capabilities(None, sets))?;
     // A filter may answer for the kernel.
@@ -61,7 +56,7 @@ fn reduce(process: &oci::Process) -> io::Result<()> {
     if (left.effective, left.permitted, left.inheritable) != (sets.effective, sets.permitted, sets.inheritable) {
         return doing("setting the capabilities", Err(io::Error::other("they are not those that were set")));
     }
-    for one in of(oci::LinuxCapabilities::ambient).iter() {
+    for one in capability_set(&wanted.ambient).iter() {
         doing("setting an ambient capability", this::configure_capability_in_ambient_set(one, true))?;
     }
     Ok(())

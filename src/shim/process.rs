@@ -15,8 +15,8 @@ use super::container::{self, Created, Streams};
 use super::failure::{Failure, Step};
 use super::rootfs::{self, Layout};
 use super::spawn::{GO, Report};
-use super::{ShimRequest, Started, attach, oci, record};
-use crate::sys::{cgroup, devices, effect, process, spawn};
+use super::{ShimRequest, Started, attach, record};
+use crate::sys::{cgroup, effect, process, spawn};
 
 /// The first descriptor beyond the standard streams.
 const FIRST_FREE: i32 = 3;
@@ -150,9 +150,6 @@ fn make(request: &ShimRequest) -> Result<Made, Failure> {
     record::reserve_exit(&request.instance_dir).step("making room for the exit record")?;
     spawn::own_keyring().step("making a keyring")?;
     let created = container::create(request, &layout)?;
-    // libcontainer knows the hierarchies of controllers; this is for the others: a named one, or version 2 beside 1.
-    cgroup::enter(&request.cgroup, created.pid).step("entering the container's cgroup")?;
-    restrict_devices(request).step("restricting the container's devices")?;
     created.set_oom_score(request);
     let attach = attach::listen(&layout.bundle).step("making the socket to attach to")?;
     Ok(Made { created, attach, log, message })
@@ -166,33 +163,6 @@ impl Made {
         let (streams, stdin) = created.start()?;
         Ok(Handover { streams, stdin, attach, log, message, started })
     }
-}
-
-/// libcontainer leaves the device rules to version 1's controller. Without it they are a program of the version 2 cgroup:
-/// a container that may make device nodes would have every disk otherwise.
-fn restrict_devices(request: &ShimRequest) -> io::Result<()> {
-    let resources = request.spec.linux().as_ref().and_then(|l| l.resources().as_ref());
-    let Some(wanted) = resources.and_then(|r| r.devices().as_ref()).filter(|d| !d.is_empty()) else { return Ok(()) };
-    let Some(dir) = cgroup::unified_devices_dir(&request.cgroup)? else { return Ok(()) };
-    let rules: Vec<devices::Rule> = wanted.iter().map(device_rule).chain(devices::DEFAULT).collect();
-    devices::restrict(&dir, &rules)
-}
-
-fn device_rule(rule: &oci::LinuxDeviceCgroup) -> devices::Rule {
-    let kind = match rule.typ() {
-        Some(oci::LinuxDeviceType::B) => devices::Kind::Block,
-        Some(oci::LinuxDeviceType::C | oci::LinuxDeviceType::U) => devices::Kind::Char,
-        _ => devices::Kind::Any,
-    };
-    let access = rule.access().as_deref().unwrap_or("rwm").chars().fold(0, |all, c| match c {
-        'r' => all | devices::READ,
-        'w' => all | devices::WRITE,
-        'm' => all | devices::MAKE,
-        _ => all,
-    });
-    // Negative numbers stand for all of them.
-    let number = |n: Option<i64>| n.and_then(|n| u32::try_from(n).ok());
-    devices::Rule { allow: rule.allow(), kind, major: number(rule.major()), minor: number(rule.minor()), access }
 }
 
 fn started(pid: i32) -> Result<Started, Failure> {

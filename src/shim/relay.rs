@@ -103,7 +103,7 @@ impl Ends {
 }
 
 /// A terminal of the container's own devpts. What is at the path is the container's work: it is looked at before use.
-fn open_terminal() -> io::Result<(OwnedFd, OwnedFd)> {
+pub(super) fn open_terminal() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let master = rustix::fs::open("/dev/pts/ptmx", flags, Mode::empty())?;
     let stat = rustix::fs::fstat(&master)?;
@@ -125,7 +125,7 @@ fn copy_size(master: &OwnedFd) {
     }
 }
 
-fn send(socket: &OwnedFd, fd: &OwnedFd) -> io::Result<()> {
+pub(super) fn send(socket: &OwnedFd, fd: &OwnedFd) -> io::Result<()> {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let fds = [fd.as_fd()];

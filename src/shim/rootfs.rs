@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
+use super::ShimRequest;
 use super::failure::{Failure, Step};
-use super::{ShimRequest, oci};
 use crate::sys::beneath::Dir;
 use crate::sys::{effect, mount};
 
-/// Room for the bundle: the configuration, and what libcontainer notes.
+/// Room for the bundle: the configuration, and what covers paths.
 const BUNDLE_BYTES: u64 = 16 << 20;
 
 /// Room for a container's last words. A few kilobytes are kept of them; a program may well write all of its log there.
@@ -56,16 +56,14 @@ pub(super) fn prepare(request: &ShimRequest, layout: &Layout) -> Result<(), Fail
     effect::make_dirs(&layout.rootfs, 0o755).step("making the instance's directories")?;
     overlay(request, layout).step("mounting the root file system")?;
     plain_directories(&layout.rootfs)?;
-    for mount in request.spec.mounts().iter().flatten().filter(|m| is_bind(m)) {
-        if let Some(source) = mount.source() {
-            let what = format!("mounting at {} what is at", mount.destination().display());
-            fs::symlink_metadata(source).step_on(&what, source)?;
-        }
+    for mount in request.spec.mounts.iter().filter(|m| m.is_bind()) {
+        let what = format!("mounting at {} what is at", mount.destination.display());
+        fs::symlink_metadata(&mount.source).step_on(&what, &mount.source)?;
     }
     for path in &request.covered {
         cover(layout, path).step_on("covering", path)?;
     }
-    let cwd = request.spec.process().as_ref().map(|p| p.cwd().as_path()).unwrap_or(Path::new("/"));
+    let cwd = request.spec.process.cwd.as_path();
     make_cwd(&layout.rootfs, cwd).step_on("making the working directory", cwd)
 }
 
@@ -84,14 +82,8 @@ fn needed(request: &ShimRequest) -> Vec<(PathBuf, bool)> {
     paths.push((real(&request.log_path), false));
     paths.extend(request.log_path.parent().map(|p| (real(p), false)));
     paths.extend(request.lowers.iter().map(|p| (real(p), false)));
-    let mounts = request.spec.mounts().as_deref().unwrap_or_default();
-    paths.extend(mounts.iter().filter(|m| is_bind(m)).filter_map(|m| m.source().as_deref()).map(|p| (real(p), true)));
+    paths.extend(request.spec.mounts.iter().filter(|m| m.is_bind()).map(|m| (real(&m.source), true)));
     paths
-}
-
-fn is_bind(mount: &oci::Mount) -> bool {
-    let named = |o: &String| o == "bind" || o == "rbind";
-    mount.typ().as_deref() == Some("bind") || mount.options().as_ref().is_some_and(|o| o.iter().any(named))
 }
 
 /// Which mounts may go: those that no needed path lies on, and that do not lie below a needed tree. The topmost only, what
@@ -108,8 +100,7 @@ fn superfluous(points: &[PathBuf], needed: &[(PathBuf, bool)]) -> Vec<PathBuf> {
     gone
 }
 
-/// libcontainer reads the list of mounts some thirty times for one container, which is what a start costs most with
-/// hundreds of mounts.
+/// The fewer mounts there are, the less a namespace with a copy of them costs.
 fn prune(needed: &[(PathBuf, bool)]) -> io::Result<()> {
     for point in superfluous(&mount::points()?, needed) {
         // Hidden below another mount, or gone by itself: no matter.
@@ -191,8 +182,8 @@ pub(super) fn resolve(root: &OwnedFd, path: &Path, flags: OFlags) -> io::Result<
     }
 }
 
-/// Refuses an image that has something else than a directory where libcontainer mounts, and then makes nodes and links by
-/// path: through a symbolic link these would be the machine's.
+/// Refuses an image that has something else than a directory where every container has mounts of its own: a link would lead
+/// them elsewhere.
 fn plain_directories(rootfs: &Path) -> Result<(), Failure> {
     let root = Dir::open(rootfs).step("opening the root file system")?;
     for name in ["dev", "proc", "sys"] {
@@ -240,23 +231,33 @@ fn cover(layout: &Layout, path: &Path) -> io::Result<()> {
 
 /// Makes the working directory, as other runtimes do, where the image does not have it.
 fn make_cwd(rootfs: &Path, cwd: &Path) -> io::Result<()> {
-    let root = open_root(rootfs)?;
+    match make_directories(&open_root(rootfs)?, cwd) {
+        // Something is in the way: the start will say so, in the container's own terms.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Opens a directory below `root`, made with its parents where it is missing.
+pub(super) fn make_directories(root: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
     let directory = OFlags::PATH | OFlags::DIRECTORY;
+    match resolve(root, path, directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        found => return found,
+    }
     let mut prefix = PathBuf::from("/");
-    let mut parent = resolve(&root, &prefix, directory)?;
-    for name in cwd.components().skip(1) {
+    let mut parent = resolve(root, &prefix, directory)?;
+    for name in path.components().skip(1) {
         prefix.push(name);
-        parent = match resolve(&root, &prefix, directory) {
+        parent = match resolve(root, &prefix, directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 effect::make_dir_at(&parent, Path::new(&name), 0o755)?;
-                resolve(&root, &prefix, directory)?
+                resolve(root, &prefix, directory)?
             }
-            // Not a directory, or a link to nowhere: the start will say so, in the container's own terms.
-            Err(_) => return Ok(()),
-            Ok(found) => found,
+            found => found?,
         };
     }
-    Ok(())
+    Ok(parent)
 }
 
 #[cfg(test)]

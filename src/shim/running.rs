@@ -1,9 +1,12 @@
 //! A running container, found by the records in its instance directory.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+
+use serde::Deserialize;
 
 use super::{Started, oci, record};
 use crate::port::{ErrorKind, PortError};
@@ -13,8 +16,16 @@ use crate::sys::{lock, pidfd};
 pub(super) struct Running {
     pub(super) started: Started,
     pub(super) pidfd: OwnedFd,
-    pub(super) spec: oci::Spec,
     pub(super) process: oci::Process,
+    pub(super) annotations: BTreeMap<String, String>,
+}
+
+/// What is of use of a container's configuration later. The rest of it may be of another version of this program.
+#[derive(Deserialize)]
+struct Kept {
+    process: oci::Process,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 pub(super) fn not_running(operation: &'static str, instance_dir: &Path) -> PortError {
@@ -35,14 +46,13 @@ impl Running {
             Err(error) => return Err(failed(error)),
         };
         let pidfd = pidfd::open_same(started.pid, started.start_ticks).map_err(|_| not_running())?;
-        let spec = read_spec(&started, dir).map_err(failed)?;
-        let process = spec.process().clone().ok_or_else(not_running)?;
-        Ok(Self { started, pidfd, spec, process })
+        let Kept { process, annotations } = read_kept(&started, dir).map_err(failed)?;
+        Ok(Self { started, pidfd, process, annotations })
     }
 }
 
 /// The configuration is in the memory of the monitor's mount namespace, nowhere else.
-fn read_spec(started: &Started, dir: &Path) -> io::Result<oci::Spec> {
+fn read_kept(started: &Started, dir: &Path) -> io::Result<Kept> {
     let root = Path::new("/proc").join(started.monitor_pid.to_string()).join("root");
     let path = root.join(dir.strip_prefix("/").unwrap_or(dir)).join("bundle/config.json");
     Ok(serde_json::from_slice(&fs::read(path)?)?)

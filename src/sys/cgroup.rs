@@ -354,18 +354,25 @@ pub(super) fn dirs_in(hierarchies: &[Hierarchy], path: &str) -> io::Result<Vec<P
     Ok(hierarchies.iter().map(|h| h.dir(path)).filter(|d| d.is_dir()).collect())
 }
 
-/// The cgroup's directory in the version 2 hierarchy if device rules are that hierarchy's business: no version 1 hierarchy
-/// has the controller for them.
+/// Where the device rules of a cgroup go.
+pub(crate) enum DevicesDir {
+    /// Its directory in the hierarchy of version 1's controller for them.
+    One(PathBuf),
+    /// Its directory in the version 2 hierarchy.
+    Two(PathBuf),
+}
+
+/// Where the device rules of a cgroup go: `None` when nobody keeps any.
 ///
 /// # Errors
 /// As [`pids`].
-pub(crate) fn unified_devices_dir(path: &str) -> io::Result<Option<PathBuf>> {
+pub(crate) fn devices_dir(path: &str) -> io::Result<Option<DevicesDir>> {
     let path = relative(path)?;
     let hierarchies = hierarchies()?;
-    if hierarchies.iter().any(|h| !h.unified && h.options.iter().any(|o| o == "devices")) {
-        return Ok(None);
+    if let Some(one) = hierarchies.iter().find(|h| !h.unified && h.options.iter().any(|o| o == "devices")) {
+        return Ok(Some(DevicesDir::One(one.dir(path))));
     }
-    Ok(hierarchies.iter().find(|h| h.unified).map(|h| h.dir(path)))
+    Ok(hierarchies.iter().find(|h| h.unified).map(|h| DevicesDir::Two(h.dir(path))))
 }
 
 /// The file that counts the cgroup's OOM kills, if there is one.

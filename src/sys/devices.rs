@@ -1,6 +1,7 @@
-//! Device rules of a version 2 cgroup. Version 1 has a controller for them; version 2 takes a small BPF program, which this
-//! file assembles: the last rule that matches decides, and what no rule matches is denied.
+//! Device rules of a cgroup. Version 1 has a controller for them; version 2 takes a small BPF program, which this file
+//! assembles: the last rule that matches decides, and what no rule matches is denied.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -8,6 +9,7 @@ use std::path::Path;
 
 use nix::libc;
 
+use super::cgroup::{self, DevicesDir};
 use super::effect;
 
 /// What a device rule is about.
@@ -40,7 +42,7 @@ impl Rule {
     }
 }
 
-/// What every container may use, whatever its rules: the list that libcontainer and runc give version 1. A node may be
+/// What every container may use, whatever its rules: the list that runc gives version 1. A node may be
 /// made for any device; without a rule for that device it cannot be opened.
 pub(crate) const DEFAULT: [Rule; 12] = [
     Rule::allow(Kind::Char, None, None, MAKE),
@@ -165,12 +167,38 @@ unsafe fn bpf<T>(command: libc::c_int, arguments: &T) -> io::Result<i32> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
 }
 
-/// Applies the rules, the last that matches deciding, to a directory of a version 2 hierarchy and what is below it. They
-/// stay as long as the cgroup does.
+/// Applies the rules, the last that matches deciding, to a cgroup and what is below it. They stay as long as the cgroup does.
 ///
 /// # Errors
 /// From the system: `EPERM` without the capability, `EINVAL` when the kernel has no such programs.
-pub(crate) fn restrict(cgroup: &Path, rules: &[Rule]) -> io::Result<()> {
+pub(crate) fn restrict(path: &str, rules: &[Rule]) -> io::Result<()> {
+    match cgroup::devices_dir(path)? {
+        Some(DevicesDir::One(dir)) => rules.iter().try_for_each(|rule| {
+            let file = dir.join(if rule.allow { "devices.allow" } else { "devices.deny" });
+            effect::write_existing(&file, &rule.to_string())
+        }),
+        Some(DevicesDir::Two(dir)) => attach(&dir, rules),
+        None => Ok(()),
+    }
+}
+
+impl fmt::Display for Rule {
+    /// As version 1 takes it: `c 1:3 rwm`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Any => 'a',
+            Kind::Block => 'b',
+            Kind::Char => 'c',
+        };
+        let number = |n: Option<u32>| n.map_or_else(|| "*".to_owned(), |n| n.to_string());
+        let letters = [(READ, 'r'), (WRITE, 'w'), (MAKE, 'm')].into_iter().filter(|(one, _)| self.access & one != 0);
+        let letters: String = letters.map(|(_, letter)| letter).collect();
+        write!(f, "{kind} {}:{} {letters}", number(self.major), number(self.minor))
+    }
+}
+
+/// Version 2: the rules as a program.
+fn attach(cgroup: &Path, rules: &[Rule]) -> io::Result<()> {
     let dir = File::open(cgroup)?;
     let program = assemble(rules);
     let load = Load {
@@ -225,6 +253,14 @@ mod tests {
                 other => panic!("{other:#x}"),
             }
         }
+    }
+
+    #[test]
+    fn version_1_takes_rules_as_text() {
+        let deny = Rule { allow: false, kind: Kind::Any, major: None, minor: None, access: EVERYTHING };
+        assert_eq!(deny.to_string(), "a *:* rwm");
+        assert_eq!(DEFAULT[0].to_string(), "c *:* m");
+        assert_eq!(DEFAULT[2].to_string(), "c 1:3 rwm");
     }
 
     #[test]

@@ -20,9 +20,11 @@ pub struct Limits {
 impl Limits {
     /// The period a quota is for, in microseconds.
     pub const PERIOD: i64 = 100_000;
+    /// The shares of a group that nobody has given any: the kernel's.
+    pub const SHARES: i64 = 1024;
 
-    /// The same as the `cpu.weight` of version 2, by the formula that libcontainer starts containers with (runc's since
-    /// 1.3.2): 1, 100 and 10000 for 2, 1024 and 262144 shares.
+    /// The same as the `cpu.weight` of version 2, by the formula of runc since
+    /// 1.3.2: 1, 100 and 10000 for 2, 1024 and 262144 shares.
     fn weight(self) -> i64 {
         if self.shares <= 2 {
             return 1;

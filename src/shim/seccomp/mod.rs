@@ -8,6 +8,8 @@ mod local;
 mod numbers;
 mod profile;
 
+use std::collections::BTreeMap;
+
 use super::oci;
 use crate::sys::seccomp::Instruction;
 
@@ -22,14 +24,16 @@ const MAX_INSTRUCTIONS: usize = 4096;
 ///
 /// # Errors
 /// For a filter that this program does not know: a container never runs with less than it was given.
-pub(super) fn program(spec: &oci::Spec) -> Result<Option<Vec<Instruction>>, String> {
-    let named = spec.annotations().as_ref().and_then(|a| a.get(ANNOTATION)).map(String::as_str);
+pub(super) fn program(
+    annotations: &BTreeMap<String, String>,
+    process: &oci::Process,
+) -> Result<Option<Vec<Instruction>>, String> {
+    let named = annotations.get(ANNOTATION).map(String::as_str);
     match named {
         None | Some(UNCONFINED) => Ok(None),
         Some(RUNTIME_DEFAULT) => {
-            let bounding = spec.process().as_ref().and_then(|p| p.capabilities().as_ref()?.bounding().clone());
-            let names: Vec<String> = bounding.iter().flatten().map(ToString::to_string).collect();
-            let has = |name: &str| names.iter().any(|n| n.trim_start_matches("CAP_") == name);
+            let bounding = process.capabilities.as_ref().map(|sets| sets.bounding.as_slice()).unwrap_or_default();
+            let has = |name: &str| bounding.iter().any(|n| n.trim_start_matches("CAP_") == name);
             Ok(Some(filter::compile(&profile::runtime_default(has))))
         }
         Some(document) if document.starts_with('{') => own(document).map(Some),

@@ -23,11 +23,11 @@ pub(super) use steering::{after, before};
 mod steering {
     use std::ffi::OsString;
     use std::fs::File;
-    use std::io::{self, Read, Write};
+    use std::io::{self, Read, Seek, Write};
     use std::os::fd::{AsRawFd, BorrowedFd};
     use std::path::{Component, Path, PathBuf};
-    use std::sync::OnceLock;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Mutex, OnceLock};
 
     use rustix::fs::FlockOperation;
     use rustix::process::Signal;
@@ -35,6 +35,8 @@ mod steering {
     use super::super::Place;
 
     const VARIABLE: &str = "PODWRIGHT_FAULT";
+    /// What a shell tells of a process that was killed.
+    const KILLED: i32 = 137;
     /// How many elements of a path tell one place from another.
     const ELEMENTS: usize = 3;
 
@@ -49,7 +51,9 @@ mod steering {
         what: What,
         /// Of how many points one takes part.
         each: u64,
-        file: PathBuf,
+        path: PathBuf,
+        /// Opened once: a container's first process does not find it any more where it was.
+        file: OnceLock<File>,
     }
 
     /// Whether anything may be asked for: what a point costs when nothing is.
@@ -84,7 +88,7 @@ mod steering {
             }
             _ => return None,
         };
-        Some(Steering { what, each, file: PathBuf::from(file) })
+        Some(Steering { what, each, path: PathBuf::from(file), file: OnceLock::new() })
     }
 
     /// The variable, for a shim: its environment is emptied otherwise.
@@ -111,14 +115,15 @@ mod steering {
         if !sum(&point).is_multiple_of(steering.each) {
             return Ok(());
         }
-        let Some(number) = note(&steering.file, &point)? else { return Ok(()) };
+        let Some(number) = steering.note(&point)? else { return Ok(()) };
         match &steering.what {
             What::Record => Ok(()),
             What::Fail(numbers) => Err(io::Error::from_raw_os_error(numbers[number % numbers.len()])),
-            What::Kill => loop {
-                // Nothing is left to be said; the loop is for the moment until the signal is there.
+            What::Kill => {
                 let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
-            },
+                // The first process of a namespace does not die of what is sent from within it.
+                crate::sys::spawn::exit_now(KILLED)
+            }
         }
     }
 
@@ -127,11 +132,32 @@ mod steering {
         point.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     }
 
-    /// Adds the point unless the file has it. Which one in the file it is if it was added.
-    fn note(path: &Path, point: &str) -> io::Result<Option<usize>> {
-        let mut file = File::options().read(true).append(true).create(true).open(path)?;
-        rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+    impl Steering {
+        fn file(&self) -> io::Result<&File> {
+            match self.file.get() {
+                Some(file) => Ok(file),
+                None => {
+                    let file = File::options().read(true).append(true).create(true).open(&self.path)?;
+                    Ok(self.file.get_or_init(|| file))
+                }
+            }
+        }
+
+        /// Adds the point unless the file has it. Which one in the file it is if it was added.
+        fn note(&self, point: &str) -> io::Result<Option<usize>> {
+            static ONE_THREAD: Mutex<()> = Mutex::new(());
+            let _alone = ONE_THREAD.lock();
+            let mut file = self.file()?;
+            rustix::fs::flock(file, FlockOperation::LockExclusive)?;
+            let noted = add(&mut file, point);
+            rustix::fs::flock(file, FlockOperation::Unlock)?;
+            noted
+        }
+    }
+
+    fn add(file: &mut &File, point: &str) -> io::Result<Option<usize>> {
         let mut text = String::new();
+        file.rewind()?;
         file.read_to_string(&mut text)?;
         if text.lines().any(|line| line == point) {
             return Ok(None);
@@ -215,9 +241,9 @@ mod steering {
 
         #[test]
         fn only_whom_it_names_is_steered() {
-            assert!(parse("agent:kill:/f", "agent").is_some_and(|s| s.what == What::Kill && s.file == Path::new("/f")));
+            assert!(parse("agent:kill:/f", "agent").is_some_and(|s| s.what == What::Kill && s.path == Path::new("/f")));
             assert!(parse("shim:fail:28,5:/f", "shim").is_some_and(|s| s.what == What::Fail(vec![28, 5])));
-            assert!(parse("agent:record:/a:b", "agent").is_some_and(|s| s.file == Path::new("/a:b")));
+            assert!(parse("agent:record:/a:b", "agent").is_some_and(|s| s.path == Path::new("/a:b")));
             assert!(parse("agent:kill%7:/f", "agent").is_some_and(|s| s.what == What::Kill && s.each == 7));
             let nobody =
                 ["", "agent", "agent:kill", "agent:kill%0:/f", "agent:fail:x:/f", "agent:other:/f", "shim:kill:/f"];
@@ -236,12 +262,13 @@ mod steering {
         #[test]
         fn a_point_is_new_once() {
             let dir = tempfile::tempdir().unwrap();
-            let steering = Steering { what: What::Fail(vec![28, 5]), each: 1, file: dir.path().join("points") };
+            let path = dir.path().join("points");
+            let steering = Steering { what: What::Fail(vec![28, 5]), each: 1, path, file: OnceLock::new() };
             let pass = |name| pass(&steering, "before", name, "x".into());
             assert_eq!(pass("write").unwrap_err().raw_os_error(), Some(28));
             pass("write").unwrap();
             assert_eq!(pass("sync").unwrap_err().raw_os_error(), Some(5));
-            assert_eq!(std::fs::read_to_string(&steering.file).unwrap(), "before write x\nbefore sync x\n");
+            assert_eq!(std::fs::read_to_string(&steering.path).unwrap(), "before write x\nbefore sync x\n");
         }
     }
 }

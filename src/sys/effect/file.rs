@@ -269,6 +269,20 @@ pub(crate) fn make_node_at(dir: impl AsFd, name: &OsStr, kind: FileType, mode: u
     effect("mknod", place, || Ok(rustix::fs::mknodat(dir.as_fd(), name, kind, Mode::from_raw_mode(mode), 0)?))
 }
 
+/// Makes a device node. `mode` is subject to the umask.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn make_device_at(
+    dir: impl AsFd,
+    name: &OsStr,
+    (kind, mode): (FileType, u32),
+    (major, minor): (u32, u32),
+) -> io::Result<()> {
+    let (place, device) = (Place::Below(dir.as_fd(), Path::new(name)), rustix::fs::makedev(major, minor));
+    effect("mknod", place, || Ok(rustix::fs::mknodat(dir.as_fd(), name, kind, Mode::from_raw_mode(mode), device)?))
+}
+
 /// Removes a file, or an empty directory with [`AtFlags::REMOVEDIR`].
 ///
 /// # Errors

@@ -24,11 +24,14 @@ pub(crate) use attribute::{
 };
 pub(crate) use fault::passed_on;
 pub(crate) use file::{
-    Writer, bind_socket, create, create_below, link_at, listen, make_dir_at, make_dir_of_mode, make_dirs, make_node_at,
-    move_at, move_path, null, open_existing, remove_at, remove_dir, remove_file, rename_at, reserve, set_length,
-    symlink_at, sync, sync_all, truncate, write, write_at, write_existing,
+    Writer, bind_socket, create, create_below, link_at, listen, make_device_at, make_dir_at, make_dir_of_mode,
+    make_dirs, make_node_at, move_at, move_path, null, open_existing, remove_at, remove_dir, remove_file, rename_at,
+    reserve, set_length, symlink_at, sync, sync_all, truncate, write, write_at, write_existing,
 };
-pub(crate) use mount::{bind, mount, own_mounts, propagate, remount, unmount};
+pub(crate) use mount::{
+    add_attributes, bind, change_root, copy_mount, make_mount, mount, own_mounts, own_namespaces, place_mount,
+    propagate, remount, set_propagation, unmount,
+};
 pub(crate) use process::{spawn, spawn_async};
 pub(crate) use replace::{
     Lasting, Replacement, replace, replace_and_sync_later, replace_for_now, replace_path_for_now, temporary,

@@ -1,13 +1,23 @@
-//! Mounts.
+//! Mounts: by path, and of a container's own tree by what is open, where nothing can come between a look and the step that
+//! follows from it.
 
 use std::ffi::{CStr, CString};
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use nix::libc;
+use nix::sched::CloneFlags;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags,
+};
 
 use super::effect;
+
+/// Where the steps are that make a container's tree of mounts: no place of the machine.
+const CONTAINER: &str = "container";
 
 /// Mounts a file system without a device, such as a tmpfs or an overlay.
 ///
@@ -55,5 +65,113 @@ pub(crate) fn unmount(target: &Path, flags: UnmountFlags) -> io::Result<()> {
 /// # Errors
 /// From the system.
 pub(crate) fn own_mounts() -> io::Result<()> {
-    effect("unshare", "mounts", || Ok(nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?))
+    own_namespaces("mounts", CloneFlags::CLONE_NEWNS)
+}
+
+/// Gives this process, which has one thread, namespaces of its own. `name` says which.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn own_namespaces(name: &'static str, which: CloneFlags) -> io::Result<()> {
+    effect("unshare", name, || Ok(nix::sched::unshare(which)?))
+}
+
+/// Makes a file system, mounted nowhere yet. An option without a value is a flag.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn make_mount(
+    kind: &str,
+    source: &Path,
+    options: &[(&str, Option<&str>)],
+    attributes: MountAttrFlags,
+) -> io::Result<OwnedFd> {
+    effect("make mount", CONTAINER, || {
+        let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+        rustix::mount::fsconfig_set_string(&context, "source", source)?;
+        for (name, value) in options {
+            match value {
+                Some(value) => rustix::mount::fsconfig_set_string(&context, *name, *value)?,
+                None => rustix::mount::fsconfig_set_flag(&context, *name)?,
+            }
+        }
+        rustix::mount::fsconfig_create(&context)?;
+        Ok(rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+    })
+}
+
+/// Makes a copy of the mount that something open lies on, with that for its root, mounted nowhere yet; with all that is
+/// mounted below it if that is asked for.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn copy_mount(of: impl AsFd, with_those_below: bool) -> io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_EMPTY_PATH;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, with_those_below);
+    effect("copy mount", CONTAINER, || Ok(rustix::mount::open_tree(of, c"", flags)?))
+}
+
+fn set_mount(mount: impl AsFd, attributes: &libc::mount_attr, with_those_below: bool) -> io::Result<()> {
+    let flags = libc::AT_EMPTY_PATH | if with_those_below { libc::AT_RECURSIVE } else { 0 };
+    effect("change mount", CONTAINER, || {
+        // SAFETY: the path is a C string, and the attributes are valid for reading as long as their size says.
+        let set = unsafe {
+            libc::syscall(
+                libc::SYS_mount_setattr,
+                mount.as_fd().as_raw_fd(),
+                c"".as_ptr(),
+                flags,
+                std::ptr::from_ref(attributes),
+                size_of::<libc::mount_attr>(),
+            )
+        };
+        if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    })
+}
+
+/// Gives a mount these attributes beside those it has.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn add_attributes(mount: impl AsFd, attributes: MountAttrFlags) -> io::Result<()> {
+    let times = attributes & MountAttrFlags::MOUNT_ATTR__ATIME;
+    // Which times are kept is one setting of several values, and not a set of flags.
+    let attr_clr = if times.is_empty() { 0 } else { u64::from(MountAttrFlags::MOUNT_ATTR__ATIME.bits()) };
+    let attr_set = u64::from(attributes.bits());
+    set_mount(mount, &libc::mount_attr { attr_set, attr_clr, propagation: 0, userns_fd: 0 }, false)
+}
+
+/// Changes whom a mount tells of what is mounted below it, and what is mounted there already.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn set_propagation(mount: impl AsFd, to: MountPropagationFlags, with_those_below: bool) -> io::Result<()> {
+    let propagation = u64::from(to.bits());
+    set_mount(mount, &libc::mount_attr { attr_set: 0, attr_clr: 0, propagation, userns_fd: 0 }, with_those_below)
+}
+
+/// Mounts a mount that is mounted nowhere yet on what is open.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn place_mount(mount: impl AsFd, on: impl AsFd) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    effect("place mount", CONTAINER, || Ok(rustix::mount::move_mount(mount, c"", on, c"", flags)?))
+}
+
+/// Makes an open directory, which something is mounted on, the root directory of this process and its working directory.
+/// Of the mounts that it had nothing is left to it. It has one thread, and a mount namespace of its own.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn change_root(root: impl AsFd, old: impl AsFd) -> io::Result<()> {
+    effect("pivot_root", CONTAINER, || {
+        rustix::process::fchdir(root)?;
+        // The old root is mounted over the new one then, and goes from there.
+        rustix::process::pivot_root(c".", c".")?;
+        rustix::process::fchdir(old)?;
+        rustix::mount::mount_change(c".", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)?;
+        rustix::mount::unmount(c".", UnmountFlags::DETACH)?;
+        Ok(rustix::process::chdir(c"/")?)
+    })
 }

@@ -389,16 +389,16 @@ fn e2e_a_start_that_fails_says_why_in_one_sentence() {
             place.container("source", "true").edit(mount(source)),
             "mounting at /data what is at /no/source: No such file",
         ),
-        ("kind", place.container("kind", "true").edit(mount(kind)), "mounting x at /data: syscall: ENODEV"),
+        ("kind", place.container("kind", "true").edit(mount(kind)), "mounting x at /data: No such device"),
         (
             "cwd",
             place.container("cwd", "true").edit(|s| s["process"]["cwd"] = "/etc/passwd".into()),
-            "failed to chdir (e: ENOTDIR)",
+            "changing to /etc/passwd: Not a directory",
         ),
         (
             "memory",
             place.container("memory", "true").edit(|s| s["linux"]["resources"] = memory),
-            "failed to apply cgroup",
+            "the kernel has killed the container's process for want of memory before it could run its program",
         ),
     ] {
         let error = container.try_start().unwrap_err();
