@@ -8,7 +8,8 @@
 # happens in a mount and network namespace of its own. For podman, `podman kube play` is called the moment the commit is there,
 # and for containerd its CRI (cri.py), eight pods at a time: watchers that cost nothing. All give each pod an infra process and
 # an address on a bridge. CPU time is what the kernel counts for all cgroups of a side: its program, whatever that starts, and
-# the pods until they sleep. Beside each pod one container is started by runc alone, and one by hand (floor.c): what the start
+# the pods until they sleep. Each side has a new file system of its own: ext4 is slow to find room for a file where many have just
+# been deleted, by whomever. Beside each pod one container is started by runc alone, and one by hand (floor.c): what the start
 # of a container is measured against.
 # PODWRIGHT_BIN names the program to measure; otherwise a release build is made.
 set -euo pipefail
@@ -26,7 +27,7 @@ while [ $# -gt 0 ]; do
     --at-once) at_once=${2:?--at-once needs a number}; shift 2 ;;
     --turns) turns=${2:?--turns needs a number}; shift 2 ;;
     --only) only=${2:?--only needs podman or podwright}; shift 2 ;;
-    -h | --help) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,16s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "tests/bench/run.sh: unknown argument $1" >&2; exit 64 ;;
     esac
 done
@@ -80,6 +81,13 @@ cleanup() {
     rm -rf --one-file-system "$work"
 }
 trap cleanup EXIT
+
+disk() { # SIDE: its file system
+    mkdir "$work/$1"
+    truncate -s 4G "$work/$1.image"
+    mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 "$work/$1.image"
+    mount -o loop "$work/$1.image" "$work/$1"
+}
 
 # --- podman
 
@@ -339,9 +347,10 @@ for side in "${sides[@]}"; do
     manifest "$side-first" >"$work/repo-$side/$side-first.yaml"
     git -C "$work/repo-$side" add .
     git -C "$work/repo-$side" commit -qm first
+    disk "$side"
     "${side}_open"
 done
-[ -n "$only" ] || one_open
+[ -n "$only" ] || { disk one; one_open; }
 # The first pod of each warms up caches and makes the bridge; it is not counted.
 for side in "${sides[@]}"; do round "$side" warm; : >"$work/$side.wall"; done
 declare -A before after
