@@ -39,7 +39,6 @@ const MAY_BE_LOST: &[(&str, &str)] = &[
     ("/snapshot.json", "the last report to commands that find no agent: without it they read the records"),
     ("/sandbox.json", "of a process of this boot"),
     ("/started.json", "of a process of this boot"),
-    ("/leases.json", "addresses of pods of this boot"),
     ("/volumes/", "volumes are compared with what they are to hold before a container runs"),
     (".seen", "a note that a layer was read: without it the layer is read again"),
     ("/.removing-", "on its way out"),
@@ -47,6 +46,9 @@ const MAY_BE_LOST: &[(&str, &str)] = &[
 
 /// Names that are on the disk some time later: before the container's program runs.
 const NAMED_LATER: &[&str] = &["record.json"];
+
+/// Names that may still be those of older bytes after a power cut: what is to outlive it is in both, the subnet.
+const MAY_BE_OLD: &[&str] = &["/leases.json"];
 
 /// What a traced process asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -158,7 +160,7 @@ fn judge(calls: &[(u32, Call)], root: &Path) -> (Vec<String>, BTreeSet<PathBuf>)
             }
             if NAMED_LATER.iter().any(|end| to.ends_with(end)) {
                 later.insert(to);
-            } else {
+            } else if !MAY_BE_OLD.iter().any(|end| to.to_string_lossy().ends_with(end)) {
                 unnamed.insert(*thread, to);
             }
         }
