@@ -186,12 +186,14 @@ fn differences(expected: &BTreeSet<String>, found: &BTreeSet<String>) -> Vec<Str
 /// The picture of a world that had more tries than another: a sandbox that failed gave its address back, and so have the
 /// pod's link and rules another one; an instance that was lost has a successor.
 fn whichever_try(world: &World) -> BTreeSet<String> {
-    const NUMBERED: &[&str] = &["10.213.0.", "INSTANCE000", "\"next\": ", "/app/", "/first/", "/app-", "/first-"];
+    const NUMBERED: &[&str] = &["10.213.0.", "INSTANCE00", "\"next\": ", "/app/", "/first/", "/app-", "/first-"];
     let hide = |line: &String| {
         NUMBERED.iter().fold(line.clone(), |line, start| {
             let mut parts = line.split(start);
             let first = parts.next().unwrap_or_default().to_owned();
-            parts.fold(first, |line, rest| line + start + "#" + rest.trim_start_matches(|c: char| c.is_ascii_digit()))
+            // A link's number is a hexadecimal one.
+            let is_digit = |c: char| c.is_digit(if start.starts_with("INSTANCE") { 16 } else { 10 });
+            parts.fold(first, |line, rest| line + start + "#" + rest.trim_start_matches(is_digit))
         })
     };
     picture(world).iter().map(hide).collect()
