@@ -190,13 +190,18 @@ fn what_an_earlier_process_got_is_gone_on_with_unless_a_power_cut_spoiled_it() {
         let from: Vec<usize> = server.asked().iter().filter(|a| a.path.ends_with(&large)).map(Asked::from).collect();
         assert_eq!(from, expected, "{what}");
     }
-    // A whole blob whose bytes never reached the disk.
-    let place = Place::new();
-    let whole = place.dir.path().join("images/downloads/blobs/sha256");
-    std::fs::create_dir_all(&whole).unwrap();
-    std::fs::write(whole.join(&large[7..]), "").unwrap();
-    let server = Server::of(&layout, &image, right);
-    place.pull(&format!("{}/app", server.address)).unwrap();
+    // A whole blob is used, unless its bytes never reached the disk.
+    for (left, expected) in [(bytes, &[][..]), (Vec::new(), &[0])] {
+        let place = Place::new();
+        let whole = place.dir.path().join("images/downloads/blobs/sha256");
+        std::fs::create_dir_all(&whole).unwrap();
+        std::fs::write(whole.join(&large[7..]), left).unwrap();
+        let server = Server::of(&layout, &image, right);
+        place.pull(&format!("{}/app", server.address)).unwrap();
+        let from: Vec<usize> = server.asked().iter().filter(|a| a.path.ends_with(&large)).map(Asked::from).collect();
+        assert_eq!(from, expected);
+        assert_eq!(std::fs::read_dir(&whole).unwrap().count(), 0);
+    }
 }
 
 #[test]
