@@ -21,6 +21,8 @@ use crate::sys::cgroup;
 /// How long each thing that is left waits for its next try: at first, and at most. In between it doubles.
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
+/// So many are tried at a time: one that takes long keeps no other waiting.
+const AT_ONCE: usize = 8;
 
 /// One thing that is to be cleared away. Doing so again is fine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,14 +57,16 @@ enum Outcome {
 #[derive(Debug, Default)]
 pub(super) struct Leavings {
     waiting: Mutex<Waiting>,
-    /// Wakes the task that tries them.
+    /// Wakes the task that has them tried.
     added: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     all: BTreeMap<Leaving, Wait>,
-    /// A task is there that tries them.
+    /// What is being tried, each by one task.
+    tried: BTreeSet<Leaving>,
+    /// A task is there that has them tried.
     watched: bool,
 }
 
@@ -93,20 +97,54 @@ impl Waiting {
         self.all.insert(leaving, Wait::new(now, FIRST));
     }
 
-    /// Takes one back that is not done. If it was added meanwhile, that counts.
-    fn put_back(&mut self, leaving: Leaving, pause: Duration, now: Instant) {
-        self.all.entry(leaving).or_insert(Wait::new(now, LONGEST.min(pause * 2)));
+    /// Notes the end of a try. One that is not done is taken back, with the pause it had before; if it was added meanwhile, that
+    /// counts.
+    fn end_try(&mut self, leaving: Leaving, again: Option<Duration>, now: Instant) {
+        self.tried.remove(&leaving);
+        if let Some(pause) = again {
+            self.all.entry(leaving).or_insert(Wait::new(now, LONGEST.min(pause * 2)));
+        }
     }
 
     /// Takes out the one that has been due the longest.
     fn next(&mut self, now: Instant) -> Next {
-        let Some((leaving, wait)) = self.all.iter().min_by_key(|(_, wait)| wait.due) else { return Next::Nothing };
+        let waits = self.all.iter().filter(|(leaving, _)| !self.tried.contains(*leaving));
+        let Some((leaving, wait)) = waits.min_by_key(|(_, wait)| wait.due).filter(|_| self.tried.len() < AT_ONCE)
+        else {
+            // The end of a try is told.
+            return if self.tried.is_empty() { Next::Nothing } else { Next::WaitUntil(now + LONGEST) };
+        };
         let (leaving, wait) = (leaving.clone(), *wait);
         if wait.due > now {
             return Next::WaitUntil(wait.due);
         }
         self.all.remove(&leaving);
+        self.tried.insert(leaving.clone());
         Next::Try(leaving, wait.pause)
+    }
+}
+
+impl Leavings {
+    /// Takes one in. Whether there is no task yet that has it tried; one that is there is woken.
+    fn add(&self, leaving: Leaving, now: Instant) -> bool {
+        let mut waiting = lock(&self.waiting);
+        waiting.add(leaving, now);
+        let is_watched = std::mem::replace(&mut waiting.watched, true);
+        self.added.notify_one();
+        !is_watched
+    }
+
+    /// What is to be done now. Without anything the task that asks is to end.
+    fn next(&self, now: Instant) -> Next {
+        let mut waiting = lock(&self.waiting);
+        let next = waiting.next(now);
+        waiting.watched = next != Next::Nothing;
+        next
+    }
+
+    fn end_try(&self, leaving: Leaving, again: Option<Duration>, now: Instant) {
+        lock(&self.waiting).end_try(leaving, again, now);
+        self.added.notify_one();
     }
 }
 
@@ -125,49 +163,48 @@ impl Inner {
 
     /// Has something cleared away that could not be now.
     pub(super) fn later(self: &Arc<Self>, leaving: Leaving) {
-        let mut waiting = lock(&self.leavings.waiting);
-        waiting.add(leaving, Instant::now());
-        if std::mem::replace(&mut waiting.watched, true) {
-            self.leavings.added.notify_one();
-        } else {
+        if self.leavings.add(leaving, Instant::now()) {
             tokio::spawn(clear_later(Arc::downgrade(self), self.leavings.added.clone()));
         }
     }
-
-    /// What is to be tried now. Without anything the task that asks is to end.
-    fn next_leaving(&self) -> Next {
-        let mut waiting = lock(&self.leavings.waiting);
-        let next = waiting.next(Instant::now());
-        waiting.watched = next != Next::Nothing;
-        next
-    }
 }
 
-/// Tries what is left until nothing is, or the backend is gone.
+/// Has what is left tried until nothing is, or the backend is gone.
 async fn clear_later(inner: Weak<Inner>, added: Arc<Notify>) {
     loop {
         let Some(inner) = inner.upgrade() else { return };
-        match inner.next_leaving() {
+        match inner.leavings.next(Instant::now()) {
             Next::Nothing => return,
-            Next::Try(leaving, pause) => {
-                match leaving.clear(&inner).await {
-                    Ok(Outcome::Done) => {
-                        tracing::info!("done at a later try: {leaving:?}");
-                        continue;
-                    }
-                    Ok(Outcome::NotYet) => {}
-                    Err(error) => tracing::debug!("{error}"),
-                }
-                lock(&inner.leavings.waiting).put_back(leaving, pause, Instant::now());
-            }
+            Next::Try(leaving, pause) => drop(tokio::spawn(clear_again(inner, leaving, pause))),
             Next::WaitUntil(due) => {
                 // The backend may go meanwhile.
                 drop(inner);
-                // Either way there may be something to do.
-                let _ = tokio::time::timeout_at(due, added.notified()).await;
+                wait(&added, due).await;
             }
         }
     }
+}
+
+/// Waits until it is time, or something changed.
+async fn wait(added: &Notify, due: Instant) {
+    // Either way there may be something to do.
+    let _ = tokio::time::timeout_at(due, added.notified()).await;
+}
+
+/// One more try.
+async fn clear_again(inner: Arc<Inner>, leaving: Leaving, pause: Duration) {
+    let again = match leaving.clear(&inner).await {
+        Ok(Outcome::Done) => {
+            tracing::info!("done at a later try: {leaving:?}");
+            None
+        }
+        Ok(Outcome::NotYet) => Some(pause),
+        Err(error) => {
+            tracing::debug!("{error}");
+            Some(pause)
+        }
+    };
+    inner.leavings.end_try(leaving, again, Instant::now());
 }
 
 impl Leaving {
@@ -179,8 +216,8 @@ impl Leaving {
             Self::Logs => blocking(move || remove_logs(&own.paths)).await,
             Self::Parts(uid) => {
                 let Some(record) = observe::record(&inner.paths, &uid)?.ok() else { return Ok(Outcome::Done) };
-                // A start holds such parts too.
-                let _turn = inner.turn(&record.key).lock_owned().await;
+                // A start holds such parts too, and may take long.
+                let Ok(_turn) = inner.turn(&record.key).try_lock_owned() else { return Ok(Outcome::NotYet) };
                 return blocking(move || {
                     clear_parts(&own.paths, &uid)?;
                     release_parts(&own.paths, &uid)
@@ -288,13 +325,14 @@ mod tests {
             pauses.push((due - now).as_secs());
             now = due;
             let Next::Try(leaving, pause) = waiting.next(now) else { panic!("it is not due at its time") };
-            waiting.put_back(leaving, pause, now);
+            waiting.end_try(leaving, Some(pause), now);
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
         // What is new does not wait as long as what fails for good.
         waiting.add(parts("new"), now);
         assert_eq!(waiting.next(now), Next::WaitUntil(now + FIRST));
         assert_eq!(waiting.next(now + FIRST), Next::Try(parts("new"), FIRST));
+        waiting.end_try(parts("new"), None, now);
         // It is done: the old one waits as it did.
         assert_eq!(waiting.next(now + FIRST), Next::WaitUntil(now + LONGEST));
     }
@@ -309,10 +347,54 @@ mod tests {
         assert_eq!(waiting.next(late), Next::Try(parts("b"), FIRST));
         // Added amid its try: whatever comes of that, it is tried once more, and soon.
         waiting.add(parts("b"), late);
-        waiting.put_back(parts("b"), 64 * SECOND, late);
+        waiting.end_try(parts("b"), Some(64 * SECOND), late);
         assert_eq!(waiting.next(late), Next::Try(parts("a"), FIRST));
+        waiting.end_try(parts("a"), None, late);
         assert_eq!(waiting.next(late), Next::WaitUntil(late + FIRST));
         assert_eq!(waiting.next(late + FIRST), Next::Try(parts("b"), FIRST));
+        waiting.end_try(parts("b"), None, late + FIRST);
         assert_eq!(waiting.next(late + FIRST), Next::Nothing);
+    }
+
+    #[test]
+    fn one_that_takes_long_keeps_no_other_waiting() {
+        let start = Instant::now();
+        let (mut waiting, late) = (Waiting::default(), start + FIRST);
+        waiting.add(parts("slow"), start);
+        assert_eq!(waiting.next(late), Next::Try(parts("slow"), FIRST));
+        waiting.add(parts("other"), start);
+        assert_eq!(waiting.next(late), Next::Try(parts("other"), FIRST));
+        // Nobody else tries the same meanwhile.
+        waiting.add(parts("slow"), start);
+        assert_eq!(waiting.next(late), Next::WaitUntil(late + LONGEST));
+        waiting.end_try(parts("slow"), None, late);
+        assert_eq!(waiting.next(late), Next::Try(parts("slow"), FIRST));
+        // No more than so many tasks.
+        for number in 2..AT_ONCE + 1 {
+            waiting.add(parts(&number.to_string()), start);
+        }
+        for _ in 2..AT_ONCE {
+            assert!(matches!(waiting.next(late), Next::Try(..)));
+        }
+        assert_eq!(waiting.next(late), Next::WaitUntil(late + LONGEST));
+        waiting.end_try(parts("other"), None, late);
+        assert!(matches!(waiting.next(late), Next::Try(..)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_new_or_done_wakes_the_task_that_waits() {
+        let (leavings, start) = (Leavings::default(), Instant::now());
+        assert!(leavings.add(parts("old"), start), "a task is to be started");
+        wait(&leavings.added, start + LONGEST).await;
+        assert!(!leavings.add(parts("new"), start), "a task is there");
+        wait(&leavings.added, start + LONGEST).await;
+        assert_eq!(leavings.next(start + FIRST), Next::Try(parts("new"), FIRST));
+        leavings.end_try(parts("new"), None, start + FIRST);
+        wait(&leavings.added, start + LONGEST).await;
+        assert_eq!(Instant::now(), start, "it was not woken");
+        assert_eq!(leavings.next(start + FIRST), Next::Try(parts("old"), FIRST));
+        leavings.end_try(parts("old"), None, start + FIRST);
+        assert_eq!(leavings.next(start + FIRST), Next::Nothing);
+        assert!(leavings.add(parts("later"), start), "the task has ended");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use podwright::model::{ContainerState, ExitRecord, PodRecord, Sandbox, VolumeMaterial, VolumePayload};
 use podwright::port::{ContainerBackend, ErrorKind};
 use podwright::shim::Started;
-use podwright::sys::{cgroup, pidfd};
+use podwright::sys::{cgroup, lock, pidfd};
 use serde_json::{Value, json};
 
 use super::fixture::{TestPod, is_alive, on_root, until};
@@ -82,6 +82,34 @@ fn e2e_starts_that_were_cut_short_are_cleaned_up() {
         assert_eq!(pod.look(&native).await.containers, []);
         pod.start(&native, "app", 1).await;
         pod.wait_log(&native, "app", "up").await;
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_what_a_start_needs_is_cleared_away_once_that_has_ended() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let pod = TestPod::script("web", "sleep 1000");
+        pod.create(&native).await;
+        // As the agent leaves a start when it is killed: the shim goes on, and stands on parts of volumes.
+        let dir = root.instance_dir(&pod, "app", 0);
+        std::fs::create_dir_all(&dir).unwrap();
+        let held = lock::acquire(&dir.join("lock")).unwrap().unwrap();
+        let parts = root.state().join("run/pods").join(&pod.uid().0).join("subpaths-app-0");
+        std::fs::create_dir(&parts).unwrap();
+        let native = root.open();
+        // A look waits for a start that goes on, for long.
+        tokio::time::pause();
+        assert_eq!(native.list().await.unwrap().len(), 1);
+        tokio::time::resume();
+        assert!(parts.exists(), "its shim needs them");
+        drop(held);
+        until("what it needed to go", async || (!parts.exists()).then_some(())).await;
         pod.remove(&native).await;
         native.teardown_root().await.unwrap();
     });
