@@ -82,6 +82,24 @@ impl Dir {
         Self::open(path)
     }
 
+    /// Takes from this directory what directories made in it would inherit: its group with `S_ISGID`, and the default access
+    /// list.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn pass_on_nothing(&self) -> io::Result<()> {
+        const DEFAULT_LIST: &[u8] = b"system.posix_acl_default";
+        let mode = Mode::from_raw_mode(rustix::fs::fstat(&self.fd)?.st_mode);
+        if mode.contains(Mode::SGID) {
+            effect::change_mode(&self.fd, (mode - Mode::SGID).bits())?;
+        }
+        // Without one, or on a file system without such lists, there is nothing to take away.
+        if rustix::fs::fgetxattr(&self.fd, DEFAULT_LIST, &mut [0_u8; 0][..]).is_ok() {
+            effect::remove_attribute(&self.fd, DEFAULT_LIST)?;
+        }
+        Ok(())
+    }
+
     fn resolve(&self, path: &Path, flags: OFlags, resolve: ResolveFlags) -> rustix::io::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let resolve = resolve | INSIDE;

@@ -158,7 +158,9 @@ impl Volumes {
     }
 
     fn on_disk(&self, uid: &PodUid, name: &str) -> io::Result<PathBuf> {
-        let pod = Dir::make(&self.disk, 0o700)?.make_sub(Path::new(&uid.0), 0o700)?;
+        let disk = Dir::make(&self.disk, 0o700)?;
+        disk.pass_on_nothing()?;
+        let pod = disk.make_sub(Path::new(&uid.0), 0o700)?;
         open_to_all(&pod, name)?;
         Ok(self.disk.join(&uid.0).join(name))
     }

@@ -93,6 +93,28 @@ fn an_empty_dir_is_open_to_every_user_and_keeps_its_content() {
 }
 
 #[test]
+fn a_volume_inherits_nothing_of_the_directory_it_is_made_in() {
+    const LIST: &str = "system.posix_acl_default";
+    let ground = Ground::new();
+    let pods = ground.dir.path().join("pods");
+    std::fs::create_dir(&pods).unwrap();
+    std::fs::set_permissions(&pods, PermissionsExt::from_mode(0o2750)).unwrap();
+    // As `setfacl -d -m u::rwx,u:7:rwx,g::r-x,m::rwx,o::---` writes it; not every file system takes it.
+    let entries: [(u16, u16, u32); 5] = [(1, 7, !0), (2, 7, 7), (4, 5, !0), (16, 7, !0), (32, 0, !0)];
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, rights, id) in entries {
+        list.extend([&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat());
+    }
+    let _ = rustix::fs::setxattr(&pods, LIST, &list, rustix::fs::XattrFlags::empty());
+    let path = ground.sync("cache", VolumeMaterial::EmptyDir { memory: false, size_limit: None }).unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o7777;
+    assert_eq!([mode(&path), mode(path.parent().unwrap()), mode(&pods)], [0o777, 0o700, 0o750]);
+    for name in [LIST, "system.posix_acl_access"] {
+        assert!(rustix::fs::getxattr(&path, name, &mut [0_u8; 64][..]).is_err(), "{name}");
+    }
+}
+
+#[test]
 fn what_is_set_aside_is_kept_whatever_its_place() {
     let ground = Ground::new();
     let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();

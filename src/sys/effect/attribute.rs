@@ -93,3 +93,11 @@ pub(crate) fn set_attribute(file: impl AsFd, name: &[u8], value: &[u8]) -> io::R
         Ok(rustix::fs::fsetxattr(file.as_fd(), name, value, XattrFlags::empty())?)
     })
 }
+
+/// Takes an extended attribute from what is open.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn remove_attribute(file: impl AsFd, name: &[u8]) -> io::Result<()> {
+    effect("removexattr", Place::Open(file.as_fd()), || Ok(rustix::fs::fremovexattr(file.as_fd(), name)?))
+}

@@ -20,7 +20,7 @@ use std::path::Path;
 
 pub(crate) use attribute::{
     change_mode, change_mode_at, change_mode_of, change_owner, change_owner_at, change_owner_of, change_times,
-    change_times_at, set_attribute,
+    change_times_at, remove_attribute, set_attribute,
 };
 pub(crate) use fault::passed_on;
 pub(crate) use file::{
