@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{effect, pidfd};
@@ -23,6 +25,8 @@ const MODE: u32 = 0o755;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hierarchy {
     mount: PathBuf,
+    /// Its device number, as `stat` says it.
+    device: u64,
     unified: bool,
     /// Version 1: the controllers (`cpu`, `cpuacct`) or the name (`name=systemd`), among other options.
     options: Vec<String>,
@@ -31,6 +35,10 @@ pub(crate) struct Hierarchy {
 impl Hierarchy {
     pub(crate) fn dir(&self, path: &Path) -> PathBuf {
         self.mount.join(path)
+    }
+
+    fn is_mounted(&self) -> bool {
+        fs::metadata(&self.mount).is_ok_and(|m| m.dev() == self.device)
     }
 
     /// The path of a process in this hierarchy, from its `/proc/<pid>/cgroup`.
@@ -64,8 +72,11 @@ fn parse(mountinfo: &str) -> Vec<Hierarchy> {
         if !["cgroup", "cgroup2"].contains(kind) || !devices.insert((*device).to_owned()) {
             continue;
         }
+        let Some((major, minor)) = device.split_once(':') else { continue };
+        let (Ok(major), Ok(minor)) = (major.parse(), minor.parse()) else { continue };
         found.push(Hierarchy {
             mount: PathBuf::from(super::mount::unescape(point)),
+            device: rustix::fs::makedev(major, minor),
             unified: *kind == "cgroup2",
             options: filesystem.last().iter().flat_map(|o| o.split(',')).map(str::to_owned).collect(),
         });
@@ -73,15 +84,24 @@ fn parse(mountinfo: &str) -> Vec<Hierarchy> {
     found
 }
 
-/// Every mounted hierarchy.
+/// What [`hierarchies`] found last. The table of mounts grows with every pod, and a pod asks for it a dozen times.
+static FOUND: Mutex<Option<Arc<[Hierarchy]>>> = Mutex::new(None);
+
+/// Every mounted hierarchy. They are read again when one of them is no longer there; one that is mounted later counts from
+/// the next start of this process on.
 ///
 /// # Errors
 /// From the system; `Unsupported` when none is mounted.
-pub(crate) fn hierarchies() -> io::Result<Vec<Hierarchy>> {
-    let found = parse(&fs::read_to_string("/proc/self/mountinfo")?);
+pub(crate) fn hierarchies() -> io::Result<Arc<[Hierarchy]>> {
+    let mut kept = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = kept.as_ref().filter(|f| f.iter().all(Hierarchy::is_mounted)) {
+        return Ok(found.clone());
+    }
+    let found: Arc<[Hierarchy]> = parse(&fs::read_to_string("/proc/self/mountinfo")?).into();
     if found.is_empty() {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "no cgroup hierarchy is mounted"));
     }
+    *kept = Some(found.clone());
     Ok(found)
 }
 
@@ -140,11 +160,11 @@ fn create_in(hierarchy: &Hierarchy, path: &Path) -> io::Result<()> {
 /// From the system; `Unsupported` when none is mounted.
 pub fn versions_and_controllers() -> io::Result<(BTreeSet<u8>, BTreeSet<String>)> {
     let (mut versions, mut controllers) = (BTreeSet::new(), BTreeSet::new());
-    for hierarchy in hierarchies()? {
+    for hierarchy in hierarchies()?.iter() {
         versions.insert(if hierarchy.unified { 2 } else { 1 });
         let listed = fs::read_to_string(hierarchy.mount.join("cgroup.controllers")).unwrap_or_default();
         let of_unified = listed.split_ascii_whitespace().map(str::to_owned);
-        controllers.extend(if hierarchy.unified { of_unified.collect() } else { hierarchy.options });
+        controllers.extend(if hierarchy.unified { of_unified.collect() } else { hierarchy.options.clone() });
     }
     Ok((versions, controllers))
 }
@@ -240,7 +260,7 @@ pub fn pids(path: &str) -> io::Result<BTreeSet<i32>> {
 /// From the system; `InvalidInput` as in [`create`].
 pub fn first(paths: &[String]) -> io::Result<Option<usize>> {
     let relatives = paths.iter().map(|path| relative(path)).collect::<io::Result<Vec<_>>>()?;
-    for hierarchy in hierarchies()? {
+    for hierarchy in hierarchies()?.iter() {
         if let Some(index) = relatives.iter().position(|path| hierarchy.dir(path).is_dir()) {
             return Ok(Some(index));
         }
@@ -254,7 +274,8 @@ pub fn first(paths: &[String]) -> io::Result<Option<usize>> {
 /// From the system.
 pub fn children(path: &str) -> io::Result<BTreeSet<String>> {
     let path = relative(path)?;
-    let entries = hierarchies()?.into_iter().filter_map(|h| fs::read_dir(h.dir(path)).ok()).flatten().flatten();
+    let hierarchies = hierarchies()?;
+    let entries = hierarchies.iter().filter_map(|h| fs::read_dir(h.dir(path)).ok()).flatten().flatten();
     let dirs = entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
     Ok(dirs.filter_map(|e| e.file_name().into_string().ok()).collect())
 }
@@ -270,7 +291,7 @@ pub fn kill_all(path: &str) -> io::Result<()> {
     let deadline = Instant::now() + KILL_PATIENCE;
     let mut pause = Duration::from_millis(1);
     loop {
-        for hierarchy in &hierarchies {
+        for hierarchy in hierarchies.iter() {
             let dir = hierarchy.dir(cgroup);
             // Only the hierarchies that have these files take part; a frozen process does not die.
             if hierarchy.unified {
@@ -304,7 +325,7 @@ pub fn kill_all(path: &str) -> io::Result<()> {
 pub fn remove(path: &str) -> io::Result<()> {
     let path = relative(path)?;
     let deadline = Instant::now() + REMOVE_PATIENCE;
-    for hierarchy in hierarchies()? {
+    for hierarchy in hierarchies()?.iter() {
         for dir in tree(hierarchy.dir(path)).into_iter().rev() {
             loop {
                 match effect::remove_dir(&dir) {
@@ -326,7 +347,7 @@ pub fn remove(path: &str) -> io::Result<()> {
 /// From the system.
 pub fn remove_empty(path: &str) -> io::Result<()> {
     let path = relative(path)?;
-    for hierarchy in hierarchies()? {
+    for hierarchy in hierarchies()?.iter() {
         let dir = hierarchy.dir(path);
         match effect::remove_dir(&dir) {
             // Something is in it, and so it is in the other hierarchies.
@@ -408,20 +429,31 @@ mod tests {
              33 20 0:27 / /odd\\040place rw - cgroup cgroup rw,memory\n\
              34 20 8:1 / / rw - ext4 /dev/vda rw\n",
         );
-        let expect = |mount: &str, unified, options: &str| Hierarchy {
+        let expect = |mount: &str, minor, options: &str| Hierarchy {
             mount: mount.into(),
-            unified,
+            device: rustix::fs::makedev(0, minor),
+            unified: minor == 26,
             options: options.split(',').map(str::to_owned).collect(),
         };
         let expected = [
-            expect("/sys/fs/cgroup/cpuset", false, "rw,cpuset"),
-            expect("/sys/fs/cgroup/unified", true, "rw"),
-            expect("/odd place", false, "rw,memory"),
+            expect("/sys/fs/cgroup/cpuset", 25, "rw,cpuset"),
+            expect("/sys/fs/cgroup/unified", 26, "rw"),
+            expect("/odd place", 27, "rw,memory"),
         ];
         assert_eq!(found, expected);
         let own = "3:cpuset:/a\n2:memory:/b:c\n0::/d\n";
         let paths: Vec<_> = expected.iter().map(|h| h.path_in(own)).collect();
         assert_eq!(paths, [Some("/a"), Some("/d"), Some("/b:c")]);
+    }
+
+    #[test]
+    fn what_is_kept_is_read_again_when_a_hierarchy_is_gone() {
+        let Ok(found) = hierarchies() else { return };
+        assert!(found.iter().all(Hierarchy::is_mounted));
+        let gone = Hierarchy { mount: "/".into(), ..found[0].clone() };
+        assert!(!gone.is_mounted(), "another file system is mounted there");
+        *FOUND.lock().unwrap() = Some([gone].into());
+        assert_eq!(hierarchies().unwrap(), found);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::effect;
@@ -44,7 +45,14 @@ pub fn points() -> io::Result<Vec<PathBuf>> {
 /// # Errors
 /// From the system.
 pub fn is_mounted(path: &Path) -> io::Result<bool> {
-    Ok(points()?.iter().any(|p| p == path))
+    let root = StatxAttributes::MOUNT_ROOT;
+    match rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()) {
+        Ok(stat) if stat.stx_attributes_mask.contains(root) => Ok(stat.stx_attributes.contains(root)),
+        // Before Linux 5.8.
+        Ok(_) => Ok(points()?.iter().any(|p| p == path)),
+        Err(rustix::io::Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Mounts a tmpfs of at most `size` bytes at a directory that exists. The root of it gets `mode`.

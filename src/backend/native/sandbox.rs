@@ -95,7 +95,7 @@ fn prepare(inner: &Inner, record: &PodRecord, attempt: u32) -> Result<Option<Inf
 
 fn make_shm(shm: &Path) -> std::io::Result<()> {
     effect::make_dirs(shm, 0o755)?;
-    if mount::is_mounted(&shm.canonicalize()?)? {
+    if mount::is_mounted(shm)? {
         return Ok(());
     }
     mount::tmpfs(shm, SHM_SIZE, 0o1777)
