@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use super::leavings::Leaving;
-use super::paths::{Paths, is_uid, shown};
+use super::paths::{POINTS, Paths, is_uid, shown};
 use super::{Inner, blocking, levels, observe, open};
 use crate::model::PodUid;
 use crate::port::{ErrorKind, PortError};
@@ -63,6 +63,8 @@ pub(super) async fn teardown(inner: &Arc<Inner>) -> Result<(), PortError> {
         cgroup::remove(&top).map_err(failed(top.clone()))?;
         let volumes = known.run.join("volumes");
         mount::unmount(&volumes).map_err(failed(shown(&volumes)))?;
+        let state = Dir::open(&known.state).map_err(failed(shown(&known.state)))?;
+        state.remove_tree(OsStr::new(POINTS)).map_err(failed(shown(&known.points())))?;
         let run = match Dir::open(&known.run) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             other => other.map_err(failed(shown(&known.run)))?,

@@ -31,6 +31,7 @@ mod network;
 mod observe;
 mod open;
 mod paths;
+mod points;
 mod records;
 mod resize;
 mod rootfs;

@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
-use super::paths::{Paths, shown};
-use super::{machine, observe, records};
+use super::paths::{POINTS, Paths, shown};
+use super::{machine, observe, points, records};
 use crate::port::{ErrorKind, PortError};
 use crate::sys::beneath::Dir;
 use crate::sys::effect;
@@ -36,6 +36,7 @@ pub(super) fn prepare(paths: &Paths) -> Result<(), PortError> {
     for dir in [paths.pods(), paths.logs(), paths.run_pods(), paths.empty()] {
         Dir::make(&dir, 0o700).map_err(|e| refused(&dir, &e))?;
     }
+    points::make(&paths.state, POINTS).map_err(|e| refused(&paths.points(), &e))?;
     let have = machine::capability_set("CapEff").map_err(|e| PortError::io(OPEN, shown(&paths.state), &e))?;
     if have & CAP_SYS_ADMIN == 0 {
         let message = "this process may not make namespaces and mounts (CAP_SYS_ADMIN is missing)";

@@ -17,6 +17,9 @@ pub(super) const INFRA: &str = "pause";
 /// How the names of [`Paths::sub_paths`] begin.
 pub(super) const SUB_PATHS: &str = "subpaths-";
 
+/// The name of [`Paths::points`].
+pub(super) const POINTS: &str = "mount-points";
+
 /// The places of one root.
 #[derive(Clone, Debug)]
 pub(super) struct Paths {
@@ -63,6 +66,11 @@ impl Paths {
 
     pub(super) fn instance_dir(&self, name: &InstanceName) -> PathBuf {
         self.containers(&name.uid).join(&name.container).join(name.attempt.to_string())
+    }
+
+    /// The lowest layer of containers, see [`super::points`].
+    pub(super) fn points(&self) -> PathBuf {
+        self.state.join(POINTS)
     }
 
     pub(super) fn logs(&self) -> PathBuf {

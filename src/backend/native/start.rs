@@ -132,7 +132,7 @@ impl Start<'_> {
             id: observe::instance_id(paths, &self.name),
             instance_dir: self.dir.clone(),
             spec,
-            lowers: image.lower.clone(),
+            lowers: self.layers(&image),
             covered: image.covered.clone(),
             log_path: paths.log(self.key, &self.name),
             log_limits: self.inner.log_limits,
@@ -158,6 +158,12 @@ impl Start<'_> {
             // What has no record has no end either: it is tried again.
             Err(error) => Err(error),
         }
+    }
+
+    /// The layers of its root file system, topmost first. The machine's own one has what is mounted on.
+    fn layers(&self, image: &Image) -> Vec<PathBuf> {
+        let lowest = (!image.host).then(|| self.inner.paths.points());
+        image.lower.iter().cloned().chain(lowest).collect()
     }
 
     /// A start that failed is an instance that ended: its exit record tells, and the restart policy decides.

@@ -455,3 +455,48 @@ fn e2e_an_image_brings_command_user_directory_signal_and_volumes() {
         native.teardown_root().await.unwrap();
     });
 }
+
+#[test]
+fn e2e_places_to_mount_on_are_not_made_anew_for_each_container() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let script = "cat /etc/hostname; grep -q \"$(hostname)\" /etc/hosts && echo hosts; test -f /etc/resolv.conf && \
+                      echo resolver; test -d /proc/1 && test -d /sys/kernel && test -c /dev/null && echo ready; sleep 1000";
+        let images = [
+            ("plain", images::Layer::new()),
+            ("linked", images::Layer::new().dir("settings").link(tar::EntryType::Symlink, "etc", "settings")),
+            ("opaque", images::Layer::new().file("etc/.wh..wh..opq", "").file("etc/own", "")),
+        ];
+        for (name, layer) in images {
+            let image = format!("local.test/{name}:1");
+            load_image(&native, &image, json!({ "Entrypoint": ["/bin/sh", "-c"], "Cmd": [script] }), &[layer]);
+            let pod = TestPod::new(name, json!({ "containers": [{ "name": "app", "image": image }] }));
+            pod.create(&native).await;
+            native.start_container(pod.key(), &pod.plan("app", 0)).await.unwrap();
+            let log = pod.wait_log(&native, "app", "ready").await;
+            for expected in [&format!("{name}\n"), "hosts\n", "resolver\n"] {
+                assert!(log.contains(expected), "{name}: {expected:?} in {log}");
+            }
+            let upper = root.instance_dir(&pod, "app", 0).join("upper");
+            let made: Vec<_> = std::fs::read_dir(upper).unwrap().map(|e| e.unwrap().file_name()).collect();
+            // What the image hides or has elsewhere is made in the container's own layer, as ever.
+            let expected: &[&str] = match name {
+                "plain" => &[],
+                "linked" => &["settings"],
+                _ => &["etc"],
+            };
+            assert_eq!(made, expected, "{name}");
+            pod.signal(&native, "app", Signal::Kill).await;
+            pod.exit(&native, "app").await;
+            until("the pod to go", async || native.stop_sandbox(pod.key()).await.ok()).await;
+            pod.remove(&native).await;
+        }
+        let points = root.state().join("mount-points");
+        assert_eq!(std::fs::read(points.join("etc/hosts")).unwrap(), b"");
+        native.teardown_root().await.unwrap();
+        assert!(!points.exists());
+    });
+}
