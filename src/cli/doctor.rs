@@ -14,7 +14,7 @@ use crate::backend::native;
 use crate::model::{MachineFacts, Space, Trial};
 use crate::net;
 use crate::report::{self, Health};
-use crate::sys::{cgroup, pidfd, timekeeping};
+use crate::sys::{cgroup, mount, pidfd, timekeeping};
 
 /// What containers are made with (`linux/capability.h`). Those of the network are tried, and the one for limits is done without.
 const CAPABILITIES: [(u8, &str); 12] = [
@@ -77,7 +77,11 @@ fn facts(root: &Path) -> MachineFacts {
 fn missing_calls() -> Vec<&'static str> {
     let openat2 = rustix::fs::openat2(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::empty());
     let own = rustix::process::getpid().as_raw_nonzero().get();
-    let tried = [("openat2", openat2.map(drop).map_err(io::Error::from)), ("pidfd_open", pidfd::open(own).map(drop))];
+    let tried = [
+        ("openat2", openat2.map(drop).map_err(io::Error::from)),
+        ("pidfd_open", pidfd::open(own).map(drop)),
+        ("mount_setattr", mount::has_attributes()),
+    ];
     tried.into_iter().filter(|(_, made)| made.is_err()).map(|(name, _)| name).collect()
 }
 

@@ -80,7 +80,7 @@ fn kernel(facts: &MachineFacts) -> Verdict {
         return ok(format!("Linux {}", facts.kernel));
     }
     let found = format!("Linux {} lacks {}", facts.kernel, facts.missing_calls.join(", "));
-    (Health::Blocking, found, "no pod can run", "use Linux 5.6 or newer; inside of a container, allow these calls")
+    (Health::Blocking, found, "no pod can run", "use Linux 5.12 or newer; inside of a container, allow these calls")
 }
 
 fn capabilities(facts: &MachineFacts) -> Verdict {

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -235,6 +235,11 @@ impl Namespaces {
             none if none.is_empty() => Ok(()),
             pid => effect::own_namespaces("pid", pid).step("making a process namespace"),
         }
+    }
+
+    /// What is open of those to join.
+    pub(super) fn joined(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.joined.iter().map(|(_, file)| file.as_fd())
     }
 
     /// Brings this process, which is in its cgroup already, into all the others.

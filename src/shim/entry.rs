@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::DumpableBehavior;
 
 use super::failure::doing;
 use super::{command, oci, rootfs};
@@ -13,9 +14,30 @@ use super::{command, oci, rootfs};
 /// Largest `/etc/passwd` of an image that is read.
 const MAX_PASSWD: u64 = 1 << 20;
 
+/// What files are made with that the container's programs make, unless they say otherwise: runc's.
+const UMASK: u32 = 0o022;
+
+/// Becomes the container's user in the working directory; the environment of the program. The capabilities are all still
+/// there: see `privileges::confine`.
+pub(super) fn settle(process: &oci::Process) -> io::Result<Vec<String>> {
+    rustix::process::umask(Mode::from_raw_mode(UMASK));
+    let enter = || doing(&format!("changing to {}", process.cwd.display()), change_directory(&process.cwd));
+    let entered = match enter() {
+        // A user may be let in where root is not, by another machine's file system.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => false,
+        other => other.map(|()| true)?,
+    };
+    let environment = environment(process);
+    become_user(process)?;
+    if !entered {
+        enter()?;
+    }
+    Ok(environment)
+}
+
 /// Goes to a directory of the container, which is this process's root. What is at the path is the container's work, and this
 /// process may still go anywhere: it follows no link of `/proc`.
-pub(super) fn change_directory(cwd: &Path) -> io::Result<()> {
+fn change_directory(cwd: &Path) -> io::Result<()> {
     let directory = rootfs::resolve(&rootfs::open_root(Path::new("/"))?, cwd, OFlags::PATH | OFlags::DIRECTORY)?;
     rustix::process::fchdir(&directory)?;
     // Outside of the root directory it would not begin with a slash.
@@ -24,7 +46,7 @@ pub(super) fn change_directory(cwd: &Path) -> io::Result<()> {
 }
 
 /// The environment that the container's processes start with.
-pub(super) fn environment(process: &oci::Process) -> Vec<String> {
+fn environment(process: &oci::Process) -> Vec<String> {
     let mut environment = command::unique(&process.env);
     if !has(&environment, "HOME") {
         environment.push(format!("HOME={}", home(process.user.uid)));
@@ -55,9 +77,8 @@ fn home(uid: u32) -> String {
     read.ok().and(found).filter(|home| !home.is_empty()).unwrap_or_else(|| "/".to_owned())
 }
 
-/// Becomes the container's user, with its groups, and renounces new privileges where the container does. The capabilities
-/// are all still there: see `privileges::confine`.
-pub(super) fn become_user(process: &oci::Process) -> io::Result<()> {
+/// Becomes the container's user, with its groups, and renounces new privileges where the container does.
+fn become_user(process: &oci::Process) -> io::Result<()> {
     use rustix::thread as this;
     let user = &process.user;
     if process.no_new_privileges {
@@ -68,5 +89,7 @@ pub(super) fn become_user(process: &oci::Process) -> io::Result<()> {
     let (uid, gid) = (nix::unistd::Uid::from_raw(user.uid), nix::unistd::Gid::from_raw(user.gid));
     doing("setting the groups", nix::unistd::setgroups(&groups))?;
     doing("setting the group", nix::unistd::setresgid(gid, gid, gid))?;
-    doing("setting the user", nix::unistd::setresuid(uid, uid, uid))
+    doing("setting the user", nix::unistd::setresuid(uid, uid, uid))?;
+    // With `fs.suid_dumpable=1` processes of the same user may look into one that has become another one.
+    doing("closing memory to others", rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))
 }

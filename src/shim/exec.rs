@@ -140,19 +140,11 @@ fn prepare(target: &Target, request: &ExecRequest, ends: relay::Ends) -> io::Res
     doing("joining the container's namespaces", setns(&target.pidfd, namespaces).map_err(io::Error::from))?;
     doing("making a keyring", spawn::own_keyring())?;
     doing("setting up its streams", ends.install(target.process.user.uid))?;
-    let cwd = &target.process.cwd;
-    doing(&format!("changing to {}", cwd.display()), entry::change_directory(cwd))?;
-    let environment = environment(&target.process, request.tty);
-    entry::become_user(&target.process)?;
-    privileges::confine(&target.process, target.filter.as_deref())?;
-    Ok(environment)
-}
-
-fn environment(process: &oci::Process, tty: bool) -> Vec<String> {
-    let mut environment = entry::environment(process);
-    if tty && !entry::has(&environment, "TERM") {
+    let mut environment = entry::settle(&target.process)?;
+    if request.tty && !entry::has(&environment, "TERM") {
         let term = std::env::var("TERM").ok().filter(|t| !t.is_empty() && !t.contains('\0'));
         environment.push(format!("TERM={}", term.as_deref().unwrap_or("xterm")));
     }
-    environment
+    privileges::confine(&target.process, target.filter.as_deref())?;
+    Ok(environment)
 }

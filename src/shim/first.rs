@@ -2,16 +2,17 @@
 //! its root directory, its user, what it gives up. What goes wrong it says to the shim, in one sentence.
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
 use super::container::{Ends, Namespaces};
 use super::failure::{Failure, Step};
 use super::oci::{Process, Spec};
+use super::places::{self, Kind};
 use super::{command, entry, mounts, nodes, privileges, relay, rootfs};
 use crate::sys::seccomp::Instruction;
 use crate::sys::{effect, spawn};
@@ -20,8 +21,6 @@ use crate::sys::{effect, spawn};
 pub(super) const READY: [u8; 1] = [0];
 /// What it is told when the program may run.
 pub(super) const GO: [u8; 1] = [1];
-/// What files are made with that the container's program makes, unless it says otherwise: runc's.
-const UMASK: u32 = 0o022;
 
 /// All that it needs.
 pub(super) struct First<'a> {
@@ -39,29 +38,43 @@ pub(super) struct First<'a> {
 impl First<'_> {
     /// Becomes the container's program. Returns when that cannot be, or is not to be.
     pub(super) fn run(mut self) {
-        let word = self.word.as_fd().try_clone_to_owned().map(UnixStream::from);
-        let (Ok(mut word), process, filter) = (word, &self.spec.process, self.filter) else { return };
         let failed = match self.prepare() {
-            Ok(environment) => match word.write_all(&READY).and_then(|()| self.may_go()) {
-                Ok(true) => become_program(process, filter, &environment),
+            Ok(environment) => match (&self.word).write_all(&READY).and_then(|()| self.may_go()) {
+                Ok(true) => become_program(&self.spec.process, self.filter, &environment),
                 _ => return,
             },
             Err(failure) => failure,
         };
-        let _ = word.write_all(failed.0.as_bytes());
+        let _ = (&self.word).write_all(failed.0.as_bytes());
     }
 
     /// Waits for the word of the shim. It may end without one.
-    fn may_go(&mut self) -> io::Result<bool> {
+    fn may_go(&self) -> io::Result<bool> {
         let mut byte = [0];
-        Ok(self.word.read(&mut byte)? == 1 && byte == GO)
+        Ok((&self.word).read(&mut byte)? == 1 && byte == GO)
+    }
+
+    /// Closes what is the shim's alone. With its end of the socket open here its end would not be noticed, and with the lock
+    /// of the instance the container would be taken for one that is watched.
+    fn close_others(&self) -> io::Result<()> {
+        let mut own: Vec<BorrowedFd<'_>> = self.procs.iter().map(AsFd::as_fd).collect();
+        own.extend(self.namespaces.joined());
+        match &self.ends {
+            Ends::Pipes { stdin, out, err } => own.extend(stdin.iter().chain([out, err]).map(AsFd::as_fd)),
+            Ends::Terminal { sender } => own.push(sender.as_fd()),
+        }
+        own.push(self.word.as_fd());
+        effect::after_fork(|points| {
+            let own: Vec<_> = own.iter().copied().chain(points).collect();
+            spawn::close_all_but(&own)
+        })
     }
 
     /// Everything up to the capabilities; the environment of the program.
     fn prepare(&mut self) -> Result<Vec<String>, Failure> {
         let process = &self.spec.process;
-        // What is opened from here on is closed on exec anyway.
-        spawn::close_on_exec().step("closing what is open")?;
+        // What is kept, and what is opened from here on, is closed on exec.
+        self.close_others().step("closing what is open")?;
         rustix::process::setsid().step("beginning a session")?;
         for procs in &self.procs {
             rustix::io::write(procs, b"0").step("entering the container's cgroup")?;
@@ -70,18 +83,7 @@ impl First<'_> {
         self.make_root()?;
         let root = rootfs::open_root(Path::new("/")).step("opening the root file system")?;
         self.install(&root).step("setting up its streams")?;
-        rustix::process::umask(Mode::from_raw_mode(UMASK));
-        let at = process.cwd.as_path();
-        let entered = match entry::change_directory(at) {
-            // A user may be let in where root is not, by another machine's file system.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => false,
-            other => other.map(|()| true).step_on("changing to", at)?,
-        };
-        entry::become_user(process).step("becoming the container's user")?;
-        if !entered {
-            entry::change_directory(at).step_on("changing to", at)?;
-        }
-        let environment = entry::environment(process);
+        let environment = entry::settle(process).map_err(|error| Failure(error.to_string()))?;
         let name = process.args.first().map(String::as_str).unwrap_or_default();
         match command::find(name, &environment) {
             Ok(_) => Ok(environment),
@@ -94,9 +96,9 @@ impl First<'_> {
         let linux = &self.spec.linux;
         let old = rootfs::open_root(Path::new("/")).step("opening the machine's root directory")?;
         // What is mounted here is nothing to the machine: the shim has parted with its mounts.
-        mounts::mount_all(self.rootfs, &self.spec.mounts)?;
         let root = rootfs::open_root(self.rootfs).step("opening the root file system")?;
-        nodes::make(&root, self.spec)?;
+        mounts::mount_all(&root, self.spec)?;
+        make_cwd(&root, &self.spec.process.cwd)?;
         let console = self.spec.process.terminal.then(|| nodes::console(&root)).transpose();
         console.step("making /dev/console")?;
         if self.spec.root.readonly {
@@ -120,6 +122,19 @@ impl First<'_> {
         }
         nix::unistd::dup2_stdout(out)?;
         Ok(nix::unistd::dup2_stderr(err)?)
+    }
+}
+
+/// Makes the working directory, as other runtimes do, where neither the image nor a volume has it.
+fn make_cwd(root: &OwnedFd, cwd: &Path) -> Result<(), Failure> {
+    // Something is in the way, or the user's alone: what is done next says so, in the container's own terms.
+    let is_told_next = |error: &io::Error| {
+        let told = [Errno::NOTDIR, Errno::LOOP, Errno::ACCESS];
+        told.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    };
+    match places::open_or_make(root, cwd, Kind::Directory) {
+        Err(error) if is_told_next(&error) => Ok(()),
+        other => other.map(drop).step_on("making the working directory", cwd),
     }
 }
 

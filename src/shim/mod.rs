@@ -25,6 +25,7 @@ mod keys;
 mod mounts;
 mod nodes;
 pub mod oci;
+mod places;
 mod privileges;
 mod process;
 mod record;

@@ -6,12 +6,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountAttrFlags, MountPropagationFlags};
 
 use super::failure::{Failure, Step};
-use super::oci::Mount;
-use super::rootfs;
+use super::oci::{Mount, Spec};
+use super::places::{self, Kind};
+use super::{nodes, rootfs};
 use crate::sys::effect;
 
 /// Options of every file system, by what they set.
@@ -87,40 +88,49 @@ fn refused(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
-/// Mounts them all, one after the other.
-pub(super) fn mount_all(rootfs: &Path, mounts: &[Mount]) -> Result<(), Failure> {
+/// Mounts them all, one after the other. The device nodes are made between, as soon as `/dev` is there: what is mounted later
+/// may be meant for one of them.
+pub(super) fn mount_all(root: &OwnedFd, spec: &Spec) -> Result<(), Failure> {
+    let dev = spec.mounts.iter().rposition(|m| m.is_at(nodes::DEV));
+    let (first, rest) = spec.mounts.split_at(dev.map_or(0, |at| at + 1));
+    mount_each(root, first)?;
+    if !first.last().is_some_and(Mount::is_bind) {
+        nodes::make(root, spec)?;
+    }
+    mount_each(root, rest)
+}
+
+fn mount_each(root: &OwnedFd, mounts: &[Mount]) -> Result<(), Failure> {
     for mount in mounts {
         let what = format!("mounting {} at {}", mount.source.display(), mount.destination.display());
-        mount_one(rootfs, mount).step(&what)?;
+        mount_one(root, mount).step(&what)?;
     }
     Ok(())
 }
 
-fn mount_one(rootfs: &Path, mount: &Mount) -> io::Result<()> {
+fn mount_one(root: &OwnedFd, mount: &Mount) -> io::Result<()> {
     let options = Options::of(mount)?;
-    // What was mounted before may lie over the root directory itself.
-    let root = rootfs::open_root(rootfs)?;
-    let (tree, is_directory) = match mount.is_bind() {
+    let (tree, kind) = match mount.is_bind() {
         true => show(mount, &options)?,
-        false => (make(mount, &options)?, true),
+        false => (make(mount, &options)?, Kind::Directory),
     };
     if let Some(propagation) = options.propagation {
         effect::set_propagation(&tree, propagation, true)?;
     }
-    let place = place(&root, &mount.destination, is_directory)?;
-    check(mount, &root, &tree, &place)?;
+    let place = places::open_or_make(root, &mount.destination, kind)?;
+    check(mount, root, (&tree, kind), &place)?;
     effect::place_mount(&tree, &place)
 }
 
-/// What is at a path of the machine, and whether that is a directory.
-fn show(mount: &Mount, options: &Options<'_>) -> io::Result<(OwnedFd, bool)> {
+/// What is at a path of the machine.
+fn show(mount: &Mount, options: &Options<'_>) -> io::Result<(OwnedFd, Kind)> {
     let source = rustix::fs::openat(CWD, &mount.source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&source)?.st_mode).is_dir();
+    let kind = Kind::of(&source)?;
     let tree = effect::copy_mount(&source, options.with_those_below)?;
     if !options.attributes.is_empty() {
         effect::add_attributes(&tree, options.attributes)?;
     }
-    Ok((tree, is_directory))
+    Ok((tree, kind))
 }
 
 fn make(mount: &Mount, options: &Options<'_>) -> io::Result<OwnedFd> {
@@ -129,9 +139,9 @@ fn make(mount: &Mount, options: &Options<'_>) -> io::Result<OwnedFd> {
     effect::make_mount(kind, &mount.source, &options.own, options.attributes)
 }
 
-/// Refuses to mount over `/proc` or within it, where programs take what they read for the kernel's word.
-fn check(mount: &Mount, root: &OwnedFd, tree: &OwnedFd, place: &OwnedFd) -> io::Result<()> {
-    let is_proc = |fd: &OwnedFd| Ok::<_, io::Error>(rustix::fs::fstatfs(fd)?.f_type == rustix::fs::PROC_SUPER_MAGIC);
+/// Refuses a place that the mount does not belong to, among them `/proc` and what is within, where programs take what they
+/// read for the kernel's word.
+fn check(mount: &Mount, root: &OwnedFd, (tree, kind): (&OwnedFd, Kind), place: &OwnedFd) -> io::Result<()> {
     let destination: PathBuf = mount.destination.components().collect();
     if matches!(mount.kind.as_str(), "proc" | "sysfs") {
         // Reached through a link it would be at a place that nobody has spoken of.
@@ -145,24 +155,29 @@ fn check(mount: &Mount, root: &OwnedFd, tree: &OwnedFd, place: &OwnedFd) -> io::
     if destination == Path::new(PROC) && !is_proc(tree)? {
         return Err(refused("only the kernel's own /proc belongs there"));
     }
-    Ok(())
+    if is_same(root, place)? {
+        return Err(refused("it would hide the whole container: mount it at a directory below the root"));
+    }
+    match (kind, Kind::of(place)?) {
+        (Kind::Directory, Kind::File) => Err(refused("it is a directory, and the image has a file there")),
+        (Kind::File, Kind::Directory) => Err(refused("it is no directory, and the image has one there")),
+        _ if is_device(place)? && !is_device(tree)? => Err(refused("the image leads it to a device")),
+        _ => Ok(()),
+    }
 }
 
-/// Opens the place for a mount, made where it is missing.
-pub(super) fn place(root: &OwnedFd, path: &Path, is_directory: bool) -> io::Result<OwnedFd> {
-    if is_directory {
-        return rootfs::make_directories(root, path);
-    }
-    match rootfs::resolve(root, path, OFlags::PATH) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        found => return found,
-    }
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(refused("a file cannot be at the root"));
-    };
-    let parent = rootfs::make_directories(root, parent)?;
-    effect::create_below(&parent, Path::new(name), OFlags::RDONLY | OFlags::EXCL, 0o644, ResolveFlags::BENEATH)?;
-    rootfs::resolve(root, path, OFlags::PATH)
+pub(super) fn is_proc(open: &OwnedFd) -> io::Result<bool> {
+    Ok(rustix::fs::fstatfs(open)?.f_type == rustix::fs::PROC_SUPER_MAGIC)
+}
+
+fn is_same(one: &OwnedFd, other: &OwnedFd) -> io::Result<bool> {
+    let (one, other) = (rustix::fs::fstat(one)?, rustix::fs::fstat(other)?);
+    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+}
+
+fn is_device(open: &OwnedFd) -> io::Result<bool> {
+    let kind = places::file_type(open)?;
+    Ok(kind.is_char_device() || kind.is_block_device())
 }
 
 /// Finds paths of the container, those that are there.
@@ -199,13 +214,8 @@ pub(super) fn mask(root: &OwnedFd, paths: &[PathBuf]) -> Result<(), Failure> {
 }
 
 fn hide(root: &OwnedFd, place: &OwnedFd, empty: &mut Option<OwnedFd>) -> io::Result<()> {
-    if !FileType::from_raw_mode(rustix::fs::statat(place, "", AtFlags::EMPTY_PATH)?.st_mode).is_dir() {
-        let null = rootfs::resolve(root, Path::new("/dev/null"), OFlags::PATH)?;
-        let stat = rustix::fs::fstat(&null)?;
-        if (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)) != super::nodes::NULL {
-            return Err(refused("/dev/null of the container is something else"));
-        }
-        return effect::place_mount(effect::copy_mount(&null, false)?, place);
+    if Kind::of(place)? == Kind::File {
+        return effect::place_mount(effect::copy_mount(nodes::find_null(root)?, false)?, place);
     }
     // One for all of them.
     let tree = match empty {

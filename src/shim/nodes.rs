@@ -1,6 +1,8 @@
 //! The device nodes and links that every container has in `/dev`, and those that a privileged one has beside them. The lists
 //! are the OCI runtime specification's.
 
+use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -8,12 +10,13 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use super::failure::{Failure, Step};
 use super::oci::{Device, DeviceKind, Spec};
+use super::places::{self, Kind};
 use super::{mounts, rootfs};
 use crate::sys::effect;
 
-const DEV: &str = "/dev";
+pub(super) const DEV: &str = "/dev";
 /// The number of `/dev/null`.
-pub(super) const NULL: (u32, u32) = (1, 3);
+const NULL: (u32, u32) = (1, 3);
 const NODES: [(&str, (u32, u32)); 6] =
     [("null", NULL), ("zero", (1, 5)), ("full", (1, 7)), ("random", (1, 8)), ("urandom", (1, 9)), ("tty", (5, 0))];
 const LINKS: [(&str, &str); 6] = [
@@ -27,11 +30,8 @@ const LINKS: [(&str, &str); 6] = [
 /// Of what everybody may use.
 const MODE: u32 = 0o666;
 
-/// Makes them, unless `/dev` is the machine's own or of a volume: that is left as it is, as by runc.
+/// Makes them. Where `/dev` is the machine's own or of a volume they are not: that is left as it is, as by runc.
 pub(super) fn make(root: &OwnedFd, spec: &Spec) -> Result<(), Failure> {
-    if spec.mounts.iter().any(|m| m.is_bind() && m.destination.components().eq(Path::new(DEV).components())) {
-        return Ok(());
-    }
     // The modes are those given, exactly.
     let umask = rustix::process::umask(Mode::empty());
     let made = nodes(root, &spec.linux.devices);
@@ -43,7 +43,7 @@ fn nodes(root: &OwnedFd, devices: &[Device]) -> Result<(), Failure> {
     for device in devices {
         device_node(root, device)?;
     }
-    let dev = mounts::place(root, Path::new(DEV), true).step("opening /dev")?;
+    let dev = places::open_or_make(root, Path::new(DEV), Kind::Directory).step("opening /dev")?;
     for (name, number) in NODES {
         let path = Path::new(DEV).join(name);
         if !devices.iter().any(|d| d.path == path) {
@@ -53,7 +53,7 @@ fn nodes(root: &OwnedFd, devices: &[Device]) -> Result<(), Failure> {
     }
     for (name, target) in LINKS.iter().filter(|(name, target)| *name != "kcore" || Path::new(target).exists()) {
         match effect::symlink_at(target, &dev, name) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => made.step_on("making the link", &Path::new(DEV).join(name))?,
         }
     }
@@ -69,7 +69,7 @@ fn device_node(root: &OwnedFd, device: &Device) -> Result<(), Failure> {
         DeviceKind::Block => FileType::BlockDevice,
         DeviceKind::Char => FileType::CharacterDevice,
     };
-    let made = mounts::place(root, parent, true).and_then(|parent| {
+    let made = places::open_or_make(root, parent, Kind::Directory).and_then(|parent| {
         effect::make_device_at(&parent, name, (kind, device.file_mode), (device.major, device.minor))?;
         match (device.uid, device.gid) {
             (0, 0) => Ok(()),
@@ -79,12 +79,29 @@ fn device_node(root: &OwnedFd, device: &Device) -> Result<(), Failure> {
     made.step_on("making the device", path)
 }
 
-/// Makes the file that the container's own terminal is shown at.
-pub(super) fn console(root: &OwnedFd) -> std::io::Result<OwnedFd> {
-    mounts::place(root, Path::new("/dev/console"), false)
+/// Opens the place that the container's own terminal is shown at.
+pub(super) fn console(root: &OwnedFd) -> io::Result<OwnedFd> {
+    let place = places::open_or_make(root, Path::new("/dev/console"), Kind::File)?;
+    // Of a volume at `/dev` it may be anything.
+    match Kind::of(&place)? == Kind::Directory || mounts::is_proc(&place)? {
+        true => Err(io::Error::other("it is no place for a terminal")),
+        false => Ok(place),
+    }
+}
+
+/// Finds the container's `/dev/null`, which a volume may have replaced by something else.
+pub(super) fn find_null(root: &OwnedFd) -> io::Result<OwnedFd> {
+    let null = rootfs::resolve(root, Path::new("/dev/null"), OFlags::PATH)?;
+    let number = rustix::fs::fstat(&null)?.st_rdev;
+    let is_null =
+        places::file_type(&null)?.is_char_device() && (rustix::fs::major(number), rustix::fs::minor(number)) == NULL;
+    match is_null {
+        true => Ok(null),
+        false => Err(io::Error::other("the container's /dev/null is something else: mount nothing there")),
+    }
 }
 
 /// Opens the container's `/dev/null` for reading.
-pub(super) fn open_null(root: &OwnedFd) -> std::io::Result<OwnedFd> {
-    rootfs::resolve(root, Path::new("/dev/null"), OFlags::RDONLY)
+pub(super) fn open_null(root: &OwnedFd) -> io::Result<File> {
+    File::open(rootfs::by_descriptor(&find_null(root)?))
 }

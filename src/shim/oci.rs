@@ -2,7 +2,7 @@
 //! read: nothing is left away silently.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +95,11 @@ impl Mount {
     /// Whether it shows what is at a path of the machine.
     pub(super) fn is_bind(&self) -> bool {
         self.kind == "bind" || self.options.iter().any(|o| o == "bind" || o == "rbind")
+    }
+
+    /// Whether it is mounted at this path.
+    pub(super) fn is_at(&self, path: &str) -> bool {
+        self.destination.components().eq(Path::new(path).components())
     }
 }
 

@@ -38,10 +38,13 @@ pub(super) fn confine(process: &oci::Process, filter: Option<&[Instruction]>) ->
 fn reduce(process: &oci::Process) -> io::Result<()> {
     let wanted = process.capabilities.clone().unwrap_or_default();
     let bounding = capability_set(&wanted.bounding);
-    for one in CapabilitySet::all().iter().filter(|c| !bounding.contains(*c)) {
+    // Those too that came after this program.
+    let all = (0..u64::BITS).map(|number| CapabilitySet::from_bits_retain(1 << number));
+    for one in all.filter(|c| !bounding.contains(*c)) {
         match this::remove_capability_from_bounding_set(one) {
-            // A capability that this kernel does not have.
-            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Ok(()) => {}
+            // The kernel has no more.
+            Err(rustix::io::Errno::INVAL) => break,
             Err(error) => return doing("dropping a capability", Err(error)),
         }
     }

@@ -63,8 +63,7 @@ pub(super) fn prepare(request: &ShimRequest, layout: &Layout) -> Result<(), Fail
     for path in &request.covered {
         cover(layout, path).step_on("covering", path)?;
     }
-    let cwd = request.spec.process.cwd.as_path();
-    make_cwd(&layout.rootfs, cwd).step_on("making the working directory", cwd)
+    Ok(())
 }
 
 fn own_namespace(request: &ShimRequest) -> io::Result<()> {
@@ -202,7 +201,7 @@ pub(super) fn open_root(rootfs: &Path) -> io::Result<OwnedFd> {
 }
 
 /// The path of what a descriptor is open on, for calls that take paths only.
-fn by_descriptor(fd: &OwnedFd) -> PathBuf {
+pub(super) fn by_descriptor(fd: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
@@ -227,37 +226,6 @@ fn cover(layout: &Layout, path: &Path) -> io::Result<()> {
     effect::remount(&empty, flags)?;
     effect::bind(&empty, &place)?;
     effect::unmount(&empty, UnmountFlags::DETACH)
-}
-
-/// Makes the working directory, as other runtimes do, where the image does not have it.
-fn make_cwd(rootfs: &Path, cwd: &Path) -> io::Result<()> {
-    match make_directories(&open_root(rootfs)?, cwd) {
-        // Something is in the way: the start will say so, in the container's own terms.
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists) => Ok(()),
-        other => other.map(drop),
-    }
-}
-
-/// Opens a directory below `root`, made with its parents where it is missing.
-pub(super) fn make_directories(root: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
-    let directory = OFlags::PATH | OFlags::DIRECTORY;
-    match resolve(root, path, directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        found => return found,
-    }
-    let mut prefix = PathBuf::from("/");
-    let mut parent = resolve(root, &prefix, directory)?;
-    for name in path.components().skip(1) {
-        prefix.push(name);
-        parent = match resolve(root, &prefix, directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                effect::make_dir_at(&parent, Path::new(&name), 0o755)?;
-                resolve(root, &prefix, directory)?
-            }
-            found => found?,
-        };
-    }
-    Ok(parent)
 }
 
 #[cfg(test)]

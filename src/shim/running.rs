@@ -46,7 +46,10 @@ impl Running {
             Err(error) => return Err(failed(error)),
         };
         let pidfd = pidfd::open_same(started.pid, started.start_ticks).map_err(|_| not_running())?;
-        let Kept { process, annotations } = read_kept(&started, dir).map_err(failed)?;
+        // What this version does not know of the configuration would be left out of what is run like the container.
+        let Kept { process, annotations } = read_kept(&started, dir).map_err(|error| {
+            failed(error).with_help("if another version of podwright started the container, use that one")
+        })?;
         Ok(Self { started, pidfd, process, annotations })
     }
 }

@@ -170,7 +170,8 @@ unsafe fn bpf<T>(command: libc::c_int, arguments: &T) -> io::Result<i32> {
 /// Applies the rules, the last that matches deciding, to a cgroup and what is below it. They stay as long as the cgroup does.
 ///
 /// # Errors
-/// From the system: `EPERM` without the capability, `EINVAL` when the kernel has no such programs.
+/// From the system: `EPERM` without the capability, `EINVAL` when the kernel has no such programs. `Unsupported` when nobody
+/// keeps the rules and they forbid anything.
 pub(crate) fn restrict(path: &str, rules: &[Rule]) -> io::Result<()> {
     match cgroup::devices_dir(path)? {
         Some(DevicesDir::One(dir)) => rules.iter().try_for_each(|rule| {
@@ -178,8 +179,18 @@ pub(crate) fn restrict(path: &str, rules: &[Rule]) -> io::Result<()> {
             effect::write_existing(&file, &rule.to_string())
         }),
         Some(DevicesDir::Two(dir)) => attach(&dir, rules),
-        None => Ok(()),
+        None => without_controller(rules),
     }
+}
+
+/// A machine whose cgroups know no devices: a container may use all of them there.
+fn without_controller(rules: &[Rule]) -> io::Result<()> {
+    let everything = Rule::allow(Kind::Any, None, None, EVERYTHING);
+    if rules.contains(&everything) && rules.iter().all(|rule| rule.allow) {
+        return Ok(());
+    }
+    let message = "no hierarchy of cgroups has the controller `devices`: mount one that has, or version 2 of cgroups";
+    Err(io::Error::new(io::ErrorKind::Unsupported, message))
 }
 
 impl fmt::Display for Rule {
@@ -286,5 +297,17 @@ mod tests {
         let all = assemble(&[deny, Rule { allow: true, ..deny }]);
         assert!(ask(&all, BLOCK, EVERYTHING, 8, 0));
         assert!(!ask(&assemble(&[]), CHAR, READ, 1, 3));
+    }
+
+    #[test]
+    fn without_a_controller_only_those_who_may_use_all_devices_go_on() {
+        let every = Rule::allow(Kind::Any, None, None, EVERYTHING);
+        let deny = Rule { allow: false, ..every };
+        let with_defaults = |rules: &[Rule]| rules.iter().chain(&DEFAULT).copied().collect::<Vec<_>>();
+        without_controller(&with_defaults(&[every])).unwrap();
+        for rules in [&[deny][..], &[], &[every, deny], &[deny, every], &[Rule { access: READ, ..every }]] {
+            let error = without_controller(&with_defaults(rules)).unwrap_err();
+            assert!(error.to_string().contains("controller `devices`"), "{error}");
+        }
     }
 }

@@ -4,7 +4,9 @@ use std::ffi::{CString, OsString};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::ptr;
 
+use nix::libc;
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 
@@ -38,6 +40,22 @@ pub(crate) fn unescape(field: &str) -> OsString {
 pub fn points() -> io::Result<Vec<PathBuf>> {
     let table = std::fs::read_to_string("/proc/self/mountinfo")?;
     Ok(table.lines().filter_map(|l| l.split(' ').nth(4)).map(|p| PathBuf::from(unescape(p))).collect())
+}
+
+/// Whether the kernel can set the attributes of a mount that is not placed yet: from Linux 5.12 on, unless a filter of system
+/// calls forbids it.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn has_attributes() -> io::Result<()> {
+    // SAFETY: nothing is read, since the size of the attributes is none.
+    let asked =
+        unsafe { libc::syscall(libc::SYS_mount_setattr, -1, c"".as_ptr(), 0, ptr::null::<libc::mount_attr>(), 0) };
+    match io::Error::last_os_error() {
+        // What the kernel says of attributes without a size.
+        error if asked < 0 && error.raw_os_error() != Some(libc::EINVAL) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Whether something is mounted at exactly this path (without symbolic links in it).

@@ -8,6 +8,9 @@ use std::ptr;
 use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
+/// The first descriptor beyond the standard streams.
+const FIRST_FREE: u32 = 3;
+
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
@@ -115,13 +118,39 @@ pub(crate) fn become_program(program: BorrowedFd<'_>, arguments: &[CString], kee
     io::Error::last_os_error()
 }
 
+/// Closes every descriptor but stdin, stdout, stderr and those of `keep`, which are marked to be closed on exec. Whatever else
+/// of this process holds a descriptor must not be used nor dropped any more: for the child of a fork, which ends by
+/// [`exit_now`] or as another program.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn close_all_but(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+    close_on_exec()?;
+    let mut kept: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok()).collect();
+    kept.sort_unstable();
+    let mut next = FIRST_FREE;
+    for last in kept.into_iter().map(Some).chain([None]) {
+        let end = last.map_or(u32::MAX, |kept| kept.saturating_sub(1));
+        if next <= end {
+            close_range(next, end)?;
+        }
+        next = last.map_or(next, |kept| kept.max(next).saturating_add(1));
+    }
+    Ok(())
+}
+
+fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: plain numbers; nobody uses what they stand for any more, as the caller has promised.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0u32) }).map(drop)
+}
+
 /// Marks every descriptor but stdin, stdout and stderr to be closed on exec.
 ///
 /// # Errors
 /// From the system.
 pub(crate) fn close_on_exec() -> io::Result<()> {
     // SAFETY: plain numbers.
-    let done = check(unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) });
+    let done = check(unsafe { libc::syscall(libc::SYS_close_range, FIRST_FREE, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) });
     if done.is_ok() {
         return Ok(());
     }

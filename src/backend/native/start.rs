@@ -222,10 +222,8 @@ impl Start<'_> {
                     self.refuse(CONFIG, what)
                 })?,
             };
-            let destination = PathBuf::from(&mount.mount_path);
-            if !destination.is_absolute() {
-                return Err(self.refuse(CONFIG, format!("mountPath {:?} is not absolute", mount.mount_path)));
-            }
+            // The kubelet begins at the root, too.
+            let destination = Path::new("/").join(&mount.mount_path);
             out.push(Bind { source, destination, read_only: mount.read_only });
         }
         Ok(out)

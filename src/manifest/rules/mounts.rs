@@ -20,12 +20,25 @@ pub(super) fn paths(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
                 out.push(mount.missing("mountPath"));
             } else if text.contains(':') {
                 out.push(path.error("path", format!("the mount path {} must not contain `:`", quoted(text))));
+            } else if is_root(text) {
+                let message = format!("the mount path {} is the root directory: it would hide the image", quoted(text));
+                out.push(path.error("path", message).help("mount the volume at a directory below it"));
             } else if seen.insert(text, path.clone()).is_some() {
                 let message = format!("another volume is already mounted at {}", quoted(text));
                 out.push(path.error("duplicate-mount", message).help("mount each volume at a path of its own"));
             }
         }
     }
+}
+
+/// Whether a path leads to where it begins.
+fn is_root(path: &str) -> bool {
+    let depth = path.split('/').fold(0usize, |depth, part| match part {
+        "" | "." => depth,
+        ".." => depth.saturating_sub(1),
+        _ => depth + 1,
+    });
+    depth == 0
 }
 
 pub(super) fn sub_paths(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {

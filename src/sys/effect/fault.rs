@@ -16,18 +16,18 @@
 //! without its numbers, so that the same step of another process or another day is the same point; a cgroup is one place
 //! in all hierarchies.
 
-pub(crate) use steering::passed_on;
 pub(super) use steering::{after, before};
+pub(crate) use steering::{after_fork, passed_on};
 
 #[cfg(debug_assertions)]
 mod steering {
     use std::ffi::OsString;
     use std::fs::File;
     use std::io::{self, Read, Seek, Write};
-    use std::os::fd::{AsRawFd, BorrowedFd};
+    use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
     use std::path::{Component, Path, PathBuf};
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::sync::{Mutex, OnceLock};
+    use std::sync::{Mutex, OnceLock, PoisonError};
 
     use rustix::fs::FlockOperation;
     use rustix::process::Signal;
@@ -53,7 +53,7 @@ mod steering {
         each: u64,
         path: PathBuf,
         /// Opened once: a container's first process does not find it any more where it was.
-        file: OnceLock<File>,
+        file: Mutex<Option<File>>,
     }
 
     /// Whether anything may be asked for: what a point costs when nothing is.
@@ -88,12 +88,21 @@ mod steering {
             }
             _ => return None,
         };
-        Some(Steering { what, each, path: PathBuf::from(file), file: OnceLock::new() })
+        Some(Steering { what, each, path: PathBuf::from(file), file: Mutex::default() })
     }
 
     /// The variable, for a shim: its environment is emptied otherwise.
     pub(crate) fn passed_on() -> Option<(&'static str, OsString)> {
         std::env::var_os(VARIABLE).map(|value| (VARIABLE, value))
+    }
+
+    /// For a process that was forked and closes what is not its own: all but this, the file with the points. That is opened
+    /// anew for it, since those who share an open file do not wait for each other's lock.
+    pub(crate) fn after_fork(close: impl FnOnce(Option<BorrowedFd<'_>>) -> io::Result<()>) -> io::Result<()> {
+        let Some(steering) = steering() else { return close(None) };
+        let mut file = steering.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = file.insert(Steering::open(&steering.path)?);
+        close(Some(file.as_fd()))
     }
 
     pub(in super::super) fn before(name: &str, place: Place<'_>) -> io::Result<()> {
@@ -133,29 +142,25 @@ mod steering {
     }
 
     impl Steering {
-        fn file(&self) -> io::Result<&File> {
-            match self.file.get() {
-                Some(file) => Ok(file),
-                None => {
-                    let file = File::options().read(true).append(true).create(true).open(&self.path)?;
-                    Ok(self.file.get_or_init(|| file))
-                }
-            }
+        fn open(path: &Path) -> io::Result<File> {
+            File::options().read(true).append(true).create(true).open(path)
         }
 
         /// Adds the point unless the file has it. Which one in the file it is if it was added.
         fn note(&self, point: &str) -> io::Result<Option<usize>> {
-            static ONE_THREAD: Mutex<()> = Mutex::new(());
-            let _alone = ONE_THREAD.lock();
-            let mut file = self.file()?;
-            rustix::fs::flock(file, FlockOperation::LockExclusive)?;
-            let noted = add(&mut file, point);
-            rustix::fs::flock(file, FlockOperation::Unlock)?;
+            let mut held = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            let file = match &mut *held {
+                Some(file) => file,
+                none => none.insert(Self::open(&self.path)?),
+            };
+            rustix::fs::flock(&*file, FlockOperation::LockExclusive)?;
+            let noted = add(file, point);
+            rustix::fs::flock(&*file, FlockOperation::Unlock)?;
             noted
         }
     }
 
-    fn add(file: &mut &File, point: &str) -> io::Result<Option<usize>> {
+    fn add(file: &mut File, point: &str) -> io::Result<Option<usize>> {
         let mut text = String::new();
         file.rewind()?;
         file.read_to_string(&mut text)?;
@@ -263,7 +268,7 @@ mod steering {
         fn a_point_is_new_once() {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("points");
-            let steering = Steering { what: What::Fail(vec![28, 5]), each: 1, path, file: OnceLock::new() };
+            let steering = Steering { what: What::Fail(vec![28, 5]), each: 1, path, file: Mutex::default() };
             let pass = |name| pass(&steering, "before", name, "x".into());
             assert_eq!(pass("write").unwrap_err().raw_os_error(), Some(28));
             pass("write").unwrap();
@@ -277,8 +282,13 @@ mod steering {
 mod steering {
     use std::ffi::OsString;
     use std::io;
+    use std::os::fd::BorrowedFd;
 
     use super::super::Place;
+
+    pub(crate) fn after_fork(close: impl FnOnce(Option<BorrowedFd<'_>>) -> io::Result<()>) -> io::Result<()> {
+        close(None)
+    }
 
     pub(crate) fn passed_on() -> Option<(&'static str, OsString)> {
         None

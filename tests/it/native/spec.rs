@@ -186,6 +186,11 @@ fn a_privileged_container() {
         let mount = mounts.iter_mut().find(|m| m["destination"] == place).unwrap();
         *mount["options"].as_array_mut().unwrap().last_mut().unwrap() = json!("rw");
     }
+    // Made anew without a cgroup namespace it would give the machine's own mount its options.
+    let cgroups = expected["mounts"].as_array_mut().unwrap().iter_mut().find(|m| m["type"] == "cgroup").unwrap();
+    cgroups["type"] = json!("bind");
+    cgroups["source"] = json!("/sys/fs/cgroup");
+    cgroups["options"] = json!(["rbind", "rprivate", "nosuid", "noexec", "nodev", "relatime", "rw"]);
     let namespaces = expected["linux"]["namespaces"].as_array_mut().unwrap();
     namespaces.retain(|n| n["type"] != "cgroup");
     expected["linux"]["resources"]["devices"] = json!([{ "allow": true, "access": "rwm" }]);

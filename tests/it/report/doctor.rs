@@ -46,7 +46,13 @@ fn no(why: &str) -> Result<(), String> {
 type Row = (fn(&mut MachineFacts), &'static str, Health, [&'static str; 3]);
 
 const ROWS: &[Row] = &[
-    (|f| f.missing_calls = vec!["openat2"], "kernel", Health::Blocking, ["lacks openat2", "no pod", "Linux 5.6"]),
+    (|f| f.missing_calls = vec!["openat2"], "kernel", Health::Blocking, ["lacks openat2", "no pod", "Linux 5.12"]),
+    (
+        |f| f.missing_calls = vec!["mount_setattr"],
+        "kernel",
+        Health::Blocking,
+        ["lacks mount_setattr", "no pod", "5.12"],
+    ),
     (
         |f| f.missing_capabilities = vec!["CHOWN", "SYS_ADMIN"],
         "capabilities",

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use podwright::sys::{cgroup, process};
 use serde_json::json;
@@ -41,7 +41,11 @@ fn e2e_exec_runs_in_the_namespaces_the_cgroup_and_the_environment_of_the_contain
     assert_eq!(text(&output.stdout), expected);
     let cgroups = text(&container.exec(&[], &["cat", "/proc/self/cgroup"]).stdout);
     assert!(cgroups.lines().all(|l| l.ends_with(&container.request.cgroup)), "in every hierarchy: {cgroups}");
-    let status = text(&container.exec(&[], &["cat", "/proc/self/status"]).stdout);
+    // Whatever the caller's own umask is.
+    let caller = container.exec_command(&[], &["cat", "/proc/self/status"]);
+    let mut strict = Command::new("sh");
+    strict.args(["-c", "umask 077; exec \"$0\" \"$@\""]).arg(caller.get_program()).args(caller.get_args());
+    let status = text(&strict.stdin(Stdio::null()).output().unwrap().stdout);
     let init = std::fs::read_to_string(format!("/proc/{}/status", started.pid)).unwrap();
     for field in [
         "CapInh",
@@ -55,6 +59,7 @@ fn e2e_exec_runs_in_the_namespaces_the_cgroup_and_the_environment_of_the_contain
         "SigIgn",
         "Uid",
         "Groups",
+        "Umask",
     ] {
         let line = |s: &str| s.lines().find(|l| l.starts_with(field)).unwrap().trim().to_owned();
         assert_eq!(line(&status), line(&init), "as the container's own process");

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use podwright::port::{ErrorKind, PortError};
 use podwright::shim;
@@ -474,6 +475,161 @@ fn e2e_an_image_cannot_have_the_machine_written_to_through_a_link() {
     }
 }
 
+/// Has the container an image of its own, which `make` adds to: the machine's programs are mounted in it.
+fn with_image(container: Container, place: &Place, make: impl FnOnce(&Path)) -> Container {
+    let layer = place.temp.path().join("layer");
+    if !layer.exists() {
+        fs::create_dir_all(layer.join("etc")).unwrap();
+        for name in ["bin", "lib", "lib64", "sbin"] {
+            std::os::unix::fs::symlink(format!("usr/{name}"), layer.join(name)).unwrap();
+        }
+        make(&layer);
+    }
+    let programs =
+        serde_json::json!({"destination": "/usr", "type": "bind", "source": "/usr", "options": ["rbind", "ro"]});
+    let mut container = container.edit(|s| s["mounts"].as_array_mut().unwrap().insert(0, programs));
+    container.request.lowers = vec![layer];
+    container
+}
+
+#[test]
+fn e2e_a_link_that_leads_nowhere_is_no_obstacle_to_a_mount() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let resolv = place.temp.path().join("resolv");
+    fs::write(&resolv, "nameserver 192.0.2.1\n").unwrap();
+    let bind = |to: &str, from: &Path| serde_json::json!({"destination": to, "type": "bind", "source": from, "options": ["rbind", "ro"]});
+    let script = "cat /etc/stub.conf /spool/resolv; pwd; touch here && echo made";
+    let container = place.container("dangling", script).edit(|s| {
+        let mounts = s["mounts"].as_array_mut().unwrap();
+        mounts.push(bind("/etc/stub.conf", &resolv));
+        mounts.push(bind("/var/queue", place.temp.path()));
+        // In a volume, which the image knows nothing of.
+        let data = serde_json::json!({"destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": []});
+        mounts.push(data);
+        s["process"]["cwd"] = "/data/work".into();
+    });
+    let container = with_image(container, &place, |layer| {
+        fs::create_dir(layer.join("var")).unwrap();
+        std::os::unix::fs::symlink("../run/systemd/resolve/stub-resolv.conf", layer.join("etc/stub.conf")).unwrap();
+        std::os::unix::fs::symlink("/spool", layer.join("var/queue")).unwrap();
+    });
+    let (exit, log) = container.run();
+    assert_eq!(exit.exit_code, 0, "{log}");
+    let line = "stdout F nameserver 192.0.2.1\n";
+    assert_eq!(log, format!("{line}{line}stdout F /data/work\nstdout F made\n"));
+}
+
+#[test]
+fn e2e_a_mount_where_it_does_not_belong_is_refused() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let file = place.temp.path().join("file");
+    fs::write(&file, "").unwrap();
+    let make = |layer: &Path| {
+        fs::write(layer.join("etc/passwd"), "").unwrap();
+        for (name, target) in [("top", "/"), ("process", "/proc/self"), ("void", "/dev/null"), ("system", "/proc/sys")]
+        {
+            std::os::unix::fs::symlink(target, layer.join(name)).unwrap();
+        }
+    };
+    let dir = place.temp.path();
+    for (number, (destination, source, message)) in [
+        ("/", dir, "it would hide the whole container"),
+        ("/a/../top/.", dir, "it would hide the whole container"),
+        ("/proc", dir, "within /proc"),
+        ("/process", dir, "within /proc"),
+        ("/system/kernel", dir, "within /proc"),
+        ("/proc/sys/kernel/hostname", &file, "within /proc"),
+        ("/void", &file, "the image leads it to a device"),
+        ("/etc", &file, "the image has one there"),
+        ("/etc/passwd", dir, "the image has a file there"),
+        ("/dev/null", &file, "the image leads it to a device"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mount =
+            serde_json::json!({"destination": destination, "type": "bind", "source": source, "options": ["rbind"]});
+        let name = format!("misplaced{number}");
+        let container = place.container(&name, "true").edit(|s| s["mounts"].as_array_mut().unwrap().push(mount));
+        let container = with_image(container, &place, make);
+        let error = container.try_start().unwrap_err();
+        assert!(error.message.contains(message), "{destination}: {}", error.message);
+        container.end();
+    }
+}
+
+#[test]
+fn e2e_a_device_may_be_mounted_over_one() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let script =
+        "head -c 2 /dev/null | wc -c; head -c 2 /dev/full | wc -c; ls -l /dev/null | cut -c 1; echo x > /dev/null";
+    let container = place.container("devices", script).edit(|s| {
+        let mounts = s["mounts"].as_array_mut().unwrap();
+        for (to, from) in [("/dev/null", "/dev/null"), ("/dev/full", "/dev/zero")] {
+            mounts.push(serde_json::json!({"destination": to, "type": "bind", "source": from, "options": ["rbind"]}));
+        }
+        s["linux"]["maskedPaths"] = serde_json::json!(["/proc/version"]);
+    });
+    let (exit, log) = container.run();
+    assert_eq!((exit.exit_code, log.as_str()), (0, "stdout F 0\nstdout F 2\nstdout F c\n"));
+}
+
+#[test]
+fn e2e_what_a_volume_has_in_place_of_dev_is_looked_at_first() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let dev = place.temp.path().join("dev");
+    let start = |name: &str, terminal: bool, make: &dyn Fn()| {
+        let _ = fs::remove_dir_all(&dev);
+        fs::create_dir(&dev).unwrap();
+        make();
+        let container = place.container(name, "echo started").edit(|s| {
+            let mounts = s["mounts"].as_array_mut().unwrap();
+            mounts.retain(|m| m["destination"] != "/dev");
+            mounts.insert(
+                1,
+                serde_json::json!({"destination": "/dev", "type": "bind", "source": dev, "options": ["rbind"]}),
+            );
+            s["process"]["terminal"] = terminal.into();
+        });
+        let result = container.try_start();
+        container.end();
+        result.map(|_| container.log()).map_err(|error| error.message)
+    };
+    let mknod = |name: &str, kind: &[&str]| {
+        assert!(Command::new("mknod").arg(dev.join(name)).args(kind).status().unwrap().success());
+    };
+    // Waiting for its writer would last for as long as a start may.
+    let refused = start("fifo", false, &|| mknod("null", &["p"])).unwrap_err();
+    assert!(refused.contains("/dev/null is something else"), "{refused}");
+    let zero = start("zero", false, &|| mknod("null", &["c", "1", "5"])).unwrap_err();
+    assert!(zero.contains("/dev/null is something else"), "{zero}");
+    let null = || mknod("null", &["c", "1", "3"]);
+    assert_eq!(start("fine", false, &null).unwrap(), "stdout F started\n");
+    // Nothing but what the container's terminal and its mounts need was made there.
+    let mut names: Vec<_> =
+        fs::read_dir(&dev).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["null", "pts"]);
+    let console = start("console", true, &|| {
+        null();
+        std::os::unix::fs::symlink("/proc/version", dev.join("console")).unwrap();
+    });
+    let console = console.unwrap_err();
+    assert!(console.contains("making /dev/console: it is no place for a terminal"), "{console}");
+}
+
 /// Starts a container and takes it back once its shim has come so far.
 fn take_back(container: &Container, first: impl FnOnce()) {
     let before = || {
@@ -501,7 +657,13 @@ fn e2e_a_start_that_is_taken_back_leaves_nothing_even_when_its_shim_is_killed() 
     let socket = container.dir.strip_prefix("/").unwrap().join("bundle/attach.sock");
     let is_made = |pid: &i32| Path::new("/proc").join(pid.to_string()).join("root").join(&socket).exists();
     let shim = || cgroup::pids(&container.request.monitors_cgroup).unwrap().into_iter().find(is_made);
-    take_back(&container, || pidfd::kill(until("the container to be made", shim), SIGKILL).unwrap());
+    take_back(&container, || {
+        pidfd::kill(until("the container to be made", shim), SIGKILL).unwrap();
+        // Nobody has to end what waits for the word of the shim: the agent may be gone, too.
+        let pids = || cgroup::pids(&container.request.cgroup).unwrap();
+        until("the container's first process to end", || pids().is_empty().then_some(()));
+        assert!(!lock::is_held(&container.dir.join("lock")).unwrap());
+    });
     assert_eq!(container.run().0.exit_code, 3);
 }
 

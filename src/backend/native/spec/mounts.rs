@@ -19,7 +19,8 @@ pub struct Bind {
 /// How the container sees its own cgroup at `/sys/fs/cgroup`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CgroupView {
-    /// Version 2: a mount of its own, whose root the cgroup namespace makes the container's cgroup.
+    /// Version 2: a mount of its own, whose root the cgroup namespace makes the container's cgroup. A privileged container, which
+    /// has no such namespace, sees the machine's.
     Unified,
     /// Version 1: each controller's directory of the container's cgroup, over an empty directory of the same name in
     /// `stand`. Mounted by the runtime they would be writable: a container could raise its own limits.
@@ -86,8 +87,13 @@ fn cgroups(view: &CgroupView, privileged: bool) -> Vec<(PathBuf, Value)> {
     let access = if privileged { "rw" } else { "ro" };
     match view {
         CgroupView::Unified => {
-            let options = ["nosuid", "noexec", "nodev", "relatime", access];
-            let mount = json!({ "destination": PLACE, "type": "cgroup", "source": "cgroup", "options": options });
+            let options: &[&str] = &["nosuid", "noexec", "nodev", "relatime", access];
+            let (kind, source, options) = match privileged {
+                // One made anew would give the machine's own mount its options.
+                true => ("bind", PLACE, [&["rbind", "rprivate"], options].concat()),
+                false => ("cgroup", "cgroup", options.to_vec()),
+            };
+            let mount = json!({ "destination": PLACE, "type": kind, "source": source, "options": options });
             vec![(PathBuf::from(PLACE), mount)]
         }
         CgroupView::Split { stand, dirs } => {

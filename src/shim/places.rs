@@ -1,0 +1,160 @@
+//! Places in a container's root directory: found as by a process that has it for its root, and made where they are missing.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{FileType, OFlags, ResolveFlags};
+
+use super::rootfs::resolve;
+use crate::sys::effect;
+
+/// How often the way to a place may turn out to be another one: as many links as the kernel follows.
+const MAX_TURNS: usize = 40;
+const DIRECTORY: u32 = 0o755;
+const FILE: u32 = 0o644;
+
+/// What a place is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Directory,
+    File,
+}
+
+impl Kind {
+    /// What is open.
+    pub(super) fn of(open: &OwnedFd) -> io::Result<Self> {
+        Ok(if file_type(open)?.is_dir() { Self::Directory } else { Self::File })
+    }
+}
+
+pub(super) fn file_type(open: &OwnedFd) -> io::Result<FileType> {
+    Ok(FileType::from_raw_mode(rustix::fs::fstat(open)?.st_mode))
+}
+
+/// Opens the place at a path, made with its parents where it is missing. What is there may be of the other kind.
+pub(super) fn open_or_make(root: &OwnedFd, path: &Path, kind: Kind) -> io::Result<OwnedFd> {
+    match resolve(root, path, OFlags::PATH) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(root, path, kind),
+        found => found,
+    }
+}
+
+/// The elements of a path without those that lead nowhere, such as `.`.
+fn elements(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {
+    path.components().filter(|c| matches!(c, Component::Normal(_) | Component::ParentDir)).map(|c| c.as_os_str().into())
+}
+
+/// A link may lead to what is missing, as that of many images from `/etc/resolv.conf` to a file below `/run`: what it leads to
+/// is made then, as by runc.
+fn make(root: &OwnedFd, path: &Path, kind: Kind) -> io::Result<OwnedFd> {
+    let mut left: VecDeque<OsString> = elements(path).collect();
+    // Without a link in it.
+    let mut at = PathBuf::from("/");
+    let mut turns = 0;
+    while let Some(name) = left.pop_front() {
+        if name == ".." {
+            at.pop();
+            continue;
+        }
+        if turns > MAX_TURNS {
+            return Err(rustix::io::Errno::LOOP.into());
+        }
+        let next = at.join(&name);
+        match resolve(root, &next, OFlags::PATH | OFlags::NOFOLLOW) {
+            Ok(found) if file_type(&found)?.is_symlink() => {
+                turns += 1;
+                let target =
+                    PathBuf::from(OsString::from_vec(rustix::fs::readlinkat(&found, c"", Vec::new())?.into_bytes()));
+                if target.is_absolute() {
+                    at = PathBuf::from("/");
+                }
+                elements(&target).rev().for_each(|element| left.push_front(element));
+            }
+            Ok(_) => at = next,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let last = if left.is_empty() { kind } else { Kind::Directory };
+                match make_one(&resolve(root, &at, OFlags::PATH | OFlags::DIRECTORY)?, &name, last) {
+                    // Of a volume that others see, too, who may have made it meanwhile.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                        turns += 1;
+                        left.push_front(name);
+                    }
+                    made => {
+                        made?;
+                        at = next;
+                    }
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    resolve(root, &at, OFlags::PATH)
+}
+
+fn make_one(parent: &OwnedFd, name: &OsString, kind: Kind) -> io::Result<()> {
+    let name = Path::new(name);
+    match kind {
+        Kind::Directory => effect::make_dir_at(parent, name, DIRECTORY),
+        Kind::File => {
+            let flags = OFlags::RDONLY | OFlags::EXCL;
+            effect::create_below(parent, name, flags, FILE, ResolveFlags::BENEATH).map(drop)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::shim::rootfs::open_root;
+
+    #[test]
+    fn what_a_link_leads_to_is_made_below_the_root() {
+        let temp = tempfile::tempdir().unwrap();
+        let base = temp.path().join("root");
+        fs::create_dir_all(base.join("etc")).unwrap();
+        fs::create_dir(base.join("file-parent")).unwrap();
+        fs::write(base.join("file"), "").unwrap();
+        for (target, link) in [
+            ("../run/systemd/resolve/stub-resolv.conf", "etc/resolv.conf"),
+            ("/run/lock", "lock"),
+            ("../../../../outside/x", "up"),
+            ("second", "first"),
+            ("third/below", "second"),
+            ("loop-b", "loop-a"),
+            ("loop-a", "loop-b"),
+            ("/", "top"),
+        ] {
+            symlink(target, base.join(link)).unwrap();
+        }
+        let root = open_root(&base).unwrap();
+        for (path, kind, made) in [
+            ("/etc/resolv.conf", Kind::File, "run/systemd/resolve/stub-resolv.conf"),
+            ("/lock/deep/er", Kind::Directory, "run/lock/deep/er"),
+            ("/up", Kind::File, "outside/x"),
+            ("/first", Kind::Directory, "third/below"),
+            ("/a/./b/../c", Kind::File, "a/c"),
+            ("/top/new", Kind::Directory, "new"),
+        ] {
+            let place = open_or_make(&root, Path::new(path), kind).unwrap();
+            let (found, expected) = (rustix::fs::fstat(&place).unwrap(), rustix::fs::stat(base.join(made)).unwrap());
+            assert_eq!((found.st_ino, Kind::of(&place).unwrap()), (expected.st_ino, kind), "{path}");
+            let again = open_or_make(&root, Path::new(path), kind).unwrap();
+            assert_eq!(rustix::fs::fstat(&again).unwrap().st_ino, found.st_ino, "{path}");
+        }
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1, "something was made outside");
+        let error = |path: &str| open_or_make(&root, Path::new(path), Kind::Directory).unwrap_err();
+        for path in ["/loop-a", "/loop-a/x"] {
+            assert_eq!(error(path).raw_os_error(), Some(rustix::io::Errno::LOOP.raw_os_error()), "{path}");
+        }
+        assert_eq!(error("/file/x").kind(), io::ErrorKind::NotADirectory);
+        // What is there is found, whatever it is.
+        assert_eq!(Kind::of(&open_or_make(&root, Path::new("/file"), Kind::Directory).unwrap()).unwrap(), Kind::File);
+    }
+}
