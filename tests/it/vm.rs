@@ -2,6 +2,7 @@
 
 mod cgroups;
 mod disk;
+mod kept;
 mod log;
 mod machine;
 mod power;

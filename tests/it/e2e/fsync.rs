@@ -34,7 +34,7 @@ spec:
 const OTHER: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {key: three}\n";
 
 /// Names that a power cut may take back or leave empty, by what is in them, with the reason.
-const MAY_BE_LOST: &[(&str, &str)] = &[
+pub const MAY_BE_LOST: &[(&str, &str)] = &[
     ("/run/", "it ends with the machine"),
     ("/snapshot.json", "the last report to commands that find no agent: without it they read the records"),
     ("/sandbox.json", "of a process of this boot"),
@@ -48,7 +48,7 @@ const MAY_BE_LOST: &[(&str, &str)] = &[
 const NAMED_LATER: &[&str] = &["record.json"];
 
 /// Names that may still be those of older bytes after a power cut: what is to outlive it is in both, the subnet.
-const MAY_BE_OLD: &[&str] = &["/leases.json"];
+pub const MAY_BE_OLD: &[&str] = &["/leases.json"];
 
 /// What a traced process asked for.
 #[derive(Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ mod crash;
 mod deaths;
 mod fields;
 mod forward;
-mod fsync;
+pub mod fsync;
 pub mod harness;
 mod images;
 mod phases;

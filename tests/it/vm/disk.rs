@@ -63,6 +63,12 @@ pub fn var(dir: &Path, commits: &[String], megabytes: u32) -> (PathBuf, Vec<Stri
     (image, ids)
 }
 
+/// Copies the files of a directory of a file system that nothing has mounted.
+pub fn copy_out(image: &Path, from: &str, to: &Path) {
+    // What is not there is not copied; the program says so, and ends well.
+    run(Command::new("debugfs").args(["-R", &format!("rdump {from} {}", to.display())]).arg(image));
+}
+
 /// Replays the journal of a file system, as the next mount does, and has fsck look at the rest: it must be in order.
 pub fn check(image: &Path) {
     for (flags, fine) in [(&["-p"][..], &[0, 1][..]), (&["-f", "-n"], &[0])] {

@@ -31,6 +31,15 @@ struct Entry {
 /// Everything that was asked of the disk, in order.
 pub struct Log(Vec<Entry>);
 
+/// What a cut takes of what was written since the last flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Everything.
+    All,
+    /// Any part of it, and any part of a request.
+    Part,
+}
+
 impl Log {
     /// Reads a log whose writer may have been killed.
     pub fn read(path: &Path) -> Log {
@@ -57,19 +66,26 @@ impl Log {
         self.0.len()
     }
 
+    /// The flushes, by how many requests there were before each.
+    pub fn flushes(&self) -> Vec<usize> {
+        self.0.iter().enumerate().filter(|(_, entry)| entry.flags & FLUSH != 0).map(|(number, _)| number).collect()
+    }
+
     /// Changes the image of a disk, as it was before the first request, into what a power cut after the first `count` may
     /// leave. How many requests were lost, wholly or in part.
-    pub fn cut(&self, count: usize, image: &Path, dice: &mut Dice) -> usize {
+    pub fn cut(&self, count: usize, image: &Path, loss: Loss, dice: &mut Dice) -> usize {
         let image = File::options().write(true).open(image).unwrap();
         let done = &self.0[..count];
         let flushed = done.iter().rposition(|e| e.flags & FLUSH != 0).map_or(0, |at| at + 1);
         let mut lost = 0;
         for (number, entry) in done.iter().enumerate() {
-            let kept = if number < flushed || entry.flags & FUA != 0 || dice.below(2) == 0 {
+            let safe = number < flushed || entry.flags & FUA != 0;
+            let kept = if safe || loss == Loss::Part && dice.below(2) == 0 {
                 entry.bytes.len()
             } else {
                 lost += 1;
-                if dice.below(2) == 0 { 0 } else { dice.below(entry.bytes.len() / ATOM + 1) * ATOM }
+                let torn = loss == Loss::Part && dice.below(2) == 0;
+                if torn { dice.below(entry.bytes.len() / ATOM + 1) * ATOM } else { 0 }
             };
             image.write_all_at(&entry.bytes[..kept], entry.at).unwrap();
         }
@@ -95,12 +111,16 @@ fn a_cut_takes_only_what_was_not_flushed() {
     std::fs::write(&log, &bytes[..bytes.len() - 1]).unwrap();
     let log = Log::read(&log);
     assert_eq!(log.len(), 4);
-    let mut seen = std::collections::BTreeSet::new();
-    for seed in 0..64 {
-        std::fs::write(&image, vec![0; SECTOR * 4]).unwrap();
-        log.cut(4, &image, &mut Dice::new(seed));
-        let disk = std::fs::read(&image).unwrap();
-        seen.insert([0, 1, 2, 3].map(|sector| disk[sector * SECTOR]));
+    assert_eq!(log.flushes(), [1]);
+    let both = [[1, 1, 3, 0], [1, 2, 3, 0]];
+    for (loss, expected) in [(Loss::Part, &both[..]), (Loss::All, &both[..1])] {
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..64 {
+            std::fs::write(&image, vec![0; SECTOR * 4]).unwrap();
+            log.cut(4, &image, loss, &mut Dice::new(seed));
+            let disk = std::fs::read(&image).unwrap();
+            seen.insert([0, 1, 2, 3].map(|sector| disk[sector * SECTOR]));
+        }
+        assert!(seen.iter().eq(expected), "{loss:?}: {seen:?}");
     }
-    assert_eq!(seen, [[1, 1, 3, 0], [1, 2, 3, 0]].into());
 }

@@ -1,9 +1,12 @@
 //! The power of a machine cut while its agent works: it starts again with the disk as the cut left it, the agent comes to
 //! what the newest commit asks for, and everything looks as it does where nothing was cut.
 //!
-//! What a cut does: all that the kernel had in memory is lost, as the machine is killed. Of what it had written to the disk
-//! since the last flush a random part is lost, too, see [`super::log`]: a disk with a write cache of its own. The moment is
-//! a random one of all requests to the disk since the agent's start.
+//! What a cut does: all that the kernel had in memory is lost, as the machine is killed. What it had written to the disk since
+//! the last flush is lost, too, as a whole or in part, see [`super::log`]: a disk with a write cache of its own. The moment
+//! is by turns when the machine has come to rest, right before the disk is flushed, and any request since the agent's start.
+//!
+//! The kernel of the machine writes nothing to the disk by itself, see [`FORGETFUL`]. After each cut the disk is looked at
+//! from outside, see [`super::kept`]: what is there must be whole, and what was there at rest must still be.
 //!
 //! `PODWRIGHT_POWER_CUTS=50` cuts as often, `PODWRIGHT_POWER_SEED=N` throws the dice of another run again; what the machine
 //! does at a moment is not the same each time.
@@ -12,9 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use super::disk;
-use super::log::Log;
+use super::log::{Log, Loss};
 use super::machine::{Disk, Machine};
+use super::{disk, kept};
 use crate::e2e::picture::normal;
 
 /// How often the power is cut unless the environment says otherwise.
@@ -94,23 +97,38 @@ fn commits() -> Vec<String> {
     ]
 }
 
+/// Has the kernel keep in memory whatever nobody asked it to flush. By itself it would write the journal every 5 seconds and
+/// a file's bytes when a rename replaces another file by it (auto_da_alloc): a flush that is missing in the agent would then
+/// rarely be missed.
+const FORGETFUL: &str = "\
+mount -t ext4 -o remount,noauto_da_alloc,commit=100000 /dev/vdb /var
+echo 0 >/proc/sys/vm/dirty_writeback_centisecs
+grep -q '^/dev/vdb .*noauto_da_alloc.*commit=100000' /proc/mounts || { echo '@@ the kernel still writes by itself'; exit 1; }
+";
+
 /// Works from commit to commit and says on the serial line how the machine looks after each. After the last commit of a
 /// round the image is removed, and before the first it is loaded again, at no other time.
 const WORK_SCRIPT: &str = r#"
 . /usr/share/podwright/functions
 exec >/dev/ttyS1 2>&1
+FORGETFUL
+holds() {
+    (cd $root && find . -type f | xargs sha256sum) | sed 's/^/holds /'
+}
 nothing_fails=1
 at=0
 for commit in COMMITS; do
     [ $commit != "$(newest)" ] || break
     at=$((at + 1))
 done
-agent
+agent STATUS
 while :; do
     settle
     [ $at != 3 ] || podwright image rm busybox || podwright image prune
+    holds
     echo "@@ picture $at"
     picture
+    holds
     echo "@@ pictured"
     if [ $at = 3 ]; then
         podwright image load /usr/share/podwright/busybox.tar
@@ -144,21 +162,40 @@ impl Dice {
     }
 }
 
+/// Of one machine the status is not on the disk: it is written last, and ext4 flushes all names before it with it, which
+/// hides what was to be flushed earlier.
+const STATUS: [&str; MACHINES] = ["--status-file /run/status.yaml", ""];
+
 type Pictures = BTreeMap<usize, BTreeSet<String>>;
 
-/// Waits for the next picture: of which commit, and what is in it.
-fn picture(machine: &Machine) -> (usize, BTreeSet<String>) {
+/// A machine at rest.
+struct Picture {
+    commit: usize,
+    lines: BTreeSet<String>,
+    /// What is to be on its disk.
+    kept: kept::Files,
+    /// How many requests to the disk there were, if they are written down.
+    requests: usize,
+}
+
+/// Waits for the next picture.
+fn picture(machine: &Machine, written: Option<&Path>) -> Picture {
     let (before, line) = machine.printed("a picture", |line| line.starts_with("@@"));
     let number = line.strip_prefix("@@ picture ").unwrap_or_else(|| {
         panic!("{line}\n{}\nconsole:\n{}", before.join("\n"), machine.console());
     });
+    let requests = written.map_or(0, |log| Log::read(log).len());
     let (lines, _) = machine.printed("the end of a picture", |line| line == "@@ pictured");
+    // What is the same before and after was at rest in between.
+    let (mut kept, after) = (kept::told(&before), kept::told(&lines));
+    kept.retain(|path, content| after.get(path) == Some(content));
     let instance = lines.iter().find_map(|line| line.strip_prefix("instance ")).expect("the instance's name");
     let plain = |line: &String| without_numbers(&normal(line).replace(instance, "INSTANCE"));
     // Of an instance that ended with the power the end is still told.
     let is_end = |line: &String| line.starts_with("f ./pods/UID/containers/") && line.ends_with("/exit.json");
-    let seen: BTreeSet<String> = lines.iter().map(plain).filter(|line| !is_end(line)).collect();
-    (number.parse().unwrap(), seen)
+    let pictured = lines.iter().filter(|line| !line.starts_with("holds "));
+    let lines = pictured.map(plain).filter(|line| !is_end(line)).collect();
+    Picture { commit: number.parse().unwrap(), lines, kept, requests }
 }
 
 /// How often something was tried, instances and pids differ.
@@ -182,8 +219,8 @@ fn undisturbed(world: &World<'_>, dir: &Path) -> Pictures {
     machine.begin(world.script);
     let mut pictures = Pictures::new();
     for _ in 0..=commits().len() {
-        let (number, lines) = picture(&machine);
-        pictures.insert(number, lines);
+        let picture = picture(&machine, None);
+        pictures.insert(picture.commit, picture.lines);
     }
     pictures
 }
@@ -208,12 +245,13 @@ fn e2e_vm_power_cuts_change_nothing_but_the_time_it_takes() {
     let root = disk::root(dir);
     // The last commit of a round is the first one here: the image is not there yet.
     let (first, ids) = disk::var(dir, &commits(), DISK_MEGABYTES);
-    let script = WORK_SCRIPT.replace("COMMITS", &ids.join(" "));
-    let world = World { root: &root, first: &first, script: &script };
+    let script = WORK_SCRIPT.replace("COMMITS", &ids.join(" ")).replace("FORGETFUL", FORGETFUL);
+    let scripts = STATUS.map(|status| script.replace("STATUS", status));
+    let worlds = scripts.each_ref().map(|script| World { root: &root, first: &first, script });
     std::thread::scope(|scope| {
-        let peaceful = scope.spawn(|| undisturbed(&world, dir));
+        let peaceful = scope.spawn(|| undisturbed(&worlds[0], dir));
         let cut = |number: usize| {
-            let (world, own, cuts) = (&world, dir.join(number.to_string()), (cuts + number) / MACHINES);
+            let (world, own, cuts) = (&worlds[number], dir.join(number.to_string()), (cuts + number) / MACHINES);
             std::fs::create_dir(&own).unwrap();
             scope.spawn(move || disturbed(world, &own, cuts, &mut Dice::new(seed + number as u64)))
         };
@@ -254,6 +292,19 @@ struct Found {
     console: String,
 }
 
+/// When the power is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moment {
+    /// The machine was at rest: nothing that matters may be lost.
+    AtRest,
+    /// The disk was about to be flushed: as much as ever may be lost.
+    BeforeFlush,
+    /// Any.
+    Any,
+}
+
+const MOMENTS: [Moment; 3] = [Moment::AtRest, Moment::BeforeFlush, Moment::Any];
+
 /// Cuts the power of a machine again and again.
 fn disturbed(world: &World<'_>, dir: &Path, cuts: usize, dice: &mut Dice) -> Vec<Found> {
     let (image, running, written) = (dir.join("cut.img"), dir.join("running.img"), dir.join("written"));
@@ -261,24 +312,49 @@ fn disturbed(world: &World<'_>, dir: &Path, cuts: usize, dice: &mut Dice) -> Vec
     let mut found = Vec::new();
     for cut in 0..=cuts {
         std::fs::copy(&image, &running).unwrap();
-        disk::check(&running);
-        std::fs::copy(&image, &running).unwrap();
         std::fs::write(&written, "").unwrap();
         let mut machine = Machine::boot(world.root, Disk::Logged(&running, &written), &dir.join("console"));
         let before = Log::read(&written).len();
         machine.begin(world.script);
-        for _ in 0..=dice.below(STEPS) {
-            let (commit, lines) = picture(&machine);
-            found.push(Found { cuts: cut, commit, lines, console: machine.console() });
+        let moment = MOMENTS[cut % MOMENTS.len()];
+        // The first commit is one from before: at rest after another one there is something new to lose.
+        let least = if moment == Moment::AtRest { 2 } else { 1 };
+        let mut last = None;
+        for _ in 0..least + dice.below(STEPS + 1 - least) {
+            let seen = picture(&machine, Some(&written));
+            last = Some((seen.kept, seen.requests));
+            found.push(Found { cuts: cut, commit: seen.commit, lines: seen.lines, console: machine.console() });
         }
+        let (kept, at_rest) = last.unwrap();
         if cut == cuts {
             break;
         }
-        machine.cut(Duration::from_millis(dice.below(WORK) as u64));
+        let work = if moment == Moment::AtRest { 0 } else { dice.below(WORK) };
+        machine.cut(Duration::from_millis(work as u64));
         let log = Log::read(&written);
-        let at = before + dice.below(log.len() - before) + 1;
-        let lost = log.cut(at, &image, dice);
-        println!("cut {} of {}: after {at} of {} requests, {lost} of them lost", cut + 1, dir.display(), log.len());
+        let (at, loss) = match moment {
+            Moment::AtRest => (at_rest, Loss::All),
+            Moment::BeforeFlush => {
+                let flushes: Vec<usize> = log.flushes().into_iter().filter(|at| *at > before).collect();
+                (flushes[dice.below(flushes.len())], if dice.below(2) == 0 { Loss::All } else { Loss::Part })
+            }
+            Moment::Any => (before + dice.below(log.len() - before) + 1, Loss::Part),
+        };
+        let kept = if moment == Moment::AtRest { kept } else { kept::Files::new() };
+        let lost = log.cut(at, &image, loss, dice);
+        let what = format!("cut {} of {}, {moment:?}: after {at} of {} requests", cut + 1, dir.display(), log.len());
+        println!("{what}, {lost} of them lost");
+        inspect(&image, &running, &kept, &what);
     }
     found
+}
+
+/// Looks at what a cut has left on a disk, by way of a copy.
+fn inspect(image: &Path, copy: &Path, kept: &kept::Files, what: &str) {
+    std::fs::copy(image, copy).unwrap();
+    disk::check(copy);
+    let files = tempfile::Builder::new().prefix("podwright-power-").tempdir().unwrap();
+    disk::copy_out(copy, "/lib/podwright", files.path());
+    let wrong = kept::wrong(&files.path().join("podwright"), kept);
+    assert!(wrong.is_empty(), "{what}: on the disk\n  {}", wrong.join("\n  "));
 }
