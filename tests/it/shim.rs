@@ -2,6 +2,7 @@
 
 mod attach;
 mod attacks;
+mod entry;
 mod exec;
 mod fixture;
 mod infra;
