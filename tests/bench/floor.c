@@ -3,7 +3,8 @@
 //
 //   floor LOWER WORK BRIDGE-INDEX GATEWAY CGROUP-MOUNT...
 //
-// Prints the microseconds from nothing to the executed program. LOWER must have bin/true. Everything is removed again.
+// Prints the microseconds from nothing to the executed program. LOWER must have bin/true. Everything is removed again, which is
+// not measured.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <err.h>
@@ -11,12 +12,14 @@
 #include <linux/if_link.h>
 #include <net/if.h>
 #include <linux/rtnetlink.h>
+#include <linux/sched.h>
 #include <linux/veth.h>
-#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -24,6 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define MOST 32
 #define CHECK(call) ((call) < 0 ? err(1, "%s", #call) : (void)0)
 
 static struct { struct nlmsghdr head; char body[1024]; } message;
@@ -58,8 +62,10 @@ static void tell(int netlink) {
 
 static void add_links(int netlink, int pid, int bridge) {
     struct ifinfomsg link = {.ifi_flags = IFF_UP, .ifi_change = IFF_UP}, none = {0};
+    char name[IFNAMSIZ]; // That of the last one is gone some time after its namespace.
+    int length = snprintf(name, sizeof name, "floor-%d", pid);
     begin(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &link, sizeof link);
-    attribute(IFLA_IFNAME, "floor-link", 11);
+    attribute(IFLA_IFNAME, name, length + 1);
     attribute(IFLA_MASTER, &bridge, 4);
     struct rtattr *info = attribute(IFLA_LINKINFO, "", 0);
     attribute(IFLA_INFO_KIND, "veth", 4);
@@ -102,12 +108,39 @@ static int open_netlink(void) {
     return netlink;
 }
 
-static void contain(char **arguments, int go) {
+// A cgroup in each hierarchy. What is opened is where the child goes by itself: `tasks` of version 1, for `cgroup.procs` waits
+// for all processors to be idle once. In version 2 it is begun where it belongs.
+static int make_cgroups(char **mounts, int entrances[], int *unified) {
+    char path[4096], text[256];
+    int count = 0;
+    for (; *mounts; mounts++) {
+        snprintf(path, sizeof path, "%s/floor", *mounts);
+        CHECK(mkdir(path, 0755));
+        // A new cpuset takes no process before it has processors and memory.
+        for (const char **file = (const char *[]){"cpuset.cpus", "cpuset.mems", NULL}; *file; file++) {
+            snprintf(path, sizeof path, "%s/%s", *mounts, *file);
+            int from = open(path, O_RDONLY | O_CLOEXEC), size = from < 0 ? 0 : read(from, text, sizeof text);
+            snprintf(path, sizeof path, "%s/floor/%s", *mounts, *file);
+            int to = size > 0 ? open(path, O_WRONLY | O_CLOEXEC) : -1;
+            if (to >= 0) CHECK(write(to, text, size));
+            close(from), close(to);
+        }
+        snprintf(path, sizeof path, "%s/floor/tasks", *mounts);
+        int tasks = open(path, O_WRONLY | O_CLOEXEC);
+        if (tasks >= 0 && count < MOST) {
+            entrances[count++] = tasks;
+        } else {
+            snprintf(path, sizeof path, "%s/floor", *mounts);
+            CHECK(*unified = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC));
+        }
+    }
+    return count;
+}
+
+static void contain(char **arguments, int go, int entrances[], int count) {
     char options[4096], byte;
-    CHECK(read(go, &byte, 1));
-    int netlink = open_netlink();
-    set_up(netlink, "lo", NULL);
-    set_up(netlink, "eth0", arguments[4]);
+    CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL));
+    for (int i = 0; i < count; i++) CHECK(write(entrances[i], "0", 1));
     CHECK(sethostname("floor", 5));
     CHECK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
     snprintf(options, sizeof options, "lowerdir=%s,upperdir=upper,workdir=work", arguments[1]);
@@ -116,6 +149,10 @@ static void contain(char **arguments, int go) {
     CHECK(syscall(SYS_pivot_root, ".", "."));
     CHECK(umount2(".", MNT_DETACH));
     CHECK(chdir("/"));
+    CHECK(read(go, &byte, 1));
+    int netlink = open_netlink();
+    set_up(netlink, "lo", NULL);
+    set_up(netlink, "eth0", arguments[4]);
     CHECK(execl("/bin/true", "true", NULL));
 }
 
@@ -127,37 +164,22 @@ static double now(void) {
 
 int main(int count, char **arguments) {
     if (count < 6) errx(64, "floor LOWER WORK BRIDGE-INDEX GATEWAY CGROUP-MOUNT...");
-    char path[4096], number[16], byte;
+    char path[4096], byte;
     CHECK(chdir(arguments[2]));
     double start = now();
-    int netlink = open_netlink(), go[2], gone[2];
+    int netlink = open_netlink(), go[2], gone[2], entrances[MOST], unified = -1;
     CHECK(pipe2(go, O_CLOEXEC));
     CHECK(pipe2(gone, O_CLOEXEC));
     CHECK(mkdir("upper", 0755)), CHECK(mkdir("work", 0755)), CHECK(mkdir("root", 0755));
-    int flags = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWPID | SIGCHLD;
-    int pid = syscall(SYS_clone, flags, 0, 0, 0, 0);
+    int opened = make_cgroups(arguments + 5, entrances, &unified);
+    struct clone_args clone = {
+        .flags = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWPID | (unified < 0 ? 0 : CLONE_INTO_CGROUP),
+        .exit_signal = SIGCHLD,
+        .cgroup = unified < 0 ? 0 : unified,
+    };
+    int pid = syscall(SYS_clone3, &clone, sizeof clone);
     CHECK(pid);
-    if (!pid) contain(arguments, go[0]);
-    int length = snprintf(number, sizeof number, "%d", pid);
-    for (int i = 5; i < count; i++) {
-        snprintf(path, sizeof path, "%s/floor", arguments[i]);
-        CHECK(mkdir(path, 0755));
-        // A new cpuset takes no process before it has processors and memory.
-        for (const char **file = (const char *[]){"cpuset.cpus", "cpuset.mems", NULL}; *file; file++) {
-            char text[256];
-            snprintf(path, sizeof path, "%s/%s", arguments[i], *file);
-            int from = open(path, O_RDONLY | O_CLOEXEC), size = from < 0 ? 0 : read(from, text, sizeof text);
-            snprintf(path, sizeof path, "%s/floor/%s", arguments[i], *file);
-            int to = size > 0 ? open(path, O_WRONLY | O_CLOEXEC) : -1;
-            if (to >= 0) CHECK(write(to, text, size));
-            close(from), close(to);
-        }
-        snprintf(path, sizeof path, "%s/floor/cgroup.procs", arguments[i]);
-        int procs = open(path, O_WRONLY | O_CLOEXEC);
-        CHECK(procs);
-        CHECK(write(procs, number, length));
-        close(procs);
-    }
+    if (!pid) contain(arguments, go[0], entrances, opened);
     add_links(netlink, pid, atoi(arguments[3]));
     CHECK(write(go[1], "", 1));
     close(gone[1]);
