@@ -75,7 +75,7 @@ fn own_namespace(request: &ShimRequest) -> io::Result<()> {
 
 /// The paths whose mounts, and for bind mounts whatever is mounted below, must stay.
 fn needed(request: &ShimRequest) -> Vec<(PathBuf, bool)> {
-    let real = |p: &Path| fs::canonicalize(p).unwrap_or_else(|_| p.to_owned());
+    let real = |p: &Path| real(p).unwrap_or_else(|_| p.to_owned());
     let mut paths: Vec<(PathBuf, bool)> = ALWAYS.iter().map(|p| (PathBuf::from(p), *p == "/sys/fs/cgroup")).collect();
     paths.push((real(&request.instance_dir), false));
     paths.push((real(&request.log_path), false));
@@ -83,6 +83,12 @@ fn needed(request: &ShimRequest) -> Vec<(PathBuf, bool)> {
     paths.extend(request.lowers.iter().map(|p| (real(p), false)));
     paths.extend(request.spec.mounts.iter().filter(|m| m.is_bind()).map(|m| (real(&m.source), true)));
     paths
+}
+
+/// The path without symbolic links, as the kernel has found it: asking at each of its elements takes longer than a mount.
+fn real(path: &Path) -> io::Result<PathBuf> {
+    let found = rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    fs::read_link(by_descriptor(&found))
 }
 
 /// Which mounts may go: those that no needed path lies on, and that do not lie below a needed tree. The topmost only, what

@@ -7,7 +7,7 @@ use rustix::fs::FileType;
 
 use super::spec::{CgroupView, HostDevice};
 use crate::sys::beneath::Dir;
-use crate::sys::cgroup;
+use crate::sys::{cgroup, effect};
 
 /// How deep and how many: `/dev` is the machine's own, but bounded all the same.
 const DEEPEST: usize = 8;
@@ -52,7 +52,7 @@ pub(super) fn cgroup_view(path: &str, stand: &Path) -> io::Result<CgroupView> {
     }
     out.sort();
     for (name, _) in &out {
-        Dir::make(&stand.join(name), 0o755)?;
+        effect::make_dirs(&stand.join(name), 0o755)?;
     }
     Ok(CgroupView::Split { stand: stand.to_owned(), dirs: out })
 }
