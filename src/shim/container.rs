@@ -19,6 +19,7 @@ use super::first::{First, GO, READY};
 use super::oci::{DeviceKind, DeviceRule, Namespace, NamespaceKind, Spec};
 use super::rootfs::Layout;
 use super::{ShimRequest, relay, seccomp};
+use crate::sys::entrance::Entrance;
 use crate::sys::limits::Limits;
 use crate::sys::{cgroup, devices, effect, limits, spawn};
 
@@ -90,14 +91,21 @@ pub(super) fn create(request: &ShimRequest, layout: &Layout) -> Result<Created, 
     let place = layout.bundle.join("config.json");
     let file = effect::create(&place, OFlags::WRONLY | OFlags::EXCL, 0o600);
     file.and_then(|file| effect::write(&file, &json)).step("writing the container's configuration")?;
-    let procs = cgroup::open_procs(&request.cgroup).step("making the container's cgroup")?;
+    let entrance = Entrance::open(&request.cgroup).step("making the container's cgroup")?;
     limit(&request.cgroup, &spec)?;
     let namespaces = Namespaces::open(&spec.linux.namespaces)?;
     let streams = if spec.process.terminal { terminal() } else { pipes(request, spec.process.user.uid) };
     let (own_side, ends) = streams.step("making the standard streams")?;
     let (own, theirs) = UnixStream::pair().step("making a socket")?;
-    let first =
-        First { spec: &spec, rootfs: &layout.rootfs, filter: filter.as_deref(), namespaces, procs, ends, word: theirs };
+    let first = First {
+        spec: &spec,
+        rootfs: &layout.rootfs,
+        filter: filter.as_deref(),
+        namespaces,
+        entrance,
+        ends,
+        word: theirs,
+    };
     let pid = fork(first)?;
     let made = answer(own, request, own_side, pid);
     if made.is_err() {
@@ -185,7 +193,7 @@ impl OwnSide {
             Self::Pipes { streams, stdin } => return Ok((streams, stdin)),
             Self::Terminal { receiver } => receiver,
         };
-        let master = relay::receive(&receiver)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let master = relay::receive(&receiver)?.pop().ok_or(io::ErrorKind::UnexpectedEof)?;
         rustix::fs::fcntl_setfl(&master, OFlags::NONBLOCK)?;
         let slave =
             rustix::pty::ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
@@ -226,15 +234,13 @@ impl Namespaces {
         Ok(namespaces)
     }
 
-    /// Has the next process that is forked be in the process namespace: nobody can change their own.
-    fn of_the_next(&self) -> Result<(), Failure> {
+    /// Has the next process that is forked be in the process namespace that is joined: nobody can change their own. Whether it
+    /// is to have a new one.
+    fn of_the_next(&self) -> Result<bool, Failure> {
         for (kind, file) in self.joined.iter().filter(|(kind, _)| *kind == CloneFlags::CLONE_NEWPID) {
             setns(file, *kind).step("joining the process namespace")?;
         }
-        match self.own & CloneFlags::CLONE_NEWPID {
-            none if none.is_empty() => Ok(()),
-            pid => effect::own_namespaces("pid", pid).step("making a process namespace"),
-        }
+        Ok(self.own.contains(CloneFlags::CLONE_NEWPID))
     }
 
     /// What is open of those to join.
@@ -253,13 +259,13 @@ impl Namespaces {
 }
 
 /// Forks the container's first process; its number.
-fn fork(first: First<'_>) -> Result<i32, Failure> {
-    first.namespaces.of_the_next()?;
+fn fork(mut first: First<'_>) -> Result<i32, Failure> {
+    let own_processes = first.namespaces.of_the_next()?;
     // Until it has executed the container's program, no other process of the pod may look into it: it holds what is open
     // here.
     let dumpable = |behavior| rustix::process::set_dumpable_behavior(behavior).step("closing memory to others");
     dumpable(DumpableBehavior::NotDumpable)?;
-    let Some(pid) = spawn::fork().step("making the container's process")? else {
+    let Some(pid) = first.entrance.fork(own_processes).step("making the container's process")? else {
         first.run();
         spawn::exit_now(1);
     };

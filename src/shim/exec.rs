@@ -14,8 +14,9 @@ use super::relay::{self, Stdio};
 use super::running::Running;
 use super::{ExecRequest, command, entry, oci, privileges, seccomp};
 use crate::port::{ErrorKind, PortError};
+use crate::sys::entrance::Entrance;
 use crate::sys::seccomp::Instruction;
-use crate::sys::{cgroup, effect, sealed, spawn};
+use crate::sys::{effect, sealed, spawn};
 
 const OPERATION: &str = "run a command in";
 /// What shells and container runtimes answer when a command cannot be executed.
@@ -24,7 +25,7 @@ const CANNOT_EXECUTE: i32 = 126;
 /// The container as the command needs it.
 struct Target {
     pidfd: OwnedFd,
-    procs: Vec<OwnedFd>,
+    entrance: Entrance,
     process: oci::Process,
     /// The container's filter of system calls.
     filter: Option<Vec<Instruction>>,
@@ -40,16 +41,16 @@ impl Target {
                 .with_help("run the podwright that started the container")
         })?;
         let failed = |error: io::Error| PortError::io(OPERATION, dir.display().to_string(), &error);
-        let procs = cgroup::open_procs_of(started.pid).map_err(failed)?;
+        let entrance = Entrance::of_process(started.pid).map_err(failed)?;
         let oom_score_adj = fs::read_to_string(format!("/proc/{}/oom_score_adj", started.pid)).unwrap_or_default();
-        Ok(Self { pidfd, procs, process, filter, oom_score_adj })
+        Ok(Self { pidfd, entrance, process, filter, oom_score_adj })
     }
 }
 
 pub(super) fn run(request: &ExecRequest) -> Result<i32, PortError> {
     let failed = |error: io::Error| PortError::io(OPERATION, request.instance_dir.display().to_string(), &error);
     sealed::restart().map_err(failed)?;
-    let target = Target::open(request)?;
+    let mut target = Target::open(request)?;
     let (stdio, ends) = Stdio::make(request.stdin, request.tty).map_err(failed)?;
     // Until it has executed the command, no process of the container may look into the child, which is one of them from
     // its first moment: it holds what is open here.
@@ -60,7 +61,7 @@ pub(super) fn run(request: &ExecRequest) -> Result<i32, PortError> {
     // The command's process comes here when the one between has ended.
     let adopt = |who| rustix::process::set_child_subreaper(who).map_err(|e| failed(e.into()));
     adopt(Some(rustix::process::getpid()))?;
-    let Some(between) = spawn::fork().map_err(failed)? else {
+    let Some(between) = target.entrance.fork(false).map_err(failed)? else {
         drop(stdio);
         let code = go_between(&target, request, ends, number_end);
         spawn::exit_now(code);
@@ -128,9 +129,7 @@ fn become_command(request: &ExecRequest, environment: &[String]) -> i32 {
 fn prepare(target: &Target, request: &ExecRequest, ends: relay::Ends) -> io::Result<Vec<String>> {
     // What is opened from here on is closed on exec anyway.
     doing("closing what is open", spawn::close_on_exec())?;
-    for procs in &target.procs {
-        doing("entering the container's cgroup", rustix::io::write(procs, b"0"))?;
-    }
+    doing("entering the container's cgroup", target.entrance.enter())?;
     let namespaces = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWIPC

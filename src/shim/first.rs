@@ -14,6 +14,7 @@ use super::failure::{Failure, Step};
 use super::oci::{Process, Spec};
 use super::places::{self, Kind};
 use super::{command, entry, mounts, nodes, privileges, relay, rootfs};
+use crate::sys::entrance::Entrance;
 use crate::sys::seccomp::Instruction;
 use crate::sys::{effect, spawn};
 
@@ -28,8 +29,8 @@ pub(super) struct First<'a> {
     pub(super) rootfs: &'a Path,
     pub(super) filter: Option<&'a [Instruction]>,
     pub(super) namespaces: Namespaces,
-    /// `cgroup.procs` of the container's cgroup in each hierarchy.
-    pub(super) procs: Vec<OwnedFd>,
+    /// Into the container's cgroup.
+    pub(super) entrance: Entrance,
     pub(super) ends: Ends,
     /// To the shim, and from it.
     pub(super) word: UnixStream,
@@ -57,7 +58,7 @@ impl First<'_> {
     /// Closes what is the shim's alone. With its end of the socket open here its end would not be noticed, and with the lock
     /// of the instance the container would be taken for one that is watched.
     fn close_others(&self) -> io::Result<()> {
-        let mut own: Vec<BorrowedFd<'_>> = self.procs.iter().map(AsFd::as_fd).collect();
+        let mut own: Vec<BorrowedFd<'_>> = self.entrance.descriptors().collect();
         own.extend(self.namespaces.joined());
         match &self.ends {
             Ends::Pipes { stdin, out, err } => own.extend(stdin.iter().chain([out, err]).map(AsFd::as_fd)),
@@ -76,9 +77,7 @@ impl First<'_> {
         // What is kept, and what is opened from here on, is closed on exec.
         self.close_others().step("closing what is open")?;
         rustix::process::setsid().step("beginning a session")?;
-        for procs in &self.procs {
-            rustix::io::write(procs, b"0").step("entering the container's cgroup")?;
-        }
+        self.entrance.enter().step("entering the container's cgroup")?;
         self.namespaces.enter().step("entering the container's namespaces")?;
         self.make_root()?;
         let root = rootfs::open_root(Path::new("/")).step("opening the root file system")?;
@@ -144,7 +143,7 @@ fn install_terminal(root: &OwnedFd, sender: &OwnedFd, uid: u32) -> io::Result<()
     // The user may open its own terminal again.
     effect::change_owner(&slave, uid, None)?;
     effect::place_mount(effect::copy_mount(&slave, false)?, nodes::console(root)?)?;
-    relay::send(sender, &master)?;
+    relay::send(sender, &[master.as_fd()])?;
     rustix::process::ioctl_tiocsctty(&slave)?;
     nix::unistd::dup2_stdin(&slave)?;
     nix::unistd::dup2_stdout(&slave)?;

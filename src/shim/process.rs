@@ -16,6 +16,7 @@ use super::failure::{Failure, Step};
 use super::rootfs::{self, Layout};
 use super::spawn::{GO, Report};
 use super::{ShimRequest, Started, attach, record};
+use crate::sys::entrance::Entrance;
 use crate::sys::{cgroup, effect, process, spawn};
 
 /// The first descriptor beyond the standard streams.
@@ -52,11 +53,6 @@ struct Handover {
 
 pub(super) fn main() -> ExitCode {
     let Ok(mut passed) = passed() else { return ExitCode::FAILURE };
-    if detach().is_err() {
-        return ExitCode::FAILURE;
-    }
-    let Ok(pid) = i32::try_from(std::process::id()) else { return ExitCode::FAILURE };
-    passed.report(&Report::Shim { pid });
     let request = match passed.request() {
         Ok(request) => request,
         Err(error) => {
@@ -64,7 +60,14 @@ pub(super) fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let made = make(&request);
+    let mut entrance = Entrance::open(&request.monitors_cgroup);
+    if detach(entrance.as_mut().ok()).is_err() {
+        return ExitCode::FAILURE;
+    }
+    let Ok(pid) = i32::try_from(std::process::id()) else { return ExitCode::FAILURE };
+    passed.report(&Report::Shim { pid });
+    let entered = entrance.and_then(|entrance| entrance.enter()).step("entering the monitors' cgroup");
+    let made = entered.and_then(|()| make(&request));
     // Whoever does not say so has no record of the instance: nothing may have happened, and no failure either.
     if !passed.may_go() {
         undo(&request);
@@ -121,11 +124,15 @@ impl Passed {
     }
 }
 
-/// Leaves all behind that this process has of the agent: its session, its signals, its place in the file system, and itself.
-fn detach() -> io::Result<()> {
+/// Leaves all behind that this process has of the agent: its session, its signals, its place in the file system, and itself: it
+/// goes on as a child of nobody, in the cgroup that is entered.
+fn detach(entrance: Option<&mut Entrance>) -> io::Result<()> {
     spawn::block_signals()?;
     std::env::set_current_dir("/")?;
-    spawn::leave_parent()?;
+    if entrance.map_or_else(spawn::fork, |entrance| entrance.fork(false))?.is_some() {
+        // The process of last resort removes its child's zombie in the end.
+        spawn::exit_now(0);
+    }
     nix::unistd::setsid()?;
     Ok(())
 }
@@ -139,7 +146,6 @@ struct Made {
 }
 
 fn make(request: &ShimRequest) -> Result<Made, Failure> {
-    cgroup::enter_self(&request.monitors_cgroup).step("entering the monitors' cgroup")?;
     // What the container leaves behind in the machine's process namespace comes to the monitor, which reaps it.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).step("becoming a subreaper")?;
     let log = effect::create(&request.log_path, OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW, 0o640);

@@ -81,7 +81,7 @@ impl Ends {
                 copy_size(&master);
                 // The user may open its own terminal again.
                 effect::change_owner(&slave, uid, None)?;
-                send(&sender, &master)?;
+                send(&sender, &[master.as_fd()])?;
                 nix::unistd::dup2_stdin(&slave)?;
                 nix::unistd::dup2_stdout(&slave)?;
                 nix::unistd::dup2_stderr(&slave)?;
@@ -125,27 +125,32 @@ fn copy_size(master: &OwnedFd) {
     }
 }
 
-pub(super) fn send(socket: &OwnedFd, fd: &OwnedFd) -> io::Result<()> {
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// How many descriptors go at once.
+const MOST: usize = 5;
+
+/// Sends descriptors, [`MOST`] at most.
+pub(super) fn send(socket: &OwnedFd, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let fds = [fd.as_fd()];
-    ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+    if !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     rustix::net::sendmsg(socket, &[io::IoSlice::new(b"t")], &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
-/// Receives a descriptor; `None` when the other side has gone without sending one.
-pub(super) fn receive(socket: impl AsFd) -> io::Result<Option<OwnedFd>> {
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// Receives descriptors; none when the other side has gone without sending any.
+pub(super) fn receive(socket: impl AsFd) -> io::Result<Vec<OwnedFd>> {
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut bytes = [0; 64];
     let mut bytes = [io::IoSliceMut::new(&mut bytes)];
     rustix::net::recvmsg(socket, &mut bytes, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-    let mut messages = ancillary.drain().filter_map(|m| match m {
+    let messages = ancillary.drain().filter_map(|m| match m {
         RecvAncillaryMessage::ScmRights(fds) => Some(fds),
         _ => None,
     });
-    Ok(messages.next().and_then(|mut fds| fds.next()))
+    Ok(messages.flatten().collect())
 }
 
 /// Signals as a descriptor, from before the fork on: none is missed.
@@ -264,7 +269,7 @@ pub(super) fn run(child: i32, stdio: Stdio, signals: &SignalFd) -> io::Result<i3
     match stdio {
         Stdio::Terminal { receiver, stdin } => {
             // Without a terminal the command has ended already, and said why.
-            if let Some(master) = receive(&receiver)? {
+            if let Some(master) = receive(&receiver)?.pop() {
                 raw = (stdin && io::stdin().is_terminal()).then(Raw::enter).flatten();
                 session.flows.push(Flow::out(&master, io::stdout())?);
                 if stdin {

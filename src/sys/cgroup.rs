@@ -11,6 +11,8 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::fs::CWD;
+
 use super::{effect, pidfd};
 
 /// How long processes are given to die of SIGKILL.
@@ -56,7 +58,7 @@ impl Hierarchy {
 }
 
 /// Names the file in an error, which the system does not.
-fn named(path: &Path, error: &io::Error) -> io::Error {
+pub(super) fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
@@ -113,17 +115,15 @@ fn relative(path: &str) -> io::Result<&Path> {
     if relative.as_os_str().is_empty() || !plain { Err(refused()) } else { Ok(relative) }
 }
 
-/// A new cgroup of the version 1 cpuset controller takes no process until it has processors and memory nodes.
-fn inherit_cpuset(dir: &Path) -> io::Result<()> {
-    let Some(parent) = dir.parent() else { return Ok(()) };
-    for file in ["cpuset.cpus", "cpuset.mems"] {
-        let own = dir.join(file);
-        if fs::read_to_string(&own)?.trim().is_empty() {
-            let value = fs::read_to_string(parent.join(file))?;
-            effect::write_existing(&own, value.trim()).map_err(|e| named(&own, &e))?;
-        }
-    }
-    Ok(())
+/// A new cgroup of the version 1 cpuset controller takes no process until it has processors and memory nodes: it gets those of
+/// its parent, which may have none itself when it was made by a process that was killed right then.
+fn inherit_cpuset(mount: &Path, dir: &Path, file: &str) -> io::Result<String> {
+    let own = dir.join(file);
+    let value = fs::read_to_string(&own)?;
+    let Some(parent) = dir.parent().filter(|_| value.trim().is_empty() && dir != mount) else { return Ok(value) };
+    let value = inherit_cpuset(mount, parent, file)?;
+    effect::write_existing(&own, value.trim()).map_err(|e| named(&own, &e))?;
+    Ok(value)
 }
 
 /// Hands the controllers of a version 2 cgroup on to its children, each as far as the kernel allows it: a controller that
@@ -139,16 +139,30 @@ fn delegate(dir: &Path) {
     }
 }
 
-fn create_in(hierarchy: &Hierarchy, path: &Path) -> io::Result<()> {
-    let mut dir = hierarchy.mount.clone();
-    for component in path.components() {
-        if hierarchy.unified {
-            delegate(&dir);
+/// Makes a directory of a hierarchy, and its parents when it cannot be made without: they are there as a rule.
+fn create_in(hierarchy: &Hierarchy, dir: &Path) -> io::Result<()> {
+    let make = || match effect::make_dir_at(CWD, dir, MODE) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    };
+    let prepare = || match dir.parent() {
+        // Before there is anybody in it who would be in the way.
+        Some(parent) if hierarchy.unified => delegate(parent),
+        _ => {}
+    };
+    prepare();
+    let made = match (make(), dir.parent()) {
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound && parent != hierarchy.mount => {
+            create_in(hierarchy, parent)?;
+            prepare();
+            make()
         }
-        dir.push(component);
-        effect::make_dirs(&dir, MODE).map_err(|e| named(&dir, &e))?;
-        if !hierarchy.unified && hierarchy.options.iter().any(|o| o == "cpuset") {
-            inherit_cpuset(&dir)?;
+        (made, _) => made,
+    };
+    made.map_err(|e| named(dir, &e))?;
+    if !hierarchy.unified && hierarchy.options.iter().any(|o| o == "cpuset") {
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            inherit_cpuset(&hierarchy.mount, dir, file)?;
         }
     }
     Ok(())
@@ -175,37 +189,26 @@ pub fn versions_and_controllers() -> io::Result<(BTreeSet<u8>, BTreeSet<String>)
 /// From the system; `InvalidInput` for a path that is not absolute or has `..`.
 pub fn create(path: &str) -> io::Result<()> {
     let path = relative(path)?;
-    hierarchies()?.iter().try_for_each(|h| create_in(h, path))
+    hierarchies()?.iter().try_for_each(|h| create_in(h, &h.dir(path)))
 }
 
-/// Makes the cgroup and opens its `cgroup.procs` in every hierarchy for writing, so that a process can enter later,
-/// with nothing but `write(fd, "0")`.
+/// The cgroup's directory in every hierarchy, whether or not it exists, and whether that is the one of version 2.
 ///
 /// # Errors
-/// As [`create`].
-pub(crate) fn open_procs(path: &str) -> io::Result<Vec<OwnedFd>> {
-    create(path)?;
+/// `InvalidInput` for a bad path; whatever else the system says.
+pub(super) fn places(path: &str) -> io::Result<Vec<(PathBuf, bool)>> {
     let path = relative(path)?;
-    let open = |h: &Hierarchy| {
-        let file = h.dir(path).join("cgroup.procs");
-        effect::open_existing(&file).map(OwnedFd::from).map_err(|e| named(&file, &e))
-    };
-    hierarchies()?.iter().map(open).collect()
+    Ok(hierarchies()?.iter().map(|h| (h.dir(path), h.unified)).collect())
 }
 
-/// Opens the `cgroup.procs` of the cgroups that a process is in, as [`open_procs`] does.
+/// As [`places`], of the cgroups that a process is in.
 ///
 /// # Errors
 /// From the system.
-pub(crate) fn open_procs_of(pid: i32) -> io::Result<Vec<OwnedFd>> {
+pub(super) fn places_of(pid: i32) -> io::Result<Vec<(PathBuf, bool)>> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
-    let hierarchies = hierarchies()?;
-    let paths = hierarchies.iter().filter_map(|h| Some((h, h.path_in(&text)?)));
-    let open = |(h, path): (&Hierarchy, &str)| {
-        let file = h.dir(Path::new(path.trim_start_matches('/'))).join("cgroup.procs");
-        effect::open_existing(&file).map(OwnedFd::from).map_err(|e| named(&file, &e))
-    };
-    paths.map(open).collect()
+    let place = |h: &Hierarchy| Some((h.dir(Path::new(h.path_in(&text)?.trim_start_matches('/'))), h.unified));
+    Ok(hierarchies()?.iter().filter_map(place).collect())
 }
 
 /// Moves a process into the cgroup, which is made if it is missing, in every hierarchy.
@@ -213,16 +216,9 @@ pub(crate) fn open_procs_of(pid: i32) -> io::Result<Vec<OwnedFd>> {
 /// # Errors
 /// As [`create`]; `ESRCH` when the process is gone.
 pub fn enter(path: &str, pid: i32) -> io::Result<()> {
-    let pid = pid.to_string();
-    open_procs(path)?.into_iter().try_for_each(|fd| effect::write(&fs::File::from(fd), pid.as_bytes()))
-}
-
-/// Moves this process, with all its threads, into the cgroup, which is made if it is missing, in every hierarchy.
-///
-/// # Errors
-/// As [`create`].
-pub fn enter_self(path: &str) -> io::Result<()> {
-    enter(path, 0)
+    create(path)?;
+    let files = places(path)?.into_iter().map(|(dir, _)| dir.join("cgroup.procs"));
+    files.into_iter().try_for_each(|file| effect::write_existing(&file, &pid.to_string()).map_err(|e| named(&file, &e)))
 }
 
 /// The cgroup's directory and those below it, parents first.

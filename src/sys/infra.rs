@@ -3,16 +3,19 @@
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 
-use super::{cgroup, effect, embedded, process, spawn};
+use super::entrance::Entrance;
+use super::{effect, embedded, process, spawn};
 
 /// Who it runs as: what Kubernetes' own pause image uses, an id without a name that owns nothing.
 const USER: libc::uid_t = 65535;
@@ -91,10 +94,14 @@ impl Step {
 /// Everything the child needs, made beforehand: it shares the memory of this process, whose other threads go on and may hold any
 /// lock, the allocator's too, so the child makes system calls and nothing else.
 struct Prepared {
-    flags: libc::c_ulong,
+    flags: u64,
     hostname: Option<Vec<u8>>,
     empty: CString,
-    procs: Vec<OwnedFd>,
+    entrance: Entrance,
+    /// It is in the cgroup of version 2 already.
+    is_begun_there: bool,
+    /// Said by the child.
+    runs: AtomicBool,
     null: File,
     program: RawFd,
     report: OwnedFd,
@@ -106,23 +113,25 @@ struct Prepared {
 /// # Errors
 /// From the system; the message names the step.
 pub fn start(spec: &InfraSpec) -> io::Result<Infra> {
-    let flag = |wanted: bool, flag: libc::c_int| if wanted { flag as libc::c_ulong } else { 0 };
+    let flag = |wanted: bool, flag: libc::c_int| if wanted { flag as u64 } else { 0 };
     let flags = flag(true, libc::CLONE_NEWNS)
         | flag(spec.net, libc::CLONE_NEWNET)
         | flag(spec.ipc, libc::CLONE_NEWIPC)
         | flag(spec.uts.is_some(), libc::CLONE_NEWUTS)
         | flag(spec.pid, libc::CLONE_NEWPID);
     let (report, sender) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    let prepared = Prepared {
+    let mut prepared = Prepared {
         flags,
         hostname: spec.uts.as_ref().map(|name| name.clone().into_bytes()),
         empty: CString::new(spec.empty.as_os_str().as_bytes())?,
-        procs: cgroup::open_procs(&spec.cgroup)?,
+        entrance: Entrance::open(&spec.cgroup)?,
+        is_begun_there: false,
+        runs: AtomicBool::new(false),
         null: effect::null()?,
         program: embedded::pause()?.as_raw_fd(),
         report: sender,
     };
-    let pid = effect::effect("clone", "pause", || fork(&prepared))?;
+    let pid = effect::effect("clone", "pause", || fork(&mut prepared))?;
     drop(prepared);
     let mut failure = Vec::new();
     File::from(report).read_to_end(&mut failure)?;
@@ -147,24 +156,44 @@ fn reap(pid: i32) {
 /// Starts the child with new namespaces. It shares the memory of this process until it executes another program, and this
 /// thread waits for that: a copy of its tables would take as long as everything else the child does. No signal arrives
 /// meanwhile: a handler of this process would run in the child.
-fn fork(prepared: &Prepared) -> io::Result<i32> {
+fn fork(prepared: &mut Prepared) -> io::Result<i32> {
     /// Ample for calls of the system.
     const STACK: usize = 64 << 10;
     let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
-    let top = stack.spare_capacity_mut().as_mut_ptr_range().end.cast();
-    let argument = ptr::from_ref(prepared).cast_mut().cast();
     let mut before = SigSet::empty();
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
-    let flags = prepared.flags as libc::c_int | libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     let children = Children::one_more();
-    // SAFETY: the stack is aligned, and lives until the child has left it, as does what the argument points to: this call
-    // returns when the child has executed a program or ended. It runs `child` alone, which allocates nothing, takes no lock and
-    // does not return.
-    let pid = unsafe { libc::clone(child, top, flags, argument) };
-    let error = io::Error::last_os_error();
+    let started =
+        clone_into(prepared, stack.spare_capacity_mut()).or_else(|_| clone(prepared, stack.spare_capacity_mut()));
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
     drop(children);
-    if pid < 0 { Err(error) } else { Ok(pid) }
+    started
+}
+
+/// Starts the child in its cgroup of version 2.
+fn clone_into(prepared: &mut Prepared, stack: &mut [MaybeUninit<u128>]) -> io::Result<i32> {
+    prepared.is_begun_there = true;
+    let argument = ptr::from_ref(&*prepared).cast_mut().cast();
+    let directory = prepared.entrance.directory().ok_or(io::ErrorKind::Unsupported)?;
+    // SAFETY: what the argument points to lives until the child has left it: this call returns when the child has executed a
+    // program or ended. `child` allocates nothing, takes no lock and does not return.
+    let pid = unsafe { spawn::clone_into(directory, prepared.flags, stack, child, argument) }?;
+    if !prepared.runs.load(Ordering::Relaxed) {
+        reap(pid);
+        return Err(spawn::killed_at_birth());
+    }
+    Ok(pid)
+}
+
+/// The same by a call that every kernel has.
+fn clone(prepared: &mut Prepared, stack: &mut [MaybeUninit<u128>]) -> io::Result<i32> {
+    prepared.is_begun_there = false;
+    let top = stack.as_mut_ptr_range().end.cast();
+    let argument = ptr::from_ref(&*prepared).cast_mut().cast();
+    let flags = prepared.flags as libc::c_int | libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the stack is aligned, and lives until the child has left it; otherwise as above.
+    let pid = unsafe { libc::clone(child, top, flags, argument) };
+    if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(pid) }
 }
 
 /// A child that shares the memory of this process. When it changes its user the kernel lets nobody trace that memory any
@@ -202,6 +231,7 @@ impl Drop for Children {
 extern "C" fn child(argument: *mut libc::c_void) -> libc::c_int {
     // SAFETY: what `fork` has passed, which waits until this has been left.
     let prepared = unsafe { &*argument.cast::<Prepared>() };
+    prepared.runs.store(true, Ordering::Relaxed);
     for (step, action) in [
         (Step::Session, begin_session as fn(&Prepared) -> bool),
         (Step::Cgroup, enter_cgroup),
@@ -235,7 +265,8 @@ fn begin_session(_: &Prepared) -> bool {
 
 fn enter_cgroup(prepared: &Prepared) -> bool {
     // SAFETY: the byte is valid for reading.
-    prepared.procs.iter().all(|fd| unsafe { libc::write(fd.as_raw_fd(), c"0".as_ptr().cast(), 1) } == 1)
+    let enter = |fd: BorrowedFd<'_>| unsafe { libc::write(fd.as_raw_fd(), c"0".as_ptr().cast(), 1) } == 1;
+    prepared.entrance.files(prepared.is_begun_there).all(enter)
 }
 
 fn set_hostname(prepared: &Prepared) -> bool {

@@ -14,6 +14,8 @@ pub(crate) mod effect;
 #[cfg(target_os = "linux")]
 pub mod embedded;
 #[cfg(target_os = "linux")]
+pub(crate) mod entrance;
+#[cfg(target_os = "linux")]
 pub mod git;
 #[cfg(target_os = "linux")]
 pub mod heap;

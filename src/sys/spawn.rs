@@ -1,12 +1,16 @@
 //! Becoming another process: what is inherited, what is left behind. For processes of one thread.
 
+use std::arch::asm;
 use std::ffi::CString;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 
 use nix::libc;
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sched::CloneFlags;
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use rustix::pipe::PipeFlags;
 
 /// The first descriptor beyond the standard streams.
 const FIRST_FREE: u32 = 3;
@@ -32,22 +36,138 @@ pub(crate) fn fork() -> io::Result<Option<i32>> {
     }
 }
 
+/// The arguments of clone3 (`struct clone_args` of `linux/sched.h`).
+#[repr(C)]
+#[derive(Default)]
+struct CloneArguments {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+impl CloneArguments {
+    /// For a child that is in a cgroup of version 2 from its first moment.
+    fn into_cgroup(directory: BorrowedFd<'_>, flags: u64) -> Self {
+        /// `linux/sched.h`; its type in the C library differs from one to the other.
+        const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+        let cgroup = u64::try_from(directory.as_raw_fd()).unwrap_or(u64::MAX);
+        Self { flags: flags | CLONE_INTO_CGROUP, exit_signal: libc::SIGCHLD as u64, cgroup, ..Self::default() }
+    }
+}
+
+/// As [`fork`], into the cgroup of version 2 that the directory is, and into new namespaces.
+///
+/// # Errors
+/// From the system, such as `ENOSYS` and `E2BIG` before Linux 5.7; [`killed_at_birth`].
+pub(crate) fn fork_into(directory: BorrowedFd<'_>, namespaces: CloneFlags) -> io::Result<Option<i32>> {
+    let (word, sender) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    let flags = u64::try_from(namespaces.bits()).map_err(io::Error::other)?;
+    let arguments = CloneArguments::into_cgroup(directory, flags);
+    // SAFETY: the arguments are valid for reading and of the size given. The child has a copy of all memory, and the process
+    // has one thread, so no lock is held by a thread that the child does not have: what the C library's fork does beside this
+    // is for processes of several.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<CloneArguments>()) };
+    let pid = i32::try_from(check(pid)?).map_err(io::Error::other)?;
+    if pid == 0 {
+        return if rustix::io::write(&sender, b"x") == Ok(1) { Ok(None) } else { exit_now(1) };
+    }
+    drop(sender);
+    match rustix::io::retry_on_intr(|| rustix::io::read(&word, &mut [0; 1])) {
+        Ok(1) => Ok(Some(pid)),
+        _ => {
+            let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
+            Err(killed_at_birth())
+        }
+    }
+}
+
+/// Since `cgroup.kill` was made to catch forks that are under way (Linux 6.14, and versions before it that got that), the kernel
+/// takes each process that is begun in a cgroup of version 2 for one of those when something was killed there once, or
+/// where its parent is.
+pub(super) fn killed_at_birth() -> io::Error {
+    io::Error::other("the kernel has killed the process that was begun in the cgroup")
+}
+
+/// Starts a process in the cgroup of version 2 that `directory` is. It shares the memory of this one, and runs `child` on
+/// `stack` while this thread waits until it has executed a program or ended.
+///
+/// # Errors
+/// From the system. The kernel may kill the child before it has run anything: [`killed_at_birth`].
+///
+/// # Safety
+/// `child` does not return, and may do with what it shares what a child of vfork(2) may; the stack is ample for it.
+pub(super) unsafe fn clone_into(
+    directory: BorrowedFd<'_>,
+    flags: u64,
+    stack: &mut [MaybeUninit<u128>],
+    child: extern "C" fn(*mut libc::c_void) -> libc::c_int,
+    argument: *mut libc::c_void,
+) -> io::Result<i32> {
+    let shared = (libc::CLONE_VM | libc::CLONE_VFORK) as u64;
+    let arguments = CloneArguments {
+        stack: stack.as_mut_ptr().addr() as u64,
+        stack_size: size_of_val(stack) as u64,
+        ..CloneArguments::into_cgroup(directory, flags | shared)
+    };
+    let result: i64;
+    // SAFETY: a system call with arguments that are valid for reading and of the size given. In this process nothing but the
+    // registers named is changed. The child begins behind it on the stack given, which is aligned, with the same registers: it
+    // calls the function, which does not return.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r13",
+            "call r12",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone3 => result,
+            in("rdi") &raw const arguments,
+            in("rsi") size_of::<CloneArguments>(),
+            in("r12") child,
+            in("r13") argument,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        asm!(
+            "svc 0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x0, x21",
+            "blr x20",
+            "brk 1",
+            "2:",
+            inlateout("x0") &raw const arguments => result,
+            in("x1") size_of::<CloneArguments>(),
+            in("x8") libc::SYS_clone3,
+            in("x20") child,
+            in("x21") argument,
+        );
+    }
+    // The kernel gives an error as its negative number.
+    let result = i32::try_from(result).map_err(io::Error::other)?;
+    if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(result) }
+}
+
 /// Ends this process at once: nothing is flushed, no handler runs.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: takes a number.
     unsafe { libc::_exit(code) }
-}
-
-/// Goes on as a child of nobody: forks, and the parent ends. Whoever waits for this process waits no longer, and the
-/// process of last resort (init) removes the zombie in the end.
-///
-/// # Errors
-/// From the system.
-pub(crate) fn leave_parent() -> io::Result<()> {
-    match fork()? {
-        Some(_) => exit_now(0),
-        None => Ok(()),
-    }
 }
 
 /// Gives this process, and those it forks, a session keyring of their own: the one they came with may hold keys of the
@@ -63,6 +183,17 @@ pub(crate) fn own_keyring() -> io::Result<()> {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => Ok(()),
         other => other.map(drop),
     }
+}
+
+/// Leaves it to the kernel to remove children that have ended, or takes that back: then they wait to be waited for.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn ignore_children(ignore: bool) -> io::Result<()> {
+    let action = if ignore { SigHandler::SigIgn } else { SigHandler::SigDfl };
+    // SAFETY: neither of the two runs code of ours.
+    unsafe { nix::sys::signal::signal(Signal::SIGCHLD, action) }?;
+    Ok(())
 }
 
 /// Blocks every signal.
