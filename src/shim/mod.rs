@@ -1,7 +1,7 @@
 //! Floor 4: the small process that starts one container and outlives the agent.
 //!
-//! The agent is threaded and never forks a container. [`start`] spawns this program again as a *shim*: one process, one
-//! thread, in a session, a cgroup and a mount namespace of its own. It mounts the root file system, forks the container's
+//! The agent is threaded and never forks a container. [`start`] has a process of one thread forked, the *shim*, by another one
+//! that was started from this program for nothing else (`zygote`): it is in a session, a cgroup and a mount namespace of its own. It mounts the root file system, forks the container's
 //! first process, which makes the container from within and waits, writes `started.json`, reports, and becomes a *monitor*: a tiny program that copies the container's
 //! output into its log, waits for its end and writes `exit.json`. All the while it holds the lock of the instance
 //! directory, so whoever wants to know whether the container lives asks the lock.
@@ -34,6 +34,7 @@ mod rootfs;
 mod running;
 mod seccomp;
 mod spawn;
+mod zygote;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -133,10 +134,10 @@ pub struct ExecRequest {
     pub tty: bool,
 }
 
-/// Starts a container. Takes the lock of the instance directory, spawns `<exe> internal-shim` and waits for its report. `before`
+/// Starts a container. Takes the lock of the instance directory, has a shim forked by `<exe> internal-shim` and waits for its report. `before`
 /// is done while the shim makes the container: until it is done the container's own program does not run.
-/// Blocks, a few ten milliseconds as a rule: not for an async worker thread. The shim leaves no child behind; watch
-/// [`Started::monitor_pid`] by pidfd.
+/// Blocks, a few ten milliseconds as a rule: not for an async worker thread. The shim is no child of
+/// this process; watch [`Started::monitor_pid`] by pidfd.
 ///
 /// `started.json` is written *before* the container's own program runs: an instance without it, and with a free lock,
 /// never ran since the machine was started. After a power cut it may be missing. `exit.json` may be there already when this
@@ -155,12 +156,12 @@ pub fn start(
     spawn::start(exe, request, before)
 }
 
-/// The first argument of this program when it is to be a shim; not for people.
+/// The first argument of this program when shims are to be forked from it; not for people.
 const VERB: &str = "internal-shim";
 
 /// The shim's own side, if that is what this process is started for; it has one thread and has started no runtime.
 pub fn main() -> Option<ExitCode> {
-    std::env::args_os().nth(1).is_some_and(|verb| verb == VERB).then(process::main)
+    std::env::args_os().nth(1).is_some_and(|verb| verb == VERB).then(zygote::main)
 }
 
 /// Starts this process again from a copy of the program that nobody can write to, for [`exec`], unless it is one already.

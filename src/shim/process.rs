@@ -22,8 +22,7 @@ use crate::sys::{cgroup, effect, process, spawn};
 /// The first descriptor beyond the standard streams.
 const FIRST_FREE: i32 = 3;
 
-/// What the agent has passed, in the places of the standard streams: more descriptors cannot be inherited without a fork of
-/// the agent.
+/// What the agent has passed, in the places of the standard streams.
 struct Passed {
     agent: BufReader<Agent>,
     monitor: OwnedFd,
@@ -51,8 +50,11 @@ struct Handover {
     started: Started,
 }
 
-pub(super) fn main() -> ExitCode {
+/// From the fork on, with the standard streams that were passed, and in the monitors' cgroup of version 2 perhaps.
+pub(super) fn main(is_begun_there: bool) -> ExitCode {
     let Ok(mut passed) = passed() else { return ExitCode::FAILURE };
+    let (Ok(_), Ok(pid)) = (nix::unistd::setsid(), i32::try_from(std::process::id())) else { return ExitCode::FAILURE };
+    passed.report(&Report::Shim { pid });
     let request = match passed.request() {
         Ok(request) => request,
         Err(error) => {
@@ -60,12 +62,8 @@ pub(super) fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let mut entrance = Entrance::open(&request.monitors_cgroup);
-    if detach(entrance.as_mut().ok()).is_err() {
-        return ExitCode::FAILURE;
-    }
-    let Ok(pid) = i32::try_from(std::process::id()) else { return ExitCode::FAILURE };
-    passed.report(&Report::Shim { pid });
+    let entrance = Entrance::open(&request.monitors_cgroup);
+    let entrance = if is_begun_there { entrance.map(Entrance::of_one_begun_there) } else { entrance };
     let entered = entrance.and_then(|entrance| entrance.enter()).step("entering the monitors' cgroup");
     let made = entered.and_then(|()| make(&request));
     // Whoever does not say so has no record of the instance: nothing may have happened, and no failure either.
@@ -90,8 +88,6 @@ pub(super) fn main() -> ExitCode {
 
 /// Takes what the agent has passed.
 fn passed() -> io::Result<Passed> {
-    // Not started by an agent.
-    rustix::net::sockopt::socket_type(io::stdin())?;
     let taken = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, FIRST_FREE);
     let (monitor, lock) = (taken(io::stdout().as_fd())?, taken(io::stderr().as_fd())?);
     nix::unistd::dup2_stdout(io::stdin())?;
@@ -122,19 +118,6 @@ impl Passed {
             let _ = stdout.write_all(&line).and_then(|()| stdout.flush());
         }
     }
-}
-
-/// Leaves all behind that this process has of the agent: its session, its signals, its place in the file system, and itself: it
-/// goes on as a child of nobody, in the cgroup that is entered.
-fn detach(entrance: Option<&mut Entrance>) -> io::Result<()> {
-    spawn::block_signals()?;
-    std::env::set_current_dir("/")?;
-    if entrance.map_or_else(spawn::fork, |entrance| entrance.fork(false))?.is_some() {
-        // The process of last resort removes its child's zombie in the end.
-        spawn::exit_now(0);
-    }
-    nix::unistd::setsid()?;
-    Ok(())
 }
 
 /// A container that waits to be started.

@@ -1,21 +1,19 @@
-//! The agent's side: spawns a shim and waits for its report.
+//! The agent's side: has a shim forked and waits for its report.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::{Deserialize, Serialize};
 
-use super::{ShimRequest, Started, VERB, record};
+use super::{ShimRequest, Started, record, zygote};
 use crate::port::{ErrorKind, PortError};
-use crate::sys::{cgroup, effect, embedded, lock, pidfd, sealed};
+use crate::sys::{cgroup, embedded, entrance, lock, pidfd};
 
 pub(super) const OPERATION: &str = "start container";
 /// How long a start may take. Mounts of network file systems can hang; an image layer never takes this long.
@@ -101,23 +99,17 @@ fn run(
 ) -> io::Result<Outcome> {
     let mut request_json = serde_json::to_vec(request)?;
     request_json.push(b'\n');
-    // Never the file itself: the container's first process runs it for a moment, and could write to it.
-    let program = sealed::program(exe)?;
     let (agent, theirs) = UnixStream::pair()?;
-    let mut command = Command::new(sealed::path(&program));
-    command.arg0(exe).arg(VERB);
-    // What the agent was told is not for the container's init, which is this program for a moment.
-    command.env_clear().envs(effect::passed_on());
-    // Nothing but these is asked of the child, so that it is started without a copy of the tables of this process's memory.
-    command.stdin(OwnedFd::from(theirs));
-    command.stdout(embedded::monitor()?.try_clone_to_owned()?).stderr(lock);
-    let mut child = effect::spawn(&mut command)?;
+    // Without it the shim goes there by itself, or says why it cannot.
+    let cgroup = entrance::directory(&request.monitors_cgroup).ok().flatten();
+    let streams = [theirs.as_fd(), embedded::monitor()?, lock.as_fd()];
+    zygote::fork(exe, streams, cgroup.as_ref().map(AsFd::as_fd))?;
     // What it was passed is the shim's alone now.
-    drop(command);
+    drop((theirs, lock));
     let outcome = converse(agent, request_json, before);
-    // The process that was spawned goes on as a child of nobody and ends itself at once.
-    let _ = child.kill();
-    child.wait()?;
+    if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+        zygote::replace();
+    }
     outcome
 }
 

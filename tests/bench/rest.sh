@@ -90,6 +90,9 @@ git -C "$work/repo" commit -qm pods
 "$PODWRIGHT_BIN" run "$work/repo" --root "$root" >"$work/log" 2>&1 &
 agent=$!
 
+# With the process that it has its shims forked from.
+agents() { echo "$agent" $(pgrep -P "$agent" -f 'internal-shim zygote'); }
+
 # The monitors and the infra processes, one a line: what is in a cgroup of ours and is neither agent nor workload.
 helpers() {
     local pid
@@ -131,17 +134,17 @@ for pid in "${helpers[@]}"; do
     # An infra process runs /pause, whatever it is called.
     if [ "$(tr '\0' ' ' <"/proc/$pid/cmdline")" = '/pause ' ]; then infra+=("$pid"); else monitors+=("$pid"); fi
 done
-before=$(ticks "$agent") before_helpers=$(ticks "${helpers[@]}")
-wrote=$(written "$agent" "${helpers[@]}") device_wrote=$(to_device)
+before=$(ticks $(agents)) before_helpers=$(ticks "${helpers[@]}")
+wrote=$(written $(agents) "${helpers[@]}") device_wrote=$(to_device)
 # The program's own pages come with the look at all pods each minute and go when nothing has happened for a while.
 samples=0 pss_sum=0 pss_most=0
 for ((left = seconds; left > 0; left -= 10)); do
     sleep $((left < 10 ? left : 10))
-    pss=$(pss_kb "$agent")
+    pss=$(pss_kb $(agents))
     samples=$((samples + 1)) pss_sum=$((pss_sum + pss)) pss_most=$((pss > pss_most ? pss : pss_most))
 done
-cpu=$(($(ticks "$agent") - before)) cpu_helpers=$(($(ticks "${helpers[@]}") - before_helpers))
-wrote=$(($(written "$agent" "${helpers[@]}") - wrote)) device_wrote=$(($(to_device) - device_wrote))
+cpu=$(($(ticks $(agents)) - before)) cpu_helpers=$(($(ticks "${helpers[@]}") - before_helpers))
+wrote=$(($(written $(agents) "${helpers[@]}") - wrote)) device_wrote=$(($(to_device) - device_wrote))
 
 printf 'podwright bench: tests/bench/rest.sh %s\n' "${arguments[*]:-}"
 printf 'loadavg %s, %s processors, kernel %s\n' "$(cut -d' ' -f1-3 /proc/loadavg)" "$(nproc)" "$(uname -r)"

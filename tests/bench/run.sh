@@ -179,10 +179,13 @@ podwright_gone() { # FILE: waits until nothing is left of the pods of a turn
 
 podwright_groups() { echo bench-podwright "podwright-$(cat "$work/podwright/root/instance")"; }
 
-# The agent, its shims and monitors, and the infra processes: all that has to do with the root, except the workload.
+# The agent with the process that it has its shims forked from.
+podwright_agents() { echo "$agent" $(pgrep -P "$agent" -f 'internal-shim zygote'); }
+
+# Those, the monitors and the infra processes: all that has to do with the root, except the workload.
 podwright_processes() {
     local pid
-    echo "$agent"
+    printf '%s\n' $(podwright_agents)
     for pid in /proc/[0-9]*; do
         pid=${pid#/proc/}
         [ "$pid" != "$agent" ] && [ "$pid" != $$ ] && [ "$pid" != "$BASHPID" ] || continue
@@ -386,7 +389,7 @@ for side in "${sides[@]}"; do
     written[$side]=$(($(written_bytes "${processes[@]}") - wrote))
     idle[$side]=$(awk -v t=$(($(cpu_us $("${side}_groups")) - from)) -v n="$running" 'BEGIN {printf "%.3f", t / 1e4 / n}')
     if [ "$side" = podwright ]; then
-        echo "podwright: of this the agent alone: $(pss_kb "$agent") kB PSS in all, shared by $running pods"
+        echo "podwright: of this the agent alone: $(pss_kb $(podwright_agents)) kB PSS in all, shared by $running pods"
     fi
 done
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN {if (b > 0) printf "%.2f", a / b; else printf "-"}'; }

@@ -232,7 +232,7 @@ const NO_EFFECTS: &[(&str, &str, &str)] = &[
     ("src/sys/pidfd.rs", "pidfd_send_signal", "within the effect `kill`"),
     ("src/net/nft.rs", "stdin.write_all", "within the effect `nft`"),
     ("src/shim/spawn.rs", "agent.write_all", "a socket: the shim reads it"),
-    ("src/shim/spawn.rs", "child.kill()", "the process that was forked from, which ends by itself at once"),
+    ("src/shim/zygote.rs", "process.kill()", "what shims are forked from, which itself does nothing"),
     ("src/shim/process.rs", "stdout.write_all", "a socket: the agent reads it"),
     ("src/shim/container.rs", "first.write_all", "a socket: the container's first process reads it"),
     ("src/shim/first.rs", "self.word).write_all", "a socket: the shim reads it"),

@@ -1,5 +1,5 @@
 //! The death of what stands beside a container, its monitor and its pod's infra process: while the agent lives, and while
-//! it is dead too.
+//! it is dead too. And that of the process that the agent has its shims forked from.
 
 use podwright::sys::process::start_ticks;
 use rustix::process::Signal;
@@ -93,4 +93,44 @@ fn e2e_a_container_without_its_monitor_is_ended_recorded_and_restarted_by_policy
 #[test]
 fn e2e_deaths_that_a_dead_agent_did_not_see_are_made_good_by_the_next_one() {
     after_deaths(true);
+}
+
+/// The processes that an agent has its shims forked from.
+fn zygotes(agent: u32) -> Vec<u32> {
+    let numbers = std::fs::read_dir("/proc").unwrap().filter_map(|e| e.unwrap().file_name().to_str()?.parse().ok());
+    let read = |pid: u32, file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let is_one = |pid: &u32| {
+        read(*pid, "cmdline").ends_with("internal-shim\0zygote\0")
+            && read(*pid, "status").contains(&format!("\nPPid:\t{agent}\n"))
+    };
+    numbers.filter(is_one).collect()
+}
+
+#[test]
+fn e2e_the_process_that_shims_are_forked_from_is_replaced_when_it_dies_and_ends_with_the_agent() {
+    let Some(mut world) = World::new() else { return };
+    let start = |world: &World, name: &str| {
+        world.commit(&[(&format!("{name}.yaml"), &pod(name, "Always"))]);
+        world.wait_row(name, "1/1", "Running");
+        zygotes(world.agent_pid())
+    };
+    world.commit(&[("first.yaml", &pod("first", "Always"))]);
+    world.start();
+    world.wait_row("first", "1/1", "Running");
+    let before = zygotes(world.agent_pid());
+    assert_eq!(before.len(), 1);
+    assert_eq!(start(&world, "second"), before, "one for all");
+    signal(before[0], Signal::KILL);
+    let after = start(&world, "third");
+    assert!(after.len() == 1 && after != before, "{after:?}");
+    assert_eq!(start(&world, "fourth"), after);
+    // What the one was made with does not reach the next.
+    let held = |name: &str| {
+        let monitor = format!("/proc/{}", number(&record(&world, name, "started.json"), "monitorPid"));
+        assert_eq!(std::fs::read(format!("{monitor}/environ")).unwrap(), b"", "{name}");
+        std::fs::read_dir(format!("{monitor}/fd")).unwrap().count()
+    };
+    assert_eq!(["second", "third", "fourth"].map(held), [held("first"); 3]);
+    world.kill();
+    world.wait("the end of it", || (!std::fs::exists(format!("/proc/{}", after[0])).unwrap()).then_some(()));
 }

@@ -1,0 +1,135 @@
+//! The zygote: a process of this program that the shims are forked from. To execute this program costs more than most of what a
+//! shim does: 40,000 addresses in it are written anew each time.
+//!
+//! The agent has one, which it starts with its first container, by executing the sealed program ([`crate::sys::sealed`]) with
+//! an empty environment: one thread, a session of its own, all signals blocked, `/` for its directory. They talk by a socket of
+//! records. A record is one byte, and its descriptors are a new shim's standard streams, the network namespace of the thread that
+//! asks, and the monitors' cgroup of version 2 where there is one. The zygote forks, closes what has come, and waits for the
+//! next record. It reads nothing else: what is asked of a shim goes between that one and the agent, and what a shim has of the
+//! zygote is the program, so nothing of one container gets to the next.
+//!
+//! Shims and monitors are its children and of no interest to it: the kernel removes those that end. It ends when the agent
+//! does, for then the socket does. The agent replaces one that has died.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, setns};
+use rustix::net::sockopt::Timeout;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use super::{VERB, process, relay};
+use crate::sys::netns::NetNs;
+use crate::sys::{effect, sealed, spawn};
+
+/// The second argument of this program when it is to be a zygote.
+const ZYGOTE: &str = "zygote";
+/// Standard input, output and error.
+const STREAMS: usize = 3;
+/// How long it may take to make room for one more record. It needs some tenths of a millisecond for each.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The agent's own.
+static OWN: Mutex<Option<Zygote>> = Mutex::new(None);
+
+struct Zygote {
+    /// What it was started from.
+    exe: PathBuf,
+    socket: OwnedFd,
+    process: Child,
+}
+
+/// Has a shim forked.
+///
+/// # Errors
+/// From the system; when there is no zygote and none can be started.
+pub(super) fn fork(exe: &Path, streams: [BorrowedFd<'_>; STREAMS], cgroup: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let network = NetNs::own()?;
+    let descriptors: Vec<BorrowedFd<'_>> = streams.into_iter().chain([network.as_fd()]).chain(cgroup).collect();
+    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if own.as_ref().is_some_and(|zygote| zygote.exe == exe && relay::send(&zygote.socket, &descriptors).is_ok()) {
+        return Ok(());
+    }
+    // It has died, or never was.
+    *own = None;
+    let new = Zygote::start(exe)?;
+    relay::send(&new.socket, &descriptors)?;
+    *own = Some(new);
+    Ok(())
+}
+
+/// Ends the zygote, which does not do what it should; the next start has another one.
+pub(super) fn replace() {
+    *OWN.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
+impl Zygote {
+    fn start(exe: &Path) -> io::Result<Self> {
+        // Never the file itself: a container's first process runs it for a moment, and could write to it.
+        let program = sealed::program(exe)?;
+        let (socket, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        rustix::net::sockopt::set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
+        let mut command = Command::new(sealed::path(&program));
+        command.arg0(exe).args([VERB, ZYGOTE]);
+        // What the agent was told is not for the container's init, which is this program for a moment.
+        command.env_clear().envs(effect::passed_on());
+        // Nothing but these is asked of the child, so that it is started without a copy of the tables of this process's memory.
+        command.stdin(theirs).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = effect::spawn(&mut command)?;
+        Ok(Self { exe: exe.to_owned(), socket, process })
+    }
+}
+
+impl Drop for Zygote {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The process's own side, in each shim too.
+pub(super) fn main() -> ExitCode {
+    match serve() {
+        Ok(Some(is_begun_there)) => process::main(is_begun_there),
+        Ok(None) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Forks until the agent has ended: `None`. In a shim, which has its standard streams, whether it was begun in the cgroup.
+fn serve() -> io::Result<Option<bool>> {
+    // Not started by an agent.
+    rustix::net::sockopt::socket_type(io::stdin())?;
+    spawn::block_signals()?;
+    rustix::process::setsid()?;
+    std::env::set_current_dir("/")?;
+    spawn::ignore_children(true)?;
+    loop {
+        let descriptors = relay::receive(io::stdin())?;
+        if descriptors.is_empty() {
+            return Ok(None);
+        }
+        let [stdin, stdout, stderr, network, rest @ ..] = &descriptors[..] else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let begun = rest.first().map(|cgroup| spawn::fork_into(cgroup.as_fd(), CloneFlags::empty()));
+        let is_begun_there = matches!(begun, Some(Ok(_)));
+        // The kernel is too old for it, or something else will be said when it goes there by itself.
+        let forked = begun.and_then(Result::ok).map_or_else(spawn::fork, Ok);
+        // One that cannot be forked is not waited for: the other side of its streams ends.
+        if let Ok(None) = forked {
+            spawn::ignore_children(false)?;
+            setns(network, CloneFlags::CLONE_NEWNET)?;
+            nix::unistd::dup2_stdin(stdin)?;
+            nix::unistd::dup2_stdout(stdout)?;
+            nix::unistd::dup2_stderr(stderr)?;
+            return Ok(Some(is_begun_there));
+        }
+    }
+}
