@@ -11,6 +11,9 @@
 # the pods until they sleep. Each side has a new file system of its own: ext4 is slow to find room for a file where many have just
 # been deleted, by whomever. Beside each pod one container is started by runc alone, and one by hand (floor.c): what the start
 # of a container is measured against.
+# Bounds, of podman and of containerd: one pod a sixth and a third, --at-once pods a twelfth and a quarter, their CPU a fifth of
+# containerd's, their removal a quarter of it; one container half of runc's and five times the one by hand. Exit code: 1 when one
+# is missed, which is named.
 # PODWRIGHT_BIN names the program to measure; otherwise a release build is made.
 set -euo pipefail
 shopt -s nullglob
@@ -27,7 +30,7 @@ while [ $# -gt 0 ]; do
     --at-once) at_once=${2:?--at-once needs a number}; shift 2 ;;
     --turns) turns=${2:?--turns needs a number}; shift 2 ;;
     --only) only=${2:?--only needs podman or podwright}; shift 2 ;;
-    -h | --help) sed -n '2,16s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,19s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "tests/bench/run.sh: unknown argument $1" >&2; exit 64 ;;
     esac
 done
@@ -396,27 +399,39 @@ ratio() { awk -v a="$1" -v b="$2" 'BEGIN {if (b > 0) printf "%.2f", a / b; else 
 printf '%-44s' "$pods pods, one commit each"
 printf ' %12s' "${sides[@]}" $([ -n "$only" ] || echo of-podman of-containerd)
 printf '\n'
-row() { # TITLE ARRAY
+missed=0
+bound() { # VALUE OF BOUND: says what it is, and that it is missed
+    awk -v a="$1" -v b="$2" -v most="$3" 'BEGIN {missed = (a > b * most); printf " (bound %.2f%s)", most, missed ? ", missed" : ""; exit missed}' || missed=1
+}
+row() { # TITLE ARRAY [BOUND-OF-PODMAN BOUND-OF-CONTAINERD]: - for none
     local -n values=$2
     local line=() side
     for side in "${sides[@]}"; do line+=("${values[$side]}"); done
     [ -n "$only" ] || line+=("$(ratio "${values[podwright]}" "${values[podman]}")" "$(ratio "${values[podwright]}" "${values[containerd]}")")
     printf '%-44s' "$1"
     printf ' %12s' "${line[@]}"
+    if [ -z "$only" ]; then
+        [ "${3:--}" = - ] || bound "${values[podwright]}" "${values[podman]}" "$3"
+        [ "${4:--}" = - ] || bound "${values[podwright]}" "${values[containerd]}" "$4"
+    fi
     printf '\n'
 }
-row 'commit to running process, median, ms wall' wall
+row 'commit to running process, median, ms wall' wall 0.166667 0.333333
 row 'the same, mean, ms CPU' cpu
 row 'PSS of helpers per pod, kB' pss
 row 'CPU per pod at rest, ms/s' idle
 row 'bytes they wrote in ten seconds of rest' written
-row "commit of $at_once pods to the last process, ms" many
-row 'the same, ms CPU per pod' many_cpu
-row "commit to the end of $at_once pods, ms" gone
+row "commit of $at_once pods to the last process, ms" many 0.083333 0.25
+row 'the same, ms CPU per pod' many_cpu - 0.2
+row "commit to the end of $at_once pods, ms" gone - 0.25
 if [ -z "$only" ]; then
     by_hand=$(median <"$work/floor.wall" | thousandth) runc=$(median <"$work/runc.wall" | thousandth)
     container=$(log_steps 'start sandbox' 'start container' | median | thousandth)
     both=$(log_steps 'create pod' 'start container' | median | thousandth)
-    printf 'one container, ms: by hand %s, runc %s, podwright %s (%s of runc), with its sandbox %s (%s of by hand)\n' \
-        "$by_hand" "$runc" "$container" "$(ratio "$container" "$runc")" "$both" "$(ratio "$both" "$by_hand")"
+    printf 'one container, ms: by hand %s, runc %s, podwright %s, %s of runc' "$by_hand" "$runc" "$container" "$(ratio "$container" "$runc")"
+    bound "$container" "$runc" 0.5
+    printf '; with its sandbox %s, %s of by hand' "$both" "$(ratio "$both" "$by_hand")"
+    bound "$both" "$by_hand" 5
+    printf '\n'
 fi
+exit "$missed"
