@@ -82,6 +82,7 @@ fn into(source: &Path, inside: &Inside, path: &Path, no_preserve: bool) -> Resul
         _ => parent(path),
     };
     let to = inside.directory(target).map_err(failed(target))?;
+    inside.make_files_as_root().map_err(failed(target))?;
     match (source_name, name) {
         (Some(source_name), Some(name)) => {
             let from = Dir::open(source_parent).map_err(failed(source_parent))?;

@@ -53,7 +53,7 @@ fn facts(root: &Path) -> MachineFacts {
         missing_calls: missing_calls(),
         missing_capabilities: missing_capabilities(),
         namespaces: probe::child(Attempt::Pods, None),
-        user_namespaces: probe::child(Attempt::Users, None),
+        user_namespaces: probe::child(Attempt::Users, Some(root)),
         root: root.display().to_string(),
         overlay: probe::overlay_in(root),
         cgroup_versions,

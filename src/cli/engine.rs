@@ -62,6 +62,7 @@ impl Engine {
             covered: settings.covered.clone(),
             log_limits: settings.log_limits,
             pod_pids_limit: settings.pod_pids_limit,
+            first_user_id: settings.first_user_id,
             pull: settings.pull.clone(),
             subnet: settings.subnet.clone(),
             node: settings.node.clone(),

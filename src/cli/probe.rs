@@ -11,6 +11,7 @@ use super::error::{CliError, Ending};
 use super::printer;
 use crate::model::{RUN_AS_ROOT, Trial};
 use crate::net;
+use crate::sys::users;
 
 /// Tries it in this process, which is of no other use afterwards.
 pub fn main(attempt: Attempt, directory: Option<&Path>) -> Ending {
@@ -30,7 +31,7 @@ fn attempt_of(attempt: Attempt, directory: Option<&Path>) -> Trial {
     let refused = |what: &'static str| move |e: std::io::Error| format!("the kernel refuses {what}: {e}");
     match attempt {
         Attempt::Pods => pods(directory),
-        Attempt::Users => own(CloneFlags::CLONE_NEWUSER, "a user namespace"),
+        Attempt::Users => users::attempt(directory.unwrap_or(Path::new("/"))),
         Attempt::Links => {
             own_network().and_then(|()| net::try_links().map_err(refused("a bridge with a pair of links")))
         }

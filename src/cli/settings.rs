@@ -29,6 +29,8 @@ pub struct Settings {
     pub log_limits: LogLimits,
     /// Processes of a pod; `None` for no limit.
     pub pod_pids_limit: Option<u32>,
+    /// The first user id of pods with `hostUsers: false`; `None` for the default.
+    pub first_user_id: Option<u32>,
     /// `None` switches the resync off.
     pub resync: Option<Duration>,
     /// `None` for status.yaml in the directory of manifests.
@@ -61,6 +63,7 @@ pub fn settings(typed: Typed<'_>, config: &Config, machine: &Machine, current: &
         covered: config.covered_paths.clone(),
         log_limits: log_limits(config),
         pod_pids_limit: config.pod_pids_limit,
+        first_user_id: config.first_user_id,
         resync: (!resync.is_zero()).then_some(resync),
         status_file: status_file.map(|path| current.join(path)),
         log_format: agent.and_then(|a| a.log_format).or(config.log_format).unwrap_or_default(),

@@ -16,7 +16,7 @@ use crate::manifest::MarkedDocument;
 use crate::model::quantity::nanos;
 use crate::model::{Diagnostic, Diagnostics, Place, Severity, Taint};
 
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "apiVersion",
     "kind",
     "nodeName",
@@ -29,6 +29,7 @@ const KEYS: [&str; 19] = [
     "containerLogMaxSize",
     "containerLogMaxFiles",
     "podPidsLimit",
+    "firstUserId",
     "resync",
     "statusFile",
     "logFormat",
@@ -46,6 +47,10 @@ const LOG_SIZES: RangeInclusive<u64> = 64 << 10..=1 << 40;
 const LOG_FILES: RangeInclusive<u32> = 2..=64;
 /// Processes of a pod: at least what an infra process and a shell with a command take, and what the kernel counts at most.
 const POD_PIDS: RangeInclusive<u32> = 16..=4 << 20;
+/// The first user id of pods: above the machine's own, and so that there is a whole range of [`IDS_PER_POD`].
+const USER_IDS: RangeInclusive<u32> = IDS_PER_POD..=u32::MAX - 2 * IDS_PER_POD + 1;
+/// The kubelet's `userNamespaces.idsPerPod`.
+const IDS_PER_POD: u32 = 65_536;
 const NANOS: i128 = 1_000_000_000;
 /// The longest path the kernel takes, without its closing zero.
 const LONGEST_PATH: usize = 4095;
@@ -124,6 +129,14 @@ impl Check<'_> {
             "podPidsLimit" => {
                 let help = "the infra process counts too; without the line there is no limit";
                 config.pod_pids_limit = self.number(&at, value, POD_PIDS, help);
+            }
+            "firstUserId" => {
+                let help = "the ids below 65536 are the machine's; without the line it is 1879048192";
+                let first = self.number(&at, value, USER_IDS, help);
+                if first.is_some_and(|first| !first.is_multiple_of(IDS_PER_POD)) {
+                    self.problem(&at, "it must be a multiple of 65536".to_owned(), help);
+                }
+                config.first_user_id = first;
             }
             "resync" => config.resync = self.resync(&at, value),
             "statusFile" => config.status_file = self.text(&at, value, absolute).map(PathBuf::from),

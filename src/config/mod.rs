@@ -38,6 +38,8 @@ pub struct Config {
     pub container_log_max_files: Option<u32>,
     /// Processes and threads of a pod.
     pub pod_pids_limit: Option<u32>,
+    /// The first of the user ids that pods with `hostUsers: false` have.
+    pub first_user_id: Option<u32>,
     /// Zero switches the resync off.
     pub resync: Option<Duration>,
     pub status_file: Option<PathBuf>,

@@ -103,12 +103,13 @@ fn namespaces(facts: &MachineFacts) -> Verdict {
 
 fn user_namespaces(facts: &MachineFacts) -> Verdict {
     match &facts.user_namespaces {
-        Ok(()) => ok("can be made"),
+        Ok(()) => ok("can be made, and files shown with their ids"),
         Err(why) => (
             Health::Lacking,
             why.clone(),
-            "a pod with `hostUsers: false` is refused",
-            "raise /proc/sys/user/max_user_namespaces, or look at what the distribution restricts them by",
+            "a pod with `hostUsers: false` does not start",
+            "raise /proc/sys/user/max_user_namespaces, or look at what the distribution restricts them by; files are shown \
+             with other ids by ext4, xfs, btrfs and others, and by tmpfs since Linux 6.3",
         ),
     }
 }

@@ -18,6 +18,7 @@ use super::failure::{Failure, Step};
 use super::first::{First, GO, READY};
 use super::oci::{DeviceKind, DeviceRule, Namespace, NamespaceKind, Spec};
 use super::rootfs::Layout;
+use super::users::{self, Users};
 use super::{ShimRequest, relay, seccomp};
 use crate::sys::entrance::Entrance;
 use crate::sys::limits::Limits;
@@ -84,7 +85,7 @@ fn is_granted(name: &str) -> bool {
 
 /// Creates the container: everything is set up, and its first process waits. Its spec stays in the bundle, for the commands
 /// that are run in it later.
-pub(super) fn create(request: &ShimRequest, layout: &Layout) -> Result<Created, Failure> {
+pub(super) fn create(request: &ShimRequest, layout: &Layout, users: Option<Users>) -> Result<Created, Failure> {
     let spec = complete(request, layout);
     let filter = seccomp::program(&spec.annotations, &spec.process).map_err(Failure)?;
     let json = serde_json::to_vec(&spec).step("writing the container's configuration")?;
@@ -94,7 +95,8 @@ pub(super) fn create(request: &ShimRequest, layout: &Layout) -> Result<Created, 
     let entrance = Entrance::open(&request.cgroup).step("making the container's cgroup")?;
     limit(&request.cgroup, &spec)?;
     let namespaces = Namespaces::open(&spec.linux.namespaces)?;
-    let streams = if spec.process.terminal { terminal() } else { pipes(request, spec.process.user.uid) };
+    let user = users.as_ref().map_or(spec.process.user.uid, |users| users.outside(spec.process.user.uid));
+    let streams = if spec.process.terminal { terminal() } else { pipes(request, user) };
     let (own_side, ends) = streams.step("making the standard streams")?;
     let (own, theirs) = UnixStream::pair().step("making a socket")?;
     let first = First {
@@ -102,6 +104,8 @@ pub(super) fn create(request: &ShimRequest, layout: &Layout) -> Result<Created, 
         rootfs: &layout.rootfs,
         filter: filter.as_deref(),
         namespaces,
+        users,
+        machine: None,
         entrance,
         ends,
         word: theirs,
@@ -219,6 +223,8 @@ impl Namespaces {
                 NamespaceKind::Uts => CloneFlags::CLONE_NEWUTS,
                 NamespaceKind::Mount => CloneFlags::CLONE_NEWNS,
                 NamespaceKind::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+                // It is joined before all others.
+                NamespaceKind::User => continue,
             };
             match path {
                 Some(path) => {
@@ -236,7 +242,7 @@ impl Namespaces {
 
     /// Has the next process that is forked be in the process namespace that is joined: nobody can change their own. Whether it
     /// is to have a new one.
-    fn of_the_next(&self) -> Result<bool, Failure> {
+    pub(super) fn of_the_next(&self) -> Result<bool, Failure> {
         for (kind, file) in self.joined.iter().filter(|(kind, _)| *kind == CloneFlags::CLONE_NEWPID) {
             setns(file, *kind).step("joining the process namespace")?;
         }
@@ -260,14 +266,21 @@ impl Namespaces {
 
 /// Forks the container's first process; its number.
 fn fork(mut first: First<'_>) -> Result<i32, Failure> {
-    let own_processes = first.namespaces.of_the_next()?;
+    let has_users = first.users.is_some();
+    let own_processes = !has_users && first.namespaces.of_the_next()?;
     // Until it has executed the container's program, no other process of the pod may look into it: it holds what is open
     // here.
     let dumpable = |behavior| rustix::process::set_dumpable_behavior(behavior).step("closing memory to others");
     dumpable(DumpableBehavior::NotDumpable)?;
-    let Some(pid) = first.entrance.fork(own_processes).step("making the container's process")? else {
-        first.run();
-        spawn::exit_now(1);
+    let pid = match has_users {
+        true => users::fork(first)?,
+        false => match first.entrance.fork(own_processes).step("making the container's process")? {
+            Some(pid) => pid,
+            None => {
+                first.run();
+                spawn::exit_now(1);
+            }
+        },
     };
     dumpable(DumpableBehavior::Dumpable)?;
     Ok(pid)

@@ -10,13 +10,14 @@ use nix::sched::{CloneFlags, setns};
 use rustix::process::DumpableBehavior;
 
 use super::failure::doing;
+use super::inside::IdMap;
 use super::relay::{self, Stdio};
 use super::running::Running;
 use super::{ExecRequest, command, entry, oci, privileges, seccomp};
 use crate::port::{ErrorKind, PortError};
 use crate::sys::entrance::Entrance;
 use crate::sys::seccomp::Instruction;
-use crate::sys::{effect, sealed, spawn};
+use crate::sys::{effect, sealed, spawn, users};
 
 const OPERATION: &str = "run a command in";
 /// What shells and container runtimes answer when a command cannot be executed.
@@ -30,6 +31,10 @@ struct Target {
     /// The container's filter of system calls.
     filter: Option<Vec<Instruction>>,
     oom_score_adj: String,
+    /// What its user is on the machine.
+    user: u32,
+    /// Whether its user namespace is another one than this process's.
+    has_users: bool,
 }
 
 impl Target {
@@ -43,7 +48,10 @@ impl Target {
         let failed = |error: io::Error| PortError::io(OPERATION, dir.display().to_string(), &error);
         let entrance = Entrance::of_process(started.pid).map_err(failed)?;
         let oom_score_adj = fs::read_to_string(format!("/proc/{}/oom_score_adj", started.pid)).unwrap_or_default();
-        Ok(Self { pidfd, entrance, process, filter, oom_score_adj })
+        let user = IdMap::of_users(started.pid).map_err(failed)?.outside(process.user.uid);
+        let user = user.ok_or_else(|| failed(io::Error::other("its user is nobody on this machine")))?;
+        let has_users = !users::is_own(started.pid).map_err(failed)?;
+        Ok(Self { pidfd, entrance, process, filter, oom_score_adj, user, has_users })
     }
 }
 
@@ -130,13 +138,19 @@ fn prepare(target: &Target, request: &ExecRequest, ends: relay::Ends) -> io::Res
     // What is opened from here on is closed on exec anyway.
     doing("closing what is open", spawn::close_on_exec())?;
     doing("entering the container's cgroup", target.entrance.enter())?;
-    let namespaces = CloneFlags::CLONE_NEWNS
+    doing("setting up its streams", ends.give(target.user))?;
+    let mut namespaces = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWCGROUP;
+    // A process cannot join the one that it is in.
+    namespaces.set(CloneFlags::CLONE_NEWUSER, target.has_users);
     doing("joining the container's namespaces", setns(&target.pidfd, namespaces).map_err(io::Error::from))?;
+    if target.has_users {
+        doing("becoming root of the pod", users::become_root())?;
+    }
     doing("making a keyring", spawn::own_keyring())?;
     doing("setting up its streams", ends.install(target.process.user.uid))?;
     let mut environment = entry::settle(&target.process)?;

@@ -13,6 +13,7 @@ use super::container::{Ends, Namespaces};
 use super::failure::{Failure, Step};
 use super::oci::{Process, Spec};
 use super::places::{self, Kind};
+use super::users::{self, Machine, Users};
 use super::{command, entry, mounts, nodes, privileges, relay, rootfs};
 use crate::sys::entrance::Entrance;
 use crate::sys::seccomp::Instruction;
@@ -29,6 +30,10 @@ pub(super) struct First<'a> {
     pub(super) rootfs: &'a Path,
     pub(super) filter: Option<&'a [Instruction]>,
     pub(super) namespaces: Namespaces,
+    /// Its user namespace, unless that is the machine's.
+    pub(super) users: Option<Users>,
+    /// What it has of the machine, opened before it joined that.
+    pub(super) machine: Option<Machine>,
     /// Into the container's cgroup.
     pub(super) entrance: Entrance,
     pub(super) ends: Ends,
@@ -46,7 +51,25 @@ impl First<'_> {
             },
             Err(failure) => failure,
         };
-        let _ = (&self.word).write_all(failed.0.as_bytes());
+        self.say(&failed);
+    }
+
+    /// Says to the shim what went wrong.
+    pub(super) fn say(&self, failure: &Failure) {
+        let _ = (&self.word).write_all(failure.0.as_bytes());
+    }
+
+    /// Opens what there is to have of the machine, and gives up its rights for those of root in the user namespace. The next
+    /// process that is forked is in the process namespace that is joined, and has nothing that is not its own or `kept`. Whether
+    /// it is to have a new one.
+    pub(super) fn join_users(&mut self, kept: BorrowedFd<'_>) -> Result<bool, Failure> {
+        self.close_others(Some(kept)).step("closing what is open")?;
+        if let Some(users) = &self.users {
+            self.machine = Some(Machine::open(users, self.spec)?);
+            std::env::set_current_dir(self.rootfs).step("going to the root file system")?;
+            users.join()?;
+        }
+        self.namespaces.of_the_next()
     }
 
     /// Waits for the word of the shim. It may end without one.
@@ -57,9 +80,10 @@ impl First<'_> {
 
     /// Closes what is the shim's alone. With its end of the socket open here its end would not be noticed, and with the lock
     /// of the instance the container would be taken for one that is watched.
-    fn close_others(&self) -> io::Result<()> {
-        let mut own: Vec<BorrowedFd<'_>> = self.entrance.descriptors().collect();
+    fn close_others(&self, kept: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let mut own: Vec<BorrowedFd<'_>> = self.entrance.descriptors().chain(kept).collect();
         own.extend(self.namespaces.joined());
+        own.extend(self.users.iter().map(Users::as_fd));
         match &self.ends {
             Ends::Pipes { stdin, out, err } => own.extend(stdin.iter().chain([out, err]).map(AsFd::as_fd)),
             Ends::Terminal { sender } => own.push(sender.as_fd()),
@@ -75,7 +99,9 @@ impl First<'_> {
     fn prepare(&mut self) -> Result<Vec<String>, Failure> {
         let process = &self.spec.process;
         // What is kept, and what is opened from here on, is closed on exec.
-        self.close_others().step("closing what is open")?;
+        if self.machine.is_none() {
+            self.close_others(None).step("closing what is open")?;
+        }
         rustix::process::setsid().step("beginning a session")?;
         self.entrance.enter().step("entering the container's cgroup")?;
         self.namespaces.enter().step("entering the container's namespaces")?;
@@ -91,12 +117,13 @@ impl First<'_> {
     }
 
     /// Mounts what the container has, and makes it all there is.
-    fn make_root(&self) -> Result<(), Failure> {
-        let linux = &self.spec.linux;
+    fn make_root(&mut self) -> Result<(), Failure> {
+        let (linux, machine) = (&self.spec.linux, self.machine.take());
         let old = rootfs::open_root(Path::new("/")).step("opening the machine's root directory")?;
         // What is mounted here is nothing to the machine: the shim has parted with its mounts.
-        let root = rootfs::open_root(self.rootfs).step("opening the root file system")?;
-        mounts::mount_all(&root, self.spec)?;
+        let root = if machine.is_some() { users::take_root() } else { rootfs::open_root(self.rootfs) };
+        let root = root.step("opening the root file system")?;
+        mounts::mount_all(&root, self.spec, machine)?;
         make_cwd(&root, &self.spec.process.cwd)?;
         let console = self.spec.process.terminal.then(|| nodes::console(&root)).transpose();
         console.step("making /dev/console")?;

@@ -27,7 +27,7 @@ pub struct Inside {
 
 /// A map of user or group ids, as in `/proc/<pid>/uid_map`.
 #[derive(Debug)]
-struct IdMap(Vec<[u32; 3]>);
+pub(super) struct IdMap(Vec<[u32; 3]>);
 
 impl IdMap {
     fn parse(text: &str) -> Self {
@@ -38,8 +38,13 @@ impl IdMap {
         Self(text.lines().filter_map(line).collect())
     }
 
+    /// That of the users of a process.
+    pub(super) fn of_users(pid: i32) -> io::Result<Self> {
+        Ok(Self::parse(&fs::read_to_string(format!("/proc/{pid}/uid_map"))?))
+    }
+
     /// What an id of the container is outside of it.
-    fn outside(&self, id: u32) -> Option<u32> {
+    pub(super) fn outside(&self, id: u32) -> Option<u32> {
         let within = |[inside, _, count]: &&[u32; 3]| id.checked_sub(*inside).is_some_and(|above| above < *count);
         let [inside, outside, _] = self.0.iter().find(within)?;
         outside.checked_add(id - inside)
@@ -80,6 +85,17 @@ impl Inside {
     pub fn outside(&self, (uid, gid): (u32, u32)) -> Option<(u32, u32)> {
         let [users, groups] = &self.ids;
         users.outside(uid).zip(groups.outside(gid))
+    }
+
+    /// Has this thread make files as root of the container does, whose ids its volumes take and no others.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn make_files_as_root(&self) -> io::Result<()> {
+        match self.outside((0, 0)) {
+            Some((0, 0)) | None => Ok(()),
+            Some((uid, gid)) => crate::sys::users::make_files_as(uid, gid),
+        }
     }
 
     fn resolve(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {

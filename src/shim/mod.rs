@@ -34,6 +34,7 @@ mod rootfs;
 mod running;
 mod seccomp;
 mod spawn;
+mod users;
 mod zygote;
 
 use std::path::{Path, PathBuf};

@@ -12,6 +12,7 @@ use rustix::mount::{MountAttrFlags, MountPropagationFlags};
 use super::failure::{Failure, Step};
 use super::oci::{Mount, Spec};
 use super::places::{self, Kind};
+use super::users::{Machine, Users};
 use super::{nodes, rootfs};
 use crate::sys::effect;
 
@@ -89,30 +90,54 @@ fn refused(why: &str) -> io::Error {
 }
 
 /// Mounts them all, one after the other. The device nodes are made between, as soon as `/dev` is there: what is mounted later
-/// may be meant for one of them.
-pub(super) fn mount_all(root: &OwnedFd, spec: &Spec) -> Result<(), Failure> {
+/// may be meant for one of them. What `machine` has was opened before.
+pub(super) fn mount_all(root: &OwnedFd, spec: &Spec, machine: Option<Machine>) -> Result<(), Failure> {
+    let (shown, nodes) = machine.map(|machine| (machine.shown, machine.nodes)).unzip();
+    let mut shown = shown.unwrap_or_default().into_iter();
     let dev = spec.mounts.iter().rposition(|m| m.is_at(nodes::DEV));
     let (first, rest) = spec.mounts.split_at(dev.map_or(0, |at| at + 1));
-    mount_each(root, first)?;
+    mount_each(root, first, &mut shown)?;
     if !first.last().is_some_and(Mount::is_bind) {
-        nodes::make(root, spec)?;
+        nodes::make(root, spec, nodes.as_ref())?;
     }
-    mount_each(root, rest)
+    mount_each(root, rest, &mut shown)
 }
 
-fn mount_each(root: &OwnedFd, mounts: &[Mount]) -> Result<(), Failure> {
+fn mount_each(
+    root: &OwnedFd,
+    mounts: &[Mount],
+    shown: &mut impl Iterator<Item = Option<Shown>>,
+) -> Result<(), Failure> {
     for mount in mounts {
-        let what = format!("mounting {} at {}", mount.source.display(), mount.destination.display());
-        mount_one(root, mount).step(&what)?;
+        mount_one(root, mount, shown.next().flatten()).step(&what_for(mount))?;
     }
     Ok(())
 }
 
-fn mount_one(root: &OwnedFd, mount: &Mount) -> io::Result<()> {
+fn what_for(mount: &Mount) -> String {
+    format!("mounting {} at {}", mount.source.display(), mount.destination.display())
+}
+
+/// A copy of what is at a path of the machine, mounted nowhere yet.
+pub(super) type Shown = (OwnedFd, Kind);
+
+/// What of the machine is to be mounted, shown with a pod's ids; `None` for a file system that is made.
+pub(super) fn show_all(mounts: &[Mount], users: &Users) -> Result<Vec<Option<Shown>>, Failure> {
+    let one = |mount: &Mount| {
+        let shown = show(mount, &Options::of(mount)?)?;
+        users.show(&shown.0)?;
+        Ok::<_, io::Error>(shown)
+    };
+    let each = |mount: &Mount| mount.is_bind().then(|| one(mount).step(&what_for(mount))).transpose();
+    mounts.iter().map(each).collect()
+}
+
+fn mount_one(root: &OwnedFd, mount: &Mount, shown: Option<Shown>) -> io::Result<()> {
     let options = Options::of(mount)?;
-    let (tree, kind) = match mount.is_bind() {
-        true => show(mount, &options)?,
-        false => (make(mount, &options)?, Kind::Directory),
+    let (tree, kind) = match (shown, mount.is_bind()) {
+        (Some(shown), _) => shown,
+        (None, true) => show(mount, &options)?,
+        (None, false) => (make(mount, &options)?, Kind::Directory),
     };
     if let Some(propagation) = options.propagation {
         effect::set_propagation(&tree, propagation, true)?;
@@ -122,8 +147,7 @@ fn mount_one(root: &OwnedFd, mount: &Mount) -> io::Result<()> {
     effect::place_mount(&tree, &place)
 }
 
-/// What is at a path of the machine.
-fn show(mount: &Mount, options: &Options<'_>) -> io::Result<(OwnedFd, Kind)> {
+fn show(mount: &Mount, options: &Options<'_>) -> io::Result<Shown> {
     let source = rustix::fs::openat(CWD, &mount.source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let kind = Kind::of(&source)?;
     let tree = effect::copy_mount(&source, options.with_those_below)?;

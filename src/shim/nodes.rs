@@ -1,12 +1,13 @@
 //! The device nodes and links that every container has in `/dev`, and those that a privileged one has beside them. The lists
 //! are the OCI runtime specification's.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use super::failure::{Failure, Step};
 use super::oci::{Device, DeviceKind, Spec};
@@ -30,11 +31,48 @@ const LINKS: [(&str, &str); 6] = [
 /// Of what everybody may use.
 const MODE: u32 = 0o666;
 
-/// Makes them. Where `/dev` is the machine's own or of a volume they are not: that is left as it is, as by runc.
-pub(super) fn make(root: &OwnedFd, spec: &Spec) -> Result<(), Failure> {
+/// Nodes of the machine by their paths, for a container that cannot make any: it has a user namespace.
+pub(super) type Nodes = Vec<(PathBuf, OwnedFd)>;
+
+/// Copies of the machine's nodes, mounted nowhere yet.
+pub(super) fn of_the_machine(devices: &[Device]) -> Result<Nodes, Failure> {
+    let own = NODES.iter().map(|(name, _)| (Path::new(DEV).join(name), true));
+    let others = devices.iter().map(|device| (device.path.clone(), false));
+    let mut nodes = Nodes::new();
+    for (path, is_needed) in own.chain(others) {
+        let found = rustix::fs::openat(CWD, &path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+        match found.map_err(io::Error::from).and_then(|node| effect::copy_mount(node, false)) {
+            // It has gone since they were listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_needed => {}
+            copy if nodes.iter().all(|(there, _)| *there != path) => {
+                let copy = copy.step_on("opening the device", &path)?;
+                nodes.push((path, copy));
+            }
+            _ => {}
+        }
+    }
+    Ok(nodes)
+}
+
+/// Shows the machine's nodes where others have nodes of their own.
+fn show(root: &OwnedFd, nodes: &Nodes) -> Result<(), Failure> {
+    for (path, node) in nodes {
+        below_dev(path)?;
+        let place = places::open_or_make(root, path, Kind::File).step_on("opening", path)?;
+        effect::place_mount(node, place).step_on("showing the device", path)?;
+    }
+    Ok(())
+}
+
+/// Makes them, or shows those of `machine`. Where `/dev` is the machine's own or of a volume they are not: that is left as it is, as by runc.
+pub(super) fn make(root: &OwnedFd, spec: &Spec, machine: Option<&Nodes>) -> Result<(), Failure> {
     // The modes are those given, exactly.
     let umask = rustix::process::umask(Mode::empty());
-    let made = nodes(root, &spec.linux.devices);
+    let made = match machine {
+        Some(machine) => show(root, machine),
+        None => nodes(root, &spec.linux.devices),
+    };
+    let made = made.and_then(|()| links(root));
     rustix::process::umask(umask);
     made
 }
@@ -51,6 +89,11 @@ fn nodes(root: &OwnedFd, devices: &[Device]) -> Result<(), Failure> {
             made.step_on("making the device", &path)?;
         }
     }
+    Ok(())
+}
+
+fn links(root: &OwnedFd) -> Result<(), Failure> {
+    let dev = places::open_or_make(root, Path::new(DEV), Kind::Directory).step("opening /dev")?;
     for (name, target) in LINKS.iter().filter(|(name, target)| *name != "kcore" || Path::new(target).exists()) {
         match effect::symlink_at(target, &dev, name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -60,11 +103,17 @@ fn nodes(root: &OwnedFd, devices: &[Device]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The directory of a node, and its name.
+fn below_dev(path: &Path) -> Result<(&Path, &OsStr), Failure> {
+    let parent = path.parent().filter(|p| p.starts_with(DEV));
+    parent
+        .zip(path.file_name())
+        .ok_or_else(|| Failure(format!("a device node must be below /dev, which {} is not", path.display())))
+}
+
 fn device_node(root: &OwnedFd, device: &Device) -> Result<(), Failure> {
     let path = &device.path;
-    let (Some(parent), Some(name)) = (path.parent().filter(|p| p.starts_with(DEV)), path.file_name()) else {
-        return Err(Failure(format!("a device node must be below /dev, which {} is not", path.display())));
-    };
+    let (parent, name) = below_dev(path)?;
     let kind = match device.kind {
         DeviceKind::Block => FileType::BlockDevice,
         DeviceKind::Char => FileType::CharacterDevice,

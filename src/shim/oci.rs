@@ -114,6 +114,11 @@ pub struct Linux {
     /// Those that are not the machine's.
     #[serde(default)]
     pub namespaces: Vec<Namespace>,
+    /// The range of ids of a user namespace to join.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uid_mappings: Vec<IdMapping>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gid_mappings: Vec<IdMapping>,
     #[serde(default)]
     pub devices: Vec<Device>,
     #[serde(default)]
@@ -179,6 +184,17 @@ pub struct Namespace {
     pub path: Option<PathBuf>,
 }
 
+/// A range of ids in a user namespace, and what they are on the machine.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct IdMapping {
+    #[serde(rename = "containerID")]
+    pub container_id: u32,
+    #[serde(rename = "hostID")]
+    pub host_id: u32,
+    pub size: u32,
+}
+
 /// The kinds of namespaces that containers here have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -189,6 +205,7 @@ pub enum NamespaceKind {
     Uts,
     Mount,
     Cgroup,
+    User,
 }
 
 /// A device node below `/dev`.
@@ -238,8 +255,8 @@ mod tests {
             let error = serde_json::from_value::<Spec>(asks).unwrap_err().to_string();
             assert!(error.contains(&format!("unknown field `{field}`")), "{error}");
         }
-        let mut user = least;
-        user["linux"] = serde_json::json!({"namespaces": [{"type": "user"}]});
-        assert!(serde_json::from_value::<Spec>(user).unwrap_err().to_string().contains("unknown variant `user`"));
+        let mut time = least;
+        time["linux"] = serde_json::json!({"namespaces": [{"type": "time"}]});
+        assert!(serde_json::from_value::<Spec>(time).unwrap_err().to_string().contains("unknown variant `time`"));
     }
 }

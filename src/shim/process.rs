@@ -15,6 +15,7 @@ use super::container::{self, Created, Streams};
 use super::failure::{Failure, Step};
 use super::rootfs::{self, Layout};
 use super::spawn::{GO, Report};
+use super::users::Users;
 use super::{ShimRequest, Started, attach, record};
 use crate::sys::entrance::Entrance;
 use crate::sys::{cgroup, effect, process, spawn};
@@ -134,11 +135,12 @@ fn make(request: &ShimRequest) -> Result<Made, Failure> {
     let log = effect::create(&request.log_path, OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW, 0o640);
     let log = log.step_on("opening the log", &request.log_path)?;
     let layout = Layout::of(&request.instance_dir);
-    rootfs::prepare(request, &layout)?;
+    let users = Users::of(&request.spec.linux)?;
+    rootfs::prepare(request, &layout, users.as_ref())?;
     let message = File::open(&layout.message).step("opening the termination message")?;
     record::reserve_exit(&request.instance_dir).step("making room for the exit record")?;
     spawn::own_keyring().step("making a keyring")?;
-    let created = container::create(request, &layout)?;
+    let created = container::create(request, &layout, users)?;
     created.set_oom_score(request);
     let attach = attach::listen(&layout.bundle).step("making the socket to attach to")?;
     Ok(Made { created, attach, log, message })

@@ -71,8 +71,20 @@ impl Stdio {
 }
 
 impl Ends {
-    /// Makes these the standard streams of this process, which is in the container already. A terminal waits to be taken
-    /// by the leader of a session.
+    /// Makes pipes a user's of the machine: it may open its own streams again, `/dev/stdout`; `/dev/null` is everybody's as it
+    /// is.
+    pub(super) fn give(&self, uid: u32) -> io::Result<()> {
+        let Self::Pipes { stdin, out, err } = self else { return Ok(()) };
+        for pipe in [stdin, out, err] {
+            if FileType::from_raw_mode(rustix::fs::fstat(pipe)?.st_mode) == FileType::Fifo {
+                effect::change_owner(pipe, uid, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes these the standard streams of this process, which is in the container already, whose user is `uid` there. A
+    /// terminal waits to be taken by the leader of a session.
     pub(super) fn install(self, uid: u32) -> io::Result<()> {
         match self {
             Self::Terminal { sender } => {
@@ -87,12 +99,6 @@ impl Ends {
                 nix::unistd::dup2_stderr(&slave)?;
             }
             Self::Pipes { stdin, out, err } => {
-                // The user may open its own streams again, `/dev/stdout`; `/dev/null` is everybody's as it is.
-                for pipe in [&stdin, &out, &err] {
-                    if FileType::from_raw_mode(rustix::fs::fstat(pipe)?.st_mode) == FileType::Fifo {
-                        effect::change_owner(pipe, uid, None)?;
-                    }
-                }
                 nix::unistd::dup2_stdin(&stdin)?;
                 nix::unistd::dup2_stdout(&out)?;
                 nix::unistd::dup2_stderr(&err)?;

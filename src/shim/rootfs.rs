@@ -11,6 +11,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use super::ShimRequest;
 use super::failure::{Failure, Step};
+use super::users::Users;
 use crate::sys::beneath::Dir;
 use crate::sys::{effect, mount};
 
@@ -43,7 +44,7 @@ impl Layout {
 }
 
 /// Mounts everything; nothing of it is seen outside this process and its children.
-pub(super) fn prepare(request: &ShimRequest, layout: &Layout) -> Result<(), Failure> {
+pub(super) fn prepare(request: &ShimRequest, layout: &Layout, users: Option<&Users>) -> Result<(), Failure> {
     own_namespace(request).step("making a mount namespace")?;
     for dir in [&layout.bundle, &layout.upper, &layout.work] {
         effect::make_dirs(dir, 0o755).step("making the instance's directories")?;
@@ -54,7 +55,7 @@ pub(super) fn prepare(request: &ShimRequest, layout: &Layout) -> Result<(), Fail
     bundle(&layout.bundle).step("mounting the bundle")?;
     message(&layout.message).step("making room for a termination message")?;
     effect::make_dirs(&layout.rootfs, 0o755).step("making the instance's directories")?;
-    overlay(request, layout).step("mounting the root file system")?;
+    overlay(request, layout, users).step("mounting the root file system")?;
     plain_directories(&layout.rootfs)?;
     for mount in request.spec.mounts.iter().filter(|m| m.is_bind()) {
         let what = format!("mounting at {} what is at", mount.destination.display());
@@ -140,11 +141,21 @@ fn message(file: &Path) -> io::Result<()> {
 
 /// Mounts the layers. They go by short names relative to a directory, since the kernel takes a page of options at most,
 /// and whatever their paths have in them, a colon or a comma.
-fn overlay(request: &ShimRequest, layout: &Layout) -> io::Result<()> {
+fn overlay(request: &ShimRequest, layout: &Layout, users: Option<&Users>) -> io::Result<()> {
     let links = layout.bundle.join("layers");
     effect::make_dir_at(CWD, &links, 0o755)?;
     for (i, lower) in request.lowers.iter().enumerate() {
-        effect::symlink_at(lower, CWD, links.join(i.to_string()))?;
+        let link = links.join(i.to_string());
+        match users {
+            None => effect::symlink_at(lower, CWD, link)?,
+            Some(users) => {
+                effect::make_dir_at(CWD, &link, 0o755)?;
+                users.show_at(lower, &link)?;
+            }
+        }
+    }
+    for own in [&layout.upper, &layout.work] {
+        users.map_or(Ok(()), |users| users.take(own))?;
     }
     effect::symlink_at(&layout.upper, CWD, links.join("u"))?;
     effect::symlink_at(&layout.work, CWD, links.join("w"))?;
@@ -159,17 +170,18 @@ fn overlay(request: &ShimRequest, layout: &Layout) -> io::Result<()> {
     match mount() {
         // The file system of the instance directory cannot hold a writable layer: memory can.
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
-            upper_in_memory(&links, &layout.work)?;
+            upper_in_memory(&links, &layout.work, users)?;
             mount()
         }
         other => other,
     }
 }
 
-fn upper_in_memory(links: &Path, place: &Path) -> io::Result<()> {
+fn upper_in_memory(links: &Path, place: &Path, users: Option<&Users>) -> io::Result<()> {
     effect::mount("tmpfs", place, MountFlags::NODEV, c"mode=0755")?;
     for (link, name) in [("u", "upper"), ("w", "work")] {
         effect::make_dir_at(CWD, place.join(name), 0o755)?;
+        users.map_or(Ok(()), |users| users.take(&place.join(name)))?;
         effect::remove_file(&links.join(link))?;
         effect::symlink_at(place.join(name), CWD, links.join(link))?;
     }

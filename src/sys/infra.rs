@@ -6,16 +6,17 @@ use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 
 use super::entrance::Entrance;
-use super::{effect, embedded, process, spawn};
+use super::{effect, embedded, process, spawn, users};
 
 /// Who it runs as: what Kubernetes' own pause image uses, an id without a name that owns nothing.
 const USER: libc::uid_t = 65535;
@@ -35,6 +36,9 @@ pub struct InfraSpec {
     pub uts: Option<String>,
     /// A process namespace of its own, with this process as number 1, for all containers of the pod.
     pub pid: bool,
+    /// A user namespace of its own that owns the others, with the [`users::IDS`] ids of the machine from this one on; the
+    /// machine's otherwise.
+    pub users: Option<u32>,
     /// Its cgroup in every hierarchy, a leaf.
     pub cgroup: String,
 }
@@ -54,6 +58,7 @@ pub struct Infra {
 enum Step {
     Session,
     Cgroup,
+    Users,
     HostName,
     PrivateMounts,
     EmptyRoot,
@@ -64,9 +69,10 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Session,
         Self::Cgroup,
+        Self::Users,
         Self::HostName,
         Self::PrivateMounts,
         Self::EmptyRoot,
@@ -80,6 +86,7 @@ impl Step {
         match self {
             Self::Session => "begin a session",
             Self::Cgroup => "enter its cgroup",
+            Self::Users => "get its user ids",
             Self::HostName => "set the host name",
             Self::PrivateMounts => "make its mounts private",
             Self::EmptyRoot => "change to an empty root",
@@ -105,6 +112,10 @@ struct Prepared {
     null: File,
     program: RawFd,
     report: OwnedFd,
+    /// Its number, for whoever gives it user ids.
+    pid: AtomicI32,
+    /// Where it asks for them and is told: its own end and the other's.
+    users: Option<(RawFd, RawFd)>,
 }
 
 /// Starts `/pause` with the namespaces asked for. It is a child of this process, which should reap it when it has ended
@@ -118,7 +129,9 @@ pub fn start(spec: &InfraSpec) -> io::Result<Infra> {
         | flag(spec.net, libc::CLONE_NEWNET)
         | flag(spec.ipc, libc::CLONE_NEWIPC)
         | flag(spec.uts.is_some(), libc::CLONE_NEWUTS)
-        | flag(spec.pid, libc::CLONE_NEWPID);
+        | flag(spec.pid, libc::CLONE_NEWPID)
+        | flag(spec.users.is_some(), libc::CLONE_NEWUSER);
+    let meeting = spec.users.map(|first| UnixStream::pair().map(|ends| (first, ends))).transpose()?;
     let (report, sender) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let mut prepared = Prepared {
         flags,
@@ -130,9 +143,18 @@ pub fn start(spec: &InfraSpec) -> io::Result<Infra> {
         null: effect::null()?,
         program: embedded::pause()?.as_raw_fd(),
         report: sender,
+        pid: AtomicI32::new(0),
+        users: meeting.as_ref().map(|(_, (theirs, ours))| (theirs.as_raw_fd(), ours.as_raw_fd())),
     };
-    let pid = effect::effect("clone", "pause", || fork(&mut prepared))?;
+    let (pid, mapped) = match meeting {
+        None => (effect::effect("clone", "pause", || fork(&mut prepared))?, Ok(())),
+        Some(meeting) => meet(&prepared, meeting)?,
+    };
     drop(prepared);
+    if let Err(error) = mapped {
+        reap(pid);
+        return Err(io::Error::new(error.kind(), format!("the infra process could not get its user ids: {error}")));
+    }
     let mut failure = Vec::new();
     File::from(report).read_to_end(&mut failure)?;
     if let Some((step, errno)) = failure.split_first() {
@@ -149,6 +171,24 @@ pub fn start(spec: &InfraSpec) -> io::Result<Infra> {
     Ok(Infra { pid, start_ticks })
 }
 
+/// Clones the child while a thread waits to give it its user ids: the one that clones sleeps until the child is through.
+/// The child's number, and whether it got them.
+fn meet(
+    prepared: &Prepared,
+    (first, (theirs, ours)): (u32, (UnixStream, UnixStream)),
+) -> io::Result<(i32, io::Result<()>)> {
+    std::thread::scope(|scope| {
+        let give = || users::map_when_asked(ours, &prepared.pid, first);
+        let giver = std::thread::Builder::new().name("user ids".to_owned()).spawn_scoped(scope, give)?;
+        // It asks once: there is no second try to begin it in its cgroup.
+        let pid = effect::effect("clone", "pause", || undisturbed(|stack| clone(prepared, stack)));
+        // A child that ended without a word asks for nothing any more.
+        drop(theirs);
+        let mapped = giver.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((pid?, mapped))
+    })
+}
+
 fn reap(pid: i32) {
     let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
 }
@@ -157,14 +197,24 @@ fn reap(pid: i32) {
 /// thread waits for that: a copy of its tables would take as long as everything else the child does. No signal arrives
 /// meanwhile: a handler of this process would run in the child.
 fn fork(prepared: &mut Prepared) -> io::Result<i32> {
+    undisturbed(|stack| {
+        let begun_there = clone_into(prepared, stack);
+        begun_there.or_else(|_| {
+            prepared.is_begun_there = false;
+            clone(prepared, stack)
+        })
+    })
+}
+
+/// Has a child started, with a stack for it.
+fn undisturbed(start: impl FnOnce(&mut [MaybeUninit<u128>]) -> io::Result<i32>) -> io::Result<i32> {
     /// Ample for calls of the system.
     const STACK: usize = 64 << 10;
     let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
     let mut before = SigSet::empty();
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
     let children = Children::one_more();
-    let started =
-        clone_into(prepared, stack.spare_capacity_mut()).or_else(|_| clone(prepared, stack.spare_capacity_mut()));
+    let started = start(stack.spare_capacity_mut());
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
     drop(children);
     started
@@ -186,13 +236,14 @@ fn clone_into(prepared: &mut Prepared, stack: &mut [MaybeUninit<u128>]) -> io::R
 }
 
 /// The same by a call that every kernel has.
-fn clone(prepared: &mut Prepared, stack: &mut [MaybeUninit<u128>]) -> io::Result<i32> {
-    prepared.is_begun_there = false;
+fn clone(prepared: &Prepared, stack: &mut [MaybeUninit<u128>]) -> io::Result<i32> {
     let top = stack.as_mut_ptr_range().end.cast();
-    let argument = ptr::from_ref(&*prepared).cast_mut().cast();
-    let flags = prepared.flags as libc::c_int | libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-    // SAFETY: the stack is aligned, and lives until the child has left it; otherwise as above.
-    let pid = unsafe { libc::clone(child, top, flags, argument) };
+    let argument = ptr::from_ref(prepared).cast_mut().cast();
+    let flags =
+        prepared.flags as libc::c_int | libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT_SETTID | libc::SIGCHLD;
+    // SAFETY: the stack is aligned, and lives until the child has left it; otherwise as above. The kernel writes the number to
+    // an atomic before the child runs.
+    let pid = unsafe { libc::clone(child, top, flags, argument, prepared.pid.as_ptr()) };
     if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(pid) }
 }
 
@@ -235,6 +286,7 @@ extern "C" fn child(argument: *mut libc::c_void) -> libc::c_int {
     for (step, action) in [
         (Step::Session, begin_session as fn(&Prepared) -> bool),
         (Step::Cgroup, enter_cgroup),
+        (Step::Users, wait_for_ids),
         (Step::HostName, set_hostname),
         (Step::PrivateMounts, private_mounts),
         (Step::EmptyRoot, empty_root),
@@ -267,6 +319,18 @@ fn enter_cgroup(prepared: &Prepared) -> bool {
     // SAFETY: the byte is valid for reading.
     let enter = |fd: BorrowedFd<'_>| unsafe { libc::write(fd.as_raw_fd(), c"0".as_ptr().cast(), 1) } == 1;
     prepared.entrance.files(prepared.is_begun_there).all(enter)
+}
+
+/// Asks for its user ids and waits until they are there. Whoever gives them may end: then nobody holds the other end.
+fn wait_for_ids(prepared: &Prepared) -> bool {
+    let Some((own, other)) = prepared.users else { return true };
+    // The number was written before this ran; now whoever reads it after the question sees it.
+    prepared.pid.fetch_add(0, Ordering::Release);
+    let mut byte = 0_u8;
+    let place = ptr::from_mut(&mut byte).cast();
+    // SAFETY: the byte is valid for reading and writing; the descriptors are this process's own copies.
+    let told = unsafe { libc::close(other) == 0 && libc::write(own, place, 1) == 1 && libc::read(own, place, 1) == 1 };
+    told && [byte] == users::MAPPED
 }
 
 fn set_hostname(prepared: &Prepared) -> bool {
@@ -326,11 +390,15 @@ fn drop_capabilities(_: &Prepared) -> bool {
 
 /// What is left of the capabilities goes with the user: a change from root to another user clears them, and what could be
 /// inherited counts for nothing without the bounding set.
-fn change_user(_: &Prepared) -> bool {
+fn change_user(prepared: &Prepared) -> bool {
+    // In a user namespace it is nobody so far, and the change that clears them is one from root.
+    // SAFETY: plain numbers.
+    let is_root = prepared.users.is_none() || unsafe { libc::syscall(libc::SYS_setresuid, 0, 0, 0) == 0 };
     // Raw calls: the C library's would change every thread of the process that was forked, by its records of them.
     // SAFETY: plain numbers, and an empty list.
     unsafe {
-        libc::syscall(libc::SYS_setgroups, 0, ptr::null::<libc::gid_t>()) == 0
+        is_root
+            && libc::syscall(libc::SYS_setgroups, 0, ptr::null::<libc::gid_t>()) == 0
             && libc::syscall(libc::SYS_setresgid, USER, USER, USER) == 0
             && libc::syscall(libc::SYS_setresuid, USER, USER, USER) == 0
     }

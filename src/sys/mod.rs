@@ -43,3 +43,5 @@ pub(crate) mod seccomp;
 pub mod spawn;
 #[cfg(target_os = "linux")]
 pub mod timekeeping;
+#[cfg(target_os = "linux")]
+pub mod users;

@@ -30,6 +30,7 @@ coveredPaths: [/etc/ssl/private, /root]
 containerLogMaxSize: 20Mi
 containerLogMaxFiles: 3
 podPidsLimit: 1024
+firstUserId: 131072
 resync: 90s
 statusFile: /var/status.yaml
 logFormat: json
@@ -93,6 +94,7 @@ fn every_key_is_read() {
         container_log_max_size: Some(20 << 20),
         container_log_max_files: Some(3),
         pod_pids_limit: Some(1024),
+        first_user_id: Some(131_072),
         resync: Some(Duration::from_secs(90)),
         status_file: Some("/var/status.yaml".into()),
         log_format: Some(LogFormat::Json),
@@ -151,6 +153,9 @@ fn what_is_wrong_is_told_by_the_reader_and_by_the_schema() {
         ("containerLogMaxFiles: 1", "it must be a whole number from 2 to 64", "5 is the default"),
         ("containerLogMaxFiles: '5'", "it must be a whole number from 2 to 64", "5 is the default"),
         ("podPidsLimit: -1", "it must be a whole number from 16 to 4194304", "there is no limit"),
+        ("firstUserId: 0", "it must be a whole number from 65536 to 4294836224", "the machine's"),
+        ("firstUserId: 4294901760", "it must be a whole number from 65536 to 4294836224", "1879048192"),
+        ("firstUserId: 100000", "it must be a multiple of 65536", "1879048192"),
         ("statusFile: out.yaml", "`out.yaml` is no absolute path", "`/`"),
         ("logFormat: yaml", "it must be `text` or `json`", "one of the two"),
         ("mirrors: [{registry: a}]", "unknown key `mirrors`", "entry of `registries`"),

@@ -13,3 +13,4 @@ mod pulling;
 mod recovery;
 mod spec;
 mod user;
+mod users;

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `pods/<uid>/record.json` | the pod; removed last |
 //! | `pods/<uid>/sandbox.json` | the infra process, written when its network is there |
+//! | `pods/<uid>/users.json` | the user ids of a pod that has its own, see `users` |
 //! | `pods/<uid>/etc/` | hosts, hostname, resolv.conf |
 //! | `pods/<uid>/containers/<name>/<attempt>/` | one instance, see [`crate::shim`] |
 //! | `logs/<namespace>_<name>_<uid>/<container>/<attempt>.log` | its log |
@@ -42,6 +43,7 @@ mod start;
 mod subpath;
 mod termination;
 pub mod user;
+mod users;
 mod verbs;
 mod watch;
 
@@ -93,6 +95,8 @@ pub struct NativeOptions {
     pub log_limits: LogLimits,
     /// How many processes and threads a pod may have; `None` for as many as the machine takes.
     pub pod_pids_limit: Option<u32>,
+    /// The first of the user ids that pods with `hostUsers: false` have, a multiple of 65,536; `None` for the default.
+    pub first_user_id: Option<u32>,
     /// Where images are pulled from.
     pub pull: PullSettings,
     /// The wished subnet of the pods.
@@ -126,6 +130,8 @@ struct Inner {
     verbs: Mutex<BTreeMap<PodKey, Arc<tokio::sync::Mutex<()>>>>,
     /// Pods whose directories were synced since this process began.
     settled: Mutex<BTreeSet<PodUid>>,
+    /// Which user ids pods get.
+    user_ids: users::Ids,
     /// The pods that have a cgroup, by what they ask for.
     levels: Levels,
     /// What could not be cleared away yet.
@@ -155,6 +161,7 @@ impl Native {
             mut covered,
             log_limits,
             pod_pids_limit,
+            first_user_id,
             pull,
             subnet,
             node,
@@ -177,6 +184,7 @@ impl Native {
             index: Mutex::default(),
             verbs: Mutex::default(),
             settled: Mutex::default(),
+            user_ids: users::Ids::from(first_user_id),
             levels: Levels::default(),
             leavings: Leavings::default(),
             adopted: tokio::sync::OnceCell::new(),

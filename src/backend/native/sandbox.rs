@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::paths::{INFRA, Paths, shown};
 use super::records::{self, POD, SANDBOX, SandboxRecord, Stored};
-use super::{Inner, blocking, end, etc, observe, subpath};
+use super::{Inner, blocking, end, etc, observe, subpath, users};
 use crate::model::{PodKey, PodRecord, PodUid};
 use crate::net;
 use crate::port::{ErrorKind, PortError};
@@ -22,6 +22,9 @@ use crate::sys::{cgroup, effect, limits, mount, pidfd, process};
 const RUN: &str = "run sandbox of pod";
 const STOP: &str = "stop sandbox of pod";
 const WAITING: &str = "CreatePodSandboxError";
+/// The way out where a pod cannot have user ids of its own.
+const NEEDS_USERS: &str =
+    "`podwright doctor` says whether this machine makes user namespaces, which `hostUsers: false` takes";
 /// The size of a pod's `/dev/shm`, as with containerd.
 const SHM_SIZE: u64 = 64 << 20;
 /// How long an infra process may take from its death to its zombie.
@@ -79,17 +82,24 @@ fn prepare(inner: &Inner, record: &PodRecord, attempt: u32) -> Result<Option<Inf
         make_shm(&paths.shm(uid)).map_err(|e| failed(&e))?;
     }
     let host_network = spec.host_network == Some(true);
+    let users = users::are_own(&spec).then(|| users::take(inner, uid)).transpose();
+    let users = users.map_err(|e| e.waiting(WAITING))?;
     let infra = infra::start(&InfraSpec {
         empty: paths.empty(),
         net: !host_network,
         ipc: !host_ipc,
         uts: (!host_network).then(|| etc::hostname(&spec, &key.name)),
         pid: spec.share_process_namespace == Some(true) && spec.host_pid != Some(true),
+        users,
         cgroup,
     });
     infra.map(Some).map_err(|e| {
         let error = failed(&e);
-        if error.kind == ErrorKind::Denied { error.with_help(super::open::NEEDS_ROOT) } else { error }
+        match (error.kind, users) {
+            (_, Some(_)) => error.with_help(NEEDS_USERS),
+            (ErrorKind::Denied, None) => error.with_help(super::open::NEEDS_ROOT),
+            (_, None) => error,
+        }
     })
 }
 

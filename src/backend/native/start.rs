@@ -19,7 +19,7 @@ use super::rootfs::Rootfs;
 use super::spec::{self, Bind, Input, OwnFiles, SpecError};
 use super::subpath::Held;
 use super::user::{self, Accounts, Identity, Wish};
-use super::{Inner, etc, image, machine};
+use super::{Inner, etc, image, machine, users};
 use crate::image::Image;
 use crate::model::{ContainerRecord, ContainerStart, ExitRecord, MountSource, PodKey, PodUid, Resources};
 use crate::port::{ErrorKind, PortError};
@@ -52,6 +52,8 @@ struct Infra {
     pid: i32,
     attempt: u32,
     ips: Vec<std::net::IpAddr>,
+    /// The first of the pod's own user ids, if it has some.
+    first_id: Option<u32>,
 }
 
 /// Creates and starts an instance. One that exists already is left as it is.
@@ -72,7 +74,7 @@ pub(super) fn start(inner: &Arc<Inner>, key: &PodKey, uid: &PodUid, plan: &Conta
     let pod = pod.ok_or_else(|| fail(ErrorKind::Invalid, "the pod has no spec").waiting(CONFIG))?;
     let found = observe::container(pod, &plan.name);
     let (container, _) = found.ok_or_else(|| fail(ErrorKind::NotFound, "the pod has no such container"))?;
-    let infra = infra(inner, uid)?;
+    let infra = infra(inner, uid, pod)?;
     let infra = infra.ok_or_else(|| fail(ErrorKind::Unavailable, "the pod's sandbox does not run"))?;
     let cgroup = inner.paths.container_cgroup(&name).map_err(|e| PortError::io(OPERATION, subject.clone(), &e))?;
     Start { inner, key, pod, container, plan, name, dir, cgroup }.run(&infra)
@@ -93,9 +95,14 @@ fn running(inner: &Inner, name: &InstanceName) -> io::Result<Option<u32>> {
     Ok(None)
 }
 
-fn infra(inner: &Inner, uid: &PodUid) -> Result<Option<Infra>, PortError> {
+fn infra(inner: &Inner, uid: &PodUid, pod: &PodSpec) -> Result<Option<Infra>, PortError> {
     let record = observe::sandbox_record(&inner.paths, uid)?.ok().filter(observe::infra_lives);
-    Ok(record.map(|r| Infra { pid: r.pid, attempt: r.attempt, ips: r.ips }))
+    let Some(record) = record else { return Ok(None) };
+    let first_id = match users::are_own(pod) {
+        true => Some(users::of_sandbox(uid, record.pid)?),
+        false => None,
+    };
+    Ok(Some(Infra { pid: record.pid, attempt: record.attempt, ips: record.ips, first_id }))
 }
 
 impl Start<'_> {
@@ -203,6 +210,10 @@ impl Start<'_> {
         let group = read("etc/group").map_err(self.io(CONFIG))?.unwrap_or_default();
         let wish = Wish::of(self.pod, self.container);
         user::resolve(&wish, &image.config.user, &Accounts { passwd: &passwd, group: &group })
+            .and_then(|identity| match users::are_own(self.pod) {
+                true => users::check(&identity).map(|()| identity),
+                false => Ok(identity),
+            })
             .map_err(|message| self.refuse(CONFIG, message))
     }
 
@@ -270,6 +281,7 @@ impl Start<'_> {
             identity,
             hostname: &etc::hostname(self.pod, &self.key.name),
             infra_pid: infra.pid,
+            first_id: infra.first_id,
             binds,
             files: OwnFiles {
                 etc: &paths.etc(&self.name.uid),

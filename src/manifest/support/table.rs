@@ -32,6 +32,7 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("spec.hostIPC", "e2e_seed_host_pod_shares_the_machines_namespaces"),
     ("spec.hostNetwork", "e2e_seed_host_pod_shares_the_machines_namespaces"),
     ("spec.hostPID", "e2e_seed_host_pod_shares_the_machines_namespaces"),
+    ("spec.hostUsers", "e2e_a_pod_with_users_of_its_own_is_root_of_nothing_but_itself"),
     ("spec.hostname", "e2e_containers_of_a_pod_share_localhost_a_host_name_and_shared_memory"),
     ("spec.nodeName", PLACED),
     ("spec.nodeSelector", SELECTED),
@@ -254,7 +255,6 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("spec.schedulingGates", ONE_MACHINE),
     ("spec.schedulingGroup", ONE_MACHINE),
     ("spec.ephemeralContainers", "use `podwright exec`, or a container of the pod"),
-    ("spec.hostUsers", "pods use the machine's user ids"),
     ("spec.hostnameOverride", "use `hostname`"),
     ("spec.setHostnameAsFQDN", "the host name is the short one"),
     ("spec.os", "every pod runs on Linux"),
@@ -319,7 +319,6 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
 /// Values of fields that are not honoured yet, or have no effect, and mean what happens anyway: they pass silently. An
 /// object copied out of a cluster is full of them.
 pub(super) const HARMLESS: &[(&str, &str)] = &[
-    ("spec.hostUsers", "true"),
     ("spec.setHostnameAsFQDN", "false"),
     ("spec.os", r#"{"name":"linux"}"#),
     ("spec.preemptionPolicy", r#""PreemptLowerPriority""#),

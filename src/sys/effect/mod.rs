@@ -29,8 +29,8 @@ pub(crate) use file::{
     reserve, set_length, symlink_at, sync, sync_all, truncate, write, write_at, write_existing,
 };
 pub(crate) use mount::{
-    add_attributes, bind, change_root, copy_mount, make_mount, mount, own_mounts, own_namespaces, place_mount,
-    propagate, remount, set_propagation, unmount,
+    add_attributes, bind, change_root, copy_mount, make_mount, map_owners, mount, own_mounts, own_namespaces,
+    place_mount, propagate, remount, set_propagation, unmount,
 };
 pub(crate) use process::{spawn, spawn_async};
 pub(crate) use replace::{

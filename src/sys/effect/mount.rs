@@ -150,6 +150,20 @@ pub(crate) fn set_propagation(mount: impl AsFd, to: MountPropagationFlags, with_
     set_mount(mount, &libc::mount_attr { attr_set: 0, attr_clr: 0, propagation, userns_fd: 0 }, with_those_below)
 }
 
+/// Has a mount that is mounted nowhere yet show its files to a user namespace with the ids that they have, counted from the
+/// first of the namespace's range.
+///
+/// # Errors
+/// From the system; `InvalidInput` when the file system cannot.
+pub(crate) fn map_owners(mount: impl AsFd, users: impl AsFd) -> io::Result<()> {
+    let userns_fd = u64::from(users.as_fd().as_raw_fd().unsigned_abs());
+    set_mount(
+        mount,
+        &libc::mount_attr { attr_set: libc::MOUNT_ATTR_IDMAP, attr_clr: 0, propagation: 0, userns_fd },
+        false,
+    )
+}
+
 /// Mounts a mount that is mounted nowhere yet on what is open.
 ///
 /// # Errors

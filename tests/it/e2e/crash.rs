@@ -12,10 +12,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use podwright::sys::{cgroup, mount};
+use podwright::sys::{cgroup, mount, users};
 
 use super::harness::{World, run, text, walk};
-use super::phases::{self, CREATE, Phase, RECREATE, REMOVE, RESTART, UPDATE, only_pod};
+use super::phases::{self, CREATE, CREATE_WITH_USERS, Phase, RECREATE, REMOVE, RESTART, UPDATE, only_pod};
 use super::picture::picture;
 use crate::support;
 
@@ -267,6 +267,57 @@ fn e2e_what_could_not_be_removed_is_at_a_later_try_of_the_same_agent() {
     assert!(left.is_empty(), "these did not fail: {left:#?}");
     assert_eq!(world.stop(), Some(0));
     assert_same(&picture(&peaceful), &picture(&world), &REMOVE, &world);
+}
+
+/// The range of the pod on record, and that of its sandbox.
+fn user_ids(world: &World) -> (u64, u64) {
+    let pod = only_pod(world, "pods").unwrap();
+    let number = |file: &str, field: &str| {
+        let record: serde_json::Value = serde_json::from_slice(&std::fs::read(pod.join(file)).unwrap()).unwrap();
+        record[field].as_u64().unwrap()
+    };
+    let infra = i32::try_from(number("sandbox.json", "pid")).unwrap();
+    (number("users.json", "firstId"), users::first_id_of(infra).unwrap().unwrap().into())
+}
+
+#[test]
+fn e2e_an_agent_killed_while_a_pod_gets_its_user_ids_leaks_none() {
+    if !can_run() {
+        return;
+    }
+    let (Some(mut peaceful), Some(mut world)) = (World::in_memory(), World::in_memory()) else { return };
+    settle(&mut peaceful, &CREATE_WITH_USERS, Fault::Record);
+    let concerns = |point: &String| {
+        ["users.json", "clone pause", "uid_map", "gid_map", "sandbox.json"].iter().any(|word| point.contains(word))
+    };
+    let (killing, passed): (Vec<String>, Vec<String>) = met(&peaceful).into_iter().partition(concerns);
+    for one in [
+        "before rename pods/#/users.json",
+        "after write proc/#/uid_map",
+        "before write proc/#/gid_map",
+        "after clone pause",
+    ] {
+        assert!(killing.iter().any(|point| point == one), "{one} is not among {killing:#?}");
+    }
+    std::fs::write(points(&world), passed.join("\n") + "\n").unwrap();
+    (CREATE_WITH_USERS.change)(&world);
+    world.set_fault(Some(Fault::Kill.value(&points(&world))));
+    let deadline = Instant::now() + PATIENCE;
+    let mut recorded = BTreeSet::new();
+    while !live(&mut world, &CREATE_WITH_USERS, Fault::Kill, deadline) {
+        let place = only_pod(&world, "pods").map(|pod| pod.join("users.json"));
+        recorded.extend(place.and_then(|place| std::fs::read(place).ok()));
+    }
+    let left: Vec<&String> = killing.iter().filter(|point| !met(&world).contains(point)).collect();
+    assert!(left.is_empty(), "nobody died at {left:#?}");
+    assert_eq!(recorded.len(), 1, "the pod got other ids after a death");
+    let (on_record, sandbox) = user_ids(&world);
+    assert_eq!(on_record, sandbox);
+    settle(&mut world, &REMOVE, Fault::Record);
+    // What ended without its agent may be a zombie for a while.
+    world.wait("nobody to have them", || {
+        users::ranges_in_use().unwrap().iter().all(|(first, _)| u64::from(*first) != sandbox).then_some(())
+    });
 }
 
 /// A file in the pod's volume, and the one that its init container writes into it.

@@ -18,4 +18,5 @@ pub mod picture;
 mod pods;
 mod readme;
 mod seed;
+mod users;
 mod watching;

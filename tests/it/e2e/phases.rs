@@ -63,6 +63,15 @@ pub struct Phase {
 pub const CREATE: Phase =
     Phase { name: "create", change: |w| w.commit(&[("pods.yaml", &pods("one", "100000", "500m"))]), is_done: is_ready };
 
+pub const CREATE_WITH_USERS: Phase = Phase {
+    name: "create with user ids of its own",
+    change: |w| {
+        let pods = pods("one", "100000", "500m").replace("spec:\n  term", "spec:\n  hostUsers: false\n  term");
+        w.commit(&[("pods.yaml", &pods)]);
+    },
+    is_done: is_ready,
+};
+
 pub const UPDATE: Phase = Phase {
     name: "update in place",
     change: |w| w.commit(&[("pods.yaml", &pods("two", "100000", "250m"))]),

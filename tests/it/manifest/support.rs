@@ -67,10 +67,7 @@ fn put(root: &Value, object: &mut Value, path: &str) -> bool {
         let name = step.trim_end_matches("[]");
         schema = &schema["properties"][name];
         if steps.peek().is_none() {
-            let value = sample(root, schema);
-            // The sample happens to be what is done anyway.
-            let other = value == true;
-            here[name] = if other && name == "hostUsers" { json!(false) } else { value };
+            here[name] = sample(root, schema);
             return true;
         }
         while let Some(reference) = schema["$ref"].as_str() {

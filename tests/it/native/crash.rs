@@ -116,10 +116,9 @@ fn pod() -> TestPod {
     TestPod::script("web", "env; echo up; exec sleep 1000")
 }
 
-/// What is left when the shims were through with their points.
-async fn through(root: &Root) -> Vec<ExitRecord> {
+/// What is left when the shims of a pod were through with their points.
+async fn through(root: &Root, pod: TestPod) -> Vec<ExitRecord> {
     let native = root.open();
-    let pod = pod();
     pod.create(&native).await;
     let ends = start_until_it_runs(root, &native, &pod).await;
     let log = pod.wait_log(&native, "app", "up").await;
@@ -137,7 +136,7 @@ fn e2e_a_shim_killed_at_every_effect_leaves_nothing_and_is_tried_again() {
         return;
     }
     on_root(async |root| {
-        for exit in through(root).await {
+        for exit in through(root, pod()).await {
             if exit.reason.as_deref() == Some("StartError") {
                 // Not the shim: the container's first process, before it became the program. The shim says so.
                 assert!(exit.message.unwrap().contains("ended before it could run its program"));
@@ -156,11 +155,46 @@ fn e2e_a_shim_whose_effects_each_fail_once_says_so_and_leaves_nothing() {
         return;
     }
     on_root(async |root| {
-        for exit in through(root).await {
+        for exit in through(root, pod()).await {
             let reason = exit.reason.as_deref();
             assert!(matches!(reason, Some("StartError" | "ContainerStatusUnknown")), "{exit:?}");
             let message = exit.message.unwrap_or_default();
             assert!(reason != Some("StartError") || message.contains("(os error "), "{message}");
+        }
+    });
+}
+
+/// The pod of these tests with user ids of its own: one more process comes before the container's.
+fn pod_with_users() -> TestPod {
+    let command = json!(["/bin/sh", "-c", "env; echo up; exec sleep 1000"]);
+    TestPod::new("web", json!({ "hostUsers": false, "containers": [{ "name": "app", "command": command }] }))
+}
+
+#[test]
+fn e2e_a_shim_of_a_pod_with_users_of_its_own_killed_at_every_effect_leaves_nothing() {
+    if in_a_process_of_its_own(
+        "e2e_a_shim_of_a_pod_with_users_of_its_own_killed_at_every_effect_leaves_nothing",
+        "kill",
+    ) {
+        return;
+    }
+    on_root(async |root| {
+        for exit in through(root, pod_with_users()).await {
+            assert!(matches!(exit.reason.as_deref(), Some("StartError" | "ContainerStatusUnknown")), "{exit:?}");
+        }
+    });
+}
+
+#[test]
+fn e2e_a_shim_of_a_pod_with_users_of_its_own_whose_effects_each_fail_once_says_so() {
+    const NAME: &str = "e2e_a_shim_of_a_pod_with_users_of_its_own_whose_effects_each_fail_once_says_so";
+    if in_a_process_of_its_own(NAME, "fail:28,5,30") {
+        return;
+    }
+    on_root(async |root| {
+        for exit in through(root, pod_with_users()).await {
+            let message = exit.message.unwrap_or_default();
+            assert!(exit.reason.as_deref() != Some("StartError") || message.contains("(os error "), "{message}");
         }
     });
 }

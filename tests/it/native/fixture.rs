@@ -104,6 +104,7 @@ impl Root {
             covered: Vec::new(),
             log_limits: LogLimits::default(),
             pod_pids_limit: None,
+            first_user_id: None,
             pull: nobody(),
             subnet: None,
             node: NodeInfo { ips: vec!["192.0.2.7".parse().unwrap()], ..NodeInfo::default() },

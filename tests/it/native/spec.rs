@@ -61,6 +61,7 @@ fn spec_on(cgroups: &CgroupView, pod: Value, binds: &[Bind]) -> Result<Value, Sp
         identity: &Identity { uid: 101, gid: 102, groups: vec![33, 102], home: Some("/home/app".into()) },
         hostname: "web",
         infra_pid: 4711,
+        first_id: (pod.host_users == Some(false)).then_some(1 << 20),
         binds,
         files: OwnFiles {
             etc: Path::new("/s/etc"),
@@ -250,6 +251,8 @@ fn namespaces_of_the_machine_and_shared_ones() {
         (json!({ "hostPID": true }), format!("{net} {ipc} mount cgroup")),
         (json!({ "hostIPC": true }), format!("pid {net} mount cgroup")),
         (json!({ "hostNetwork": true, "hostPID": true, "hostIPC": true }), "mount cgroup".to_owned()),
+        (json!({ "hostUsers": true }), format!("pid {net} {ipc} mount cgroup")),
+        (json!({ "hostUsers": false }), format!("pid {net} {ipc} mount user=/proc/4711/ns/user cgroup")),
         (json!({ "shareProcessNamespace": true }), format!("pid=/proc/4711/ns/pid {net} {ipc} mount cgroup")),
     ];
     for (extra, expected) in rows {

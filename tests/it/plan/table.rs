@@ -156,6 +156,7 @@ fn immutable() -> Vec<Row> {
         row("hostPID", "/spec/hostPID", json!(true), "recreate: spec.hostPID"),
         row("shareProcessNamespace", "/spec/shareProcessNamespace", json!(true), "recreate: spec.shareProcessNamespace"),
         row("hostIPC", "/spec/hostIPC", json!(true), "recreate: spec.hostIPC"),
+        row("hostUsers", "/spec/hostUsers", json!(false), "recreate: spec.hostUsers"),
         row("dnsPolicy", "/spec/dnsPolicy", json!("Default"), "recreate: spec.dnsPolicy"),
         row("dnsConfig", "/spec/dnsConfig", json!({"searches": ["x"]}), "recreate: spec.dnsConfig"),
         row("hostname", "/spec/hostname", json!("h"), "recreate: spec.hostname"),

@@ -61,6 +61,7 @@ fn observed(bytes: &[u8], names: &[&str]) -> String {
         covered: Vec::new(),
         log_limits: LogLimits::default(),
         pod_pids_limit: None,
+        first_user_id: None,
         pull: PullSettings::default(),
         subnet: None,
         node: NodeInfo::default(),

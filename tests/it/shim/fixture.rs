@@ -58,6 +58,7 @@ impl Place {
             ipc: true,
             uts: Some("pod-name".into()),
             pid: false,
+            users: None,
             cgroup: format!("{}/infra{}", self.cgroup, self.infras.len()),
         }
     }

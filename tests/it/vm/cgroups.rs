@@ -86,6 +86,17 @@ spec:
     image: podwright.invalid/host
     command: [sh, -c, "tail /dev/zero; exit 3"]
     resources: {limits: {memory: 16Mi}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: own}
+spec:
+  hostUsers: false
+  restartPolicy: Never
+  containers:
+  - name: app
+    image: podwright.invalid/host
+    command: [sleep, "100000"]
 "#;
 
 const OTHER: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {key: two}\n";
@@ -146,6 +157,17 @@ fn check_ends(list: &Value) {
     assert_eq!(end(&status(&pod(list, "again"), "app")["lastState"]), "OOMKilled 137");
 }
 
+/// This kernel's tmpfs cannot be shown with other user ids: a pod that takes them fails with the reason, and `doctor` knows.
+fn check_users(machine: &mut Machine, list: &Value) {
+    let end = status(&pod(list, "own"), "app")["state"]["terminated"].clone();
+    assert_eq!((end["reason"].as_str(), &end["exitCode"]), (Some("StartError"), &128.into()));
+    let message = end["message"].as_str().unwrap();
+    assert!(message.contains("its file system, or this kernel, cannot show it with other user ids"), "{message}");
+    let told = said(machine, "podwright doctor | grep -A2 'user namespaces'");
+    assert!(told.contains("files of a tmpfs cannot be shown with other user ids"), "{told}");
+    assert!(told.contains("hostUsers: false"), "{told}");
+}
+
 /// The weights of classes and pods: what is asked for, and the least for who asks for nothing.
 fn check_weights(machine: &mut Machine, list: &Value, burstable: &str) {
     let groups = [("limited", burstable), ("sure", "59"), ("many", "1")];
@@ -189,9 +211,10 @@ fn e2e_vm_limits_hold_and_ends_are_told_apart_with_version_2_of_cgroups_alone() 
         let runs = [("limited", "app"), ("limited", "free"), ("sure", "app"), ("many", "app")];
         runs.iter().all(|(name, container)| status(&pod(name), container)["ready"] == true)
             && status(&pod("again"), "app")["restartCount"].as_u64() > Some(0)
-            && ["eater", "killed", "parent"].iter().all(|name| pod(name)["status"]["phase"] == "Failed")
+            && ["eater", "killed", "parent", "own"].iter().all(|name| pod(name)["status"]["phase"] == "Failed")
     });
     check_ends(&list);
+    check_users(machine, &list);
     check_groups(machine, &list);
     check_weights(machine, &list, "17");
 

@@ -19,6 +19,7 @@ use super::user::Identity;
 use crate::image::ImageConfig;
 use crate::model::ContainerStart;
 use crate::shim::SECCOMP_ANNOTATION;
+use crate::sys::users::IDS;
 
 /// The version of the runtime specification this follows.
 const OCI_VERSION: &str = "1.0.2";
@@ -57,6 +58,8 @@ pub struct Input<'a> {
     pub hostname: &'a str,
     /// The process that holds the pod's namespaces.
     pub infra_pid: i32,
+    /// The first of the user ids that the pod has for its own, if it has.
+    pub first_id: Option<u32>,
     /// The pod's volumes and the image's, with their places on the machine.
     pub binds: &'a [Bind],
     pub files: OwnFiles<'a>,
@@ -109,6 +112,11 @@ pub fn build(input: &Input<'_>) -> Result<Value, SpecError> {
         "resources": resources::resources(input.container, privileged)?,
         "namespaces": namespaces(input, privileged),
     });
+    if let Some(first) = input.first_id {
+        let range = json!([{ "containerID": 0, "hostID": first, "size": IDS }]);
+        linux["uidMappings"] = range.clone();
+        linux["gidMappings"] = range;
+    }
     if privileged {
         linux["devices"] = Value::Array(input.devices.iter().map(security::device).collect());
     } else {
@@ -142,7 +150,11 @@ fn namespaces(input: &Input<'_>, privileged: bool) -> Value {
         out.push(join("ipc", "ipc"));
     }
     out.push(json!({ "type": "mount" }));
-    if !privileged {
+    if input.first_id.is_some() {
+        out.push(join("user", "user"));
+    }
+    // With user ids of its own it could not even look at the machine's cgroups.
+    if !privileged || input.first_id.is_some() {
         out.push(json!({ "type": "cgroup" }));
     }
     Value::Array(out)
