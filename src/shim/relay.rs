@@ -132,7 +132,7 @@ fn copy_size(master: &OwnedFd) {
 }
 
 /// How many descriptors go at once.
-const MOST: usize = 5;
+const MOST: usize = 6;
 
 /// Sends descriptors, [`MOST`] at most.
 pub(super) fn send(socket: &OwnedFd, fds: &[BorrowedFd<'_>]) -> io::Result<()> {

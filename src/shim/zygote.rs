@@ -3,14 +3,15 @@
 //!
 //! The agent has one, which it starts with its first container, by executing the sealed program ([`crate::sys::sealed`]) with
 //! an empty environment: one thread, a session of its own, all signals blocked, `/` for its directory. They talk by a socket of
-//! records. A record is one byte, and its descriptors are a new shim's standard streams, the network namespace of the thread that
-//! asks, and the monitors' cgroup of version 2 where there is one. The zygote forks, closes what has come, and waits for the
+//! records. A record is one byte, and its descriptors are a new shim's standard streams, the network and the mount namespace of the
+//! thread that asks, and the monitors' cgroup of version 2 where there is one. The zygote forks, closes what has come, and waits for the
 //! next record. It reads nothing else: what is asked of a shim goes between that one and the agent, and what a shim has of the
 //! zygote is the program, so nothing of one container gets to the next.
 //!
 //! Shims and monitors are its children and of no interest to it: the kernel removes those that end. It ends when the agent
 //! does, for then the socket does. The agent replaces one that has died.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -20,17 +21,19 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
+use rustix::fs::Stat;
 use rustix::net::sockopt::Timeout;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::{VERB, process, relay};
-use crate::sys::netns::NetNs;
-use crate::sys::{effect, sealed, spawn};
+use crate::sys::{cgroup, effect, sealed, spawn};
 
 /// The second argument of this program when it is to be a zygote.
 const ZYGOTE: &str = "zygote";
 /// Standard input, output and error.
 const STREAMS: usize = 3;
+/// Those that a thread of the agent may have of its own: its tests do.
+const NAMESPACES: [(&str, CloneFlags); 2] = [("net", CloneFlags::CLONE_NEWNET), ("mnt", CloneFlags::CLONE_NEWNS)];
 /// How long it may take to make room for one more record. It needs some tenths of a millisecond for each.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -49,8 +52,10 @@ struct Zygote {
 /// # Errors
 /// From the system; when there is no zygote and none can be started.
 pub(super) fn fork(exe: &Path, streams: [BorrowedFd<'_>; STREAMS], cgroup: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    let network = NetNs::own()?;
-    let descriptors: Vec<BorrowedFd<'_>> = streams.into_iter().chain([network.as_fd()]).chain(cgroup).collect();
+    let namespaces = NAMESPACES.map(|(name, _)| File::open(Path::new("/proc/thread-self/ns").join(name)));
+    let namespaces = namespaces.into_iter().collect::<io::Result<Vec<_>>>()?;
+    let descriptors: Vec<BorrowedFd<'_>> =
+        streams.into_iter().chain(namespaces.iter().map(AsFd::as_fd)).chain(cgroup).collect();
     let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
     if own.as_ref().is_some_and(|zygote| zygote.exe == exe && relay::send(&zygote.socket, &descriptors).is_ok()) {
         return Ok(());
@@ -110,12 +115,14 @@ fn serve() -> io::Result<Option<bool>> {
     rustix::process::setsid()?;
     std::env::set_current_dir("/")?;
     spawn::ignore_children(true)?;
+    // Every shim asks for them, and has what is found here. Where there are none, it says so.
+    let _ = cgroup::hierarchies();
     loop {
         let descriptors = relay::receive(io::stdin())?;
         if descriptors.is_empty() {
             return Ok(None);
         }
-        let [stdin, stdout, stderr, network, rest @ ..] = &descriptors[..] else {
+        let [stdin, stdout, stderr, network, mounts, rest @ ..] = &descriptors[..] else {
             return Err(io::ErrorKind::InvalidData.into());
         };
         let begun = rest.first().map(|cgroup| spawn::fork_into(cgroup.as_fd(), CloneFlags::empty()));
@@ -125,11 +132,23 @@ fn serve() -> io::Result<Option<bool>> {
         // One that cannot be forked is not waited for: the other side of its streams ends.
         if let Ok(None) = forked {
             spawn::ignore_children(false)?;
-            setns(network, CloneFlags::CLONE_NEWNET)?;
+            for (namespace, (name, kind)) in [network, mounts].into_iter().zip(NAMESPACES) {
+                join(namespace, name, kind)?;
+            }
             nix::unistd::dup2_stdin(stdin)?;
             nix::unistd::dup2_stdout(stdout)?;
             nix::unistd::dup2_stderr(stderr)?;
             return Ok(Some(is_begun_there));
         }
     }
+}
+
+/// Goes to a namespace, unless this process is in it: to enter that of its mounts would change its root directory.
+fn join(namespace: &OwnedFd, name: &str, kind: CloneFlags) -> io::Result<()> {
+    let id = |stat: Stat| (stat.st_dev, stat.st_ino);
+    let own = rustix::fs::stat(Path::new("/proc/self/ns").join(name))?;
+    if id(own) != id(rustix::fs::fstat(namespace)?) {
+        setns(namespace, kind)?;
+    }
+    Ok(())
 }
