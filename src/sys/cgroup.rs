@@ -359,16 +359,18 @@ pub fn remove_empty(path: &str) -> io::Result<()> {
 /// # Errors
 /// As [`pids`].
 pub(crate) fn dirs(path: &str) -> io::Result<Vec<PathBuf>> {
-    dirs_in(&hierarchies()?, path)
+    let path = relative(path)?;
+    Ok(hierarchies()?.iter().map(|h| h.dir(path)).filter(|d| d.is_dir()).collect())
 }
 
-/// As [`dirs`], of hierarchies that are known.
+/// As [`dirs`], in the hierarchies alone that may have one of these controllers.
 ///
 /// # Errors
 /// `InvalidInput` for a bad path.
-pub(super) fn dirs_in(hierarchies: &[Hierarchy], path: &str) -> io::Result<Vec<PathBuf>> {
+pub(super) fn dirs_of(hierarchies: &[Hierarchy], controllers: &[&str], path: &str) -> io::Result<Vec<PathBuf>> {
     let path = relative(path)?;
-    Ok(hierarchies.iter().map(|h| h.dir(path)).filter(|d| d.is_dir()).collect())
+    let may_have = |h: &&Hierarchy| h.unified || h.options.iter().any(|o| controllers.contains(&o.as_str()));
+    Ok(hierarchies.iter().filter(may_have).map(|h| h.dir(path)).filter(|d| d.is_dir()).collect())
 }
 
 /// Where the device rules of a cgroup go.

@@ -174,10 +174,14 @@ unsafe fn bpf<T>(command: libc::c_int, arguments: &T) -> io::Result<i32> {
 /// keeps the rules and they forbid anything.
 pub(crate) fn restrict(path: &str, rules: &[Rule]) -> io::Result<()> {
     match cgroup::devices_dir(path)? {
-        Some(DevicesDir::One(dir)) => rules.iter().try_for_each(|rule| {
-            let file = dir.join(if rule.allow { "devices.allow" } else { "devices.deny" });
-            effect::write_existing(&file, &rule.to_string())
-        }),
+        Some(DevicesDir::One(dir)) => {
+            let open = |name: &str| effect::open_existing(&dir.join(name));
+            let (allow, deny) = (open("devices.allow")?, open("devices.deny")?);
+            // Each is a call of its own: the kernel takes one rule at a time.
+            let write =
+                |rule: &Rule| effect::write(if rule.allow { &allow } else { &deny }, rule.to_string().as_bytes());
+            rules.iter().try_for_each(write)
+        }
         Some(DevicesDir::Two(dir)) => attach(&dir, rules),
         None => without_controller(rules),
     }

@@ -85,7 +85,7 @@ fn read(file: &Path) -> io::Result<Option<String>> {
 /// `Unsupported` for a limit that no controller of this machine keeps; `ResourceBusy` when the kernel cannot get memory in
 /// use below the limit; whatever else the system says.
 pub fn set(path: &str, limits: Limits) -> io::Result<()> {
-    set_in(&cgroup::dirs(path)?, limits)
+    set_in(&cgroup::dirs_of(&cgroup::hierarchies()?, &["memory", "cpu"], path)?, limits)
 }
 
 fn set_in(dirs: &[PathBuf], limits: Limits) -> io::Result<()> {
@@ -109,7 +109,7 @@ pub fn set_shares(of: &[(String, i64)]) -> io::Result<()> {
     let hierarchies = cgroup::hierarchies()?;
     of.iter().try_for_each(|(path, shares)| {
         let limits = Limits { shares: *shares, quota: None, memory: None };
-        write(&cgroup::dirs_in(&hierarchies, path)?, SHARES, limits).map(|_| ())
+        write(&cgroup::dirs_of(&hierarchies, &["cpu"], path)?, SHARES, limits).map(|_| ())
     })
 }
 
@@ -118,7 +118,8 @@ pub fn set_shares(of: &[(String, i64)]) -> io::Result<()> {
 /// # Errors
 /// `Unsupported` when no controller of this machine keeps that; whatever else the system says.
 pub fn set_pids(path: &str, most: u32) -> io::Result<()> {
-    let files = cgroup::dirs(path)?.into_iter().map(|dir| dir.join("pids.max"));
+    let dirs = cgroup::dirs_of(&cgroup::hierarchies()?, &["pids"], path)?;
+    let files = dirs.into_iter().map(|dir| dir.join("pids.max"));
     let mut any = false;
     for file in files.filter(|file| file.exists()) {
         any = true;
@@ -138,7 +139,8 @@ pub fn set_pids(path: &str, most: u32) -> io::Result<()> {
 /// # Errors
 /// From the system.
 pub fn set_oom_group(path: &str) -> io::Result<()> {
-    for file in cgroup::dirs(path)?.into_iter().map(|dir| dir.join("memory.oom.group")).filter(|file| file.exists()) {
+    let dirs = cgroup::dirs_of(&cgroup::hierarchies()?, &["memory"], path)?;
+    for file in dirs.into_iter().map(|dir| dir.join("memory.oom.group")).filter(|file| file.exists()) {
         let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", file.display()));
         effect::write_existing(&file, "1").map_err(named)?;
     }
@@ -158,7 +160,7 @@ pub struct Memory {
 /// # Errors
 /// From the system.
 pub fn memory(path: &str) -> io::Result<Option<Memory>> {
-    memory_in(&cgroup::dirs(path)?)
+    memory_in(&cgroup::dirs_of(&cgroup::hierarchies()?, &["memory"], path)?)
 }
 
 fn memory_in(dirs: &[PathBuf]) -> io::Result<Option<Memory>> {
