@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::process::{Command, Output};
 
 use podwright::image::{Limits, Store};
 use podwright::port::ErrorKind;
@@ -169,8 +170,18 @@ fn devices_and_attributes_that_steer_overlay_are_refused() {
     }
 }
 
+/// What the machine's own `tar` makes of a layer, in a directory of its own.
+fn unpack_naively(layer: &Layer) -> (Output, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, into) = (dir.path().join("layer.tar"), dir.path().join("into"));
+    std::fs::write(&file, layer.tar()).unwrap();
+    std::fs::create_dir(&into).unwrap();
+    let output = Command::new("tar").arg("-xf").arg(&file).arg("-C").arg(&into).output().unwrap();
+    (output, dir)
+}
+
 #[test]
-fn bombs_stop_at_the_bounds() {
+fn bombs_stop_at_the_bounds_where_tar_makes_all_of_them() {
     if !is_root() {
         return;
     }
@@ -181,14 +192,29 @@ fn bombs_stop_at_the_bounds() {
     let bomb = layout.name(bomb, Some("x")).archive();
     assert!(bomb.len() < 100_000);
     ground.refuses(&bomb, "larger than 8388608 bytes");
+    let made = |layer: &Layer| {
+        let (output, dir) = unpack_naively(layer);
+        (output.status.success(), dir)
+    };
+    let (whole, dir) = made(&zeros);
+    assert!(whole && std::fs::metadata(dir.path().join("into/zeros")).unwrap().len() == 9 << 20);
     let outer = zstd::encode_all(std::io::repeat(0).take(64 << 20), 1).unwrap();
     ground.refuses(&outer, "larger than 33554432 bytes");
+    assert_eq!(zstd::decode_all(&outer[..]).unwrap().len(), 64 << 20);
     let many = (0..2001).fold(Layer::new(), |l, i| l.file(&format!("f{i}"), ""));
     ground.refuses(&image(&many), "more than 2000 entries");
-    let deep = "d/".repeat(40);
-    ground
-        .refuses(&image(&Layer::new().pax(&[("path", "d/".repeat(300).as_bytes())]).file(&deep, "")), "nested deeper");
-    ground.refuses(&image(&Layer::new().pax(&[("path", "n".repeat(256).as_bytes())]).file("x", "")), "longer than 255");
+    let (whole, dir) = made(&many);
+    assert!(whole && std::fs::read_dir(dir.path().join("into")).unwrap().count() == 2001);
+    let deep = "d/".repeat(300);
+    let nested = Layer::new().pax(&[("path", deep.as_bytes())]).dir(&"d/".repeat(40));
+    ground.refuses(&image(&nested), "nested deeper");
+    let (whole, dir) = made(&nested);
+    assert!(whole && dir.path().join("into").join(&deep).is_dir());
+    // No file system has such a name: tar stops there, with what came before.
+    let long = Layer::new().file("before", "").pax(&[("path", "n".repeat(256).as_bytes())]).file("x", "");
+    ground.refuses(&image(&long), "longer than 255");
+    let (whole, dir) = made(&long);
+    assert!(!whole && dir.path().join("into/before").exists());
     let layers: Vec<Vec<u8>> = (0..11).map(|i| Layer::new().file(&format!("f{i}"), "").tar()).collect();
     ground.refuses(&oci_archive("x", &layers, json!({})), "11 layers; 10 are the limit");
 }
@@ -216,6 +242,10 @@ fn wrong_digests_are_corruption() {
         let error = ground.store.load(&damaged.archive()[..], None).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Corrupt, "{blob}: {error}");
         assert!(error.message.contains("digest should be"), "{error}");
+        ground.untouched();
+        let directory = tempfile::tempdir().unwrap();
+        let error = ground.store.load_layout(&damaged.write(directory.path()), None).unwrap_err();
+        assert!(error.kind == ErrorKind::Corrupt && error.message.contains("digest should be"), "{blob}: {error}");
         ground.untouched();
     }
     let mut missing = layout.clone();

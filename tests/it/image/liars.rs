@@ -1,5 +1,7 @@
 //! Registries that give other bytes than they say, more than they say, or no end of them. Nothing of it is kept.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use podwright::port::ErrorKind;
@@ -10,7 +12,52 @@ use crate::support::images::{Layer, Layout, Packing, arch, digest};
 use crate::support::is_root;
 use crate::support::registry::{Asked, Reply, Server};
 
-/// Pulls from a registry that is odd in one way, expects a refusal, and then from one that is not.
+/// Where the test stops who is naive: far more than anything here should be.
+const NAIVE_BYTES: u64 = 8 << 20;
+
+/// Who takes a registry at its word: makes room for as much as it tells, reads whatever comes, and asks for no digest.
+/// What it was made to believe.
+fn pull_naively(address: &str) -> Vec<String> {
+    let mut believed = Vec::new();
+    let mut take = |path: &str, told: &Value| -> Value {
+        let mut stream = BufReader::new(TcpStream::connect(address).unwrap());
+        write!(stream.get_mut(), "GET /v2/app/{path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+        let (mut length, mut digest_told) = (told["size"].as_u64(), told["digest"].as_str().map(str::to_owned));
+        for line in (&mut stream).lines().map(Result::unwrap).take_while(|line| !line.is_empty()) {
+            match line.split_once(": ") {
+                Some(("Content-Length", value)) => length = length.max(value.parse().ok()),
+                Some(("Docker-Content-Digest", value)) if digest_told.is_none() => digest_told = Some(value.to_owned()),
+                _ => {}
+            }
+        }
+        let mut bytes = Vec::new();
+        let _ = stream.take(NAIVE_BYTES).read_to_end(&mut bytes);
+        if length.is_some_and(|length| length > NAIVE_BYTES) {
+            believed.push(format!("{path}: made room for {length:?} bytes"));
+        }
+        if bytes.len() as u64 == NAIVE_BYTES {
+            believed.push(format!("{path}: read without end"));
+        }
+        if told["size"].as_u64().is_some_and(|size| size != bytes.len() as u64) {
+            believed.push(format!("{path}: took {} bytes for {}", bytes.len(), told["size"]));
+        }
+        if digest_told.is_some_and(|told| told != digest(&bytes)) {
+            believed.push(format!("{path}: took {} for what it asked for", digest(&bytes)));
+        }
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    };
+    let mut manifest = take("manifests/latest", &Value::Null);
+    if let Some(told) = manifest.pointer("/manifests/0").cloned() {
+        manifest = take(&format!("manifests/{}", told["digest"].as_str().unwrap()), &told);
+    }
+    for told in manifest["layers"].as_array().into_iter().flatten().chain(manifest.get("config")) {
+        take(&format!("blobs/{}", told["digest"].as_str().unwrap()), told);
+    }
+    believed
+}
+
+/// Pulls from a registry that is odd in one way, expects a refusal where who is naive believes it, and then from one that
+/// is not odd.
 fn refused(kind: ErrorKind, why: &str, odd: impl Fn(&Asked, &Layout) -> Option<Reply> + Send + Sync + 'static) {
     let place = Place::new();
     let (layout, image) = image();
@@ -21,8 +68,10 @@ fn refused(kind: ErrorKind, why: &str, odd: impl Fn(&Asked, &Layout) -> Option<R
     assert!(error.message.contains(why), "expected {why:?} in: {error}");
     assert_eq!((error.kind, error.waiting_reason), (kind, Some("ErrImagePull")), "{error}");
     assert!(place.is_empty() && place.store.resolve(&name).unwrap().is_none(), "{why}");
+    assert_ne!(pull_naively(&server.address), [""; 0], "{why}: harmless even to who is naive, so it proves nothing");
     let good = Server::of(&layout, &image, |_| None);
     place.pull(&format!("{}/app", good.address)).expect("what is left of it is in nobody's way");
+    assert_eq!(pull_naively(&good.address), [""; 0]);
 }
 
 fn is_blob(asked: &Asked) -> bool {
@@ -84,6 +133,7 @@ fn a_manifest_of_an_index_is_held_to_digest_and_size() {
         let server = Server::of(&layout, &top, |_| None);
         let error = place.pull(&format!("{}/app", server.address)).unwrap_err();
         assert!(error.kind == ErrorKind::Corrupt && error.message.contains(why), "{error}");
+        assert_ne!(pull_naively(&server.address), [""; 0], "{lie}");
     }
 }
 
@@ -145,7 +195,7 @@ fn a_layer_that_never_comes_is_given_up() {
             Reply { cut: Some(10), ..Reply::part(asked, &asked_for(asked, layout)) }
         })
     });
-    assert_eq!(tries.load(Ordering::Relaxed), 5);
+    assert_eq!(tries.load(Ordering::Relaxed), 5 + 1, "with that of who is naive");
 }
 
 #[test]
@@ -164,7 +214,7 @@ fn a_layer_that_begins_anew_each_time_is_given_up_wherever_it_breaks_off() {
         };
         is_large(asked, layout).then(|| Reply { cut: Some(cut), ..Reply::ok(asked_for(asked, layout)) })
     });
-    assert!(tries.load(Ordering::Relaxed) <= 6, "{tries:?}");
+    assert!(tries.load(Ordering::Relaxed) <= 6 + 1, "{tries:?}, with that of who is naive");
 }
 
 #[test]
@@ -217,6 +267,10 @@ fn manifests_that_are_none_or_ask_for_too_much_are_refused_before_a_layer_is_fet
         let error = place.pull(&format!("{}/app", server.address)).unwrap_err();
         assert!(error.kind == ErrorKind::Invalid && error.message.contains(why), "{why}: {error}");
         assert!(server.paths().iter().filter(|p| p.contains("/blobs/")).count() <= 1, "{why}: {:?}", server.paths());
+        if why == "larger than" {
+            let believed = pull_naively(&server.address);
+            assert!(believed.iter().any(|what| what.contains("made room for")), "{believed:?}");
+        }
     }
     let mut layout = Layout::new();
     let mut top = layout.image(&[(Layer::new().dir("x").tar(), Packing::Plain)], json!({}), arch());

@@ -1,8 +1,9 @@
 //! Pulling what a registry has: platforms, mirrors, what is here already, downloads that break off.
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
 
 use podwright::image::{PullOptions, PullProgress, PulledImage, Store};
 use podwright::model::{Mirror, PullSettings, RegistryEntry};
@@ -111,6 +112,47 @@ fn an_image_is_pulled_once_and_found_up_to_date_after_that() {
     let again = place.pull(&name).unwrap();
     assert!(again.up_to_date && again.image == pulled.image);
     assert!(!server.paths().iter().any(|p| layer_digests(&layout, &image).iter().any(|d| p.ends_with(d))));
+}
+
+/// A registry that answers no layer until another one is asked for as well, or one after the other where that takes longer
+/// than `patience`, with an error.
+fn only_side_by_side(layout: &Layout, image: &Value, patience: Duration) -> Server {
+    let layers = layer_digests(layout, image);
+    let (under_way, more) = (Mutex::new(0), Condvar::new());
+    Server::of(layout, image, move |asked| {
+        if !layers.iter().any(|digest| asked.path.ends_with(digest)) {
+            return None;
+        }
+        let mut count = under_way.lock().unwrap();
+        *count += 1;
+        more.notify_all();
+        let (count, _) = more.wait_timeout_while(count, patience, |count| *count < 2).unwrap();
+        (*count < 2).then(|| {
+            drop(count);
+            *under_way.lock().unwrap() = 0;
+            Reply::status(404)
+        })
+    })
+}
+
+#[test]
+fn layers_are_downloaded_side_by_side() {
+    if !is_root() {
+        return;
+    }
+    let (layout, image) = image();
+    let server = only_side_by_side(&layout, &image, Duration::from_secs(20));
+    Place::new().pull(&format!("{}/app", server.address)).unwrap();
+    // Who asks for one after the other gets neither.
+    let server = only_side_by_side(&layout, &image, Duration::from_millis(50));
+    for digest in layer_digests(&layout, &image) {
+        let mut stream = std::net::TcpStream::connect(&server.address).unwrap();
+        std::io::Write::write_all(&mut stream, format!("GET /v2/app/blobs/{digest} HTTP/1.1\r\n\r\n").as_bytes())
+            .unwrap();
+        let mut answer = Vec::new();
+        std::io::Read::read_to_end(&mut stream, &mut answer).unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 404 "), "{}", String::from_utf8_lossy(&answer));
+    }
 }
 
 #[test]

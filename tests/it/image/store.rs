@@ -377,12 +377,89 @@ fn a_damaged_index_says_so_and_gives_way_to_a_new_one() {
     let (dir, store) = store();
     let archive = oci_archive("a", &[simple()], json!({}));
     store.load(&archive[..], None).unwrap();
-    std::fs::write(dir.path().join("images/index.json"), "{\"images\":").unwrap();
-    assert_eq!(store.resolve("a").unwrap_err().kind, ErrorKind::Corrupt);
-    assert_eq!(store.list().unwrap_err().kind, ErrorKind::Corrupt);
+    let image = store.resolve("a").unwrap().unwrap();
+    let inode = || std::fs::metadata(&image.lower[0]).unwrap().ino();
+    let (unpacked, index) = (inode(), dir.path().join("images/index.json"));
+    let whole = std::fs::read(&index).unwrap();
+    // Cut short, of zeros as a power cut leaves it, and empty.
+    for damaged in ["{\"images\":".as_bytes().to_vec(), vec![0; whole.len()], Vec::new()] {
+        std::fs::write(&index, damaged).unwrap();
+        let store = Store::open(&dir.path().join("images"), None).unwrap();
+        let error = store.resolve("a").unwrap_err();
+        assert_eq!((error.kind, error.waiting_reason), (ErrorKind::Corrupt, Some("ImageInspectError")), "{error}");
+        assert!(error.help.unwrap().contains("bring the image again"));
+        assert_eq!(store.list().unwrap_err().kind, ErrorKind::Corrupt);
+        // Nothing is thrown away by what cannot be read.
+        assert_eq!(store.prune(&[], &[]).unwrap_err().kind, ErrorKind::Corrupt);
+        store.load(&archive[..], None).unwrap();
+        assert_eq!(
+            (store.resolve("a").unwrap().unwrap(), inode()),
+            (image.clone(), unpacked),
+            "its layer is used again"
+        );
+        assert!(dir.path().join("images/index.json.damaged").exists());
+    }
+}
+
+#[test]
+fn an_index_that_is_gone_takes_names_with_it_and_no_layer_that_containers_run_on() {
+    if !is_root() {
+        return;
+    }
+    let (dir, store) = store();
+    let archive = oci_archive("a", &[simple()], json!({}));
     store.load(&archive[..], None).unwrap();
-    assert!(store.resolve("a").unwrap().is_some());
-    assert!(dir.path().join("images/index.json.damaged").exists());
+    let image = store.resolve("a").unwrap().unwrap();
+    let unpacked = std::fs::metadata(&image.lower[0]).unwrap().ino();
+    std::fs::remove_file(dir.path().join("images/index.json")).unwrap();
+    let again = Store::open(&dir.path().join("images"), None).unwrap();
+    assert_eq!((again.resolve("a").unwrap(), again.list().unwrap()), (None, vec![]), "a pull brings it again");
+    again.prune(std::slice::from_ref(&image.id), &[]).unwrap();
+    again.load(&archive[..], None).unwrap();
+    assert_eq!(again.resolve("a").unwrap().unwrap(), image);
+    assert_eq!(std::fs::metadata(&image.lower[0]).unwrap().ino(), unpacked);
+}
+
+#[test]
+fn what_belongs_to_no_image_is_in_nobodys_way_and_goes_with_the_next_prune() {
+    if !is_root() {
+        return;
+    }
+    let (dir, store) = store();
+    store.load(&oci_archive("a", &[simple()], json!({}))[..], None).unwrap();
+    let image = store.resolve("a").unwrap().unwrap();
+    let at = |name: &str| dir.path().join("images").join(name);
+    let other = Layer::new().file("half", "half").tar();
+    let hex = "7".repeat(32);
+    // A layer before its record was written, a record without a layer, a blob of no manifest, work that was cut short.
+    let strays = [
+        at(&format!("layers/{hex}")),
+        at(&format!("layers/{}.json", "8".repeat(32))),
+        at(&format!("blobs/sha256/{}", "9".repeat(64))),
+        at("tmp/unpacking"),
+    ];
+    std::fs::create_dir(&strays[0]).unwrap();
+    std::fs::write(strays[0].join("half"), "half").unwrap();
+    for file in &strays[1..] {
+        std::fs::write(file, &other).unwrap();
+    }
+    let again = Store::open(&dir.path().join("images"), None).unwrap();
+    assert_eq!(again.resolve("a").unwrap().unwrap(), image);
+    assert_eq!(again.list().unwrap().len(), 1, "none of it is taken for an image");
+    again.prune(&[], &[]).unwrap();
+    let left: Vec<_> = strays.iter().filter(|stray| stray.exists()).collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(again.resolve("a").unwrap().unwrap(), image);
+    // One that stands where a layer is to be is not taken for that layer.
+    let image = {
+        again.load(&oci_archive("b", &[other], json!({}))[..], None).unwrap();
+        again.resolve("b").unwrap().unwrap()
+    };
+    again.remove("b", &[]).unwrap();
+    std::fs::create_dir(&image.lower[0]).unwrap();
+    std::fs::write(image.lower[0].join("half"), "ha").unwrap();
+    again.load(&oci_archive("b", &[Layer::new().file("half", "half").tar()], json!({}))[..], None).unwrap();
+    assert_eq!(std::fs::read_to_string(image.lower[0].join("half")).unwrap(), "half");
 }
 
 #[test]
