@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use podwright::model::{Masked, PayloadFile, PodUid, VolumeMaterial, VolumePayload};
 use podwright::port::{ContainerBackend, ErrorKind};
 use podwright::volume::Volumes;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::native::fixture::{TestPod, on_root};
 use crate::support;
@@ -76,6 +76,79 @@ fn an_update_of_a_volume_follows_no_link_where_a_naive_writer_does() {
         write_naively(&volume, "new");
         assert_eq!(!is_untouched(), is_met_by_naive, "{name}");
     }
+}
+
+/// What the container of the next test does to its volumes; `OUTSIDE` is a directory of the machine.
+const PLANT: &str = "plant() { rm -f /config/..data /config/key; ln -s OUTSIDE /config/..data; ln -s OUTSIDE/key /config/key; \
+                     [ -L /config/..data_tmp ] || ln -s OUTSIDE /config/..data_tmp; \
+                     [ -L /data/link ] || ln -s OUTSIDE /data/link; [ -L /part/deep ] || ln -s OUTSIDE /part/deep; \
+                     [ -L /data/part ] || { mv /data/part /data/was; ln -s OUTSIDE /data/part; }; echo planted $1; }; \
+                     plant once; until [ -e /data/again ]; do sleep 0.05; done; plant again; exec sleep 1000";
+
+#[test]
+fn e2e_links_that_a_container_plants_lead_no_update_and_no_mount_out_where_naive_ones_are_led() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let outside = root.temp.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("key"), "of the machine").unwrap();
+        let is_untouched = || {
+            let names: Vec<_> = fs::read_dir(&outside).unwrap().map(|e| e.unwrap().file_name()).collect();
+            names == ["key"] && fs::read_to_string(outside.join("key")).unwrap() == "of the machine"
+        };
+        let mount = |path: &str, part: &str| match part {
+            "" => json!({ "name": path.trim_start_matches('/'), "mountPath": path }),
+            part => json!({ "name": "data", "mountPath": path, "subPath": part }),
+        };
+        let victim = |name: &str, part: &str| {
+            json!({ "name": name, "command": ["/bin/sh", "-c", "cat /x/key; echo mark >/x/mark"],
+                    "volumeMounts": [mount("/x", part)] })
+        };
+        let plant = PLANT.replace("OUTSIDE", outside.to_str().unwrap());
+        let parts = ["link", "part", "was/deep", "was/deep/new", "link/new"];
+        let victims = parts.map(|part| victim(&part.replace('/', "-"), part));
+        let attacker = json!({ "name": "attacker", "command": ["/bin/sh", "-c", plant],
+            "volumeMounts": [mount("/config", ""), mount("/data", ""), mount("/part", "part")] });
+        let containers: Vec<Value> = std::iter::once(attacker).chain(victims).collect();
+        let pod = TestPod::new("plants", json!({ "containers": containers }));
+        let native = root.open();
+        pod.create(&native).await;
+        let data = VolumeMaterial::EmptyDir { memory: false, size_limit: None };
+        let data = VolumePayload { name: "data".into(), material: data };
+        native.sync_volumes(pod.key(), &[payload("old"), data.clone()]).await.unwrap();
+        pod.start(&native, "attacker", 0).await;
+        pod.wait_log(&native, "attacker", "planted once").await;
+        let volumes = root.state().join("volumes").join(&pod.uid().0);
+        native.sync_volumes(pod.key(), &[payload("new"), data]).await.unwrap();
+        assert_eq!(fs::read_to_string(volumes.join("config/key")).unwrap(), "new");
+        assert!(is_untouched(), "by the update");
+        for part in parts {
+            let error = native.start_container(pod.key(), &pod.plan(&part.replace('/', "-"), 0)).await.unwrap_err();
+            assert_eq!(error.waiting_reason, Some("CreateContainerConfigError"), "{part}: {error}");
+            assert!(error.message.contains("out of its volume"), "{part}: {error}");
+            assert!(is_untouched(), "by the mount of {part}");
+        }
+        // The control: the same links lead somebody naive out, in an update, in an emptyDir and below a subPath.
+        fs::write(volumes.join("data/again"), "").unwrap();
+        pod.wait_log(&native, "attacker", "planted again").await;
+        let naive: [&dyn Fn(); 4] = [
+            &|| write_naively(&volumes.join("config"), "new"),
+            &|| fs::create_dir_all(volumes.join("data/link/new")).unwrap(),
+            &|| fs::create_dir_all(volumes.join("data/was/deep/new")).unwrap(),
+            &|| fs::write(volumes.join("data/part/mark"), "").unwrap(),
+        ];
+        for (number, naive) in naive.iter().enumerate() {
+            naive();
+            assert!(!is_untouched(), "naive writer {number}");
+            fs::remove_dir_all(&outside).unwrap();
+            fs::create_dir(&outside).unwrap();
+            fs::write(outside.join("key"), "of the machine").unwrap();
+        }
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
 }
 
 const READY: Duration = Duration::from_secs(60);

@@ -249,3 +249,116 @@ fn e2e_a_termination_message_cannot_fill_the_disk_where_a_file_of_the_disk_does(
         mount::unmount(&root.state()).unwrap();
     });
 }
+
+#[test]
+fn e2e_a_container_has_the_usual_devices_and_no_other() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let look = "cd /dev; for file in *; do [ -L $file ] && echo $file leads to $(readlink $file) || \
+                    stat -c '%n %F %t:%T %a %u' $file; done";
+        let pod = TestPod::script("devices", look);
+        let (exit, log) = pod.run(&native).await;
+        assert_eq!(exit.exit_code, 0, "{log}");
+        let mut lines: Vec<&str> = log.lines().collect();
+        lines.sort_unstable();
+        // What every container has, in Kubernetes too: https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md
+        // (default devices), with the directories and the file that are mounted there.
+        let expected = [
+            "fd leads to /proc/self/fd",
+            "full character special file 1:7 666 0",
+            "mqueue directory 0:0 1777 0",
+            "null character special file 1:3 666 0",
+            "ptmx leads to pts/ptmx",
+            "pts directory 0:0 755 0",
+            "random character special file 1:8 666 0",
+            "shm directory 0:0 1777 0",
+            "stderr leads to /proc/self/fd/2",
+            "stdin leads to /proc/self/fd/0",
+            "stdout leads to /proc/self/fd/1",
+            "termination-log regular empty file 0:0 666 0",
+            "tty character special file 5:0 666 0",
+            "urandom character special file 1:9 666 0",
+            "zero character special file 1:5 666 0",
+        ];
+        assert_eq!(lines, expected);
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_an_empty_dir_is_its_pods_alone() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let pod = |name: &str| {
+            let mounts =
+                json!([{ "name": "disk", "mountPath": "/disk" }, { "name": "memory", "mountPath": "/memory" }]);
+            let container = |container: &str, script: &str| json!({ "name": container, "command": ["/bin/sh", "-c", script], "volumeMounts": mounts });
+            let write = format!("echo of {name} >/disk/{name}; echo of {name} >/memory/{name}");
+            let look = container("look", "cd /; cat disk/* memory/*; ls -A disk memory | sort");
+            TestPod::new(name, json!({ "containers": [container("write", &write), look] }))
+        };
+        let volumes = [("disk", false), ("memory", true)].map(|(name, memory)| {
+            let material = VolumeMaterial::EmptyDir { memory, size_limit: None };
+            VolumePayload { name: name.into(), material }
+        });
+        let pods = [pod("one"), pod("two")];
+        for pod in &pods {
+            pod.create(&native).await;
+            native.sync_volumes(pod.key(), &volumes).await.unwrap();
+            pod.start(&native, "write", 0).await;
+            assert_eq!(pod.exit(&native, "write").await.exit_code, 0);
+        }
+        // Both have written: each sees what its own other container wrote, and nothing else.
+        for (pod, name) in pods.iter().zip(["one", "two"]) {
+            pod.start(&native, "look", 0).await;
+            pod.exit(&native, "look").await;
+            let log = pod.log(&native, "look").await;
+            assert_eq!(log, format!("of {name}\nof {name}\n\ndisk:\nmemory:\n{name}\n{name}\n"), "{name}");
+            pod.remove(&native).await;
+        }
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_where_no_bridge_can_be_made_pods_on_the_machines_network_run_and_others_say_why() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let script = |name: &str, machine: bool| {
+            let command = json!(["/bin/sh", "-c", "readlink /proc/self/ns/net"]);
+            TestPod::new(name, json!({ "hostNetwork": machine, "containers": [{ "name": "app", "command": command }] }))
+        };
+        let ip = |arguments: &str| {
+            let output = std::process::Command::new("ip").args(arguments.split(' ')).output().unwrap();
+            assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        let bridge = format!("pw{}", root.instance);
+        ip(&format!("link add {bridge} type veth peer name other"));
+        let own = script("own", false);
+        native.put_record(&own.record).await.unwrap();
+        let error = native.run_sandbox(own.key(), 0).await.unwrap_err();
+        assert_eq!(error.waiting_reason, Some("CreatePodSandboxError"), "{error}");
+        assert!(error.message.contains("is no bridge") && error.help.unwrap().contains("ip link del"));
+        let machine = script("machine", true);
+        let (exit, log) = machine.run(&native).await;
+        let here = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+        assert_eq!((exit.exit_code, log.trim()), (0, here.to_str().unwrap()));
+        machine.remove(&native).await;
+        // Mended, it is all that was missing.
+        ip(&format!("link del {bridge}"));
+        let (exit, log) = own.run(&native).await;
+        assert!(exit.exit_code == 0 && log.trim() != here.to_str().unwrap(), "{log}");
+        own.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}

@@ -1,8 +1,9 @@
 //! How much of a container's log is kept, and what a container cannot do to the disk with it.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use podwright::model::PodKey;
@@ -121,7 +122,7 @@ fn e2e_where_no_new_file_can_be_made_a_log_is_bounded_all_the_same() {
 }
 
 #[test]
-fn e2e_many_lines_a_second_cost_no_memory_and_hold_nobody_up() {
+fn e2e_many_lines_a_second_cost_no_memory_and_hold_nobody_up_where_a_naive_reader_does() {
     if !support::e2e() {
         return;
     }
@@ -151,6 +152,22 @@ fn e2e_many_lines_a_second_cost_no_memory_and_hold_nobody_up() {
         }
     }
     assert_eq!(seen, [100_000, 100_000]);
+    // The control: who has each line written down before it reads on holds the writer up, and who takes everything in before
+    // it writes needs the memory.
+    let mut writer = Command::new("seq").args(["1", "100000"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::with_capacity(4096, writer.stdout.take().unwrap());
+    let mut slow = fs::File::create(place.temp.path().join("slow")).unwrap();
+    for _ in 0..100 {
+        let mut line = Vec::new();
+        lines.read_until(b'\n', &mut line).unwrap();
+        slow.write_all(&line).unwrap();
+        slow.sync_data().unwrap();
+    }
+    assert!(writer.try_wait().unwrap().is_none(), "a writer that is 100 lines on is not at its end");
+    let mut held = Vec::new();
+    lines.read_to_end(&mut held).unwrap();
+    assert!(held.len() > 512 << 10, "{}", held.len());
+    assert!(writer.wait().unwrap().success());
 }
 
 /// Nothing is waited for: what stands in the files is all there is.
