@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use podwright::net::{HostPort, Protocol};
@@ -210,5 +212,77 @@ fn e2e_without_nft_only_pods_with_host_ports_are_refused() {
         assert!(error.help.unwrap().contains("apt-get install nftables"));
         machine.wait(network.detach(&uid("web"))).unwrap();
         machine.wait(network.down()).unwrap();
+    });
+}
+
+#[test]
+fn e2e_rules_that_are_refused_leave_those_before_in_place() {
+    on_a_machine(|machine| {
+        let network = machine.open(None).unwrap();
+        let web = machine.attach(&network, "web", &[tcp(8080, 80)]);
+        let _server = web.space.serve("web", (web.ip, 80));
+        drop(network);
+        let rules = sh("nft list ruleset");
+        // One statement more, which the kernel does not take, at the end of the script.
+        let nft = machine.state.path().join("nft");
+        let bad = "table ip other { chain c { type nat hook forward priority 0; } }";
+        let script = format!("#!/bin/sh\n{{ /bin/cat; echo '{bad}'; }} | {} -f -\n", sh("command -v nft").trim());
+        std::fs::write(&nft, script).unwrap();
+        std::fs::set_permissions(&nft, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let network = machine.open(None).unwrap().with_nft(nft);
+        let space = Space::new();
+        let error = machine.wait(network.attach(&uid("other"), space.pid(), &[tcp(8081, 80)])).unwrap_err();
+        assert_eq!((error.kind, error.waiting_reason), (ErrorKind::Denied, Some("CreatePodSandboxError")), "{error}");
+        assert!(error.message.contains("nft refused the rules: "), "{error}");
+        assert_eq!(sh("nft list ruleset"), rules);
+        assert_eq!(machine.outside.ask((MACHINE, 8080)).unwrap(), format!("web {OUTSIDE}"));
+        // An agent whose nft works puts both in place.
+        let network = machine.open(None).unwrap();
+        machine.wait(network.attach(&uid("other"), space.pid(), &[tcp(8081, 80)])).unwrap();
+        assert!(sh("nft list ruleset").contains("8081"));
+        assert_eq!(machine.outside.ask((MACHINE, 8080)).unwrap(), format!("web {OUTSIDE}"));
+        // The control: who clears the table and then brings the rules has none when they are refused.
+        sh(&format!("nft flush table inet podwright-0badcafe; ! echo '{bad}' | nft -f - 2>&1"));
+        assert!(machine.outside.ask((MACHINE, 8080)).is_err());
+    });
+}
+
+#[test]
+fn e2e_a_host_port_answers_while_the_rules_are_replaced() {
+    on_a_machine(|machine| {
+        let network = machine.open(None).unwrap();
+        let web = machine.attach(&network, "web", &[tcp(8080, 80)]);
+        let _server = web.space.serve("web", (web.ip, 80));
+        let (space, over) = (Space::new(), AtomicBool::new(false));
+        let asked = AtomicUsize::new(0);
+        let replaced = std::thread::scope(|scope| {
+            let asking = scope.spawn(|| {
+                machine.outside.inside(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        assert_eq!(ask((MACHINE, 8080)).unwrap(), format!("web {OUTSIDE}"));
+                        asked.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            });
+            let mut rules = BTreeSet::new();
+            for port in 9000..9025 {
+                machine.wait(network.attach(&uid("other"), space.pid(), &[tcp(port, 80)])).unwrap();
+                rules.insert(sh("nft list table inet podwright-0badcafe"));
+                let before = asked.load(Ordering::Relaxed);
+                machine.wait(network.detach(&uid("other"))).unwrap();
+                rules.insert(sh("nft list table inet podwright-0badcafe"));
+                while asked.load(Ordering::Relaxed) == before && !asking.is_finished() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+            asking.join().unwrap();
+            rules.len()
+        });
+        assert_eq!(replaced, 25 + 1, "with the other port and without it");
+        assert!(asked.load(Ordering::Relaxed) >= 25, "{asked:?}");
+        // The control: between removal and new rules nobody answers.
+        sh("nft delete table inet podwright-0badcafe");
+        assert!(machine.outside.ask((MACHINE, 8080)).is_err());
     });
 }
