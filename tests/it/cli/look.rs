@@ -124,6 +124,29 @@ fn logs_and_descriptions_come_from_the_records() {
         assert_eq!(said.code, Some(1), "{args:?}");
         assert!(said.err.contains(words), "{args:?}: {}", said.err);
     }
+    // Another instance: the one before it is told by itself.
+    let next = json!({
+        "name": "a", "kind": "app", "attempt": 1, "id": "y", "sandboxAttempt": 0, "image": "x", "imageId": "x",
+        "createdAt": "2026-01-02T03:04:07Z", "logPath": place.path("root/logs/next.log").display().to_string(),
+    });
+    place.write("root/pods/u-1/containers/a/1/record.json", &next.to_string());
+    let hour = jiff::SignedDuration::from_hours(1);
+    let now = jiff::Timestamp::now();
+    let lines = [("older", now - hour * 3), ("newer", now - hour)];
+    let lines: String = lines.iter().map(|(word, at)| format!("{at} stdout F {word}\n")).collect();
+    place.write("root/logs/next.log", &lines);
+    for (flags, expected) in [
+        (&[][..], "older\nnewer\n"),
+        (&["--previous"], "one\ntwo\n"),
+        (&["-p", "--tail=1"], "two\n"),
+        (&["--since=4h"], "older\nnewer\n"),
+        (&["--since=2h"], "newer\n"),
+        (&["--since=7200s"], "newer\n"),
+        (&["--since=30m"], ""),
+    ] {
+        let said = place.run(&[&["logs", "web", "-c", "a"], flags].concat());
+        assert_eq!((said.code, said.out.as_str()), (Some(0), expected), "{flags:?}: {}", said.err);
+    }
     let described = place.run(&["describe", "pod", "web"]);
     assert!(described.out.starts_with("Name:"), "{}", described.out);
     assert!(described.out.lines().any(|l| l.split_whitespace().eq(["Status:", "Unknown"])), "{}", described.out);

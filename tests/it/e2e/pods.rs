@@ -312,6 +312,7 @@ fn e2e_restart_policies_do_what_they_say() {
         "{message}"
     );
     assert_eq!(world.pod("never-bad").unwrap()["status"]["containerStatuses"][0]["restartCount"], 0);
+    assert_eq!(world.ok(&["logs", "-p", "always-good"]), "run\n");
 }
 
 #[test]
