@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 
 use super::harness::{World, run};
 
-/// Every file and directory of the root, every mount below it, cgroups with the names of their processes, links with
-/// addresses, and the rules. Numbers that differ by nature are left out: uids, times, the instance.
+/// Every file and directory of the root, every mount below it, namespaces that are kept, cgroups with the names of their
+/// processes, processes in none of them, links with addresses, and the rules. Numbers that differ by nature are left out: uids, times, the instance.
 pub fn picture(world: &World) -> BTreeSet<String> {
     let root = world.root();
     let instance = std::fs::read_to_string(root.join("instance")).unwrap_or_default().trim().to_owned();
@@ -19,10 +21,15 @@ pub fn picture(world: &World) -> BTreeSet<String> {
         if let Ok(place) = Path::new(point).strip_prefix(&root) {
             lines.push(format!("mount {} {}", place.display(), kind.split(' ').next().unwrap()));
         }
+        // Namespaces that are kept without a process, wherever that is.
+        if kind.starts_with("nsfs") && !instance.is_empty() && point.contains(&instance) {
+            lines.push(format!("kept {point}"));
+        }
         if kind.starts_with("cgroup") {
             groups(&Path::new(point).join(format!("podwright-{instance}")), &mut lines);
         }
     }
+    processes(&root, &format!("podwright-{instance}"), &mut lines);
     let addresses = run(world.inside("ip").args(["-br", "address"]));
     lines.extend(addresses.lines().map(|l| {
         // Whether a link is up the kernel tells up to a second late.
@@ -74,6 +81,54 @@ fn groups(dir: &Path, lines: &mut Vec<String>) {
         if entry.file_type().is_ok_and(|t| t.is_dir()) {
             groups(&entry.path(), lines);
         }
+    }
+}
+
+/// The processes of this root that are in none of its cgroups, and how many namespaces all of its processes have. A process
+/// is of this root when it is in a cgroup of it, was started with its path, or stands on a root file system in it.
+fn processes(root: &Path, cgroup: &str, lines: &mut Vec<String>) {
+    let root = root.to_str().unwrap();
+    let mut namespaces = BTreeSet::new();
+    for process in std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path()) {
+        let read = |name: &str| std::fs::read(process.join(name)).unwrap_or_default();
+        let text = |name: &str| String::from_utf8_lossy(&read(name)).into_owned();
+        let stands_on = || text("mountinfo").lines().any(|l| l.split(' ').nth(4) == Some("/") && l.contains(root));
+        let is_inside = text("cgroup").contains(cgroup);
+        if !is_inside && (text("cmdline").contains(root) || stands_on()) {
+            lines.push(format!("outside of its cgroups {}", text("comm").trim()));
+        } else if !is_inside {
+            continue;
+        }
+        let kinds = ["net", "mnt", "ipc", "uts", "pid", "cgroup"].map(|kind| process.join("ns").join(kind));
+        namespaces.extend(kinds.iter().filter_map(|kind| std::fs::read_link(kind).ok()));
+    }
+    for kind in ["net", "mnt", "ipc", "uts", "pid", "cgroup"] {
+        let count =
+            namespaces.iter().filter(|n| n.to_str().is_some_and(|n| n.starts_with(&format!("{kind}:")))).count();
+        lines.push(format!("namespaces {kind} {count}"));
+    }
+}
+
+#[test]
+fn e2e_a_picture_shows_namespaces_and_processes_that_are_left() {
+    let Some(mut world) = World::in_memory() else { return };
+    world.commit(&[("ns.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: empty}\n")]);
+    world.start();
+    assert_eq!(world.stop(), Some(0));
+    let before = picture(&world);
+    let instance = std::fs::read_to_string(world.root().join("instance")).unwrap();
+    let kept = world.scratch().join(format!("kept-{}", instance.trim()));
+    std::fs::write(&kept, "").unwrap();
+    run(Command::new("mount").args(["--bind", "/proc/self/ns/net"]).arg(&kept));
+    let mut left = Command::new("sleep").arg("600").arg0(world.root()).spawn().unwrap();
+    let after = picture(&world);
+    left.kill().unwrap();
+    left.wait().unwrap();
+    run(Command::new("umount").arg(&kept));
+    let more: Vec<&str> = after.difference(&before).map(String::as_str).collect();
+    let kept = format!("kept {}", kept.display().to_string().replace(instance.trim(), "INSTANCE"));
+    for line in [kept.as_str(), "outside of its cgroups sleep", "namespaces net 1"] {
+        assert!(more.contains(&line), "{line} in {more:#?}");
     }
 }
 
