@@ -93,10 +93,7 @@ impl Entrance {
     /// # Errors
     /// From the system.
     pub(crate) fn enter(&self) -> io::Result<()> {
-        self.files(false).try_for_each(|file| {
-            rustix::io::write(file, b"0")?;
-            Ok(())
-        })
+        self.files(false).try_for_each(effect::enter)
     }
 
     /// Of a process that was begun in the cgroup of version 2.

@@ -32,7 +32,7 @@ pub(crate) use mount::{
     add_attributes, bind, change_root, copy_mount, make_mount, map_owners, mount, own_mounts, own_namespaces,
     place_mount, propagate, remount, set_propagation, unmount,
 };
-pub(crate) use process::{spawn, spawn_async};
+pub(crate) use process::{enter, spawn, spawn_async};
 pub(crate) use replace::{
     Lasting, Replacement, replace, replace_and_sync_later, replace_for_now, replace_path_for_now, temporary,
 };

@@ -1,10 +1,19 @@
 //! Starting programs.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::process::{Child, Command};
 
-use super::effect;
+use super::{Place, effect};
+
+/// Brings the calling process into a cgroup, by its `tasks` or `cgroup.procs`.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn enter(file: BorrowedFd<'_>) -> io::Result<()> {
+    effect("enter", Place::Open(file), || Ok(rustix::io::write(file, b"0").map(drop)?))
+}
 
 /// Starts a program.
 ///
