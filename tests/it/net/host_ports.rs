@@ -65,7 +65,12 @@ fn e2e_a_client_that_goes_on_sending_by_udp_finds_the_next_pod() {
             let _refused_before = client.take_error();
             client.send_to(name.as_bytes(), (MACHINE, 5353)).unwrap();
             let mut buffer = [0; 8];
-            let n = server.recv(&mut buffer).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let receive = |buffer: &mut [u8]| server.recv(buffer).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let mut n = receive(&mut buffer);
+            // That from before may still have been on its way, on a machine with much to do.
+            if buffer[0] == b'0' {
+                n = receive(&mut buffer);
+            }
             assert_eq!(&buffer[..n], name.as_bytes());
             machine.wait(network.detach(&uid(name))).unwrap();
         }
