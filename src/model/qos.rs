@@ -1,11 +1,11 @@
-//! The quality-of-service class of a pod, and the processor time it asks for.
+//! The quality-of-service class of a pod, and what its containers ask for and may use together.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::quantity;
+use super::{Resources, quantity};
 
 /// What an amount is rounded up to, as the API does: thousandths.
 const MILLI: i128 = 1_000_000;
@@ -35,7 +35,11 @@ pub fn qos_class(spec: &PodSpec) -> &'static str {
 
 /// A quantity that is there and not zero, in thousandths.
 fn amount(list: Option<&BTreeMap<String, Quantity>>, resource: &str) -> Option<i128> {
-    let nanos = quantity::nanos(&list?.get(resource)?.0).filter(|nanos| *nanos != 0)?;
+    milli(&list?.get(resource)?.0)
+}
+
+fn milli(text: &str) -> Option<i128> {
+    let nanos = quantity::nanos(text).filter(|nanos| *nanos != 0)?;
     Some(nanos.div_euclid(MILLI) + i128::from(nanos.rem_euclid(MILLI) != 0))
 }
 
@@ -44,29 +48,73 @@ pub fn is_sidecar(container: &Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
 }
 
-/// How many thousandths of a core a pod asks for: what its containers and sidecars do together, or more while it starts. By
-/// the formula of Kubernetes (`PodRequests` in k8s.io/component-helpers/resource).
-pub fn cpu_request(spec: &PodSpec) -> i128 {
-    let of = |container: &Container| {
-        let resources = container.resources.as_ref();
-        let [requests, limits] =
-            [resources.and_then(|r| r.requests.as_ref()), resources.and_then(|r| r.limits.as_ref())];
-        amount(requests, "cpu").or(amount(limits, "cpu")).unwrap_or(0).max(0)
-    };
-    let (mut sidecars, mut start) = (0_i128, 0);
+/// What the containers of a pod ask for, and may use, together: by the formulas of Kubernetes (`PodRequests` and `PodLimits` in
+/// k8s.io/component-helpers/resource), in thousandths of a core and of a byte. A limit is one of the pod when all of its
+/// containers have it, as for the kubelet (`ResourceConfigForPod` in pkg/kubelet/cm).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PodAmounts {
+    pub cpu_request: i128,
+    pub cpu_limit: Option<i128>,
+    pub memory_limit: Option<i128>,
+}
+
+impl PodAmounts {
+    /// Those of a spec. `now` says what containers that run may use now: of a limit, the larger one counts.
+    pub fn of(spec: &PodSpec, now: &BTreeMap<String, Resources>) -> Self {
+        let limit = |resource: &'static str| {
+            let of = |container: &Container| {
+                let wanted = amount(lists(container)[1], resource);
+                match now.get(&container.name) {
+                    Some(now) => {
+                        let now = now.limits.get(resource).and_then(|text| milli(text));
+                        wanted.zip(now).map(|(wanted, now)| wanted.max(now))
+                    }
+                    None => wanted,
+                }
+            };
+            together(spec, of)
+        };
+        let request = |container: &Container| {
+            let [requests, limits] = lists(container);
+            Some(amount(requests, "cpu").or(amount(limits, "cpu")).unwrap_or(0).max(0))
+        };
+        let cpu_request = together(spec, request).unwrap_or(0);
+        Self { cpu_request, cpu_limit: limit("cpu"), memory_limit: limit("memory") }
+    }
+}
+
+/// Requests and limits.
+fn lists(container: &Container) -> [Option<&BTreeMap<String, Quantity>>; 2] {
+    let resources = container.resources.as_ref();
+    [resources.and_then(|r| r.requests.as_ref()), resources.and_then(|r| r.limits.as_ref())]
+}
+
+/// What containers and sidecars have together, or more while the pod starts; `None` when one of them has none. An init
+/// container counts with the sidecars before it.
+fn together(spec: &PodSpec, of: impl Fn(&Container) -> Option<i128>) -> Option<i128> {
+    let (mut sidecars, mut start) = (None, 0_i128);
     for container in spec.init_containers.iter().flatten() {
-        let all = sidecars.saturating_add(of(container));
+        let own = of(container);
+        let all = match (sidecars, own) {
+            (None, None) => return None,
+            (before, own) => before.unwrap_or(0_i128).saturating_add(own.unwrap_or(0)),
+        };
         if is_sidecar(container) {
-            sidecars = all;
+            sidecars = Some(all);
         }
         start = all.max(start);
     }
-    spec.containers.iter().map(of).fold(sidecars, i128::saturating_add).max(start)
+    let mut running = sidecars.unwrap_or(0);
+    for container in &spec.containers {
+        running = running.saturating_add(of(container)?);
+    }
+    Some(running.max(start))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Amounts;
     use serde_json::json;
 
     #[test]
@@ -112,7 +160,89 @@ mod tests {
             (vec![sidecar("200m"), container("400m"), sidecar("100m")], vec![container("100m")], 600),
         ] {
             let spec = json!({"initContainers": init, "containers": containers});
-            assert_eq!(cpu_request(&serde_json::from_value(spec.clone()).unwrap()), expected, "{spec}");
+            let amounts = PodAmounts::of(&serde_json::from_value(spec.clone()).unwrap(), &BTreeMap::new());
+            assert_eq!(amounts.cpu_request, expected, "{spec}");
+        }
+    }
+
+    /// Containers with these limits of cpu and memory, each one of `app`, `init` and `sidecar`.
+    fn pod(containers: &[(&str, Option<&str>, Option<&str>)]) -> PodSpec {
+        let all = |wanted: &dyn Fn(&str) -> bool| {
+            let of = |(kind, cpu, memory): &(&str, Option<&str>, Option<&str>)| {
+                let policy = (*kind == "sidecar").then_some("Always");
+                json!({"name": kind, "restartPolicy": policy, "resources": {"limits": {"cpu": cpu, "memory": memory}}})
+            };
+            containers.iter().filter(|(kind, ..)| wanted(kind)).map(of).collect::<Vec<_>>()
+        };
+        let spec = json!({"initContainers": all(&|kind| kind != "app"), "containers": all(&|kind| kind == "app")});
+        let text = spec.to_string().replace("\"cpu\":null", "\"x\":\"1\"").replace("\"memory\":null", "\"y\":\"1\"");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn a_pod_may_use_what_all_of_its_containers_may() {
+        const MI: i128 = 1000 << 20;
+        let all = |kind, cpu, memory| (kind, Some(cpu), Some(memory));
+        for (containers, cpu, memory) in [
+            (vec![("app", None, None)], None, None),
+            (vec![all("app", "500m", "64Mi")], Some(500), Some(64 * MI)),
+            (vec![all("app", "500m", "64Mi"), all("app", "1", "32Mi")], Some(1500), Some(96 * MI)),
+            // Who has no limit leaves the pod without one, a limit of 0 is none.
+            (vec![all("app", "500m", "64Mi"), ("app", None, Some("1Mi"))], None, Some(65 * MI)),
+            (vec![all("app", "500m", "64Mi"), all("app", "1", "0")], Some(1500), None),
+            // What is less than a byte or a thousandth of a core is rounded up.
+            (vec![all("app", "1n", "1n")], Some(1), Some(1)),
+            // Init containers run one after the other, before the others.
+            (
+                vec![all("init", "2", "8Mi"), all("init", "1", "16Mi"), all("app", "500m", "64Mi")],
+                Some(2000),
+                Some(64 * MI),
+            ),
+            (vec![("init", Some("100m"), None), all("app", "500m", "64Mi")], Some(500), None),
+            // Sidecars run beside those that come after them, and beside all the others.
+            (vec![all("sidecar", "1", "8Mi"), all("app", "500m", "64Mi")], Some(1500), Some(72 * MI)),
+            (
+                vec![all("sidecar", "1", "8Mi"), all("init", "2", "16Mi"), all("app", "500m", "64Mi")],
+                Some(3000),
+                Some(72 * MI),
+            ),
+            (
+                vec![all("init", "2", "99Mi"), all("sidecar", "1", "8Mi"), all("app", "500m", "64Mi")],
+                Some(2000),
+                Some(99 * MI),
+            ),
+            (vec![("sidecar", None, Some("8Mi")), all("app", "500m", "64Mi")], None, Some(72 * MI)),
+            // Of an init container after a sidecar the kubelet sees the sum.
+            (
+                vec![all("sidecar", "1", "8Mi"), ("init", None, None), all("app", "500m", "64Mi")],
+                Some(1500),
+                Some(72 * MI),
+            ),
+            (
+                vec![all("app", "9223372036854775807", "9223372036854775807"); 3],
+                Some(3 * 1000 * i128::from(i64::MAX)),
+                Some(3 * 1000 * i128::from(i64::MAX)),
+            ),
+        ] {
+            let found = PodAmounts::of(&pod(&containers), &BTreeMap::new());
+            assert_eq!((found.cpu_limit, found.memory_limit), (cpu, memory), "{containers:?}");
+        }
+    }
+
+    #[test]
+    fn until_all_containers_are_given_their_new_limits_the_larger_ones_count() {
+        let spec = pod(&[("app", Some("500m"), Some("64Mi")), ("sidecar", Some("1"), Some("8Mi"))]);
+        let limits = |cpu: Option<&str>, memory: Option<&str>| {
+            let of = |text: Option<&str>| text.map(str::to_owned);
+            Resources { limits: Amounts { cpu: of(cpu), memory: of(memory) }, ..Resources::default() }
+        };
+        for (now, cpu, memory) in [
+            (limits(Some("2"), Some("32Mi")), Some(3000), Some(72_i128 * (1000 << 20))),
+            (limits(Some("100m"), Some("1Gi")), Some(1500), Some(1032 * (1000 << 20))),
+            (limits(None, Some("64Mi")), None, Some(72 * (1000 << 20))),
+        ] {
+            let found = PodAmounts::of(&spec, &[("app".to_owned(), now.clone())].into());
+            assert_eq!((found.cpu_limit, found.memory_limit), (cpu, memory), "{now:?}");
         }
     }
 }

@@ -62,13 +62,19 @@ fn write(dirs: &[PathBuf], files: &[(&str, Content)], limits: Limits) -> io::Res
             let Some(now) = read(&file)? else { continue };
             any = true;
             let content = content(limits);
-            if now != content {
+            if !says(&now, &content) {
                 let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", file.display()));
                 effect::write_existing(&file, &content).map_err(named)?;
             }
         }
     }
     Ok(any)
+}
+
+/// Whether a file that reads `now` holds what is to be written. Version 1 has a number for no limit of memory.
+fn says(now: &str, content: &str) -> bool {
+    const NONE: u64 = 1 << 62;
+    now == content || content == "-1" && now.parse().is_ok_and(|now: u64| now >= NONE)
 }
 
 fn read(file: &Path) -> io::Result<Option<String>> {
@@ -98,6 +104,15 @@ fn set_in(dirs: &[PathBuf], limits: Limits) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Gives a cgroup its weight and its limits, as far as this machine has controllers for them.
+///
+/// # Errors
+/// From the system; `ResourceBusy` as with [`set`].
+pub fn set_kept(path: &str, limits: Limits) -> io::Result<()> {
+    let dirs = cgroup::dirs_of(&cgroup::hierarchies()?, &["memory", "cpu"], path)?;
+    [MEMORY, SHARES, CPU].iter().try_for_each(|files| write(&dirs, files, limits).map(|_| ()))
 }
 
 /// Gives each of these cgroups its weight against those beside it, in shares ([`Limits::shares`]). Nothing to a machine
@@ -221,6 +236,9 @@ mod tests {
         let dir = files(&[("memory.max", "67108864\n"), ("cpu.max", "50000 100000\n"), ("cpu.weight", "59\n")]);
         set_in(&[dir.path().to_owned()], SOME).unwrap();
         assert_eq!(holds(&dir, "memory.max"), "67108864\n");
+        let unlimited = files(&[("memory.limit_in_bytes", "9223372036854771712\n")]);
+        set_in(&[unlimited.path().to_owned()], NONE).unwrap();
+        assert_eq!(holds(&unlimited, "memory.limit_in_bytes"), "9223372036854771712\n");
     }
 
     #[test]

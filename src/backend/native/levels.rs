@@ -1,5 +1,6 @@
 //! The tree of the pods' cgroups, as the kubelet has it: guaranteed pods right below the root's own, the others below the
-//! cgroup of their class. A pod weighs what it asks for, its class what its pods ask for together.
+//! cgroup of their class. A pod weighs what it asks for, its class what its pods ask for together; a pod may use what its
+//! containers may together, see [`PodAmounts`].
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,9 +8,14 @@ use std::sync::Mutex;
 
 use k8s_openapi::api::core::v1::PodSpec;
 
-use super::paths::{Paths, uid_of_cgroup};
+use super::observe::{self, State};
+use super::paths::{InstanceName, Paths, uid_of_cgroup};
+use super::records::{self, CONTAINER};
 use super::{lock, spec};
-use crate::model::{PodRecord, PodUid, cpu_request, qos_class};
+use crate::model::{
+    ContainerRecord, ContainerState, ObservedPod, PodAmounts, PodRecord, PodUid, ResizeOrder, Resources, qos_class,
+};
+use crate::port::PortError;
 use crate::sys::{cgroup, limits};
 
 /// Where a pod's cgroup stands.
@@ -51,20 +57,40 @@ pub(super) fn standing(paths: &Paths) -> io::Result<BTreeMap<PodUid, Level>> {
     Ok(found)
 }
 
-/// What one pod asks for.
+const OPERATION: &str = "limit the cgroup of pod";
+
+/// What the containers of a pod that run may use now, by name.
+type Now = BTreeMap<String, Resources>;
+
+/// What one pod asks for and may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Share {
     level: Level,
-    /// Thousandths of a core.
-    milli: i64,
+    amounts: PodAmounts,
     /// The generation of the record that says so; `None` when the kernel has not been told yet.
     generation: Option<i64>,
 }
 
 impl Share {
-    fn new(level: Level, spec: &PodSpec) -> Self {
-        Self { level, milli: i64::try_from(cpu_request(spec)).unwrap_or(i64::MAX), generation: None }
+    fn new(level: Level, spec: &PodSpec, now: &Now) -> Self {
+        Self { level, amounts: PodAmounts::of(spec, now), generation: None }
     }
+
+    fn of_record(level: Level, record: &PodRecord, now: &Now) -> Self {
+        Self::new(level, &record.realised.effective.open().spec.unwrap_or_default(), now)
+    }
+}
+
+/// Read from the records of its containers.
+fn now(paths: &Paths, uid: &PodUid) -> Result<Now, PortError> {
+    let failed = observe::failed(uid);
+    let one = |name: InstanceName| {
+        let dir = paths.instance_dir(&name);
+        let runs = matches!(observe::state(&dir).map_err(&failed)?, State::Running(_));
+        let record = if runs { records::read::<ContainerRecord>(&dir, CONTAINER).map_err(&failed)?.ok() } else { None };
+        Ok(record.and_then(|record| Some((record.name, record.resources?))))
+    };
+    observe::instances(paths, uid)?.into_iter().map(one).filter_map(Result::transpose).collect()
 }
 
 /// The pods that have a cgroup and have not come to their end. Derived from the records and the kernel. Levels are made and
@@ -84,50 +110,69 @@ impl Levels {
         let level = paths.level(&record.uid)?.unwrap_or_else(|| Level::of(spec));
         let path = paths.pod_cgroup_in(level, &record.uid);
         cgroup::create(&path)?;
-        shares.insert(record.uid.clone(), Share::new(level, spec));
+        shares.insert(record.uid.clone(), Share::new(level, spec, &Now::new()));
         weigh(paths, &mut shares, record)?;
         Ok(path)
     }
 
-    /// Follows a change of a pod's record.
+    /// Follows a change of a pod's record: the pod is given more before its containers are, and less after them.
     ///
     /// # Errors
-    /// From the system.
-    pub(super) fn renew(&self, paths: &Paths, record: &PodRecord) -> io::Result<()> {
+    /// From the system, or what keeps the pod's containers from being looked at.
+    pub(super) fn renew(&self, paths: &Paths, record: &PodRecord) -> Result<(), PortError> {
+        let failed = |e: io::Error| PortError::io(OPERATION, record.key.to_string(), &e);
         let mut shares = lock(&self.shares);
-        let Some(share) = shares.get_mut(&record.uid) else { return Ok(()) };
+        let Some(level) = shares.get(&record.uid).map(|share| share.level) else { return Ok(()) };
         if record.terminal.is_some() {
-            let level = share.level;
             shares.remove(&record.uid);
-            return limits::set_shares(of_level(paths, &shares, level).as_slice());
+            return limits::set_shares(of_level(paths, &shares, level).as_slice()).map_err(failed);
         }
-        if share.generation == Some(record.generation) {
+        if shares.get(&record.uid).is_some_and(|share| share.generation == Some(record.generation)) {
             return Ok(());
         }
-        *share = Share::new(share.level, &record.realised.effective.open().spec.unwrap_or_default());
-        weigh(paths, &mut shares, record)
+        shares.insert(record.uid.clone(), Share::of_record(level, record, &now(paths, &record.uid)?));
+        weigh(paths, &mut shares, record).map_err(failed)
+    }
+
+    /// Follows a container that was given other amounts, which its record does not say yet.
+    ///
+    /// # Errors
+    /// As [`Levels::renew`].
+    pub(super) fn follow(&self, paths: &Paths, uid: &PodUid, order: &ResizeOrder) -> Result<(), PortError> {
+        let Some(record) = observe::record(paths, uid)?.ok() else { return Ok(()) };
+        let mut shares = lock(&self.shares);
+        let Some(share) = shares.get_mut(uid) else { return Ok(()) };
+        let mut now = now(paths, uid)?;
+        now.insert(order.name.clone(), order.resources.clone());
+        share.amounts = Share::of_record(share.level, &record, &now).amounts;
+        let set = limits::set_kept(&paths.pod_cgroup_in(share.level, uid), spec::together(&share.amounts));
+        set.map_err(|e| PortError::io(OPERATION, record.key.to_string(), &e))
     }
 
     /// Takes over the pods that have a cgroup, and removes levels without any.
     ///
     /// # Errors
     /// From the system.
-    pub(super) fn adopt<'a>(&self, paths: &Paths, records: impl Iterator<Item = &'a PodRecord>) -> io::Result<()> {
+    pub(super) fn adopt(&self, paths: &Paths, pods: &[ObservedPod]) -> io::Result<()> {
         let mut shares = lock(&self.shares);
         let standing = standing(paths)?;
-        let mut all = Vec::new();
-        for record in records.filter(|record| record.terminal.is_none()) {
+        let (mut all, mut levels) = (Vec::new(), Vec::new());
+        for pod in pods.iter().filter(|pod| pod.record.terminal.is_none()) {
+            let record = &pod.record;
             let Some(level) = standing.get(&record.uid) else { continue };
-            let spec = record.realised.effective.open().spec.unwrap_or_default();
-            let share = Share { generation: Some(record.generation), ..Share::new(*level, &spec) };
-            all.push((paths.pod_cgroup_in(*level, &record.uid), spec::shares(share.milli)));
+            let running = pod.containers.iter().filter(|c| matches!(c.state, ContainerState::Running { .. }));
+            let now = running.filter_map(|c| Some((c.record.name.clone(), c.record.resources.clone()?))).collect();
+            let share = Share { generation: Some(record.generation), ..Share::of_record(*level, record, &now) };
+            all.push((paths.pod_cgroup_in(*level, &record.uid), spec::together(&share.amounts)));
             shares.insert(record.uid.clone(), share);
         }
         for level in Level::CLASSES {
             cgroup::remove_empty(&paths.level_cgroup(level))?;
-            all.extend(of_level(paths, &shares, level));
+            levels.extend(of_level(paths, &shares, level));
         }
-        limits::set_shares(&all)
+        // One that the kernel refuses keeps no other from its own.
+        let pods = all.iter().map(|(path, limits)| limits::set_kept(path, *limits));
+        pods.fold(Ok(()), io::Result::and).and(limits::set_shares(&levels))
     }
 
     /// Removes what a pod has of cgroups, with whoever is still in them, and its level after its last pod.
@@ -152,12 +197,11 @@ impl Levels {
     }
 }
 
-/// Tells the kernel what the pod of this record weighs, and its level with it.
+/// Tells the kernel what the pod of this record weighs and may use, and what its level weighs with it.
 fn weigh(paths: &Paths, shares: &mut BTreeMap<PodUid, Share>, record: &PodRecord) -> io::Result<()> {
     let Some(share) = shares.get(&record.uid).copied() else { return Ok(()) };
-    let mut all = vec![(paths.pod_cgroup_in(share.level, &record.uid), spec::shares(share.milli))];
-    all.extend(of_level(paths, shares, share.level));
-    limits::set_shares(&all)?;
+    limits::set_kept(&paths.pod_cgroup_in(share.level, &record.uid), spec::together(&share.amounts))?;
+    limits::set_shares(of_level(paths, shares, share.level).as_slice())?;
     shares.insert(record.uid.clone(), Share { generation: Some(record.generation), ..share });
     Ok(())
 }
@@ -168,7 +212,10 @@ fn of_level(paths: &Paths, shares: &BTreeMap<PodUid, Share>, level: Level) -> Op
     let milli = match level {
         Level::Guaranteed => return None,
         Level::BestEffort => 0,
-        Level::Burstable => shares.values().filter(|s| s.level == level).map(|s| s.milli).fold(0, i64::saturating_add),
+        Level::Burstable => {
+            let own = shares.values().filter(|share| share.level == level);
+            own.map(|share| share.amounts.cpu_request).fold(0, i128::saturating_add)
+        }
     };
     Some((paths.level_cgroup(level), spec::shares(milli)))
 }
@@ -219,8 +266,8 @@ mod tests {
                 serde_json::from_value(json!({"containers": [{"name": "a", "resources": resources}]})).unwrap();
             let (level, uid) = (Level::of(&spec), PodUid(uid.to_owned()));
             assert_eq!(paths.pod_cgroup_in(level, &uid), format!("/podwright-0badcafe/{path}"));
-            let share = Share::new(level, &spec);
-            assert_eq!(spec::shares(share.milli), weight, "{uid}");
+            let share = Share::new(level, &spec, &Now::new());
+            assert_eq!(spec::together(&share.amounts).shares, weight, "{uid}");
             shares.insert(uid.clone(), share);
             let found = Level::ALL.map(|level| of_level(&paths, &shares, level));
             let expected = levels.map(|(name, weight)| Some((format!("/podwright-0badcafe/{name}"), weight)));

@@ -320,9 +320,9 @@ impl Inner {
             let pods = self.look_at_each().await?;
             let inner = self.clone();
             let keep = blocking(move || {
-                // Weights that are wrong keep no pod from running.
-                if let Err(error) = inner.levels.adopt(&inner.paths, pods.iter().map(|pod| &pod.record)) {
-                    tracing::warn!("the weights of pods may be wrong: {error}");
+                // Weights and limits that are wrong keep no pod from running.
+                if let Err(error) = inner.levels.adopt(&inner.paths, &pods) {
+                    tracing::warn!("the weights and limits of pods may be wrong: {error}");
                 }
                 Ok(pods.into_iter().map(|pod| pod.record.uid).collect())
             });

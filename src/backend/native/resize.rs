@@ -14,7 +14,8 @@ use crate::sys::limits::{self, Limits};
 
 const OPERATION: &str = "resize container";
 
-/// Writes the limits into the cgroup, then into the record: what is cut short in between is done again.
+/// Writes the limits into the cgroup, then those of the pod with it, then into the record: what is cut short in between is
+/// done again.
 pub(super) fn resize(inner: &Inner, uid: &PodUid, order: &ResizeOrder) -> Result<(), PortError> {
     let name = InstanceName::new(uid, &order.name, order.attempt)?;
     let dir = inner.paths.instance_dir(&name);
@@ -35,6 +36,7 @@ pub(super) fn resize(inner: &Inner, uid: &PodUid, order: &ResizeOrder) -> Result
         let in_use = (error.kind() == io::ErrorKind::ResourceBusy).then(|| refusal(&cgroup, &order.name, wanted));
         return Err(in_use.flatten().unwrap_or_else(|| failed(error)));
     }
+    inner.levels.follow(&inner.paths, uid, order)?;
     if record.resources.as_ref() == Some(&order.resources) {
         return Ok(());
     }

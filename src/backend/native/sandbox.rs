@@ -3,17 +3,19 @@
 //! `sandbox.json` is written last. Whatever an interrupted start left behind is found without it: the process by its
 //! cgroup, the address by the pod's uid, the mount by its place.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PodSpec;
 
 use super::paths::{INFRA, Paths, shown};
 use super::records::{self, POD, SANDBOX, SandboxRecord, Stored};
 use super::{Inner, blocking, end, etc, observe, subpath, users};
-use crate::model::{PodKey, PodRecord, PodUid};
+use crate::model::{PodAmounts, PodKey, PodRecord, PodUid};
 use crate::net;
 use crate::port::{ErrorKind, PortError};
 use crate::sys::infra::{self, Infra, InfraSpec};
@@ -91,16 +93,29 @@ fn prepare(inner: &Inner, record: &PodRecord, attempt: u32) -> Result<Option<Inf
         uts: (!host_network).then(|| etc::hostname(&spec, &key.name)),
         pid: spec.share_process_namespace == Some(true) && spec.host_pid != Some(true),
         users,
-        cgroup,
+        cgroup: cgroup.clone(),
     });
     infra.map(Some).map_err(|e| {
-        let error = failed(&e);
+        let error = failed(&of_memory(e, &cgroup, &spec));
         match (error.kind, users) {
             (_, Some(_)) => error.with_help(NEEDS_USERS),
             (ErrorKind::Denied, None) => error.with_help(super::open::NEEDS_ROOT),
             (_, None) => error,
         }
     })
+}
+
+/// The error of an infra process, and whether its pod may use too little memory for one: then the kernel makes no cgroup, or
+/// kills who is in it.
+fn of_memory(error: std::io::Error, cgroup: &str, spec: &PodSpec) -> std::io::Error {
+    let is_limited = PodAmounts::of(spec, &BTreeMap::new()).memory_limit.is_some();
+    let is_short =
+        || error.kind() == std::io::ErrorKind::OutOfMemory || cgroup::oom_kills(cgroup).is_ok_and(|kills| kills > 0);
+    if is_limited && is_short() {
+        let message = format!("the limit of memory of its containers together is too low for a pod: {error}");
+        return std::io::Error::new(error.kind(), message);
+    }
+    error
 }
 
 fn make_shm(shm: &Path) -> std::io::Result<()> {

@@ -72,14 +72,15 @@ fn put(inner: &Inner, record: &PodRecord) -> Result<(), PortError> {
         // How many sandboxes there were is counted here; a caller may know an older number.
         record.sandbox_attempts = record.sandbox_attempts.max(old.sandbox_attempts);
         if record == old {
-            return inner.levels.renew(&inner.paths, &record).map_err(failed);
+            return inner.levels.renew(&inner.paths, &record);
         }
     }
     let write = || {
         records::write(&inner.paths.pod(uid), POD, &record)?;
         Dir::open(&inner.paths.pods())?.fsync()
     };
-    write().and_then(|()| inner.levels.renew(&inner.paths, &record)).map_err(failed)
+    write().map_err(failed)?;
+    inner.levels.renew(&inner.paths, &record)
 }
 
 #[async_trait]

@@ -153,6 +153,22 @@ fn e2e_limits_reach_the_cgroup() {
 }
 
 #[test]
+fn e2e_a_limit_of_memory_too_low_for_a_pod_is_said_and_harms_nobody_else() {
+    let Some(mut world) = World::new() else { return };
+    let pods = [("none", "1"), ("little", "32k"), ("enough", "64Mi")].map(|(name, memory)| {
+        let resources = format!("    resources: {{limits: {{memory: {memory}}}}}\n");
+        pod(name, "", &format!("{SLEEP}{resources}")).replace("busybox", "podwright.invalid/host")
+    });
+    world.commit(&[("pods.yaml", &pods.join("---\n"))]);
+    world.start();
+    for name in ["none", "little"] {
+        world.wait_described(name, "the limit of memory of its containers together is too low for a pod: ");
+    }
+    world.wait_row("enough", "1/1", "Running");
+    assert_eq!(world.stop(), Some(0));
+}
+
+#[test]
 fn e2e_cpu_and_memory_change_while_a_container_runs() {
     let Some(mut world) = World::new() else { return };
     let pod = |cpu: &str, memory: &str| {

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use podwright::backend::native::Native;
-use podwright::model::{AdmittedPod, Signal};
+use podwright::model::{AdmittedPod, ResizeOrder, Resources, Signal};
 use podwright::port::ContainerBackend;
 use podwright::sys::cgroup;
 use serde_json::{Value, json};
@@ -42,9 +42,15 @@ fn levels(root: &Root) -> Vec<String> {
 
 /// The pod as it is after a change of its amounts.
 fn resized(pod: &TestPod, resources: Value) -> TestPod {
+    all_resized(pod, &[resources])
+}
+
+fn all_resized(pod: &TestPod, all: &[Value]) -> TestPod {
     let mut record = pod.record.clone();
     let mut value = record.realised.effective.value();
-    value["spec"]["containers"][0]["resources"] = resources;
+    for (number, resources) in all.iter().enumerate() {
+        value["spec"]["containers"][number]["resources"] = resources.clone();
+    }
     let effective = serde_json::from_value(value).unwrap();
     record.realised = Arc::new(AdmittedPod { effective, ..(*record.realised).clone() });
     record.generation += 1;
@@ -105,6 +111,72 @@ fn e2e_pods_stand_below_their_class_and_weigh_what_they_ask_for() {
         more.remove(&native).await;
         assert_eq!(levels(root), [""; 0]);
         sure.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
+/// A file of a cgroup, by its names in both versions.
+fn limit_file(group: &str, (controller, old): (&str, &str), new: &str) -> std::path::PathBuf {
+    let old = Path::new("/sys/fs/cgroup").join(controller).join(&group[1..]).join(old);
+    if old.exists() { old } else { Path::new("/sys/fs/cgroup").join(&group[1..]).join(new) }
+}
+
+/// What a pod may use of the processor, in thousandths of a core, and of memory, in MiB.
+fn may_use(group: &str) -> [Option<u64>; 2] {
+    let files = [(("cpu", "cpu.cfs_quota_us"), "cpu.max"), (("memory", "memory.limit_in_bytes"), "memory.max")];
+    let [cpu, memory] = files.map(|(old, new)| std::fs::read_to_string(limit_file(group, old, new)).unwrap());
+    let number =
+        |text: &str| text.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).filter(|n| *n < 1 << 62);
+    [number(&cpu).map(|quota| quota / 100), number(&memory).map(|bytes| bytes >> 20)]
+}
+
+#[test]
+fn e2e_a_pod_may_use_what_its_containers_may_together() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let amounts = |cpu: &str, memory: &str| json!({ "limits": { "cpu": cpu, "memory": memory } });
+        let container = |name: &str| json!({ "name": name, "command": ["/bin/sleep", "1000"] });
+        let made = |name: &str, all: &[Value]| {
+            let pod = TestPod::new(name, json!({ "containers": [container("app"), container("more")] }));
+            all_resized(&pod, all)
+        };
+        let pod = made("both", &[amounts("500m", "64Mi"), amounts("1", "32Mi")]);
+        let half = made("half", &[amounts("500m", "64Mi"), json!({ "limits": { "memory": "32Mi" } })]);
+        for pod in [&pod, &half] {
+            pod.create(&native).await;
+            pod.start(&native, "app", 0).await;
+            pod.start(&native, "more", 0).await;
+        }
+        let group = root.cgroup_in("", &pod);
+        assert_eq!(may_use(&group), [Some(1500), Some(96)]);
+        assert_eq!(may_use(&root.cgroup_in("burstable/", &half)), [None, Some(96)]);
+
+        // One container is given more, the other one less: the pod has the larger amounts until both are.
+        let all = [amounts("2", "128Mi"), amounts("250m", "16Mi")];
+        let pod = all_resized(&pod, &all);
+        native.put_record(&pod.record).await.unwrap();
+        assert_eq!(may_use(&group), [Some(3000), Some(160)]);
+        let order = |number: usize| {
+            let spec = pod.record.realised.effective.open().spec.unwrap();
+            let container = &spec.containers[number];
+            ResizeOrder { name: container.name.clone(), attempt: 0, resources: Resources::of(container) }
+        };
+        native.resize_container(pod.key(), &order(0)).await.unwrap();
+        assert_eq!(may_use(&group), [Some(3000), Some(160)]);
+        // The next agent finds it so, and rights what another one has left.
+        std::fs::write(limit_file(&group, ("memory", "memory.limit_in_bytes"), "memory.max"), "1073741824").unwrap();
+        let native = root.open();
+        native.list().await.unwrap();
+        assert_eq!(may_use(&group), [Some(3000), Some(160)]);
+        native.resize_container(pod.key(), &order(1)).await.unwrap();
+        assert_eq!(may_use(&group), [Some(2250), Some(144)]);
+        assert_eq!(may_use(&format!("{group}/more-0")), [Some(250), Some(16)]);
+        for pod in [pod, half] {
+            pod.remove(&native).await;
+        }
         native.teardown_root().await.unwrap();
     });
 }

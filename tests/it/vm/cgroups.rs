@@ -178,6 +178,13 @@ fn check_weights(machine: &mut Machine, list: &Value, burstable: &str) {
     assert_eq!(said(machine, script), format!("{burstable}\n1"));
 }
 
+/// A pod may use what all of its containers may together, if all of them have a limit.
+fn check_pods(machine: &mut Machine, list: &Value, sure: &str) {
+    for (name, expected) in [("limited", "max 100000\nmax"), ("sure", sure)] {
+        assert_eq!(said(machine, &format!("{} cat cpu.max memory.max", group(list, name))), expected, "{name}");
+    }
+}
+
 /// One group for each container and one for the infra process, with what the manifest asks for and nothing else.
 fn check_groups(machine: &mut Machine, list: &Value) {
     let files = "cat memory.max memory.oom.group cpu.max cpu.weight";
@@ -201,6 +208,7 @@ fn e2e_vm_limits_hold_and_ends_are_told_apart_with_version_2_of_cgroups_alone() 
     let temp = tempfile::Builder::new().prefix("podwright-vm-").tempdir().unwrap();
     let dir = temp.path();
     let resized = FIRST.replace("cpu: 250m, memory: 32Mi", "cpu: 500m, memory: 48Mi").replace("cpu: 100m", "cpu: 200m");
+    let resized = resized.replace("cpu: 500m, memory: 32Mi", "cpu: 500m, memory: 40Mi");
     let (image, ids) = disk::var(dir, &[FIRST.to_owned(), resized, OTHER.to_owned()], 64);
     let mut machine = Machine::boot(&disk::root(dir), Disk::Plain(&image), &dir.join("console"));
     let machine = &mut machine;
@@ -217,16 +225,20 @@ fn e2e_vm_limits_hold_and_ends_are_told_apart_with_version_2_of_cgroups_alone() 
     check_users(machine, &list);
     check_groups(machine, &list);
     check_weights(machine, &list, "17");
+    check_pods(machine, &list, "50000 100000\n33554432");
 
     let group = group(&list, "limited");
     let resized = "grep -qx 50331648 app-0/memory.max && grep -qx '50000 100000' app-0/cpu.max";
     said(machine, &format!("commit {}; {group} until {resized}; do usleep 100000; done", ids[1]));
     let before = status(&pod(&list, "limited"), "app")["containerID"].clone();
     let list = pods(machine, "the new amounts", |pod| {
-        status(&pod("limited"), "app")["resources"]["limits"]["memory"] == "48Mi"
+        [("limited", "48Mi"), ("sure", "40Mi")]
+            .iter()
+            .all(|(name, memory)| status(&pod(name), "app")["resources"]["limits"]["memory"] == *memory)
     });
     assert_eq!(status(&pod(&list, "limited"), "app")["containerID"], before);
     check_weights(machine, &list, "29");
+    check_pods(machine, &list, "50000 100000\n41943040");
 
     said(
         machine,

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 pub use mounts::{Bind, CgroupView};
 pub use process::command_line;
-pub use resources::{limits, shares};
+pub use resources::{limits, shares, together};
 pub use security::{CapabilityError, Seccomp, capabilities, seccomp};
 
 use super::user::Identity;

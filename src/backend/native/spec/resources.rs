@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Container;
 use serde_json::{Value, json};
 
 use super::SpecError;
-use crate::model::{Resources, quantity};
+use crate::model::{PodAmounts, Resources, quantity};
 use crate::sys::limits::Limits;
 
 /// The kernel takes no smaller quota, in microseconds.
@@ -13,6 +13,7 @@ const LEAST_SHARES: i64 = 2;
 const MOST_SHARES: i64 = 262_144;
 const NANOS_PER_MILLI: i128 = 1_000_000;
 const NANO: i128 = 1_000_000_000;
+const MILLI: i128 = 1_000;
 
 /// What a container starts with.
 pub(super) fn resources(container: &Container, privileged: bool) -> Result<Value, SpecError> {
@@ -46,9 +47,18 @@ pub fn limits(resources: &Resources) -> Result<Limits, SpecError> {
     let given = |limit: Option<i128>| limit.filter(|nanos| *nanos > 0);
     Ok(Limits {
         shares: shares(milli(request_cpu.unwrap_or(0))),
-        quota: given(limit_cpu).map(quota),
+        quota: given(limit_cpu).map(|nanos| quota(milli(nanos))),
         memory: given(limit_memory).map(|nanos| round_up(nanos, NANO)),
     })
+}
+
+/// What a pod has of its own beside that of its containers.
+pub fn together(amounts: &PodAmounts) -> Limits {
+    Limits {
+        shares: shares(amounts.cpu_request),
+        quota: amounts.cpu_limit.map(quota),
+        memory: amounts.memory_limit.map(|milli| round_up(milli, MILLI)),
+    }
 }
 
 /// A resource in billionths.
@@ -65,17 +75,20 @@ fn round_up(nanos: i128, unit: i128) -> i64 {
     i64::try_from(nanos.saturating_add(unit - 1) / unit).unwrap_or(i64::MAX)
 }
 
-fn milli(nanos: i128) -> i64 {
-    round_up(nanos, NANOS_PER_MILLI)
+fn milli(nanos: i128) -> i128 {
+    i128::from(round_up(nanos, NANOS_PER_MILLI))
 }
 
 /// The weight of so many thousandths of a core, by the kubelet's formula (`MilliCPUToShares`).
-pub fn shares(milli: i64) -> i64 {
-    (milli.saturating_mul(1024) / 1000).clamp(LEAST_SHARES, MOST_SHARES)
+pub fn shares(milli: i128) -> i64 {
+    let shares = milli.saturating_mul(1024) / MILLI;
+    i64::try_from(shares).unwrap_or(MOST_SHARES).clamp(LEAST_SHARES, MOST_SHARES)
 }
 
-fn quota(nanos: i128) -> i64 {
-    (milli(nanos).saturating_mul(Limits::PERIOD) / 1000).max(LEAST_QUOTA)
+/// The time of so many thousandths of a core, by the kubelet's formula (`MilliCPUToQuota`).
+fn quota(milli: i128) -> i64 {
+    let quota = milli.saturating_mul(i128::from(Limits::PERIOD)) / MILLI;
+    i64::try_from(quota).unwrap_or(i64::MAX).max(LEAST_QUOTA)
 }
 
 #[cfg(test)]
@@ -85,13 +98,24 @@ mod tests {
 
     #[test]
     fn cpu_is_translated_as_the_kubelet_does() {
-        let cores = |milli: i128| milli * NANOS_PER_MILLI;
         for (milli, expected) in [(0, 2), (1, 2), (100, 102), (500, 512), (1000, 1024), (1_000_000, 262_144)] {
             assert_eq!(shares(milli), expected, "{milli}m");
         }
         for (milli, expected) in [(1, 1000), (10, 1000), (11, 1100), (500, 50_000), (2500, 250_000)] {
-            assert_eq!(quota(cores(milli)), expected, "{milli}m");
+            assert_eq!(quota(milli), expected, "{milli}m");
         }
+    }
+
+    #[test]
+    fn a_pod_is_limited_in_the_terms_of_the_kernel() {
+        let amounts =
+            PodAmounts { cpu_request: 300, cpu_limit: Some(1500), memory_limit: Some((64 << 20) * MILLI + 1) };
+        let expected = Limits { shares: 307, quota: Some(150_000), memory: Some((64 << 20) + 1) };
+        assert_eq!(together(&amounts), expected);
+        assert_eq!(together(&PodAmounts::default()), Limits { shares: 2, quota: None, memory: None });
+        let most = PodAmounts { cpu_request: i128::MAX, cpu_limit: Some(i128::MAX), memory_limit: Some(i128::MAX) };
+        let expected = Limits { shares: MOST_SHARES, quota: Some(i64::MAX), memory: Some(i64::MAX) };
+        assert_eq!(together(&most), expected);
     }
 
     #[test]
