@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::paths::{POINTS, Paths, shown};
-use super::{machine, observe, points, records};
+use super::{machine, mount_points, observe, records};
 use crate::port::{ErrorKind, PortError};
 use crate::sys::beneath::Dir;
 use crate::sys::effect;
@@ -36,7 +36,7 @@ pub(super) fn prepare(paths: &Paths) -> Result<(), PortError> {
     for dir in [paths.pods(), paths.logs(), paths.run_pods(), paths.empty()] {
         Dir::make(&dir, 0o700).map_err(|e| refused(&dir, &e))?;
     }
-    points::make(&paths.state, POINTS).map_err(|e| refused(&paths.points(), &e))?;
+    mount_points::make(&paths.state, POINTS).map_err(|e| refused(&paths.points(), &e))?;
     let have = machine::capability_set("CapEff").map_err(|e| PortError::io(OPEN, shown(&paths.state), &e))?;
     if have & CAP_SYS_ADMIN == 0 {
         let message = "this process may not make namespaces and mounts (CAP_SYS_ADMIN is missing)";

@@ -68,7 +68,7 @@ impl Paths {
         self.containers(&name.uid).join(&name.container).join(name.attempt.to_string())
     }
 
-    /// The lowest layer of containers, see [`super::points`].
+    /// The lowest layer of containers, see [`super::mount_points`].
     pub(super) fn points(&self) -> PathBuf {
         self.state.join(POINTS)
     }
