@@ -4,12 +4,15 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::process::Command;
 
-use rustix::mount::MountFlags;
-use rustix::thread::{Gid, set_thread_groups};
+use nix::unistd::Gid;
+use rustix::fs::Mode;
+use rustix::mount::{MountFlags, UnmountFlags};
 use serde_json::{Value, json};
 
 use super::fixture::{Container, Place};
+use crate::e2e::harness::run;
 use crate::support;
 
 const USER: u32 = 1000;
@@ -28,6 +31,18 @@ fn mounted(container: Container, destination: &str, mount: Value) -> Container {
     })
 }
 
+/// Does the rest of a test in a process of its own that `wrapper` begins: shims have what the first one of its process had.
+fn apart(test: &str, wrapper: &[&str], rest: impl FnOnce()) {
+    const APART: &str = "PODWRIGHT_TEST_APART";
+    if std::env::var_os(APART).is_some() {
+        return rest();
+    }
+    let mut command = Command::new(wrapper[0]);
+    command.args(&wrapper[1..]).arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]);
+    let said = run(command.env(APART, "1"));
+    assert!(said.contains("1 passed"), "{said}");
+}
+
 fn bind(source: &Path) -> Value {
     json!({"type": "bind", "source": source, "options": ["rbind", "rprivate"]})
 }
@@ -37,19 +52,19 @@ fn e2e_a_program_begins_with_its_own_groups_umask_and_streams() {
     if !support::e2e() {
         return;
     }
+    let wrapper = ["setpriv", "--groups", "4711", "sh", "-c", "umask 077; exec \"$0\" \"$@\""];
+    apart("shim::entry::e2e_a_program_begins_with_its_own_groups_umask_and_streams", &wrapper, begin);
+}
+
+fn begin() {
+    let groups: Vec<u32> = nix::unistd::getgroups().unwrap().into_iter().map(Gid::as_raw).collect();
+    assert_eq!((groups, rustix::process::umask(Mode::from_raw_mode(0o077))), (vec![4711], Mode::from_raw_mode(0o077)));
     let place = Place::new();
     let script = "grep Groups: /proc/self/status; umask; stat -L -c '%F %u' /proc/self/fd/0 /proc/self/fd/1 \
                   /proc/self/fd/2; echo again > /dev/stdout";
     let mut container = of_user(&place, "own", script);
     container.request.stdin = true;
-    // These are of a thread: its shim has them, and nobody else.
-    let start = || {
-        set_thread_groups(&[Gid::from_raw(4711)]).unwrap();
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).unwrap();
-        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-        container.run()
-    };
-    let (exit, log) = std::thread::scope(|scope| scope.spawn(start).join().unwrap());
+    let (exit, log) = container.run();
     let pipe = format!("stdout F fifo {USER}\n");
     assert_eq!(log, format!("stdout F Groups:\t \nstdout F 0022\n{}stdout F again\n", pipe.repeat(3)));
     assert_eq!(exit.exit_code, 0);
@@ -79,22 +94,22 @@ fn e2e_a_working_directory_may_be_one_that_its_user_alone_is_let_in_to() {
     if !support::e2e() {
         return;
     }
+    let wrapper = ["unshare", "--mount", "--propagation", "private"];
+    apart("shim::entry::e2e_a_working_directory_may_be_one_that_its_user_alone_is_let_in_to", &wrapper, work_within);
+}
+
+fn work_within() {
     let place = Place::new();
     let volume = place.temp.path().join("volume");
     fs::create_dir_all(volume.join("own")).unwrap();
     let at_work = |container: Container| {
         mounted(container, "/volume", bind(&volume)).edit(|s| s["process"]["cwd"] = "/volume/own".into())
     };
-    let start = || {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
-        let private = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
-        rustix::mount::mount_change("/", private).unwrap();
-        mount_private(&volume.join("own"));
-        let refused = at_work(place.container("root", "pwd")).try_start().unwrap_err();
-        assert!(refused.message.starts_with("changing to /volume/own: Permission denied"), "{refused}");
-        assert_eq!(at_work(of_user(&place, "user", "pwd")).run().1, "stdout F /volume/own\n");
-    };
-    std::thread::scope(|scope| scope.spawn(start).join().unwrap());
+    mount_private(&volume.join("own"));
+    let refused = at_work(place.container("root", "pwd")).try_start().unwrap_err();
+    assert!(refused.message.starts_with("changing to /volume/own: Permission denied"), "{refused}");
+    assert_eq!(at_work(of_user(&place, "user", "pwd")).run().1, "stdout F /volume/own\n");
+    rustix::mount::unmount(volume.join("own"), UnmountFlags::DETACH).unwrap();
 }
 
 /// Mounts a file system that lets in one user and not even root beside it, until nobody has it mounted any more: FUSE
