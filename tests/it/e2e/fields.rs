@@ -327,7 +327,7 @@ fn e2e_a_sidecar_runs_beside_the_others() {
     world.exec("p", "c", &["touch", "/v/go"]);
     // The sidecar ends with the last container and keeps nobody waiting.
     world.wait("the pod to succeed", || (world.pod("p")?["status"]["phase"] == "Succeeded").then_some(()));
-    assert!(world.identities().is_empty());
+    world.wait("the sidecar to end", || world.identities().is_empty().then_some(()));
 }
 
 #[test]
