@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use crate::report::MarkdownOptions;
+use crate::report::{MarkdownOptions, Template};
 
 pub use create::{CreateCommon, CreateVerb, DockerArgs, SecretVerb, SourceArgs};
 pub use interact::{AttachArgs, CpArgs, ExecArgs, LogsArgs, PortForwardArgs};
@@ -307,7 +307,8 @@ pub struct GetArgs {
     /// In every namespace
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
-    #[arg(short, long, value_enum)]
+    /// wide, yaml, json, name or jsonpath=TEMPLATE, such as jsonpath='{.items[*].metadata.name}'
+    #[arg(short, long, value_name = "FORMAT", value_parser = get_format)]
     pub output: Option<GetFormat>,
     /// After listing, go on and show each change
     #[arg(short, long)]
@@ -323,12 +324,25 @@ pub struct GetArgs {
 }
 
 /// How `get` prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum GetFormat {
     Wide,
     Yaml,
     Json,
     Name,
+    Jsonpath(Template),
+}
+
+fn get_format(text: &str) -> Result<GetFormat, String> {
+    match text.split_once('=').unwrap_or((text, "")) {
+        ("wide", "") => Ok(GetFormat::Wide),
+        ("yaml", "") => Ok(GetFormat::Yaml),
+        ("json", "") => Ok(GetFormat::Json),
+        ("name", "") => Ok(GetFormat::Name),
+        ("jsonpath", "") => Err("template format specified but no template given: write jsonpath=TEMPLATE".to_owned()),
+        ("jsonpath", template) => Template::parse(template).map(GetFormat::Jsonpath).map_err(|e| e.to_string()),
+        _ => Err("it must be wide, yaml, json, name or jsonpath=TEMPLATE".to_owned()),
+    }
 }
 
 /// `describe`.

@@ -12,7 +12,7 @@ use super::layout::Layout;
 use super::look::{self, LastReport, Source};
 use super::printer;
 use crate::model::Kind;
-use crate::report::{self, Listed, TableOptions, objects_table};
+use crate::report::{self, Listed, TableOptions, Template, objects_table};
 use crate::serve::{
     Client, ClientError, FieldSelector, LabelSelector, ListOptions, ObjectList, from_name, is_namespaced, plural,
     qualified_name,
@@ -204,18 +204,18 @@ fn from_report(args: &GetArgs, query: &Query, report: &LastReport, layout: &Layo
 /// Prints objects as the command line asks.
 struct Printer<'a> {
     query: &'a Query,
-    output: Option<GetFormat>,
+    output: Option<&'a GetFormat>,
     options: TableOptions,
 }
 
 impl<'a> Printer<'a> {
-    fn new(args: &GetArgs, query: &'a Query) -> Self {
+    fn new(args: &'a GetArgs, query: &'a Query) -> Self {
         let options = TableOptions {
-            wide: args.output == Some(GetFormat::Wide),
+            wide: matches!(args.output, Some(GetFormat::Wide)),
             namespaces: args.all_namespaces && is_namespaced(query.listed),
             no_headers: args.no_headers,
         };
-        Self { query, output: args.output, options }
+        Self { query, output: args.output.as_ref(), options }
     }
 
     /// A whole answer. `single` prints a document without a list around it.
@@ -232,7 +232,8 @@ impl<'a> Printer<'a> {
                 Ok(())
             }
             Some(GetFormat::Name) => self.each(objects),
-            Some(GetFormat::Yaml | GetFormat::Json) if single => self.each(objects),
+            Some(GetFormat::Yaml | GetFormat::Json | GetFormat::Jsonpath(_)) if single => self.each(objects),
+            Some(GetFormat::Jsonpath(template)) => printer::out(&executed(template, &v1_list(objects))?),
             Some(GetFormat::Yaml) => printer::out(&report::object_yaml(&v1_list(objects))),
             Some(GetFormat::Json) => printer::json(&pretty(&v1_list(objects))?),
         }
@@ -253,10 +254,15 @@ impl<'a> Printer<'a> {
                 }
                 Some(GetFormat::Yaml) => printer::out(&report::object_yaml(object))?,
                 Some(GetFormat::Json) => printer::json(&pretty(object)?)?,
+                Some(GetFormat::Jsonpath(template)) => printer::out(&executed(template, object)?)?,
             }
         }
         Ok(())
     }
+}
+
+fn executed(template: &Template, object: &Value) -> Result<String, CliError> {
+    template.execute(object).map_err(|error| CliError::new(error.to_string()))
 }
 
 /// Objects of any kind in one document.

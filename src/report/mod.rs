@@ -17,6 +17,7 @@ mod diff;
 mod doctor;
 mod events;
 mod foreign;
+mod jsonpath;
 mod part;
 mod pod;
 mod project;
@@ -39,6 +40,7 @@ pub use diff::{
 };
 pub use doctor::{Finding, Health, doctor_json, doctor_text, examine, health};
 pub use events::{aggregate, event_object, event_record, events_between, preset_events, pulling_event, waiting_events};
+pub use jsonpath::{Template, TemplateError};
 pub use pod::{PodView, pod_object};
 pub use project::{ProjectInput, project, stable_uid};
 pub use row::{PodRow, pod_row};

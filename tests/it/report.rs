@@ -5,6 +5,7 @@ pub mod fixture;
 mod describe;
 pub mod diff;
 mod doctor;
+mod jsonpath;
 mod notes;
 mod phase;
 mod presets;

@@ -87,6 +87,8 @@ fn names_selectors_and_formats_work_without_an_agent_too() {
         (&["get", "pods", "-l", "app=web", "-o", "name"], "pod/web\n"),
         (&["get", "pods", "-l", "app=db", "-o", "name"], ""),
         (&["get", "pods", "--field-selector", "status.phase=Unknown", "-o", "name"], "pod/web\n"),
+        (&["get", "pods", "-o", "jsonpath={.items[*].metadata.name}"], "web"),
+        (&["get", "pod", "web", "-o", "jsonpath={.metadata.name}{'\\n'}"], "web\n"),
     ] {
         assert_eq!(place.run(args).out, expected, "{args:?}");
     }
@@ -100,6 +102,17 @@ fn names_selectors_and_formats_work_without_an_agent_too() {
     let missing = place.run(&["get", "pods", "nope"]);
     assert_eq!(missing.code, Some(1));
     assert!(missing.err.ends_with("Error from server (NotFound): pods \"nope\" not found\n"), "{}", missing.err);
+    for (format, why) in [
+        ("jsonpath", "no template given"),
+        ("jsonpath={.a", "error parsing jsonpath {.a, unclosed action"),
+        ("xml", "it must be wide, yaml, json, name or jsonpath=TEMPLATE"),
+    ] {
+        let refused = place.run(&["get", "pods", "-o", format]);
+        assert!(refused.code != Some(0) && refused.err.contains(why), "{format}: {}", refused.err);
+    }
+    let outside = place.run(&["get", "pods", "-o", "jsonpath={.items[7]}"]);
+    assert_eq!((outside.code, outside.out.as_str()), (Some(1), ""));
+    assert!(outside.err.contains("array index out of bounds: index 7, length 1"), "{}", outside.err);
     let events = place.run(&["get", "events"]);
     assert_eq!(events.code, Some(1));
     assert!(events.err.starts_with("error: events are known to a running agent only"), "{}", events.err);
