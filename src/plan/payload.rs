@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath, Pod, SecretVolumeSource, Volume,
+    ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath, Pod, ProjectedVolumeSource, SecretVolumeSource, Volume,
+    VolumeProjection,
 };
 
 use crate::model::quantity;
@@ -40,8 +41,10 @@ fn material(volume: &Volume, namespace: &str, data: &DataObjects) -> Result<Volu
         config_map(source, namespace, data)
     } else if let Some(source) = &volume.secret {
         secret(source, namespace, data)
+    } else if let Some(source) = &volume.projected {
+        projected(source, namespace, data)
     } else {
-        Err("this kind of volume is not supported: use emptyDir, hostPath, configMap or secret".to_owned())
+        Err("this kind of volume is not supported: use emptyDir, hostPath, configMap, secret or projected".to_owned())
     }
 }
 
@@ -63,30 +66,89 @@ fn empty_dir(source: &EmptyDirVolumeSource) -> Result<VolumeMaterial, String> {
 
 fn config_map(source: &ConfigMapVolumeSource, namespace: &str, data: &DataObjects) -> Result<VolumeMaterial, String> {
     let optional = source.optional == Some(true);
-    let key = (namespace.to_owned(), source.name.clone());
-    let content: BTreeMap<&str, &[u8]> = match data.config_maps.get(&key) {
-        Some(map) => {
-            let texts = map.data.iter().flatten().map(|(key, text)| (key.as_str(), text.as_bytes()));
-            let bytes = map.binary_data.iter().flatten().map(|(key, bytes)| (key.as_str(), &bytes.0[..]));
-            texts.chain(bytes).collect()
-        }
-        None if optional => BTreeMap::new(),
-        None => return Err(format!("configmap \"{}\" not found", source.name)),
-    };
+    let content = content_of_config_map(&source.name, optional, namespace, data)?;
     let selection = Selection { kind: "config", items: source.items.as_deref(), optional, mode: source.default_mode };
     Ok(VolumeMaterial::Files { files: selection.files(&content)?, sensitive: false })
 }
 
 fn secret(source: &SecretVolumeSource, namespace: &str, data: &DataObjects) -> Result<VolumeMaterial, String> {
     let optional = source.optional == Some(true);
-    let name = source.secret_name.clone().unwrap_or_default();
-    let content: BTreeMap<&str, &[u8]> = match data.secrets.get(&(namespace.to_owned(), name.clone())) {
-        Some(secret) => secret.data.iter().flatten().map(|(key, bytes)| (key.as_str(), &bytes.0[..])).collect(),
-        None if optional => BTreeMap::new(),
-        None => return Err(format!("secret \"{name}\" not found")),
-    };
+    let name = source.secret_name.as_deref().unwrap_or_default();
+    let content = content_of_secret(name, optional, namespace, data)?;
     let selection = Selection { kind: "secret", items: source.items.as_deref(), optional, mode: source.default_mode };
     Ok(VolumeMaterial::Files { files: selection.files(&content)?, sensitive: true })
+}
+
+/// The files of all sources together. Of two with one path the later one is there; what is wrong with a source is told
+/// together with what is wrong with the others (the kubelet's `projected.go`, and its way to put errors in one text).
+fn projected(source: &ProjectedVolumeSource, namespace: &str, data: &DataObjects) -> Result<VolumeMaterial, String> {
+    let (mut files, mut failed) = (BTreeMap::new(), Vec::new());
+    for one in source.sources.iter().flatten() {
+        match projection(one, source.default_mode, namespace, data) {
+            Ok(made) => files.extend(made.into_iter().map(|file| (file.path.clone(), file))),
+            Err(why) => failed.push(why),
+        }
+    }
+    match failed.as_slice() {
+        [] => {
+            let sensitive = source.sources.iter().flatten().any(|one| one.secret.is_some());
+            Ok(VolumeMaterial::Files { files: files.into_values().collect(), sensitive })
+        }
+        [one] => Err(one.clone()),
+        many => Err(format!("[{}]", many.join(", "))),
+    }
+}
+
+fn projection(
+    source: &VolumeProjection,
+    mode: Option<i32>,
+    namespace: &str,
+    data: &DataObjects,
+) -> Result<Vec<PayloadFile>, String> {
+    if let Some(source) = &source.config_map {
+        let optional = source.optional == Some(true);
+        let content = content_of_config_map(&source.name, optional, namespace, data)?;
+        Selection { kind: "config", items: source.items.as_deref(), optional, mode }.files(&content)
+    } else if let Some(source) = &source.secret {
+        let optional = source.optional == Some(true);
+        let content = content_of_secret(&source.name, optional, namespace, data)?;
+        Selection { kind: "secret", items: source.items.as_deref(), optional, mode }.files(&content)
+    } else {
+        Err("this source of a projected volume is not supported: use secret or configMap".to_owned())
+    }
+}
+
+/// What a volume can be made of, by key.
+type Content<'a> = BTreeMap<&'a str, &'a [u8]>;
+
+fn content_of_config_map<'a>(
+    name: &str,
+    optional: bool,
+    namespace: &str,
+    data: &'a DataObjects,
+) -> Result<Content<'a>, String> {
+    match data.config_maps.get(&(namespace.to_owned(), name.to_owned())) {
+        Some(map) => {
+            let texts = map.data.iter().flatten().map(|(key, text)| (key.as_str(), text.as_bytes()));
+            let bytes = map.binary_data.iter().flatten().map(|(key, bytes)| (key.as_str(), &bytes.0[..]));
+            Ok(texts.chain(bytes).collect())
+        }
+        None if optional => Ok(BTreeMap::new()),
+        None => Err(format!("configmap \"{name}\" not found")),
+    }
+}
+
+fn content_of_secret<'a>(
+    name: &str,
+    optional: bool,
+    namespace: &str,
+    data: &'a DataObjects,
+) -> Result<Content<'a>, String> {
+    match data.secrets.get(&(namespace.to_owned(), name.to_owned())) {
+        Some(secret) => Ok(secret.data.iter().flatten().map(|(key, bytes)| (key.as_str(), &bytes.0[..])).collect()),
+        None if optional => Ok(BTreeMap::new()),
+        None => Err(format!("secret \"{name}\" not found")),
+    }
 }
 
 /// Which keys become files, under which names and with which modes.
@@ -100,7 +162,7 @@ struct Selection<'a> {
 
 impl Selection<'_> {
     /// The files, sorted by path.
-    fn files(&self, content: &BTreeMap<&str, &[u8]>) -> Result<Vec<PayloadFile>, String> {
+    fn files(&self, content: &Content<'_>) -> Result<Vec<PayloadFile>, String> {
         let default = self.mode.unwrap_or(FILE_MODE);
         let mut files: BTreeMap<String, PayloadFile> = BTreeMap::new();
         let mut add = |path: &str, bytes: &[u8], mode: i32| -> Result<(), String> {

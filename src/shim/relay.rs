@@ -1,6 +1,5 @@
 //! Between the caller's terminal and a command in a container: streams, window size, signals, and the exit code.
 
-use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

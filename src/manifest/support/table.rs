@@ -121,6 +121,23 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("spec.volumes[].secret.items[].path", READER),
     ("spec.volumes[].secret.defaultMode", READER),
     ("spec.volumes[].secret.optional", "what_is_optional_gives_an_empty_directory"),
+    ("spec.volumes[].projected", TOGETHER),
+    ("spec.volumes[].projected.defaultMode", PROJECTED),
+    ("spec.volumes[].projected.sources", TOGETHER),
+    ("spec.volumes[].projected.sources[].configMap", TOGETHER),
+    ("spec.volumes[].projected.sources[].configMap.name", TOGETHER),
+    ("spec.volumes[].projected.sources[].configMap.items", TOGETHER),
+    ("spec.volumes[].projected.sources[].configMap.items[].key", TOGETHER),
+    ("spec.volumes[].projected.sources[].configMap.items[].mode", PROJECTED),
+    ("spec.volumes[].projected.sources[].configMap.items[].path", TOGETHER),
+    ("spec.volumes[].projected.sources[].configMap.optional", PROJECTED),
+    ("spec.volumes[].projected.sources[].secret", TOGETHER),
+    ("spec.volumes[].projected.sources[].secret.name", TOGETHER),
+    ("spec.volumes[].projected.sources[].secret.items", TOGETHER),
+    ("spec.volumes[].projected.sources[].secret.items[].key", TOGETHER),
+    ("spec.volumes[].projected.sources[].secret.items[].mode", PROJECTED),
+    ("spec.volumes[].projected.sources[].secret.items[].path", TOGETHER),
+    ("spec.volumes[].projected.sources[].secret.optional", PROJECTED),
     // Containers.
     ("@.name", "e2e_seed_two_containers_share_a_directory"),
     ("@.image", "e2e_a_new_image_restarts_one_container_in_place"),
@@ -203,6 +220,8 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
 
 const PLACED: &str = "each_row_of_the_placement_table";
 const SELECTED: &str = "e2e_seed_a_pod_waits_for_a_machine_with_the_label_it_selects";
+const TOGETHER: &str = "e2e_seed_a_projected_volume_shows_two_secrets";
+const PROJECTED: &str = "a_projected_volume_has_the_files_of_all_its_sources";
 const READER: &str = "e2e_config_maps_and_secrets_reach_volumes_and_env_and_secrets_never_the_disk";
 const PRESET: &str = "e2e_the_presets_variable_is_in_the_environment_of_each_container";
 const RESIZED: &str = "e2e_cpu_and_memory_change_while_a_container_runs";
@@ -244,7 +263,7 @@ pub(super) const NO_EFFECT: &[(&str, &str)] = &[
 ];
 
 const ONE_MACHINE: &str = "every pod of the directory runs on this machine";
-const LOCAL_VOLUMES: &str = "use emptyDir, hostPath, configMap or secret";
+const LOCAL_VOLUMES: &str = "use emptyDir, hostPath, configMap, secret or projected";
 const PROBES: &str = "a container counts as ready while it runs";
 
 /// Fields that are refused until they are honoured, and what to do instead or what happens meanwhile.
@@ -308,7 +327,10 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("spec.volumes[].persistentVolumeClaim", LOCAL_VOLUMES),
     ("spec.volumes[].photonPersistentDisk", LOCAL_VOLUMES),
     ("spec.volumes[].portworxVolume", LOCAL_VOLUMES),
-    ("spec.volumes[].projected", "use a configMap or secret volume for each source"),
+    ("spec.volumes[].projected.sources[].clusterTrustBundle", "use a ConfigMap"),
+    ("spec.volumes[].projected.sources[].downwardAPI", "use variables with `fieldRef`"),
+    ("spec.volumes[].projected.sources[].podCertificate", "use a Secret"),
+    ("spec.volumes[].projected.sources[].serviceAccountToken", "use a Secret"),
     ("spec.volumes[].quobyte", LOCAL_VOLUMES),
     ("spec.volumes[].rbd", LOCAL_VOLUMES),
     ("spec.volumes[].scaleIO", LOCAL_VOLUMES),

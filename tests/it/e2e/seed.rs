@@ -160,6 +160,33 @@ fn e2e_seed_host_pod_shares_the_machines_namespaces() {
 }
 
 #[test]
+fn e2e_seed_a_projected_volume_shows_two_secrets() {
+    let Some(mut world) = World::new() else { return };
+    world.load("busybox");
+    let secret = |name: &str, file: &str, value: &str| {
+        format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData: {{{file}: {value}}}\n")
+    };
+    let user = secret("user", "username.txt", "admin");
+    world.commit(&[("secret.yaml", &seed("secret.yaml")), ("user.yaml", &user)]);
+    world.start();
+    // The kubelet waits for the other one.
+    world.wait_row("test-projected-volume", "0/1", "ContainerCreating");
+    world.commit(&[("pass.yaml", &secret("pass", "password.txt", "c1oudc0w!"))]);
+    world.wait_row("test-projected-volume", "1/1", "Running");
+    let before = world.identities();
+    let sh = |script: &str| world.exec("test-projected-volume", "test-secret-volume", &["sh", "-c", script]);
+    assert_eq!(sh("ls /projected-volume/"), "password.txt\nusername.txt\n");
+    assert_eq!(sh("cat /projected-volume/username.txt /projected-volume/password.txt"), "adminc1oudc0w!");
+    assert_eq!(sh("stat -L -c %a /projected-volume/password.txt"), "644\n");
+    let said = sh("(echo y > /projected-volume/x) 2>&1; true");
+    assert!(said.contains("Read-only file system"), "{said}");
+    world.commit(&[("pass.yaml", &secret("pass", "password.txt", "another"))]);
+    let followed = || (sh("cat /projected-volume/password.txt") == "another").then_some(());
+    world.wait("the new password", followed);
+    assert_eq!(world.identities(), before, "nothing was started again");
+}
+
+#[test]
 fn e2e_apply_and_delete_speak_as_kubectl_does() {
     let Some(world) = World::new() else { return };
     world.load("nginx");

@@ -91,6 +91,29 @@ fn what_is_optional_gives_an_empty_directory() {
 }
 
 #[test]
+fn a_projected_volume_has_the_files_of_all_its_sources() {
+    let map = json!({"configMap": {"name": "m", "items": [{"key": "b", "path": "x/y", "mode": 0o640}, {"key": "a", "path": "p"}]}});
+    let secret = json!({"secret": {"name": "s"}});
+    let of = |sources: Value| json!({"projected": {"sources": sources, "defaultMode": 0o440}});
+    let (list, sensitive) = files(of(json!([map, secret])));
+    // The later one of two with one path.
+    assert_eq!(list, [file("p", b"hunter2", 0o440), file("x/y", b"text", 0o640)]);
+    assert!(sensitive, "one of them is a Secret");
+    let (list, sensitive) = files(of(json!([map])));
+    assert_eq!(list, [file("p", b"", 0o440), file("x/y", b"text", 0o640)]);
+    assert!(!sensitive);
+    assert_eq!(files(json!({"projected": {"sources": [secret]}})).0, [file("p", b"hunter2", 0o644)]);
+    assert_eq!(files(json!({"projected": {"sources": []}})), (vec![], false));
+    let optional = json!([{"configMap": {"name": "no", "optional": true}}, {"secret": {"name": "no", "optional": true}}, {"secret": {"name": "s"}}]);
+    assert_eq!(files(of(optional)).0, [file("p", b"hunter2", 0o440)]);
+    let missing =
+        json!([{"secret": {"name": "no"}}, map, {"configMap": {"name": "m", "items": [{"key": "no", "path": "x"}]}}]);
+    let both = "[secret \"no\" not found, references non-existent config key: no]";
+    assert_eq!(material(of(missing)), Err(both.to_owned()));
+    assert_eq!(material(of(json!([{"configMap": {"name": "no"}}]))), Err("configmap \"no\" not found".to_owned()));
+}
+
+#[test]
 fn what_cannot_be_made_says_why() {
     let item = |path: &str| json!({"configMap": {"name": "m", "items": [{"key": "b", "path": path}]}});
     let invalid =
@@ -119,7 +142,7 @@ fn what_cannot_be_made_says_why() {
         ),
         (
             json!({"nfs": {"server": "x", "path": "/"}}),
-            "this kind of volume is not supported: use emptyDir, hostPath, configMap or secret".to_owned(),
+            "this kind of volume is not supported: use emptyDir, hostPath, configMap, secret or projected".to_owned(),
         ),
     ];
     for (source, expected) in rows {
