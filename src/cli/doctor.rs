@@ -14,7 +14,7 @@ use crate::backend::native;
 use crate::model::{MachineFacts, Space, Trial};
 use crate::net;
 use crate::report::{self, Health};
-use crate::sys::{cgroup, mount, pidfd, timekeeping};
+use crate::sys::{cgroup, mount, pidfd, spawn, timekeeping};
 
 /// What containers are made with (`linux/capability.h`). Those of the network are tried, and the one for limits is done without.
 const CAPABILITIES: [(u8, &str); 12] = [
@@ -81,6 +81,7 @@ fn missing_calls() -> Vec<&'static str> {
         ("openat2", openat2.map(drop).map_err(io::Error::from)),
         ("pidfd_open", pidfd::open(own).map(drop)),
         ("mount_setattr", mount::has_attributes()),
+        ("close_range", spawn::has_close_range()),
     ];
     tried.into_iter().filter(|(_, made)| made.is_err()).map(|(name, _)| name).collect()
 }

@@ -21,6 +21,7 @@ mod masked;
 mod node;
 mod object;
 mod observed;
+mod oom;
 mod packed;
 mod placement;
 mod places;
@@ -58,6 +59,7 @@ pub use observed::{
     ContainerKind, ContainerRecord, ContainerState, DataDigests, Deletion, ExitRecord, ImageSource, ObservedContainer,
     ObservedPod, PodRecord, Sandbox, Stopping, TerminalCause,
 };
+pub use oom::oom_score_adj;
 pub use packed::Packed;
 pub use placement::{Outcome, Unmet, Unplaced};
 pub use places::{Places, PointerDigest};

@@ -268,8 +268,8 @@ impl Namespaces {
 fn fork(mut first: First<'_>) -> Result<i32, Failure> {
     let has_users = first.users.is_some();
     let own_processes = !has_users && first.namespaces.of_the_next()?;
-    // Until it has executed the container's program, no other process of the pod may look into it: it holds what is open
-    // here.
+    // Until it has executed the container's program, no other process of the pod may look into it, but one with
+    // CAP_SYS_PTRACE in a process namespace that they share: as with other runtimes.
     let dumpable = |behavior| rustix::process::set_dumpable_behavior(behavior).step("closing memory to others");
     dumpable(DumpableBehavior::NotDumpable)?;
     let pid = match has_users {

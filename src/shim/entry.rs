@@ -17,10 +17,14 @@ const MAX_PASSWD: u64 = 1 << 20;
 /// What files are made with that the container's programs make, unless they say otherwise: runc's.
 const UMASK: u32 = 0o022;
 
+/// Has files made as the container's programs make them: the agent's own umask is nothing to them.
+pub(super) fn set_umask() {
+    rustix::process::umask(Mode::from_raw_mode(UMASK));
+}
+
 /// Becomes the container's user in the working directory; the environment of the program. The capabilities are all still
 /// there: see `privileges::confine`.
 pub(super) fn settle(process: &oci::Process) -> io::Result<Vec<String>> {
-    rustix::process::umask(Mode::from_raw_mode(UMASK));
     let enter = || doing(&format!("changing to {}", process.cwd.display()), change_directory(&process.cwd));
     let entered = match enter() {
         // A user may be let in where root is not, by another machine's file system.

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, PipeWriter, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::sched::{CloneFlags, setns};
@@ -61,7 +61,7 @@ pub(super) fn run(request: &ExecRequest) -> Result<i32, PortError> {
     let mut target = Target::open(request)?;
     let (stdio, ends) = Stdio::make(request.stdin, request.tty).map_err(failed)?;
     // Until it has executed the command, no process of the container may look into the child, which is one of them from
-    // its first moment: it holds what is open here.
+    // its first moment, but one with CAP_SYS_PTRACE: it has what the caller had in its memory.
     let dumpable = |behavior| rustix::process::set_dumpable_behavior(behavior).map_err(|e| failed(e.into()));
     dumpable(DumpableBehavior::NotDumpable)?;
     let signals = relay::block_signals().map_err(failed)?;
@@ -71,7 +71,7 @@ pub(super) fn run(request: &ExecRequest) -> Result<i32, PortError> {
     adopt(Some(rustix::process::getpid()))?;
     let Some(between) = target.entrance.fork(false).map_err(failed)? else {
         drop(stdio);
-        let code = go_between(&target, request, ends, number_end);
+        let code = go_between(target, request, ends, number_end);
         spawn::exit_now(code);
     };
     dumpable(DumpableBehavior::Dumpable)?;
@@ -93,12 +93,12 @@ pub(super) fn run(request: &ExecRequest) -> Result<i32, PortError> {
 
 /// The process between this one and the command's. Everything that takes more rights than the command has is done here,
 /// where the container's processes do not see it; then it has the command's process, and tells its number.
-fn go_between(target: &Target, request: &ExecRequest, ends: relay::Ends, number: PipeWriter) -> i32 {
+fn go_between(target: Target, request: &ExecRequest, ends: relay::Ends, number: PipeWriter) -> i32 {
     let failed = |error: &io::Error| {
         let _ = writeln!(io::stderr(), "error: {error}");
         CANNOT_EXECUTE
     };
-    let environment = match prepare(target, request, ends) {
+    let environment = match prepare(target, request, ends, &number) {
         Ok(environment) => environment,
         Err(error) => return failed(&error),
     };
@@ -133,10 +133,15 @@ fn become_command(request: &ExecRequest, environment: &[String]) -> i32 {
     code
 }
 
-/// Gets everything of a process of the container but its number and its program; the environment for that.
-fn prepare(target: &Target, request: &ExecRequest, ends: relay::Ends) -> io::Result<Vec<String>> {
-    // What is opened from here on is closed on exec anyway.
-    doing("closing what is open", spawn::close_on_exec())?;
+/// Gets everything of a process of the container but its number and its program; the environment for that. What leads
+/// out of the container is closed then: the command's process is one that others of the container may find.
+fn prepare(target: Target, request: &ExecRequest, ends: relay::Ends, number: &PipeWriter) -> io::Result<Vec<String>> {
+    let closed = effect::after_fork(|points| {
+        let own = target.entrance.descriptors().chain([target.pidfd.as_fd(), number.as_fd()]);
+        let own: Vec<_> = own.chain(ends.open()).chain(points).collect();
+        spawn::close_all_but(&own)
+    });
+    doing("closing what is open", closed)?;
     doing("entering the container's cgroup", target.entrance.enter())?;
     doing("setting up its streams", ends.give(target.user))?;
     let mut namespaces = CloneFlags::CLONE_NEWNS
@@ -153,6 +158,7 @@ fn prepare(target: &Target, request: &ExecRequest, ends: relay::Ends) -> io::Res
     }
     doing("making a keyring", spawn::own_keyring())?;
     doing("setting up its streams", ends.install(target.process.user.uid))?;
+    entry::set_umask();
     let mut environment = entry::settle(&target.process)?;
     if request.tty && !entry::has(&environment, "TERM") {
         let term = std::env::var("TERM").ok().filter(|t| !t.is_empty() && !t.contains('\0'));

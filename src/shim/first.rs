@@ -102,6 +102,7 @@ impl First<'_> {
         if self.machine.is_none() {
             self.close_others(None).step("closing what is open")?;
         }
+        entry::set_umask();
         rustix::process::setsid().step("beginning a session")?;
         self.entrance.enter().step("entering the container's cgroup")?;
         self.namespaces.enter().step("entering the container's namespaces")?;
@@ -123,7 +124,9 @@ impl First<'_> {
         // What is mounted here is nothing to the machine: the shim has parted with its mounts.
         let root = if machine.is_some() { users::take_root() } else { rootfs::open_root(self.rootfs) };
         let root = root.step("opening the root file system")?;
-        mounts::mount_all(&root, self.spec, machine)?;
+        let (shown, nodes) = machine.map(|machine| (machine.shown, machine.nodes)).unzip();
+        mounts::mount_all(&root, &self.spec.mounts, shown.unwrap_or_default())?;
+        nodes::make(&root, self.spec, nodes.as_ref())?;
         make_cwd(&root, &self.spec.process.cwd)?;
         let console = self.spec.process.terminal.then(|| nodes::console(&root)).transpose();
         console.step("making /dev/console")?;

@@ -50,7 +50,7 @@ use serde::{Deserialize, Serialize};
 use crate::port::PortError;
 use crate::sys::sealed;
 
-/// What to start. Sent to the shim through a pipe: it may hold secrets.
+/// What to start. Sent to the shim through a socket: it may hold secrets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ShimRequest {

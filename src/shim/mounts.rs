@@ -10,9 +10,9 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountAttrFlags, MountPropagationFlags};
 
 use super::failure::{Failure, Step};
-use super::oci::{Mount, Spec};
+use super::oci::Mount;
 use super::places::{self, Kind};
-use super::users::{Machine, Users};
+use super::users::Users;
 use super::{nodes, rootfs};
 use crate::sys::effect;
 
@@ -89,25 +89,9 @@ fn refused(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
-/// Mounts them all, one after the other. The device nodes are made between, as soon as `/dev` is there: what is mounted later
-/// may be meant for one of them. What `machine` has was opened before.
-pub(super) fn mount_all(root: &OwnedFd, spec: &Spec, machine: Option<Machine>) -> Result<(), Failure> {
-    let (shown, nodes) = machine.map(|machine| (machine.shown, machine.nodes)).unzip();
-    let mut shown = shown.unwrap_or_default().into_iter();
-    let dev = spec.mounts.iter().rposition(|m| m.is_at(nodes::DEV));
-    let (first, rest) = spec.mounts.split_at(dev.map_or(0, |at| at + 1));
-    mount_each(root, first, &mut shown)?;
-    if !first.last().is_some_and(Mount::is_bind) {
-        nodes::make(root, spec, nodes.as_ref())?;
-    }
-    mount_each(root, rest, &mut shown)
-}
-
-fn mount_each(
-    root: &OwnedFd,
-    mounts: &[Mount],
-    shown: &mut impl Iterator<Item = Option<Shown>>,
-) -> Result<(), Failure> {
+/// Mounts them all, one after the other. What `shown` has was opened before.
+pub(super) fn mount_all(root: &OwnedFd, mounts: &[Mount], shown: Vec<Option<Shown>>) -> Result<(), Failure> {
+    let mut shown = shown.into_iter();
     for mount in mounts {
         mount_one(root, mount, shown.next().flatten()).step(&what_for(mount))?;
     }
@@ -173,7 +157,7 @@ fn check(mount: &Mount, root: &OwnedFd, (tree, kind): (&OwnedFd, Kind), place: &
         rustix::fs::openat2(root, &destination, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), plain)?;
         return Ok(());
     }
-    if is_proc(place)? && !OVER_PROC.iter().any(|allowed| destination == Path::new(allowed)) {
+    if is_own_proc(root, place)? && !OVER_PROC.iter().any(|allowed| destination == Path::new(allowed)) {
         return Err(refused("it is within /proc, which is the kernel's"));
     }
     if destination == Path::new(PROC) && !is_proc(tree)? {
@@ -183,11 +167,20 @@ fn check(mount: &Mount, root: &OwnedFd, (tree, kind): (&OwnedFd, Kind), place: &
         return Err(refused("it would hide the whole container: mount it at a directory below the root"));
     }
     match (kind, Kind::of(place)?) {
-        (Kind::Directory, Kind::File) => Err(refused("it is a directory, and the image has a file there")),
-        (Kind::File, Kind::Directory) => Err(refused("it is no directory, and the image has one there")),
-        _ if is_device(place)? && !is_device(tree)? => Err(refused("the image leads it to a device")),
+        (Kind::Directory, Kind::File) => Err(refused("it is a directory, and there is a file")),
+        (Kind::File, Kind::Directory) => Err(refused("it is no directory, and there is one")),
+        _ if is_device(place)? && !is_device(tree)? => Err(refused("there is a device")),
         _ => Ok(()),
     }
+}
+
+/// Whether a place is on the container's own `/proc`. There may be others: those of the machine that a volume shows.
+fn is_own_proc(root: &OwnedFd, place: &OwnedFd) -> io::Result<bool> {
+    if !is_proc(place)? {
+        return Ok(false);
+    }
+    let own = rootfs::resolve(root, Path::new(PROC), OFlags::PATH | OFlags::NOFOLLOW)?;
+    Ok(places::mount_of(&own)? == places::mount_of(place)?)
 }
 
 pub(super) fn is_proc(open: &OwnedFd) -> io::Result<bool> {

@@ -2,7 +2,6 @@
 //! are the OCI runtime specification's.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -15,7 +14,10 @@ use super::places::{self, Kind};
 use super::{mounts, rootfs};
 use crate::sys::effect;
 
-pub(super) const DEV: &str = "/dev";
+const DEV: &str = "/dev";
+const DEV_NULL: &str = "/dev/null";
+const NO_NULL: &str = "the container has no /dev/null: the volume at /dev must have it";
+const OTHER_NULL: &str = "the container's /dev/null is something else: mount nothing there";
 /// The number of `/dev/null`.
 const NULL: (u32, u32) = (1, 3);
 const NODES: [(&str, (u32, u32)); 6] =
@@ -54,18 +56,25 @@ pub(super) fn of_the_machine(devices: &[Device]) -> Result<Nodes, Failure> {
     Ok(nodes)
 }
 
-/// Shows the machine's nodes where others have nodes of their own.
+/// Shows the machine's nodes where others have nodes of their own. What the pod has in their place stays.
 fn show(root: &OwnedFd, nodes: &Nodes) -> Result<(), Failure> {
     for (path, node) in nodes {
         below_dev(path)?;
+        if rootfs::resolve(root, path, OFlags::PATH | OFlags::NOFOLLOW).is_ok() {
+            continue;
+        }
         let place = places::open_or_make(root, path, Kind::File).step_on("opening", path)?;
         effect::place_mount(node, place).step_on("showing the device", path)?;
     }
     Ok(())
 }
 
-/// Makes them, or shows those of `machine`. Where `/dev` is the machine's own or of a volume they are not: that is left as it is, as by runc.
+/// Makes them, or shows those of `machine`, where the pod has nothing mounted in their place. Where `/dev` is the machine's own
+/// or of a volume they are not made: that is left as it is. Both as by runc.
 pub(super) fn make(root: &OwnedFd, spec: &Spec, machine: Option<&Nodes>) -> Result<(), Failure> {
+    if spec.mounts.iter().any(|m| m.is_bind() && m.is_at(DEV)) {
+        return Ok(());
+    }
     // The modes are those given, exactly.
     let umask = rustix::process::umask(Mode::empty());
     let made = match machine {
@@ -86,7 +95,7 @@ fn nodes(root: &OwnedFd, devices: &[Device]) -> Result<(), Failure> {
         let path = Path::new(DEV).join(name);
         if !devices.iter().any(|d| d.path == path) {
             let made = effect::make_device_at(&dev, name.as_ref(), (FileType::CharacterDevice, MODE), number);
-            made.step_on("making the device", &path)?;
+            unless_there(made).step_on("making the device", &path)?;
         }
     }
     Ok(())
@@ -95,10 +104,7 @@ fn nodes(root: &OwnedFd, devices: &[Device]) -> Result<(), Failure> {
 fn links(root: &OwnedFd) -> Result<(), Failure> {
     let dev = places::open_or_make(root, Path::new(DEV), Kind::Directory).step("opening /dev")?;
     for (name, target) in LINKS.iter().filter(|(name, target)| *name != "kcore" || Path::new(target).exists()) {
-        match effect::symlink_at(target, &dev, name) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made.step_on("making the link", &Path::new(DEV).join(name))?,
-        }
+        unless_there(effect::symlink_at(target, &dev, name)).step_on("making the link", &Path::new(DEV).join(name))?;
     }
     Ok(())
 }
@@ -111,6 +117,10 @@ fn below_dev(path: &Path) -> Result<(&Path, &OsStr), Failure> {
         .ok_or_else(|| Failure(format!("a device node must be below /dev, which {} is not", path.display())))
 }
 
+fn unless_there(made: io::Result<()>) -> io::Result<()> {
+    made.or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
+}
+
 fn device_node(root: &OwnedFd, device: &Device) -> Result<(), Failure> {
     let path = &device.path;
     let (parent, name) = below_dev(path)?;
@@ -119,7 +129,11 @@ fn device_node(root: &OwnedFd, device: &Device) -> Result<(), Failure> {
         DeviceKind::Char => FileType::CharacterDevice,
     };
     let made = places::open_or_make(root, parent, Kind::Directory).and_then(|parent| {
-        effect::make_device_at(&parent, name, (kind, device.file_mode), (device.major, device.minor))?;
+        match effect::make_device_at(&parent, name, (kind, device.file_mode), (device.major, device.minor)) {
+            // With the owner that it has.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            made => made?,
+        }
         match (device.uid, device.gid) {
             (0, 0) => Ok(()),
             (uid, gid) => effect::change_owner_at(&parent, name, uid, gid),
@@ -138,19 +152,27 @@ pub(super) fn console(root: &OwnedFd) -> io::Result<OwnedFd> {
     }
 }
 
-/// Finds the container's `/dev/null`, which a volume may have replaced by something else.
+/// Finds the container's `/dev/null`, in whose place a volume may have something else, or nothing.
 pub(super) fn find_null(root: &OwnedFd) -> io::Result<OwnedFd> {
-    let null = rootfs::resolve(root, Path::new("/dev/null"), OFlags::PATH)?;
-    let number = rustix::fs::fstat(&null)?.st_rdev;
-    let is_null =
-        places::file_type(&null)?.is_char_device() && (rustix::fs::major(number), rustix::fs::minor(number)) == NULL;
-    match is_null {
-        true => Ok(null),
-        false => Err(io::Error::other("the container's /dev/null is something else: mount nothing there")),
+    match rootfs::resolve(root, Path::new(DEV_NULL), OFlags::PATH) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(io::Error::other(NO_NULL)),
+        found => check_null(found?),
     }
 }
 
+fn check_null(null: OwnedFd) -> io::Result<OwnedFd> {
+    let number = rustix::fs::fstat(&null)?.st_rdev;
+    let is_null =
+        places::file_type(&null)?.is_char_device() && (rustix::fs::major(number), rustix::fs::minor(number)) == NULL;
+    if is_null { Ok(null) } else { Err(io::Error::other(OTHER_NULL)) }
+}
+
 /// Opens the container's `/dev/null` for reading.
-pub(super) fn open_null(root: &OwnedFd) -> io::Result<File> {
-    File::open(rootfs::by_descriptor(&find_null(root)?))
+pub(super) fn open_null(root: &OwnedFd) -> io::Result<OwnedFd> {
+    find_null(root)?;
+    // It may be another one by now: nothing to wait for, nor a terminal to take.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let null = check_null(rootfs::resolve(root, Path::new(DEV_NULL), flags)?)?;
+    rustix::fs::fcntl_setfl(&null, OFlags::empty())?;
+    Ok(null)
 }

@@ -7,9 +7,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{FileType, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::io::Errno;
 
-use super::rootfs::resolve;
 use crate::sys::effect;
 
 /// How often the way to a place may turn out to be another one: as many links as the kernel follows.
@@ -35,12 +35,33 @@ pub(super) fn file_type(open: &OwnedFd) -> io::Result<FileType> {
     Ok(FileType::from_raw_mode(rustix::fs::fstat(open)?.st_mode))
 }
 
+/// Of which mount something open is.
+pub(super) fn mount_of(open: &OwnedFd) -> io::Result<u64> {
+    Ok(rustix::fs::statx(open, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id)
+}
+
+/// Opens a path on which no link is followed.
+fn open_plain(root: &OwnedFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    let plain = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    loop {
+        match rustix::fs::openat2(root, path, flags | OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), plain) {
+            Err(Errno::AGAIN) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
 /// Opens the place at a path, made with its parents where it is missing. What is there may be of the other kind.
 pub(super) fn open_or_make(root: &OwnedFd, path: &Path, kind: Kind) -> io::Result<OwnedFd> {
-    match resolve(root, path, OFlags::PATH) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make(root, path, kind),
-        found => found,
+    match open_plain(root, path, OFlags::empty()) {
+        Ok(found) => Ok(found),
+        Err(error) if is(&error, Errno::NOENT) || is(&error, Errno::LOOP) => walk(root, path, kind),
+        Err(error) => Err(error),
     }
+}
+
+fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
 }
 
 /// The elements of a path without those that lead nowhere, such as `.`.
@@ -49,11 +70,13 @@ fn elements(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {
 }
 
 /// A link may lead to what is missing, as that of many images from `/etc/resolv.conf` to a file below `/run`: what it leads to
-/// is made then, as by runc.
-fn make(root: &OwnedFd, path: &Path, kind: Kind) -> io::Result<OwnedFd> {
+/// is made then, as by runc. A link in a volume leads nowhere else: whoever has the volume too could have planted it, to have
+/// something mounted over the container's own files.
+fn walk(root: &OwnedFd, path: &Path, kind: Kind) -> io::Result<OwnedFd> {
     let mut left: VecDeque<OsString> = elements(path).collect();
     // Without a link in it.
     let mut at = PathBuf::from("/");
+    let mut volume = Volume { own: mount_of(root)?, within: None };
     let mut turns = 0;
     while let Some(name) = left.pop_front() {
         if name == ".." {
@@ -61,25 +84,32 @@ fn make(root: &OwnedFd, path: &Path, kind: Kind) -> io::Result<OwnedFd> {
             continue;
         }
         if turns > MAX_TURNS {
-            return Err(rustix::io::Errno::LOOP.into());
+            return Err(Errno::LOOP.into());
         }
         let next = at.join(&name);
-        match resolve(root, &next, OFlags::PATH | OFlags::NOFOLLOW) {
-            Ok(found) if file_type(&found)?.is_symlink() => {
+        match open_plain(root, &next, OFlags::NOFOLLOW) {
+            Ok(found) => {
+                volume.check(&found)?;
+                if !file_type(&found)?.is_symlink() {
+                    at = next;
+                    continue;
+                }
                 turns += 1;
-                let target =
-                    PathBuf::from(OsString::from_vec(rustix::fs::readlinkat(&found, c"", Vec::new())?.into_bytes()));
+                volume.follow(&found)?;
+                let target = rustix::fs::readlinkat(&found, c"", Vec::new())?.into_bytes();
+                let target = PathBuf::from(OsString::from_vec(target));
                 if target.is_absolute() {
                     at = PathBuf::from("/");
                 }
                 elements(&target).rev().for_each(|element| left.push_front(element));
             }
-            Ok(_) => at = next,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if is(&error, Errno::NOENT) => {
+                let parent = open_plain(root, &at, OFlags::DIRECTORY)?;
+                volume.check(&parent)?;
                 let last = if left.is_empty() { kind } else { Kind::Directory };
-                match make_one(&resolve(root, &at, OFlags::PATH | OFlags::DIRECTORY)?, &name, last) {
+                match make_one(&parent, &name, last) {
                     // Of a volume that others see, too, who may have made it meanwhile.
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    Err(error) if is(&error, Errno::EXIST) => {
                         turns += 1;
                         left.push_front(name);
                     }
@@ -92,7 +122,32 @@ fn make(root: &OwnedFd, path: &Path, kind: Kind) -> io::Result<OwnedFd> {
             Err(error) => return Err(error),
         }
     }
-    resolve(root, &at, OFlags::PATH)
+    let place = open_plain(root, &at, OFlags::empty())?;
+    volume.check(&place)?;
+    Ok(place)
+}
+
+/// Where a link may lead.
+struct Volume {
+    /// The mount of the root directory, whose links are the image's.
+    own: u64,
+    /// The mount of the first link that was not of that one.
+    within: Option<u64>,
+}
+
+impl Volume {
+    fn follow(&mut self, link: &OwnedFd) -> io::Result<()> {
+        let mount = mount_of(link)?;
+        self.within = self.within.or((mount != self.own).then_some(mount));
+        Ok(())
+    }
+
+    fn check(&self, found: &OwnedFd) -> io::Result<()> {
+        match self.within {
+            Some(within) if mount_of(found)? != within => Err(io::Error::other("a link in a volume leads out of it")),
+            _ => Ok(()),
+        }
+    }
 }
 
 fn make_one(parent: &OwnedFd, name: &OsString, kind: Kind) -> io::Result<()> {

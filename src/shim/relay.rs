@@ -2,13 +2,14 @@
 
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -18,6 +19,7 @@ use rustix::pipe::PipeFlags;
 use rustix::pty::OpenptFlags;
 use rustix::termios::{OptionalActions, Termios};
 
+use super::{nodes, rootfs};
 use crate::sys::effect;
 
 /// The inode number, and the device number, of `ptmx` in a devpts.
@@ -44,8 +46,15 @@ pub(super) enum Stdio {
 
 /// The command's side.
 pub(super) enum Ends {
-    Terminal { sender: OwnedFd },
-    Pipes { stdin: OwnedFd, out: OwnedFd, err: OwnedFd },
+    Terminal {
+        sender: OwnedFd,
+    },
+    Pipes {
+        /// Without one there is nothing to read.
+        stdin: Option<OwnedFd>,
+        out: OwnedFd,
+        err: OwnedFd,
+    },
 }
 
 impl Stdio {
@@ -56,10 +65,7 @@ impl Stdio {
             return Ok((Self::Terminal { receiver, stdin }, Ends::Terminal { sender }));
         }
         let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
-        let (stdin_end, input) = match stdin {
-            false => (File::open("/dev/null")?.into(), None),
-            true => pipe().map(|(end, write)| (end, Some(write)))?,
-        };
+        let (stdin_end, input) = if stdin { Some(pipe()?) } else { None }.unzip();
         let (out, out_end) = pipe()?;
         let (err, err_end) = pipe()?;
         for own in input.iter().chain([&out, &err]) {
@@ -70,16 +76,18 @@ impl Stdio {
 }
 
 impl Ends {
-    /// Makes pipes a user's of the machine: it may open its own streams again, `/dev/stdout`; `/dev/null` is everybody's as it
-    /// is.
+    /// What is open of them.
+    pub(super) fn open(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Self::Terminal { sender } => vec![sender.as_fd()],
+            Self::Pipes { stdin, out, err } => stdin.iter().chain([out, err]).map(AsFd::as_fd).collect(),
+        }
+    }
+
+    /// Makes pipes a user's of the machine: it may open its own streams again, `/dev/stdout`.
     pub(super) fn give(&self, uid: u32) -> io::Result<()> {
         let Self::Pipes { stdin, out, err } = self else { return Ok(()) };
-        for pipe in [stdin, out, err] {
-            if FileType::from_raw_mode(rustix::fs::fstat(pipe)?.st_mode) == FileType::Fifo {
-                effect::change_owner(pipe, uid, None)?;
-            }
-        }
-        Ok(())
+        stdin.iter().chain([out, err]).try_for_each(|pipe| effect::change_owner(pipe, uid, None))
     }
 
     /// Makes these the standard streams of this process, which is in the container already, whose user is `uid` there. A
@@ -98,7 +106,11 @@ impl Ends {
                 nix::unistd::dup2_stderr(&slave)?;
             }
             Self::Pipes { stdin, out, err } => {
-                nix::unistd::dup2_stdin(&stdin)?;
+                match stdin {
+                    Some(stdin) => nix::unistd::dup2_stdin(&stdin)?,
+                    // The container's: it may change what it has open, and the machine's is everybody's.
+                    None => nix::unistd::dup2_stdin(nodes::open_null(&rootfs::open_root(Path::new("/"))?)?)?,
+                }
                 nix::unistd::dup2_stdout(&out)?;
                 nix::unistd::dup2_stderr(&err)?;
             }

@@ -219,7 +219,7 @@ pub(super) fn open_root(rootfs: &Path) -> io::Result<OwnedFd> {
 }
 
 /// The path of what a descriptor is open on, for calls that take paths only.
-pub(super) fn by_descriptor(fd: &OwnedFd) -> PathBuf {
+fn by_descriptor(fd: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 

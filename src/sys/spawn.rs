@@ -281,17 +281,15 @@ fn close_range(first: u32, last: u32) -> io::Result<()> {
 /// From the system.
 pub(crate) fn close_on_exec() -> io::Result<()> {
     // SAFETY: plain numbers.
-    let done = check(unsafe { libc::syscall(libc::SYS_close_range, FIRST_FREE, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) });
-    if done.is_ok() {
-        return Ok(());
-    }
-    // Before Linux 5.11.
-    for entry in std::fs::read_dir("/proc/self/fd")? {
-        let Some(fd) = entry?.file_name().to_str().and_then(|n| n.parse::<RawFd>().ok()).filter(|fd| *fd > 2) else {
-            continue;
-        };
-        // SAFETY: plain numbers; the directory's own may be closed already, which is fine.
-        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
-    }
-    Ok(())
+    check(unsafe { libc::syscall(libc::SYS_close_range, FIRST_FREE, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) }).map(drop)
+}
+
+/// Whether the kernel can close a range of descriptors: from Linux 5.11 on in both ways, unless a filter of system calls
+/// forbids it.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn has_close_range() -> io::Result<()> {
+    // SAFETY: plain numbers, of which no descriptor has any.
+    check(unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) }).map(drop)
 }

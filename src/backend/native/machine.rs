@@ -26,6 +26,12 @@ pub fn capability_set(name: &str) -> io::Result<u64> {
     set.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/self/status tells no {name}")))
 }
 
+/// The machine's memory in bytes.
+pub(super) fn memory() -> u64 {
+    let found = rustix::system::sysinfo();
+    found.totalram.saturating_mul(u64::from(found.mem_unit))
+}
+
 /// The machine's host name.
 pub(super) fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()

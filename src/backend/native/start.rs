@@ -291,6 +291,7 @@ impl Start<'_> {
             cgroups: &cgroups,
             bounding: machine::capability_set("CapBnd").map_err(self.io(CREATE))?,
             local_seccomp: local_seccomp.as_deref(),
+            memory: machine::memory(),
             devices: &devices,
         });
         let json = json.map_err(|e| match e {

@@ -71,6 +71,7 @@ fn spec_on(cgroups: &CgroupView, pod: Value, binds: &[Bind]) -> Result<Value, Sp
         cgroups,
         bounding: BOUNDING,
         local_seccomp: Some("{}"),
+        memory: 8 << 30,
         devices: &devices,
     });
     // What is built is what the shim can read.
@@ -120,6 +121,7 @@ fn a_plain_container() {
             "args": ["/entry", "serve"],
             "env": ["PATH=/bin", "HOSTNAME=web", "MODE=pod", "HOME=/home/app"],
             "cwd": "/srv",
+            "oomScoreAdj": 1000,
             "capabilities": { "bounding": set, "effective": set, "permitted": set, "inheritable": [], "ambient": [] }
         },
         "mounts": [
@@ -330,7 +332,7 @@ fn fields_that_change_the_process() {
     assert_eq!(built["linux"]["resources"]["cpu"], json!({ "shares": 102, "quota": 50_000, "period": 100_000 }));
     assert_eq!(built["linux"]["resources"]["memory"], json!({ "limit": 67_108_864 }));
     let hosts = built["mounts"].as_array().unwrap().iter().find(|m| m["destination"] == "/etc/hosts").unwrap().clone();
-    assert_eq!(hosts, bind("/s/etc/hosts", "/etc/hosts", "ro"));
+    assert_eq!(hosts, bind("/s/etc/hosts", "/etc/hosts", "rw"), "the kubelet's can be written to");
     // Left out and not false: a seccomp filter would not load.
     let allowed = json!({ "name": "app", "securityContext": { "allowPrivilegeEscalation": true } });
     assert_eq!(spec(json!({ "containers": [allowed] }))["process"].get("noNewPrivileges"), None);
@@ -367,6 +369,37 @@ fn what_the_pod_mounts_replaces_a_default_and_parents_come_first() {
     assert!(at("/data") < at("/data/a/b"));
     assert!(at("/dev") < at("/dev/shm"));
     assert!(!mounts.iter().any(|m| m["destination"] == "/dev/termination-log"));
+}
+
+#[test]
+fn a_volume_in_place_of_a_default_is_shown_as_it_is() {
+    let volume = |at: &str| Bind { source: at.into(), destination: at.into(), read_only: false };
+    let destinations = |binds: &[Bind]| {
+        let built = spec_with(json!({ "containers": [{ "name": "app" }] }), binds).unwrap();
+        let mounts = built["mounts"].as_array().unwrap().clone();
+        let below = |m: &Value| ["/dev", "/sys"].iter().any(|p| m["destination"].as_str().unwrap().starts_with(p));
+        let mut found: Vec<String> =
+            mounts.iter().filter(|m| below(m)).map(|m| format!("{} {}", m["destination"], m["type"])).collect();
+        found.sort();
+        found.iter().map(|f| f.replace('"', "")).collect::<Vec<_>>()
+    };
+    // The pod's own files stay.
+    let dev = ["/dev bind", "/dev/shm bind", "/dev/termination-log bind", "/sys sysfs", "/sys/fs/cgroup cgroup"];
+    assert_eq!(destinations(&[volume("/dev/")]), dev);
+    let cgroups = destinations(&[volume("/sys/fs/cgroup")]);
+    assert!(cgroups.contains(&"/sys/fs/cgroup bind".to_owned()), "{cgroups:?}");
+    assert!(cgroups.contains(&"/dev/pts devpts".to_owned()), "{cgroups:?}");
+    let split = CgroupView::Split { stand: "/r/cgroup".into(), dirs: vec![("cpu".to_owned(), "/c/cpu".into())] };
+    let with = |binds: &[Bind]| {
+        let built = spec_on(&split, json!({ "containers": [{ "name": "app" }] }), binds).unwrap();
+        built["mounts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|m| m["destination"].as_str().unwrap().starts_with("/sys/fs"))
+            .count()
+    };
+    assert_eq!((with(&[]), with(&[volume("/sys/fs/cgroup")])), (2, 1));
 }
 
 #[test]

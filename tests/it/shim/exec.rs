@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 
 use podwright::sys::{cgroup, process};
@@ -64,6 +65,15 @@ fn e2e_exec_runs_in_the_namespaces_the_cgroup_and_the_environment_of_the_contain
         let line = |s: &str| s.lines().find(|l| l.starts_with(field)).unwrap().trim().to_owned();
         assert_eq!(line(&status), line(&init), "as the container's own process");
     }
+    // Its stdin is the container's own file: with the machine's it could change that for everybody.
+    let stdin = text(
+        &container
+            .exec(&[], &["sh", "-c", "stat -L -c '%d %t,%T' /proc/self/fd/0 /dev/null; chmod 600 /proc/self/fd/0"])
+            .stdout,
+    );
+    let lines: Vec<&str> = stdin.lines().collect();
+    assert!(lines.len() == 2 && lines[0] == lines[1] && lines[0].ends_with(" 1,3"), "{stdin}");
+    assert_eq!(std::fs::metadata("/dev/null").unwrap().permissions().mode() & 0o777, 0o666);
     let fds = text(&container.exec(&[], &["ls", "/proc/self/fd"]).stdout);
     assert_eq!(fds, "0\n1\n2\n3\n", "no descriptor leaks");
 }

@@ -523,6 +523,94 @@ fn e2e_a_link_that_leads_nowhere_is_no_obstacle_to_a_mount() {
 }
 
 #[test]
+fn e2e_what_is_made_for_a_container_does_not_depend_on_the_agents_umask() {
+    const STRICT: &str = "PODWRIGHT_TEST_UMASK";
+    if !support::e2e() {
+        return;
+    }
+    // An umask is all of a process's.
+    if std::env::var_os(STRICT).is_none() {
+        let name = "shim::start::e2e_what_is_made_for_a_container_does_not_depend_on_the_agents_umask";
+        let mut own = Command::new("sh");
+        own.args(["-c", "umask 077; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
+        let output = own.args(["--exact", name, "--nocapture"]).env(STRICT, "1").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    let place = Place::new();
+    let script = "stat -c %a /srv/app /srv/app/data /work /work/deep; touch file; stat -c %a file";
+    let container = place.container("umask", script).edit(|s| {
+        let data = serde_json::json!({"destination": "/srv/app/data", "type": "bind", "source": "/usr", "options": ["rbind", "ro"]});
+        s["mounts"].as_array_mut().unwrap().push(data);
+        s["process"]["cwd"] = "/work/deep".into();
+    });
+    let container = with_image(container, &place, |_| {});
+    container.start();
+    container.end();
+    let modes = ["755", "755", "755", "755", "644"].map(|mode| format!("stdout F {mode}\n")).concat();
+    assert_eq!(container.log(), modes);
+}
+
+#[test]
+fn e2e_a_link_in_a_volume_leads_no_mount_out_of_it() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let (shared, planted) = (place.temp.path().join("shared"), place.temp.path().join("planted"));
+    fs::create_dir_all(shared.join("within")).unwrap();
+    fs::create_dir(&planted).unwrap();
+    fs::write(planted.join("mark"), "planted\n").unwrap();
+    let bind = |to: &str, from: &Path| serde_json::json!({"destination": to, "type": "bind", "source": from, "options": ["rbind"]});
+    let start = |name: &str, link: &str| {
+        let _ = fs::remove_file(shared.join("sub"));
+        std::os::unix::fs::symlink(link, shared.join("sub")).unwrap();
+        let container = place.container(name, "cat /shared/within/mark /etc/mark").edit(|s| {
+            let mounts = s["mounts"].as_array_mut().unwrap();
+            mounts.push(bind("/shared", &shared));
+            mounts.push(bind("/shared/sub", &planted));
+        });
+        let container = with_image(container, &place, |_| {});
+        let started = container.try_start();
+        container.end();
+        (started.map_err(|error| error.message), container.log())
+    };
+    for (name, link) in [("up", "../etc"), ("top", "/etc"), ("dots", ".."), ("new", "/made"), ("newer", "../made")] {
+        let message = start(name, link).0.unwrap_err();
+        assert!(
+            message.ends_with(
+                "mounting planted at /shared/sub: a link in a volume leads out of it"
+                    .replace("planted", planted.to_str().unwrap())
+                    .as_str()
+            ),
+            "{link}: {message}"
+        );
+    }
+    // The control: within the volume a link is followed.
+    let (started, log) = start("within", "within");
+    started.unwrap();
+    assert!(log.contains("stdout F planted\n"), "{log}");
+}
+
+#[test]
+fn e2e_the_machines_proc_in_a_volume_may_be_mounted_on() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let container = place.container("host", "test -e /host/proc/self/status && test -d /host/etc && echo both").edit(|s| {
+        let mounts = s["mounts"].as_array_mut().unwrap();
+        for (to, from) in [("/host", "/"), ("/host/proc", "/proc")] {
+            mounts.push(serde_json::json!({"destination": to, "type": "bind", "source": from, "options": ["rbind", "rprivate", "ro"]}));
+        }
+    });
+    let container = with_image(container, &place, |_| {});
+    let (exit, log) = container.run();
+    assert_eq!((exit.exit_code, log.as_str()), (0, "stdout F both\n"));
+}
+
+#[test]
 fn e2e_a_mount_where_it_does_not_belong_is_refused() {
     if !support::e2e() {
         return;
@@ -545,10 +633,10 @@ fn e2e_a_mount_where_it_does_not_belong_is_refused() {
         ("/process", dir, "within /proc"),
         ("/system/kernel", dir, "within /proc"),
         ("/proc/sys/kernel/hostname", &file, "within /proc"),
-        ("/void", &file, "the image leads it to a device"),
-        ("/etc", &file, "the image has one there"),
-        ("/etc/passwd", dir, "the image has a file there"),
-        ("/dev/null", &file, "the image leads it to a device"),
+        ("/void", &file, "the container's /dev/null is something else"),
+        ("/etc", &file, "it is no directory, and there is one"),
+        ("/etc/passwd", dir, "it is a directory, and there is a file"),
+        ("/dev/null", &file, "the container's /dev/null is something else"),
     ]
     .into_iter()
     .enumerate()
@@ -610,6 +698,8 @@ fn e2e_what_a_volume_has_in_place_of_dev_is_looked_at_first() {
     let mknod = |name: &str, kind: &[&str]| {
         assert!(Command::new("mknod").arg(dev.join(name)).args(kind).status().unwrap().success());
     };
+    let none = start("none", false, &|| ()).unwrap_err();
+    assert!(none.contains("the container has no /dev/null: the volume at /dev must have it"), "{none}");
     // Waiting for its writer would last for as long as a start may.
     let refused = start("fifo", false, &|| mknod("null", &["p"])).unwrap_err();
     assert!(refused.contains("/dev/null is something else"), "{refused}");

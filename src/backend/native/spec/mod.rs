@@ -68,6 +68,8 @@ pub struct Input<'a> {
     pub bounding: u64,
     /// The seccomp profile of this machine that the container names, if it does.
     pub local_seccomp: Option<&'a str>,
+    /// The machine's, in bytes.
+    pub memory: u64,
     /// Only needed for a privileged container.
     pub devices: &'a [HostDevice],
 }

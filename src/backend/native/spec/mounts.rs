@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use super::Input;
 
+const DEV: &str = "/dev";
+const CGROUPS: &str = "/sys/fs/cgroup";
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
 /// A directory or file of the machine that appears in a container.
@@ -31,13 +33,23 @@ pub enum CgroupView {
 pub(super) fn mounts(input: &Input<'_>, privileged: bool, read_only_root: bool) -> Value {
     let mut all = defaults(privileged);
     all.extend(cgroups(input.cgroups, privileged));
+    // The machine's own tree, or a volume, is shown as it is there: with nothing of the defaults in it.
+    let whole = |place: &str| input.binds.iter().any(|b| normal(&b.destination) == Path::new(place));
+    for place in [DEV, CGROUPS].into_iter().filter(|place| whole(place)) {
+        all.retain(|(d, _)| !d.starts_with(place));
+    }
     let mut add = |destination: &Path, mount: Value| {
         let destination = normal(destination);
         all.retain(|(d, _)| *d != destination);
         all.push((destination, mount));
     };
-    for (file, place) in [("hosts", "/etc/hosts"), ("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")] {
-        add(Path::new(place), bind(&input.files.etc.join(file), Path::new(place), read_only_root));
+    // The kubelet's own file can be written to, even where the root file system cannot.
+    for (file, place, read_only) in [
+        ("hosts", "/etc/hosts", false),
+        ("hostname", "/etc/hostname", read_only_root),
+        ("resolv.conf", "/etc/resolv.conf", read_only_root),
+    ] {
+        add(Path::new(place), bind(&input.files.etc.join(file), Path::new(place), read_only));
     }
     add(Path::new("/dev/shm"), bind(input.files.shm, Path::new("/dev/shm"), false));
     let log = input.container.termination_message_path.as_deref().filter(|p| !p.is_empty()).unwrap_or(TERMINATION_LOG);
@@ -69,7 +81,7 @@ fn defaults(privileged: bool) -> Vec<(PathBuf, Value)> {
     let access = if privileged { "rw" } else { "ro" };
     let rows: [(&str, &str, &str, &[&str]); 5] = [
         ("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-        ("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        (DEV, "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
         ("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
         ("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         ("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access]),
@@ -83,25 +95,24 @@ fn defaults(privileged: bool) -> Vec<(PathBuf, Value)> {
 }
 
 fn cgroups(view: &CgroupView, privileged: bool) -> Vec<(PathBuf, Value)> {
-    const PLACE: &str = "/sys/fs/cgroup";
     let access = if privileged { "rw" } else { "ro" };
     match view {
         CgroupView::Unified => {
             let options: &[&str] = &["nosuid", "noexec", "nodev", "relatime", access];
             let (kind, source, options) = match privileged {
                 // One made anew would give the machine's own mount its options.
-                true => ("bind", PLACE, [&["rbind", "rprivate"], options].concat()),
+                true => ("bind", CGROUPS, [&["rbind", "rprivate"], options].concat()),
                 false => ("cgroup", "cgroup", options.to_vec()),
             };
-            let mount = json!({ "destination": PLACE, "type": kind, "source": source, "options": options });
-            vec![(PathBuf::from(PLACE), mount)]
+            let mount = json!({ "destination": CGROUPS, "type": kind, "source": source, "options": options });
+            vec![(PathBuf::from(CGROUPS), mount)]
         }
         CgroupView::Split { stand, dirs } => {
             let mount = |source: &Path, destination: &Path, access: &str| {
                 let options = ["rbind", "rprivate", "nosuid", "noexec", "nodev", access];
                 json!({ "destination": destination, "type": "bind", "source": source, "options": options })
             };
-            let top = PathBuf::from(PLACE);
+            let top = PathBuf::from(CGROUPS);
             let mut out = vec![(top.clone(), mount(stand, &top, "ro"))];
             out.extend(dirs.iter().map(|(name, dir)| (top.join(name), mount(dir, &top.join(name), access))));
             out

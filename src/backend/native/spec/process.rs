@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Input, SpecError, is_privileged, security};
 use crate::image::ImageConfig;
-use crate::model::Masked;
+use crate::model::{Masked, oom_score_adj};
 
 /// What PATH is when neither image nor pod says: the value of runc and containerd.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -24,6 +24,7 @@ pub(super) fn process(input: &Input<'_>) -> Result<Value, SpecError> {
         "args": args,
         "env": env(input),
         "cwd": own.unwrap_or(&input.image.working_dir),
+        "oomScoreAdj": oom_score_adj(input.pod, container, input.memory),
         "capabilities": { "bounding": set, "effective": set, "permitted": set, "inheritable": [], "ambient": [] },
     });
     // Left out and not `false` otherwise: a filter of system calls does not load where it says false.
