@@ -3,9 +3,11 @@
 use std::process::Command;
 
 use serde_json::Value;
+use tar::EntryType;
 
-use super::harness::{World, text};
-use crate::support::images::Layout;
+use super::harness::{World, run, text};
+use super::seed;
+use crate::support::images::{Layer, Layout};
 use crate::support::registry::{Real, WORD};
 
 /// A pod of busybox; its image has no tag, so it is asked for again at each start.
@@ -86,39 +88,88 @@ fn e2e_a_commit_pulls_its_image_through_the_mirror_under_its_usual_name() {
     assert_eq!(world.ok(&["image", "ls"]).lines().count(), 1);
 }
 
+/// The two images of javaweb-2: one brings a file, the other one shows it.
+fn stand_in(name: &str) -> (Layout, Value) {
+    let (mut layout, top) = Layout::of_test_image("busybox");
+    let layer = match name {
+        "sample" => Layer::new().file("sample.war", "what the war says\n"),
+        _ => {
+            let script = "#!/bin/sh\nmkdir /www\ncp /root/apache-tomcat-7.0.42-v2/webapps/sample.war /www/index.html\n\
+                          exec busybox httpd -f -p 8080 -h /www\n";
+            let dirs =
+                Layer::new().dir("root/").dir("root/apache-tomcat-7.0.42-v2/").dir("root/apache-tomcat-7.0.42-v2/bin/");
+            let path = "root/apache-tomcat-7.0.42-v2/bin/start.sh";
+            dirs.entry(path, EntryType::Regular, |header| header.set_mode(0o755), script.as_bytes())
+        }
+    };
+    let top = layout.extended(&top, &layer);
+    (layout, top)
+}
+
 #[test]
-fn e2e_the_usual_names_of_the_seed_come_from_one_registry_by_one_mirror_setting() {
+fn e2e_seed_manifests_run_from_one_registry_by_one_mirror_setting() {
     let Some(world) = World::new() else { return };
+    let _data = seed::Data::alone();
     let inside = |program: &str| -> Command { world.inside(program) };
     let registry = Real::start(&inside);
-    let names = [
-        ("nginx", "library/nginx", "latest", "nginx"),
-        ("debian", "library/debian", "latest", "debian"),
-        ("busybox", "library/busybox", "latest", "busybox"),
-        ("k8s.gcr.io/busybox", "busybox", "latest", "busybox"),
-        ("geektime/sample:v2", "geektime/sample", "v2", "busybox"),
-        ("geektime/tomcat:7.0", "geektime/tomcat", "7.0", "busybox"),
-    ];
-    for (_, repository, tag, image) in names {
+    for (image, repository, tag) in [
+        ("nginx", "library/nginx", "latest"),
+        ("debian", "library/debian", "latest"),
+        ("busybox", "library/busybox", "latest"),
+        ("busybox", "busybox", "latest"),
+    ] {
         let (layout, top) = Layout::of_test_image(image);
+        registry.push(&inside, &layout, &top, (repository, tag));
+    }
+    for (image, repository, tag) in [("sample", "geektime/sample", "v2"), ("tomcat", "geektime/tomcat", "7.0")] {
+        let (layout, top) = stand_in(image);
         registry.push(&inside, &layout, &top, (repository, tag));
     }
     configure(&world, &registry, &registry.docker_config(), "present");
     let config = world.scratch().join("config.yaml");
     let every = std::fs::read_to_string(&config).unwrap().replace("name: docker.io", "name: \"*\"");
     std::fs::write(&config, every).unwrap();
-    let pods = names.iter().enumerate().map(|(at, (name, ..))| {
-        let text = pod(&format!("p{at}")).replace("image: busybox", &format!("image: {name}"));
-        (format!("p{at}.yaml"), text)
-    });
-    let pods: Vec<(String, String)> = pods.collect();
     let config = config.display().to_string();
     let mut world = world.with_flags(&["--config", &config]);
-    world.commit(&pods.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect::<Vec<_>>());
+    let secrets = seed::SECRETS.map(|(name, key, value)| seed::secret(name, key, value)).join("---\n");
+    let names = [
+        "pod.yaml",
+        "preset.yaml",
+        "two-containers.yaml",
+        "nginx.yaml",
+        "mysecret.yaml",
+        "secret.yaml",
+        "javaweb-2.yaml",
+    ];
+    let mut files: Vec<(&str, String)> = names.iter().map(|name| (*name, seed::seed(name))).collect();
+    files.push(("secrets.yaml", secrets));
+    // A name that no seed has as it is: another registry's.
+    files.push(("other.yaml", pod("other").replace("image: busybox", "image: k8s.gcr.io/busybox")));
+    world.commit(&files.iter().map(|(path, text)| (*path, text.as_str())).collect::<Vec<_>>());
     world.start();
-    for at in 0..names.len() {
-        world.wait_row(&format!("p{at}"), "1/1", "Running");
+    for (name, ready, status) in [
+        ("website", "1/1", "Running"),
+        ("two-containers", "1/2", "NotReady"),
+        ("nginx", "2/2", "Running"),
+        ("test-projected-volume", "1/1", "Running"),
+        ("javaweb-2", "1/1", "Running"),
+        ("other", "1/1", "Running"),
+    ] {
+        world.wait_row(name, ready, status);
     }
+    let page = world.wait("the war's page", || {
+        let page = world.page("127.0.0.1", 8001);
+        page.contains("200 OK").then_some(page)
+    });
+    assert!(page.ends_with("what the war says\n"), "{page}");
+    // The same name again: the machine's namespaces in place of the pod's own.
+    run(world.git().args(["rm", "-q", "nginx.yaml"]));
+    world.commit(&[("host.yaml", &seed::seed("host.yaml"))]);
+    world.wait("the pod of host.yaml", || {
+        let pod = world.pod("nginx")?;
+        let ready = pod["status"]["containerStatuses"].as_array()?.iter().filter(|c| c["ready"] == true).count();
+        (pod["spec"]["hostNetwork"] == true && ready == 2).then_some(())
+    });
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! The seed document's manifests, unchanged, each with what its transcript shows.
 
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::harness::{World, run};
 use crate::support::terminal::Terminal;
 
-fn seed(name: &str) -> String {
+pub fn seed(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/seed").join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
@@ -53,8 +54,7 @@ fn e2e_seed_website_pod_gets_the_allow_database_preset() {
 #[test]
 fn e2e_seed_two_containers_share_a_directory() {
     let Some(mut world) = World::new() else { return };
-    assert!(!Path::new("/data").exists(), "/data exists: the seed's manifest expects to make it");
-    let _remove = RemoveData;
+    let _data = Data::alone();
     world.load("nginx");
     world.load("debian");
     world.commit(&[("two-containers.yaml", &seed("two-containers.yaml"))]);
@@ -82,12 +82,31 @@ fn e2e_seed_two_containers_share_a_directory() {
     assert!(page.contains("200 OK") && page.ends_with("Hello from the debian container\n"), "{page}");
 }
 
-struct RemoveData;
+/// The machine's `/data`, which two-containers.yaml makes: one test has it at a time, and none leaves it.
+pub struct Data {
+    _alone: MutexGuard<'static, ()>,
+}
 
-impl Drop for RemoveData {
+impl Data {
+    pub fn alone() -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(!Path::new("/data").exists(), "/data exists: the seed's manifest expects to make it");
+        Self { _alone: alone }
+    }
+}
+
+impl Drop for Data {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all("/data");
     }
+}
+
+/// What the document makes with `kubectl create secret`: name, file and content.
+pub const SECRETS: [(&str, &str, &str); 2] = [("user", "username.txt", "admin"), ("pass", "password.txt", "c1oudc0w!")];
+
+pub fn secret(name: &str, key: &str, value: &str) -> String {
+    format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData: {{{key}: {value}}}\n")
 }
 
 #[test]
@@ -163,15 +182,12 @@ fn e2e_seed_host_pod_shares_the_machines_namespaces() {
 fn e2e_seed_a_projected_volume_shows_two_secrets() {
     let Some(mut world) = World::new() else { return };
     world.load("busybox");
-    let secret = |name: &str, file: &str, value: &str| {
-        format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData: {{{file}: {value}}}\n")
-    };
-    let user = secret("user", "username.txt", "admin");
+    let [user, pass] = SECRETS.map(|(name, key, value)| secret(name, key, value));
     world.commit(&[("secret.yaml", &seed("secret.yaml")), ("user.yaml", &user)]);
     world.start();
     // The kubelet waits for the other one.
     world.wait_row("test-projected-volume", "0/1", "ContainerCreating");
-    world.commit(&[("pass.yaml", &secret("pass", "password.txt", "c1oudc0w!"))]);
+    world.commit(&[("pass.yaml", &pass)]);
     world.wait_row("test-projected-volume", "1/1", "Running");
     let before = world.identities();
     let sh = |script: &str| world.exec("test-projected-volume", "test-secret-volume", &["sh", "-c", script]);

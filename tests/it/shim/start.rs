@@ -717,7 +717,13 @@ fn e2e_what_a_volume_has_in_place_of_dev_is_looked_at_first() {
         std::os::unix::fs::symlink("/proc/version", dev.join("console")).unwrap();
     });
     let console = console.unwrap_err();
-    assert!(console.contains("making /dev/console: it is no place for a terminal"), "{console}");
+    assert!(console.contains("making /dev/console: a link in a volume leads out of it"), "{console}");
+    let directory = start("directory", true, &|| {
+        null();
+        fs::create_dir(dev.join("console")).unwrap();
+    });
+    let directory = directory.unwrap_err();
+    assert!(directory.contains("making /dev/console: it is no place for a terminal"), "{directory}");
 }
 
 /// Starts a container and takes it back once its shim has come so far.
