@@ -93,6 +93,10 @@ fn processes(root: &Path, cgroup: &str, lines: &mut Vec<String>) {
         let read = |name: &str| std::fs::read(process.join(name)).unwrap_or_default();
         let text = |name: &str| String::from_utf8_lossy(&read(name)).into_owned();
         let stands_on = || text("mountinfo").lines().any(|l| l.split(' ').nth(4) == Some("/") && l.contains(root));
+        // One that has ended keeps its process namespace until it is waited for, which is its parent's business.
+        if text("status").contains("State:\tZ") {
+            continue;
+        }
         let is_inside = text("cgroup").contains(cgroup);
         if !is_inside && (text("cmdline").contains(root) || stands_on()) {
             lines.push(format!("outside of its cgroups {}", text("comm").trim()));
