@@ -12,6 +12,7 @@ mod admitted;
 mod annotation;
 mod diagnostic;
 mod fleet;
+mod handler;
 mod image_policy;
 mod json;
 mod key;
@@ -47,6 +48,7 @@ pub use admitted::{
 pub use annotation::{ANNOTATION_PREFIX, IGNORE, RESTART_ON_DATA};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use fleet::{Cause, FieldChange, FleetAction, FleetPlan, Rename, Verb};
+pub use handler::{Caller, Handler, HandlerAnswer, HandlerCall, HandlerOutcome, HttpGet, NoHandler};
 pub use image_policy::{PullPolicy, PullStep, Stored, pull_step};
 pub use json::{Json, Members};
 pub use key::{Kind, ObjectKey, PodKey, PodUid};
