@@ -34,7 +34,13 @@ pub(super) fn of_zeros(spec: &mut PodSpec) {
             .chain([&mut container.termination_message_policy, &mut container.image_pull_policy])
             .for_each(no_text);
         let probes = [&mut container.startup_probe, &mut container.liveness_probe, &mut container.readiness_probe];
-        let probes = probes.into_iter().flatten().filter_map(|probe| probe.http_get.as_mut());
+        let probes = probes.into_iter().flatten().filter_map(|probe| {
+            [&mut probe.initial_delay_seconds, &mut probe.timeout_seconds, &mut probe.period_seconds]
+                .into_iter()
+                .chain([&mut probe.success_threshold, &mut probe.failure_threshold])
+                .for_each(no_number);
+            probe.http_get.as_mut()
+        });
         let hooks = container.lifecycle.iter_mut().flat_map(|hooks| [&mut hooks.post_start, &mut hooks.pre_stop]);
         let hooks = hooks.flatten().filter_map(|hook| hook.http_get.as_mut());
         for get in probes.chain(hooks) {
@@ -55,6 +61,10 @@ pub(super) fn of_zeros(spec: &mut PodSpec) {
             [&mut resources.limits, &mut resources.requests].into_iter().for_each(no_amounts);
         }
     }
+}
+
+fn no_number(field: &mut Option<i32>) {
+    *field = field.filter(|number| *number != 0);
 }
 
 /// The same of a volume.

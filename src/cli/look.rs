@@ -104,8 +104,16 @@ fn pod(record: &PodRecord, known: &[Pod], now: Timestamp) -> Pod {
         return pod.clone();
     }
     let observed = ObservedPod { record: record.clone(), sandbox: Sandbox::Absent, containers: Vec::new() };
-    let (waiting, node) = (BTreeMap::new(), NodeInfo::default());
-    let view = PodView { admitted: None, observed: Some(&observed), waiting: &waiting, holds: &[], node: &node, now };
+    let (waiting, probed, node) = (BTreeMap::new(), BTreeMap::new(), NodeInfo::default());
+    let view = PodView {
+        admitted: None,
+        observed: Some(&observed),
+        waiting: &waiting,
+        holds: &[],
+        probed: &probed,
+        node: &node,
+        now,
+    };
     as_unknown(&pod_object(&view))
 }
 

@@ -263,6 +263,7 @@ impl Shown {
                 same(last.state.observed.as_ref(), state.observed.as_ref())
                     && last.state.waiting == state.waiting
                     && last.state.holds == state.holds
+                    && last.state.probed == state.probed
             }),
         };
         let pod = last.map_or_else(|| shown(admitted, state, at), |last| last.pod);
@@ -278,7 +279,8 @@ fn same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
 
 fn shown(admitted: Option<&Arc<AdmittedPod>>, state: &PodState, (node, now): (&NodeInfo, Timestamp)) -> Arc<ShownPod> {
     let (admitted, observed) = (admitted.map(|pod| &**pod), state.observed.as_deref());
-    let view = PodView { admitted, observed, waiting: &state.waiting, holds: &state.holds, node, now };
+    let PodState { waiting, holds, probed, .. } = state;
+    let view = PodView { admitted, observed, waiting, holds, probed, node, now };
     Arc::new(report::shown(&view))
 }
 

@@ -6,8 +6,8 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    AmountChange, Cause, ContainerKind, Deletion, ExitRecord, FieldChange, ImageSource, Masked, PodRecord, Resources,
-    TerminalCause,
+    AmountChange, Cause, ContainerKind, Deletion, ExitRecord, FieldChange, ImageSource, Masked, PodRecord, ProbeKind,
+    ProbeRun, ProbedContainers, Resources, TerminalCause,
 };
 
 /// Why an action is taken. Closed: the same value feeds diff, log, event and status.
@@ -47,6 +47,8 @@ pub enum Reason {
     ChangedBack,
     /// Data that the container takes changed, and its pod asks to be restarted then.
     DataChanged,
+    /// The container's startup or liveness probe failed as often as it may.
+    ProbeFailed { kind: ProbeKind },
     /// The container's monitor is gone.
     MonitorLost,
     /// A start was cut short: the instance never ran.
@@ -106,6 +108,7 @@ impl fmt::Display for Reason {
             }
             Reason::ChangedBack => f.write_str("stopped for a change that was taken back"),
             Reason::DataChanged => f.write_str("data of a ConfigMap or Secret changed"),
+            Reason::ProbeFailed { kind } => write!(f, "{kind} probe failed"),
             Reason::MonitorLost => f.write_str("its monitor died"),
             Reason::StartInterrupted => f.write_str("its start was interrupted"),
             Reason::Terminating(why) => f.write_str(why),
@@ -318,4 +321,8 @@ pub struct PodPlan {
     pub wake_at: Option<Timestamp>,
     /// Waiting reason and message of each container that waits, for the status.
     pub waiting: BTreeMap<String, (String, String)>,
+    /// What is to be asked of the containers meanwhile.
+    pub probes: Vec<ProbeRun>,
+    /// What the probes say so far, for the status.
+    pub probed: ProbedContainers,
 }

@@ -27,6 +27,7 @@ mod packed;
 mod placement;
 mod places;
 mod preset;
+mod probe;
 mod projection;
 mod qos;
 pub mod quantity;
@@ -66,6 +67,7 @@ pub use packed::Packed;
 pub use placement::{Outcome, Unmet, Unplaced};
 pub use places::{Places, PointerDigest};
 pub use preset::{APPLIED_PRESET_PREFIX, EXCLUDE_PRESETS, MIRROR_POD};
+pub use probe::{ProbeKey, ProbeKind, ProbeRun, ProbeVerdict, ProbeVerdicts, Probed, ProbedContainers};
 pub use projection::{
     EventRecord, EventType, MadeOf, Projected, Projection, Served, ShownObject, ShownPod, Standing, Terminal,
 };

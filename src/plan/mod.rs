@@ -16,6 +16,7 @@ mod opened;
 mod payload;
 mod placement;
 mod pod;
+mod probe;
 mod quantities;
 mod rename;
 mod resize;
@@ -35,6 +36,7 @@ pub use change::{Change, change};
 pub use failure::{note_failure, note_step, note_success, note_synced};
 pub use fleet::{converged, converged_on, fleet, fleet_on};
 pub use pod::pod;
+pub use probe::Tally;
 
 /// What one pod should be.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,7 @@ use super::draft::Draft;
 use super::failure::files_digest;
 use super::opened::Opened;
 use super::teardown::{self, Stop, grace_of};
-use super::{PodInput, Target, payload, placement, resize, restart, start};
+use super::{PodInput, Target, payload, placement, probe, resize, restart, start};
 use crate::model::{
     AdmittedPod, Cause, ContainerKind, ContainerState, DataObjects, Failure, ObservedContainer, ObservedPod, Outcome,
     PodAction, PodKey, PodPlan, PodRecord, PodUid, Reason, Sandbox, TerminalCause, Unplaced,
@@ -155,6 +155,7 @@ fn run(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
     }
     match &pod.sandbox {
         Sandbox::Ready { attempt, .. } => {
+            probe::probes(pod, round.input.memory, false, draft);
             let is_current = sync_volumes(round, pod, draft);
             start::containers(round, pod, (*attempt, is_current), draft);
         }
@@ -302,6 +303,7 @@ fn verdict(spec: &PodSpec, pod: &ObservedPod) -> Option<(&'static str, Reason)> 
 
 /// Stops what still runs, records the phase, gives the sandbox back.
 fn finish(round: &Round<'_>, pod: &Opened<'_>, ending: Ending, draft: &mut Draft) {
+    probe::probes(pod, round.input.memory, true, draft);
     let stop = Stop { reason: ending.why, grace: grace_of(pod), began: None };
     if stop.all(round, pod, draft) {
         draft.step(PodAction::Finish { phase: ending.phase.to_owned(), cause: ending.cause }, Reason::Finished);

@@ -9,12 +9,13 @@ use super::env::{self, Resolved, Scope};
 use super::field::Fields;
 use super::opened::Opened;
 use super::pod::Round;
+use super::probe;
 use super::resize;
 use super::restart::{self, Next, go_duration};
 use super::teardown::{self, Stop, grace_of};
 use crate::model::{
     ContainerKind, ContainerRecord, ContainerStart, ContainerState, Failure, ImageNeed, ImageSource, Masked,
-    ObservedContainer, ObservedPod, PodAction, Reason, ResizeOrder, Resources,
+    ObservedContainer, ObservedPod, PodAction, ProbeKind, Reason, ResizeOrder, Resources,
 };
 
 /// Where Secrets of the types kubernetes.io/dockerconfigjson and kubernetes.io/dockercfg have what they are for.
@@ -88,13 +89,15 @@ fn creating(spec: &PodSpec) -> &'static str {
 /// Whether an ended app container gets another instance, sooner or later.
 pub(super) fn runs_again(latest: &ObservedContainer, policy: &str) -> bool {
     let Some(exit) = latest.exit() else { return true };
-    restart::may_restart(policy, exit) || was_stopped(latest)
+    let ended_for_probe = latest.record.stopping.as_ref().is_some_and(|stopping| ProbeKind::behind(stopping).is_some());
+    restart::may_restart(policy, exit) || was_stopped(latest) || (ended_for_probe && policy != "Never")
 }
 
 /// Whether it was stopped, for another image, other resources or other data, or since its sandbox died: it did not end by
-/// itself, and starts again whatever the policy says. A pod that is to end has its phase instead.
+/// itself, and starts again whatever the policy says. A pod that is to end has its phase instead. One whose probe failed has
+/// failed itself.
 fn was_stopped(latest: &ObservedContainer) -> bool {
-    latest.record.stopping.is_some()
+    latest.record.stopping.as_ref().is_some_and(|stopping| ProbeKind::behind(stopping).is_none())
 }
 
 /// Keeps the newest instance and one dead one before it.
@@ -136,7 +139,9 @@ impl Pod<'_> {
             match kind {
                 ContainerKind::Sidecar => {
                     let running = self.plan(container, kind, draft);
-                    through = running || started;
+                    let is_started =
+                        |c: &ObservedContainer| probe::is_started(container, &c.record, self.round.input.memory);
+                    through = started || (running && latest.is_some_and(is_started));
                 }
                 ContainerKind::Init | ContainerKind::App => {
                     let succeeded = latest.and_then(ObservedContainer::exit).is_some_and(|exit| exit.exit_code == 0);
@@ -162,10 +167,8 @@ impl Pod<'_> {
             // Reaped in this round; what follows is decided when its exit is on record.
             ContainerState::Created | ContainerState::Lost => false,
             ContainerState::Running { .. } => {
-                // Once told to stop it does, even if the change was taken back, and then starts again.
-                let told = record.stopping.is_some().then_some(Reason::ChangedBack);
-                if let Some(reason) = self.another(container, kind, record).or(told) {
-                    Stop { reason, grace: grace_of(self.observed), began: None }.one(self.round, latest, draft);
+                if let Some((reason, grace)) = self.why_to_stop(container, kind, record) {
+                    Stop { reason, grace, began: None }.one(self.round, latest, draft);
                     return false;
                 }
                 resize(container, record, draft);
@@ -186,6 +189,26 @@ impl Pod<'_> {
                 false
             }
         }
+    }
+
+    /// Why an instance that runs is stopped, and the grace period in seconds.
+    fn why_to_stop(
+        &self,
+        container: &Container,
+        kind: ContainerKind,
+        record: &ContainerRecord,
+    ) -> Option<(Reason, i64)> {
+        let grace = grace_of(self.observed);
+        // Once told to stop it does, even if the change was taken back, and then starts again.
+        if let Some(stopping) = &record.stopping {
+            return Some(match ProbeKind::behind(stopping) {
+                Some(kind) => (Reason::ProbeFailed { kind }, stopping.grace_seconds),
+                None => (Reason::ChangedBack, grace),
+            });
+        }
+        let failed = || probe::failed(container, record, self.round.input.memory, grace);
+        let another = self.another(container, kind, record).map(|reason| (reason, grace));
+        another.or_else(|| failed().map(|(kind, grace)| (Reason::ProbeFailed { kind }, grace)))
     }
 
     /// Why a container needs another instance although this one runs.

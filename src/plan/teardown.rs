@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::draft::Draft;
 use super::opened::Opened;
 use super::pod::Round;
+use super::probe;
 use crate::model::{ContainerKind, ContainerState, Deletion, ObservedContainer, PodAction, Reason, Sandbox, Signal};
 
 /// Kubernetes' grace period when a pod names none.
@@ -21,6 +22,7 @@ pub(super) fn grace_of(pod: &Opened<'_>) -> i64 {
 
 /// Ends the pod: marks it, stops what runs, then removes sandbox and record.
 pub(super) fn teardown(round: &Round<'_>, pod: &Opened<'_>, why: &Reason, draft: &mut Draft) {
+    probe::probes(pod, round.input.memory, true, draft);
     let wanted = round.input.memory.grace_limit.map_or(grace_of(pod), |limit| grace_of(pod).min(limit.max(0)));
     let deletion = match &pod.record.deletion {
         Some(deletion) if deletion.grace_seconds <= wanted => deletion.clone(),

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::containers::Statuses;
 use super::resize;
-use crate::model::{ContainerRecord, ImageSource, ObservedPod, Sandbox, is_sidecar};
+use crate::model::{ContainerRecord, ImageSource, ObservedPod, ProbedContainers, Sandbox, is_sidecar};
 
 /// What the conditions are derived from.
 #[derive(Clone, Copy)]
@@ -15,6 +15,8 @@ pub struct ConditionInput<'a> {
     pub statuses: &'a Statuses,
     pub phase: &'a str,
     pub observed: Option<&'a ObservedPod>,
+    /// Since when probes say what they do.
+    pub probed: &'a ProbedContainers,
     /// Why the last try to give a container other cpu or memory failed, if it did.
     pub resize_error: Option<&'a str>,
 }
@@ -156,11 +158,12 @@ fn containers_ready(input: ConditionInput<'_>) -> Verdict {
     let (mut ready_since, mut unready_since) = (None, None);
     for container in sidecars.chain(&input.spec.containers) {
         let status = input.statuses.get(&container.name);
+        let probed = input.probed.get(&container.name).and_then(|probed| probed.since);
         if status.is_some_and(|s| s.ready) {
-            ready_since = ready_since.max(status.and_then(started));
+            ready_since = ready_since.max(status.and_then(started)).max(probed);
         } else {
             unready.push(container.name.as_str());
-            unready_since = unready_since.max(status.and_then(finished));
+            unready_since = unready_since.max(status.and_then(finished)).max(probed);
         }
     }
     if unready.is_empty() {

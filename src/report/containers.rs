@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::resize;
-use crate::model::{ContainerState, ExitRecord, ObservedContainer, ObservedPod, is_sidecar};
+use crate::model::{ContainerState, ExitRecord, ObservedContainer, ObservedPod, Probed, ProbedContainers, is_sidecar};
 
 /// Waiting reason and message by container name; the empty name stands for the pod itself.
 pub type Waiting = BTreeMap<String, (String, String)>;
@@ -28,11 +28,15 @@ impl Statuses {
     }
 }
 
-/// Derives every container's status.
-pub fn statuses(spec: &PodSpec, observed: Option<&ObservedPod>, waiting: &Waiting) -> Statuses {
+/// Derives every container's status, with why containers wait and what their probes say.
+pub fn statuses(
+    spec: &PodSpec,
+    observed: Option<&ObservedPod>,
+    (waiting, probed): (&Waiting, &ProbedContainers),
+) -> Statuses {
     let init_containers = spec.init_containers.as_deref().unwrap_or_default();
     let app_seen = observed.is_some_and(|pod| spec.containers.iter().any(|c| pod.latest(&c.name).is_some()));
-    let context = Context { observed, waiting, has_init: !init_containers.is_empty(), app_seen };
+    let context = Context { observed, waiting, probed, has_init: !init_containers.is_empty(), app_seen };
     let init = init_containers.iter().map(|c| context.status(c, Role::of_init(c))).collect();
     let mut app: Vec<_> = spec.containers.iter().map(|c| context.status(c, Role::App)).collect();
     app.sort_by(|a, b| a.name.cmp(&b.name));
@@ -55,6 +59,7 @@ impl Role {
 struct Context<'a> {
     observed: Option<&'a ObservedPod>,
     waiting: &'a Waiting,
+    probed: &'a ProbedContainers,
     has_init: bool,
     /// An app container was started, so every init container has done its work even if its record is gone.
     app_seen: bool,
@@ -69,7 +74,7 @@ impl Context<'_> {
             None if role == Role::Init && self.app_seen => (completed(), None),
             None => (self.waits(&container.name), None),
         };
-        let running = state.running.is_some();
+        let (started, ready) = self.probed(container, state.running.is_some());
         let (resources, allocated_resources) = latest.map(|i| resize::of_status(container, i)).unwrap_or_default();
         let done = role == Role::Init && state.terminated.as_ref().is_some_and(|t| t.exit_code == 0);
         ContainerStatus {
@@ -79,14 +84,27 @@ impl Context<'_> {
                 .unwrap_or_else(|| container.image.clone().unwrap_or_default()),
             image_id: latest.map(|i| i.record.image_id.clone()).unwrap_or_default(),
             container_id: latest.map(|i| container_id(&i.record.id)),
-            ready: if role == Role::Init { done } else { running },
-            started: Some(running),
+            ready: if role == Role::Init { done } else { ready },
+            started: Some(started),
             restart_count: latest.map_or(0, |i| i32::try_from(i.record.attempt).unwrap_or(i32::MAX)),
             state: Some(state),
             last_state: last.map(|t| ApiState { terminated: Some(t), ..ApiState::default() }),
             resources,
             allocated_resources,
             ..ContainerStatus::default()
+        }
+    }
+
+    /// Whether a container has started and is ready: at once when it runs, unless a probe decides it (`UpdatePodStatus` in
+    /// pkg/kubelet/prober/prober_manager.go). As long as nothing is known of its probe it has not, and is not.
+    fn probed(&self, container: &Container, running: bool) -> (bool, bool) {
+        match self.probed.get(&container.name) {
+            _ if !running => (false, false),
+            Some(Probed { started, ready, .. }) => (*started, *ready),
+            None => {
+                let started = container.startup_probe.is_none();
+                (started, started && container.readiness_probe.is_none())
+            }
         }
     }
 

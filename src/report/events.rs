@@ -3,18 +3,21 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PodSpec;
 use serde_json::{Value, json};
 
 use super::containers::Waiting;
 use super::project::stable_uid;
 use super::{duration, resize};
 use crate::model::{
-    AdmittedPod, ContainerRecord, ContainerState, EventRecord, EventType, ImageSource, Kind, ObjectKey,
-    ObservedContainer, ObservedPod, Outcome, Reason, Sandbox, Stopping,
+    AdmittedPod, ContainerKind, ContainerRecord, ContainerState, EventRecord, EventType, HandlerAnswer, HandlerOutcome,
+    ImageSource, Kind, ObjectKey, ObservedContainer, ObservedPod, Outcome, ProbeKind, Reason, Sandbox, Stopping,
 };
 
 /// How many conflicts of a pod are told one by one.
 const CONFLICTS: usize = 5;
+/// Bytes that are told of an answer, which may be different each time: as many as the API takes for the note of an event.
+const PROBE_MESSAGE: usize = 1024;
 
 /// What happened to a pod between two observations. Times come from the records where they have them, so that a pod
 /// that is adopted tells its story as it was; `now` stands in for the rest.
@@ -264,18 +267,54 @@ fn killing_message(pod: &ObservedPod, container: &ObservedContainer) -> String {
         .as_ref()
         .and_then(|s| s.init_containers.iter().flatten().chain(&s.containers).find(|c| c.name == *name))
         .filter(|_| pod.record.deletion.is_none());
-    match wanted {
-        Some(wanted) if wanted.image.as_deref() != Some(&container.record.image) => {
+    let failed = container.record.stopping.as_ref().and_then(ProbeKind::behind);
+    match (wanted, failed) {
+        (Some(_), Some(kind)) => probe_killing(effective.spec.as_ref(), &container.record, kind),
+        (Some(wanted), None) if wanted.image.as_deref() != Some(&container.record.image) => {
             format!("Container {name} definition changed, will be restarted")
         }
-        Some(wanted) if resize::asks_for_restart(&container.record, wanted) => {
+        (Some(wanted), None) if resize::asks_for_restart(&container.record, wanted) => {
             format!("Container {name} resize requires restart")
         }
-        Some(_) if container.record.stopping.as_ref().is_some_and(is_for_data) => {
+        (Some(_), None) if container.record.stopping.as_ref().is_some_and(is_for_data) => {
             format!("Container {name} takes data that changed, will be restarted")
         }
         _ => format!("Stopping container {name}"),
     }
+}
+
+/// What is told of a container that ends for its probe; where the policy has it never restarted it is not said to be. A sidecar is
+/// called an init container (pkg/kubelet/kuberuntime/kuberuntime_container.go, `computeInitContainerActions`).
+fn probe_killing(spec: Option<&PodSpec>, record: &ContainerRecord, kind: ProbeKind) -> String {
+    let name = &record.name;
+    match spec.and_then(|spec| spec.restart_policy.as_deref()) {
+        _ if record.kind != ContainerKind::App => format!("Init container {name} failed {kind} probe"),
+        Some("Never") => format!("Container {name} failed {kind} probe"),
+        _ => format!("Container {name} failed {kind} probe, will be restarted"),
+    }
+}
+
+/// What is told of an answer to a probe, or of an error of the prober; nothing of a plain success (pkg/kubelet/prober/prober.go).
+pub fn probe_event(
+    pod: &ObservedPod,
+    (container, kind): (&str, ProbeKind),
+    came: Result<&HandlerAnswer, &str>,
+    now: Timestamp,
+) -> Option<EventRecord> {
+    let title = kind.title();
+    let (reason, mut message) = match came {
+        Ok(HandlerAnswer { outcome: HandlerOutcome::Success, .. }) => return None,
+        Ok(HandlerAnswer { outcome: HandlerOutcome::Warning, text }) => {
+            ("ProbeWarning", format!("{title} probe warning: {text}"))
+        }
+        Ok(HandlerAnswer { outcome: HandlerOutcome::Failure, text }) => {
+            ("Unhealthy", format!("{title} probe failed: {text}"))
+        }
+        Err(error) => ("Unhealthy", format!("{title} probe errored and resulted in unknown state: {error}")),
+    };
+    message.truncate(message.floor_char_boundary(PROBE_MESSAGE));
+    let kind = EventType::Warning;
+    Some(Draft { container: Some(container), kind, reason, message, ..Draft::of(pod, now) }.record())
 }
 
 fn waiting_event(pod: &ObservedPod, name: &str, reason: &str, message: &str, now: Timestamp) -> Vec<EventRecord> {

@@ -39,7 +39,9 @@ pub use diff::{
     MarkdownOptions, ObjectDiff, PresetLines, compare, compare_on, diff_json, diff_markdown, diff_text,
 };
 pub use doctor::{Finding, Health, doctor_json, doctor_text, examine, health};
-pub use events::{aggregate, event_object, event_record, events_between, preset_events, pulling_event, waiting_events};
+pub use events::{
+    aggregate, event_object, event_record, events_between, preset_events, probe_event, pulling_event, waiting_events,
+};
 pub use jsonpath::{Template, TemplateError};
 pub use pod::{PodView, pod_object};
 pub use project::{ProjectInput, project, stable_uid};

@@ -1,7 +1,7 @@
 //! The part of a pod that its status depends on. Most of a pod are variables, mounts and volumes, and to open them takes
 //! several times as long as to open the rest: of thousands of pods that are shown, only this part is.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodReadinessGate, PodSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, Pod, PodReadinessGate, PodSpec, Probe, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
@@ -34,6 +34,8 @@ struct ContainerPart {
     image: Option<String>,
     resources: Option<ResourceRequirements>,
     restart_policy: Option<String>,
+    startup_probe: Option<Probe>,
+    readiness_probe: Option<Probe>,
 }
 
 /// The pod with its whole metadata, and of its spec what its status depends on.
@@ -53,6 +55,6 @@ pub(super) fn open(pod: &Packed<Pod>) -> Pod {
 }
 
 fn container(part: ContainerPart) -> Container {
-    let ContainerPart { name, image, resources, restart_policy } = part;
-    Container { name, image, resources, restart_policy, ..Container::default() }
+    let ContainerPart { name, image, resources, restart_policy, startup_probe, readiness_probe } = part;
+    Container { name, image, resources, restart_policy, startup_probe, readiness_probe, ..Container::default() }
 }

@@ -12,7 +12,9 @@ use super::containers::statuses;
 use super::part;
 use super::phase::{PhaseInput, phase};
 use super::resize;
-use crate::model::{AdmittedPod, Hold, NodeInfo, ObservedPod, Outcome, Packed, Sandbox, Unplaced, qos_class};
+use crate::model::{
+    AdmittedPod, Hold, NodeInfo, ObservedPod, Outcome, Packed, ProbedContainers, Sandbox, Unplaced, qos_class,
+};
 
 /// Everything known about one pod at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +27,8 @@ pub struct PodView<'a> {
     pub waiting: &'a BTreeMap<String, (String, String)>,
     /// What the plan waits for.
     pub holds: &'a [Hold],
+    /// What the probes of running containers say.
+    pub probed: &'a ProbedContainers,
     pub node: &'a NodeInfo,
     pub now: Timestamp,
 }
@@ -89,7 +93,7 @@ fn status(view: &PodView<'_>, spec: &PodSpec) -> PodStatus {
     if let Some(unplaced) = view.unplaced() {
         return unplaced_status(view, unplaced, spec);
     }
-    let statuses = statuses(spec, view.observed, view.waiting);
+    let statuses = statuses(spec, view.observed, (view.waiting, view.probed));
     let record = view.observed.map(|o| &o.record);
     let phase = phase(PhaseInput {
         spec,
@@ -102,6 +106,7 @@ fn status(view: &PodView<'_>, spec: &PodSpec) -> PodStatus {
         statuses: &statuses,
         phase: &phase,
         observed: view.observed,
+        probed: view.probed,
         resize_error: resize::error(view.holds),
     });
     let host_ips = one_per_family(&view.node.ips);

@@ -235,7 +235,15 @@ fn stages(desired: &Desired, marks: &mut Vec<f64>) -> impl Sized + use<> {
     marks.push(cpu());
     let (node, waiting) = (node(), Default::default());
     let show = |pod: &Arc<AdmittedPod>| {
-        let view = PodView { admitted: Some(pod), observed: None, waiting: &waiting, holds: &[], node: &node, now };
+        let view = PodView {
+            admitted: Some(pod),
+            observed: None,
+            waiting: &waiting,
+            holds: &[],
+            probed: &Default::default(),
+            node: &node,
+            now,
+        };
         Arc::new(shown(&view))
     };
     let pods: Vec<_> = admitted.pods.values().map(show).collect();

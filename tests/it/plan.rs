@@ -8,6 +8,7 @@ mod fleets;
 mod mutation;
 mod placement;
 mod pod;
+mod probe;
 mod property;
 mod rename;
 mod resize;

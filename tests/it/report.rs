@@ -9,6 +9,7 @@ mod jsonpath;
 mod notes;
 mod phase;
 mod presets;
+mod probes;
 mod project;
 mod resize;
 mod row;

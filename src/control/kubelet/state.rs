@@ -8,7 +8,8 @@ use tokio::sync::Notify;
 
 use super::history::History;
 use crate::model::{
-    ActionEntry, AdmittedPod, DataObjects, EventRecord, Hold, HoldKind, ObservedPod, PodKey, PodUid, Reason,
+    ActionEntry, AdmittedPod, DataObjects, EventRecord, Hold, HoldKind, ObservedPod, PodKey, PodUid, ProbedContainers,
+    Reason,
 };
 use crate::plan::{self, Change};
 use crate::report::preset_events;
@@ -45,6 +46,8 @@ pub struct PodState {
     pub waiting: BTreeMap<String, (String, String)>,
     /// What the last plan waits for.
     pub holds: Vec<Hold>,
+    /// What the probes of its containers say.
+    pub probed: ProbedContainers,
     /// A plan was made since the agent began to look after it.
     pub planned: bool,
     /// The last plan was made for the present target, and there was nothing to do.

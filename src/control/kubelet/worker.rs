@@ -202,7 +202,7 @@ impl Worker {
     /// Tells what was seen and planned, and gives back what is to be done and when to plan again. Steps that rest after a
     /// failure are told as something to wait for.
     fn report(&self, plan: PodPlan, now: Timestamp) -> (Vec<PodStep>, Option<Timestamp>) {
-        let PodPlan { steps, mut holds, wake_at, waiting } = plan;
+        let PodPlan { steps, mut holds, wake_at, waiting, probed, .. } = plan;
         let resting = steps.iter().filter_map(|step| self.memory.rests(&word(&step.action), now));
         let resting = resting.map(|(failure, until)| Hold {
             kind: HoldKind::Waiting,
@@ -213,7 +213,7 @@ impl Worker {
         });
         holds.extend(resting);
         let (observed, settled) = (self.observed.clone(), steps.is_empty());
-        let next = PodState { observed, waiting, holds, planned: true, settled };
+        let next = PodState { observed, waiting, holds, probed, planned: true, settled };
         if self.shared.lock().report(&self.key, self.sequence, next, now) {
             self.shared.announce();
         }

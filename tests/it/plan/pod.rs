@@ -3,13 +3,15 @@
 mod ending;
 mod failing;
 mod init;
+mod probes;
 mod resize;
 mod running;
 
 use std::sync::Arc;
 
 use podwright::model::{
-    AdmittedPod, ContainerState, DataObjects, HoldKind, ObservedContainer, PodPlan, Sandbox, Stopping,
+    AdmittedPod, ContainerState, DataObjects, HoldKind, ObservedContainer, PodPlan, ProbeKey, ProbeKind, ProbeVerdict,
+    Probed, Sandbox, Stopping,
 };
 use serde_json::{Value, json};
 
@@ -32,6 +34,14 @@ fn lines(plan: &PodPlan) -> Vec<String> {
     }
     for (name, (reason, message)) in &plan.waiting {
         out.push(format!("{name} waits: {reason} {message}").trim_end().to_owned());
+    }
+    for run in &plan.probes {
+        out.push(format!("ask {}#{} {}", run.key.container, run.key.attempt, run.key.kind));
+    }
+    for (name, Probed { started, ready, since }) in &plan.probed {
+        let since = since.map_or(String::new(), |since| format!(" since {}", seconds(since)));
+        let word = |is, word| if is { word } else { "-" };
+        out.push(format!("{name}: {} {}{since}", word(*started, "started"), word(*ready, "ready")));
     }
     out
 }
@@ -114,6 +124,13 @@ impl World {
 
     fn killed(&mut self, name: &str, second: i64) {
         self.latest(name).record.stopping.as_mut().unwrap().killed_at = Some(at(second));
+    }
+
+    /// What a probe of the newest instance says since this second.
+    fn says(&mut self, name: &str, kind: ProbeKind, passed: bool, second: i64) {
+        let record = &self.latest(name).record;
+        let key = ProbeKey { container: name.to_owned(), attempt: record.attempt, id: record.id.clone(), kind };
+        self.memory.probes.insert(key, ProbeVerdict { passed, since: at(second) });
     }
 
     fn state(&mut self, name: &str, state: ContainerState) {

@@ -116,7 +116,7 @@ impl World {
             self.log.push(word(&step.action));
             let second = self.now.duration_since(at(0)).as_secs();
             self.story.push(format!("{second:>5}s  {}: {}", word(&step.action), step.reason));
-            self.perform(&step.action, &mut failed);
+            self.perform(&step.action, &step.reason, &mut failed);
         }
         self.run_out();
     }
@@ -150,7 +150,7 @@ impl World {
         (record.terminal, record.terminal_cause) = (Some(phase.to_owned()), cause.cloned());
     }
 
-    fn perform(&mut self, action: &PodAction, failed: &mut BTreeSet<String>) {
+    fn perform(&mut self, action: &PodAction, reason: &Reason, failed: &mut BTreeSet<String>) {
         let now = self.now;
         match action {
             PodAction::CreatePod { record } => {
@@ -191,7 +191,7 @@ impl World {
                     since: now,
                     grace_seconds: *grace_seconds,
                     killed_at: None,
-                    reason: String::new(),
+                    reason: reason.to_string(),
                 });
                 if *signal == Signal::Kill {
                     stopping.killed_at = Some(now);

@@ -162,6 +162,7 @@ fn everything(pod: &ObservedPod, data: &DataObjects) -> String {
         observed: Some(pod),
         waiting: &waiting,
         holds: &[],
+        probed: &Default::default(),
         node: &node,
         now: now(),
     };

@@ -112,6 +112,7 @@ pub fn object(pod: &ObservedPod, waiting: &[(&str, &str, &str)]) -> Pod {
         observed: Some(pod),
         waiting: &waiting,
         holds: &[],
+        probed: &Default::default(),
         node: &node(),
         now: at(60),
     })

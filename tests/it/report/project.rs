@@ -77,7 +77,15 @@ fn a_shown_pod_is_the_whole_object_whatever_of_it_is_shared() {
         for (admitted, observed) in
             [(wanted, Some(&pod)), (None, Some(&pod)), (wanted, None), (None, Some(&ending)), (None, None)]
         {
-            let view = PodView { admitted, observed, waiting: &waiting, holds: &[], node: &node, now: at(60) };
+            let view = PodView {
+                admitted,
+                observed,
+                waiting: &waiting,
+                holds: &[],
+                probed: &Default::default(),
+                node: &node,
+                now: at(60),
+            };
             let (object, shown) = (pod_object(&view), shown(&view));
             assert_eq!(shown.object.value().to_string(), serde_json::to_string(&object).unwrap());
             let whole = shown_pod(object, admitted);

@@ -33,7 +33,15 @@ fn stopped(mut pod: ObservedPod) -> ObservedPod {
 
 fn shown(pod: &ObservedPod, holds: &[Hold]) -> Value {
     let waiting = std::collections::BTreeMap::new();
-    let view = PodView { admitted: None, observed: Some(pod), waiting: &waiting, holds, node: &node(), now: at(60) };
+    let view = PodView {
+        admitted: None,
+        observed: Some(pod),
+        waiting: &waiting,
+        holds,
+        probed: &Default::default(),
+        node: &node(),
+        now: at(60),
+    };
     serde_json::to_value(pod_object(&view)).unwrap()["status"].take()
 }
 
