@@ -20,6 +20,7 @@ use super::subnet::{Situation, Subnet, choose};
 use super::{HostPort, busy, nft};
 use crate::model::PodUid;
 use crate::port::{ErrorKind, PortError};
+use crate::sys::infra::Infra;
 
 /// Kubernetes' waiting reason of a pod without a network.
 const WAITING: &str = "CreatePodSandboxError";
@@ -117,13 +118,13 @@ impl Network {
         self
     }
 
-    /// Connects the network namespace of a process: loopback up, `eth0` with the pod's address, default route, host
+    /// Connects the network namespace of an infra process: loopback up, `eth0` with the pod's address, default route, host
     /// ports. Repeating it completes what an earlier call began and returns the same address.
     ///
     /// # Errors
-    /// `Conflict` for a busy host port or subnet, `Exhausted` without a free address, `Denied` when the machine refuses.
-    pub async fn attach(&self, uid: &PodUid, netns_pid: i32, ports: &[HostPort]) -> Result<Vec<IpAddr>, PortError> {
-        let namespace = pod::namespace(uid, netns_pid)?;
+    /// `NotFound` when the process has ended, `Conflict` for a busy host port or subnet, `Exhausted` without a free address, `Denied` when the machine refuses.
+    pub async fn attach(&self, uid: &PodUid, infra: Infra, ports: &[HostPort]) -> Result<Vec<IpAddr>, PortError> {
+        let namespace = pod::namespace(uid, infra)?;
         let links = open_links()?;
         let (base, address) = {
             let mut inner = self.inner.lock().await;

@@ -8,6 +8,7 @@ use super::link::{Link, Links, POD_LINK, Veth};
 use super::network::{Network, failed};
 use crate::model::PodUid;
 use crate::port::{ErrorKind, PortError};
+use crate::sys::infra::Infra;
 use crate::sys::netns::NetNs;
 
 /// What is to be connected.
@@ -19,10 +20,12 @@ pub(super) struct Pod<'a> {
     pub(super) address: Ipv4Addr,
 }
 
-/// The namespace of a pod's process. Refuses the machine's own, which a process id that was given away again may name.
-pub(super) fn namespace(uid: &PodUid, pid: i32) -> Result<NetNs, PortError> {
-    let at = |e: io::Error| failed("attach pod", uid, &format!("open the network namespace of process {pid}"), &e);
+/// The namespace of a pod's process. Refuses that of another process with its number, and the machine's own.
+pub(super) fn namespace(uid: &PodUid, infra: Infra) -> Result<NetNs, PortError> {
+    let pid = infra.pid;
+    let at = |e: io::Error| failed("attach pod", uid, &format!("open /proc/{pid}/ns/net"), &e);
     let namespace = NetNs::of_process(pid).map_err(at)?;
+    infra.check().map_err(at)?;
     if NetNs::own().and_then(|own| own.same(&namespace)).map_err(at)? {
         let message = format!("process {pid} has no network namespace of its own");
         return Err(PortError::new(ErrorKind::Internal, "attach pod", uid.to_string(), message)

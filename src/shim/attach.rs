@@ -104,13 +104,7 @@ impl Session {
         let subject = instance_dir.display().to_string();
         let failed = |error: io::Error| PortError::io(OPERATION, subject.clone(), &error);
         let refused = |why: &str| PortError::new(ErrorKind::Unavailable, OPERATION, subject.clone(), why);
-        let Running { started, .. } = Running::find(OPERATION, instance_dir)?;
-        let monitor = match pidfd::open(started.monitor_pid) {
-            Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => {
-                return Err(not_running(OPERATION, instance_dir));
-            }
-            other => other.map_err(failed)?,
-        };
+        let Running { started, monitor, .. } = Running::find(OPERATION, instance_dir)?;
         let root = Path::new("/proc").join(started.monitor_pid.to_string()).join("root");
         let bundle = root.join(instance_dir.strip_prefix("/").unwrap_or(instance_dir)).join("bundle");
         let socket = new_socket().map_err(failed)?;

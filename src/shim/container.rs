@@ -21,6 +21,7 @@ use super::rootfs::Layout;
 use super::users::{self, Users};
 use super::{ShimRequest, relay, seccomp};
 use crate::sys::entrance::Entrance;
+use crate::sys::infra::Infra;
 use crate::sys::limits::Limits;
 use crate::sys::{cgroup, devices, effect, limits, spawn};
 
@@ -94,7 +95,7 @@ pub(super) fn create(request: &ShimRequest, layout: &Layout, users: Option<Users
     file.and_then(|file| effect::write(&file, &json)).step("writing the container's configuration")?;
     let entrance = Entrance::open(&request.cgroup).step("making the container's cgroup")?;
     limit(&request.cgroup, &spec)?;
-    let namespaces = Namespaces::open(&spec.linux.namespaces)?;
+    let namespaces = Namespaces::open(&spec.linux.namespaces, request.infra)?;
     let user = users.as_ref().map_or(spec.process.user.uid, |users| users.outside(spec.process.user.uid));
     let streams = if spec.process.terminal { terminal() } else { pipes(request, user) };
     let (own_side, ends) = streams.step("making the standard streams")?;
@@ -213,7 +214,8 @@ pub(super) struct Namespaces {
 }
 
 impl Namespaces {
-    fn open(wanted: &[Namespace]) -> Result<Self, Failure> {
+    /// Opens those to join, and makes sure that they are the infra process's: the user namespace too, which was opened before.
+    fn open(wanted: &[Namespace], infra: Option<Infra>) -> Result<Self, Failure> {
         let mut namespaces = Self { joined: Vec::new(), own: CloneFlags::empty() };
         for Namespace { kind, path } in wanted {
             let kind = match kind {
@@ -233,6 +235,10 @@ impl Namespaces {
                 }
                 None => namespaces.own |= kind,
             }
+        }
+        if let Some(path) = wanted.iter().find_map(|namespace| namespace.path.as_ref()) {
+            let infra = infra.ok_or_else(|| Failure("a namespace to join needs its infra process".to_owned()))?;
+            infra.check().step_on("opening the namespace", path)?;
         }
         if !namespaces.own.contains(CloneFlags::CLONE_NEWNS) {
             return Err(Failure("a container needs a mount namespace of its own".to_owned()));

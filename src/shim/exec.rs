@@ -40,7 +40,7 @@ struct Target {
 impl Target {
     fn open(request: &ExecRequest) -> Result<Self, PortError> {
         let dir = &request.instance_dir;
-        let Running { started, pidfd, process, annotations } = Running::find(OPERATION, dir)?;
+        let Running { started, pidfd, process, annotations, .. } = Running::find(OPERATION, dir)?;
         let filter = seccomp::program(&annotations, &process).map_err(|message| {
             PortError::new(ErrorKind::Invalid, OPERATION, dir.display().to_string(), message)
                 .with_help("run the podwright that started the container")

@@ -48,6 +48,7 @@ pub use seccomp::{ANNOTATION as SECCOMP_ANNOTATION, check as check_seccomp};
 use serde::{Deserialize, Serialize};
 
 use crate::port::PortError;
+use crate::sys::infra::Infra;
 use crate::sys::sealed;
 
 /// What to start. Sent to the shim through a socket: it may hold secrets.
@@ -60,9 +61,12 @@ pub struct ShimRequest {
     pub instance_dir: PathBuf,
     /// The OCI runtime spec. The shim sets `root.path` and `linux.cgroupsPath` itself; `process.terminal` decides whether
     /// there is a terminal; `process.args` is never empty; user and groups are numbers. Namespaces to join are given by
-    /// path, `/proc/<infra pid>/ns/net`, and opened while nothing of the container runs yet. The annotation
+    /// path, `/proc/<infra pid>/ns/net`, opened while nothing of the container runs yet, and refused unless they are those of
+    /// `infra`. The annotation
     /// [`SECCOMP_ANNOTATION`] is `RuntimeDefault`, what [`check_seccomp`] gives, or `Unconfined`, which its absence means too.
     pub spec: oci::Spec,
+    /// Whose namespaces the container joins, if it joins any.
+    pub infra: Option<Infra>,
     /// The read-only layers of the root file system, the topmost first. `/` stands for the machine's own.
     pub lowers: Vec<PathBuf>,
     /// Paths of the root file system that get an empty read-only directory or file over them, if they are there.

@@ -16,6 +16,7 @@ use crate::sys::{lock, pidfd};
 pub(super) struct Running {
     pub(super) started: Started,
     pub(super) pidfd: OwnedFd,
+    pub(super) monitor: OwnedFd,
     pub(super) process: oci::Process,
     pub(super) annotations: BTreeMap<String, String>,
 }
@@ -46,11 +47,18 @@ impl Running {
             Err(error) => return Err(failed(error)),
         };
         let pidfd = pidfd::open_same(started.pid, started.start_ticks).map_err(|_| not_running())?;
+        let monitor = pidfd::open(started.monitor_pid);
+        let kept = read_kept(&started, dir);
+        // It has the lock until its end: what was found by its number was its own.
+        if !lock::is_held(&dir.join("lock")).map_err(failed)? {
+            return Err(not_running());
+        }
+        let monitor = monitor.map_err(failed)?;
         // What this version does not know of the configuration would be left out of what is run like the container.
-        let Kept { process, annotations } = read_kept(&started, dir).map_err(|error| {
+        let Kept { process, annotations } = kept.map_err(|error| {
             failed(error).with_help("if another version of podwright started the container, use that one")
         })?;
-        Ok(Self { started, pidfd, process, annotations })
+        Ok(Self { started, pidfd, monitor, process, annotations })
     }
 }
 

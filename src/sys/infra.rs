@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+use serde::{Deserialize, Serialize};
 
 use super::entrance::Entrance;
 use super::{effect, embedded, process, spawn, users};
@@ -44,12 +45,35 @@ pub struct InfraSpec {
 }
 
 /// An infra process that runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Infra {
     /// Its number in the machine's process namespace. Its namespaces are at `/proc/<pid>/ns`.
     pub pid: i32,
     /// See [`super::process::start_ticks`].
     pub start_ticks: u64,
+}
+
+impl Infra {
+    /// Whether it is there still. To be asked after what is found by its number was opened or read: that was its own then, and
+    /// not of another process that got the number later.
+    ///
+    /// # Errors
+    /// `NotFound` when it has ended, also when another process has its number.
+    pub fn check(self) -> io::Result<()> {
+        let Self { pid, start_ticks } = self;
+        match process::start_ticks(pid) {
+            Some(ticks) if ticks == start_ticks => Ok(()),
+            found => {
+                let now = found.map_or("no process has".to_owned(), |ticks| format!("one of tick {ticks} has"));
+                let message = format!(
+                    "the infra process {pid}, which started at tick {start_ticks} of this boot, has ended: {now} its \
+                     number now"
+                );
+                Err(io::Error::new(io::ErrorKind::NotFound, message))
+            }
+        }
+    }
 }
 
 /// What happens in the child, in order; each has a number for the report of a failure.

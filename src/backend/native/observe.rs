@@ -130,7 +130,7 @@ pub(super) fn sandbox_record(paths: &Paths, uid: &PodUid) -> Result<Stored<Sandb
 
 /// Whether the recorded infra process still runs.
 pub(super) fn infra_lives(record: &SandboxRecord) -> bool {
-    record.boot_id == process::boot_id() && process::start_ticks(record.pid) == Some(record.start_ticks)
+    record.boot_id == process::boot_id() && record.infra().check().is_ok()
 }
 
 /// There were as many sandboxes as the pod's record says, or as its last one and its containers tell: nothing else is

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::sys::beneath::Dir;
+use crate::sys::infra::Infra;
 use crate::sys::{bounded, effect};
 
 pub(super) const POD: &str = "record.json";
@@ -34,6 +35,13 @@ pub(super) struct SandboxRecord {
     pub(super) boot_id: String,
     pub(super) started_at: Timestamp,
     pub(super) ips: Vec<IpAddr>,
+}
+
+impl SandboxRecord {
+    /// The process, which means something in this boot only.
+    pub(super) fn infra(&self) -> Infra {
+        Infra { pid: self.pid, start_ticks: self.start_ticks }
+    }
 }
 
 /// What a record file holds.

@@ -134,7 +134,7 @@ async fn connect(inner: &Inner, record: &PodRecord, infra: &Infra) -> Result<Vec
         inner.network.host_network_ports(&record.uid, &ports).await?;
         return Ok(inner.node.ips.first().copied().into_iter().collect());
     }
-    inner.network.attach(&record.uid, infra.pid, &ports).await
+    inner.network.attach(&record.uid, *infra, &ports).await
 }
 
 /// Writes down a sandbox that is complete, and watches it.

@@ -25,6 +25,7 @@ use crate::model::{ContainerRecord, ContainerStart, ExitRecord, MountSource, Pod
 use crate::port::{ErrorKind, PortError};
 use crate::shim::{self, ShimRequest};
 use crate::sys::beneath::Dir;
+use crate::sys::infra::Infra;
 use crate::sys::{bounded, effect, limits, lock};
 
 const OPERATION: &str = "start container";
@@ -48,8 +49,8 @@ struct Start<'a> {
 }
 
 /// The sandbox as the start needs it.
-struct Infra {
-    pid: i32,
+struct Sandbox {
+    infra: Infra,
     attempt: u32,
     ips: Vec<std::net::IpAddr>,
     /// The first of the pod's own user ids, if it has some.
@@ -74,10 +75,10 @@ pub(super) fn start(inner: &Arc<Inner>, key: &PodKey, uid: &PodUid, plan: &Conta
     let pod = pod.ok_or_else(|| fail(ErrorKind::Invalid, "the pod has no spec").waiting(CONFIG))?;
     let found = observe::container(pod, &plan.name);
     let (container, _) = found.ok_or_else(|| fail(ErrorKind::NotFound, "the pod has no such container"))?;
-    let infra = infra(inner, uid, pod)?;
-    let infra = infra.ok_or_else(|| fail(ErrorKind::Unavailable, "the pod's sandbox does not run"))?;
+    let sandbox = sandbox(inner, uid, pod)?;
+    let sandbox = sandbox.ok_or_else(|| fail(ErrorKind::Unavailable, "the pod's sandbox does not run"))?;
     let cgroup = inner.paths.container_cgroup(&name).map_err(|e| PortError::io(OPERATION, subject.clone(), &e))?;
-    Start { inner, key, pod, container, plan, name, dir, cgroup }.run(&infra)
+    Start { inner, key, pod, container, plan, name, dir, cgroup }.run(&sandbox)
 }
 
 /// Another instance of the same container that runs.
@@ -95,14 +96,14 @@ fn running(inner: &Inner, name: &InstanceName) -> io::Result<Option<u32>> {
     Ok(None)
 }
 
-fn infra(inner: &Inner, uid: &PodUid, pod: &PodSpec) -> Result<Option<Infra>, PortError> {
+fn sandbox(inner: &Inner, uid: &PodUid, pod: &PodSpec) -> Result<Option<Sandbox>, PortError> {
     let record = observe::sandbox_record(&inner.paths, uid)?.ok().filter(observe::infra_lives);
     let Some(record) = record else { return Ok(None) };
     let first_id = match users::are_own(pod) {
-        true => Some(users::of_sandbox(uid, record.pid)?),
+        true => Some(users::of_sandbox(uid, record.infra())?),
         false => None,
     };
-    Ok(Some(Infra { pid: record.pid, attempt: record.attempt, ips: record.ips, first_id }))
+    Ok(Some(Sandbox { infra: record.infra(), attempt: record.attempt, ips: record.ips, first_id }))
 }
 
 impl Start<'_> {
@@ -119,7 +120,7 @@ impl Start<'_> {
         PortError::new(ErrorKind::Invalid, OPERATION, self.subject(), message).waiting(waiting)
     }
 
-    fn run(&self, infra: &Infra) -> Result<(), PortError> {
+    fn run(&self, sandbox: &Sandbox) -> Result<(), PortError> {
         let paths = &self.inner.paths;
         let reference = self.container.image.as_deref().unwrap_or_default();
         let image = image::resolve(self.inner, reference)?;
@@ -131,14 +132,15 @@ impl Start<'_> {
         let mut binds = self.volumes(&mut held)?;
         let anonymous = self.anonymous(&image, &binds);
         binds.extend(anonymous.iter().map(|(_, bind)| bind.clone()));
-        let spec = self.spec(infra, &image, &identity, &binds)?;
+        let spec = self.spec(sandbox, &image, &identity, &binds)?;
 
-        etc::write(&paths.etc(&self.name.uid), self.pod, self.key, &infra.ips).map_err(self.io(CREATE))?;
+        etc::write(&paths.etc(&self.name.uid), self.pod, self.key, &sandbox.ips).map_err(self.io(CREATE))?;
         self.make_directories(&rootfs, &anonymous).map_err(self.io(CREATE))?;
         let request = ShimRequest {
             id: observe::instance_id(paths, &self.name),
             instance_dir: self.dir.clone(),
             spec,
+            infra: Some(sandbox.infra),
             lowers: self.layers(&image),
             covered: image.covered.clone(),
             log_path: paths.log(self.key, &self.name),
@@ -150,7 +152,7 @@ impl Start<'_> {
         };
         let mut is_recorded = false;
         let record = || {
-            self.write_down(infra, &image).map_err(self.io(CREATE))?;
+            self.write_down(sandbox, &image).map_err(self.io(CREATE))?;
             is_recorded = true;
             Ok(())
         };
@@ -258,7 +260,7 @@ impl Start<'_> {
 
     fn spec(
         &self,
-        infra: &Infra,
+        sandbox: &Sandbox,
         image: &Image,
         identity: &Identity,
         binds: &[Bind],
@@ -280,8 +282,8 @@ impl Start<'_> {
             image: &image.config,
             identity,
             hostname: &etc::hostname(self.pod, &self.key.name),
-            infra_pid: infra.pid,
-            first_id: infra.first_id,
+            infra_pid: sandbox.infra.pid,
+            first_id: sandbox.first_id,
             binds,
             files: OwnFiles {
                 etc: &paths.etc(&self.name.uid),
@@ -351,20 +353,20 @@ impl Start<'_> {
     }
 
     /// Waits until the disk has the records of the pod and of the instance.
-    fn write_down(&self, infra: &Infra, image: &Image) -> io::Result<()> {
+    fn write_down(&self, sandbox: &Sandbox, image: &Image) -> io::Result<()> {
         self.inner.settle(&self.name.uid)?;
-        self.write_record(infra, image)
+        self.write_record(sandbox, image)
     }
 
     /// The instance's record.
-    fn write_record(&self, infra: &Infra, image: &Image) -> io::Result<()> {
+    fn write_record(&self, sandbox: &Sandbox, image: &Image) -> io::Result<()> {
         let paths = &self.inner.paths;
         let record = ContainerRecord {
             name: self.plan.name.clone(),
             kind: self.plan.kind,
             attempt: self.plan.attempt,
             id: observe::instance_id(paths, &self.name),
-            sandbox_attempt: infra.attempt,
+            sandbox_attempt: sandbox.attempt,
             image: self.container.image.clone().unwrap_or_default(),
             image_id: image.id.clone(),
             image_source: self.plan.image_source.clone(),

@@ -13,6 +13,7 @@ use super::user::Identity;
 use super::{Inner, lock, observe};
 use crate::model::PodUid;
 use crate::port::{ErrorKind, PortError};
+use crate::sys::infra::Infra;
 use crate::sys::users::{self, IDS};
 
 const USERS: &str = "users.json";
@@ -72,8 +73,9 @@ fn free(lowest: u32, begin: u32, taken: &[(u32, u32)]) -> Option<u32> {
 }
 
 /// The range that a pod's sandbox has.
-pub(super) fn of_sandbox(uid: &PodUid, infra_pid: i32) -> Result<u32, PortError> {
-    let found = users::first_id_of(infra_pid).map_err(|e| PortError::io(OPERATION, uid.to_string(), &e))?;
+pub(super) fn of_sandbox(uid: &PodUid, infra: Infra) -> Result<u32, PortError> {
+    let found = users::first_id_of(infra.pid).and_then(|found| infra.check().map(|()| found));
+    let found = found.map_err(|e| PortError::io(OPERATION, uid.to_string(), &e))?;
     // With the machine's ids a container would have rights that it is not to have.
     let none = || PortError::new(ErrorKind::Unavailable, OPERATION, uid.to_string(), "its sandbox has none of its own");
     found.ok_or_else(none)

@@ -3,6 +3,8 @@
 use std::net::Ipv4Addr;
 
 use podwright::net::Network;
+use podwright::sys::infra::Infra;
+use podwright::sys::process;
 
 use super::machine::{ID, MACHINE, Machine, OUTSIDE, Pod, Server, Space, ask, on_a_machine, sh, tcp, uid};
 
@@ -45,11 +47,32 @@ fn e2e_nothing_happens_before_the_first_pod() {
 }
 
 #[test]
+fn e2e_a_process_that_has_the_number_of_another_one_is_not_connected() {
+    on_a_machine(|machine| {
+        let before = machine.traces();
+        let (network, space) = (machine.open(None).unwrap(), Space::new());
+        let own = space.infra();
+        let other = Infra { start_ticks: own.start_ticks - 1, ..own };
+        let error = machine.wait(network.attach(&uid("a"), other, &[])).unwrap_err();
+        let (pid, tick) = (own.pid, own.start_ticks);
+        let why = format!(
+            "open /proc/{pid}/ns/net: the infra process {pid}, which started at tick {} of this boot, has ended: one of \
+             tick {tick} has its number now",
+            tick - 1
+        );
+        assert!(error.to_string().ends_with(&why), "{error}");
+        assert_eq!(machine.traces(), before);
+        machine.wait(network.attach(&uid("a"), own, &[])).unwrap();
+        machine.wait(network.down()).unwrap();
+    });
+}
+
+#[test]
 fn e2e_a_pod_keeps_its_address_while_it_lives() {
     on_a_machine(|machine| {
         let network = machine.open(None).unwrap();
         let (a, _b) = (machine.attach(&network, "a", &[]), machine.attach(&network, "b", &[]));
-        let again = |network: &Network| machine.wait(network.attach(&uid("a"), a.space.pid(), &[])).unwrap();
+        let again = |network: &Network| machine.wait(network.attach(&uid("a"), a.space.infra(), &[])).unwrap();
         assert_eq!(again(&network), [a.ip]);
         drop(network);
         let network = machine.open(None).unwrap();
@@ -70,7 +93,7 @@ fn e2e_many_pods_at_once_get_different_addresses() {
         let all = uids.iter().zip(&spaces).enumerate().map(|(n, (uid, space))| {
             let ports = [tcp(9000 + n as u16, 80)];
             let network = &network;
-            async move { network.attach(uid, space.pid(), &ports).await.unwrap()[0] }
+            async move { network.attach(uid, space.infra(), &ports).await.unwrap()[0] }
         });
         let addresses: std::collections::BTreeSet<_> =
             machine.wait(futures_util::future::join_all(all)).into_iter().collect();
@@ -85,7 +108,7 @@ fn e2e_a_full_subnet_says_so_and_a_free_address_helps() {
         let mut pods: Vec<Pod> = (0..5).map(|n| machine.attach(&network, &format!("pod-{n}"), &[])).collect();
         assert_eq!(pods.last().unwrap().ip, Ipv4Addr::new(10, 1, 0, 14));
         let late = Space::new();
-        let error = machine.wait(network.attach(&uid("late"), late.pid(), &[])).unwrap_err();
+        let error = machine.wait(network.attach(&uid("late"), late.infra(), &[])).unwrap_err();
         assert_eq!(
             error.to_string(),
             "cannot attach pod late: every address of 10.1.0.8/29 is in use, by 5 pods; remove pods, or choose a larger \
@@ -145,7 +168,7 @@ fn e2e_attaching_again_completes_whatever_was_half_done() {
                 sh(break_it)
             };
             let network = machine.open(None).unwrap();
-            let again = machine.wait(network.attach(&uid("a"), pod.space.pid(), &[tcp(8080, 80)]));
+            let again = machine.wait(network.attach(&uid("a"), pod.space.infra(), &[tcp(8080, 80)]));
             assert_eq!(again.unwrap_or_else(|e| panic!("{break_it}: {e}")), [pod.ip], "{break_it}");
             eprintln!("after: {break_it}");
             works(machine, &pod);
@@ -174,7 +197,8 @@ fn e2e_the_machines_own_namespace_is_never_attached() {
         // A process without a namespace of its own, as a process id that was given away again might name.
         let mut stranger = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         let pid = stranger.id().try_into().unwrap();
-        let error = machine.wait(network.attach(&uid("a"), pid, &[])).unwrap_err();
+        let infra = Infra { pid, start_ticks: process::start_ticks(pid).unwrap() };
+        let error = machine.wait(network.attach(&uid("a"), infra, &[])).unwrap_err();
         stranger.kill().unwrap();
         stranger.wait().unwrap();
         assert!(error.message.contains("has no network namespace of its own"), "{error}");
@@ -188,7 +212,7 @@ fn e2e_an_interface_that_is_no_bridge_is_left_alone() {
         sh(&format!("ip link add pw{ID} type veth peer name far"));
         let network = machine.open(None).unwrap();
         let space = Space::new();
-        let error = machine.wait(network.attach(&uid("a"), space.pid(), &[])).unwrap_err();
+        let error = machine.wait(network.attach(&uid("a"), space.infra(), &[])).unwrap_err();
         assert!(error.message.contains("is no bridge"), "{error}");
     });
 }

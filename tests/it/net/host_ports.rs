@@ -150,7 +150,7 @@ fn e2e_a_busy_host_port_is_refused_and_nothing_is_touched() {
         let busy = TcpListener::bind((LOCALHOST, 8099)).unwrap();
         let before = machine.traces();
         let space = Space::new();
-        let attach = |name: &str| machine.wait(network.attach(&uid(name), space.pid(), &[tcp(8099, 80)]));
+        let attach = |name: &str| machine.wait(network.attach(&uid(name), space.infra(), &[tcp(8099, 80)]));
         let error = attach("a").unwrap_err();
         assert_eq!(error.kind, ErrorKind::Conflict);
         assert_eq!(error.waiting_reason, Some("CreatePodSandboxError"));
@@ -177,7 +177,7 @@ fn e2e_the_ports_of_a_host_network_pod_are_claimed_too() {
         claim("a", 8080).unwrap();
         assert!(claim("b", 8080).unwrap_err().to_string().contains("8080/TCP is in use by another pod"));
         let space = Space::new();
-        let error = machine.wait(network.attach(&uid("c"), space.pid(), &[tcp(8080, 80)])).unwrap_err();
+        let error = machine.wait(network.attach(&uid("c"), space.infra(), &[tcp(8080, 80)])).unwrap_err();
         assert!(error.to_string().contains("8080/TCP is in use by another pod"), "{error}");
 
         machine.wait(network.detach(&uid("a"))).unwrap();
@@ -209,7 +209,7 @@ fn e2e_without_nft_only_pods_with_host_ports_are_refused() {
         let _b = b.space.serve("b", (b.ip, 80));
         assert_eq!(a.space.ask((b.ip, 80)).unwrap(), format!("b {}", a.ip));
         let space = Space::new();
-        let error = machine.wait(network.attach(&uid("web"), space.pid(), &[tcp(8080, 80)])).unwrap_err();
+        let error = machine.wait(network.attach(&uid("web"), space.infra(), &[tcp(8080, 80)])).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Denied);
         assert!(
             error.to_string().contains("needs the program nft") || error.to_string().contains("need the program nft")
@@ -236,14 +236,14 @@ fn e2e_rules_that_are_refused_leave_those_before_in_place() {
         std::fs::set_permissions(&nft, std::fs::Permissions::from_mode(0o755)).unwrap();
         let network = machine.open(None).unwrap().with_nft(nft);
         let space = Space::new();
-        let error = machine.wait(network.attach(&uid("other"), space.pid(), &[tcp(8081, 80)])).unwrap_err();
+        let error = machine.wait(network.attach(&uid("other"), space.infra(), &[tcp(8081, 80)])).unwrap_err();
         assert_eq!((error.kind, error.waiting_reason), (ErrorKind::Denied, Some("CreatePodSandboxError")), "{error}");
         assert!(error.message.contains("nft refused the rules: "), "{error}");
         assert_eq!(sh("nft list ruleset"), rules);
         assert_eq!(machine.outside.ask((MACHINE, 8080)).unwrap(), format!("web {OUTSIDE}"));
         // An agent whose nft works puts both in place.
         let network = machine.open(None).unwrap();
-        machine.wait(network.attach(&uid("other"), space.pid(), &[tcp(8081, 80)])).unwrap();
+        machine.wait(network.attach(&uid("other"), space.infra(), &[tcp(8081, 80)])).unwrap();
         assert!(sh("nft list ruleset").contains("8081"));
         assert_eq!(machine.outside.ask((MACHINE, 8080)).unwrap(), format!("web {OUTSIDE}"));
         // The control: who clears the table and then brings the rules has none when they are refused.
@@ -271,7 +271,7 @@ fn e2e_a_host_port_answers_while_the_rules_are_replaced() {
             });
             let mut rules = BTreeSet::new();
             for port in 9000..9025 {
-                machine.wait(network.attach(&uid("other"), space.pid(), &[tcp(port, 80)])).unwrap();
+                machine.wait(network.attach(&uid("other"), space.infra(), &[tcp(port, 80)])).unwrap();
                 rules.insert(sh("nft list table inet podwright-0badcafe"));
                 let before = asked.load(Ordering::Relaxed);
                 machine.wait(network.detach(&uid("other"))).unwrap();

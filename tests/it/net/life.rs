@@ -129,8 +129,8 @@ fn e2e_two_roots_live_side_by_side() {
             let (uid_a, uid_b) = (uid("a"), uid("b"));
             let ports = ([tcp(8001, 80)], [tcp(8002, 80)]);
             futures_util::future::join(
-                first.attach(&uid_a, one.pid(), &ports.0),
-                second.attach(&uid_b, two.pid(), &ports.1),
+                first.attach(&uid_a, one.infra(), &ports.0),
+                second.attach(&uid_b, two.infra(), &ports.1),
             )
             .await
         });
@@ -203,7 +203,7 @@ fn e2e_a_full_or_read_only_state_directory_is_named_and_the_machine_left_alone()
         sh(&format!("mount --make-rprivate /; mount -t tmpfs -o size=8k none {dir}"));
         let network = machine.open(None).unwrap();
         let space = Space::new();
-        let attach = || machine.wait(network.attach(&uid("a"), space.pid(), &[tcp(8080, 80)]));
+        let attach = || machine.wait(network.attach(&uid("a"), space.infra(), &[tcp(8080, 80)]));
         let links = || sh("ip -o link | wc -l; nft list ruleset; cat /proc/sys/net/ipv4/ip_forward");
         let before = links();
         sh(&format!("head -c 8192 /dev/zero > {dir}/full; mount -o remount,ro {dir}"));

@@ -14,7 +14,9 @@ use nix::sched::{CloneFlags, unshare};
 use podwright::model::PodUid;
 use podwright::net::{HostPort, Network, Protocol};
 use podwright::port::PortError;
+use podwright::sys::infra::Infra;
 use podwright::sys::netns::NetNs;
+use podwright::sys::process;
 
 use crate::support;
 
@@ -39,6 +41,10 @@ impl Space {
 
     pub fn pid(&self) -> i32 {
         self.0.id().try_into().unwrap()
+    }
+
+    pub fn infra(&self) -> Infra {
+        Infra { pid: self.pid(), start_ticks: process::start_ticks(self.pid()).unwrap() }
     }
 
     /// Does something inside.
@@ -134,7 +140,7 @@ impl Machine {
 
     pub fn attach(&self, network: &Network, name: &str, ports: &[HostPort]) -> Pod {
         let space = Space::new();
-        let ip = self.wait(network.attach(&uid(name), space.pid(), ports)).unwrap()[0];
+        let ip = self.wait(network.attach(&uid(name), space.infra(), ports)).unwrap()[0];
         let IpAddr::V4(ip) = ip else { panic!("{ip}") };
         Pod { space, ip }
     }

@@ -122,6 +122,7 @@ impl Container {
             id: format!("{}-{name}", &place.cgroup[1..]),
             instance_dir: dir.clone(),
             spec: serde_json::from_value(spec(args)).unwrap(),
+            infra: None,
             lowers: vec!["/".into()],
             covered: Vec::new(),
             log_path: dir.join("log"),
@@ -143,7 +144,8 @@ impl Container {
     }
 
     /// Joins namespaces of an infra process, by their names below `/proc/<pid>/ns`.
-    pub fn join(self, infra: &Infra, names: &[(&str, &str)]) -> Self {
+    pub fn join(mut self, infra: &Infra, names: &[(&str, &str)]) -> Self {
+        self.request.infra = Some(*infra);
         self.edit(|s| {
             let list = s["linux"]["namespaces"].as_array_mut().unwrap();
             list.retain(|n| !names.iter().any(|(kind, _)| n["type"] == *kind));

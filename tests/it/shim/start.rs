@@ -6,6 +6,7 @@ use std::process::Command;
 
 use podwright::port::{ErrorKind, PortError};
 use podwright::shim;
+use podwright::sys::infra::Infra;
 use podwright::sys::{cgroup, lock, pidfd, process};
 
 use super::fixture::{Container, Place, SIGKILL, SIGTERM, exe, until};
@@ -109,6 +110,41 @@ fn e2e_namespaces_are_joined_by_path() {
     assert!(log.starts_with(&expected), "{log}");
     // Without CAP_SYS_PTRACE it may not even look; with it, there is nothing to see.
     assert!(log.contains("stdout F 0\n"), "{log}");
+}
+
+#[test]
+fn e2e_namespaces_of_a_process_that_got_the_infra_process_s_number_are_not_joined() {
+    if !support::e2e() {
+        return;
+    }
+    let mut place = Place::new();
+    let (plain, with_users) = (place.infra(|_| {}), place.infra(|s| s.users = Some(1 << 30)));
+    let (pid, tick) = (plain.pid, plain.start_ticks);
+    let other = |infra: Infra| Infra { start_ticks: infra.start_ticks - 1, ..infra };
+    let why = format!(
+        "opening the namespace /proc/{pid}/ns/net: the infra process {pid}, which started at tick {} of this boot, has \
+         ended: one of tick {tick} has its number now",
+        tick - 1
+    );
+    for (name, infra, namespaces, expected) in [
+        ("other", Some(other(plain)), &[("network", "net")][..], why.as_str()),
+        ("nobody", None, &[("network", "net")], "a namespace to join needs its infra process"),
+    ] {
+        let mut container = place.container(name, "true").join(&plain, namespaces);
+        container.request.infra = infra;
+        let error = container.try_start().unwrap_err();
+        assert_eq!(error.message, expected);
+        assert_eq!((container.end().exit_code, container.log()), (128, String::new()));
+    }
+    let users = place.container("users", "true").join(&with_users, &[("network", "net"), ("user", "user")]);
+    let mut users = users.edit(|spec| {
+        let range = serde_json::json!([{"containerID": 0, "hostID": 1 << 30, "size": podwright::sys::users::IDS}]);
+        (spec["linux"]["uidMappings"], spec["linux"]["gidMappings"]) = (range.clone(), range);
+    });
+    users.request.infra = Some(other(with_users));
+    let error = users.try_start().unwrap_err();
+    assert!(error.message.contains("which started at tick"), "{error}");
+    assert_eq!((users.end().exit_code, users.log()), (128, String::new()));
 }
 
 #[test]
