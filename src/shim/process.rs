@@ -222,6 +222,7 @@ fn become_monitor(request: &ShimRequest, passed: &Passed, handover: &Handover) -
     if let Some(file) = cgroup::oom_file(&request.cgroup)? {
         arguments.push([b"oom=", file.as_os_str().as_bytes()].concat());
     }
+    arguments.extend(effect::of_monitor().map(String::into_bytes));
     let arguments = arguments.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>()?;
     nix::unistd::dup2_stdout(&effect::null()?)?;
     effect::effect("exec", "monitor", || Err(spawn::become_program(passed.monitor.as_fd(), &arguments, &keep)))

@@ -8,6 +8,7 @@ pub mod fixture;
 mod levels;
 mod life;
 mod logs;
+mod monitor;
 mod proc;
 mod pulling;
 mod recovery;

@@ -10,14 +10,16 @@
 //! | `<who>:kill:<file>` | at a point that the file does not have yet it is added, and the process killed |
 //! | `<who>:fail:<errno>,...:<file>` | likewise, but the effect is not had and ends with an error of the system, one after the other of these numbers |
 //!
+//! | `<who>:refuse:<errno>,...:<file>` | for a monitor alone: it fails, again and again, at every point that the file does not have |
+//!
 //! With `<what>%<n>`, such as `kill%7`, only one point of so many takes part, chosen by its name.
 //!
-//! `<who>` is `agent` or `shim`. A point is a line `<before or after> <name> <place>`. The place is the end of the path
+//! `<who>` is `agent`, `shim` or `monitor`, which the shim tells (`src/sys/embedded/fault.rs`). A point is a line `<before or after> <name> <place>`. The place is the end of the path
 //! without its numbers, so that the same step of another process or another day is the same point; a cgroup is one place
 //! in all hierarchies.
 
 pub(super) use steering::{after, before};
-pub(crate) use steering::{after_fork, passed_on};
+pub(crate) use steering::{after_fork, of_monitor, passed_on};
 
 #[cfg(debug_assertions)]
 mod steering {
@@ -94,6 +96,12 @@ mod steering {
     /// The variable, for a shim: its environment is emptied otherwise.
     pub(crate) fn passed_on() -> Option<(&'static str, OsString)> {
         std::env::var_os(VARIABLE).map(|value| (VARIABLE, value))
+    }
+
+    /// What is for the monitor that this process becomes, as its argument.
+    pub(crate) fn of_monitor() -> Option<String> {
+        let value = std::env::var(VARIABLE).ok()?;
+        value.strip_prefix("monitor:").map(|steering| format!("fault={steering}"))
     }
 
     /// For a process that was forked and closes what is not its own: all but this, the file with the points. That is opened
@@ -291,6 +299,10 @@ mod steering {
     }
 
     pub(crate) fn passed_on() -> Option<(&'static str, OsString)> {
+        None
+    }
+
+    pub(crate) fn of_monitor() -> Option<String> {
         None
     }
 

@@ -22,7 +22,7 @@ pub(crate) use attribute::{
     change_mode, change_mode_at, change_mode_of, change_owner, change_owner_at, change_owner_of, change_times,
     change_times_at, remove_attribute, set_attribute,
 };
-pub(crate) use fault::{after_fork, passed_on};
+pub(crate) use fault::{after_fork, of_monitor, passed_on};
 pub(crate) use file::{
     Writer, bind_socket, create, create_below, link_at, listen, make_device_at, make_dir_at, make_dir_of_mode,
     make_dirs, make_node_at, move_at, move_path, null, open_existing, remove_at, remove_dir, remove_file, rename_at,

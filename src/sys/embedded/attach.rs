@@ -3,7 +3,7 @@
 //! data.
 
 use crate::rt::{self, nr};
-use crate::{EAGAIN, EINTR, POLLIN, POLLOUT, PollFd, close, poll, read, write};
+use crate::{EAGAIN, EINTR, POLLIN, POLLOUT, PollFd, close, poll, read};
 
 /// How many may attach at one time.
 const CLIENTS: usize = 4;
@@ -221,6 +221,11 @@ fn accept() {
         }
         None => close(fd),
     }
+}
+
+fn write(fd: i32, bytes: &[u8]) -> isize {
+    // SAFETY: the bytes are valid for reading.
+    unsafe { rt::call(nr::WRITE, [fd as usize, bytes.as_ptr() as usize, bytes.len(), 0, 0]) }
 }
 
 /// Writes the input that is held.

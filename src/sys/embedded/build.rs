@@ -53,6 +53,11 @@ fn compile(program: &str, target: &str, out: &Path) {
     ] {
         command.arg("-C").arg(option);
     }
+    command.args(["--check-cfg", "cfg(faults)"]);
+    if env::var_os("PROFILE").is_some_and(|profile| profile == "debug") {
+        // Fault points: for builds with debug assertions, as in `src/sys/effect/fault.rs`.
+        command.args(["--cfg", "faults"]);
+    }
     if target.contains("musl") {
         command.args(["-C", "link-self-contained=no"]);
     }

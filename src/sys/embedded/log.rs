@@ -7,7 +7,7 @@
 
 use crate::out::Text;
 use crate::rt::{self, nr};
-use crate::{CStr, EAGAIN, EINTR, O_CLOEXEC, O_CREAT, O_WRONLY, SEEK_END, attach, close, read, time};
+use crate::{CStr, EAGAIN, EINTR, O_CLOEXEC, O_CREAT, O_WRONLY, SEEK_END, attach, close, effect, read, time};
 
 /// The longest text of one entry.
 const LINE: usize = 16 << 10;
@@ -64,39 +64,34 @@ fn numbered(limits: &Limits, number: u64) -> Text<256> {
 /// in order, at worst with a number left out or one file under two names.
 fn renew(limits: &Limits) -> bool {
     let dir = limits.dir as usize;
-    let own = limits.name.0 as usize;
-    let remove = |name: &Text<256>| {
-        // SAFETY: the name ends with a zero byte.
-        unsafe { rt::call(nr::UNLINKAT, [dir, name.as_ptr() as usize, 0, 0, 0]) };
-    };
+    let own = limits.name.0;
+    let remove = |point: &[u8], name: &Text<256>| effect::remove(point, (dir, name.as_ptr()), 0);
     let new = name(limits, b".new", None);
-    remove(&new);
+    remove(b"unlink log.new", &new);
     let flags = O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC;
     // First of all, lest old files are given up for nothing.
-    // SAFETY: the name ends with a zero byte.
-    let fd = unsafe { rt::call(nr::OPENAT, [dir, new.as_ptr() as usize, flags, MODE, 0]) };
+    let fd = effect::create(b"create log.new", (dir, new.as_ptr()), flags, MODE);
     if fd < 0 {
         return false;
     }
     let oldest = limits.files.saturating_sub(1).max(1);
-    remove(&numbered(limits, oldest));
+    remove(b"unlink the oldest log", &numbered(limits, oldest));
     for number in (1..oldest).rev() {
         let (from, to) = (numbered(limits, number), numbered(limits, number + 1));
-        // SAFETY: both names end with a zero byte.
-        unsafe { rt::call(nr::RENAMEAT, [dir, from.as_ptr() as usize, dir, to.as_ptr() as usize, 0]) };
+        effect::rename(b"rename an older log", dir, from.as_ptr(), to.as_ptr());
     }
     let first = numbered(limits, 1);
-    // SAFETY: all names end with a zero byte; the rest are numbers.
-    unsafe {
-        let linked = rt::call(nr::LINKAT, [dir, own, dir, first.as_ptr() as usize, 0]);
-        if linked < 0 || rt::call(nr::RENAMEAT, [dir, new.as_ptr() as usize, dir, own, 0]) < 0 {
-            close(fd as i32);
-            remove(&new);
-            if linked >= 0 {
-                remove(&first);
-            }
-            return false;
+    let linked = effect::link(b"link log.1", dir, own, first.as_ptr());
+    if linked < 0 || effect::rename(b"rename log.new", dir, new.as_ptr(), own) < 0 {
+        close(fd as i32);
+        remove(b"unlink log.new", &new);
+        if linked >= 0 {
+            remove(b"unlink log.1", &first);
         }
+        return false;
+    }
+    // SAFETY: one thread.
+    unsafe {
         close(LOG);
         LOG = fd as i32;
     }
@@ -105,10 +100,10 @@ fn renew(limits: &Limits) -> bool {
 
 /// Makes room. A disk on which no file can be made any more must not be filled by this one: what it holds is given up.
 fn rotate(limits: &Limits) {
-    // SAFETY: one thread; takes numbers.
+    // SAFETY: one thread.
     unsafe {
         if !renew(limits) {
-            rt::call(nr::FTRUNCATE, [LOG as usize, 0, 0, 0, 0]);
+            effect::truncate(b"truncate log", LOG as usize, 0);
         }
         SIZE = 0;
     }
@@ -130,17 +125,14 @@ fn flush() {
     };
     let mut written = 0;
     while written < entries.len() {
-        let rest = &entries[written..];
-        // SAFETY: the entries are valid for reading.
-        match unsafe { rt::call(nr::WRITE, [fd, rest.as_ptr() as usize, rest.len(), 0, 0]) } {
+        match effect::write(b"write log", fd, &entries[written..]) {
             count if count > 0 => written += count as usize,
             EINTR => {}
             _ => {
                 // SAFETY: takes numbers.
                 let end = unsafe { rt::call(nr::LSEEK, [fd, 0, SEEK_END, 0, 0]) };
                 if written > 0 && end >= written as isize {
-                    // SAFETY: takes numbers.
-                    unsafe { rt::call(nr::FTRUNCATE, [fd, end as usize - written, 0, 0, 0]) };
+                    effect::truncate(b"cut off a torn entry", fd, end as usize - written);
                 }
                 return;
             }

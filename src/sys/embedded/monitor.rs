@@ -12,6 +12,9 @@
 #![no_main]
 
 mod attach;
+mod effect;
+#[cfg(faults)]
+mod fault;
 mod log;
 mod out;
 #[allow(dead_code)]
@@ -20,13 +23,15 @@ mod time;
 
 use log::{Limits, Stream};
 use out::Text;
-use rt::{SIGCHLD, SIGKILL, bit, nr};
+use rt::{SIGCHLD, bit, nr};
 
 const AT_FDCWD: usize = -100isize as usize;
 const O_WRONLY: usize = 1;
 const O_CREAT: usize = 0o100;
 const O_TRUNC: usize = 0o1000;
 const O_CLOEXEC: usize = 0o200_0000;
+/// Nobody but root reads what a monitor writes beside the log.
+const PRIVATE: usize = 0o600;
 const AT_REMOVEDIR: usize = 0x200;
 const SFD_CLOEXEC: usize = O_CLOEXEC;
 const SFD_NONBLOCK: usize = 0o4000;
@@ -40,8 +45,12 @@ const ENOENT: isize = -2;
 const MAX_CGROUPS: usize = 24;
 /// How often what is left in the cgroup is killed and how often the cgroup's removal is tried, with 5 ms between.
 const TRIES: usize = 200;
-/// How often writing the exit record is tried, with a second between.
-const RECORD_TRIES: usize = 60;
+/// How often writing the exit record is tried: for about fifteen seconds, with twice the time between from one to the next, a
+/// second at most. A disk may be full, or read-only, for a moment; nobody is to wait for a container that has ended for ever.
+const RECORD_TRIES: usize = 20;
+/// The first time between, and the longest, in milliseconds.
+const FIRST_WAIT: i64 = 10;
+const LONGEST_WAIT: i64 = 1000;
 /// Bytes that are kept of the last words (the kubelet's limit).
 const MAX_MESSAGE: usize = 4096;
 const SEEK_SET: usize = 0;
@@ -141,6 +150,9 @@ unsafe fn arguments(stack: *const usize) -> Job {
             job.started = value;
         } else if let Some(value) = argument.value(b"oom=") {
             job.oom = Some(value);
+        } else if let Some(_value) = argument.value(b"fault=") {
+            #[cfg(faults)]
+            fault::steer(_value);
         } else if let (Some(value), Some(slot)) = (argument.value(b"cgroup="), cgroups.next()) {
             *slot = Some(value);
         }
@@ -167,15 +179,10 @@ fn read(fd: i32, buffer: &mut [u8]) -> isize {
     unsafe { rt::call(nr::READ, [fd as usize, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0]) }
 }
 
-fn write(fd: i32, bytes: &[u8]) -> isize {
-    // SAFETY: the bytes are valid for reading.
-    unsafe { rt::call(nr::WRITE, [fd as usize, bytes.as_ptr() as usize, bytes.len(), 0, 0]) }
-}
-
-/// Opens a file; `path` ends with a zero byte. Negative for an error number.
-fn open(dir: usize, path: *const u8, flags: usize) -> isize {
+/// Opens a file for reading; `path` ends with a zero byte. Negative for an error number.
+fn open(path: *const u8) -> isize {
     // SAFETY: the path ends with a zero byte.
-    unsafe { rt::call(nr::OPENAT, [dir, path as usize, flags | O_CLOEXEC, 0o600, 0]) }
+    unsafe { rt::call(nr::OPENAT, [AT_FDCWD, path as usize, O_CLOEXEC, 0, 0]) }
 }
 
 /// Waits for one of them, at most so many milliseconds; for ever with a negative number.
@@ -244,7 +251,7 @@ fn read_all(fd: i32, buffer: &mut [u8]) -> usize {
 
 /// Reads a small file whole.
 fn slurp(path: *const u8, buffer: &mut [u8]) -> usize {
-    let fd = open(AT_FDCWD, path, 0);
+    let fd = open(path);
     if fd < 0 {
         return 0;
     }
@@ -266,11 +273,12 @@ fn keep_message(job: &Job) {
     seek((length as usize).saturating_sub(MAX_MESSAGE), SEEK_SET);
     let mut text = [0; MAX_MESSAGE];
     let count = read_all(job.message, &mut text);
-    let fd = open(job.dir as usize, c"termination-log".as_ptr().cast(), O_WRONLY | O_CREAT | O_TRUNC);
+    let place = (job.dir as usize, c"termination-log".as_ptr().cast());
+    let flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC;
+    let fd = effect::create(b"create termination-log", place, flags, PRIVATE);
     if fd >= 0 {
-        write(fd as i32, &text[..count]);
-        // SAFETY: takes a number.
-        unsafe { rt::call(nr::FSYNC, [fd as usize, 0, 0, 0, 0]) };
+        effect::write(b"write termination-log", fd as usize, &text[..count]);
+        effect::sync(b"sync termination-log", fd as usize);
         close(fd as i32);
     }
 }
@@ -300,8 +308,7 @@ fn kill_listed(cgroup: CStr) -> bool {
         let fd = unsafe { rt::call(nr::PIDFD_OPEN, [pid as usize, 0, 0, 0, 0]) };
         if fd >= 0 {
             if in_cgroup(&procs, pid) {
-                // SAFETY: takes numbers; no signal information.
-                unsafe { rt::call(nr::PIDFD_SEND_SIGNAL, [fd as usize, SIGKILL as usize, 0, 0, 0]) };
+                effect::kill(b"kill a process", fd as usize);
             }
             close(fd as i32);
         }
@@ -335,8 +342,7 @@ fn oom_counted(job: &Job) -> bool {
 fn remove_cgroups(job: &Job) {
     for cgroup in job.cgroups.iter().flatten() {
         for _ in 0..TRIES {
-            // SAFETY: the path ends with a zero byte.
-            let result = unsafe { rt::call(nr::UNLINKAT, [AT_FDCWD, cgroup.0 as usize, AT_REMOVEDIR, 0, 0]) };
+            let result = effect::remove(b"rmdir cgroup", (AT_FDCWD, cgroup.0), AT_REMOVEDIR);
             // Cgroups nested in it, or one that stays busy, are left to whoever removes the instance.
             const EBUSY: isize = -16;
             if result != EBUSY {
@@ -365,26 +371,22 @@ fn record(job: &Job, status: i32, oom: bool) -> Text<512> {
 /// Writes the record under a temporary name, which the shim has made with room on the disk, and renames it.
 fn write_record(dir: i32, record: &[u8]) -> Result<(), isize> {
     let dir = dir as usize;
-    let (temporary, name) = (c".exit.json".as_ptr() as usize, c"exit.json".as_ptr() as usize);
+    let (temporary, name) = (c".exit.json".as_ptr().cast(), c"exit.json".as_ptr().cast());
     let check = |result: isize| if result < 0 { Err(result) } else { Ok(()) };
-    let fd = open(dir, c".exit.json".as_ptr().cast(), O_WRONLY | O_CREAT);
+    let fd = effect::create(b"create .exit.json", (dir, temporary), O_WRONLY | O_CREAT | O_CLOEXEC, PRIVATE);
     check(fd)?;
     let file = fd as usize;
-    let written = write(fd as i32, record);
-    // SAFETY: takes numbers.
-    let cut = unsafe { rt::call(nr::FTRUNCATE, [file, record.len(), 0, 0, 0]) };
-    // SAFETY: takes a number.
-    let synced = unsafe { rt::call(nr::FSYNC, [file, 0, 0, 0, 0]) };
+    let written = effect::write(b"write .exit.json", file, record);
+    let cut = effect::truncate(b"truncate .exit.json", file, record.len());
+    let synced = effect::sync(b"sync .exit.json", file);
     close(fd as i32);
     if written != record.len() as isize {
         return Err(if written < 0 { written } else { EAGAIN });
     }
     check(cut)?;
     check(synced)?;
-    // SAFETY: both names end with a zero byte.
-    check(unsafe { rt::call(nr::RENAMEAT, [dir, temporary, dir, name, 0]) })?;
-    // SAFETY: takes a number.
-    check(unsafe { rt::call(nr::FSYNC, [dir, 0, 0, 0, 0]) })
+    check(effect::rename(b"rename exit.json", dir, temporary, name))?;
+    check(effect::sync(b"sync its directory", dir))
 }
 
 extern "C" fn entry(stack: *const usize) -> ! {
@@ -401,12 +403,15 @@ extern "C" fn entry(stack: *const usize) -> ! {
     let oom = oom_counted(&job);
     let record = record(&job, status, oom);
     remove_cgroups(&job);
+    let mut wait = FIRST_WAIT;
     for _ in 0..RECORD_TRIES {
         match write_record(job.dir, record.bytes()) {
             // Without its directory the instance was removed, and its record is nobody's business.
             Ok(()) | Err(ENOENT) => rt::exit(0),
-            Err(_) => sleep_milliseconds(1000),
+            Err(_) => sleep_milliseconds(wait),
         }
+        wait = (2 * wait).min(LONGEST_WAIT);
     }
+    // The agent finds that nobody watches it, and writes down that nothing is known of its end.
     rt::exit(1)
 }

@@ -14,6 +14,7 @@ pub mod nr {
     pub const WRITEV: usize = 20;
     pub const SHUTDOWN: usize = 48;
     pub const WAIT4: usize = 61;
+    pub const FLOCK: usize = 73;
     pub const FSYNC: usize = 74;
     pub const FTRUNCATE: usize = 77;
     pub const RT_SIGTIMEDWAIT: usize = 128;
@@ -35,6 +36,7 @@ pub mod nr {
 #[cfg(target_arch = "aarch64")]
 pub mod nr {
     pub const IOCTL: usize = 29;
+    pub const FLOCK: usize = 32;
     pub const UNLINKAT: usize = 35;
     pub const LINKAT: usize = 37;
     pub const RENAMEAT: usize = 38;

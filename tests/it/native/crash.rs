@@ -13,10 +13,10 @@ use super::fixture::{Root, TestPod, on_root, until};
 use crate::support;
 
 /// Where the shims of a test write their fault points: set for the process that starts them.
-const POINTS: &str = "PODWRIGHT_TEST_POINTS";
+pub const POINTS: &str = "PODWRIGHT_TEST_POINTS";
 
 /// Whether this is the process of a test that is steered, or none can be.
-fn is_steered() -> Option<bool> {
+pub fn is_steered() -> Option<bool> {
     if std::env::var_os(POINTS).is_some() {
         return Some(true);
     }
@@ -32,17 +32,21 @@ fn is_steered() -> Option<bool> {
 
 /// Runs a test again in a process of its own that is steered so (src/sys/effect/fault.rs), with these points met already.
 /// Which ones are then.
-fn steered(name: &str, steering: &str, passed: &str) -> String {
+pub fn steered_test(name: &str, steering: &str, passed: &str) -> String {
     let temp = tempfile::tempdir().unwrap();
     let points = temp.path().join("points");
     std::fs::write(&points, passed).unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", &format!("native::crash::{name}"), "--nocapture"]).env(POINTS, &points);
+    command.args(["--exact", name, "--nocapture"]).env(POINTS, &points);
     command.env("PODWRIGHT_FAULT", format!("{steering}:{}", points.display()));
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
     std::fs::read_to_string(&points).unwrap()
+}
+
+fn steered(name: &str, steering: &str, passed: &str) -> String {
+    steered_test(&format!("native::crash::{name}"), steering, passed)
 }
 
 /// Runs a test again in a process of its own, whose shims are steered so. `false` in that process.
