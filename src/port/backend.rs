@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 
 use super::{ErrorKind, PortError};
 use crate::model::{
-    AdmittedPod, ContainerStart, Deletion, ImageNeed, ImageSource, ObservedPod, PodKey, PodRecord, Reason, ResizeOrder,
-    SignalOrder, VolumePayload,
+    AdmittedPod, ContainerStart, Deletion, HandlerAnswer, HandlerCall, ImageNeed, ImageSource, ObservedPod, PodKey,
+    PodRecord, Reason, ResizeOrder, SignalOrder, VolumePayload,
 };
 
 /// What a backend can and cannot do; `validate --backend` asks.
@@ -99,6 +99,14 @@ pub trait ContainerBackend: Send + Sync {
     /// is `decrease memory limits`, to be tried again.
     async fn resize_container(&self, key: &PodKey, order: &ResizeOrder) -> Result<(), PortError>;
 
+    /// Calls a handler for an instance that runs, and waits for its answer or its timeout. A command that is not done by then,
+    /// or whose caller does not wait any more, is killed with what it has started. What it prints, or answers, is kept up to
+    /// [`HANDLER_BYTES`]. The verbs of the pod go on meanwhile.
+    ///
+    /// # Errors
+    /// The call could not be made: no answer. `NotFound` when the instance does not run.
+    async fn call_handler(&self, key: &PodKey, call: &HandlerCall) -> Result<HandlerAnswer, PortError>;
+
     /// Kills what is left of an instance without a monitor and writes its exit record (137, ContainerStatusUnknown). One
     /// that was created and never ran is removed instead, and can be started anew.
     async fn reap_container(&self, key: &PodKey, name: &str, attempt: u32) -> Result<(), PortError>;
@@ -114,6 +122,14 @@ pub trait ContainerBackend: Send + Sync {
 
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
+}
+
+/// How much is kept of what a handler prints or answers (pkg/probe/exec and pkg/probe/http of Kubernetes).
+pub const HANDLER_BYTES: usize = 10 << 10;
+
+/// What is said of a command that took too long, in the kubelet's words (`execSync` of its CRI client).
+pub fn timed_out(command: &[String]) -> String {
+    format!("command {:?} timed out", command.join(" "))
 }
 
 /// Why memory in use is not taken away from a container, in the kubelet's words (kuberuntime_manager.go of 1.36,

@@ -9,7 +9,9 @@ mod ledger;
 mod source;
 mod time;
 
-pub use backend::{Capabilities, ContainerBackend, Hint, ImageStatus, PodBackend, memory_in_use};
+pub use backend::{
+    Capabilities, ContainerBackend, HANDLER_BYTES, Hint, ImageStatus, PodBackend, memory_in_use, timed_out,
+};
 pub use error::{ErrorKind, PortError};
 pub use ledger::LedgerStore;
 pub use source::{ReadError, Source, StatusSink};

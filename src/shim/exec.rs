@@ -11,9 +11,9 @@ use rustix::process::DumpableBehavior;
 
 use super::failure::doing;
 use super::inside::IdMap;
-use super::relay::{self, Stdio};
+use super::relay::{self, End, Leash, Stdio};
 use super::running::Running;
-use super::{ExecRequest, command, entry, oci, privileges, seccomp};
+use super::{ExecRequest, command, entry, kill, oci, privileges, seccomp};
 use crate::port::{ErrorKind, PortError};
 use crate::sys::entrance::Entrance;
 use crate::sys::seccomp::Instruction;
@@ -25,6 +25,8 @@ const CANNOT_EXECUTE: i32 = 126;
 
 /// The container as the command needs it.
 struct Target {
+    /// The container's first process.
+    init: i32,
     pidfd: OwnedFd,
     entrance: Entrance,
     process: oci::Process,
@@ -51,11 +53,21 @@ impl Target {
         let user = IdMap::of_users(started.pid).map_err(failed)?.outside(process.user.uid);
         let user = user.ok_or_else(|| failed(io::Error::other("its user is nobody on this machine")))?;
         let has_users = !users::is_own(started.pid).map_err(failed)?;
-        Ok(Self { pidfd, entrance, process, filter, oom_score_adj, user, has_users })
+        let init = started.pid;
+        Ok(Self { init, pidfd, entrance, process, filter, oom_score_adj, user, has_users })
     }
 }
 
+/// Runs it to its end; its exit code.
 pub(super) fn run(request: &ExecRequest) -> Result<i32, PortError> {
+    match serve(request, None)? {
+        End::Code(code) => Ok(code),
+        End::Late | End::Unwanted => Ok(CANNOT_EXECUTE),
+    }
+}
+
+/// Runs it; one that outlives its leash is killed with what it has started.
+pub(super) fn serve(request: &ExecRequest, leash: Option<&Leash>) -> Result<End, PortError> {
     let failed = |error: io::Error| PortError::io(OPERATION, request.instance_dir.display().to_string(), &error);
     sealed::restart().map_err(failed)?;
     let mut target = Target::open(request)?;
@@ -88,7 +100,11 @@ pub(super) fn run(request: &ExecRequest) -> Result<i32, PortError> {
     adopt(None)?;
     // As easily killed for want of memory as the container's own processes.
     let _ = effect::write_existing(Path::new(&format!("/proc/{child}/oom_score_adj")), &target.oom_score_adj);
-    relay::run(child, stdio, &signals).map_err(failed)
+    let end = relay::run(child, stdio, &signals, leash).map_err(failed)?;
+    if !matches!(end, End::Code(_)) {
+        kill::with_all(child, target.init).map_err(failed)?;
+    }
+    Ok(end)
 }
 
 /// The process between this one and the command's. Everything that takes more rights than the command has is done here,

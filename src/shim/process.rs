@@ -14,9 +14,10 @@ use rustix::fs::OFlags;
 use super::container::{self, Created, Streams};
 use super::failure::{Failure, Step};
 use super::rootfs::{self, Layout};
-use super::spawn::{GO, Report};
+use super::run::RunOrder;
+use super::spawn::{GO, Order, Report};
 use super::users::Users;
-use super::{ShimRequest, Started, attach, record};
+use super::{ShimRequest, Started, attach, record, run};
 use crate::sys::entrance::Entrance;
 use crate::sys::{cgroup, effect, process, spawn};
 
@@ -56,8 +57,9 @@ pub(super) fn main(is_begun_there: bool) -> ExitCode {
     let Ok(mut passed) = passed() else { return ExitCode::FAILURE };
     let (Ok(_), Ok(pid)) = (nix::unistd::setsid(), i32::try_from(std::process::id())) else { return ExitCode::FAILURE };
     passed.report(&Report::Shim { pid });
-    let request = match passed.request() {
-        Ok(request) => request,
+    let request = match passed.order() {
+        Ok(Order::Start(request)) => request,
+        Ok(Order::Run(order)) => return run::main(&order, (&passed.monitor, &passed.lock)),
         Err(error) => {
             passed.report(&Report::Failed { message: format!("the request to its shim cannot be read: {error}") });
             return ExitCode::FAILURE;
@@ -99,7 +101,7 @@ fn passed() -> io::Result<Passed> {
 }
 
 impl Passed {
-    fn request(&mut self) -> io::Result<ShimRequest> {
+    fn order(&mut self) -> io::Result<Order<Box<ShimRequest>, RunOrder>> {
         let mut line = Vec::new();
         self.agent.read_until(b'\n', &mut line)?;
         Ok(serde_json::from_slice(&line)?)

@@ -3,12 +3,13 @@
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Instant;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{
@@ -279,8 +280,26 @@ impl Flow {
     }
 }
 
-/// Serves a command until it has ended; its exit code.
-pub(super) fn run(child: i32, stdio: Stdio, signals: &SignalFd) -> io::Result<i32> {
+/// What a command is given by whoever does not wait for it for ever.
+pub(super) struct Leash {
+    /// Its other side is closed by a caller that does not wait any more.
+    pub(super) caller: OwnedFd,
+    pub(super) until: Instant,
+}
+
+/// Why a command is served no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It has ended with this exit code.
+    Code(i32),
+    /// It runs on, past its time.
+    Late,
+    /// It runs on, and nobody wants to know.
+    Unwanted,
+}
+
+/// Serves a command until it has ended, or as long as it may take.
+pub(super) fn run(child: i32, stdio: Stdio, signals: &SignalFd, leash: Option<&Leash>) -> io::Result<End> {
     let mut session = Session { child: Pid::from_raw(child), terminal: None, flows: Vec::new() };
     let mut raw = None;
     match stdio {
@@ -305,9 +324,15 @@ pub(super) fn run(child: i32, stdio: Stdio, signals: &SignalFd) -> io::Result<i3
             session.flows = flows.into_iter().flatten().collect::<io::Result<_>>()?;
         }
     }
-    let code = session.serve(signals);
+    let end = session.serve(signals, leash);
     drop(raw);
-    code
+    end
+}
+
+/// How long until then, for `poll`; `None` for ever.
+fn left(until: Option<Instant>) -> Option<Timespec> {
+    let left = until?.saturating_duration_since(Instant::now());
+    Some(Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() })
 }
 
 struct Session {
@@ -322,11 +347,13 @@ impl Session {
         self.terminal.iter().for_each(copy_size);
     }
 
-    fn serve(&mut self, signals: &SignalFd) -> io::Result<i32> {
+    fn serve(&mut self, signals: &SignalFd, leash: Option<&Leash>) -> io::Result<End> {
         loop {
             let mut fds = vec![PollFd::new(signals, PollFlags::IN)];
             fds.extend(self.flows.iter().map(Flow::poll));
-            match rustix::event::poll(&mut fds, None) {
+            // Nothing is asked for: that the other side is closed is told all the same.
+            fds.extend(leash.iter().map(|leash| PollFd::new(&leash.caller, PollFlags::empty())));
+            match rustix::event::poll(&mut fds, left(leash.map(|leash| leash.until)).as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -335,7 +362,15 @@ impl Session {
                 && let Some(code) = self.signals(signals)?
             {
                 self.drain(signals)?;
-                return Ok(code);
+                return Ok(End::Code(code));
+            }
+            if let Some(leash) = leash {
+                if ready.last() == Some(&true) {
+                    return Ok(End::Unwanted);
+                }
+                if Instant::now() >= leash.until {
+                    return Ok(End::Late);
+                }
             }
             for (flow, _) in self.flows.iter_mut().zip(&ready[1..]).filter(|(_, ready)| **ready) {
                 flow.step();

@@ -26,6 +26,16 @@ const SIGKILL: i32 = 9;
 /// has done and writes nothing down: the agent has ended, or has given up.
 pub(super) const GO: &[u8] = b"go";
 
+/// What a process that the zygote has forked is to do: one line of JSON.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Order<S, R> {
+    /// Be the shim of a container.
+    Start(S),
+    /// Run a command in one.
+    Run(R),
+}
+
 /// What the shim answers, one JSON document a line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -97,7 +107,7 @@ fn run(
     lock: File,
     before: impl FnOnce() -> Result<(), PortError>,
 ) -> io::Result<Outcome> {
-    let mut request_json = serde_json::to_vec(request)?;
+    let mut request_json = serde_json::to_vec(&Order::<_, ()>::Start(request))?;
     request_json.push(b'\n');
     let (agent, theirs) = UnixStream::pair()?;
     // Without it the shim goes there by itself, or says why it cannot.

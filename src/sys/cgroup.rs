@@ -236,7 +236,10 @@ fn tree(top: PathBuf) -> Vec<PathBuf> {
 }
 
 fn members(hierarchies: &[Hierarchy], path: &Path) -> BTreeSet<i32> {
-    let dirs = hierarchies.iter().flat_map(|h| tree(h.dir(path)));
+    listed(hierarchies.iter().flat_map(|h| tree(h.dir(path))))
+}
+
+fn listed(dirs: impl Iterator<Item = PathBuf>) -> BTreeSet<i32> {
     let lists = dirs.filter_map(|dir| fs::read_to_string(dir.join("cgroup.procs")).ok());
     // 0 stands for a process that our process namespace does not show.
     lists.flat_map(|l| l.lines().filter_map(|p| p.parse().ok()).filter(|p| *p > 0).collect::<Vec<i32>>()).collect()
@@ -248,6 +251,14 @@ fn members(hierarchies: &[Hierarchy], path: &Path) -> BTreeSet<i32> {
 /// From the system.
 pub fn pids(path: &str) -> io::Result<BTreeSet<i32>> {
     Ok(members(&hierarchies()?, relative(path)?))
+}
+
+/// As [`pids`], of the cgroups that a process is in.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn pids_beside(pid: i32) -> io::Result<BTreeSet<i32>> {
+    Ok(listed(places_of(pid)?.into_iter().flat_map(|(dir, _)| tree(dir))))
 }
 
 /// Which of these cgroups exists in any hierarchy, the first one of several.

@@ -2,16 +2,26 @@
 
 use std::fs;
 
-/// When the process started, in clock ticks since boot (`/proc/<pid>/stat`, field 22). `None` when there is no such
-/// process, or only its zombie.
-pub fn start_ticks(pid: i32) -> Option<u64> {
+/// The fields of `/proc/<pid>/stat` from the third on, the state; `None` when there is no such process, or only its zombie.
+fn of_living<T>(pid: i32, read: impl FnOnce(std::str::SplitAsciiWhitespace<'_>) -> Option<T>) -> Option<T> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the name in parentheses; it may hold anything, parentheses and spaces too.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     match fields.next()? {
         "Z" | "X" => None,
-        _ => fields.nth(18)?.parse().ok(),
+        _ => read(fields),
     }
+}
+
+/// The parent and the session of a process. `None` when there is no such process, or only its zombie.
+pub(crate) fn parent_and_session(pid: i32) -> Option<(i32, i32)> {
+    of_living(pid, |mut fields| Some((fields.next()?.parse().ok()?, fields.nth(1)?.parse().ok()?)))
+}
+
+/// When the process started, in clock ticks since boot (`/proc/<pid>/stat`, field 22). `None` when there is no such
+/// process, or only its zombie.
+pub fn start_ticks(pid: i32) -> Option<u64> {
+    of_living(pid, |mut fields| fields.nth(18)?.parse().ok())
 }
 
 /// A name for this boot of the machine; pids and start times of another boot mean nothing. Empty when the kernel does
@@ -30,6 +40,10 @@ mod tests {
         assert!(start_ticks(own).is_some_and(|t| t > 0));
         assert_eq!(start_ticks(own), start_ticks(own));
         assert_eq!(start_ticks(i32::MAX), None);
+        let parent = i32::try_from(std::os::unix::process::parent_id()).unwrap();
+        let session = rustix::process::getsid(None).unwrap().as_raw_nonzero().get();
+        assert_eq!(parent_and_session(own), Some((parent, session)));
+        assert_eq!(parent_and_session(i32::MAX), None);
         assert_eq!(boot_id().len(), 36);
     }
 }

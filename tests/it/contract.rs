@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use podwright::backend::fake::{Behaviour, Fake, VirtualClock};
+use podwright::backend::fake::{Answered, Behaviour, Fake, VirtualClock};
 use podwright::model::{
-    ContainerKind, ContainerStart, ContainerState, Deletion, ExitRecord, ImageNeed, ImageSource, Masked,
-    ObservedContainer, ObservedPod, PodKey, PodRecord, PodUid, ResizeOrder, Resources, Sandbox, Signal, SignalOrder,
-    VolumeMaterial, VolumePayload,
+    Caller, ContainerKind, ContainerStart, ContainerState, Deletion, ExitRecord, Handler, HandlerAnswer, HandlerCall,
+    HandlerOutcome, ImageNeed, ImageSource, Masked, ObservedContainer, ObservedPod, PodKey, PodRecord, PodUid,
+    ResizeOrder, Resources, Sandbox, Signal, SignalOrder, VolumeMaterial, VolumePayload,
 };
-use podwright::port::{ContainerBackend, ErrorKind, Hint};
+use podwright::port::{ContainerBackend, ErrorKind, HANDLER_BYTES, Hint};
 use serde_json::json;
 
 use crate::admit::{admitted, pod_of};
@@ -27,6 +27,12 @@ const CONTAINERS: &[(&str, &str)] = &[
     ("broken", ""),
     ("grows", "trap 'exit 143' TERM; while :; do sleep 1 & wait $!; done"),
 ];
+
+/// What handlers run.
+const FINE: &str = "echo fine";
+const BAD: &str = "echo bad; echo worse >&2; exit 3";
+const LATE: &str = "sleep 1000";
+const LONG: &str = "head -c 100000 /dev/zero | tr '\\0' x";
 
 /// What the last of them starts with.
 const SMALL: &str = "32Mi";
@@ -55,6 +61,7 @@ impl Contract {
         self.what_cannot_be_started_leaves_an_exit_record().await;
         self.an_end_is_hinted_at_to_everyone().await;
         self.what_runs_is_given_more_and_less().await;
+        self.handlers_of_what_runs_answer().await;
         self.what_is_gone_may_be_removed_again().await;
         self.two_pods_do_not_meet().await;
         let left = self.backend.list().await.unwrap();
@@ -381,6 +388,40 @@ impl Contract {
         self.clear(key).await;
     }
 
+    async fn handlers_of_what_runs_answer(&self) {
+        let key = &self.pod("handlers").await;
+        self.start(key, "runs", 0).await;
+        let exec = |script: &str| Handler::Exec { command: command("", script) };
+        let call = |handler: Handler| HandlerCall {
+            container: "runs".into(),
+            attempt: 0,
+            handler,
+            timeout: Duration::from_secs(3),
+            caller: Caller::Probe,
+        };
+        let late = format!("command {:?} timed out", format!("/bin/sh -c {LATE}"));
+        for (script, outcome, text) in [
+            (FINE, HandlerOutcome::Success, "fine\n"),
+            (BAD, HandlerOutcome::Failure, "bad\nworse\n"),
+            (LATE, HandlerOutcome::Failure, &late),
+        ] {
+            let answer = self.backend.call_handler(key, &call(exec(script))).await.unwrap();
+            assert_eq!((answer.outcome, answer.text.as_str()), (outcome, text), "{script}");
+        }
+        let long = self.backend.call_handler(key, &call(exec(LONG))).await.unwrap();
+        assert_eq!((long.outcome, long.text.len()), (HandlerOutcome::Success, HANDLER_BYTES));
+        let none = Handler::Exec { command: vec!["/no/such/program".into()] };
+        let unusable = self.backend.call_handler(key, &call(none)).await.unwrap();
+        assert_eq!(unusable.outcome, HandlerOutcome::Failure);
+        assert!(unusable.text.contains("no such file or directory"), "{unusable:?}");
+        let other = HandlerCall { attempt: 1, ..call(exec(FINE)) };
+        assert_eq!(self.backend.call_handler(key, &other).await.unwrap_err().kind, ErrorKind::NotFound);
+        self.signal(key, "runs", Signal::Kill).await;
+        self.exit(key, "runs", 0).await;
+        assert_eq!(self.backend.call_handler(key, &call(exec(FINE))).await.unwrap_err().kind, ErrorKind::NotFound);
+        self.clear(key).await;
+    }
+
     async fn what_is_gone_may_be_removed_again(&self) {
         let key = PodKey::new("default", "never-was");
         self.backend.stop_sandbox(&key).await.unwrap();
@@ -408,6 +449,10 @@ fn command(name: &str, script: &str) -> Vec<String> {
     }
 }
 
+fn answer(outcome: HandlerOutcome, text: &str) -> HandlerAnswer {
+    HandlerAnswer { outcome, text: text.to_owned() }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_fake_keeps_the_contract() {
     let now = Timestamp::from_second(1_700_000_000).unwrap();
@@ -416,6 +461,18 @@ async fn the_fake_keeps_the_contract() {
     fake.behave("ends", Behaviour::exits(Duration::from_millis(50), 3));
     fake.behave("grows", Behaviour { memory: 1 << 20, ..Behaviour::default() });
     fake.behave("stubborn", Behaviour { ignores_stop: true, ..Behaviour::default() });
+    fake.answer("runs", |call| {
+        let Handler::Exec { command } = &call.handler else { panic!("{call:?}") };
+        match command.last().map(String::as_str) {
+            Some(FINE) => Answered { answer: Ok(answer(HandlerOutcome::Success, "fine\n")), ..Answered::success() },
+            Some(BAD) => Answered::failure("bad\nworse\n"),
+            Some(LATE) => Answered::success().after(Duration::from_secs(1000)),
+            Some(LONG) => {
+                Answered { answer: Ok(answer(HandlerOutcome::Success, &"x".repeat(100_000))), ..Answered::success() }
+            }
+            _ => Answered::failure("exec: no such file or directory"),
+        }
+    });
     fake.behave("broken", Behaviour { fails_to_start: Some("no such program".into()), ..Behaviour::default() });
     Contract { backend: fake, image: "shell:1".into(), absent: "absent:1".into(), now }.check().await;
 }

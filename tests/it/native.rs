@@ -5,6 +5,7 @@ mod containers;
 mod contract;
 mod crash;
 pub mod fixture;
+mod handlers;
 mod levels;
 mod life;
 mod logs;

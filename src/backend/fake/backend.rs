@@ -6,14 +6,17 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::behaviour::{Call, Fault, Verb};
+use super::behaviour::{Answered, Call, Fault, Verb};
 use super::machine::{End, Machine, Pod, find, finish};
 use super::{Fake, image};
 use crate::model::{
     ContainerRecord, ContainerStart, ContainerState, Deletion, ExitRecord, ImageNeed, ObservedContainer, ObservedPod,
     PodKey, PodRecord, ResizeOrder, Resources, Sandbox, Signal, SignalOrder, Stopping, VolumePayload, quantity,
 };
-use crate::port::{Capabilities, ContainerBackend, ErrorKind, Hint, ImageStatus, PortError, memory_in_use};
+use crate::model::{Handler, HandlerAnswer, HandlerCall, HandlerOutcome};
+use crate::port::{
+    Capabilities, ContainerBackend, ErrorKind, HANDLER_BYTES, Hint, ImageStatus, PortError, memory_in_use, timed_out,
+};
 
 /// How many hints wait at most.
 const HINTS: usize = 1024;
@@ -163,6 +166,31 @@ impl ContainerBackend for Fake {
         let subject = format!("{}#{}", order.name, order.attempt);
         let resize = |machine: &mut Machine, _| resize(machine, key, order);
         self.perform((Verb::ResizeContainer, Some(key), subject), resize).await
+    }
+
+    async fn call_handler(&self, key: &PodKey, call: &HandlerCall) -> Result<HandlerAnswer, PortError> {
+        let HandlerCall { container, attempt, handler, timeout, caller } = call;
+        let subject = format!("{container}#{attempt} {caller:?} {}", kind_of(handler));
+        let ask = |machine: &mut Machine, _| {
+            running(machine, key, (container, *attempt))?;
+            Ok(machine.answers.get_mut(container).map_or_else(Answered::success, |answer| answer(call)))
+        };
+        let Answered { answer, takes } = self.perform((Verb::CallHandler, Some(key), subject), ask).await?;
+        self.clock.sleep_until(self.ending(takes.min(*timeout))).await;
+        if let Handler::Exec { .. } = handler {
+            // A command ends with its container.
+            running(&mut self.machine(), key, (container, *attempt))?;
+        }
+        if takes > *timeout {
+            let text = match handler {
+                Handler::Exec { command } => timed_out(command),
+                _ => "context deadline exceeded".to_owned(),
+            };
+            return Ok(HandlerAnswer { outcome: HandlerOutcome::Failure, text });
+        }
+        let refused = |why| PortError::new(ErrorKind::Unavailable, CALL, key.to_string(), why);
+        let HandlerAnswer { outcome, text } = answer.map_err(refused)?;
+        Ok(HandlerAnswer { outcome, text: text.chars().take(HANDLER_BYTES).collect() })
     }
 
     async fn reap_container(&self, key: &PodKey, name: &str, attempt: u32) -> Result<(), PortError> {
@@ -347,6 +375,29 @@ impl Fake {
             }
         }
         Ok(())
+    }
+}
+
+const CALL: &str = "call a handler of";
+
+/// How a kind of handler is called in a manifest.
+fn kind_of(handler: &Handler) -> &'static str {
+    match handler {
+        Handler::Exec { .. } => "exec",
+        Handler::HttpGet(_) => "httpGet",
+        Handler::TcpSocket { .. } => "tcpSocket",
+        Handler::Grpc { .. } => "grpc",
+        Handler::Sleep { .. } => "sleep",
+    }
+}
+
+/// Refuses a handler of an instance that does not run.
+fn running(machine: &mut Machine, key: &PodKey, (name, attempt): (&str, u32)) -> Result<(), PortError> {
+    let container = find(&mut pod(machine, key, CALL)?.observed, name, attempt);
+    let container = container.ok_or_else(|| no_instance(CALL, key, (name, attempt)))?;
+    match container.state {
+        ContainerState::Running { .. } => Ok(()),
+        _ => Err(PortError::new(ErrorKind::NotFound, CALL, key.to_string(), "the container does not run")),
     }
 }
 

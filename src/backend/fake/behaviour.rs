@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::model::PodKey;
+use crate::model::{HandlerAnswer, HandlerOutcome, PodKey};
 use crate::port::PortError;
 
 /// What the instances of a container do.
@@ -28,6 +28,47 @@ impl Behaviour {
     }
 }
 
+/// What a handler answers, and when.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// `Err` when it cannot be called, with why.
+    pub answer: Result<HandlerAnswer, String>,
+    /// How long it takes.
+    pub takes: Duration,
+}
+
+impl Answered {
+    fn now(outcome: HandlerOutcome, text: &str) -> Self {
+        Self { answer: Ok(HandlerAnswer { outcome, text: text.to_owned() }), takes: Duration::ZERO }
+    }
+
+    /// It succeeds at once.
+    pub fn success() -> Self {
+        Self::now(HandlerOutcome::Success, "")
+    }
+
+    /// It succeeds at once, with something to tell.
+    pub fn warning(text: &str) -> Self {
+        Self::now(HandlerOutcome::Warning, text)
+    }
+
+    /// It fails at once.
+    pub fn failure(text: &str) -> Self {
+        Self::now(HandlerOutcome::Failure, text)
+    }
+
+    /// It cannot be called.
+    pub fn error(why: &str) -> Self {
+        Self { answer: Err(why.to_owned()), takes: Duration::ZERO }
+    }
+
+    /// The same after this long.
+    #[must_use]
+    pub fn after(self, takes: Duration) -> Self {
+        Self { takes, ..self }
+    }
+}
+
 /// The verbs of the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verb {
@@ -42,6 +83,7 @@ pub enum Verb {
     StartContainer,
     SignalContainer,
     ResizeContainer,
+    CallHandler,
     ReapContainer,
     RemoveContainer,
     RemovePod,
@@ -50,7 +92,7 @@ pub enum Verb {
 impl Verb {
     /// Whether it changes the world.
     pub fn changes(self) -> bool {
-        !matches!(self, Verb::List | Verb::Observe)
+        !matches!(self, Verb::List | Verb::Observe | Verb::CallHandler)
     }
 }
 

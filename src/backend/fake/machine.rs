@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use super::AnswerOf;
 use super::behaviour::Behaviour;
 use crate::model::{
     ContainerStart, ContainerState, ExitRecord, ObservedContainer, ObservedPod, PodKey, Sandbox, VolumePayload,
@@ -61,6 +62,8 @@ impl Pod {
 pub(super) struct Machine {
     pub(super) pods: BTreeMap<PodKey, Pod>,
     pub(super) behaviours: BTreeMap<String, Behaviour>,
+    /// What handlers answer, by the container's name.
+    pub(super) answers: BTreeMap<String, AnswerOf>,
     /// Images that are not there.
     pub(super) missing: BTreeSet<String>,
     /// Images that a registry has, and this machine not yet.

@@ -17,10 +17,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::model::{ContainerStart, ObservedPod, PodKey, VolumePayload};
+use crate::model::{ContainerStart, HandlerCall, ObservedPod, PodKey, VolumePayload};
 use crate::port::Clock;
 
-pub use behaviour::{Behaviour, Call, Fault, Verb};
+pub use behaviour::{Answered, Behaviour, Call, Fault, Verb};
 use calls::Calls;
 pub use clock::VirtualClock;
 use machine::Machine;
@@ -32,6 +32,8 @@ pub struct Fake {
     script: Mutex<Script>,
 }
 
+/// What the handlers of a container answer.
+type AnswerOf = Box<dyn FnMut(&HandlerCall) -> Answered + Send>;
 type FaultOf = Box<dyn FnMut(&Call) -> Option<Fault> + Send>;
 
 /// What was asked, and what is to go wrong.
@@ -60,6 +62,12 @@ impl Fake {
     /// What every later instance of containers with this name does.
     pub fn behave(&self, container: &str, behaviour: Behaviour) {
         self.machine().behaviours.insert(container.to_owned(), behaviour);
+    }
+
+    /// What the handlers of containers with this name answer from now on; those of the others succeed at once. Asked once for
+    /// each call, in their order.
+    pub fn answer(&self, container: &str, answer: impl FnMut(&HandlerCall) -> Answered + Send + 'static) {
+        self.machine().answers.insert(container.to_owned(), Box::new(answer));
     }
 
     /// Takes an image away, or brings it back.

@@ -24,6 +24,7 @@
 mod adopt;
 mod end;
 mod etc;
+mod handler;
 mod image;
 mod leavings;
 mod levels;

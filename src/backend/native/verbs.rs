@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::paths::{check_key, check_uid};
 use super::records::{self, POD, Stored};
-use super::{Inner, Native, START_PATIENCE, blocking, end, image, joined, observe, resize, sandbox, start};
+use super::{Inner, Native, START_PATIENCE, blocking, end, handler, image, joined, observe, resize, sandbox, start};
 use crate::model::{
-    ContainerStart, Deletion, ImageNeed, ObservedPod, PodKey, PodRecord, PodUid, ResizeOrder, SignalOrder,
-    VolumePayload,
+    ContainerStart, Deletion, HandlerAnswer, HandlerCall, ImageNeed, ObservedPod, PodKey, PodRecord, PodUid,
+    ResizeOrder, SignalOrder, VolumePayload,
 };
 use crate::port::{Capabilities, ContainerBackend, ErrorKind, Hint, ImageStatus, PortError};
 use crate::sys::beneath::Dir;
@@ -153,6 +153,10 @@ impl ContainerBackend for Native {
     async fn resize_container(&self, key: &PodKey, order: &ResizeOrder) -> Result<(), PortError> {
         let order = order.clone();
         self.work(key, move |inner, _, uid| resize::resize(inner, uid, &order)).await
+    }
+
+    async fn call_handler(&self, key: &PodKey, call: &HandlerCall) -> Result<HandlerAnswer, PortError> {
+        handler::call(&self.inner, key, call).await
     }
 
     async fn reap_container(&self, key: &PodKey, name: &str, attempt: u32) -> Result<(), PortError> {

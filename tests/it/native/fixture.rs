@@ -44,6 +44,15 @@ pub fn on_root(test: impl AsyncFnOnce(&Root) + Send + 'static) {
     }
 }
 
+/// The network of a test is its own, and begins without a loopback that is up.
+pub fn with_loopback(test: impl AsyncFnOnce(&Root) + Send + 'static) {
+    on_root(async |root| {
+        let up = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
+        assert!(up.success());
+        test(root).await;
+    });
+}
+
 /// Waits for something that must happen; what is waited for is said when it does not.
 pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;

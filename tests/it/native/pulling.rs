@@ -8,7 +8,7 @@ use podwright::model::{ImageNeed, ImageSource, Mirror, PullSettings, RegistryEnt
 use podwright::port::{ContainerBackend, ErrorKind, ImageStatus, PortError};
 use serde_json::json;
 
-use super::fixture::{Root, on_root};
+use super::fixture::{Root, with_loopback};
 use crate::support;
 use crate::support::images::{Layer, Layout, Packing, arch, oci_archive};
 use crate::support::registry::Server;
@@ -20,15 +20,6 @@ fn registry() -> Server {
     let layer = Layer::new().dir("etc").file("etc/name", "pulled").tar();
     let image = layout.image(&[(layer, Packing::Gzip)], json!({}), arch());
     Server::of(&layout, &image, |_| None)
-}
-
-/// The network of a test is its own, and begins without a loopback that is up.
-fn with_loopback(test: impl AsyncFnOnce(&Root) + Send + 'static) {
-    on_root(async |root| {
-        let up = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
-        assert!(up.success());
-        test(root).await;
-    });
 }
 
 /// A backend whose only registry is at an address.

@@ -1,0 +1,108 @@
+//! What probes and hooks ask of a container: commands in it, and requests to its pod's address from this machine's own network.
+
+mod exec;
+mod grpc;
+mod http;
+mod tcp;
+mod tls;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use super::observe;
+use super::paths::InstanceName;
+use super::{Inner, blocking};
+use crate::model::{Handler, HandlerAnswer, HandlerCall, HandlerOutcome, PodKey, PodUid};
+use crate::port::{ErrorKind, PortError};
+
+const OPERATION: &str = "call a handler of";
+
+/// Calls a handler. Nothing of the pod waits meanwhile.
+pub(super) async fn call(inner: &Arc<Inner>, key: &PodKey, call: &HandlerCall) -> Result<HandlerAnswer, PortError> {
+    let uid = inner.uid(key).await?;
+    let name = InstanceName::new(&uid, &call.container, call.attempt)?;
+    let refused = |message: &str| {
+        let subject = format!("{} of pod {key}", call.container);
+        Err(PortError::new(ErrorKind::Invalid, OPERATION, subject, message))
+    };
+    match &call.handler {
+        Handler::Exec { command } => exec::call(inner, &name, command, call.timeout).await,
+        Handler::HttpGet(get) => {
+            let address = address(inner, &uid, get.host.is_none()).await?;
+            http::call(get, address, call).await
+        }
+        Handler::TcpSocket { host, port } => {
+            let address = address(inner, &uid, host.is_none()).await?;
+            let host = host.clone().unwrap_or_else(|| address.to_string());
+            Ok(tcp::call(&host, *port, call.timeout).await)
+        }
+        Handler::Grpc { port, service } => {
+            let address = address(inner, &uid, true).await?;
+            grpc::call(address, *port, service, call).await
+        }
+        Handler::Sleep { .. } => refused("a wait asks nothing of a container"),
+    }
+}
+
+/// The pod's first address; that of this machine for a pod that has its network. Any when it is not `wanted`.
+async fn address(inner: &Arc<Inner>, uid: &PodUid, wanted: bool) -> Result<IpAddr, PortError> {
+    const NONE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    if !wanted {
+        return Ok(NONE);
+    }
+    let (inner, pod) = (Arc::clone(inner), uid.clone());
+    let record = blocking(move || observe::sandbox_record(&inner.paths, &pod)).await?;
+    match record.ok().filter(observe::infra_lives) {
+        // A pod with the machine's network may be on a machine without an address.
+        Some(record) => Ok(record.ips.first().copied().unwrap_or(NONE)),
+        None => Err(PortError::new(ErrorKind::NotFound, OPERATION, format!("pod {uid}"), "its sandbox does not run")),
+    }
+}
+
+fn answer(outcome: HandlerOutcome, text: impl Into<String>) -> HandlerAnswer {
+    HandlerAnswer { outcome, text: text.into() }
+}
+
+fn failure(text: impl Into<String>) -> HandlerAnswer {
+    answer(HandlerOutcome::Failure, text)
+}
+
+/// Host and port, as Go's net.JoinHostPort.
+fn joined(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// Why a connection could not be made, as Go says it, which the kubelet passes on.
+fn dial_failure(host: &str, port: u16, error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(_) => format!("dial tcp {}: connect: {}", joined(host, port), reason(error)),
+        // A name that is not found has no number.
+        None => format!("dial tcp: lookup {host}: {}", reason(error)),
+    }
+}
+
+/// An error of the system without its number, with a small letter at its beginning.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(letters).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_to_connect_are_worded_as_go_does() {
+        let refused = io::Error::from_raw_os_error(rustix::io::Errno::CONNREFUSED.raw_os_error());
+        assert_eq!(dial_failure("10.0.0.1", 80, &refused), "dial tcp 10.0.0.1:80: connect: connection refused");
+        assert_eq!(dial_failure("fd00::1", 80, &refused), "dial tcp [fd00::1]:80: connect: connection refused");
+        let unknown = io::Error::other("failed to lookup address information: no such host");
+        assert_eq!(
+            dial_failure("web", 80, &unknown),
+            "dial tcp: lookup web: failed to lookup address information: no such host"
+        );
+    }
+}

@@ -1,0 +1,156 @@
+//! A command in a container, run for the agent: by a process that the zygote has forked, which has one thread, as joining a
+//! container takes, and ends the command when its time is over or the agent does not wait any more.
+
+use std::io::{self, PipeReader};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe::Receiver;
+
+use super::relay::{End, Leash};
+use super::spawn::Order;
+use super::{ExecRequest, exec, zygote};
+use crate::port::{ErrorKind, PortError};
+
+const OPERATION: &str = "run a command in";
+/// How much longer than the command its process may take: it kills what takes too long.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// A report holds a number or a message.
+const MAX_REPORT: u64 = 64 << 10;
+
+/// A command to be run in a running container, without stdin or terminal.
+#[derive(Clone, Debug)]
+pub struct RunRequest {
+    /// The container's instance directory.
+    pub instance_dir: PathBuf,
+    /// The command with its arguments.
+    pub command: Vec<String>,
+    /// When it is killed, with what it has started.
+    pub timeout: Duration,
+    /// How many bytes of what it prints are kept; the rest is read and forgotten.
+    pub output_limit: usize,
+}
+
+/// What came of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ran {
+    /// It ended: 128 + n when signal n did it, 126 and 127 when it could not be executed, which the output tells.
+    Ended { code: i32, output: Vec<u8> },
+    /// It took too long.
+    Late,
+}
+
+/// The same for the process that does it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RunOrder {
+    instance_dir: PathBuf,
+    command: Vec<String>,
+    timeout: Duration,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Report {
+    Ended { code: i32 },
+    Late,
+    NotRunning { message: String },
+    Failed { message: String },
+}
+
+/// Runs a command in a running container. Cancel-safe: a command that nobody waits for is killed.
+///
+/// # Errors
+/// `NotFound` when the container does not run; `Unavailable` when the command could not be brought to its end.
+pub async fn run(exe: &Path, request: &RunRequest) -> Result<Ran, PortError> {
+    let subject = request.instance_dir.display().to_string();
+    let limit = request.timeout.saturating_add(PATIENCE);
+    match tokio::time::timeout(limit, ask(exe, request)).await {
+        Ok(Ok((Report::Ended { code }, output))) => Ok(Ran::Ended { code, output }),
+        Ok(Ok((Report::Late, _))) => Ok(Ran::Late),
+        Ok(Ok((Report::NotRunning { message }, _))) => {
+            Err(PortError::new(ErrorKind::NotFound, OPERATION, subject, message))
+        }
+        Ok(Ok((Report::Failed { message }, _))) => {
+            Err(PortError::new(ErrorKind::Unavailable, OPERATION, subject, message))
+        }
+        Ok(Err(error)) => Err(PortError::new(ErrorKind::Unavailable, OPERATION, subject, error.to_string())),
+        Err(_) => {
+            let message = format!("it was not done after {} seconds", limit.as_secs());
+            Err(PortError::new(ErrorKind::Unavailable, OPERATION, subject, message))
+        }
+    }
+}
+
+async fn ask(exe: &Path, request: &RunRequest) -> io::Result<(Report, Vec<u8>)> {
+    let exe = exe.to_owned();
+    let forked = tokio::task::spawn_blocking(move || fork(&exe)).await;
+    let (agent, output) = forked.map_err(io::Error::other)??;
+    let mut agent = tokio::net::UnixStream::from_std(agent)?;
+    let RunRequest { instance_dir, command, timeout, output_limit } = request;
+    let order = RunOrder { instance_dir: instance_dir.clone(), command: command.clone(), timeout: *timeout };
+    let mut line = serde_json::to_vec(&Order::<(), _>::Run(order))?;
+    line.push(b'\n');
+    agent.write_all(&line).await?;
+    let mut report = Vec::new();
+    let output = read_bounded(Receiver::from_owned_fd(OwnedFd::from(output))?, *output_limit);
+    let mut told = (&mut agent).take(MAX_REPORT);
+    let (output, told) = tokio::join!(output, told.read_to_end(&mut report));
+    told?;
+    // The one before names the process.
+    let last = report.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()).unwrap_or_default();
+    Ok((serde_json::from_slice(last)?, output?))
+}
+
+/// Everything is read, so that nobody waits for room; so much is kept.
+async fn read_bounded(mut from: impl AsyncRead + Unpin, limit: usize) -> io::Result<Vec<u8>> {
+    let (mut kept, mut bytes) = (Vec::new(), [0; 4096]);
+    loop {
+        let count = from.read(&mut bytes).await?;
+        if count == 0 {
+            return Ok(kept);
+        }
+        kept.extend_from_slice(&bytes[..count.min(limit - kept.len())]);
+    }
+}
+
+/// Has a process forked: how to talk with it, and what the command prints.
+fn fork(exe: &Path) -> io::Result<(UnixStream, PipeReader)> {
+    let (agent, theirs) = UnixStream::pair()?;
+    agent.set_nonblocking(true)?;
+    let (output, written) = io::pipe()?;
+    zygote::fork(exe, [theirs.as_fd(), written.as_fd(), written.as_fd()], None)?;
+    Ok((agent, output))
+}
+
+/// The process's own side. The agent is on stdout.
+pub(super) fn main(order: &RunOrder, (out, err): (&OwnedFd, &OwnedFd)) -> ExitCode {
+    let RunOrder { instance_dir, command, timeout } = order;
+    let prepared = || {
+        let caller = rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?;
+        nix::unistd::dup2_stdout(out)?;
+        nix::unistd::dup2_stderr(err)?;
+        Ok::<_, io::Error>(caller)
+    };
+    let Ok(caller) = prepared() else { return ExitCode::FAILURE };
+    let until = Instant::now() + (*timeout).min(Duration::from_hours(24 * 365));
+    let leash = Leash { caller, until };
+    let request =
+        ExecRequest { instance_dir: instance_dir.clone(), command: command.clone(), stdin: false, tty: false };
+    let report = match exec::serve(&request, Some(&leash)) {
+        Ok(End::Code(code)) => Report::Ended { code },
+        Ok(End::Late) => Report::Late,
+        // Nobody reads it.
+        Ok(End::Unwanted) => return ExitCode::SUCCESS,
+        Err(error) if error.kind == ErrorKind::NotFound => Report::NotRunning { message: error.message },
+        Err(error) => Report::Failed { message: error.message },
+    };
+    let told = serde_json::to_vec(&report).map_err(io::Error::from);
+    let told = told.and_then(|line| Ok(rustix::io::write(&leash.caller, &line)?));
+    if told.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
