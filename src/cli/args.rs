@@ -362,7 +362,11 @@ pub struct DescribeArgs {
 pub enum ImageVerb {
     /// List the images of the store
     #[command(visible_alias = "list")]
-    Ls,
+    Ls {
+        /// How it is printed; json has what each image says of its process, and its labels
+        #[arg(short, long, value_enum, default_value_t)]
+        output: TextOrJson,
+    },
     /// Load an oci-archive, a docker-archive or an OCI layout directory
     Load {
         /// A file or a directory; - or nothing for standard input
@@ -391,12 +395,12 @@ pub enum ImageVerb {
 pub struct DoctorArgs {
     /// How it is printed
     #[arg(short, long, value_enum, default_value_t)]
-    pub output: DoctorFormat,
+    pub output: TextOrJson,
 }
 
-/// What `doctor` prints in.
+/// What `doctor` and `image ls` print in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum DoctorFormat {
+pub enum TextOrJson {
     #[default]
     Text,
     Json,

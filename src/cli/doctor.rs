@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, StatVfsMountFlags, inotify};
 
-use super::args::{Attempt, DoctorArgs, DoctorFormat};
+use super::args::{Attempt, DoctorArgs, TextOrJson};
 use super::error::{CliError, Ending};
 use super::layout::Layout;
 use super::{printer, probe};
@@ -36,8 +36,8 @@ const CAPABILITIES: [(u8, &str); 12] = [
 pub fn run(args: &DoctorArgs, layout: &Layout) -> Result<Ending, CliError> {
     let findings = report::examine(&facts(&layout.state));
     match args.output {
-        DoctorFormat::Text => printer::out(&report::doctor_text(&findings))?,
-        DoctorFormat::Json => printer::json(&report::doctor_json(&findings))?,
+        TextOrJson::Text => printer::out(&report::doctor_text(&findings))?,
+        TextOrJson::Json => printer::json(&report::doctor_json(&findings))?,
     }
     Ok(if report::health(&findings) == Health::Blocking { Ending::Failed } else { Ending::Success })
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use super::args::ImageVerb;
+use super::args::{ImageVerb, TextOrJson};
 use super::error::{CliError, Ending};
 use super::layout::Layout;
 use super::meter::Meter;
@@ -17,7 +17,7 @@ use crate::report::tabs;
 /// Runs `image`. `config` is the configuration file that was named.
 pub fn run(verb: &ImageVerb, layout: &Layout, config: Option<&Path>) -> Result<Ending, CliError> {
     match verb {
-        ImageVerb::Ls => list(layout),
+        ImageVerb::Ls { output } => list(layout, *output),
         ImageVerb::Load { file, name } => load(layout, file.as_deref(), name.as_deref()),
         ImageVerb::Pull { references } => pull(layout, references, config),
         ImageVerb::Rm { references } => remove(layout, references),
@@ -30,11 +30,15 @@ fn store(layout: &Layout) -> Result<Store, CliError> {
     Ok(Store::open(&layout.images(), None)?)
 }
 
-fn list(layout: &Layout) -> Result<Ending, CliError> {
+fn list(layout: &Layout, output: TextOrJson) -> Result<Ending, CliError> {
     // Looking makes no directories.
     let directory = layout.images();
     match directory.try_exists() {
         Ok(true) => {}
+        Ok(false) if output == TextOrJson::Json => {
+            printer::json("{\n  \"images\": []\n}\n")?;
+            return Ok(Ending::Success);
+        }
         Ok(false) => {
             printer::note(&format!("no images in {}", directory.display()));
             return Ok(Ending::Success);
@@ -42,6 +46,11 @@ fn list(layout: &Layout) -> Result<Ending, CliError> {
         Err(e) => return Err(PortError::io("list images", directory.display().to_string(), &e).into()),
     }
     let images = store(layout)?.list()?;
+    if output == TextOrJson::Json {
+        let text = serde_json::to_string_pretty(&serde_json::json!({"images": images}));
+        printer::json(&format!("{}\n", text.expect("invariant: what an image says has nothing that JSON cannot say")))?;
+        return Ok(Ending::Success);
+    }
     let mut rows = vec![["IMAGE", "IMAGE ID", "SIZE"].map(str::to_owned).to_vec()];
     for image in &images {
         let size = image.damage.as_ref().map_or_else(|| human_size(image.size), |damage| format!("damaged: {damage}"));

@@ -21,6 +21,8 @@ mod unpack;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 pub use limits::Limits;
 pub use pull::{PullOptions, PulledImage};
 pub use puller::{Puller, Waited};
@@ -37,7 +39,8 @@ pub struct HostImage {
 }
 
 /// What an image says about the process to run, with the defaults filled in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ImageConfig {
     pub entrypoint: Vec<String>,
     pub cmd: Vec<String>,
@@ -51,6 +54,7 @@ pub struct ImageConfig {
     pub stop_signal: Option<String>,
     /// Mount points the image declares as volumes.
     pub volumes: Vec<String>,
+    /// For people and their programs: `podwright image ls -o json` tells them, and no decision is made by them.
     pub labels: BTreeMap<String, String>,
 }
 
@@ -113,15 +117,20 @@ pub struct PullProgress {
     pub total: u64,
 }
 
-/// One line of `podwright image ls`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One image of `podwright image ls`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ListedImage {
     pub reference: String,
     pub id: String,
     /// Bytes of the unpacked layers.
     pub size: u64,
     /// What is wrong with it, if something is.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub damage: Option<String>,
+    /// What it says of its process; `None` with damage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<ImageConfig>,
 }
 
 /// Reads the name of an image as a pod or a person spells it.

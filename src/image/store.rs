@@ -139,11 +139,11 @@ impl Store {
     pub fn list(&self) -> Result<Vec<ListedImage>, PortError> {
         let index = self.index("list images")?;
         let line = |(reference, named): (&String, &Named)| {
-            let (size, damage) = match self.stored(&named.manifest) {
-                Ok(stored) => (stored.size, None),
-                Err(error) => (0, Some(error.to_string())),
+            let (size, damage, config) = match self.stored(&named.manifest) {
+                Ok(stored) => (stored.size, None, Some(stored.configuration.process())),
+                Err(error) => (0, Some(error.to_string()), None),
             };
-            ListedImage { reference: reference.clone(), id: named.manifest.clone(), size, damage }
+            ListedImage { reference: reference.clone(), id: named.manifest.clone(), size, damage, config }
         };
         Ok(index.images.iter().map(line).collect())
     }

@@ -58,6 +58,12 @@ impl Leases {
     /// The version this program writes, and the newest it reads.
     pub const VERSION: u32 = 1;
 
+    /// What of it still means something after the machine was started again.
+    #[must_use]
+    pub fn lasting(&self) -> Self {
+        Self { version: self.version, subnet: self.subnet, ..Self::default() }
+    }
+
     /// The pod's address, a new one unless it has one of this subnet. `None` when every address is in use, or there is
     /// no subnet.
     pub fn allocate(&mut self, uid: &PodUid) -> Option<Ipv4Addr> {

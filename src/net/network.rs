@@ -91,7 +91,7 @@ impl Network {
             Err(error) if error.kind == ErrorKind::Corrupt && !there => {
                 // The machine was restarted since: nobody is connected, so nothing is lost but the addresses.
                 warn!(%error, "the pods get new addresses");
-                Leases::default()
+                store.read_lasting()
             }
             other => other?,
         };

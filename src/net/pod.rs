@@ -51,24 +51,11 @@ async fn expect(links: &Links, name: &str) -> io::Result<Link> {
 }
 
 impl Network {
-    /// Connects a pod. Every step may have been done by an earlier call.
+    /// Connects a pod. Every step may have been done by an earlier call. What does not wait for each other is asked for side by
+    /// side: an answer takes longer to arrive than to be made.
     pub(super) async fn connect(&self, links: &Links, pod: &Pod<'_>) -> Result<(), PortError> {
         let at = |step: &'static str| move |e: io::Error| failed("attach pod", pod.uid, step, &e);
         let inside = Links::open_in(&pod.namespace).map_err(at("enter its network namespace"))?;
-        self.connect_outside(links, &inside, pod).await?;
-        let loopback = expect(&inside, "lo").await.map_err(at("look for lo"))?;
-        inside.up(loopback.index, "lo").await.map_err(at("turn lo on"))?;
-        let far = expect(&inside, POD_LINK).await.map_err(at("look for eth0"))?;
-        let prefix = pod.base.subnet.prefix();
-        inside.set_address(far.index, pod.address, prefix).await.map_err(at("give eth0 its address"))?;
-        inside.up(far.index, "eth0").await.map_err(at("turn eth0 on"))?;
-        let gateway = pod.base.subnet.gateway();
-        inside.set_default_route(far.index, gateway).await.map_err(at("set the default route"))
-    }
-
-    /// The pair of links, its near end on the bridge.
-    async fn connect_outside(&self, links: &Links, inside: &Links, pod: &Pod<'_>) -> Result<(), PortError> {
-        let at = |step: &'static str| move |e: io::Error| failed("attach pod", pod.uid, step, &e);
         let name = self.link_name(pod.base.subnet, pod.address).expect("invariant: a lease is in its subnet");
         let veth = Veth {
             name: &name,
@@ -78,18 +65,38 @@ impl Network {
             peer_mac: mac(pod.address),
             alias: &pod.uid.0,
         };
-        let near = links.get(&name).await.map_err(at("look for its link"))?;
-        let far = inside.get(POD_LINK).await.map_err(at("look for eth0"))?;
-        let near = match near {
-            Some(near) if is_pair(&near, far.as_ref(), veth.peer_mac) => near,
-            stale => {
-                if let Some(stale) = stale {
-                    links.remove(stale.index).await.map_err(at("remove a stale link"))?;
-                }
-                links.add_veth(&veth).await.map_err(at("make its link"))?;
-                expect(links, &name).await.map_err(at("look for its link"))?
-            }
+        let loopback = async {
+            let loopback = expect(&inside, "lo").await.map_err(at("look for lo"))?;
+            inside.up(loopback.index, "lo").await.map_err(at("turn lo on"))
         };
-        links.join_bridge(near.index, &veth).await.map_err(at("join the bridge"))
+        tokio::try_join!(pair(links, &inside, &veth, pod.uid), loopback)?;
+        let near_end = async {
+            let near = expect(links, &name).await.map_err(at("look for its link"))?;
+            links.join_bridge(near.index, &veth).await.map_err(at("join the bridge"))
+        };
+        let far_end = async {
+            let far = expect(&inside, POD_LINK).await.map_err(at("look for eth0"))?;
+            let prefix = pod.base.subnet.prefix();
+            inside.set_address(far.index, pod.address, prefix).await.map_err(at("give eth0 its address"))?;
+            inside.up(far.index, "eth0").await.map_err(at("turn eth0 on"))?;
+            let gateway = pod.base.subnet.gateway();
+            inside.set_default_route(far.index, gateway).await.map_err(at("set the default route"))
+        };
+        tokio::try_join!(near_end, far_end).map(drop)
     }
+}
+
+/// Makes the pair of links, unless it is there.
+async fn pair(links: &Links, inside: &Links, veth: &Veth<'_>, uid: &PodUid) -> Result<(), PortError> {
+    let at = |step: &'static str| move |e: io::Error| failed("attach pod", uid, step, &e);
+    let (near, far) = tokio::try_join!(async { links.get(veth.name).await.map_err(at("look for its link")) }, async {
+        inside.get(POD_LINK).await.map_err(at("look for eth0"))
+    },)?;
+    if near.as_ref().is_some_and(|near| is_pair(near, far.as_ref(), veth.peer_mac)) {
+        return Ok(());
+    }
+    if let Some(stale) = near {
+        links.remove(stale.index).await.map_err(at("remove a stale link"))?;
+    }
+    links.add_veth(veth).await.map_err(at("make its link"))
 }

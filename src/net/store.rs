@@ -1,7 +1,9 @@
-//! The leases on disk: `network/leases.json` below the state directory, replaced as a whole.
+//! The leases on disk: `network/leases.json` below the state directory, replaced as a whole. They are of this boot: after a
+//! power cut nobody is connected to what the pods had. What outlives it, the subnet, stands in `network/subnet.json` too.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::lease::Leases;
 use crate::port::{ErrorKind, PortError};
@@ -9,6 +11,8 @@ use crate::sys::beneath::Dir;
 use crate::sys::effect;
 
 const NAME: &str = "leases.json";
+/// The leases without the pods: what is to outlive a power cut.
+const LASTING: &str = "subnet.json";
 /// Some 65,000 leases with ports.
 const LIMIT: u64 = 32 << 20;
 
@@ -16,11 +20,13 @@ const LIMIT: u64 = 32 << 20;
 #[derive(Debug)]
 pub(super) struct Store {
     dir: PathBuf,
+    /// What is to outlive a power cut was kept by this process.
+    lasts: AtomicBool,
 }
 
 impl Store {
     pub(super) fn new(state: &Path) -> Self {
-        Self { dir: state.join("network") }
+        Self { dir: state.join("network"), lasts: AtomicBool::new(false) }
     }
 
     fn file(&self) -> PathBuf {
@@ -34,42 +40,51 @@ impl Store {
 
     /// What was kept; nothing at first.
     pub(super) fn read(&self) -> Result<Leases, PortError> {
-        let failed = |e: &io::Error| PortError::io("read", self.file().display().to_string(), e);
+        self.read_named(NAME)
+    }
+
+    /// What was kept of the leases but for the pods; nothing when it is damaged, too.
+    pub(super) fn read_lasting(&self) -> Leases {
+        self.read_named(LASTING).unwrap_or_default()
+    }
+
+    fn read_named(&self, name: &str) -> Result<Leases, PortError> {
+        let file = self.dir.join(name);
+        let failed = |e: &io::Error| PortError::io("read", file.display().to_string(), e);
         let dir = match Dir::open(&self.dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Leases::default()),
             other => other.map_err(|e| failed(&e))?,
         };
         let mut bytes = Vec::new();
-        match dir.open_file(Path::new(NAME)) {
+        match dir.open_file(Path::new(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Leases::default()),
             file => file.and_then(|f| f.take(LIMIT).read_to_end(&mut bytes)).map_err(|e| failed(&e))?,
         };
         let corrupt = |e: serde_json::Error| {
-            PortError::new(ErrorKind::Corrupt, "read", self.file().display().to_string(), e.to_string())
+            PortError::new(ErrorKind::Corrupt, "read", file.display().to_string(), e.to_string())
                 .with_help("restart the machine: without pods the file is made anew")
         };
         let leases: Leases = serde_json::from_slice(&bytes).map_err(corrupt)?;
         if leases.version > Leases::VERSION {
             let message = format!("its version {} is newer than this program's", leases.version);
-            return Err(PortError::new(ErrorKind::Invalid, "read", self.file().display().to_string(), message)
+            return Err(PortError::new(ErrorKind::Invalid, "read", file.display().to_string(), message)
                 .with_help("use the podwright that wrote it, or a newer one"));
         }
         Ok(leases)
     }
 
-    /// Keeps them. What outlives a power cut is the subnet, with whichever leases: after it nobody is connected to what the pods
-    /// had.
+    /// Keeps them, and first what is to outlive a power cut, when it is another or no write of this process has kept it yet.
     pub(super) fn write(&self, leases: &Leases, before: &Leases) -> Result<(), PortError> {
-        let write = || -> io::Result<()> {
-            let dir = Dir::make(&self.dir, 0o700)?;
-            let bytes = serde_json::to_vec_pretty(leases)?;
-            if leases.subnet == before.subnet {
-                effect::replace_and_sync_later(&dir, NAME, &bytes)
-            } else {
-                effect::replace(&dir, NAME, &bytes)
-            }
+        let failed = |name: &'static str| {
+            move |e: io::Error| PortError::io("write", self.dir.join(name).display().to_string(), &e)
         };
-        write().map_err(|e| PortError::io("write", self.file().display().to_string(), &e))
+        let dir = Dir::make(&self.dir, 0o700).map_err(failed(""))?;
+        let lasting = leases.lasting();
+        if !self.lasts.load(Ordering::Acquire) || lasting != before.lasting() {
+            effect::replace(&dir, LASTING, &bytes(&lasting)).map_err(failed(LASTING))?;
+            self.lasts.store(true, Ordering::Release);
+        }
+        effect::replace_for_now(&dir, NAME, &bytes(leases)).map_err(failed(NAME))
     }
 
     /// Forgets everything.
@@ -82,4 +97,8 @@ impl Store {
             _ => Ok(()),
         }
     }
+}
+
+fn bytes(leases: &Leases) -> Vec<u8> {
+    serde_json::to_vec_pretty(leases).expect("invariant: leases have nothing that JSON cannot say")
 }

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
@@ -22,7 +23,10 @@ const BUNDLE_BYTES: u64 = 16 << 20;
 const MESSAGE_ROOM: u64 = 256 << 10;
 
 /// What every container needs of the machine's mounts.
-const ALWAYS: &[&str] = &["/", "/proc", "/sys", "/dev", "/sys/fs/cgroup"];
+const ALWAYS: &[&str] = &["/", "/proc", "/sys", "/dev", CGROUPS];
+
+/// With whatever is mounted below.
+const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// Where things are in an instance directory.
 #[derive(Clone, Debug)]
@@ -77,12 +81,15 @@ fn own_namespace(request: &ShimRequest) -> io::Result<()> {
 /// The paths whose mounts, and for bind mounts whatever is mounted below, must stay.
 fn needed(request: &ShimRequest) -> Vec<(PathBuf, bool)> {
     let real = |p: &Path| real(p).unwrap_or_else(|_| p.to_owned());
-    let mut paths: Vec<(PathBuf, bool)> = ALWAYS.iter().map(|p| (PathBuf::from(p), *p == "/sys/fs/cgroup")).collect();
+    let mut paths: Vec<(PathBuf, bool)> = ALWAYS.iter().map(|p| (PathBuf::from(p), *p == CGROUPS)).collect();
     paths.push((real(&request.instance_dir), false));
     paths.push((real(&request.log_path), false));
     paths.extend(request.log_path.parent().map(|p| (real(p), false)));
     paths.extend(request.lowers.iter().map(|p| (real(p), false)));
-    paths.extend(request.spec.mounts.iter().filter(|m| m.is_bind()).map(|m| (real(&m.source), true)));
+    // A version 1 machine has a dozen of them for each container, and they stay anyway.
+    let elsewhere = |source: &Path| !source.starts_with(CGROUPS);
+    let sources = request.spec.mounts.iter().filter(|m| m.is_bind()).map(|m| &m.source);
+    paths.extend(sources.filter(|source| elsewhere(source)).map(|source| (real(source), true)));
     paths
 }
 
@@ -95,15 +102,22 @@ fn real(path: &Path) -> io::Result<PathBuf> {
 /// Which mounts may go: those that no needed path lies on, and that do not lie below a needed tree. The topmost only, what
 /// is below goes with them.
 fn superfluous(points: &[PathBuf], needed: &[(PathBuf, bool)]) -> Vec<PathBuf> {
-    let is_needed =
-        |point: &Path| needed.iter().any(|(p, tree)| p.starts_with(point) || (*tree && point.starts_with(p)));
+    let is_needed = |point: &Path| needed.iter().any(|(p, tree)| is_in(p, point) || (*tree && is_in(point, p)));
     let mut gone: Vec<PathBuf> = Vec::new();
     for point in points {
-        if !is_needed(point) && !gone.iter().any(|g| point.starts_with(g)) {
+        if !is_needed(point) && !gone.iter().any(|g| is_in(point, g)) {
             gone.push(point.clone());
         }
     }
     gone
+}
+
+/// Whether a path is another one or lies below it. Both are as the kernel gives them, absolute and with nothing to tidy up, so
+/// that their bytes tell: `Path::starts_with` takes each of thousands of pairs apart.
+fn is_in(path: &Path, top: &Path) -> bool {
+    let top = top.as_os_str().as_bytes();
+    let rest = path.as_os_str().as_bytes().strip_prefix(top);
+    rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/' || top == b"/")
 }
 
 /// The fewer mounts there are, the less a namespace with a copy of them costs.

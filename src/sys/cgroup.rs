@@ -86,8 +86,11 @@ fn parse(mountinfo: &str) -> Vec<Hierarchy> {
     found
 }
 
-/// What [`hierarchies`] found last. The table of mounts grows with every pod, and a pod asks for it a dozen times.
-static FOUND: Mutex<Option<Arc<[Hierarchy]>>> = Mutex::new(None);
+/// What [`hierarchies`] found last, and when it was last seen to be so. The table of mounts grows with every pod, and a pod asks
+/// for it a dozen times.
+static FOUND: Mutex<Option<(Arc<[Hierarchy]>, Instant)>> = Mutex::new(None);
+/// So long hierarchies are taken to be where they were: a pod is started within it.
+const SEEN: Duration = Duration::from_millis(50);
 
 /// Every mounted hierarchy. They are read again when one of them is no longer there; one that is mounted later counts from
 /// the next start of this process on.
@@ -96,14 +99,20 @@ static FOUND: Mutex<Option<Arc<[Hierarchy]>>> = Mutex::new(None);
 /// From the system; `Unsupported` when none is mounted.
 pub(crate) fn hierarchies() -> io::Result<Arc<[Hierarchy]>> {
     let mut kept = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(found) = kept.as_ref().filter(|f| f.iter().all(Hierarchy::is_mounted)) {
-        return Ok(found.clone());
+    if let Some((found, seen)) = kept.as_mut() {
+        if seen.elapsed() < SEEN {
+            return Ok(found.clone());
+        }
+        if found.iter().all(Hierarchy::is_mounted) {
+            *seen = Instant::now();
+            return Ok(found.clone());
+        }
     }
     let found: Arc<[Hierarchy]> = parse(&fs::read_to_string("/proc/self/mountinfo")?).into();
     if found.is_empty() {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "no cgroup hierarchy is mounted"));
     }
-    *kept = Some(found.clone());
+    *kept = Some((found.clone(), Instant::now()));
     Ok(found)
 }
 
@@ -190,6 +199,36 @@ pub fn versions_and_controllers() -> io::Result<(BTreeSet<u8>, BTreeSet<String>)
 pub fn create(path: &str) -> io::Result<()> {
     let path = relative(path)?;
     hierarchies()?.iter().try_for_each(|h| create_in(h, &h.dir(path)))
+}
+
+/// Makes the cgroup for one process alone, which its parent could have as well, where version 2 asks for leaves. Where there is
+/// none, the first hierarchy has it: who is in it is found there. Elsewhere that process belongs into the parent: see
+/// [`places_alone`].
+///
+/// # Errors
+/// As [`create`].
+pub(super) fn create_alone(path: &str) -> io::Result<()> {
+    let path = relative(path)?;
+    let hierarchies = hierarchies()?;
+    hierarchies.iter().filter(|h| has_leaves(h, &hierarchies)).try_for_each(|h| create_in(h, &h.dir(path)))
+}
+
+/// As [`places`], of a cgroup that [`create_alone`] makes.
+///
+/// # Errors
+/// As [`places`].
+pub(super) fn places_alone(path: &str) -> io::Result<Vec<(PathBuf, bool)>> {
+    let path = relative(path)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent =
+        parent.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a cgroup of its own has a parent"))?;
+    let hierarchies = hierarchies()?;
+    let place = |h: &Hierarchy| (h.dir(if has_leaves(h, &hierarchies) { path } else { parent }), h.unified);
+    Ok(hierarchies.iter().map(place).collect())
+}
+
+fn has_leaves(hierarchy: &Hierarchy, all: &[Hierarchy]) -> bool {
+    hierarchy.unified || !all.iter().any(|h| h.unified) && all.first() == Some(hierarchy)
 }
 
 /// The cgroup's directory in every hierarchy, whether or not it exists, and whether that is the one of version 2.
@@ -461,8 +500,26 @@ mod tests {
         assert!(found.iter().all(Hierarchy::is_mounted));
         let gone = Hierarchy { mount: "/".into(), ..found[0].clone() };
         assert!(!gone.is_mounted(), "another file system is mounted there");
-        *FOUND.lock().unwrap() = Some([gone].into());
+        let before = Instant::now().checked_sub(SEEN).unwrap();
+        *FOUND.lock().unwrap() = Some(([gone].into(), before));
         assert_eq!(hierarchies().unwrap(), found);
+    }
+
+    #[test]
+    fn one_hierarchy_has_the_cgroup_of_a_process_alone() {
+        let named = |unified: &[bool]| {
+            let one = |(device, unified): (usize, &bool)| Hierarchy {
+                mount: "/".into(),
+                device: device as u64,
+                unified: *unified,
+                options: Vec::new(),
+            };
+            let all: Vec<Hierarchy> = unified.iter().enumerate().map(one).collect();
+            all.iter().map(|h| has_leaves(h, &all)).collect::<Vec<_>>()
+        };
+        assert_eq!(named(&[true]), [true]);
+        assert_eq!(named(&[false, false]), [true, false]);
+        assert_eq!(named(&[false, true, false]), [false, true, false]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What tells one process from another that later got the same number.
 
+use std::cell::OnceCell;
 use std::fs;
 
 /// The fields of `/proc/<pid>/stat` from the third on, the state; `None` when there is no such process, or only its zombie.
@@ -25,9 +26,14 @@ pub fn start_ticks(pid: i32) -> Option<u64> {
 }
 
 /// A name for this boot of the machine; pids and start times of another boot mean nothing. Empty when the kernel does
-/// not tell.
+/// not tell. Each thread reads it once, for none outlives its boot, and each may have a `/proc` of its own.
 pub fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+    thread_local! {
+        static NAME: OnceCell<String> = const { OnceCell::new() };
+    }
+    let read =
+        || fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default();
+    NAME.with(|name| name.get_or_init(read).clone())
 }
 
 #[cfg(test)]

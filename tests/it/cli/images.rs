@@ -15,6 +15,37 @@ fn archive(name: &str) -> Vec<u8> {
 }
 
 #[test]
+fn an_image_is_listed_with_what_it_says_of_its_process_and_its_labels() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let list = || -> serde_json::Value {
+        serde_json::from_str(&place.run(&["image", "ls", "-o", "json"]).out).expect("one JSON document")
+    };
+    assert_eq!(list(), json!({"images": []}));
+    assert!(!place.path("root").exists(), "looking makes no directories");
+    let says = json!({"Entrypoint": ["/bin/tool"], "Cmd": ["-v"], "Env": ["A=1", "A=2"], "User": "7:8", "WorkingDir": "/work",
+        "StopSignal": "SIGQUIT", "Volumes": {"/data": {}}, "Labels": {"org.opencontainers.image.version": "\u{1b}[31m3"}});
+    let layer = Layer::new().dir("bin").file("bin/tool", "x").tar();
+    std::fs::write(place.path("tool.tar"), oci_archive("example.com/tool:1", &[layer], says)).unwrap();
+    assert_eq!(place.run(&["image", "load", "tool.tar"]).code, Some(0));
+    let listed = list();
+    let image = &listed["images"][0];
+    assert_eq!(image["reference"], "example.com/tool:1");
+    assert!(image["id"].as_str().unwrap().starts_with("sha256:") && image["size"].as_u64().unwrap() > 0, "{image}");
+    let expected = json!({"entrypoint": ["/bin/tool"], "cmd": ["-v"], "env": [["A", "2"]], "user": "7:8", "workingDir": "/work",
+        "stopSignal": "SIGQUIT", "volumes": ["/data"], "labels": {"org.opencontainers.image.version": "\u{1b}[31m3"}});
+    assert_eq!(image["config"], expected);
+    // Whatever is not as it should be is said, too.
+    let layers = place.path("root/images/layers");
+    std::fs::remove_dir_all(layers).unwrap();
+    let damaged = list();
+    let image = &damaged["images"][0];
+    assert!(image["damage"].is_string() && image.get("config").is_none(), "{image}");
+}
+
+#[test]
 fn images_are_loaded_from_files_and_standard_input_listed_and_removed() {
     if !is_root() {
         return;

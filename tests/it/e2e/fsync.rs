@@ -40,15 +40,13 @@ pub const MAY_BE_LOST: &[(&str, &str)] = &[
     ("/sandbox.json", "of a process of this boot"),
     ("/started.json", "of a process of this boot"),
     ("/volumes/", "volumes are compared with what they are to hold before a container runs"),
+    ("/leases.json", "after a power cut nobody has an address; the subnet is in subnet.json"),
     (".seen", "a note that a layer was read: without it the layer is read again"),
     ("/.removing-", "on its way out"),
 ];
 
 /// Names that are on the disk some time later: before the container's program runs.
 const NAMED_LATER: &[&str] = &["record.json"];
-
-/// Names that may still be those of older bytes after a power cut: what is to outlive it is in both, the subnet.
-pub const MAY_BE_OLD: &[&str] = &["/leases.json"];
 
 /// What a traced process asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -160,7 +158,7 @@ fn judge(calls: &[(u32, Call)], root: &Path) -> (Vec<String>, BTreeSet<PathBuf>)
             }
             if NAMED_LATER.iter().any(|end| to.ends_with(end)) {
                 later.insert(to);
-            } else if !MAY_BE_OLD.iter().any(|end| to.to_string_lossy().ends_with(end)) {
+            } else {
                 unnamed.insert(*thread, to);
             }
         }

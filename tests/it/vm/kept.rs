@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::e2e::fsync::{MAY_BE_LOST, MAY_BE_OLD};
+use crate::e2e::fsync::MAY_BE_LOST;
 use crate::support::images::digest;
 
 /// Files by their path below the root, each with the digest of its bytes.
@@ -23,7 +23,7 @@ fn is_named_last(path: &str) -> bool {
 /// Whether a file must outlive a power cut as it was.
 fn is_to_stay(path: &str) -> bool {
     let of_layer = path.strip_prefix("images/layers/").is_some_and(|rest| rest.contains('/'));
-    of_layer || is_named_last(path) && !MAY_BE_OLD.iter().any(|end| format!("/{path}").ends_with(end))
+    of_layer || is_named_last(path)
 }
 
 /// The files that a machine said were to stay: lines `holds <digest>  ./<path>`, as `sha256sum` prints them.
