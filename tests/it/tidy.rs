@@ -299,6 +299,7 @@ const NO_EFFECTS: &[(&str, &str, &str)] = &[
     ("src/image/input.rs", "OFlags::TMPFILE", "a file without a name, which ends with this process"),
     ("src/net/busy.rs", "net::bind", "a look whether a port is free"),
     ("src/serve/client.rs", ".status()", "of an answer"),
+    ("src/backend/native/handler/grpc.rs", "response.status()", "of an answer"),
     ("src/backend/native/handler/http.rs", "response.status()", "of an answer"),
     ("src/cli/engine.rs", "layout.status()", "a path"),
     ("src/cli/remove.rs", "layout.status()", "a path"),

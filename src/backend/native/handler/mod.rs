@@ -39,7 +39,7 @@ pub(super) async fn call(inner: &Arc<Inner>, key: &PodKey, call: &HandlerCall) -
         }
         Handler::Grpc { port, service } => {
             let address = address(inner, &uid, true).await?;
-            grpc::call(address, *port, service, call).await
+            Ok(grpc::call(address, *port, service, call.timeout).await)
         }
         Handler::Sleep { .. } => refused("a wait asks nothing of a container"),
     }
