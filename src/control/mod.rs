@@ -8,6 +8,8 @@
 //! - [`Kubelet`]: makes a backend of pods out of a backend of containers.
 //!   - *a worker per pod*. In: the newest target, hints, `wake_at`. It observes the pod, plans, performs the steps in
 //!     order and begins anew until a plan has no steps. Out: what it saw, why containers wait, events and actions.
+//!   - *a task per probe*, where there are any. In: the plan says which. It asks its container and counts the answers. Out:
+//!     events, and the worker is woken when what counts is another.
 //!   - *the fan-out*. In: hints of the backend. Out: the worker of that pod is woken.
 //!   - *the resync*. Wakes every worker, which repairs a lost hint.
 //! - [`remove_pods`]: for `delete` and `down`: targets "no such pod" and waits until they are gone.

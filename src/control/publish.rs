@@ -64,6 +64,8 @@ pub(super) struct Publisher {
     differs: Option<Timestamp>,
     /// When it was written, or when that was tried in vain.
     tried: Option<Timestamp>,
+    /// When it was last written for nothing but what may change often.
+    often: Option<Timestamp>,
     failure: Option<String>,
     due: Option<Timestamp>,
 }
@@ -81,6 +83,7 @@ impl Publisher {
             written: None,
             differs: None,
             tried: None,
+            often: None,
             failure: None,
             due: None,
         }
@@ -204,6 +207,11 @@ impl Publisher {
         }
         match self.sink.publish(&document).await {
             Ok(wrote) => {
+                let is_often =
+                    |written: &StatusDocument| is_coarsely(written, &document) || is_readiness(written, &document);
+                if self.written.as_deref().is_some_and(is_often) {
+                    self.often = Some(view.now);
+                }
                 self.failure = None;
                 self.differs = None;
                 self.written = Some(document);
@@ -232,15 +240,21 @@ impl Publisher {
         // A clock that was set back cannot measure a wait.
         let differs = self.differs.filter(|since| *since <= view.now).unwrap_or(view.now);
         self.differs = Some(differs);
-        let tried = self.tried.filter(|tried| *tried <= view.now);
-        let apart = match &self.written {
-            _ if self.failure.is_some() => COUNTS_APART,
-            Some(written) if is_coarsely(written, document) => COUNTS_APART,
-            _ => APART,
+        let past = |at: Option<Timestamp>| at.filter(|at| *at <= view.now);
+        let tried = past(self.tried);
+        let (apart, readiness) = match &self.written {
+            _ if self.failure.is_some() => (COUNTS_APART, None),
+            Some(written) if is_coarsely(written, document) => (COUNTS_APART, None),
+            Some(written) if is_readiness(written, document) => (APART, past(self.often)),
+            _ => (APART, None),
         };
+        let readiness = readiness.map(|at| after(at, COUNTS_APART));
         let unknown = view.fleet.pods.values().any(|state| state.observed.is_some() && !state.planned);
         let first = (self.written.is_none() && unknown).then(|| after(self.begun, FIRST_LOOK));
-        [Some(after(differs, TOGETHER)), tried.map(|tried| after(tried, apart)), first].into_iter().flatten().max()
+        [Some(after(differs, TOGETHER)), tried.map(|tried| after(tried, apart)), readiness, first]
+            .into_iter()
+            .flatten()
+            .max()
     }
 }
 
@@ -334,6 +348,18 @@ fn is_coarsely(a: &StatusDocument, b: &StatusDocument) -> bool {
     coarse_head(a) == coarse_head(b) && a.pods.len() == b.pods.len() && pods()
 }
 
+/// Whether documents differ in whether pods are ready, and in nothing else but what may change often: probes may say one thing and
+/// then another every second.
+fn is_readiness(a: &StatusDocument, b: &StatusDocument) -> bool {
+    let flips = || a.pods.iter().zip(&b.pods).any(|(a, b)| a != b && a.open().ready != b.open().ready);
+    let head = |document: &StatusDocument| StatusDocument { conditions: Vec::new(), ..coarse_head(document) };
+    let pods = || a.pods.iter().zip(&b.pods).all(|(a, b)| a == b || unprobed_pod(a) == unprobed_pod(b));
+    let is_stalled = |document: &StatusDocument| {
+        document.conditions.iter().any(|condition| condition.kind == "Stalled" && condition.status == "True")
+    };
+    a.pods.len() == b.pods.len() && is_stalled(a) == is_stalled(b) && head(a) == head(b) && pods() && flips()
+}
+
 /// What a document says of anything but its pods, without what may change often.
 fn coarse_head(document: &StatusDocument) -> StatusDocument {
     // The pods are by far the most of it: they are looked at one by one.
@@ -367,6 +393,18 @@ fn coarse_pod(pod: &Packed<PodEntry>) -> PodEntry {
             (state.started_at, state.finished_at, state.message) = (None, None, None);
         }
     }
+    pod
+}
+
+/// The same without what probes decide.
+fn unprobed_pod(pod: &Packed<PodEntry>) -> PodEntry {
+    let mut pod = coarse_pod(pod);
+    pod.ready.clear();
+    for condition in pod.conditions.iter_mut().filter(|condition| condition.kind.ends_with("Ready")) {
+        condition.status.clear();
+        condition.reason = None;
+    }
+    pod.containers.iter_mut().for_each(|container| container.ready = false);
     pod
 }
 

@@ -8,6 +8,7 @@ mod kubelet;
 mod ledger;
 mod life;
 mod placement;
+mod probes;
 mod real;
 mod resize;
 mod rig;

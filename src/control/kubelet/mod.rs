@@ -4,6 +4,7 @@ mod executor;
 mod history;
 mod images;
 mod memory;
+mod probes;
 mod state;
 mod worker;
 

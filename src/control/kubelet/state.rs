@@ -225,6 +225,11 @@ impl State {
         true
     }
 
+    /// A pod as its worker saw it last.
+    pub(super) fn observed(&self, key: &PodKey) -> Option<Arc<ObservedPod>> {
+        self.slots.get(key)?.state.observed.clone()
+    }
+
     /// Ends a worker: its slot goes, unless a newer target came in. Returns whether it went.
     pub(super) fn retire(&mut self, key: &PodKey, sequence: u64) -> bool {
         let over = self.is_current(key, sequence);

@@ -25,9 +25,10 @@ use tokio::sync::Notify;
 use super::executor::word;
 use super::images::Images;
 use super::memory::Memory;
+use super::probes::Probers;
 use super::state::{Brief, Goal, PodState};
 use super::{Shared, after};
-use crate::model::{Hold, HoldKind, ObservedPod, PodKey, PodPlan, PodRecord, PodStep};
+use crate::model::{Hold, HoldKind, ObservedPod, PodKey, PodPlan, PodRecord, PodStep, ProbeRun};
 use crate::plan::{self, PodInput, Target};
 
 /// A worker that ended in a panic begins anew after this.
@@ -74,6 +75,8 @@ pub(super) struct Worker {
     /// Its record, when this round wrote it after that.
     pub(super) record: Option<Box<PodRecord>>,
     pub(super) images: Images,
+    /// Nothing but a place while the pod has no probes.
+    probers: Option<Box<Probers>>,
     /// The number of the target the present round works for.
     sequence: u64,
     pub(super) bell: Arc<Notify>,
@@ -91,7 +94,7 @@ impl Worker {
     fn new(shared: Arc<Shared>, key: Arc<PodKey>) -> Self {
         let bell = shared.lock().bell(&key);
         let (memory, images) = (Memory::default(), Images::default());
-        Self { shared, key, memory, observed: None, record: None, images, sequence: 0, bell }
+        Self { shared, key, memory, observed: None, record: None, images, probers: None, sequence: 0, bell }
     }
 
     async fn run(&mut self) {
@@ -167,6 +170,7 @@ impl Worker {
         (self.observed, self.record) = (observed, None);
         let Some(goal) = &brief.goal else { return Next::Wait(None) };
         self.memory.plan.grace_limit = brief.grace_limit;
+        self.memory.plan.probes = self.probers.as_ref().map(|probers| probers.verdicts()).unwrap_or_default();
         let now = self.shared.now();
         let plan = self.plan(goal, &brief, now);
         let (steps, wake_at) = self.report(plan, now);
@@ -201,8 +205,9 @@ impl Worker {
 
     /// Tells what was seen and planned, and gives back what is to be done and when to plan again. Steps that rest after a
     /// failure are told as something to wait for.
-    fn report(&self, plan: PodPlan, now: Timestamp) -> (Vec<PodStep>, Option<Timestamp>) {
-        let PodPlan { steps, mut holds, wake_at, waiting, probed, .. } = plan;
+    fn report(&mut self, plan: PodPlan, now: Timestamp) -> (Vec<PodStep>, Option<Timestamp>) {
+        let PodPlan { steps, mut holds, wake_at, waiting, probes, probed } = plan;
+        self.probe(probes);
         let resting = steps.iter().filter_map(|step| self.memory.rests(&word(&step.action), now));
         let resting = resting.map(|(failure, until)| Hold {
             kind: HoldKind::Waiting,
@@ -218,6 +223,14 @@ impl Worker {
             self.shared.announce();
         }
         (steps, wake_at)
+    }
+
+    /// Has these probes asked from now on, and no others.
+    fn probe(&mut self, probes: Vec<ProbeRun>) {
+        if !probes.is_empty() || self.probers.is_some() {
+            let probers = self.probers.get_or_insert_default();
+            probers.follow(probes, self.observed.as_deref(), (&self.shared, &self.key, &self.bell));
+        }
     }
 
     /// Another target came in, or the agent ends.

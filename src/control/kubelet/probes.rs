@@ -1,0 +1,168 @@
+//! Who asks the probes of a pod: a task for each, beside the pod's worker, which says which are asked and is woken when
+//! what counts of one is another. A probe that hangs delays nothing but itself, and an equal answer costs no round.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use super::{Shared, after};
+use crate::model::{
+    Caller, HandlerAnswer, HandlerCall, HandlerOutcome, ObservedPod, PodKey, ProbeKey, ProbeRun, ProbeVerdict,
+    ProbeVerdicts,
+};
+use crate::plan::Tally;
+use crate::report::probe_event;
+
+/// So often a prober that fails is asked in a row (pkg/kubelet/prober/prober.go, `maxProbeRetries`).
+const TRIES: u32 = 3;
+/// So much longer than a probe's timeout a backend may take to say that it is over.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// The probes of one pod. Dropping it ends them.
+#[derive(Default)]
+pub(super) struct Probers {
+    verdicts: Arc<Mutex<ProbeVerdicts>>,
+    tasks: BTreeMap<ProbeKey, AbortHandle>,
+}
+
+impl Probers {
+    /// What counts so far.
+    pub(super) fn verdicts(&self) -> ProbeVerdicts {
+        lock(&self.verdicts).clone()
+    }
+
+    /// Has these probes asked from now on, and no others; what was said of instances that are gone is forgotten.
+    pub(super) fn follow(
+        &mut self,
+        wanted: Vec<ProbeRun>,
+        pod: Option<&ObservedPod>,
+        (shared, key, bell): (&Arc<Shared>, &Arc<PodKey>, &Arc<Notify>),
+    ) {
+        let is_live = |key: &ProbeKey| {
+            let latest = pod.and_then(|pod| pod.latest(&key.container));
+            latest.is_some_and(|instance| instance.is_live() && instance.record.id == key.id)
+        };
+        lock(&self.verdicts).retain(|key, _| is_live(key));
+        self.tasks.retain(|key, task| {
+            let stays = wanted.iter().any(|run| run.key == *key);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for run in wanted {
+            if self.tasks.contains_key(&run.key) {
+                continue;
+            }
+            let probe = run.key.clone();
+            let prober = Prober {
+                shared: Arc::clone(shared),
+                pod: Arc::clone(key),
+                verdicts: Arc::clone(&self.verdicts),
+                bell: Arc::clone(bell),
+                run,
+            };
+            self.tasks.insert(probe, shared.tasks.spawn(prober.run()).abort_handle());
+        }
+    }
+}
+
+impl Drop for Probers {
+    fn drop(&mut self) {
+        self.tasks.values().for_each(AbortHandle::abort);
+    }
+}
+
+fn lock(verdicts: &Mutex<ProbeVerdicts>) -> MutexGuard<'_, ProbeVerdicts> {
+    // Each change is a single one.
+    verdicts.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One probe of one instance.
+struct Prober {
+    shared: Arc<Shared>,
+    pod: Arc<PodKey>,
+    verdicts: Arc<Mutex<ProbeVerdicts>>,
+    bell: Arc<Notify>,
+    run: ProbeRun,
+}
+
+impl Prober {
+    /// Asks again and again, until nothing more can come of it or nobody wants to know.
+    async fn run(self) {
+        let mut tally = Tally::new(self.run.key.kind);
+        while !tally.is_over() {
+            let due = tally.due(&self.run, self.shared.now());
+            // Cancel-safe: a sleep holds nothing.
+            tokio::select! {
+                () = self.shared.cancel.cancelled() => return,
+                () = self.shared.parts.clock.sleep_until(due) => {}
+            }
+            let now = self.shared.now();
+            if now < due {
+                // The clock was set back.
+                continue;
+            }
+            tally = tally.begun(now);
+            let came = self.ask().await;
+            self.tell(&came);
+            if let Ok(answer) = came {
+                let before = tally.passed();
+                tally = tally.answered(&self.run, answer.outcome != HandlerOutcome::Failure);
+                if let Some(passed) = tally.passed().filter(|_| tally.passed() != before) {
+                    let verdict = ProbeVerdict { passed, since: self.shared.now() };
+                    lock(&self.verdicts).insert(self.run.key.clone(), verdict);
+                    self.bell.notify_one();
+                }
+            }
+        }
+    }
+
+    /// The answer, or why the prober had none: it is asked a few times in a row.
+    async fn ask(&self) -> Result<HandlerAnswer, String> {
+        let mut why = String::new();
+        for _ in 0..TRIES {
+            match self.ask_once().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => why = error,
+            }
+        }
+        Err(why)
+    }
+
+    async fn ask_once(&self) -> Result<HandlerAnswer, String> {
+        let ProbeRun { key, handler, timeout, .. } = &self.run;
+        let call = HandlerCall {
+            container: key.container.clone(),
+            attempt: key.attempt,
+            handler: handler.clone().map_err(|error| error.to_string())?,
+            timeout: *timeout,
+            caller: Caller::Probe,
+        };
+        let over = after(self.shared.now(), timeout.saturating_add(SLACK));
+        // Cancel-safe: a call that is given up is one whose answer nobody waits for.
+        tokio::select! {
+            biased;
+            answer = self.shared.parts.backend.call_handler(&self.pod, &call) => answer.map_err(|error| error.to_string()),
+            () = self.shared.parts.clock.sleep_until(over) => Err("the runtime did not answer in time".to_owned()),
+        }
+    }
+
+    fn tell(&self, came: &Result<HandlerAnswer, String>) {
+        let key = &self.run.key;
+        let came = came.as_ref().map_err(String::as_str);
+        if matches!(came, Ok(HandlerAnswer { outcome: HandlerOutcome::Success, .. })) {
+            return;
+        }
+        let now = self.shared.now();
+        let mut state = self.shared.lock();
+        let Some(pod) = state.observed(&self.pod) else { return };
+        let event = probe_event(&pod, (&key.container, key.kind), came, now);
+        state.history.tell(event.into_iter().collect());
+        drop(state);
+        self.shared.announce();
+    }
+}
