@@ -1,6 +1,7 @@
 //! Which fields of an object are honoured. Every field of every kind stands in the table: a field that is accepted and
 //! silently ignored would be a lie.
 
+mod probes;
 mod table;
 mod values;
 
@@ -36,7 +37,7 @@ pub fn fields(kind: Kind) -> Vec<(String, Option<Support>)> {
 /// The paths of the table as they are written there: each must be a field of some kind.
 pub fn entries() -> impl Iterator<Item = &'static str> {
     let covering = table::NO_EFFECT.iter().chain(table::NOT_YET);
-    let honoured = table::HONOURED.iter();
+    let honoured = table::HONOURED.iter().chain(probes::HONOURED);
     honoured.chain(covering).chain(table::HARMLESS).map(|(path, _)| *path)
 }
 
@@ -108,6 +109,7 @@ impl Index {
             }
         };
         add(table::HONOURED, Support::Honoured);
+        add(probes::HONOURED, Support::Honoured);
         add(table::NO_EFFECT, Support::NoEffect);
         add(table::NOT_YET, Support::NotYet);
         let mut harmless = HashMap::new();

@@ -264,7 +264,6 @@ pub(super) const NO_EFFECT: &[(&str, &str)] = &[
 
 const ONE_MACHINE: &str = "every pod of the directory runs on this machine";
 const LOCAL_VOLUMES: &str = "use emptyDir, hostPath, configMap, secret or projected";
-const PROBES: &str = "a container counts as ready while it runs";
 
 /// Fields that are refused until they are honoured, and what to do instead or what happens meanwhile.
 pub(super) const NOT_YET: &[(&str, &str)] = &[
@@ -293,9 +292,6 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("spec.containers[].restartPolicy", "the pod's `restartPolicy` counts for every container"),
     ("@.restartPolicyRules", "the pod's `restartPolicy` counts for every exit code"),
     ("@.lifecycle", "start the command from a script that does what the hook would do"),
-    ("@.livenessProbe", PROBES),
-    ("@.readinessProbe", PROBES),
-    ("@.startupProbe", PROBES),
     ("@.resources.claims", "use a hostPath volume for a device"),
     ("@.securityContext.appArmorProfile", "no profile is applied"),
     ("@.securityContext.procMount", "parts of /proc are hidden unless the container is privileged"),

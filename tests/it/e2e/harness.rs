@@ -116,6 +116,11 @@ impl World {
         run(self.git().args(["commit", "-q", "--allow-empty", "-m", "change"]));
     }
 
+    /// This world's network namespace.
+    pub fn netns(&self) -> PathBuf {
+        Path::new("/run/netns").join(&self.netns)
+    }
+
     /// A program in this world's network namespace.
     pub fn inside(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");

@@ -16,6 +16,7 @@ mod images;
 mod phases;
 pub mod picture;
 mod pods;
+mod probes;
 mod readme;
 mod seed;
 mod users;

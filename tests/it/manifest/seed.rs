@@ -134,7 +134,7 @@ fn the_probe_whose_delay_stands_too_deep_is_told_its_place() {
         .replace("          initialDelay", "        initialDelay")
         .replace("          period", "        period");
     let rules: Vec<&str> = pod(&corrected).diagnostics.0.iter().map(|d| d.rule).collect();
-    assert_eq!(rules, ["not-honoured-yet"]);
+    assert_eq!(rules, [""; 0]);
 }
 
 #[test]

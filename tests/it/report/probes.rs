@@ -85,7 +85,7 @@ fn status_and_row_follow_the_probes() {
             "not ready yet",
             all(),
             &[("side", true, true, 9), ("a", true, false, 0)],
-            format!("sidesr as- bsr; Running 2/3 Running; Initialized=True@5; Ready=False@9 {}", unready("a")),
+            format!("sidesr as- bsr; Running 2/3 Running; Initialized=True@5; Ready=False@0 {}", unready("a")),
         ),
         (
             "not ready any more",
@@ -107,7 +107,7 @@ fn status_and_row_follow_the_probes() {
             side(),
             &[("side", true, true, 9)],
             format!(
-                "sidesr a-- b--; Pending 1/3 PodInitializing; Initialized=True@5; Ready=False@9 {}",
+                "sidesr a-- b--; Pending 1/3 PodInitializing; Initialized=True@5; Ready=False@0 {}",
                 unready("a b")
             ),
         ),
