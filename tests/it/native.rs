@@ -1,5 +1,6 @@
 //! The native backend.
 
+mod changes;
 mod confined;
 mod containers;
 mod contract;

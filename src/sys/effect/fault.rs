@@ -12,7 +12,8 @@
 //!
 //! | `<who>:refuse:<errno>,...:<file>` | for a monitor alone: it fails, again and again, at every point that the file does not have |
 //!
-//! With `<what>%<n>`, such as `kill%7`, only one point of so many takes part, chosen by its name.
+//! With `<what>%<n>`, such as `kill%7`, only one point of so many takes part, chosen by its name; others with `kill%7+1` up to
+//! `kill%7+6`.
 //!
 //! `<who>` is `agent`, `shim` or `monitor`, which the shim tells (`src/sys/embedded/fault.rs`). A point is a line `<before or after> <name> <place>`. The place is the end of the path
 //! without its numbers, so that the same step of another process or another day is the same point; a cgroup is one place
@@ -51,8 +52,8 @@ mod steering {
 
     struct Steering {
         what: What,
-        /// Of how many points one takes part.
-        each: u64,
+        /// Of how many points one takes part, and which.
+        sample: (u64, u64),
         path: PathBuf,
         /// Opened once: a container's first process does not find it any more where it was.
         file: Mutex<Option<File>>,
@@ -77,9 +78,9 @@ mod steering {
     fn parse(text: &str, own: &str) -> Option<Steering> {
         let (who, rest) = text.split_once(':')?;
         let (what, rest) = rest.split_once(':').filter(|_| who == own)?;
-        let (what, each) = match what.split_once('%') {
-            Some((what, each)) => (what, each.parse().ok().filter(|each| *each > 0)?),
-            None => (what, 1),
+        let (what, sample) = match what.split_once('%') {
+            Some((what, sample)) => (what, parse_sample(sample)?),
+            None => (what, (1, 0)),
         };
         let (what, file) = match what {
             "record" => (What::Record, rest),
@@ -90,7 +91,12 @@ mod steering {
             }
             _ => return None,
         };
-        Some(Steering { what, each, path: PathBuf::from(file), file: Mutex::default() })
+        Some(Steering { what, sample, path: PathBuf::from(file), file: Mutex::default() })
+    }
+
+    fn parse_sample(text: &str) -> Option<(u64, u64)> {
+        let (of, which) = text.split_once('+').unwrap_or((text, "0"));
+        Some((of.parse().ok()?, which.parse().ok()?)).filter(|(of, which)| which < of)
     }
 
     /// The variable, for a shim: its environment is emptied otherwise.
@@ -129,7 +135,8 @@ mod steering {
 
     fn pass(steering: &Steering, when: &str, name: &str, place: Place<'_>) -> io::Result<()> {
         let point = format!("{when} {name} {}", normal(&path(place)));
-        if !sum(&point).is_multiple_of(steering.each) {
+        let (of, which) = steering.sample;
+        if sum(&point) % of != which {
             return Ok(());
         }
         let Some(number) = steering.note(&point)? else { return Ok(()) };
@@ -257,9 +264,18 @@ mod steering {
             assert!(parse("agent:kill:/f", "agent").is_some_and(|s| s.what == What::Kill && s.path == Path::new("/f")));
             assert!(parse("shim:fail:28,5:/f", "shim").is_some_and(|s| s.what == What::Fail(vec![28, 5])));
             assert!(parse("agent:record:/a:b", "agent").is_some_and(|s| s.path == Path::new("/a:b")));
-            assert!(parse("agent:kill%7:/f", "agent").is_some_and(|s| s.what == What::Kill && s.each == 7));
-            let nobody =
-                ["", "agent", "agent:kill", "agent:kill%0:/f", "agent:fail:x:/f", "agent:other:/f", "shim:kill:/f"];
+            assert!(parse("agent:kill%7:/f", "agent").is_some_and(|s| s.what == What::Kill && s.sample == (7, 0)));
+            assert!(parse("agent:kill%7+6:/f", "agent").is_some_and(|s| s.sample == (7, 6)));
+            let nobody = [
+                "",
+                "agent",
+                "agent:kill",
+                "agent:kill%0:/f",
+                "agent:kill%7+7:/f",
+                "agent:fail:x:/f",
+                "agent:other:/f",
+                "shim:kill:/f",
+            ];
             for none in nobody {
                 assert!(parse(none, "agent").is_none(), "{none}");
             }
@@ -276,7 +292,7 @@ mod steering {
         fn a_point_is_new_once() {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("points");
-            let steering = Steering { what: What::Fail(vec![28, 5]), each: 1, path, file: Mutex::default() };
+            let steering = Steering { what: What::Fail(vec![28, 5]), sample: (1, 0), path, file: Mutex::default() };
             let pass = |name| pass(&steering, "before", name, "x".into());
             assert_eq!(pass("write").unwrap_err().raw_os_error(), Some(28));
             pass("write").unwrap();

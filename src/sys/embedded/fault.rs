@@ -24,8 +24,8 @@ enum What {
 #[derive(Clone, Copy)]
 struct Steering {
     what: What,
-    /// Of how many points one takes part.
-    each: u64,
+    /// Of how many points one takes part, and which.
+    sample: (u64, u64),
     /// Numbers with commas between.
     errors: &'static [u8],
     file: *const u8,
@@ -51,14 +51,15 @@ pub fn steer(value: CStr) {
         Some(b"refuse") => What::Refuse,
         _ => return,
     };
-    let each = words.next().map_or(1, number).max(1);
+    let mut sample = words.next().unwrap_or(b"1").splitn(2, |b| *b == b'+').map(number);
+    let sample = (sample.next().unwrap_or(1).max(1), sample.next().unwrap_or(0));
     let mut errors: &[u8] = b"";
     if matches!(what, What::Fail | What::Refuse) {
         let Some(at) = rest.iter().position(|b| *b == b':') else { return };
         (errors, rest) = (&rest[..at], &rest[at + 1..]);
     }
     // SAFETY: one thread; the rest of the argument ends where that does.
-    unsafe { STEERING = Some(Steering { what, each, errors, file: rest.as_ptr() }) };
+    unsafe { STEERING = Some(Steering { what, sample, errors, file: rest.as_ptr() }) };
 }
 
 /// What a point's name and place are told apart by: FNV-1a.
@@ -93,7 +94,7 @@ fn pass(when: &[u8], point: &[u8]) -> isize {
     let Some(steering) = (unsafe { STEERING }) else { return 0 };
     let mut line = Text::<128>::new();
     line.push(when).push(point);
-    if sum(line.bytes()) % steering.each != 0 {
+    if sum(line.bytes()) % steering.sample.0 != steering.sample.1 {
         return 0;
     }
     line.push(b"\n");

@@ -66,15 +66,16 @@ fn in_a_process_of_its_own(name: &str, steering: &str) -> bool {
     true
 }
 
-/// Starts the container until it runs and its shim has become a monitor. How each instance before ended.
-async fn start_until_it_runs(
+/// Starts the container, from this attempt on, until it runs and its shim has become a monitor. How each instance before ended.
+pub async fn start_until_it_runs(
     root: &Root,
     native: &podwright::backend::native::Native,
     pod: &TestPod,
+    first: usize,
 ) -> Vec<ExitRecord> {
     let mut ends = Vec::new();
     loop {
-        let attempt = u32::try_from(ends.len()).unwrap();
+        let attempt = u32::try_from(first + ends.len()).unwrap();
         let started = native.start_container(pod.key(), &pod.plan("app", attempt)).await;
         // Started, and then what started it may still have died before it was a monitor.
         let container = until("the start to be over", async || {
@@ -124,7 +125,7 @@ fn pod() -> TestPod {
 async fn through(root: &Root, pod: TestPod) -> Vec<ExitRecord> {
     let native = root.open();
     pod.create(&native).await;
-    let ends = start_until_it_runs(root, &native, &pod).await;
+    let ends = start_until_it_runs(root, &native, &pod, 0).await;
     let log = pod.wait_log(&native, "app", "up").await;
     assert!(!log.contains("PODWRIGHT"), "the container is told what steers its shim: {log}");
     let infra = format!("/podwright-{}/monitors", root.instance);

@@ -1,0 +1,132 @@
+//! Shims and monitors killed at every effect that they have while a pod is updated in place, and while it is removed.
+
+use std::sync::Arc;
+
+use podwright::backend::native::Native;
+use podwright::model::{ContainerState, Packed, Signal};
+use podwright::port::ContainerBackend;
+use podwright::sys::cgroup;
+use serde_json::json;
+
+use super::crash::{POINTS, is_steered, start_until_it_runs, steered_test};
+use super::fixture::{HOST, Root, TestPod, on_root, until};
+use crate::support;
+
+fn steered(name: &str, steering: &str, passed: &str) -> String {
+    steered_test(&format!("native::changes::{name}"), steering, passed)
+}
+
+/// The points that were met in this process.
+fn met() -> String {
+    std::fs::read_to_string(std::env::var_os(POINTS).unwrap()).unwrap()
+}
+
+fn is_killing() -> bool {
+    std::env::var("PODWRIGHT_FAULT").unwrap().contains(":kill")
+}
+
+fn pod() -> TestPod {
+    let container = |name| json!({ "name": name, "command": ["/bin/sh", "-c", "echo up; exec sleep 1000"] });
+    TestPod::new("web", json!({ "containers": [container("app"), container("side")] }))
+}
+
+/// The pod with another image of one container: the machine's own root, by another name.
+fn with_new_image(pod: &TestPod) -> TestPod {
+    let mut new = pod.clone();
+    let mut realised = (*pod.record.realised).clone();
+    let mut effective = realised.effective.open().clone();
+    effective.spec.as_mut().unwrap().containers[0].image = Some(format!("{HOST}:two"));
+    realised.effective = Packed::new(&effective);
+    new.record.realised = Arc::new(realised);
+    new.record.generation += 1;
+    new
+}
+
+#[test]
+fn e2e_a_shim_killed_at_every_effect_of_an_update_leaves_nothing_and_the_new_image_runs() {
+    const NAME: &str = "e2e_a_shim_killed_at_every_effect_of_an_update_leaves_nothing_and_the_new_image_runs";
+    match is_steered() {
+        None => {}
+        Some(false) => {
+            let all = steered(NAME, "shim:record", "");
+            let killed = steered(NAME, &format!("shim:kill{}", support::sample(5)), &all);
+            println!("{} points of {}", killed.lines().count(), all.lines().count());
+            assert!(killed.lines().count() > 5, "{killed}");
+        }
+        Some(true) => on_root(async |root| {
+            let (native, pod) = (root.open(), pod());
+            pod.create(&native).await;
+            pod.start(&native, "side", 0).await;
+            let first = start_until_it_runs(root, &native, &pod, 0).await;
+            assert!(first.is_empty(), "these points had been met: {first:?}");
+            let side = pod.container(&native, "side").await;
+            if is_killing() {
+                std::fs::write(std::env::var_os(POINTS).unwrap(), "").unwrap();
+            }
+            let pod = with_new_image(&pod);
+            native.put_record(&pod.record).await.unwrap();
+            pod.signal(&native, "app", Signal::Kill).await;
+            pod.exit(&native, "app").await;
+            let lost = start_until_it_runs(root, &native, &pod, 1).await;
+            assert!(lost.len() < met().lines().count().max(1), "{lost:?}");
+            let app = pod.container(&native, "app").await;
+            assert_eq!(app.record.image, format!("{HOST}:two"));
+            pod.wait_log(&native, "app", "up").await;
+            assert_eq!(pod.container(&native, "side").await, side, "the other one runs on");
+            pod.remove(&native).await;
+            native.teardown_root().await.unwrap();
+        }),
+    }
+}
+
+/// Removes a pod whose containers may be in any state.
+async fn remove(native: &Native, pod: &TestPod) {
+    until("the end of its containers", async || {
+        let seen = pod.look(native).await;
+        for container in seen.containers.iter().filter(|c| c.is_live()) {
+            let (name, attempt) = (&container.record.name, container.record.attempt);
+            match container.state {
+                ContainerState::Running { .. } => pod.signal(native, name, Signal::Kill).await,
+                _ => native.reap_container(pod.key(), name, attempt).await.unwrap(),
+            }
+        }
+        seen.containers.iter().all(|c| !c.is_live()).then_some(())
+    })
+    .await;
+    native.stop_sandbox(pod.key()).await.unwrap();
+    until("the pod to go", async || native.remove_pod(pod.key()).await.ok()).await;
+}
+
+/// Starts a container and removes its pod, whatever became of the start, until nobody died of it.
+async fn removed_again_and_again(root: &Root) {
+    let (native, pod) = (root.open(), pod());
+    loop {
+        let before = met();
+        pod.create(&native).await;
+        // Its shim may be killed before it is a monitor.
+        let _ = native.start_container(pod.key(), &pod.plan("app", 0)).await;
+        remove(&native, &pod).await;
+        assert!(!root.pod_dir(&pod).exists());
+        assert!(cgroup::pids(&root.cgroup(&pod)).unwrap().is_empty(), "something of it is left");
+        if met() == before {
+            break;
+        }
+    }
+    native.teardown_root().await.unwrap();
+}
+
+#[test]
+fn e2e_a_pod_whose_shim_or_monitor_is_killed_at_any_effect_is_removed_and_leaves_nothing() {
+    const NAME: &str = "e2e_a_pod_whose_shim_or_monitor_is_killed_at_any_effect_is_removed_and_leaves_nothing";
+    match is_steered() {
+        None => {}
+        Some(false) => {
+            for (who, of) in [("shim", 5), ("monitor", 2)] {
+                let killed = steered(NAME, &format!("{who}:kill{}", support::sample(of)), "");
+                println!("{who}: {} points", killed.lines().count());
+                assert!(killed.lines().count() > 2, "{killed}");
+            }
+        }
+        Some(true) => on_root(async |root| removed_again_and_again(root).await),
+    }
+}
