@@ -312,6 +312,23 @@ pub struct Hold {
     pub until: Option<Timestamp>,
 }
 
+/// A volume on the disk that is to take no more than so much.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeLimit {
+    pub name: String,
+    pub bytes: u64,
+    /// The quantity as Kubernetes writes it.
+    pub shown: String,
+}
+
+/// What a volume takes of the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VolumeUse {
+    pub bytes: u64,
+    /// How many files and directories were looked at for that.
+    pub entries: u64,
+}
+
 /// The next steps of one pod. After performing them the pod is observed again and planned anew.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PodPlan {
@@ -321,6 +338,8 @@ pub struct PodPlan {
     pub wake_at: Option<Timestamp>,
     /// Waiting reason and message of each container that waits, for the status.
     pub waiting: BTreeMap<String, (String, String)>,
+    /// The volumes to look at from time to time, whether they take more than they may.
+    pub limits: Vec<VolumeLimit>,
     /// What is to be asked of the containers meanwhile.
     pub probes: Vec<ProbeRun>,
     /// What the probes say so far, for the status.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{PodKey, ProbeVerdicts, Revision};
+use super::{PodKey, ProbeVerdicts, Revision, TerminalCause};
 
 /// What must survive a restart of the agent; fsynced before the action that depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -42,6 +42,8 @@ pub struct PodMemory {
     pub synced_volumes: Option<String>,
     /// The longest grace period a deletion may take, in seconds, when someone asked for less than the pod's own.
     pub grace_limit: Option<i64>,
+    /// Why the pod is being evicted, if it is.
+    pub evicted: Option<TerminalCause>,
     /// What the probes of its instances say.
     pub probes: ProbeVerdicts,
 }

@@ -41,7 +41,7 @@ mod status;
 
 pub use action::{
     ContainerStart, EnvValue, Hold, HoldKind, ImageNeed, MountSource, PayloadFile, PodAction, PodPlan, PodStep, Reason,
-    ResizeOrder, Signal, SignalOrder, VolumeMaterial, VolumeMountPlan, VolumePayload,
+    ResizeOrder, Signal, SignalOrder, VolumeLimit, VolumeMaterial, VolumeMountPlan, VolumePayload, VolumeUse,
 };
 pub use admitted::{
     Admitted, AdmittedPod, AppliedPreset, ConflictSide, DataObjects, FieldOrigin, Origin, PresetConflict, SkippedPreset,

@@ -23,7 +23,7 @@ pub struct Deletion {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TerminalCause {
-    /// `DeadlineExceeded`.
+    /// `DeadlineExceeded`, `Evicted`, `NodeAffinity`.
     pub reason: String,
     pub message: String,
 }

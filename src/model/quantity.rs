@@ -63,6 +63,28 @@ pub fn bytes(text: &str) -> Option<u64> {
     u64::try_from(nanos.checked_add(NANO - 1)? / NANO).ok()
 }
 
+/// A quantity as Kubernetes writes it (`Quantity.String` of apimachinery): without a fraction, with the largest suffix of its
+/// own kind that leaves none. `None` when it is none.
+pub fn shown(text: &str) -> Option<String> {
+    let nanos = nanos(text)?;
+    let suffix = text.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '+' | '-'));
+    if suffix.ends_with('i') && nanos.unsigned_abs() >= 1024 * NANO.unsigned_abs() {
+        let whole = (nanos + NANO - 1).div_euclid(NANO);
+        let power = (1..=6).rev().find(|power| whole % (1 << (10 * power)) == 0).unwrap_or(0);
+        return Some(format!("{}{}", whole >> (10 * power), ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"][power]));
+    }
+    // By thousands, from billionths on.
+    let power = (0..=9).rev().find(|power| nanos % 1000_i128.pow(*power) == 0).unwrap_or(0);
+    let power = if nanos == 0 { 3 } else { power };
+    let number = nanos / 1000_i128.pow(power);
+    let is_exponent = suffix.starts_with(['e', 'E']) && suffix.len() > 1;
+    let name = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"][power as usize];
+    Some(match (is_exponent, power) {
+        (true, 3) | (false, _) => format!("{number}{name}"),
+        (true, _) => format!("{number}e{}", 3 * i64::from(power) - 9),
+    })
+}
+
 /// The quantity that a JSON value holds, in billionths: a text or a number may be one.
 pub fn of(value: &Value) -> Option<i128> {
     match value {
@@ -113,6 +135,34 @@ mod tests {
         for (text, expected) in rows {
             assert_eq!(nanos(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_quantity_is_shown_as_kubernetes_writes_it() {
+        for (text, expected) in [
+            ("1Gi", "1Gi"),
+            ("1024Mi", "1Gi"),
+            ("1.5Gi", "1536Mi"),
+            ("1023Ki", "1023Ki"),
+            ("0.5Ki", "512"),
+            ("1024", "1024"),
+            ("1000", "1k"),
+            ("1500k", "1500k"),
+            ("1000M", "1G"),
+            ("1500", "1500"),
+            ("0.1", "100m"),
+            ("0", "0"),
+            ("0Gi", "0"),
+            ("2E", "2E"),
+            ("1e3", "1e3"),
+            ("12e6", "12e6"),
+            ("1e4", "10e3"),
+            ("5e0", "5"),
+            ("-2Ki", "-2Ki"),
+        ] {
+            assert_eq!(shown(text).as_deref(), Some(expected), "{text}");
+        }
+        assert_eq!(shown("much"), None);
     }
 
     #[test]

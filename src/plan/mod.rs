@@ -8,6 +8,7 @@ mod change;
 mod data;
 mod draft;
 mod env;
+mod eviction;
 mod expand;
 mod failure;
 mod field;
@@ -33,6 +34,7 @@ use jiff::Timestamp;
 use crate::model::{AdmittedPod, DataObjects, NodeInfo, ObservedPod, PodKey, PodMemory, Reason};
 
 pub use change::{Change, change};
+pub use eviction::{eviction, next_look};
 pub use failure::{note_failure, note_step, note_success, note_synced};
 pub use fleet::{converged, converged_on, fleet, fleet_on};
 pub use pod::pod;

@@ -14,7 +14,7 @@ use super::draft::Draft;
 use super::failure::files_digest;
 use super::opened::Opened;
 use super::teardown::{self, Stop, grace_of};
-use super::{PodInput, Target, payload, placement, probe, resize, restart, start};
+use super::{PodInput, Target, eviction, payload, placement, probe, resize, restart, start};
 use crate::model::{
     AdmittedPod, Cause, ContainerKind, ContainerState, DataObjects, Failure, ObservedContainer, ObservedPod, Outcome,
     PodAction, PodKey, PodPlan, PodRecord, PodUid, Reason, Sandbox, TerminalCause, Unplaced,
@@ -140,12 +140,15 @@ fn run(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
         Some(unplaced) => return draft.hold("", "Unschedulable", &unplaced.message, None),
         None => {}
     }
+    if let Some(cause) = &round.input.memory.evicted {
+        return finish(round, pod, Ending::evicted(cause), draft);
+    }
     let deadline = deadline(spec, pod);
     if let Some((phase, why)) = verdict(spec, pod) {
         // A container that was stopped at the deadline may have ended well: the pod has not.
         let last = pod.containers.iter().filter_map(|c| c.exit()).map(|exit| exit.finished_at).max();
         let late = deadline.is_some_and(|deadline| last.is_some_and(|last| last >= deadline));
-        let ending = if late { Ending::late() } else { Ending { phase, why, cause: None } };
+        let ending = if late { Ending::late() } else { Ending { phase, why, cause: None, grace: None } };
         return finish(round, pod, ending, draft);
     }
     match deadline {
@@ -155,6 +158,7 @@ fn run(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
     }
     match &pod.sandbox {
         Sandbox::Ready { attempt, .. } => {
+            draft.plan.limits = eviction::limits(spec);
             probe::probes(pod, round.input.memory, false, draft);
             let is_current = sync_volumes(round, pod, draft);
             start::containers(round, pod, (*attempt, is_current), draft);
@@ -252,19 +256,29 @@ struct Ending {
     /// Why what still runs is stopped.
     why: Reason,
     cause: Option<TerminalCause>,
+    /// Another grace period than the pod's own.
+    grace: Option<i64>,
 }
 
 impl Ending {
+    /// Not for what its containers did.
+    fn failed(cause: TerminalCause, grace: Option<i64>) -> Self {
+        let why = Reason::Terminating(cause.message.clone());
+        Self { phase: "Failed", why, cause: Some(cause), grace }
+    }
+
+    fn evicted(cause: &TerminalCause) -> Self {
+        Self::failed(cause.clone(), Some(eviction::GRACE))
+    }
+
     fn late() -> Self {
-        let cause = TerminalCause { reason: "DeadlineExceeded".to_owned(), message: DEADLINE.to_owned() };
-        Self { phase: "Failed", why: Reason::Terminating(DEADLINE.to_owned()), cause: Some(cause) }
+        Self::failed(TerminalCause { reason: "DeadlineExceeded".to_owned(), message: DEADLINE.to_owned() }, None)
     }
 
     /// The machine that the pod names does not take it.
     fn rejected(unplaced: &Unplaced) -> Self {
         let reason = unplaced.reason().unwrap_or_default().to_owned();
-        let cause = TerminalCause { reason, message: unplaced.message.clone() };
-        Self { phase: "Failed", why: Reason::Terminating(unplaced.message.clone()), cause: Some(cause) }
+        Self::failed(TerminalCause { reason, message: unplaced.message.clone() }, None)
     }
 }
 
@@ -304,7 +318,7 @@ fn verdict(spec: &PodSpec, pod: &ObservedPod) -> Option<(&'static str, Reason)> 
 /// Stops what still runs, records the phase, gives the sandbox back.
 fn finish(round: &Round<'_>, pod: &Opened<'_>, ending: Ending, draft: &mut Draft) {
     probe::probes(pod, round.input.memory, true, draft);
-    let stop = Stop { reason: ending.why, grace: grace_of(pod), began: None };
+    let stop = Stop { reason: ending.why, grace: ending.grace.unwrap_or_else(|| grace_of(pod)), began: None };
     if stop.all(round, pod, draft) {
         draft.step(PodAction::Finish { phase: ending.phase.to_owned(), cause: ending.cause }, Reason::Finished);
         finished(round, pod, draft);

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::{ErrorKind, PortError};
 use crate::model::{
     AdmittedPod, ContainerStart, Deletion, HandlerAnswer, HandlerCall, ImageNeed, ImageSource, ObservedPod, PodKey,
-    PodRecord, Reason, ResizeOrder, SignalOrder, VolumePayload,
+    PodRecord, Reason, ResizeOrder, SignalOrder, VolumeLimit, VolumePayload, VolumeUse,
 };
 
 /// What a backend can and cannot do; `validate --backend` asks.
@@ -70,6 +70,10 @@ pub trait ContainerBackend: Send + Sync {
 
     /// Makes the pod's volumes and brings projected ones up to date.
     async fn sync_volumes(&self, key: &PodKey, volumes: &[VolumePayload]) -> Result<(), PortError>;
+
+    /// What emptyDirs of a pod take of the disk, one for each limit in their order. One that is above its limit may be looked
+    /// at no further; one that is not there takes nothing. Changes nothing.
+    async fn volume_use(&self, key: &PodKey, limits: &[VolumeLimit]) -> Result<Vec<VolumeUse>, PortError>;
 
     /// Starts the infra process with its namespaces and network.
     async fn run_sandbox(&self, key: &PodKey, attempt: u32) -> Result<(), PortError>;

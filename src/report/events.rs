@@ -12,6 +12,7 @@ use super::{duration, resize};
 use crate::model::{
     AdmittedPod, ContainerKind, ContainerRecord, ContainerState, EventRecord, EventType, HandlerAnswer, HandlerOutcome,
     ImageSource, Kind, ObjectKey, ObservedContainer, ObservedPod, Outcome, ProbeKind, Reason, Sandbox, Stopping,
+    TerminalCause,
 };
 
 /// How many conflicts of a pod are told one by one.
@@ -247,6 +248,12 @@ fn image_events<'a>(record: &ContainerRecord, draft: &impl Fn(Timestamp) -> Draf
         }
     };
     events.push(Draft { reason: "Pulled", message, ..draft(at) }.record());
+}
+
+/// An eviction that begins.
+pub fn eviction_event(pod: &ObservedPod, cause: &TerminalCause, now: Timestamp) -> EventRecord {
+    let (reason, message) = (cause.reason.as_str(), cause.message.clone());
+    Draft { kind: EventType::Warning, reason, message, ..Draft::of(pod, now) }.record()
 }
 
 /// A pull that begins.

@@ -112,8 +112,14 @@ impl Dir {
         }
     }
 
-    fn resolve_to_read(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        open_quietly(|reading| self.resolve(path, flags | reading, ResolveFlags::empty()))
+    /// Opens for reading, with more rules of the way there.
+    pub(super) fn resolve_to_read(
+        &self,
+        path: &Path,
+        flags: OFlags,
+        rules: ResolveFlags,
+    ) -> rustix::io::Result<OwnedFd> {
+        open_quietly(|reading| self.resolve(path, flags | reading, rules))
     }
 
     /// Opens a directory below this one.
@@ -121,7 +127,7 @@ impl Dir {
     /// # Errors
     /// `ELOOP` when a symbolic link is on the way, `EXDEV` when the path leads out, and whatever else the system says.
     pub fn sub(&self, path: &Path) -> io::Result<Self> {
-        Ok(Self { fd: self.resolve_to_read(path, OFlags::DIRECTORY | OFlags::NOFOLLOW)? })
+        Ok(Self { fd: self.resolve_to_read(path, OFlags::DIRECTORY | OFlags::NOFOLLOW, ResolveFlags::empty())? })
     }
 
     /// Opens a directory below this one, making each missing component with `mode` (exactly, whatever the umask).
@@ -157,7 +163,7 @@ impl Dir {
     pub fn open_file(&self, path: &Path) -> io::Result<File> {
         // NONBLOCK: opening a FIFO must not wait for its writer.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = File::from(self.resolve_to_read(path, flags)?);
+        let file = File::from(self.resolve_to_read(path, flags, ResolveFlags::empty())?);
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }

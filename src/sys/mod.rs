@@ -44,4 +44,6 @@ pub mod spawn;
 #[cfg(target_os = "linux")]
 pub mod timekeeping;
 #[cfg(target_os = "linux")]
+pub mod usage;
+#[cfg(target_os = "linux")]
 pub mod users;

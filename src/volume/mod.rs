@@ -15,13 +15,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::model::{PayloadFile, PodUid, VolumeMaterial, VolumePayload};
+use crate::model::{PayloadFile, PodUid, VolumeMaterial, VolumePayload, VolumeUse};
 use crate::port::{ErrorKind, PortError};
 use crate::sys::beneath::Dir;
-use crate::sys::effect;
+use crate::sys::{effect, usage};
 
 const MAKE: &str = "make volume";
 const SET_ASIDE: &str = "set aside volumes of pod";
+const MEASURE: &str = "look at volume";
 const REMOVE: &str = "remove volumes of pod";
 /// What a pod's containers wait in while a volume cannot be made, as with the kubelet.
 const WAITING: &str = "ContainerCreating";
@@ -78,6 +79,21 @@ impl Volumes {
     pub fn path(&self, uid: &PodUid, name: &str) -> Option<PathBuf> {
         check_uid(uid, MAKE).ok()?;
         self.recorded(uid).remove(name)
+    }
+
+    /// What a volume of the pod takes of the disk; a look at more than `enough` bytes ends there. One that is not there takes
+    /// nothing.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn taken(&self, uid: &PodUid, name: &str, enough: u64) -> Result<VolumeUse, PortError> {
+        check_uid(uid, MEASURE)?;
+        let pod = Dir::open(&self.disk.join(&uid.0));
+        match pod.and_then(|pod| pod.sub(Path::new(name))).and_then(|volume| usage::of(&volume, enough)) {
+            Ok((bytes, entries)) => Ok(VolumeUse { bytes, entries }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(VolumeUse::default()),
+            Err(error) => Err(PortError::io(MEASURE, format!("{name} of pod {uid}"), &error)),
+        }
     }
 
     /// Unmounts and deletes every volume of the pod; what a hostPath points to is left alone. Repeating it is fine.

@@ -9,7 +9,7 @@ use podwright::backend::fake::{Answered, Behaviour, Fake, VirtualClock};
 use podwright::model::{
     Caller, ContainerKind, ContainerStart, ContainerState, Deletion, ExitRecord, Handler, HandlerAnswer, HandlerCall,
     HandlerOutcome, ImageNeed, ImageSource, Masked, ObservedContainer, ObservedPod, PodKey, PodRecord, PodUid,
-    ResizeOrder, Resources, Sandbox, Signal, SignalOrder, VolumeMaterial, VolumePayload,
+    ResizeOrder, Resources, Sandbox, Signal, SignalOrder, VolumeLimit, VolumeMaterial, VolumePayload,
 };
 use podwright::port::{ContainerBackend, ErrorKind, HANDLER_BYTES, Hint};
 use serde_json::json;
@@ -257,6 +257,11 @@ impl Contract {
         for _ in 0..2 {
             self.backend.sync_volumes(&record.key, &volumes).await.unwrap();
         }
+        let limits =
+            ["v", "missing"].map(|name| VolumeLimit { name: name.into(), bytes: 1 << 20, shown: "1Mi".into() });
+        let taken = self.backend.volume_use(&record.key, &limits).await.unwrap();
+        assert_eq!((taken.len(), taken[1].bytes), (2, 0));
+        assert!(taken[0].bytes <= 1 << 20, "{taken:?}");
         self.clear(&record.key).await;
     }
 

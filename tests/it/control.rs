@@ -3,6 +3,7 @@
 mod commits;
 mod crash;
 mod data;
+mod eviction;
 mod failures;
 mod kubelet;
 mod ledger;

@@ -11,7 +11,8 @@ use super::machine::{End, Machine, Pod, find, finish};
 use super::{Fake, image};
 use crate::model::{
     ContainerRecord, ContainerStart, ContainerState, Deletion, ExitRecord, ImageNeed, ObservedContainer, ObservedPod,
-    PodKey, PodRecord, ResizeOrder, Resources, Sandbox, Signal, SignalOrder, Stopping, VolumePayload, quantity,
+    PodKey, PodRecord, ResizeOrder, Resources, Sandbox, Signal, SignalOrder, Stopping, VolumeLimit, VolumePayload,
+    VolumeUse, quantity,
 };
 use crate::model::{Handler, HandlerAnswer, HandlerCall, HandlerOutcome};
 use crate::port::{
@@ -111,6 +112,16 @@ impl ContainerBackend for Fake {
             Ok(())
         };
         self.perform((Verb::SyncVolumes, Some(key), String::new()), sync).await
+    }
+
+    async fn volume_use(&self, key: &PodKey, limits: &[VolumeLimit]) -> Result<Vec<VolumeUse>, PortError> {
+        let look = |machine: &mut Machine, _| {
+            let taken = &pod(machine, key, "look at the volumes of")?.taken;
+            let of =
+                |limit: &VolumeLimit| VolumeUse { bytes: taken.get(&limit.name).copied().unwrap_or(0), entries: 1 };
+            Ok(limits.iter().map(of).collect())
+        };
+        self.perform((Verb::VolumeUse, Some(key), String::new()), look).await
     }
 
     async fn run_sandbox(&self, key: &PodKey, attempt: u32) -> Result<(), PortError> {

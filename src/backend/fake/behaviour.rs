@@ -77,6 +77,7 @@ pub enum Verb {
     PutRecord,
     MarkDeleted,
     SyncVolumes,
+    VolumeUse,
     RunSandbox,
     StopSandbox,
     EnsureImage,
@@ -92,7 +93,7 @@ pub enum Verb {
 impl Verb {
     /// Whether it changes the world.
     pub fn changes(self) -> bool {
-        !matches!(self, Verb::List | Verb::Observe | Verb::CallHandler)
+        !matches!(self, Verb::List | Verb::Observe | Verb::CallHandler | Verb::VolumeUse)
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Pod {
     /// Shared with whoever listed it, until it changes.
     pub(super) observed: Arc<ObservedPod>,
     pub(super) volumes: Arc<[VolumePayload]>,
+    /// Bytes of the disk that volumes take, by name; of those alone that take some.
+    pub(super) taken: BTreeMap<String, u64>,
     /// What its instances were started with.
     starts: Vec<ContainerStart>,
     /// By name and attempt; those alone that will end by themselves.
@@ -34,7 +36,13 @@ pub(super) struct Pod {
 
 impl Pod {
     pub(super) fn new(observed: ObservedPod) -> Self {
-        Self { observed: Arc::new(observed), volumes: Arc::default(), starts: Vec::new(), ends: BTreeMap::new() }
+        Self {
+            observed: Arc::new(observed),
+            volumes: Arc::default(),
+            taken: BTreeMap::new(),
+            starts: Vec::new(),
+            ends: BTreeMap::new(),
+        }
     }
 
     /// The pod, to be changed.

@@ -151,6 +151,13 @@ impl Fake {
         self.machine().pods.get(key).map(|pod| pod.volumes.to_vec()).unwrap_or_default()
     }
 
+    /// A volume of a pod takes so many bytes of the disk from now on.
+    pub fn fill(&self, key: &PodKey, volume: &str, bytes: u64) {
+        if let Some(pod) = self.machine().pods.get_mut(key) {
+            pod.taken.insert(volume.to_owned(), bytes);
+        }
+    }
+
     /// What the newest instance of a container was started with.
     pub fn started(&self, key: &PodKey, container: &str) -> Option<ContainerStart> {
         let machine = self.machine();

@@ -12,7 +12,7 @@ use super::records::{self, POD, Stored};
 use super::{Inner, Native, START_PATIENCE, blocking, end, handler, image, joined, observe, resize, sandbox, start};
 use crate::model::{
     ContainerStart, Deletion, HandlerAnswer, HandlerCall, ImageNeed, ObservedPod, PodKey, PodRecord, PodUid,
-    ResizeOrder, SignalOrder, VolumePayload,
+    ResizeOrder, SignalOrder, VolumeLimit, VolumePayload, VolumeUse,
 };
 use crate::port::{Capabilities, ContainerBackend, ErrorKind, Hint, ImageStatus, PortError};
 use crate::sys::beneath::Dir;
@@ -120,6 +120,13 @@ impl ContainerBackend for Native {
     async fn sync_volumes(&self, key: &PodKey, volumes: &[VolumePayload]) -> Result<(), PortError> {
         let volumes = volumes.to_vec();
         self.work(key, move |inner, _, uid| inner.volumes.sync(uid, &volumes)).await
+    }
+
+    async fn volume_use(&self, key: &PodKey, limits: &[VolumeLimit]) -> Result<Vec<VolumeUse>, PortError> {
+        let Some(uid) = self.inner.find(key).await? else { return Ok(vec![VolumeUse::default(); limits.len()]) };
+        // Nothing else waits for a look that takes long.
+        let (inner, limits) = (self.inner.clone(), limits.to_vec());
+        blocking(move || limits.iter().map(|limit| inner.volumes.taken(&uid, &limit.name, limit.bytes)).collect()).await
     }
 
     async fn run_sandbox(&self, key: &PodKey, attempt: u32) -> Result<(), PortError> {

@@ -3,6 +3,7 @@
 mod executor;
 mod history;
 mod images;
+mod look;
 mod memory;
 mod probes;
 mod state;

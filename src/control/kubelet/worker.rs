@@ -28,7 +28,7 @@ use super::memory::Memory;
 use super::probes::Probers;
 use super::state::{Brief, Goal, PodState};
 use super::{Shared, after};
-use crate::model::{Hold, HoldKind, ObservedPod, PodKey, PodPlan, PodRecord, PodStep, ProbeRun};
+use crate::model::{Hold, HoldKind, ObservedPod, PodKey, PodPlan, PodRecord, PodStep, ProbeRun, VolumeLimit};
 use crate::plan::{self, PodInput, Target};
 
 /// A worker that ended in a panic begins anew after this.
@@ -77,6 +77,9 @@ pub(super) struct Worker {
     pub(super) images: Images,
     /// Nothing but a place while the pod has no probes.
     probers: Option<Box<Probers>>,
+    /// What the pod keeps on the disk that is looked at from time to time, and when next.
+    pub(super) limits: Vec<VolumeLimit>,
+    pub(super) look_at: Option<Timestamp>,
     /// The number of the target the present round works for.
     sequence: u64,
     pub(super) bell: Arc<Notify>,
@@ -94,7 +97,19 @@ impl Worker {
     fn new(shared: Arc<Shared>, key: Arc<PodKey>) -> Self {
         let bell = shared.lock().bell(&key);
         let (memory, images) = (Memory::default(), Images::default());
-        Self { shared, key, memory, observed: None, record: None, images, probers: None, sequence: 0, bell }
+        Self {
+            shared,
+            key,
+            memory,
+            observed: None,
+            record: None,
+            images,
+            probers: None,
+            limits: Vec::new(),
+            look_at: None,
+            sequence: 0,
+            bell,
+        }
     }
 
     async fn run(&mut self) {
@@ -135,19 +150,26 @@ impl Worker {
         ControlFlow::Continue(Some(after(self.shared.now(), PAUSE)))
     }
 
-    async fn wait(&self, until: Option<Timestamp>) {
-        let timer = async {
-            match until {
-                Some(until) => self.shared.parts.clock.sleep_until(until).await,
-                None => std::future::pending().await,
+    /// Waits for the next round. Meanwhile it looks at what the pod keeps on the disk.
+    async fn wait(&mut self, until: Option<Timestamp>) {
+        loop {
+            let look_at = (!self.limits.is_empty()).then(|| self.look_at.unwrap_or(self.shared.now()));
+            let timer = async {
+                match [until, look_at].into_iter().flatten().min() {
+                    Some(first) => self.shared.parts.clock.sleep_until(first).await,
+                    None => std::future::pending().await,
+                }
+            };
+            // Cancel-safe: a ring that is lost with its arm stays stored in the bell only if nobody took it, and whoever takes
+            // it begins a round.
+            tokio::select! {
+                () = self.shared.cancel.cancelled() => return,
+                () = self.bell.notified() => return,
+                () = timer => {}
             }
-        };
-        // Cancel-safe: a ring that is lost with its arm stays stored in the bell only if nobody took it, and whoever takes
-        // it begins a round.
-        tokio::select! {
-            () = self.shared.cancel.cancelled() => {}
-            () = self.bell.notified() => {}
-            () = timer => {}
+            if until.is_some_and(|until| until <= self.shared.now()) || self.look().await {
+                return;
+            }
         }
     }
 
@@ -206,8 +228,9 @@ impl Worker {
     /// Tells what was seen and planned, and gives back what is to be done and when to plan again. Steps that rest after a
     /// failure are told as something to wait for.
     fn report(&mut self, plan: PodPlan, now: Timestamp) -> (Vec<PodStep>, Option<Timestamp>) {
-        let PodPlan { steps, mut holds, wake_at, waiting, probes, probed } = plan;
+        let PodPlan { steps, mut holds, wake_at, waiting, probes, probed, limits } = plan;
         self.probe(probes);
+        self.limits = limits;
         let resting = steps.iter().filter_map(|step| self.memory.rests(&word(&step.action), now));
         let resting = resting.map(|(failure, until)| Hold {
             kind: HoldKind::Waiting,

@@ -101,7 +101,7 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("spec.volumes[].name", "e2e_seed_two_containers_share_a_directory"),
     ("spec.volumes[].emptyDir", "e2e_a_unix_socket_in_an_empty_dir_joins_two_containers"),
     ("spec.volumes[].emptyDir.medium", "secrets_and_memory_live_on_tmpfs_and_leave_no_mount"),
-    ("spec.volumes[].emptyDir.sizeLimit", "secrets_and_memory_live_on_tmpfs_and_leave_no_mount"),
+    ("spec.volumes[].emptyDir.sizeLimit", "e2e_a_pod_that_keeps_too_much_on_the_disk_is_evicted"),
     ("spec.volumes[].hostPath", "e2e_seed_two_containers_share_a_directory"),
     ("spec.volumes[].hostPath.path", "e2e_seed_two_containers_share_a_directory"),
     ("spec.volumes[].hostPath.type", "host_paths_are_made_or_checked_in_the_kubelets_words"),

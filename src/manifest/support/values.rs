@@ -25,19 +25,12 @@ pub(super) fn check(kind: Kind, root: &View<'_>, out: &mut Vec<Finding>) {
     });
 }
 
-/// Memory is limited by its tmpfs; a directory on disk is not.
+/// A directory on the disk, or a tmpfs.
 fn empty_dir(kind: Kind, source: &View<'_>, out: &mut Vec<Finding>) {
-    let medium = source.get("medium");
-    if let Some(medium) = &medium
+    if let Some(medium) = source.get("medium")
         && let Some(text) = medium.text().filter(|text| text.starts_with("HugePages"))
     {
-        out.push(not_yet(kind, medium, &format!("the medium {}", quoted(text)), "use `Memory`"));
-    }
-    let in_memory = medium.is_some_and(|medium| medium.text() == Some("Memory"));
-    if let Some(limit) = source.get("sizeLimit").filter(|_| !in_memory) {
-        let message = "`sizeLimit` has no effect here: the use of disk is not limited yet";
-        let finding = Finding::warning("no-effect", &limit.pointer(), message).at_key();
-        out.push(finding.help("remove it, or use `medium: Memory`"));
+        out.push(not_yet(kind, &medium, &format!("the medium {}", quoted(text)), "use `Memory`"));
     }
 }
 

@@ -8,6 +8,7 @@ mod commands;
 mod cp;
 mod crash;
 mod deaths;
+mod eviction;
 mod fields;
 mod forward;
 pub mod fsync;

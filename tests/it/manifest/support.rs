@@ -138,7 +138,7 @@ fn what_nobody_does_is_not_claimed() {
         desired.diagnostics.0.iter().map(|d| (d.rule.to_owned(), format!("{} {:?}", d.message, d.help))).collect()
     };
     let cases = [
-        (json!({}), json!({"sizeLimit": "1Gi"}), "no-effect", "the use of disk is not limited yet"),
+        (json!({}), json!({"medium": "HugePages"}), "not-honoured-yet", "use `Memory`"),
         (
             json!({"securityContext": {"appArmorProfile": {"type": "RuntimeDefault"}}}),
             json!({}),
@@ -150,6 +150,7 @@ fn what_nobody_does_is_not_claimed() {
         let told = told(container.clone(), volume);
         assert!(told.len() == 1 && told[0].0 == rule && told[0].1.contains(words), "{container}: {told:?}");
     }
+    assert_eq!(told(json!({}), json!({"sizeLimit": "1Gi"})), []);
     assert_eq!(told(json!({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}), json!({})), []);
     assert_eq!(
         told(json!({"stdin": true, "stdinOnce": true, "tty": true}), json!({"medium": "Memory", "sizeLimit": "1Mi"})),

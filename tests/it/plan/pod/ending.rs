@@ -1,6 +1,6 @@
 //! How pods end: restart policies, terminal phases, deletion, recreation.
 
-use podwright::model::{ContainerState, Sandbox};
+use podwright::model::{ContainerState, Sandbox, TerminalCause};
 use serde_json::json;
 
 use super::super::world::{World, at};
@@ -52,6 +52,12 @@ fn going(w: &mut World) {
     w.stubborn.extend(["a".into(), "b".into()]);
     w.target = None;
     w.settle();
+}
+
+/// It keeps too much on the disk.
+fn evicted(w: &mut World) {
+    let cause = TerminalCause { reason: "Evicted".into(), message: "too much. ".into() };
+    w.memory.evicted = Some(cause);
 }
 
 /// `a` was reaped, `b` succeeded.
@@ -223,6 +229,18 @@ const ON_FAILURE: &[Row] = &[
         "mark deleted 3s: removed from the manifests",
         "hold a Terminating until 103: told to stop, waiting for its end",
         "hold b Terminating until 103: told to stop, waiting for its end", "wake 103",
+    ]),
+    ("evicted", evicted, &["stop a#0 1s: too much. ", "stop b#0 1s: too much. "]),
+    ("evicted, and they do not stop", |w| { evicted(w); w.stubborn.extend(["a".into(), "b".into()]); w.settle(); w.now = at(101); }, &[
+        "kill a#0: grace period exceeded", "kill b#0: grace period exceeded",
+    ]),
+    ("evicted, and all ended well", |w| { evicted(w); ended(w, 0, 0); }, &[
+        "finish Failed (Evicted): all containers ended", "stop sandbox: all containers ended",
+    ]),
+    ("evicted for good", |w| { evicted(w); w.settle(); w.memory.evicted = None; }, &[]),
+    ("evicted, and not wanted", |w| { evicted(w); w.target = None; w.memory.grace_limit = Some(0); }, &[
+        "mark deleted 0s: removed from the manifests",
+        "kill a#0: removed from the manifests", "kill b#0: removed from the manifests",
     ]),
     ("going, someone asks for more time", |w| { going(w); w.memory.grace_limit = Some(60); }, &[
         "hold a Terminating until 110: told to stop, waiting for its end",
