@@ -199,6 +199,10 @@ impl Worker {
         if self.observed.is_none() && steps.is_empty() {
             return Next::Gone;
         }
+        // What was above its limit when another agent ended is not started once more.
+        if self.look_at.is_none() && !self.limits.is_empty() && self.look().await {
+            return Next::Again;
+        }
         let planned = steps.len();
         let outcome = self.perform(steps, goal).await;
         tracing::debug!(pod = %self.key, steps = planned, tried = outcome.tried, "round");

@@ -67,3 +67,18 @@ async fn a_look_that_fails_is_tried_again_and_evicts_nobody() {
     rig.pass(300).await;
     assert_eq!(rig.pod("web").record.terminal.as_deref(), Some("Failed"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_eviction_that_another_agent_began_is_finished_without_a_restart() {
+    let rig = Rig::new(&[web()]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    agent.stop().await;
+    rig.fake.fill(&key("web"), "data", 1 << 30);
+    rig.fake.exit(&key("web"), "app", 137);
+    let _agent = rig.start();
+    rig.pass(60).await;
+    let seen = rig.pod("web");
+    assert_eq!((seen.containers.len(), seen.record.terminal.as_deref()), (1, Some("Failed")));
+    assert_eq!(seen.record.terminal_cause.unwrap().reason, "Evicted");
+}
