@@ -10,8 +10,8 @@ use tokio::task::AbortHandle;
 
 use super::{Shared, after};
 use crate::model::{
-    Caller, HandlerAnswer, HandlerCall, HandlerOutcome, ObservedPod, PodKey, ProbeKey, ProbeRun, ProbeVerdict,
-    ProbeVerdicts,
+    Caller, HandlerAnswer, HandlerCall, HandlerOutcome, ObservedPod, PodKey, ProbeKey, ProbeKind, ProbeRun,
+    ProbeVerdict, ProbeVerdicts,
 };
 use crate::plan::Tally;
 use crate::report::probe_event;
@@ -47,11 +47,12 @@ impl Probers {
         };
         lock(&self.verdicts).retain(|key, _| is_live(key));
         self.tasks.retain(|key, task| {
-            let stays = wanted.iter().any(|run| run.key == *key);
-            if !stays {
+            if !wanted.iter().any(|run| run.key == *key) {
                 task.abort();
+                return false;
             }
-            stays
+            // One that has ended without anything to say panicked, and is begun anew.
+            !task.is_finished() || lock(&self.verdicts).get(key).is_some_and(|verdict| is_final(key, *verdict))
         });
         for run in wanted {
             if self.tasks.contains_key(&run.key) {
@@ -73,6 +74,15 @@ impl Probers {
 impl Drop for Probers {
     fn drop(&mut self) {
         self.tasks.values().for_each(AbortHandle::abort);
+    }
+}
+
+/// Whether a probe that says so is not asked any more.
+fn is_final(key: &ProbeKey, verdict: ProbeVerdict) -> bool {
+    match key.kind {
+        ProbeKind::Startup => true,
+        ProbeKind::Liveness => !verdict.passed,
+        ProbeKind::Readiness => false,
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use podwright::backend::fake::{Answered, Behaviour, Verb};
+use podwright::backend::fake::{Answered, Behaviour, Fault, Verb};
 use podwright::model::{Caller, Handler, Kind, ObjectKey};
 use serde_json::{Value, json};
 
@@ -274,6 +274,21 @@ async fn a_prober_that_fails_is_asked_three_times_and_counts_for_nothing() {
         "{:?}",
         told(&agent, "Unhealthy")
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prober_that_panics_is_begun_anew() {
+    let mut rig =
+        Rig::new(&[with("web", json!([{"name": "app", "image": "i:1", "readinessProbe": probe("ready", 1)}]))]);
+    rig.resync = Duration::from_secs(60);
+    let panics = AtomicBool::new(true);
+    rig.fake.on_call(move |call| {
+        (call.verb == Verb::CallHandler && panics.swap(false, Ordering::SeqCst)).then_some(Fault::Panic)
+    });
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    assert_eq!(standing(&agent, "web", "app"), (true, true));
+    assert!(calls(&rig) > 1, "it was asked again");
 }
 
 #[tokio::test(start_paused = true)]
