@@ -33,6 +33,19 @@ pub struct NodeInfo {
     pub untold: BTreeSet<String>,
 }
 
+impl NodeInfo {
+    /// The machine's addresses as a pod has them: the first of each family, in the order they come.
+    pub fn host_ips(&self) -> Vec<IpAddr> {
+        let mut chosen: Vec<IpAddr> = Vec::new();
+        for ip in &self.ips {
+            if !chosen.iter().any(|c| c.is_ipv4() == ip.is_ipv4()) {
+                chosen.push(*ip);
+            }
+        }
+        chosen
+    }
+}
+
 /// Labels that the kubelet gives every node (`pkg/kubelet/kubelet_node_status.go`).
 pub mod well_known {
     pub const HOSTNAME: &str = "kubernetes.io/hostname";

@@ -42,18 +42,18 @@ impl<'a> Fields<'a> {
             "metadata.uid" => self.uid.0.clone(),
             "spec.nodeName" => self.node.name.clone(),
             "spec.serviceAccountName" => text(spec.and_then(|spec| spec.service_account_name.as_ref())),
-            "status.hostIP" => first(&self.node.ips),
-            "status.hostIPs" => joined(&self.node.ips),
-            "status.podIP" => first(self.pod_ips()),
-            "status.podIPs" => joined(self.pod_ips()),
+            "status.hostIP" => first(&self.node.host_ips()),
+            "status.hostIPs" => joined(&self.node.host_ips()),
+            "status.podIP" => first(&self.pod_ips()),
+            "status.podIPs" => joined(&self.pod_ips()),
             _ => return Err(unsupported(path)),
         })
     }
 
     /// A pod on the machine's own network has the machine's addresses.
-    fn pod_ips(&self) -> &'a [IpAddr] {
+    fn pod_ips(&self) -> Vec<IpAddr> {
         let host_network = self.pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
-        if host_network && self.ips.is_empty() { &self.node.ips } else { self.ips }
+        if host_network && self.ips.is_empty() { self.node.host_ips() } else { self.ips.to_vec() }
     }
 
     pub(super) fn container(&self, name: &str) -> Option<&'a Container> {

@@ -109,7 +109,7 @@ fn status(view: &PodView<'_>, spec: &PodSpec) -> PodStatus {
         probed: view.probed,
         resize_error: resize::error(view.holds),
     });
-    let host_ips = one_per_family(&view.node.ips);
+    let host_ips = shown(&view.node.host_ips());
     let begun = view.observed.is_some();
     let pod_ips = pod_ips(view, spec);
     let cause = record.and_then(|r| r.terminal_cause.as_ref());
@@ -166,18 +166,11 @@ fn pod_ips(view: &PodView<'_>, spec: &PodSpec) -> Vec<String> {
         return Vec::new();
     }
     if spec.host_network == Some(true) {
-        return one_per_family(&view.node.ips);
+        return shown(&view.node.host_ips());
     }
-    observed.ips().iter().map(IpAddr::to_string).collect()
+    shown(observed.ips())
 }
 
-/// The first IPv4 and the first IPv6 address, in the order they come.
-fn one_per_family(ips: &[IpAddr]) -> Vec<String> {
-    let mut chosen: Vec<&IpAddr> = Vec::new();
-    for ip in ips {
-        if !chosen.iter().any(|c| c.is_ipv4() == ip.is_ipv4()) {
-            chosen.push(ip);
-        }
-    }
-    chosen.into_iter().map(IpAddr::to_string).collect()
+fn shown(ips: &[IpAddr]) -> Vec<String> {
+    ips.iter().map(IpAddr::to_string).collect()
 }

@@ -132,7 +132,7 @@ async fn connect(inner: &Inner, record: &PodRecord, infra: &Infra) -> Result<Vec
     let ports = net::host_ports(&spec)?;
     if spec.host_network == Some(true) {
         inner.network.host_network_ports(&record.uid, &ports).await?;
-        return Ok(inner.node.ips.first().copied().into_iter().collect());
+        return Ok(inner.node.host_ips());
     }
     inner.network.attach(&record.uid, *infra, &ports).await
 }

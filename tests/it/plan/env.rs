@@ -77,7 +77,7 @@ fn each_source_gives_its_value() {
         (field("spec.nodeName"), "edge-1"),
         (field("spec.serviceAccountName"), "robot"),
         (field("status.hostIP"), "192.0.2.7"),
-        (field("status.hostIPs"), "192.0.2.7"),
+        (field("status.hostIPs"), "192.0.2.7,fd00::7"),
         (field("status.podIP"), "10.0.0.5"),
         (field("status.podIPs"), "10.0.0.5"),
         (limits("limits.cpu", "1"), "2"),
@@ -97,9 +97,9 @@ fn each_source_gives_its_value() {
     assert_eq!(uid[0].1.len(), 36);
 }
 
-/// What `status.podIP` is in a pod with this network whose sandbox has this address.
-fn pod_ip(host_network: bool, address: Option<&str>) -> String {
-    let from = json!({"fieldRef": {"fieldPath": "status.podIP"}});
+/// What a field is in a pod with this network whose sandbox has these addresses.
+fn pod_ip(field: &str, host_network: bool, addresses: &[&str]) -> String {
+    let from = json!({"fieldRef": {"fieldPath": field}});
     let admitted = admitted(&[json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"hostNetwork": host_network,
         "containers": [{"name": "c", "image": "i:1", "env": [{"name": "V", "valueFrom": from}]}]},
@@ -108,7 +108,7 @@ fn pod_ip(host_network: bool, address: Option<&str>) -> String {
     let first = world.plan();
     world.perform_steps(&first.steps);
     let Sandbox::Ready { ips, .. } = &mut world.pod.as_mut().unwrap().sandbox else { panic!("no sandbox") };
-    *ips = address.iter().map(|address| address.parse().unwrap()).collect();
+    *ips = addresses.iter().map(|address| address.parse().unwrap()).collect();
     let start = world.plan().steps.into_iter().find_map(|step| match step.action {
         PodAction::StartContainer(start) => Some(start),
         _ => None,
@@ -118,10 +118,17 @@ fn pod_ip(host_network: bool, address: Option<&str>) -> String {
 
 #[test]
 fn a_pod_on_the_machines_network_has_the_machines_address() {
-    assert_eq!(pod_ip(true, None), "192.0.2.7");
-    assert_eq!(pod_ip(true, Some("192.0.2.9")), "192.0.2.9");
-    assert_eq!(pod_ip(false, Some("10.0.0.5")), "10.0.0.5");
-    assert_eq!(pod_ip(false, None), "");
+    let both = ["10.0.0.5", "fd00::5"];
+    for (host_network, addresses, one, all) in [
+        (true, &[][..], "192.0.2.7", "192.0.2.7,fd00::7"),
+        (true, &["192.0.2.9"], "192.0.2.9", "192.0.2.9"),
+        (false, &both[..1], "10.0.0.5", "10.0.0.5"),
+        (false, &both, "10.0.0.5", "10.0.0.5,fd00::5"),
+        (false, &[], "", ""),
+    ] {
+        assert_eq!(pod_ip("status.podIP", host_network, addresses), one);
+        assert_eq!(pod_ip("status.podIPs", host_network, addresses), all);
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub(crate) fn at(second: i64) -> Timestamp {
 pub(crate) fn node() -> NodeInfo {
     NodeInfo {
         name: "edge-1".into(),
-        ips: vec!["192.0.2.7".parse().unwrap()],
+        ips: ["192.0.2.7", "192.0.2.8", "fd00::7"].map(|ip| ip.parse().unwrap()).into(),
         allocatable: [("cpu".to_owned(), "2".to_owned())].into(),
         ..NodeInfo::default()
     }
