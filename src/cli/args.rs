@@ -117,6 +117,9 @@ pub struct AgentArgs {
     /// Addresses for pods, such as 10.88.0.0/24
     #[arg(long, value_name = "CIDR")]
     pub subnet: Option<String>,
+    /// IPv6 addresses for pods, such as fd3b:72c5:9e10::/64; none for IPv4 alone
+    #[arg(long, value_name = "CIDR")]
+    pub ipv6_subnet: Option<String>,
     /// What this machine is called [default: its host name]
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,

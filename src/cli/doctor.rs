@@ -63,7 +63,7 @@ fn facts(root: &Path) -> MachineFacts {
         links: probe::child(Attempt::Links, None),
         nft: net::has_nft().then(|| probe::child(Attempt::Nft, None)),
         forwarding: if net::forwards() { Ok(()) } else { probe::child(Attempt::Forwarding, None) },
-        ipv6: !read("/proc/net/if_inet6").is_empty(),
+        ipv6: net::has_ipv6(),
         now: jiff::Timestamp::now().as_second(),
         synchronised: timekeeping::is_synchronised(),
         space: space(root).map_err(|e| format!("{}: {e}", root.display())),

@@ -65,6 +65,7 @@ impl Engine {
             first_user_id: settings.first_user_id,
             pull: settings.pull.clone(),
             subnet: settings.subnet.clone(),
+            ipv6_subnet: settings.ipv6_subnet.clone(),
             node: settings.node.clone(),
         })?;
         Ok(Self { settings, native, instance, _lock: lock })

@@ -23,6 +23,7 @@ pub struct Settings {
     pub layout: Layout,
     pub node: NodeInfo,
     pub subnet: Option<String>,
+    pub ipv6_subnet: Option<String>,
     pub allow_host_image: bool,
     /// What pods on the host image must not see, besides podwright's own directories.
     pub covered: Vec<PathBuf>,
@@ -59,6 +60,7 @@ pub fn settings(typed: Typed<'_>, config: &Config, machine: &Machine, current: &
         layout: Layout::new(global.root.as_deref(), current),
         node: node(config, flag(|a| a.node_name.clone()).as_deref(), machine),
         subnet: flag(|a| a.subnet.clone()).or_else(|| config.subnet.clone()),
+        ipv6_subnet: flag(|a| a.ipv6_subnet.clone()).or_else(|| config.ipv6_subnet.clone()),
         allow_host_image: agent.is_some_and(|a| a.allow_host_image) || config.allow_host_image,
         covered: config.covered_paths.clone(),
         log_limits: log_limits(config),

@@ -3,7 +3,7 @@
 mod registries;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::manifest::MarkedDocument;
 use crate::model::quantity::nanos;
 use crate::model::{Diagnostic, Diagnostics, Place, Severity, Taint};
 
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "apiVersion",
     "kind",
     "nodeName",
@@ -24,6 +24,7 @@ const KEYS: [&str; 20] = [
     "taints",
     "allocatable",
     "subnet",
+    "ipv6Subnet",
     "allowHostImage",
     "coveredPaths",
     "containerLogMaxSize",
@@ -114,6 +115,7 @@ impl Check<'_> {
             "taints" => config.taints = self.taints(&at, value),
             "allocatable" => config.allocatable = self.map(&at, value, Digits::Yes, quantity),
             "subnet" => config.subnet = self.text(&at, value, subnet),
+            "ipv6Subnet" => config.ipv6_subnet = self.text(&at, value, ipv6_subnet),
             "allowHostImage" => config.allow_host_image = self.boolean(&at, value),
             "coveredPaths" => {
                 let paths = self.list(&at, value);
@@ -408,6 +410,29 @@ fn subnet(text: &str) -> Result<(), (String, String)> {
     }
     if address.to_bits() << length != 0 {
         return bad("bits behind the prefix are set");
+    }
+    Ok(())
+}
+
+/// `none`, or a /64 that is unique to a site or global.
+fn ipv6_subnet(text: &str) -> Result<(), (String, String)> {
+    if text == "none" {
+        return Ok(());
+    }
+    let help = "write the network and /64, such as fd3b:72c5:9e10::/64, or none";
+    let bad = |why: &str| refuse(format!("`{}` is no IPv6 subnet: {why}", short(text)), help);
+    let Some((address, length)) = text.split_once('/') else { return bad("the `/` is missing") };
+    let (Ok(address), Ok(length)) = (address.parse::<Ipv6Addr>(), length.parse::<u32>()) else {
+        return bad("it is no IPv6 address and prefix length");
+    };
+    if length != 64 {
+        return bad("the prefix length is not 64");
+    }
+    if address.to_bits() << 64 != 0 {
+        return bad("bits behind the prefix are set");
+    }
+    if !address.is_unique_local() && address.segments()[0] >> 13 != 1 {
+        return bad("it is neither unique local (fd00::/8) nor global (2000::/3)");
     }
     Ok(())
 }

@@ -30,6 +30,8 @@ pub struct Config {
     /// Resource name → quantity.
     pub allocatable: BTreeMap<String, String>,
     pub subnet: Option<String>,
+    /// A /64, or `none`.
+    pub ipv6_subnet: Option<String>,
     pub allow_host_image: bool,
     pub covered_paths: Vec<PathBuf>,
     /// Bytes of one file of a container's log.

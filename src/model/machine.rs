@@ -39,7 +39,8 @@ pub struct MachineFacts {
     pub nft: Option<Trial>,
     /// Whether packets can be passed on between links, or are already.
     pub forwarding: Trial,
-    pub ipv6: bool,
+    /// Whether pods can have addresses of IPv6.
+    pub ipv6: Trial,
     /// Seconds since 1970, and whether something keeps the clock right; `None` when the kernel does not say.
     pub now: i64,
     pub synchronised: Option<bool>,

@@ -35,13 +35,21 @@ const BUFFER: usize = 64 << 10;
 /// The kernel answers at once.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Forgets every UDP conversation that was begun with one of these ports of the machine.
+/// Forgets every UDP conversation that was begun with one of these ports of the machine. A kernel without IPv6 knows none
+/// of that family.
 pub(super) fn forget_udp(ports: &BTreeSet<u16>) -> io::Result<()> {
+    for family in [AddressFamily::INET, AddressFamily::INET6] {
+        forget_family(ports, family)?;
+    }
+    Ok(())
+}
+
+fn forget_family(ports: &BTreeSet<u16>, family: AddressFamily) -> io::Result<()> {
     let socket =
         rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(NETFILTER))?;
     set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
-    for tuple in conversations(&socket, ports)? {
-        effect::effect("delete conntrack", "udp", || send(&socket, DELETE, REQUEST | ACK, &tuple))?;
+    for tuple in conversations(&socket, ports, family)? {
+        effect::effect("delete conntrack", "udp", || send(&socket, DELETE, REQUEST | ACK, (family, &tuple)))?;
         // One that has ended meanwhile is refused, which is as good.
         rustix::net::recv(&socket, &mut [0; 1024][..], RecvFlags::empty())?;
     }
@@ -49,8 +57,8 @@ pub(super) fn forget_udp(ports: &BTreeSet<u16>) -> io::Result<()> {
 }
 
 /// The attribute that names each conversation, as the kernel wrote it.
-fn conversations(socket: &OwnedFd, ports: &BTreeSet<u16>) -> io::Result<Vec<Vec<u8>>> {
-    send(socket, GET, REQUEST | DUMP, &[])?;
+fn conversations(socket: &OwnedFd, ports: &BTreeSet<u16>, family: AddressFamily) -> io::Result<Vec<Vec<u8>>> {
+    send(socket, GET, REQUEST | DUMP, (family, &[]))?;
     let mut buffer = vec![0; BUFFER];
     let mut found = Vec::new();
     loop {
@@ -66,14 +74,14 @@ fn conversations(socket: &OwnedFd, ports: &BTreeSet<u16>) -> io::Result<Vec<Vec<
     }
 }
 
-fn send(socket: &OwnedFd, kind: u16, flags: u16, attributes: &[u8]) -> io::Result<()> {
+fn send(socket: &OwnedFd, kind: u16, flags: u16, (family, attributes): (AddressFamily, &[u8])) -> io::Result<()> {
     let length = u32::try_from(HEADER + FAMILY_HEADER + attributes.len()).map_err(io::Error::other)?;
     let mut message = length.to_ne_bytes().to_vec();
     message.extend_from_slice(&kind.to_ne_bytes());
     message.extend_from_slice(&flags.to_ne_bytes());
     // Sequence number and sender: the kernel fills in the latter.
     message.extend_from_slice(&[0; 8]);
-    message.extend_from_slice(&[u8::try_from(AddressFamily::INET.as_raw()).map_err(io::Error::other)?, 0, 0, 0]);
+    message.extend_from_slice(&[u8::try_from(family.as_raw()).map_err(io::Error::other)?, 0, 0, 0]);
     message.extend_from_slice(attributes);
     rustix::net::sendto(socket, &message, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
     Ok(())

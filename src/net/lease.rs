@@ -1,12 +1,13 @@
 //! Who has which address and which host ports: a value that is kept on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
 use super::HostPort;
 use super::subnet::Subnet;
+use super::subnet6::Subnet6;
 use crate::model::PodUid;
 
 /// What one pod holds.
@@ -16,8 +17,17 @@ pub struct Lease {
     /// `None` for a pod on the machine's own network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Ipv4Addr>,
+    /// `None` also for a pod that was connected when there was no IPv6 for pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address6: Option<Ipv6Addr>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<HostPort>,
+}
+
+impl Lease {
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.address.map(IpAddr::from).into_iter().chain(self.address6.map(IpAddr::from))
+    }
 }
 
 /// Everything the network of a root remembers.
@@ -28,9 +38,17 @@ pub struct Leases {
     pub version: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnet: Option<Subnet>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet6: Option<Subnet6>,
     /// IP forwarding was off before the first pod, and is to be off again after the last one.
     #[serde(default)]
     pub restore_forwarding: bool,
+    /// The same of IPv6.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub restore_forwarding6: bool,
+    /// Links whose `accept_ra` was 1 before.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub restore_accept_ra: BTreeSet<String>,
     /// Where the search for the next address begins: an address is not given away again at once, since others may
     /// still believe it to be the pod they knew.
     #[serde(default)]
@@ -39,9 +57,22 @@ pub struct Leases {
     pub pods: BTreeMap<PodUid, Lease>,
 }
 
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 impl Default for Leases {
     fn default() -> Self {
-        Self { version: Self::VERSION, subnet: None, restore_forwarding: false, next: 0, pods: BTreeMap::new() }
+        Self {
+            version: Self::OLDEST,
+            subnet: None,
+            subnet6: None,
+            restore_forwarding: false,
+            restore_forwarding6: false,
+            restore_accept_ra: BTreeSet::new(),
+            next: 0,
+            pods: BTreeMap::new(),
+        }
     }
 }
 
@@ -55,17 +86,33 @@ pub enum Taken {
 }
 
 impl Leases {
-    /// The version this program writes, and the newest it reads.
-    pub const VERSION: u32 = 1;
+    /// The newest version this program reads. It has host ports at addresses of IPv6, or of one family only.
+    pub const VERSION: u32 = 2;
+    /// What is written as long as programs from before can read it.
+    const OLDEST: u32 = 1;
 
     /// What of it still means something after the machine was started again.
     #[must_use]
     pub fn lasting(&self) -> Self {
-        Self { version: self.version, subnet: self.subnet, ..Self::default() }
+        Self { subnet: self.subnet, subnet6: self.subnet6, ..Self::default() }
     }
 
-    /// The pod's address, a new one unless it has one of this subnet. `None` when every address is in use, or there is
-    /// no subnet.
+    /// The version that what is in it needs.
+    pub fn needed_version(&self) -> u32 {
+        let is_new = |port: &HostPort| port.host_ip.is_some_and(|ip| ip.is_ipv6() || ip.is_unspecified());
+        if self.pods.values().any(|l| l.ports.iter().any(is_new)) { Self::VERSION } else { Self::OLDEST }
+    }
+
+    /// The pod's IPv6 address in this subnet, or none without one. It has an IPv4 address.
+    pub fn allocate6(&mut self, uid: &PodUid, subnet: Option<Subnet6>) -> Option<Ipv6Addr> {
+        let offset = self.address(uid).zip(self.subnet).and_then(|(address, subnet)| subnet.offset(address))?;
+        let address = subnet.map(|subnet| subnet.address(offset));
+        self.pods.entry(uid.clone()).or_default().address6 = address;
+        address
+    }
+
+    /// The pod's IPv4 address, a new one unless it has one of this subnet. `None` when every address is in use, or there
+    /// is no subnet.
     pub fn allocate(&mut self, uid: &PodUid) -> Option<Ipv4Addr> {
         let subnet = self.subnet?;
         if let Some(address) = self.address(uid)
@@ -83,7 +130,7 @@ impl Leases {
         Some(address)
     }
 
-    /// The address a pod has.
+    /// The IPv4 address a pod has.
     pub fn address(&self, uid: &PodUid) -> Option<Ipv4Addr> {
         self.pods.get(uid)?.address
     }
@@ -91,6 +138,11 @@ impl Leases {
     /// How many pods have an address.
     pub fn addresses(&self) -> usize {
         self.pods.values().filter(|l| l.address.is_some()).count()
+    }
+
+    /// How many pods have an address of IPv6.
+    pub fn addresses6(&self) -> usize {
+        self.pods.values().filter(|l| l.address6.is_some()).count()
     }
 
     /// Whether the pod holds exactly these ports.
@@ -120,14 +172,13 @@ impl Leases {
         self.pods.entry(uid.clone()).or_default().ports = ports.to_vec();
     }
 
-    /// Host ports that lead to an address, in a fixed order.
-    pub fn forwards(&self) -> Vec<(HostPort, Ipv4Addr)> {
-        let mut out: Vec<(HostPort, Ipv4Addr)> = self
-            .pods
-            .values()
-            .filter_map(|l| l.address.map(|a| (a, &l.ports)))
-            .flat_map(|(address, ports)| ports.iter().map(move |p| (*p, address)))
-            .collect();
+    /// Host ports and the addresses each leads to, in a fixed order.
+    pub fn forwards(&self) -> Vec<(HostPort, IpAddr)> {
+        let of = |l: &Lease| -> Vec<(HostPort, IpAddr)> {
+            let ports = l.ports.iter().flat_map(|port| l.addresses().map(move |address| (*port, address)));
+            ports.filter(|(port, address)| port.is_of(address)).collect()
+        };
+        let mut out: Vec<(HostPort, IpAddr)> = self.pods.values().flat_map(of).collect();
         out.sort();
         out
     }

@@ -1,11 +1,12 @@
 //! Links, addresses and routes by rtnetlink. A connection lives as long as one operation.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 
 use futures_util::TryStreamExt;
-use rtnetlink::packet_route::address::AddressAttribute;
+use futures_util::future::try_join_all;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
@@ -89,6 +90,12 @@ fn or_there(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
+/// The link's own address: on a point-to-point link `Address` is the other side's.
+fn local(attributes: &[AddressAttribute]) -> Option<IpAddr> {
+    let own = attributes.iter().find_map(|a| if let AddressAttribute::Local(ip) = a { Some(*ip) } else { None });
+    own.or(attributes.iter().find_map(|a| if let AddressAttribute::Address(ip) = a { Some(*ip) } else { None }))
+}
+
 /// Whether the error says that there is no such link.
 fn is_gone(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
@@ -101,10 +108,11 @@ impl Links {
         Ok(Self { handle, task: tokio::spawn(connection).abort_handle() })
     }
 
-    /// Into another namespace: the socket is opened there, and used from here.
-    pub(super) fn open_in(namespace: &NetNs) -> io::Result<Self> {
+    /// Into another namespace: the socket is opened there, after `prepare`, and used from here.
+    pub(super) fn open_in(namespace: &NetNs, prepare: impl FnOnce() -> io::Result<()> + Send) -> io::Result<Self> {
         let runtime = tokio::runtime::Handle::current();
         let (connection, handle, _) = namespace.enter(|| {
+            prepare()?;
             let _inside = runtime.enter();
             rtnetlink::new_connection()
         })??;
@@ -143,22 +151,20 @@ impl Links {
     /// Every address.
     pub(super) async fn addresses(&self) -> io::Result<Vec<Address>> {
         let all: Vec<_> = self.handle.address().get().execute().try_collect().await.map_err(failed)?;
-        let ip = |attributes: &[AddressAttribute]| {
-            // On a point-to-point link `Address` is the other side's.
-            let local =
-                attributes.iter().find_map(|a| if let AddressAttribute::Local(ip) = a { Some(*ip) } else { None });
-            local.or(attributes
-                .iter()
-                .find_map(|a| if let AddressAttribute::Address(ip) = a { Some(*ip) } else { None }))
-        };
         Ok(all
             .iter()
-            .filter_map(|m| Some(Address { link: m.header.index, ip: ip(&m.attributes)?, prefix: m.header.prefix_len }))
+            .filter_map(|m| {
+                Some(Address { link: m.header.index, ip: local(&m.attributes)?, prefix: m.header.prefix_len })
+            })
             .collect())
     }
 
+    /// Every IPv4 route.
     async fn routes(&self) -> io::Result<Vec<RouteMessage>> {
-        let any = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        self.routes_as(RouteMessageBuilder::<Ipv4Addr>::new().build()).await
+    }
+
+    async fn routes_as(&self, any: RouteMessage) -> io::Result<Vec<RouteMessage>> {
         self.handle.route().get(any).execute().try_collect().await.map_err(failed)
     }
 
@@ -175,27 +181,30 @@ impl Links {
         Ok(defaults.first().map(|(_, link)| *link))
     }
 
-    /// What the machine uses of the IPv4 addresses: routes of all tables, and addresses; without link `except`.
-    pub(super) async fn taken(&self, except: &str) -> io::Result<Vec<Taken>> {
+    /// What the machine uses of the addresses: routes of all tables, and addresses; without link `except`. The routes of IPv6
+    /// are among them with `v6`.
+    pub(super) async fn taken(&self, except: &str, v6: bool) -> io::Result<Vec<Taken>> {
         let names = self.list().await?;
         let name = |index: Option<u32>| {
             names.iter().find(|l| Some(l.index) == index).map(|l| l.name.clone()).unwrap_or_default()
         };
-        let routes = self.routes().await?;
+        let mut routes = self.routes().await?;
+        if v6 {
+            routes.extend(self.routes_as(RouteMessageBuilder::<Ipv6Addr>::new().build()).await?);
+        }
         let routes = routes.iter().filter_map(|route| {
             let destination = route.attributes.iter().find_map(|a| match a {
-                RouteAttribute::Destination(RouteAddress::Inet(ip)) => Some(*ip),
+                RouteAttribute::Destination(RouteAddress::Inet(ip)) => Some(IpAddr::from(*ip)),
+                RouteAttribute::Destination(RouteAddress::Inet6(ip)) => Some(IpAddr::from(*ip)),
                 _ => None,
             })?;
             let prefix = route.header.destination_prefix_length;
             Some(Taken { network: destination, prefix, link: name(outgoing(route)), is_address: false })
         });
         let addresses = self.addresses().await?;
-        let addresses = addresses.iter().filter_map(|address| match address.ip {
-            IpAddr::V4(ip) => {
-                Some(Taken { network: ip, prefix: address.prefix, link: name(Some(address.link)), is_address: true })
-            }
-            IpAddr::V6(_) => None,
+        let addresses = addresses.iter().map(|Address { link, ip, prefix }| {
+            let (network, prefix) = (*ip, *prefix);
+            Taken { network, prefix, link: name(Some(*link)), is_address: true }
         });
         Ok(addresses.chain(routes).filter(|t| t.link != except).collect())
     }
@@ -239,23 +248,34 @@ impl Links {
         change("set link", name, self.handle.link().change(up).execute()).await
     }
 
-    /// Gives a link this IPv4 address and takes every other one away.
-    pub(super) async fn set_address(&self, index: u32, ip: Ipv4Addr, prefix: u8) -> io::Result<()> {
+    /// Gives a link these addresses and takes every other one away but those of the link alone (fe80::/10), which the kernel
+    /// gives. They can be used at once: nobody is asked whether they are free, which takes IPv6 a second.
+    pub(super) async fn set_addresses(&self, index: u32, wanted: &[(IpAddr, u8)]) -> io::Result<()> {
         let all: Vec<_> =
             self.handle.address().get().set_link_index_filter(index).execute().try_collect().await.map_err(failed)?;
-        for message in all {
-            let has = |wanted: IpAddr| message.attributes.contains(&AddressAttribute::Local(wanted));
-            let is_v4 = message.attributes.iter().any(|a| matches!(a, AddressAttribute::Local(IpAddr::V4(_))));
-            if message.header.index == index && is_v4 && !(has(ip.into()) && message.header.prefix_len == prefix) {
+        for message in all.into_iter().filter(|m| m.header.index == index) {
+            let Some(ip) = local(&message.attributes) else { continue };
+            let is_wanted = wanted.contains(&(ip, message.header.prefix_len));
+            if !is_wanted && !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()) {
                 change("delete address", "link", self.handle.address().del(message).execute()).await?;
             }
         }
-        or_there(change("add address", "link", self.handle.address().add(index, ip.into(), prefix).execute()).await)
+        let add = async |(ip, prefix): &(IpAddr, u8)| {
+            let mut add = self.handle.address().add(index, *ip, *prefix);
+            if ip.is_ipv6() {
+                add.message_mut().attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+            }
+            or_there(change("add address", "link", add.execute()).await)
+        };
+        try_join_all(wanted.iter().map(add)).await.map(drop)
     }
 
-    /// Sends everything else through a gateway on this link.
-    pub(super) async fn set_default_route(&self, index: u32, gateway: Ipv4Addr) -> io::Result<()> {
-        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(index).build();
+    /// Sends everything else of the gateway's family through it, on this link.
+    pub(super) async fn set_default_route(&self, index: u32, gateway: IpAddr) -> io::Result<()> {
+        let route = match gateway {
+            IpAddr::V4(ip) => RouteMessageBuilder::<Ipv4Addr>::new().gateway(ip).output_interface(index).build(),
+            IpAddr::V6(ip) => RouteMessageBuilder::<Ipv6Addr>::new().gateway(ip).output_interface(index).build(),
+        };
         or_there(change("add route", "default", self.handle.route().add(route).execute()).await)
     }
 

@@ -5,19 +5,21 @@ use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::atomic::AtomicBool;
 
 use tokio::sync::Mutex;
 use tracing::warn;
 
-use super::base::{Base, refused};
+use super::base::{self, Base, refused};
 use super::lease::{Leases, Taken};
 use super::link::{Link, Links};
 use super::pod::{self, Pod};
 use super::rules::Need;
 use super::store::Store;
 use super::subnet::{Situation, Subnet, choose};
-use super::{HostPort, busy, nft};
+use super::subnet6::{self, Situation6, Wish6};
+use super::{HostPort, busy, ipv6, nft};
 use crate::model::PodUid;
 use crate::port::{ErrorKind, PortError};
 use crate::sys::infra::Infra;
@@ -33,12 +35,21 @@ pub struct Network {
     pub(super) bridge: String,
     pub(super) table: String,
     pub(super) wish: Option<Subnet>,
+    pub(super) wish6: Wish6,
     pub(super) store: Store,
     /// The nft program, if there is one.
     pub(super) nft: Option<PathBuf>,
     /// Whether the lack of nft, or of its consent, was reported.
     pub(super) warned: AtomicBool,
     pub(super) inner: Mutex<Inner>,
+}
+
+/// The subnets that the configuration names.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes<'a> {
+    pub subnet: Option<&'a str>,
+    /// A /64, or `none`.
+    pub ipv6_subnet: Option<&'a str>,
 }
 
 /// What changes.
@@ -50,7 +61,7 @@ pub(super) struct Inner {
     /// The ruleset as this process has last put it in place.
     pub(super) applied: Option<String>,
     /// The host ports of that ruleset.
-    pub(super) forwards: Vec<(HostPort, Ipv4Addr)>,
+    pub(super) forwards: Vec<(HostPort, IpAddr)>,
 }
 
 /// An error of the system during one step.
@@ -61,13 +72,13 @@ pub(super) fn failed(operation: &'static str, subject: impl Display, step: &str,
 }
 
 impl Network {
-    /// Reads what is remembered below `state` (`network/leases.json`) and checks a wished subnet against the machine.
+    /// Reads what is remembered below `state` (`network/leases.json`) and checks wished subnets against the machine.
     /// `instance` is the root's id, 8 hex digits.
     ///
     /// # Errors
     /// `Invalid` for a subnet that is none, `Conflict` for one that overlaps something of the machine or differs from
     /// the one that pods are connected to, `Corrupt` for a damaged lease file while pods may be connected.
-    pub fn open(instance: &str, state: &Path, subnet: Option<&str>) -> Result<Self, PortError> {
+    pub fn open(instance: &str, state: &Path, wishes: Wishes<'_>) -> Result<Self, PortError> {
         if instance.len() != 8 || !instance.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(PortError::new(
                 ErrorKind::Invalid,
@@ -77,15 +88,17 @@ impl Network {
             ));
         }
         let bridge = format!("pw{instance}");
-        let wish = subnet.map(str::parse::<Subnet>).transpose().map_err(|what| {
-            PortError::new(ErrorKind::Invalid, "use subnet", subnet.unwrap_or_default(), what)
-                .with_help("give a subnet such as 10.213.0.0/24")
-        })?;
+        let wish: Option<Subnet> = read(wishes.subnet, "give a subnet such as 10.213.0.0/24")?;
+        let wish6 = read(wishes.ipv6_subnet, "give a subnet such as fd3b:72c5:9e10::/64, or none")?.unwrap_or_default();
         let look = Links::blocking(async |links| {
-            let taken = if wish.is_some() { links.taken(&bridge).await? } else { Vec::new() };
-            Ok((links.get(&bridge).await?.is_some(), taken))
+            let wishes6 = matches!(wish6, Wish6::Subnet(_));
+            let available = wishes6 && ipv6::lack_here(base::default_mtu(links).await?).is_none();
+            let any = wish.is_some() || wishes6;
+            let taken = if any { links.taken(&bridge, available).await? } else { Vec::new() };
+            Ok((links.get(&bridge).await?.is_some(), taken, available))
         });
-        let (there, taken) = look.map_err(|e| failed("open network", instance, "look at links and routes", &e))?;
+        let (there, taken, available) =
+            look.map_err(|e| failed("open network", instance, "look at links and routes", &e))?;
         let store = Store::new(state);
         let leases = match store.read() {
             Err(error) if error.kind == ErrorKind::Corrupt && !there => {
@@ -95,20 +108,26 @@ impl Network {
             }
             other => other?,
         };
-        if wish.is_some() {
-            let pods = leases.addresses();
-            choose(&Situation { wish, remembered: leases.subnet, bridge: there, pods, taken: &taken })
-                .map_err(refused)?;
-        }
-        Ok(Self {
+        let network = Self {
             table: format!("podwright-{instance}"),
             bridge,
             wish,
+            wish6,
             store,
             nft: nft::find(),
             warned: AtomicBool::new(false),
-            inner: Mutex::new(Inner { leases, ..Inner::default() }),
-        })
+            inner: Mutex::default(),
+        };
+        if wish.is_some() {
+            let pods = leases.addresses();
+            choose(&Situation { wish, remembered: leases.subnet, bridge: there, pods, taken: &taken })
+                .map_err(|r| refused(r, "subnet"))?;
+        }
+        if let Wish6::Subnet(_) = wish6 {
+            let situation = network.situation6(&leases, there, available);
+            subnet6::choose(&Situation6 { taken: &taken, ..situation }).map_err(|r| refused(r, "ipv6Subnet"))?;
+        }
+        Ok(Self { inner: Mutex::new(Inner { leases, ..Inner::default() }), ..network })
     }
 
     /// Uses this program instead of the `nft` that PATH names.
@@ -118,29 +137,36 @@ impl Network {
         self
     }
 
-    /// Connects the network namespace of an infra process: loopback up, `eth0` with the pod's address, default route, host
-    /// ports. Repeating it completes what an earlier call began and returns the same address.
+    /// Connects the network namespace of an infra process: loopback up, `eth0` with the pod's addresses, default routes, host
+    /// ports. Repeating it completes what an earlier call began and returns the same addresses, IPv4's first.
     ///
     /// # Errors
-    /// `NotFound` when the process has ended, `Conflict` for a busy host port or subnet, `Exhausted` without a free address, `Denied` when the machine refuses.
+    /// `NotFound` when the process has ended, `Conflict` for a busy host port or subnet, `Exhausted` without a free address,
+    /// `Denied` when the machine refuses, or has no IPv6 for a host port at an address of it.
     pub async fn attach(&self, uid: &PodUid, infra: Infra, ports: &[HostPort]) -> Result<Vec<IpAddr>, PortError> {
         let namespace = pod::namespace(uid, infra)?;
         let links = open_links()?;
-        let (base, address) = {
+        let (base, address, address6) = {
             let mut inner = self.inner.lock().await;
-            self.check_ports(&inner, uid, ports)?;
+            self.check_ports(&inner, uid, (ports, false))?;
             let base = self.ensure_bridge(&mut inner, &links).await?;
+            if base.subnet6.is_some() {
+                self.check_ports(&inner, uid, (ports, true))?;
+            } else if let Some(port) = ports.iter().find(|p| p.host_ip.is_some_and(|ip| ip.is_ipv6())) {
+                return Err(self.no_ipv6(uid, port, base.mtu));
+            }
             let mut leases = inner.leases.clone();
             let Some(address) = leases.allocate(uid) else { return Err(exhausted(uid, base.subnet, &leases)) };
+            let address6 = leases.allocate6(uid, base.subnet6);
             leases.claim(uid, ports);
             self.keep(&mut inner, leases)?;
-            (base, address)
+            (base, address, address6)
         };
-        let pod = Pod { uid, namespace, base, address };
+        let pod = Pod { uid, namespace, base, address, address6 };
         self.connect(&links, &pod).await?;
         let mut inner = self.inner.lock().await;
         self.apply_rules(&mut inner, if ports.is_empty() { Need::WayOut } else { Need::HostPorts }).await?;
-        Ok(vec![address.into()])
+        Ok([IpAddr::from(address)].into_iter().chain(address6.map(IpAddr::from)).collect())
     }
 
     /// Claims the ports of a pod with hostNetwork, after checking that they are free.
@@ -149,7 +175,7 @@ impl Network {
     /// `Conflict` for a busy host port.
     pub async fn host_network_ports(&self, uid: &PodUid, ports: &[HostPort]) -> Result<(), PortError> {
         let mut inner = self.inner.lock().await;
-        self.check_ports(&inner, uid, ports)?;
+        self.check_ports(&inner, uid, (ports, false))?;
         if ports.is_empty() && !inner.leases.pods.contains_key(uid) {
             return Ok(());
         }
@@ -238,8 +264,8 @@ impl Network {
         if self.store.exists() || all.iter().any(|l| ours(&l)) {
             self.remove_rules().await?;
         }
-        if inner.leases.restore_forwarding && !all.iter().any(|l| l.is_bridge && !ours(&l)) {
-            super::sysctl::set(super::sysctl::IP_FORWARD, "0").map_err(|e| failed("turn off IP forwarding", &e))?;
+        if !all.iter().any(|l| l.is_bridge && !ours(&l)) {
+            Self::stop_forwarding(&inner.leases).map_err(|e| failed("turn off IP forwarding", &e))?;
         }
         self.store.remove()?;
         *inner = Inner::default();
@@ -247,7 +273,8 @@ impl Network {
     }
 
     /// Makes these the leases, first for an agent after this one.
-    pub(super) fn keep(&self, inner: &mut Inner, leases: Leases) -> Result<(), PortError> {
+    pub(super) fn keep(&self, inner: &mut Inner, mut leases: Leases) -> Result<(), PortError> {
+        leases.version = leases.needed_version();
         if inner.leases != leases {
             self.store.write(&leases, &inner.leases).map_err(|e| e.waiting(WAITING))?;
             inner.leases = leases;
@@ -256,8 +283,8 @@ impl Network {
     }
 
     /// Refuses ports that another pod or another process has. Those that the pod itself holds were free when it got
-    /// them: by now its own containers may listen there.
-    fn check_ports(&self, inner: &Inner, uid: &PodUid, ports: &[HostPort]) -> Result<(), PortError> {
+    /// them: by now its own containers may listen there. `v6` says whether every address means those of IPv6 too.
+    fn check_ports(&self, inner: &Inner, uid: &PodUid, (ports, v6): (&[HostPort], bool)) -> Result<(), PortError> {
         let refuse = |port: &HostPort, why: String, help: &str| {
             let message = format!("host port {port} {why}");
             let error = PortError::new(ErrorKind::Conflict, "attach pod", uid.to_string(), message);
@@ -276,7 +303,7 @@ impl Network {
         if inner.leases.holds(uid, ports) {
             return Ok(());
         }
-        match ports.iter().find(|p| busy::is_busy(p)) {
+        match ports.iter().find(|p| busy::is_busy(p, v6)) {
             Some(port) => {
                 let why = "is in use by a process of this machine".to_owned();
                 let help =
@@ -292,10 +319,24 @@ impl Network {
         subnet.offset(address).map(|offset| format!("{}{offset:0LINK_DIGITS$}", self.bridge))
     }
 
-    fn is_pod_link(&self, name: &str) -> bool {
+    fn no_ipv6(&self, uid: &PodUid, port: &HostPort, mtu: u32) -> PortError {
+        let why = ipv6::lack_here(mtu).unwrap_or("`ipv6Subnet` is none, or the bridge cannot have it");
+        let message = format!("host port {port} is one of IPv6, which pods do not have here: {why}");
+        PortError::new(ErrorKind::Denied, "attach pod", uid.to_string(), message)
+            .with_help("`podwright doctor` says more; without `hostIP` it is served at the addresses that there are")
+            .waiting(WAITING)
+    }
+
+    pub(super) fn is_pod_link(&self, name: &str) -> bool {
         name.strip_prefix(&self.bridge)
             .is_some_and(|rest| rest.len() == LINK_DIGITS && rest.bytes().all(|b| b.is_ascii_digit()))
     }
+}
+
+/// A setting, if there is one.
+fn read<T: FromStr<Err = String>>(text: Option<&str>, help: &'static str) -> Result<Option<T>, PortError> {
+    let wrong = |what| PortError::new(ErrorKind::Invalid, "use subnet", text.unwrap_or_default(), what).with_help(help);
+    text.map(T::from_str).transpose().map_err(wrong)
 }
 
 fn open_links() -> Result<Links, PortError> {

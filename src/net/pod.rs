@@ -1,11 +1,15 @@
 //! One pod's end of the network: the pair of links, and what is inside the pod's namespace.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use futures_util::future::try_join_all;
+use tracing::warn;
 
 use super::base::Base;
 use super::link::{Link, Links, POD_LINK, Veth};
 use super::network::{Network, failed};
+use super::{ipv6, subnet6};
 use crate::model::PodUid;
 use crate::port::{ErrorKind, PortError};
 use crate::sys::infra::Infra;
@@ -18,6 +22,22 @@ pub(super) struct Pod<'a> {
     pub(super) namespace: NetNs,
     pub(super) base: Base,
     pub(super) address: Ipv4Addr,
+    /// With a base that has a subnet of IPv6.
+    pub(super) address6: Option<Ipv6Addr>,
+}
+
+impl Pod<'_> {
+    /// Its addresses, each with the length of its prefix.
+    fn addresses(&self) -> Vec<(IpAddr, u8)> {
+        let v6 = self.address6.map(|ip| (IpAddr::from(ip), subnet6::PREFIX));
+        [(IpAddr::from(self.address), self.base.subnet.prefix())].into_iter().chain(v6).collect()
+    }
+
+    /// The bridge's addresses of the same families.
+    fn gateways(&self) -> impl Iterator<Item = IpAddr> {
+        let v6 = self.base.subnet6.filter(|_| self.address6.is_some()).map(|s| s.gateway().into());
+        [IpAddr::from(self.base.subnet.gateway())].into_iter().chain(v6)
+    }
 }
 
 /// The namespace of a pod's process. Refuses that of another process with its number, and the machine's own.
@@ -55,7 +75,17 @@ impl Network {
     /// side: an answer takes longer to arrive than to be made.
     pub(super) async fn connect(&self, links: &Links, pod: &Pod<'_>) -> Result<(), PortError> {
         let at = |step: &'static str| move |e: io::Error| failed("attach pod", pod.uid, step, &e);
-        let inside = Links::open_in(&pod.namespace).map_err(at("enter its network namespace"))?;
+        let prepare = || {
+            match pod.address6.map_or(Ok(()), |_| ipv6::prepare_pod()) {
+                // With IPv6 switched off its address is refused; else only another pod can announce itself as a router.
+                Err(error) if ipv6::is_refused(&error) => {
+                    warn!(pod = %pod.uid, %error, "its namespace is not prepared for IPv6");
+                    Ok(())
+                }
+                other => other,
+            }
+        };
+        let inside = Links::open_in(&pod.namespace, prepare).map_err(at("enter its network namespace"))?;
         let name = self.link_name(pod.base.subnet, pod.address).expect("invariant: a lease is in its subnet");
         let veth = Veth {
             name: &name,
@@ -76,11 +106,10 @@ impl Network {
         };
         let far_end = async {
             let far = expect(&inside, POD_LINK).await.map_err(at("look for eth0"))?;
-            let prefix = pod.base.subnet.prefix();
-            inside.set_address(far.index, pod.address, prefix).await.map_err(at("give eth0 its address"))?;
+            inside.set_addresses(far.index, &pod.addresses()).await.map_err(at("give eth0 its addresses"))?;
             inside.up(far.index, "eth0").await.map_err(at("turn eth0 on"))?;
-            let gateway = pod.base.subnet.gateway();
-            inside.set_default_route(far.index, gateway).await.map_err(at("set the default route"))
+            let routes = pod.gateways().map(|gateway| inside.set_default_route(far.index, gateway));
+            try_join_all(routes).await.map(drop).map_err(at("set the default route"))
         };
         tokio::try_join!(near_end, far_end).map(drop)
     }

@@ -1,7 +1,7 @@
 //! Host ports: what a pod asks for.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use k8s_openapi::api::core::v1::PodSpec;
 use serde::{Deserialize, Serialize};
@@ -35,25 +35,39 @@ impl Protocol {
 pub struct HostPort {
     pub host_port: u16,
     pub protocol: Protocol,
-    /// Only at this address of the machine; at every address when `None`.
+    /// Only at this address of the machine, with `0.0.0.0` or `::` at every one of that family, as the plugin portmap of
+    /// CNI has it; at every address when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host_ip: Option<Ipv4Addr>,
+    pub host_ip: Option<IpAddr>,
     pub container_port: u16,
 }
 
 impl HostPort {
     /// Whether both cannot be had at once.
     pub fn clashes(&self, other: &HostPort) -> bool {
-        let same_address = self.host_ip.is_none() || other.host_ip.is_none() || self.host_ip == other.host_ip;
-        self.host_port == other.host_port && self.protocol == other.protocol && same_address
+        self.host_port == other.host_port
+            && self.protocol == other.protocol
+            && self.host_ip.zip(other.host_ip).is_none_or(|(a, b)| overlap(a, b))
+    }
+
+    /// Whether it is a port of the address's family.
+    pub fn is_of(&self, address: &IpAddr) -> bool {
+        self.host_ip.is_none_or(|ip| ip.is_ipv4() == address.is_ipv4())
     }
 }
 
+/// Whether a hostIP stands for an address that the other one stands for too.
+fn overlap(a: IpAddr, b: IpAddr) -> bool {
+    a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()))
+}
+
 impl fmt::Display for HostPort {
-    /// `8080/TCP`, or `127.0.0.1:8080/TCP` with an address.
+    /// `8080/TCP`, or `127.0.0.1:8080/TCP` and `[fd00::1]:8080/TCP` with an address.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(ip) = self.host_ip {
-            write!(f, "{ip}:")?;
+        match self.host_ip {
+            Some(IpAddr::V4(ip)) => write!(f, "{ip}:")?,
+            Some(IpAddr::V6(ip)) => write!(f, "[{ip}]:")?,
+            None => {}
         }
         write!(f, "{}/{}", self.host_port, self.protocol.as_str())
     }
@@ -63,7 +77,7 @@ impl fmt::Display for HostPort {
 /// counts, since the container listens on the machine itself.
 ///
 /// # Errors
-/// `Invalid` when a number, protocol or hostIP is none; IPv6 addresses are not served yet.
+/// `Invalid` when a number, protocol or hostIP is none, and for `::1`, where a pod's port cannot be had.
 pub fn host_ports(spec: &PodSpec) -> Result<Vec<HostPort>, PortError> {
     let host_network = spec.host_network.unwrap_or(false);
     let mut out = Vec::new();
@@ -81,7 +95,7 @@ pub fn host_ports(spec: &PodSpec) -> Result<Vec<HostPort>, PortError> {
             let host = HostPort {
                 host_port: number(asked)?,
                 protocol: protocol(port.protocol.as_deref()).map_err(bad)?,
-                host_ip: host_ip(port.host_ip.as_deref()).map_err(bad)?,
+                host_ip: host_ip(port.host_ip.as_deref(), host_network).map_err(bad)?,
                 container_port: number(port.container_port)?,
             };
             if !out.contains(&host) {
@@ -101,12 +115,11 @@ fn protocol(name: Option<&str>) -> Result<Protocol, String> {
     }
 }
 
-fn host_ip(text: Option<&str>) -> Result<Option<Ipv4Addr>, String> {
+fn host_ip(text: Option<&str>, host_network: bool) -> Result<Option<IpAddr>, String> {
     let Some(text) = text.filter(|t| !t.is_empty()) else { return Ok(None) };
-    match text.parse::<IpAddr>() {
-        Ok(ip) if ip.is_unspecified() => Ok(None),
-        Ok(IpAddr::V4(ip)) => Ok(Some(ip)),
-        Ok(IpAddr::V6(_)) => Err(format!("hostIP {text} is an IPv6 address, which host ports do not serve yet")),
-        Err(_) => Err(format!("hostIP {text:?} is not an IP address")),
+    let ip = text.parse::<IpAddr>().map_err(|_| format!("hostIP {text:?} is not an IP address"))?.to_canonical();
+    if ip == Ipv6Addr::LOCALHOST && !host_network {
+        return Err("Linux leads nothing from ::1 to a pod: use hostIP 127.0.0.1".to_owned());
     }
+    Ok(Some(ip))
 }

@@ -1,7 +1,7 @@
 //! Putting the table in place, and what depends on it.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use tracing::{debug, warn};
@@ -16,7 +16,7 @@ use crate::model::INSTALL_NFT;
 use crate::port::{ErrorKind, PortError};
 
 /// UDP ports that lead elsewhere than before.
-fn changed_udp(before: &[(HostPort, Ipv4Addr)], now: &[(HostPort, Ipv4Addr)]) -> BTreeSet<u16> {
+fn changed_udp(before: &[(HostPort, IpAddr)], now: &[(HostPort, IpAddr)]) -> BTreeSet<u16> {
     let gone = before.iter().filter(|f| !now.contains(f));
     let new = now.iter().filter(|f| !before.contains(f));
     gone.chain(new).filter(|(port, _)| port.protocol == Protocol::Udp).map(|(port, _)| port.host_port).collect()
@@ -38,7 +38,8 @@ impl Network {
     pub(super) async fn apply_rules(&self, inner: &mut Inner, need: Need) -> Result<(), PortError> {
         let Some(subnet) = inner.leases.subnet else { return Ok(()) };
         let forwards = inner.leases.forwards();
-        let text = render(&Ruleset { table: &self.table, bridge: &self.bridge, subnet, forwards: &forwards });
+        let (table, bridge, subnet6) = (&self.table, &self.bridge, inner.leases.subnet6);
+        let text = render(&Ruleset { table, bridge, subnet, subnet6, forwards: &forwards });
         if inner.applied.as_ref() == Some(&text) {
             return Ok(());
         }

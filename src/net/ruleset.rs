@@ -12,13 +12,18 @@
 //!   cannot lead to a pod). What pods send there is dropped before anything else looks at it; answers do not have such
 //!   an address yet at this point.
 //!
+//! With IPv6 for pods each map and rule has its twin, but for the way from the machine's loopback to a pod: Linux has no
+//! `route_localnet` for `::1`, so a host port does not answer there, and nothing that a pod sends to `::1` gets past the
+//! kernel's first look at it. An element with `0.0.0.0` or `::` is one for every address of its family.
+//!
 //! A machine whose own `forward` chain drops by default needs a rule that accepts the bridge there: no table can lift
 //! what another one drops.
 
 use std::fmt::Write;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::subnet::Subnet;
+use super::subnet6::Subnet6;
 use super::{HostPort, Protocol};
 
 /// What a table is made of.
@@ -27,9 +32,15 @@ pub struct Ruleset<'a> {
     pub table: &'a str,
     pub bridge: &'a str,
     pub subnet: Subnet,
+    /// `None` where pods have IPv4 alone.
+    pub subnet6: Option<Subnet6>,
     /// Host ports and the pod address each leads to.
-    pub forwards: &'a [(HostPort, Ipv4Addr)],
+    pub forwards: &'a [(HostPort, IpAddr)],
 }
+
+/// The types of addresses.
+const V4: &str = "ipv4_addr";
+const V6: &str = "ipv6_addr";
 
 fn protocol(protocol: Protocol) -> &'static str {
     match protocol {
@@ -44,8 +55,22 @@ pub fn render_removal(table: &str) -> String {
     format!("table inet {table}\ndelete table inet {table}\n")
 }
 
-fn render_map(out: &mut String, name: &str, key: &str, elements: &[String]) {
-    let _ = writeln!(out, "\tmap {name} {{\n\t\ttype {key} : ipv4_addr . inet_service");
+/// The two maps of a family: ports at any address, and at one.
+fn render_maps(out: &mut String, rules: &Ruleset<'_>, (suffix, kind): (&str, &str)) {
+    let (mut any, mut one) = (Vec::new(), Vec::new());
+    for (port, address) in rules.forwards.iter().filter(|(_, address)| address.is_ipv6() == (kind == V6)) {
+        let target = format!("{} . {} : {address} . {}", protocol(port.protocol), port.host_port, port.container_port);
+        match port.host_ip.filter(|ip| !ip.is_unspecified()) {
+            Some(ip) => one.push(format!("{ip} . {target}")),
+            None => any.push(target),
+        }
+    }
+    render_map(out, &format!("ports{suffix}"), &format!("inet_proto . inet_service : {kind}"), &any);
+    render_map(out, &format!("address_ports{suffix}"), &format!("{kind} . inet_proto . inet_service : {kind}"), &one);
+}
+
+fn render_map(out: &mut String, name: &str, types: &str, elements: &[String]) {
+    let _ = writeln!(out, "\tmap {name} {{\n\t\ttype {types} . inet_service");
     if !elements.is_empty() {
         let _ = writeln!(out, "\t\telements = {{\n\t\t\t{}\n\t\t}}", elements.join(",\n\t\t\t"));
     }
@@ -54,19 +79,27 @@ fn render_map(out: &mut String, name: &str, key: &str, elements: &[String]) {
 
 /// Replaces the table.
 pub fn render(rules: &Ruleset<'_>) -> String {
-    let Ruleset { table, bridge, subnet, .. } = rules;
-    let (mut any, mut one) = (Vec::new(), Vec::new());
-    for (port, address) in rules.forwards {
-        let target = format!("{} . {} : {address} . {}", protocol(port.protocol), port.host_port, port.container_port);
-        match port.host_ip {
-            Some(ip) => one.push(format!("{ip} . {target}")),
-            None => any.push(target),
-        }
-    }
+    let Ruleset { table, bridge, subnet, subnet6, .. } = rules;
     let mut out = render_removal(table);
     let _ = writeln!(out, "table inet {table} {{");
-    render_map(&mut out, "ports", "inet_proto . inet_service", &any);
-    render_map(&mut out, "address_ports", "ipv4_addr . inet_proto . inet_service", &one);
+    render_maps(&mut out, rules, ("", V4));
+    let (mut prerouting, mut host_ports, mut postrouting) = (String::new(), String::new(), String::new());
+    if let Some(subnet6) = subnet6 {
+        render_maps(&mut out, rules, ("6", V6));
+        prerouting.push_str("\t\tip6 daddr != ::1 fib daddr type local jump host_ports\n");
+        host_ports.push_str(
+            "\t\tip6 daddr ::1 return
+\t\tdnat ip6 to ip6 daddr . meta l4proto . th dport map @address_ports6
+\t\tdnat ip6 to meta l4proto . th dport map @ports6
+",
+        );
+        let _ = write!(
+            postrouting,
+            "\t\tip6 saddr {subnet6} ip6 daddr {subnet6} ct status dnat masquerade
+\t\tip6 saddr {subnet6} ip6 daddr != {subnet6} masquerade
+"
+        );
+    }
     let _ = write!(
         out,
         "\tchain loopback {{
@@ -76,7 +109,7 @@ pub fn render(rules: &Ruleset<'_>) -> String {
 \tchain prerouting {{
 \t\ttype nat hook prerouting priority dstnat; policy accept;
 \t\tip daddr != 127.0.0.0/8 fib daddr type local jump host_ports
-\t}}
+{prerouting}\t}}
 \tchain output {{
 \t\ttype nat hook output priority -100; policy accept;
 \t\tfib daddr type local jump host_ports
@@ -84,13 +117,13 @@ pub fn render(rules: &Ruleset<'_>) -> String {
 \tchain host_ports {{
 \t\tdnat ip to ip daddr . meta l4proto . th dport map @address_ports
 \t\tdnat ip to meta l4proto . th dport map @ports
-\t}}
+{host_ports}\t}}
 \tchain postrouting {{
 \t\ttype nat hook postrouting priority srcnat; policy accept;
 \t\toifname \"{bridge}\" ip saddr 127.0.0.0/8 masquerade
 \t\tip saddr {subnet} ip daddr {subnet} ct status dnat masquerade
 \t\tip saddr {subnet} ip daddr != {subnet} masquerade
-\t}}
+{postrouting}\t}}
 }}
 "
     );

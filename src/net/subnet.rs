@@ -5,7 +5,7 @@
 //! three ranges, since a company's route often covers a whole private range.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -119,7 +119,7 @@ pub fn candidates() -> impl Iterator<Item = Subnet> {
 /// What a range of addresses is taken by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
-    pub network: Ipv4Addr,
+    pub network: IpAddr,
     pub prefix: u8,
     /// The link's name; empty for a route without one (`unreachable`, `blackhole`).
     pub link: String,
@@ -138,7 +138,8 @@ impl fmt::Display for Taken {
 
 /// What of the machine the subnet overlaps.
 pub fn clash(subnet: Subnet, taken: &[Taken]) -> Option<&Taken> {
-    taken.iter().find(|t| (t.is_address || t.prefix >= DEFAULT_ROUTES_BELOW) && subnet.overlaps(t.network, t.prefix))
+    let overlaps = |t: &Taken| matches!(t.network, IpAddr::V4(network) if subnet.overlaps(network, t.prefix));
+    taken.iter().find(|t| (t.is_address || t.prefix >= DEFAULT_ROUTES_BELOW) && overlaps(t))
 }
 
 /// What is known when a subnet is needed.
@@ -158,11 +159,11 @@ pub struct Situation<'a> {
 
 /// Why there is no subnet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Refusal<S> {
     /// The wish overlaps something of the machine.
-    Clash(Subnet, Taken),
+    Clash(S, Taken),
     /// Pods are connected to another subnet than the one wished for.
-    InUse { wish: Subnet, current: Subnet, pods: usize },
+    InUse { wish: S, current: S, pods: usize },
     /// Every candidate overlaps something of the machine.
     NoneLeft,
 }
@@ -171,7 +172,7 @@ pub enum Refusal {
 ///
 /// # Errors
 /// See [`Refusal`].
-pub fn choose(now: &Situation<'_>) -> Result<Subnet, Refusal> {
+pub fn choose(now: &Situation<'_>) -> Result<Subnet, Refusal<Subnet>> {
     let connected = now.bridge && now.pods > 0;
     if let Some(wish) = now.wish {
         match now.remembered {

@@ -2,13 +2,13 @@
 //! to be one that nobody else uses and that ends with it.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::link::{Links, Veth};
 use super::nft::{self, NftError};
 use super::ruleset::{Ruleset, render};
 use super::subnet::Subnet;
-use super::{HostPort, Protocol, sysctl};
+use super::{HostPort, Protocol, base, ipv6, sysctl};
 use crate::sys::netns::NetNs;
 
 const NAME: &str = "pwdoctor";
@@ -41,8 +41,11 @@ pub fn has_nft() -> bool {
 pub fn try_nft() -> Result<(), String> {
     let subnet: Subnet = "10.213.0.0/24".parse()?;
     let port = HostPort { host_port: 80, protocol: Protocol::Tcp, host_ip: None, container_port: 80 };
-    let forwards = [(port, Ipv4Addr::new(10, 213, 0, 2))];
-    let script = render(&Ruleset { table: NAME, bridge: NAME, subnet, forwards: &forwards });
+    let own6 = (port, Ipv6Addr::from_bits(0xfd << 120 | 2).into());
+    let subnet6 = if ipv6::lack_here(MTU).is_none() { Some("fd00::/64".parse()?) } else { None };
+    let forwards: Vec<_> =
+        [(port, Ipv4Addr::new(10, 213, 0, 2).into())].into_iter().chain(subnet6.map(|_| own6)).collect();
+    let script = render(&Ruleset { table: NAME, bridge: NAME, subnet, subnet6, forwards: &forwards });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     runtime.block_on(nft::run(nft::find().as_deref(), &script)).map_err(|error| match error {
         NftError::Missing => "there is no program nft".to_owned(),
@@ -53,6 +56,16 @@ pub fn try_nft() -> Result<(), String> {
 /// Whether packets are passed on between the machine's links.
 pub fn forwards() -> bool {
     sysctl::read(sysctl::IP_FORWARD).is_ok_and(|value| value == "1")
+}
+
+/// Whether pods can have addresses of IPv6 here.
+///
+/// # Errors
+/// Why they cannot.
+pub fn has_ipv6() -> Result<(), String> {
+    // Without a netlink socket there are no pods on a bridge at all, which is another finding.
+    let mtu = Links::blocking(async |links| base::default_mtu(links).await).unwrap_or(MTU);
+    ipv6::lack_here(mtu).map_or(Ok(()), |why| Err(why.to_owned()))
 }
 
 /// Turns that on.

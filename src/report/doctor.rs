@@ -195,9 +195,16 @@ fn forwarding(facts: &MachineFacts) -> Verdict {
     }
 }
 
-/// No lack: the pods' network has IPv4 only.
 fn ipv6(facts: &MachineFacts) -> Verdict {
-    ok(if facts.ipv6 { "the machine has it; the pods' own network has IPv4 only" } else { "the machine has none" })
+    match &facts.ipv6 {
+        Ok(()) => ok("pods have addresses of both families, unless `ipv6Subnet` is none"),
+        Err(why) => (
+            Health::Lacking,
+            why.clone(),
+            "pods have IPv4 addresses alone, and one with a host port at an address of IPv6 is refused",
+            "use a kernel with IPv6, and set net.ipv6.conf.all.disable_ipv6 to 0",
+        ),
+    }
 }
 
 fn clock(facts: &MachineFacts) -> Verdict {

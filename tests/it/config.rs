@@ -25,6 +25,7 @@ allocatable:
   memory: 4Gi
   example.com/gpu: "1"
 subnet: 10.88.0.0/24
+ipv6Subnet: fd3b:72c5:9e10::/64
 allowHostImage: true
 coveredPaths: [/etc/ssl/private, /root]
 containerLogMaxSize: 20Mi
@@ -89,6 +90,7 @@ fn every_key_is_read() {
         fleet: true,
         allocatable: text(&[("cpu", "2"), ("memory", "4Gi"), ("example.com/gpu", "1")]),
         subnet: Some("10.88.0.0/24".into()),
+        ipv6_subnet: Some("fd3b:72c5:9e10::/64".into()),
         allow_host_image: true,
         covered_paths: vec!["/etc/ssl/private".into(), "/root".into()],
         container_log_max_size: Some(20 << 20),
@@ -196,6 +198,11 @@ fn what_a_schema_cannot_say_is_told_too() {
         ("subnet: 10.88.0.0/33", "`10.88.0.0/33` is no subnet: the prefix length"),
         ("subnet: 10.88.0.1/24", "`10.88.0.1/24` is no subnet: bits behind the prefix are set"),
         ("subnet: fd00::/64", "`fd00::/64` is no subnet: it is no IPv4"),
+        ("ipv6Subnet: \"fd00::\"", "`fd00::` is no IPv6 subnet: the `/` is missing"),
+        ("ipv6Subnet: 10.88.0.0/64", "`10.88.0.0/64` is no IPv6 subnet: it is no IPv6 address"),
+        ("ipv6Subnet: fd00::/48", "`fd00::/48` is no IPv6 subnet: the prefix length is not 64"),
+        ("ipv6Subnet: fd00::1/64", "`fd00::1/64` is no IPv6 subnet: bits behind the prefix are set"),
+        ("ipv6Subnet: fe80::/64", "`fe80::/64` is no IPv6 subnet: it is neither unique local"),
         ("registries: [{name: index.docker.io}]", "`index.docker.io` is called docker.io here"),
         ("registries: [{name: a.b}, {name: a.b}]", "there is another entry for `a.b`"),
         ("nodeName: [", ""),
@@ -220,6 +227,7 @@ fn an_empty_file_says_nothing() {
     for text in ["", "# nothing\n", "---\n"] {
         assert_eq!(parse("c.yaml", text.as_bytes()).unwrap(), Config::default(), "{text:?}");
     }
+    assert_eq!(parse("c.yaml", b"ipv6Subnet: none").unwrap().ipv6_subnet.as_deref(), Some("none"));
     assert_eq!(parse("c.yaml", b"resync: 0").unwrap().resync, Some(Duration::ZERO));
 }
 

@@ -3,6 +3,7 @@
 mod attach;
 mod files;
 mod host_ports;
+mod ipv6;
 mod lease;
 mod life;
 mod machine;

@@ -35,6 +35,7 @@ readers! {
     image_references => parsers::image_references;
     quantities => parsers::quantities;
     subnets => parsers::subnets;
+    ipv6_subnets => parsers::ipv6_subnets;
     // What comes over the socket.
     requests_to_the_api => http::targets;
     what_is_no_request => http::requests;

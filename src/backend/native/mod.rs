@@ -66,7 +66,7 @@ use self::records::Stored;
 use self::watch::Hub;
 use crate::image::{HostImage, Puller, Store};
 use crate::model::{NodeInfo, ObservedPod, PodKey, PodRecord, PodUid, PullSettings};
-use crate::net::Network;
+use crate::net::{Network, Wishes};
 use crate::port::{ErrorKind, PortError};
 use crate::shim::LogLimits;
 use crate::sys::beneath::Dir;
@@ -102,7 +102,9 @@ pub struct NativeOptions {
     pub pull: PullSettings,
     /// The wished subnet of the pods.
     pub subnet: Option<String>,
-    /// The machine as its pods see it; its first address is that of pods with hostNetwork.
+    /// The wished one of IPv6, or `none`.
+    pub ipv6_subnet: Option<String>,
+    /// The machine as its pods see it; its addresses are those of pods with hostNetwork.
     pub node: NodeInfo,
 }
 
@@ -165,6 +167,7 @@ impl Native {
             first_user_id,
             pull,
             subnet,
+            ipv6_subnet,
             node,
         } = options;
         let paths = Paths { state, run, instance };
@@ -176,7 +179,11 @@ impl Native {
             puller: Puller::new(Arc::clone(&images), pull),
             images,
             volumes: Volumes::new(paths.state.join("volumes"), paths.run.join("volumes")),
-            network: Network::open(&paths.instance, &paths.state, subnet.as_deref())?,
+            network: Network::open(
+                &paths.instance,
+                &paths.state,
+                Wishes { subnet: subnet.as_deref(), ipv6_subnet: ipv6_subnet.as_deref() },
+            )?,
             exe,
             log_limits,
             pod_pids_limit,

@@ -1,7 +1,7 @@
 //! Rules for ports.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Subject, View, containers, names, shape};
 use crate::manifest::problem::{Finding, quoted};
@@ -11,7 +11,7 @@ use crate::manifest::problem::{Finding, quoted};
 pub(in crate::manifest) struct HostPort {
     pub(in crate::manifest) port: i64,
     pub(in crate::manifest) protocol: String,
-    /// `None` for every address.
+    /// `None` for every address; `0.0.0.0` and `::` for every one of their family.
     pub(in crate::manifest) ip: Option<IpAddr>,
     /// Whether it is taken as long as the pod runs: an init container lets go of it.
     pub(in crate::manifest) lasting: bool,
@@ -38,6 +38,11 @@ struct Holders<T> {
     at: BTreeMap<IpAddr, T>,
 }
 
+/// The address that stands for all of the family.
+fn all(ip: IpAddr) -> IpAddr {
+    if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
+}
+
 impl<'p, T: Copy> Taken<'p, T> {
     pub(in crate::manifest) fn new() -> Self {
         Self { by_port: HashMap::new() }
@@ -47,7 +52,10 @@ impl<'p, T: Copy> Taken<'p, T> {
     pub(in crate::manifest) fn clash(&self, port: &'p HostPort) -> Option<T> {
         let holders = self.by_port.get(&(port.port, port.protocol.as_str()))?;
         holders.everywhere.or_else(|| match port.ip {
-            Some(ip) => holders.at.get(&ip).copied(),
+            Some(ip) if ip.is_unspecified() => {
+                holders.at.iter().find(|(other, _)| other.is_ipv4() == ip.is_ipv4()).map(|(_, holder)| *holder)
+            }
+            Some(ip) => holders.at.get(&ip).or_else(|| holders.at.get(&all(ip))).copied(),
             None => holders.at.values().next().copied(),
         })
     }
@@ -77,7 +85,7 @@ pub(in crate::manifest) fn host_ports(spec: &View<'_>) -> Vec<HostPort> {
             let Some(number) = number.or_else(|| port.integer_of("containerPort").filter(|_| host_network)) else {
                 continue;
             };
-            let ip = port.text_of("hostIP").and_then(|ip| ip.parse::<IpAddr>().ok()).filter(|ip| !ip.is_unspecified());
+            let ip = port.text_of("hostIP").and_then(|ip| ip.parse::<IpAddr>().ok()).map(|ip| ip.to_canonical());
             found.push(HostPort {
                 port: number,
                 protocol: port.text_of("protocol").unwrap_or("TCP").to_owned(),

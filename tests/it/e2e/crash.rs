@@ -148,7 +148,9 @@ fn reboot(world: &World) {
         // The other end of a pair goes with it.
         let _ = world.inside("ip").args(["link", "del", link]).output();
     }
-    run(world.inside("sh").args(["-c", "nft flush ruleset && echo 0 > /proc/sys/net/ipv4/ip_forward"]));
+    let settings = "nft flush ruleset && echo 0 > /proc/sys/net/ipv4/ip_forward && \
+                    { [ ! -e /proc/sys/net/ipv6 ] || echo 0 > /proc/sys/net/ipv6/conf/all/forwarding; }";
+    run(world.inside("sh").args(["-c", settings]));
     let now = podwright::sys::process::boot_id();
     for record in walk(&world.root().join("pods")) {
         if let Ok(text) = std::fs::read_to_string(&record) {
@@ -186,13 +188,15 @@ fn differences(expected: &BTreeSet<String>, found: &BTreeSet<String>) -> Vec<Str
 /// The picture of a world that had more tries than another: a sandbox that failed gave its address back, and so have the
 /// pod's link and rules another one; an instance that was lost has a successor.
 fn whichever_try(world: &World) -> BTreeSet<String> {
-    const NUMBERED: &[&str] = &["10.213.0.", "INSTANCE00", "\"next\": ", "/app/", "/first/", "/app-", "/first-"];
+    const NUMBERED: &[&str] =
+        &["10.213.0.", "SUBNET6::", "INSTANCE00", "\"next\": ", "/app/", "/first/", "/app-", "/first-"];
     let hide = |line: &String| {
         NUMBERED.iter().fold(line.clone(), |line, start| {
             let mut parts = line.split(start);
             let first = parts.next().unwrap_or_default().to_owned();
-            // A link's number is a hexadecimal one.
-            let is_digit = |c: char| c.is_digit(if start.starts_with("INSTANCE") { 16 } else { 10 });
+            // The number of a link is a hexadecimal one, and so is that of an address of IPv6.
+            let radix = if ["INSTANCE00", "SUBNET6::"].contains(start) { 16 } else { 10 };
+            let is_digit = |c: char| c.is_digit(radix);
             parts.fold(first, |line, rest| line + start + "#" + rest.trim_start_matches(is_digit))
         })
     };

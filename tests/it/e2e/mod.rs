@@ -14,6 +14,7 @@ mod forward;
 pub mod fsync;
 pub mod harness;
 mod images;
+mod ipv6;
 mod phases;
 pub mod picture;
 mod pods;

@@ -6,6 +6,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use podwright::net::subnet6::candidates;
+
 use super::harness::{World, run};
 
 /// Every file and directory of the root, every mount below it, namespaces that are kept, cgroups with the names of their
@@ -38,7 +40,9 @@ pub fn picture(world: &World) -> BTreeSet<String> {
         format!("link {}", words.join(" ").split('@').next().unwrap_or_default())
     }));
     lines.extend(run(world.inside("nft").args(["list", "ruleset"])).lines().map(|l| format!("rule {}", l.trim())));
-    lines.iter().map(|line| normal(line).replace(&instance, "INSTANCE")).collect()
+    // The instance decides about the subnet of IPv6 too.
+    let subnet6 = candidates(&instance).next().unwrap().address(0).to_string();
+    lines.iter().map(|line| normal(line).replace(&subnet6, "SUBNET6::").replace(&instance, "INSTANCE")).collect()
 }
 
 fn files(dir: &Path, at: &Path, lines: &mut Vec<String>) {

@@ -116,6 +116,7 @@ impl Root {
             first_user_id: None,
             pull: nobody(),
             subnet: None,
+            ipv6_subnet: None,
             node: NodeInfo { ips: vec!["192.0.2.7".parse().unwrap()], ..NodeInfo::default() },
         }
     }

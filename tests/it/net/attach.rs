@@ -1,12 +1,14 @@
 //! Pods on the bridge: who reaches whom, what survives a restart of the agent, and what a crash leaves behind.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use podwright::net::Network;
+use podwright::net::{HostPort, Network};
 use podwright::sys::infra::Infra;
 use podwright::sys::process;
 
-use super::machine::{ID, MACHINE, Machine, OUTSIDE, Pod, Server, Space, ask, on_a_machine, sh, tcp, uid};
+use super::machine::{
+    ID, MACHINE, MACHINE6, Machine, OUTSIDE, OUTSIDE6, Pod, Server, Space, ask, on_a_machine, sh, subnet6, tcp, uid,
+};
 
 #[test]
 fn e2e_pods_reach_each_other_the_gateway_and_the_outside() {
@@ -73,10 +75,10 @@ fn e2e_a_pod_keeps_its_address_while_it_lives() {
         let network = machine.open(None).unwrap();
         let (a, _b) = (machine.attach(&network, "a", &[]), machine.attach(&network, "b", &[]));
         let again = |network: &Network| machine.wait(network.attach(&uid("a"), a.space.infra(), &[])).unwrap();
-        assert_eq!(again(&network), [a.ip]);
+        assert_eq!(again(&network), a.ips);
         drop(network);
         let network = machine.open(None).unwrap();
-        assert_eq!(again(&network), [a.ip], "after a restart of the agent");
+        assert_eq!(again(&network), a.ips, "after a restart of the agent");
 
         machine.wait(network.detach(&uid("b"))).unwrap();
         let c = machine.attach(&network, "c", &[]);
@@ -142,7 +144,18 @@ const HALF_DONE: &[(bool, &str)] = &[
     (true, "ip addr add 10.9.9.9/24 dev eth0"),
     (true, "ip route del default"),
     (true, "ip link set eth0 address 02:00:00:00:00:01"),
+    (false, "ip -6 addr flush dev pw0badcafe"),
+    (false, "ip -6 addr add fd99::1/64 dev pw0badcafe"),
+    (false, "echo 1 > /proc/sys/net/ipv6/conf/pw0badcafe/disable_ipv6"),
+    (false, "echo 0 > /proc/sys/net/ipv6/conf/all/forwarding"),
+    (true, "ip -6 addr flush dev eth0"),
+    (true, "ip -6 addr add fd99::2/64 dev eth0"),
+    (true, "ip -6 route del default"),
+    (true, "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6"),
 ];
+
+/// What a pod that [`works`] asks for: a port for each family, since each is served by a listener of its own.
+const PORTS: [HostPort; 2] = [tcp(8080, 80), tcp(8081, 81)];
 
 fn works(machine: &Machine, pod: &Pod) {
     let _server = pod.space.serve("pod", (Ipv4Addr::UNSPECIFIED, 80));
@@ -154,22 +167,40 @@ fn works(machine: &Machine, pod: &Pod) {
     assert_eq!(pod.space.ask((OUTSIDE, 82)).unwrap(), format!("outside {MACHINE}"));
     let addresses = pod.space.inside(|| sh("ip -o -4 addr show dev eth0 | wc -l"));
     assert_eq!(addresses.trim(), "1");
+    if pod.ips.len() == 2 {
+        works_by_ipv6(machine, pod);
+    }
+}
+
+fn works_by_ipv6(machine: &Machine, pod: &Pod) {
+    let gateway = subnet6().gateway();
+    let _server = pod.space.serve("pod", (Ipv6Addr::UNSPECIFIED, 81));
+    let _outside = machine.outside.serve("outside", (OUTSIDE6, 83));
+    assert_eq!(ask((pod.ip6(), 81)).unwrap(), format!("pod {gateway}"));
+    assert_eq!(machine.outside.ask((MACHINE6, 8081)).unwrap(), format!("pod {OUTSIDE6}"));
+    assert_eq!(pod.space.ask((MACHINE6, 8081)).unwrap(), format!("pod {gateway}"));
+    assert_eq!(pod.space.ask((OUTSIDE6, 83)).unwrap(), format!("outside {MACHINE6}"));
+    let addresses = pod.space.inside(|| sh("ip -o -6 addr show dev eth0 scope global | wc -l"));
+    assert_eq!(addresses.trim(), "1");
 }
 
 #[test]
 fn e2e_attaching_again_completes_whatever_was_half_done() {
     on_a_machine(|machine| {
-        let pod = machine.attach(&machine.open(None).unwrap(), "a", &[tcp(8080, 80)]);
+        let pod = machine.attach(&machine.open(None).unwrap(), "a", &PORTS);
         works(machine, &pod);
         for (in_pod, break_it) in HALF_DONE {
+            if (break_it.contains("-6") || break_it.contains("ipv6")) && pod.ips.len() < 2 {
+                continue;
+            }
             if *in_pod {
                 pod.space.inside(|| sh(break_it))
             } else {
                 sh(break_it)
             };
             let network = machine.open(None).unwrap();
-            let again = machine.wait(network.attach(&uid("a"), pod.space.infra(), &[tcp(8080, 80)]));
-            assert_eq!(again.unwrap_or_else(|e| panic!("{break_it}: {e}")), [pod.ip], "{break_it}");
+            let again = machine.wait(network.attach(&uid("a"), pod.space.infra(), &PORTS));
+            assert_eq!(again.unwrap_or_else(|e| panic!("{break_it}: {e}")), pod.ips, "{break_it}");
             eprintln!("after: {break_it}");
             works(machine, &pod);
         }
@@ -180,10 +211,10 @@ fn e2e_attaching_again_completes_whatever_was_half_done() {
 fn e2e_a_new_sandbox_of_the_same_pod_takes_over_its_address() {
     on_a_machine(|machine| {
         let network = machine.open(None).unwrap();
-        let old = machine.attach(&network, "a", &[tcp(8080, 80)]);
+        let old = machine.attach(&network, "a", &PORTS);
         // The old process still has its link; the pod got a new one, as after a crash before `detach`.
-        let new = machine.attach(&network, "a", &[tcp(8080, 80)]);
-        assert_eq!(new.ip, old.ip);
+        let new = machine.attach(&network, "a", &PORTS);
+        assert_eq!(new.ips, old.ips);
         works(machine, &new);
         assert_eq!(old.space.inside(|| sh("ip -o link | grep -c eth0 || true")).trim(), "0");
     });

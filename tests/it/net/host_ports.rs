@@ -1,7 +1,7 @@
 //! Host ports, from everywhere, and what must not come with them.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use podwright::net::{HostPort, Protocol};
 use podwright::port::ErrorKind;
 
-use super::machine::{LOCALHOST, MACHINE, OUTSIDE, Space, ask, echo, on_a_machine, sh, tcp, uid};
+use super::machine::{LOCALHOST, MACHINE, MACHINE6, OUTSIDE, Space, ask, echo, has_ipv6, on_a_machine, sh, tcp, uid};
 
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 213, 0, 1);
 
@@ -52,18 +52,29 @@ fn e2e_udp_and_tcp_on_one_number_lead_to_different_pods() {
 
 #[test]
 fn e2e_a_client_that_goes_on_sending_by_udp_finds_the_next_pod() {
+    finds_the_next_pod("0.0.0.0", MACHINE.into());
+}
+
+#[test]
+fn e2e_a_client_that_goes_on_sending_by_udp_and_ipv6_finds_the_next_pod() {
+    if has_ipv6() {
+        finds_the_next_pod("[::]", MACHINE6.into());
+    }
+}
+
+fn finds_the_next_pod(any: &str, to: IpAddr) {
     on_a_machine(|machine| {
         let network = machine.open(None).unwrap();
         let udp = HostPort { protocol: Protocol::Udp, ..tcp(5353, 53) };
-        let client = machine.outside.inside(|| UdpSocket::bind("0.0.0.0:4444")).unwrap();
+        let client = machine.outside.inside(|| UdpSocket::bind(format!("{any}:4444"))).unwrap();
         // Nobody is there yet: the kernel remembers a conversation with the machine itself.
-        client.send_to(b"0", (MACHINE, 5353)).unwrap();
+        client.send_to(b"0", (to, 5353)).unwrap();
         for name in ["a", "b"] {
             let pod = machine.attach(&network, name, &[udp]);
-            let server = pod.space.inside(|| UdpSocket::bind("0.0.0.0:53")).unwrap();
+            let server = pod.space.inside(|| UdpSocket::bind(format!("{any}:53"))).unwrap();
             server.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
             let _refused_before = client.take_error();
-            client.send_to(name.as_bytes(), (MACHINE, 5353)).unwrap();
+            client.send_to(name.as_bytes(), (to, 5353)).unwrap();
             let mut buffer = [0; 8];
             let receive = |buffer: &mut [u8]| server.recv(buffer).unwrap_or_else(|e| panic!("{name}: {e}"));
             let mut n = receive(&mut buffer);
@@ -83,7 +94,7 @@ fn e2e_a_host_ip_limits_a_host_port_to_that_address() {
         sh("ip addr add 192.0.2.3/24 dev eth0");
         let second = Ipv4Addr::new(192, 0, 2, 3);
         let network = machine.open(None).unwrap();
-        let at = |ip| HostPort { host_ip: Some(ip), ..tcp(8080, 80) };
+        let at = |ip: Ipv4Addr| HostPort { host_ip: Some(ip.into()), ..tcp(8080, 80) };
         let a = machine.attach(&network, "a", &[at(LOCALHOST)]);
         let b = machine.attach(&network, "b", &[at(second)]);
         let (_a, _b) = (a.space.serve("a", (a.ip, 80)), b.space.serve("b", (b.ip, 80)));
@@ -133,7 +144,7 @@ fn e2e_pods_do_not_reach_the_machines_loopback() {
 fn e2e_a_neighbour_does_not_reach_a_host_port_at_loopback() {
     on_a_machine(|machine| {
         let network = machine.open(None).unwrap();
-        let port = HostPort { protocol: Protocol::Udp, host_ip: Some(LOCALHOST), ..tcp(5353, 53) };
+        let port = HostPort { protocol: Protocol::Udp, host_ip: Some(LOCALHOST.into()), ..tcp(5353, 53) };
         let pod = machine.attach(&network, "a", &[port]);
         let victim = pod.space.inside(|| UdpSocket::bind("0.0.0.0:53")).unwrap();
         assert!(!attack(&machine.outside, MACHINE, 5353, &victim));

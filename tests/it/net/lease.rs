@@ -1,6 +1,6 @@
 //! Tables of `net::lease` and of the ports a pod asks for.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use k8s_openapi::api::core::v1::PodSpec;
 use podwright::net::lease::{Leases, Taken};
@@ -42,10 +42,11 @@ fn an_address_of_another_subnet_is_replaced() {
 
 #[test]
 fn a_port_belongs_to_one_pod() {
-    let at = |ip: [u8; 4], port| HostPort { host_ip: Some(ip.into()), ..tcp(port, 80) };
+    let at = |ip: [u8; 4], port| HostPort { host_ip: Some(IpAddr::from(ip)), ..tcp(port, 80) };
+    let all = |ip: &str, port| HostPort { host_ip: Some(ip.parse().unwrap()), ..tcp(port, 80) };
     let udp = HostPort { protocol: Protocol::Udp, ..tcp(80, 80) };
     let mut leases = leases("10.1.0.0/24");
-    leases.claim(&uid("a"), &[tcp(80, 80), at([192, 0, 2, 1], 443)]);
+    leases.claim(&uid("a"), &[tcp(80, 80), at([192, 0, 2, 1], 443), all("::", 22), all("0.0.0.0", 23)]);
     for (ports, expected) in [
         (vec![], None),
         (vec![tcp(81, 80)], None),
@@ -56,6 +57,11 @@ fn a_port_belongs_to_one_pod() {
         (vec![tcp(443, 80)], Some(Taken::ByPod(tcp(443, 80), uid("a")))),
         (vec![tcp(81, 80), tcp(81, 90)], Some(Taken::Twice(tcp(81, 90)))),
         (vec![tcp(81, 80), at([192, 0, 2, 1], 81)], None),
+        (vec![all("0.0.0.0", 443)], Some(Taken::ByPod(all("0.0.0.0", 443), uid("a")))),
+        (vec![all("::", 443)], None),
+        (vec![all("fd00::1", 22)], Some(Taken::ByPod(all("fd00::1", 22), uid("a")))),
+        (vec![all("0.0.0.0", 22), all("::", 23)], None),
+        (vec![tcp(22, 80)], Some(Taken::ByPod(tcp(22, 80), uid("a")))),
     ] {
         assert_eq!(leases.taken(&uid("b"), &ports), expected, "{ports:?}");
     }
@@ -66,7 +72,7 @@ fn a_port_belongs_to_one_pod() {
 fn leases_are_read_as_they_were_written() {
     let mut leases = leases("10.1.0.0/24");
     leases.allocate(&uid("a"));
-    leases.claim(&uid("a"), &[HostPort { host_ip: Some(Ipv4Addr::LOCALHOST), ..tcp(8080, 80) }]);
+    leases.claim(&uid("a"), &[HostPort { host_ip: Some(Ipv4Addr::LOCALHOST.into()), ..tcp(8080, 80) }]);
     leases.claim(&uid("host"), &[HostPort { protocol: Protocol::Udp, ..tcp(53, 53) }]);
     leases.restore_forwarding = true;
     let text = serde_json::to_string(&leases).unwrap();
@@ -78,6 +84,45 @@ fn leases_are_read_as_they_were_written() {
             + r#""host":{"ports":[{"hostPort":53,"protocol":"UDP","containerPort":53}]}}}"#
     );
     assert_eq!(serde_json::from_str::<Leases>(&text).unwrap(), leases);
+}
+
+#[test]
+fn an_address_of_ipv6_has_the_offset_of_the_other_one() {
+    let subnet6 = Some("fd00:1::/64".parse().unwrap());
+    let mut leases = Leases { subnet6, ..leases("10.1.2.8/29") };
+    assert_eq!(leases.allocate6(&uid("a"), subnet6), None, "there is none yet");
+    leases.allocate(&uid("a"));
+    leases.allocate(&uid("b"));
+    assert_eq!(leases.allocate6(&uid("b"), subnet6), Some("fd00:1::3".parse::<Ipv6Addr>().unwrap()));
+    assert_eq!((leases.addresses(), leases.addresses6()), (2, 1));
+    let all = |ip: &str, port| HostPort { host_ip: Some(ip.parse().unwrap()), ..tcp(port, 80) };
+    leases.claim(&uid("a"), &[tcp(1, 80)]);
+    leases.claim(&uid("b"), &[tcp(2, 80), all("0.0.0.0", 3), all("::", 4), all("fd00::9", 5)]);
+    let shown: Vec<String> = leases.forwards().iter().map(|(port, to)| format!("{port} {to}")).collect();
+    assert_eq!(
+        shown,
+        [
+            "1/TCP 10.1.2.10",
+            "2/TCP 10.1.2.11",
+            "2/TCP fd00:1::3",
+            "0.0.0.0:3/TCP 10.1.2.11",
+            "[::]:4/TCP fd00:1::3",
+            "[fd00::9]:5/TCP fd00:1::3"
+        ]
+    );
+    assert_eq!(leases.allocate6(&uid("b"), None), None);
+    assert_eq!(leases.addresses6(), 0);
+}
+
+#[test]
+fn leases_say_which_program_reads_them() {
+    let mut leases = leases("10.1.0.0/24");
+    for (ip, version) in
+        [(None, 1), (Some("127.0.0.1"), 1), (Some("0.0.0.0"), 2), (Some("::"), 2), (Some("fd00::1"), 2)]
+    {
+        leases.claim(&uid("a"), &[HostPort { host_ip: ip.map(|ip| ip.parse().unwrap()), ..tcp(1, 1) }]);
+        assert_eq!(leases.needed_version(), version, "{ip:?}");
+    }
 }
 
 fn ports(spec: serde_json::Value) -> Result<Vec<String>, String> {
@@ -97,11 +142,16 @@ fn the_ports_a_pod_asks_for() {
         (with(json!({"containerPort": 53, "hostPort": 53, "protocol": "UDP"})), ok(&["53/UDP>53"])),
         (with(json!({"containerPort": 9, "hostPort": 9, "protocol": "SCTP"})), ok(&["9/SCTP>9"])),
         (with(json!({"containerPort": 80, "hostPort": 80, "hostIP": "127.0.0.1"})), ok(&["127.0.0.1:80/TCP>80"])),
-        (with(json!({"containerPort": 80, "hostPort": 80, "hostIP": "0.0.0.0"})), ok(&["80/TCP>80"])),
-        (with(json!({"containerPort": 80, "hostPort": 80, "hostIP": "::"})), ok(&["80/TCP>80"])),
+        (with(json!({"containerPort": 80, "hostPort": 80, "hostIP": "0.0.0.0"})), ok(&["0.0.0.0:80/TCP>80"])),
+        (with(json!({"containerPort": 80, "hostPort": 80, "hostIP": "::"})), ok(&["[::]:80/TCP>80"])),
+        (with(json!({"containerPort": 80, "hostPort": 80, "hostIP": "FD00::0:1"})), ok(&["[fd00::1]:80/TCP>80"])),
+        (
+            with(json!({"containerPort": 80, "hostPort": 80, "hostIP": "::ffff:192.0.2.1"})),
+            ok(&["192.0.2.1:80/TCP>80"]),
+        ),
         (
             with(json!({"containerPort": 80, "hostPort": 80, "hostIP": "::1"})),
-            Err("hostIP ::1 is an IPv6 address, which host ports do not serve yet".to_owned()),
+            Err("Linux leads nothing from ::1 to a pod: use hostIP 127.0.0.1".to_owned()),
         ),
         (
             with(json!({"containerPort": 80, "hostPort": 80, "hostIP": "localhost"})),
@@ -112,6 +162,10 @@ fn the_ports_a_pod_asks_for() {
         (
             with(json!({"containerPort": 80, "hostPort": 80, "protocol": "tcp"})),
             Err("\"tcp\" is not a protocol: TCP, UDP or SCTP".to_owned()),
+        ),
+        (
+            json!({"hostNetwork": true, "containers": [{"name": "c", "ports": [{"containerPort": 80, "hostIP": "::1"}]}]}),
+            ok(&["[::1]:80/TCP>80"]),
         ),
         (
             json!({"hostNetwork": true, "containers": [{"name": "c", "ports": [{"containerPort": 80}]}],

@@ -2,17 +2,18 @@
 //!
 //! ```text
 //!   outside 192.0.2.1 ── eth0 192.0.2.2 machine ── bridge ── pods
+//!       2001:db8::1           2001:db8::2
 //! ```
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 use podwright::model::PodUid;
-use podwright::net::{HostPort, Network, Protocol};
+use podwright::net::{HostPort, Network, Protocol, Wishes, subnet6};
 use podwright::port::PortError;
 use podwright::sys::infra::Infra;
 use podwright::sys::netns::NetNs;
@@ -22,6 +23,8 @@ use crate::support;
 
 pub const MACHINE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub const MACHINE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
+pub const OUTSIDE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 pub const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 pub const ID: &str = "0badcafe";
 /// Long enough for a loaded machine; only what must fail by silence waits for it.
@@ -53,12 +56,14 @@ impl Space {
     }
 
     /// Serves its name and the caller's address inside, until it is dropped.
-    pub fn serve(&self, name: &str, at: (Ipv4Addr, u16)) -> Server {
+    pub fn serve(&self, name: &str, at: impl Into<SocketAddr>) -> Server {
+        let at = at.into();
         self.inside(|| Server::start(name, at))
     }
 
     /// What a server says to a caller from inside.
-    pub fn ask(&self, at: (Ipv4Addr, u16)) -> io::Result<String> {
+    pub fn ask(&self, at: impl Into<SocketAddr>) -> io::Result<String> {
+        let at = at.into();
         self.inside(|| ask(at))
     }
 }
@@ -74,8 +79,8 @@ impl Drop for Space {
 pub struct Server(TcpListener);
 
 impl Server {
-    pub fn start(name: &str, at: (Ipv4Addr, u16)) -> Self {
-        let listener = TcpListener::bind(at).unwrap();
+    pub fn start(name: &str, at: impl Into<SocketAddr>) -> Self {
+        let listener = TcpListener::bind(at.into()).unwrap();
         let (ours, name) = (listener.try_clone().unwrap(), name.to_owned());
         std::thread::spawn(move || {
             while let Ok((mut stream, from)) = ours.accept() {
@@ -93,8 +98,8 @@ impl Drop for Server {
 }
 
 /// What a TCP server says.
-pub fn ask((ip, port): (Ipv4Addr, u16)) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((ip, port)), PATIENCE)?;
+pub fn ask(at: impl Into<SocketAddr>) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&at.into(), PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
@@ -135,14 +140,18 @@ impl Machine {
 
     /// The network as a newly started agent opens it.
     pub fn open(&self, subnet: Option<&str>) -> Result<Network, PortError> {
-        Network::open(ID, self.state.path(), subnet)
+        self.open_with(Wishes { subnet, ..Wishes::default() })
+    }
+
+    pub fn open_with(&self, wishes: Wishes<'_>) -> Result<Network, PortError> {
+        Network::open(ID, self.state.path(), wishes)
     }
 
     pub fn attach(&self, network: &Network, name: &str, ports: &[HostPort]) -> Pod {
         let space = Space::new();
-        let ip = self.wait(network.attach(&uid(name), space.infra(), ports)).unwrap()[0];
-        let IpAddr::V4(ip) = ip else { panic!("{ip}") };
-        Pod { space, ip }
+        let ips = self.wait(network.attach(&uid(name), space.infra(), ports)).unwrap();
+        let IpAddr::V4(ip) = ips[0] else { panic!("{ips:?}") };
+        Pod { space, ip, ips }
     }
 
     /// Everything a network may leave behind.
@@ -150,7 +159,8 @@ impl Machine {
         let files: Vec<_> = std::fs::read_dir(self.state.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         let seen = sh(
             "ip -o link | cut -d: -f2; ip -o -4 addr | sed 's/ *valid_lft.*//'; ip -4 route show table all | sed 's/ linkdown//' | sort; \
-             nft list ruleset; cat /proc/sys/net/ipv4/ip_forward",
+             nft list ruleset; cat /proc/sys/net/ipv4/ip_forward; ip -o -6 addr show scope global | sed 's/ *valid_lft.*//'; \
+             [ ! -e /proc/sys/net/ipv6 ] || cat /proc/sys/net/ipv6/conf/all/forwarding /proc/sys/net/ipv6/conf/eth0/accept_ra",
         );
         format!("{seen}{files:?}")
     }
@@ -160,13 +170,37 @@ impl Machine {
 pub struct Pod {
     pub space: Space,
     pub ip: Ipv4Addr,
+    /// That one first.
+    pub ips: Vec<IpAddr>,
+}
+
+impl Pod {
+    /// Its address of IPv6.
+    pub fn ip6(&self) -> Ipv6Addr {
+        let [_, IpAddr::V6(ip)] = self.ips[..] else { panic!("{:?}", self.ips) };
+        ip
+    }
+}
+
+/// Whether the kernel has IPv6; says so where it has not.
+pub fn has_ipv6() -> bool {
+    let there = Path::new("/proc/sys/net/ipv6").exists();
+    if !there {
+        support::skip("the kernel has no IPv6");
+    }
+    there
+}
+
+/// The subnet of IPv6 that the network chooses.
+pub fn subnet6() -> subnet6::Subnet6 {
+    subnet6::candidates(ID).next().unwrap()
 }
 
 pub fn uid(name: &str) -> PodUid {
     PodUid(name.to_owned())
 }
 
-pub fn tcp(host_port: u16, container_port: u16) -> HostPort {
+pub const fn tcp(host_port: u16, container_port: u16) -> HostPort {
     HostPort { host_port, protocol: Protocol::Tcp, host_ip: None, container_port }
 }
 
@@ -185,6 +219,10 @@ pub fn on_a_machine(test: impl FnOnce(&Machine) + Send) {
         sh(&format!("ip link add eth0 type veth peer name far netns {}", outside.pid()));
         sh("ip addr add 192.0.2.2/24 dev eth0; ip link set eth0 up; ip route add default via 192.0.2.1");
         outside.inside(|| sh("ip link set lo up; ip addr add 192.0.2.1/24 dev far; ip link set far up"));
+        if Path::new("/proc/sys/net/ipv6").exists() {
+            outside.inside(|| sh("ip -6 addr add 2001:db8::1/64 dev far nodad"));
+            sh("ip -6 addr add 2001:db8::2/64 dev eth0 nodad; ip -6 route add default via 2001:db8::1");
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let machine = Machine { outside, state: tempfile::tempdir().unwrap(), runtime };
         test(&machine);

@@ -1,6 +1,6 @@
 //! The nftables table, word for word.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use podwright::net::ruleset::{Ruleset, render, render_removal};
 use podwright::net::{HostPort, Protocol};
@@ -38,9 +38,13 @@ const CHAINS: &str = "\
 }
 ";
 
-fn rendered(forwards: &[(HostPort, Ipv4Addr)]) -> String {
-    let subnet = "10.213.0.0/24".parse().unwrap();
-    render(&Ruleset { table: "podwright-0badcafe", bridge: "pw0badcafe", subnet, forwards })
+fn rendered(forwards: &[(HostPort, IpAddr)]) -> String {
+    rendered_with(None, forwards)
+}
+
+fn rendered_with(subnet6: Option<&str>, forwards: &[(HostPort, IpAddr)]) -> String {
+    let (subnet, subnet6) = ("10.213.0.0/24".parse().unwrap(), subnet6.map(|s| s.parse().unwrap()));
+    render(&Ruleset { table: "podwright-0badcafe", bridge: "pw0badcafe", subnet, subnet6, forwards })
 }
 
 #[test]
@@ -58,7 +62,7 @@ fn without_host_ports_the_maps_are_empty() {
 
 #[test]
 fn a_host_port_is_one_element() {
-    let (a, b) = (Ipv4Addr::new(10, 213, 0, 2), Ipv4Addr::new(10, 213, 0, 3));
+    let (a, b) = (Ipv4Addr::new(10, 213, 0, 2).into(), Ipv4Addr::new(10, 213, 0, 3).into());
     let maps = "\
 \tmap ports {
 \t\ttype inet_proto . inet_service : ipv4_addr . inet_service
@@ -75,8 +79,68 @@ fn a_host_port_is_one_element() {
 \t}
 ";
     let udp = HostPort { protocol: Protocol::Udp, ..tcp(53, 5353) };
-    let sctp = HostPort { protocol: Protocol::Sctp, host_ip: Some(Ipv4Addr::LOCALHOST), ..tcp(9, 9) };
+    let sctp = HostPort { protocol: Protocol::Sctp, host_ip: Some(Ipv4Addr::LOCALHOST.into()), ..tcp(9, 9) };
     assert_eq!(rendered(&[(tcp(8080, 80), a), (udp, b), (sctp, b)]), format!("{HEAD}{maps}{CHAINS}"));
+}
+
+#[test]
+fn with_ipv6_each_map_and_rule_has_its_twin() {
+    let (a, a6): (IpAddr, IpAddr) = ("10.213.0.2".parse().unwrap(), "fd00:1::2".parse().unwrap());
+    let at = |ip: &str, port| HostPort { host_ip: Some(ip.parse().unwrap()), ..tcp(port, 80) };
+    let forwards = [
+        (tcp(8080, 80), a),
+        (tcp(8080, 80), a6),
+        (at("0.0.0.0", 81), a),
+        (at("::", 82), a6),
+        (at("2001:db8::2", 83), a6),
+    ];
+    let maps = "\
+\tmap ports {
+\t\ttype inet_proto . inet_service : ipv4_addr . inet_service
+\t\telements = {
+\t\t\ttcp . 8080 : 10.213.0.2 . 80,
+\t\t\ttcp . 81 : 10.213.0.2 . 80
+\t\t}
+\t}
+\tmap address_ports {
+\t\ttype ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service
+\t}
+\tmap ports6 {
+\t\ttype inet_proto . inet_service : ipv6_addr . inet_service
+\t\telements = {
+\t\t\ttcp . 8080 : fd00:1::2 . 80,
+\t\t\ttcp . 82 : fd00:1::2 . 80
+\t\t}
+\t}
+\tmap address_ports6 {
+\t\ttype ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service
+\t\telements = {
+\t\t\t2001:db8::2 . tcp . 83 : fd00:1::2 . 80
+\t\t}
+\t}
+";
+    let mut chains = CHAINS.to_owned();
+    for (after, more) in [
+        (
+            "\t\tip daddr != 127.0.0.0/8 fib daddr type local jump host_ports\n",
+            "\t\tip6 daddr != ::1 fib daddr type local jump host_ports\n",
+        ),
+        (
+            "\t\tdnat ip to meta l4proto . th dport map @ports\n",
+            "\t\tip6 daddr ::1 return
+\t\tdnat ip6 to ip6 daddr . meta l4proto . th dport map @address_ports6
+\t\tdnat ip6 to meta l4proto . th dport map @ports6\n",
+        ),
+        (
+            "\t\tip saddr 10.213.0.0/24 ip daddr != 10.213.0.0/24 masquerade\n",
+            "\t\tip6 saddr fd00:1::/64 ip6 daddr fd00:1::/64 ct status dnat masquerade
+\t\tip6 saddr fd00:1::/64 ip6 daddr != fd00:1::/64 masquerade\n",
+        ),
+    ] {
+        let at = chains.find(after).unwrap() + after.len();
+        chains.insert_str(at, more);
+    }
+    assert_eq!(rendered_with(Some("fd00:1::/64"), &forwards), format!("{HEAD}{maps}{chains}"));
 }
 
 #[test]

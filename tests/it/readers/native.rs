@@ -64,6 +64,7 @@ fn observed(bytes: &[u8], names: &[&str]) -> String {
         first_user_id: None,
         pull: PullSettings::default(),
         subnet: None,
+        ipv6_subnet: None,
         node: NodeInfo::default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -8,6 +8,7 @@ use podwright::model::{Kind, PodUid, Reference, StatusDocument, quantity};
 use podwright::net::files::Dns;
 use podwright::net::lease::Leases;
 use podwright::net::subnet::Subnet;
+use podwright::net::subnet6::Subnet6;
 use podwright::port::LedgerStore;
 use podwright::report::{Listed, crilog, event_record};
 use podwright::serve::{FieldSelector, LabelSelector, snapshot};
@@ -21,7 +22,7 @@ use crate::support::is_root;
 pub fn configuration() -> Foreign {
     const SAMPLE: &str = r#"{"apiVersion": "podwright.dev/v1alpha1", "kind": "Config", "nodeName": "edge-7",
         "labels": {"site": "north"}, "taints": [{"key": "a", "value": "b", "effect": "NoSchedule"}],
-        "allocatable": {"cpu": 2, "memory": "4Gi"}, "subnet": "10.88.0.0/24", "allowHostImage": true,
+        "allocatable": {"cpu": 2, "memory": "4Gi"}, "subnet": "10.88.0.0/24", "ipv6Subnet": "none", "allowHostImage": true,
         "coveredPaths": ["/root"], "resync": "90s", "statusFile": "/var/status.yaml", "logFormat": "json"}"#;
     const WORDS: &[&str] = &[
         "apiVersion: podwright.dev/v1alpha1\n",
@@ -184,6 +185,14 @@ pub fn subnets() -> Foreign {
     })
 }
 
+pub fn ipv6_subnets() -> Foreign {
+    const WORDS: &[&str] = &["fd00:1:2:3::", "/64", "/", "0", "ffff", ":", "::", "65", "-1", "10.0.0.0", "é"];
+    Foreign::text("fd00:1:2:3::/64", WORDS, |text| match text.parse::<Subnet6>() {
+        Ok(subnet) => format!("{subnet:?} {} {}", subnet.gateway(), subnet.overlaps(subnet.gateway(), 128)),
+        Err(error) => error,
+    })
+}
+
 pub fn events() -> Foreign {
     const SAMPLE: &str = r#"{"involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": "d", "name": "x",
         "fieldPath": "spec.containers{a}"}, "type": "Warning", "reason": "BackOff", "message": "m", "count": 3,
@@ -301,11 +310,13 @@ pub fn status_document() -> Foreign {
 }
 
 pub fn leases() -> Foreign {
-    const SAMPLE: &str = r#"{"version": 1, "subnet": "10.88.0.0/29", "next": 5, "pods": {"u": {"address": "10.88.0.2",
-        "ports": [{"protocol": "TCP", "hostPort": 80, "containerPort": 8080}]}}}"#;
+    const SAMPLE: &str = r#"{"version": 1, "subnet": "10.88.0.0/29", "subnet6": "fd00:1::/64", "next": 5, "pods": {"u": {
+        "address": "10.88.0.2", "address6": "fd00:1::2", "ports": [{"protocol": "TCP", "hostPort": 80, "hostIp": "::",
+        "containerPort": 8080}]}}}"#;
     Foreign::new(SAMPLE, &["{", "}", "1"], |bytes| {
         let Ok(mut leases) = serde_json::from_slice::<Leases>(bytes) else { return String::new() };
-        let given = leases.allocate(&PodUid("new".to_owned()));
+        let uid = PodUid("new".to_owned());
+        let given = (leases.allocate(&uid), leases.allocate6(&uid, leases.subnet6));
         format!("{given:?} {:?} {}", leases.forwards(), leases.addresses())
     })
 }
