@@ -6,8 +6,8 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    AmountChange, Cause, ContainerKind, Deletion, ExitRecord, FieldChange, ImageSource, Masked, PodRecord, ProbeKind,
-    ProbeRun, ProbedContainers, Resources, TerminalCause,
+    AmountChange, Cause, ContainerKind, Deletion, ExitRecord, FieldChange, HookRun, ImageSource, Masked, PodRecord,
+    ProbeKind, ProbeRun, ProbedContainers, Resources, TerminalCause,
 };
 
 /// Why an action is taken. Closed: the same value feeds diff, log, event and status.
@@ -49,10 +49,14 @@ pub enum Reason {
     DataChanged,
     /// The container's startup or liveness probe failed as often as it may.
     ProbeFailed { kind: ProbeKind },
+    /// The container's postStart hook failed.
+    PostStartFailed,
     /// The container's monitor is gone.
     MonitorLost,
     /// A start was cut short: the instance never ran.
     StartInterrupted,
+    /// The agent ended while a preStop hook ran.
+    StopInterrupted,
     /// The pod ends: its containers stop.
     Terminating(String),
     /// The grace period is over.
@@ -109,7 +113,9 @@ impl fmt::Display for Reason {
             Reason::ChangedBack => f.write_str("stopped for a change that was taken back"),
             Reason::DataChanged => f.write_str("data of a ConfigMap or Secret changed"),
             Reason::ProbeFailed { kind } => write!(f, "{kind} probe failed"),
+            Reason::PostStartFailed => f.write_str("postStart hook failed"),
             Reason::MonitorLost => f.write_str("its monitor died"),
+            Reason::StopInterrupted => f.write_str("its stop was interrupted"),
             Reason::StartInterrupted => f.write_str("its start was interrupted"),
             Reason::Terminating(why) => f.write_str(why),
             Reason::GraceExceeded => f.write_str("grace period exceeded"),
@@ -122,7 +128,9 @@ impl fmt::Display for Reason {
 /// Signals a container is stopped with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// The image's stop signal, SIGTERM unless it names another.
+    /// None yet: the stop begins, with the container's preStop hook.
+    PreStop,
+    /// The stop signal of the container or of its image, SIGTERM unless one of them names another.
     Stop,
     Kill,
 }
@@ -133,7 +141,7 @@ pub struct SignalOrder {
     pub name: String,
     pub attempt: u32,
     pub signal: Signal,
-    /// How long the container may take after the stop signal, in seconds.
+    /// How long the container may take from now on, in seconds.
     pub grace_seconds: i64,
     /// Why, for the record and the event.
     pub reason: String,
@@ -262,6 +270,8 @@ pub enum PodAction {
         signal: Signal,
         grace_seconds: i64,
     },
+    /// Begin a hook of an instance that runs, and do not wait for it.
+    RunHook(HookRun),
     /// Give an instance that runs other amounts of cpu and memory.
     ResizeContainer(ResizeOrder),
     /// Kill what is left of an instance whose monitor is gone and write its exit record.

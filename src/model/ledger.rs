@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{PodKey, ProbeVerdicts, Revision, TerminalCause};
+use super::{HookStates, PodKey, ProbeVerdicts, Revision, TerminalCause};
 
 /// What must survive a restart of the agent; fsynced before the action that depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -46,6 +46,8 @@ pub struct PodMemory {
     pub evicted: Option<TerminalCause>,
     /// What the probes of its instances say.
     pub probes: ProbeVerdicts,
+    /// How far the hooks of its instances came.
+    pub hooks: HookStates,
 }
 
 /// Both halves.

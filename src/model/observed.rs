@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{AdmittedPod, Packed, PodKey, PodUid, Resources};
+use super::{AdmittedPod, Packed, PodKey, PodUid, Reason, Resources};
 
 /// A pod that is going away. The grace period may only shrink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,13 +106,24 @@ pub enum ContainerKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stopping {
-    /// When the stop signal was sent.
+    /// When the stop signal was sent; with `pre_stop`, when its hook was begun.
     pub since: Timestamp,
+    /// What it has from then on.
     pub grace_seconds: i64,
+    /// The stop signal is still to be sent: the container's preStop hook comes before it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pre_stop: bool,
     /// When SIGKILL was sent, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub killed_at: Option<Timestamp>,
     pub reason: String,
+}
+
+impl Stopping {
+    /// Whether this is why it was told to stop.
+    pub fn is_for(&self, reason: &Reason) -> bool {
+        self.reason == reason.to_string()
+    }
 }
 
 /// How the image of an instance came to be here.

@@ -13,6 +13,7 @@ mod expand;
 mod failure;
 mod field;
 mod fleet;
+mod hook;
 mod opened;
 mod payload;
 mod placement;

@@ -17,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Probe};
 
 use super::draft::Draft;
+use super::hook;
 use super::opened::Opened;
 use super::restart;
 use crate::model::{
@@ -138,7 +139,11 @@ pub(super) fn probes(pod: &Opened<'_>, memory: &PodMemory, ends: bool, draft: &m
             continue;
         }
         let Some(latest) = pod.latest(&container.name) else { continue };
-        if let ContainerState::Running { started_at, .. } = latest.state {
+        // What has not done its postStart hook does not count as running.
+        let starting = || hook::is_starting(memory, &container.name, latest.record.attempt);
+        if let ContainerState::Running { started_at, .. } = latest.state
+            && !starting()
+        {
             of_one(container, (&latest.record, started_at), memory, ends, draft);
         }
     }

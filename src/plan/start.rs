@@ -7,6 +7,7 @@ use super::data;
 use super::draft::Draft;
 use super::env::{self, Resolved, Scope};
 use super::field::Fields;
+use super::hook;
 use super::opened::Opened;
 use super::pod::Round;
 use super::probe;
@@ -14,8 +15,9 @@ use super::resize;
 use super::restart::{self, Next, go_duration};
 use super::teardown::{self, Stop, grace_of};
 use crate::model::{
-    ContainerKind, ContainerRecord, ContainerStart, ContainerState, Failure, ImageNeed, ImageSource, Masked,
-    ObservedContainer, ObservedPod, PodAction, ProbeKind, Reason, ResizeOrder, Resources,
+    ContainerKind, ContainerRecord, ContainerStart, ContainerState, Failure, HookKind, HookState, ImageNeed,
+    ImageSource, Masked, ObservedContainer, ObservedPod, PodAction, ProbeKind, Reason, ResizeOrder, Resources,
+    Stopping,
 };
 
 /// Where Secrets of the types kubernetes.io/dockerconfigjson and kubernetes.io/dockercfg have what they are for.
@@ -47,15 +49,17 @@ pub(super) fn containers(
     teardown::reap(&live, draft);
     remove_old(observed, draft);
     let initialized = pod.init(draft);
+    let mut held = false;
     for container in &spec.containers {
-        if initialized {
+        if initialized && (!held || pod.is_live(container)) {
             pod.plan(container, ContainerKind::App, draft);
-        } else {
+            // As with the kubelet, the next one waits for the hook that follows its start.
+            held |= pod.is_held_by_hook(container, draft);
+        } else if initialized && observed.latest(&container.name).is_none() {
+            draft.waiting(&container.name, creating(spec), "");
+        } else if !initialized && !pod.is_live(container) {
             // One left over from before keeps running; the rest waits.
-            let latest = observed.latest(&container.name);
-            if !latest.is_some_and(ObservedContainer::is_live) {
-                draft.waiting(&container.name, "PodInitializing", "");
-            }
+            draft.waiting(&container.name, "PodInitializing", "");
         }
     }
 }
@@ -89,15 +93,20 @@ fn creating(spec: &PodSpec) -> &'static str {
 /// Whether an ended app container gets another instance, sooner or later.
 pub(super) fn runs_again(latest: &ObservedContainer, policy: &str) -> bool {
     let Some(exit) = latest.exit() else { return true };
-    let ended_for_probe = latest.record.stopping.as_ref().is_some_and(|stopping| ProbeKind::behind(stopping).is_some());
-    restart::may_restart(policy, exit) || was_stopped(latest) || (ended_for_probe && policy != "Never")
+    let has_failed = latest.record.stopping.as_ref().is_some_and(has_failed);
+    restart::may_restart(policy, exit) || was_stopped(latest) || (has_failed && policy != "Never")
 }
 
 /// Whether it was stopped, for another image, other resources or other data, or since its sandbox died: it did not end by
-/// itself, and starts again whatever the policy says. A pod that is to end has its phase instead. One whose probe failed has
-/// failed itself.
+/// itself, and starts again whatever the policy says. A pod that is to end has its phase instead. One whose probe or postStart
+/// hook failed has failed itself.
 fn was_stopped(latest: &ObservedContainer) -> bool {
-    latest.record.stopping.as_ref().is_some_and(|stopping| ProbeKind::behind(stopping).is_none())
+    latest.record.stopping.as_ref().is_some_and(|stopping| !has_failed(stopping))
+}
+
+/// Whether an instance was told to stop for what it failed to do.
+fn has_failed(stopping: &Stopping) -> bool {
+    ProbeKind::behind(stopping).is_some() || stopping.is_for(&Reason::PostStartFailed)
 }
 
 /// Keeps the newest instance and one dead one before it.
@@ -123,6 +132,21 @@ fn resize(container: &Container, record: &ContainerRecord, draft: &mut Draft) {
 }
 
 impl Pod<'_> {
+    fn is_live(&self, container: &Container) -> bool {
+        self.observed.latest(&container.name).is_some_and(ObservedContainer::is_live)
+    }
+
+    /// Whether a container is started in this plan, or was, and its postStart hook is not done.
+    fn is_held_by_hook(&self, container: &Container, draft: &Draft) -> bool {
+        let name = &container.name;
+        let starting = |c: &ObservedContainer| hook::is_starting(self.round.input.memory, name, c.record.attempt);
+        let begins = draft.plan.steps.last().is_some_and(|step| match &step.action {
+            PodAction::RunHook(run) => run.key.container == *name && run.key.kind == HookKind::PostStart,
+            _ => false,
+        });
+        begins || self.observed.latest(name).is_some_and(starting)
+    }
+
     /// Plans the init containers strictly in order. Returns whether all are through, so that the others may start.
     fn init(&self, draft: &mut Draft) -> bool {
         let here = |c: &ObservedContainer| c.record.sandbox_attempt == self.sandbox;
@@ -132,7 +156,9 @@ impl Pod<'_> {
         for container in self.spec.init_containers.iter().flatten() {
             let kind = restart::kind_of(container, true);
             if !through {
-                draft.waiting(&container.name, "PodInitializing", "");
+                if !self.is_live(container) {
+                    draft.waiting(&container.name, "PodInitializing", "");
+                }
                 continue;
             }
             let latest = self.observed.latest(&container.name).filter(|c| here(c));
@@ -168,7 +194,11 @@ impl Pod<'_> {
             ContainerState::Created | ContainerState::Lost => false,
             ContainerState::Running { .. } => {
                 if let Some((reason, grace)) = self.why_to_stop(container, kind, record) {
-                    Stop { reason, grace, began: None }.one(self.round, latest, draft);
+                    Stop { reason, grace, began: None }.one(self.round, self.observed, latest, draft);
+                    return false;
+                }
+                if hook::is_starting(self.round.input.memory, &record.name, record.attempt) {
+                    draft.waiting(&record.name, creating(self.spec), "");
                     return false;
                 }
                 resize(container, record, draft);
@@ -203,8 +233,13 @@ impl Pod<'_> {
         if let Some(stopping) = &record.stopping {
             return Some(match ProbeKind::behind(stopping) {
                 Some(kind) => (Reason::ProbeFailed { kind }, stopping.grace_seconds),
-                None => (Reason::ChangedBack, grace),
+                None if has_failed(stopping) => (Reason::PostStartFailed, grace),
+                None => (self.another(container, kind, record).unwrap_or(Reason::ChangedBack), grace),
             });
+        }
+        let post_start = hook::state(self.round.input.memory, &record.name, record.attempt, HookKind::PostStart);
+        if post_start == Some(HookState::Failed) {
+            return Some((Reason::PostStartFailed, grace));
         }
         let failed = || probe::failed(container, record, self.round.input.memory, grace);
         let another = self.another(container, kind, record).map(|reason| (reason, grace));
@@ -351,6 +386,7 @@ impl Pod<'_> {
             data: self.data_of(container),
             image_source: ImageSource::Present,
         };
-        draft.step(PodAction::StartContainer(Box::new(start)), reason);
+        draft.step(PodAction::StartContainer(Box::new(start)), reason.clone());
+        hook::after_start(container, attempt, reason, draft);
     }
 }

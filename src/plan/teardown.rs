@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::draft::Draft;
+use super::hook;
 use super::opened::Opened;
 use super::pod::Round;
 use super::probe;
@@ -80,51 +81,80 @@ impl Stop {
             ContainerKind::Init | ContainerKind::App => usize::MAX,
         };
         let turn = live.iter().filter(running).map(|c| rank(c)).max();
-        let over = self.began.is_some_and(|began| passed(began, self.grace, round.input.now));
+        let over = self.is_over(round.input.now);
         for container in live.iter().filter(running) {
             // One that was told before (for a new image, say) is never forgotten.
-            let told = container.record.stopping.is_some();
+            let told = container.record.stopping.as_ref().is_some_and(|stopping| !stopping.pre_stop);
             if told || over || self.grace == 0 || Some(rank(container)) == turn {
-                self.one(round, container, draft);
+                self.one(round, pod, container, draft);
+            } else {
+                self.early(round, pod, container, draft);
             }
         }
         live.is_empty()
     }
 
-    /// The next step in stopping one running container.
-    pub(super) fn one(&self, round: &Round<'_>, container: &ObservedContainer, draft: &mut Draft) {
+    /// The next step in stopping one running container, whose turn it is.
+    pub(super) fn one(&self, round: &Round<'_>, pod: &Opened<'_>, container: &ObservedContainer, draft: &mut Draft) {
         let now = round.input.now;
-        let signal = |signal, grace_seconds| PodAction::SignalContainer {
-            name: container.record.name.clone(),
-            attempt: container.record.attempt,
-            signal,
-            grace_seconds,
-        };
+        let name = &container.record.name;
         match &container.record.stopping {
-            None if self.grace == 0 => draft.step(signal(Signal::Kill, 0), self.reason.clone()),
-            None => draft.step(signal(Signal::Stop, self.remaining(now)), self.reason.clone()),
+            None if self.grace == 0 => draft.step(signal(container, Signal::Kill, 0), self.reason.clone()),
+            // A hook takes its time out of the grace period: without any it is not begun.
+            None if !self.is_over(now) && hook::begin(round, pod, container, self, draft) => {}
+            None => draft.step(signal(container, Signal::Stop, self.remaining(now)), self.reason.clone()),
             // SIGKILL is on its way; the end is reported as a hint.
             Some(stopping) if stopping.killed_at.is_some() => {
-                draft.stopping(&container.record.name, "killed, waiting for its end", None);
+                draft.stopping(name, "killed, waiting for its end", None);
             }
             Some(stopping) => {
                 let grace = stopping.grace_seconds.min(self.grace.max(0));
-                if passed(stopping.since, grace, now) {
-                    draft.step(signal(Signal::Kill, 0), Reason::GraceExceeded);
-                } else {
-                    let until = deadline(stopping.since, grace);
-                    draft.stopping(&container.record.name, "told to stop, waiting for its end", Some(until));
+                let until = deadline(stopping.since, grace);
+                match (stopping.pre_stop, passed(stopping.since, grace, now)) {
+                    (true, _) if grace == 0 => draft.step(signal(container, Signal::Kill, 0), Reason::GraceExceeded),
+                    (true, false) if hook::runs(round, pod, container, until, draft) => {}
+                    (true, _) => {
+                        let left = until.duration_since(now).as_secs().max(LEAST_GRACE.min(grace));
+                        let left = left.min(self.remaining(now));
+                        draft.step(signal(container, Signal::Stop, left), self.reason.clone());
+                    }
+                    (false, true) => draft.step(signal(container, Signal::Kill, 0), Reason::GraceExceeded),
+                    (false, false) => draft.stopping(name, "told to stop, waiting for its end", Some(until)),
                 }
             }
         }
     }
 
+    /// What comes before its turn: the preStop hooks of all begin together.
+    fn early(&self, round: &Round<'_>, pod: &Opened<'_>, container: &ObservedContainer, draft: &mut Draft) {
+        match &container.record.stopping {
+            None => drop(hook::begin(round, pod, container, self, draft)),
+            Some(stopping) => {
+                let until = deadline(stopping.since, stopping.grace_seconds.min(self.grace.max(0)));
+                if !hook::runs(round, pod, container, until, draft) {
+                    draft.stopping(&container.record.name, "waiting for its turn to stop", Some(until));
+                }
+            }
+        }
+    }
+
+    /// Whether the grace period of the whole pod has passed.
+    fn is_over(&self, now: Timestamp) -> bool {
+        self.began.is_some_and(|began| passed(began, self.grace, now))
+    }
+
     /// What is left of the pod's grace period, in seconds.
-    fn remaining(&self, now: Timestamp) -> i64 {
+    pub(super) fn remaining(&self, now: Timestamp) -> i64 {
         let Some(began) = self.began else { return self.grace };
         let used = now.duration_since(began).as_secs().max(0);
         (self.grace - used).max(LEAST_GRACE.min(self.grace))
     }
+}
+
+/// A signal for an instance.
+pub(super) fn signal(container: &ObservedContainer, signal: Signal, grace_seconds: i64) -> PodAction {
+    let (name, attempt) = (container.record.name.clone(), container.record.attempt);
+    PodAction::SignalContainer { name, attempt, signal, grace_seconds }
 }
 
 /// Cleans up after instances without a monitor and after starts that were cut short.

@@ -117,6 +117,8 @@ impl Context<'_> {
     ) -> (ApiState, Option<ContainerStateTerminated>) {
         let name = &instance.record.name;
         match &instance.state {
+            // Its postStart hook is not done.
+            ContainerState::Running { .. } if self.waiting.contains_key(name) => (self.waits(name), previous),
             ContainerState::Running { started_at, .. } => {
                 let running = ContainerStateRunning { started_at: Some(Time(*started_at)) };
                 (ApiState { running: Some(running), ..ApiState::default() }, previous)

@@ -11,7 +11,7 @@ use super::project::stable_uid;
 use super::{duration, resize};
 use crate::model::{
     AdmittedPod, ContainerKind, ContainerRecord, ContainerState, EventRecord, EventType, HandlerAnswer, HandlerOutcome,
-    ImageSource, Kind, ObjectKey, ObservedContainer, ObservedPod, Outcome, ProbeKind, Reason, Sandbox, Stopping,
+    HookKind, ImageSource, Kind, ObjectKey, ObservedContainer, ObservedPod, Outcome, ProbeKind, Reason, Sandbox,
     TerminalCause,
 };
 
@@ -262,10 +262,6 @@ pub fn pulling_event(pod: &ObservedPod, container: &str, image: &str, now: Times
     Draft { container: Some(container), reason: "Pulling", message, ..Draft::of(pod, now) }.record()
 }
 
-fn is_for_data(stopping: &Stopping) -> bool {
-    stopping.reason == Reason::DataChanged.to_string()
-}
-
 fn killing_message(pod: &ObservedPod, container: &ObservedContainer) -> String {
     let name = &container.record.name;
     let effective = pod.record.realised.effective.open();
@@ -274,7 +270,9 @@ fn killing_message(pod: &ObservedPod, container: &ObservedContainer) -> String {
         .as_ref()
         .and_then(|s| s.init_containers.iter().flatten().chain(&s.containers).find(|c| c.name == *name))
         .filter(|_| pod.record.deletion.is_none());
-    let failed = container.record.stopping.as_ref().and_then(ProbeKind::behind);
+    let stopping = container.record.stopping.as_ref();
+    let is_for = |reason: &Reason| stopping.is_some_and(|stopping| stopping.is_for(reason));
+    let failed = stopping.and_then(ProbeKind::behind);
     match (wanted, failed) {
         (Some(_), Some(kind)) => probe_killing(effective.spec.as_ref(), &container.record, kind),
         (Some(wanted), None) if wanted.image.as_deref() != Some(&container.record.image) => {
@@ -283,7 +281,9 @@ fn killing_message(pod: &ObservedPod, container: &ObservedContainer) -> String {
         (Some(wanted), None) if resize::asks_for_restart(&container.record, wanted) => {
             format!("Container {name} resize requires restart")
         }
-        (Some(_), None) if container.record.stopping.as_ref().is_some_and(is_for_data) => {
+        // The kubelet's text is the event's own name.
+        (Some(_), None) if is_for(&Reason::PostStartFailed) => "FailedPostStartHook".to_owned(),
+        (Some(_), None) if is_for(&Reason::DataChanged) => {
             format!("Container {name} takes data that changed, will be restarted")
         }
         _ => format!("Stopping container {name}"),
@@ -299,6 +299,16 @@ fn probe_killing(spec: Option<&PodSpec>, record: &ContainerRecord, kind: ProbeKi
         Some("Never") => format!("Container {name} failed {kind} probe"),
         _ => format!("Container {name} failed {kind} probe, will be restarted"),
     }
+}
+
+/// What is told of a hook that failed; nothing of why, which may hold what is secret (pkg/kubelet/kuberuntime/kuberuntime_container.go).
+pub fn hook_event(pod: &ObservedPod, container: &str, kind: HookKind, now: Timestamp) -> EventRecord {
+    let (reason, message) = match kind {
+        HookKind::PostStart => ("FailedPostStartHook", "PostStartHook failed"),
+        HookKind::PreStop => ("FailedPreStopHook", "PreStopHook failed"),
+    };
+    let kind = EventType::Warning;
+    Draft { container: Some(container), kind, reason, message: message.to_owned(), ..Draft::of(pod, now) }.record()
 }
 
 /// What is told of an answer to a probe, or of an error of the prober; nothing of a plain success (pkg/kubelet/prober/prober.go).

@@ -16,15 +16,17 @@ pub struct PhaseInput<'a> {
     pub terminal: Option<&'a str>,
 }
 
+/// Init containers that run to their end.
 #[derive(Default)]
 struct Init {
-    pending_regular: u32,
-    pending_sidecar: u32,
+    pending: u32,
     failed: u32,
 }
 
+/// Sidecars and app containers. How sidecars end does not count.
 #[derive(Default)]
-struct Apps {
+struct Stays {
+    pending_sidecar: u32,
     waiting: u32,
     running: u32,
     stopped: u32,
@@ -39,19 +41,21 @@ pub fn phase(input: PhaseInput<'_>) -> String {
     }
     let policy = input.spec.restart_policy.as_deref().unwrap_or("Always");
     let init = count_init(input);
-    let apps = count_apps(input);
+    let mut stays = Stays::default();
+    count_sidecars(input, &mut stays);
+    count_apps(input, &mut stays);
     let may_restart = !input.terminating;
     let phase = if init.failed > 0 && (policy == "Never" || !may_restart) {
         "Failed"
-    } else if init.pending_regular > 0 || (init.pending_sidecar > 0 && !apps.ever_started) || apps.waiting > 0 {
+    } else if init.pending > 0 || (stays.pending_sidecar > 0 && !stays.ever_started) || stays.waiting > 0 {
         "Pending"
-    } else if apps.running > 0 {
+    } else if stays.running > 0 {
         "Running"
-    } else if apps.stopped == 0 {
+    } else if stays.stopped == 0 {
         "Pending"
-    } else if may_restart && (policy == "Always" || (policy == "OnFailure" && apps.stopped != apps.succeeded)) {
+    } else if may_restart && (policy == "Always" || (policy == "OnFailure" && stays.stopped != stays.succeeded)) {
         "Running"
-    } else if apps.stopped == apps.succeeded {
+    } else if stays.stopped == stays.succeeded {
         "Succeeded"
     } else {
         "Failed"
@@ -75,46 +79,48 @@ fn runs(status: &ContainerStatus) -> bool {
 
 fn count_init(input: PhaseInput<'_>) -> Init {
     let mut count = Init::default();
-    for container in input.spec.init_containers.as_deref().unwrap_or_default() {
-        let status = input.statuses.init.iter().find(|s| s.name == container.name);
-        if is_sidecar(container) {
-            if status.is_none_or(|s| s.started != Some(true)) {
-                count.pending_sidecar += 1;
-            }
-            continue;
-        }
-        match status {
-            Some(status) if runs(status) => count.pending_regular += 1,
+    for container in input.spec.init_containers.iter().flatten().filter(|c| !is_sidecar(c)) {
+        match input.statuses.init.iter().find(|s| s.name == container.name) {
+            Some(status) if runs(status) => count.pending += 1,
             Some(status) => match last_exit(status) {
                 Some(0) => {}
                 Some(_) => count.failed += 1,
-                None => count.pending_regular += 1,
+                None => count.pending += 1,
             },
-            None => count.pending_regular += 1,
+            None => count.pending += 1,
         }
     }
     count
 }
 
-fn count_apps(input: PhaseInput<'_>) -> Apps {
-    let mut count = Apps::default();
+fn count_sidecars(input: PhaseInput<'_>, count: &mut Stays) {
+    for container in input.spec.init_containers.iter().flatten().filter(|c| is_sidecar(c)) {
+        match input.statuses.init.iter().find(|s| s.name == container.name) {
+            Some(status) if runs(status) => {
+                count.running += 1;
+                count.pending_sidecar += u32::from(status.started != Some(true));
+            }
+            Some(status) if last_exit(status).is_some() => {}
+            Some(_) | None => {
+                count.pending_sidecar += 1;
+                count.waiting += 1;
+            }
+        }
+    }
+}
+
+fn count_apps(input: PhaseInput<'_>, count: &mut Stays) {
     for container in &input.spec.containers {
-        let Some(status) = input.statuses.app.iter().find(|s| s.name == container.name) else {
-            count.waiting += 1;
-            continue;
-        };
-        if runs(status) {
+        let status = input.statuses.app.iter().find(|s| s.name == container.name);
+        if status.is_some_and(runs) {
             count.running += 1;
             count.ever_started = true;
-        } else if let Some(code) = last_exit(status) {
+        } else if let Some(code) = status.and_then(last_exit) {
             count.stopped += 1;
             count.ever_started = true;
-            if code == 0 {
-                count.succeeded += 1;
-            }
+            count.succeeded += u32::from(code == 0);
         } else {
             count.waiting += 1;
         }
     }
-    count
 }

@@ -56,6 +56,7 @@ impl Contract {
         self.an_image_is_there_or_not().await;
         self.volumes_are_synced_again_and_again().await;
         self.a_container_runs_once_and_stops_when_told().await;
+        self.a_stop_may_begin_before_its_signal().await;
         self.a_container_that_ended_is_not_run_again().await;
         self.what_ignores_the_stop_signal_is_killed().await;
         self.what_cannot_be_started_leaves_an_exit_record().await;
@@ -292,6 +293,25 @@ impl Contract {
         self.signal(key, "runs", Signal::Kill).await;
         self.backend.reap_container(key, "runs", 0).await.unwrap();
         assert_eq!(self.instance(key, "runs", 0).await.unwrap().state, ended.state);
+        self.clear(key).await;
+    }
+
+    async fn a_stop_may_begin_before_its_signal(&self) {
+        let key = &self.pod("begins").await;
+        self.start(key, "runs", 0).await;
+        // The shell needs a moment until it has set its trap.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        self.signal(key, "runs", Signal::PreStop).await;
+        let begun = self.instance(key, "runs", 0).await.unwrap();
+        let told = begun.record.stopping.clone().expect("a record of the stop");
+        assert!(told.pre_stop && told.killed_at.is_none() && told.reason == "a test", "{told:?}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        self.signal(key, "runs", Signal::PreStop).await;
+        assert_eq!(self.instance(key, "runs", 0).await.unwrap(), begun, "nothing is sent");
+        self.signal(key, "runs", Signal::Stop).await;
+        assert_eq!(self.exit(key, "runs", 0).await.exit_code, 143);
+        let after = self.instance(key, "runs", 0).await.unwrap().record.stopping.unwrap();
+        assert!(!after.pre_stop && after.since > told.since, "{after:?}");
         self.clear(key).await;
     }
 

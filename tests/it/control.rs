@@ -5,6 +5,7 @@ mod crash;
 mod data;
 mod eviction;
 mod failures;
+mod hooks;
 mod kubelet;
 mod ledger;
 mod life;

@@ -363,17 +363,23 @@ impl Fake {
         let stopping = container.record.stopping.get_or_insert(Stopping {
             since: now,
             grace_seconds: order.grace_seconds,
+            pre_stop: order.signal == Signal::PreStop,
             killed_at: None,
             reason: order.reason.clone(),
         });
         match order.signal {
+            Signal::PreStop => stopping.grace_seconds = stopping.grace_seconds.min(order.grace_seconds),
             Signal::Kill => {
+                stopping.pre_stop = false;
                 stopping.killed_at.get_or_insert(now);
                 finish(container, End { at: now, code: 137, signal: Some(9) });
                 pod.ends.remove(&at);
             }
             Signal::Stop => {
                 stopping.grace_seconds = stopping.grace_seconds.min(order.grace_seconds);
+                if std::mem::take(&mut stopping.pre_stop) {
+                    stopping.since = now;
+                }
                 if !behaviour.ignores_stop {
                     let ends = self.ending(behaviour.stops_after);
                     let end = End { at: ends, code: 143, signal: Some(15) };

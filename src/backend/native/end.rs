@@ -48,15 +48,26 @@ fn may_be_noted(inner: &Inner, name: &InstanceName, order: &SignalOrder) -> bool
 
 /// What is on record once an order was added to it.
 fn note(told: Option<Stopping>, order: &SignalOrder, now: Timestamp) -> Stopping {
-    let new =
-        || Stopping { since: now, grace_seconds: order.grace_seconds, killed_at: None, reason: order.reason.clone() };
+    let new = || Stopping {
+        since: now,
+        grace_seconds: order.grace_seconds,
+        pre_stop: order.signal == Signal::PreStop,
+        killed_at: None,
+        reason: order.reason.clone(),
+    };
     match (order.signal, told) {
+        // The hook is over: what is left of the time counts from the signal on.
+        (Signal::Stop, Some(told)) if told.pre_stop => {
+            Stopping { since: now, grace_seconds: told.grace_seconds.min(order.grace_seconds), pre_stop: false, ..told }
+        }
         // Told twice is told once; only the time it has may shrink.
-        (Signal::Stop, Some(told)) => Stopping { grace_seconds: told.grace_seconds.min(order.grace_seconds), ..told },
-        (Signal::Stop, None) => new(),
+        (Signal::Stop | Signal::PreStop, Some(told)) => {
+            Stopping { grace_seconds: told.grace_seconds.min(order.grace_seconds), ..told }
+        }
+        (Signal::Stop | Signal::PreStop, None) => new(),
         (Signal::Kill, told) => {
             let told = told.unwrap_or_else(new);
-            Stopping { killed_at: told.killed_at.or(Some(now)), ..told }
+            Stopping { pre_stop: false, killed_at: told.killed_at.or(Some(now)), ..told }
         }
     }
 }
@@ -81,7 +92,7 @@ fn note_and_send(inner: &Inner, name: &InstanceName, order: &SignalOrder) -> Res
             inner.paths.container_cgroup(name).and_then(|group| cgroup::kill_all(&group)).map_err(failed)
         }
         (Signal::Stop, State::Running(started)) => {
-            let signal = stop_signal(inner, &image);
+            let signal = stop_signal(inner, name, &image);
             let sent = pidfd::open_same(started.pid, started.start_ticks).and_then(|fd| pidfd::send(&fd, signal));
             match sent {
                 // It ended by itself just now.
@@ -89,7 +100,7 @@ fn note_and_send(inner: &Inner, name: &InstanceName, order: &SignalOrder) -> Res
                 other => other.map_err(failed),
             }
         }
-        (Signal::Stop, _) => Ok(()),
+        (Signal::PreStop | Signal::Stop, _) => Ok(()),
     }
 }
 
@@ -121,17 +132,30 @@ pub(super) fn signal_again(inner: &Inner, name: &InstanceName) -> Result<(), Por
     let order = SignalOrder {
         name: name.container.clone(),
         attempt: name.attempt,
-        signal: if stopping.killed_at.is_some() { Signal::Kill } else { Signal::Stop },
+        signal: match stopping.killed_at {
+            Some(_) => Signal::Kill,
+            None if stopping.pre_stop => Signal::PreStop,
+            None => Signal::Stop,
+        },
         grace_seconds: stopping.grace_seconds,
         reason: stopping.reason,
     };
     note_and_send(inner, name, &order)
 }
 
-/// The image's stop signal. An image that is gone by now had none that could be known.
-fn stop_signal(inner: &Inner, image: &str) -> i32 {
-    let resolved = inner.images.resolve(image).ok().flatten();
-    resolved.and_then(|i| i.config.stop_signal).and_then(|s| signal::parse(&s)).unwrap_or(signal::TERM)
+/// The stop signal of the container, or else of its image. An image that is gone by now had none that could be known.
+fn stop_signal(inner: &Inner, name: &InstanceName, image: &str) -> i32 {
+    let of_image = || inner.images.resolve(image).ok().flatten().and_then(|i| i.config.stop_signal);
+    let wanted = stop_signal_of(inner, name).or_else(of_image);
+    wanted.and_then(|s| signal::parse(&s)).unwrap_or(signal::TERM)
+}
+
+/// `lifecycle.stopSignal` of a container.
+fn stop_signal_of(inner: &Inner, name: &InstanceName) -> Option<String> {
+    let record = observe::record(&inner.paths, &name.uid).ok()?.ok()?;
+    let spec = record.realised.effective.open().spec?;
+    let mut all = spec.init_containers.into_iter().flatten().chain(spec.containers);
+    all.find(|container| container.name == name.container)?.lifecycle?.stop_signal
 }
 
 /// Kills what is left of an instance without a monitor and writes its exit record. An instance that never ran is removed
@@ -400,6 +424,15 @@ mod tests {
         assert_eq!((told.since, told.grace_seconds, told.killed_at), (first, 30, None));
         assert_eq!(note(Some(told.clone()), &order(Signal::Stop, 40), later), told);
         assert_eq!(note(Some(told.clone()), &order(Signal::Stop, 20), later).grace_seconds, 20);
+        let begun = note(None, &order(Signal::PreStop, 30), first);
+        assert_eq!((begun.since, begun.grace_seconds, begun.pre_stop), (first, 30, true));
+        assert_eq!(note(Some(begun.clone()), &order(Signal::PreStop, 30), later), begun);
+        assert_eq!(note(Some(begun.clone()), &order(Signal::PreStop, 10), later).grace_seconds, 10);
+        let signalled = note(Some(begun.clone()), &order(Signal::Stop, 20), later);
+        assert_eq!((signalled.since, signalled.grace_seconds, signalled.pre_stop), (later, 20, false));
+        assert_eq!(note(Some(signalled.clone()), &order(Signal::PreStop, 30), later), signalled, "never back");
+        let ended = note(Some(begun), &order(Signal::Kill, 0), later);
+        assert_eq!((ended.since, ended.pre_stop, ended.killed_at), (first, false, Some(later)));
         let killed = note(Some(told), &order(Signal::Kill, 0), later);
         assert_eq!((killed.since, killed.grace_seconds, killed.killed_at), (first, 30, Some(later)));
         assert_eq!(note(Some(killed.clone()), &order(Signal::Kill, 0), first), killed);

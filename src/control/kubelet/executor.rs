@@ -146,6 +146,10 @@ impl Worker {
                 };
                 backend.signal_container(key, &order).await
             }
+            PodAction::RunHook(run) => {
+                self.hooks.begin(run, (&self.shared, &self.key), self.observed.clone(), &self.bell);
+                return Ok(Done::Whole);
+            }
             PodAction::ResizeContainer(order) => backend.resize_container(key, order).await,
             PodAction::ReapContainer { name, attempt } => backend.reap_container(key, name, *attempt).await,
             PodAction::RemoveContainer { name, attempt } => backend.remove_container(key, name, *attempt).await,
@@ -230,6 +234,12 @@ pub(super) fn word(action: &PodAction) -> String {
         PodAction::StopSandbox => "stop sandbox".into(),
         PodAction::EnsureImage(need) => format!("image {} for container {}", need.image, need.container),
         PodAction::StartContainer(start) => format!("start container {}#{}", start.name, start.attempt),
+        PodAction::SignalContainer { name, attempt, signal: Signal::PreStop, grace_seconds } => {
+            format!("begin to stop container {name}#{attempt} within {grace_seconds} s")
+        }
+        PodAction::RunHook(run) => {
+            format!("run the {} hook of container {}#{}", run.key.kind, run.key.container, run.key.attempt)
+        }
         PodAction::SignalContainer { name, attempt, signal: Signal::Stop, grace_seconds } => {
             format!("stop container {name}#{attempt} within {grace_seconds} s")
         }

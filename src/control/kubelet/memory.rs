@@ -29,6 +29,7 @@ pub(super) fn scope(action: &PodAction) -> Scope<'_> {
         | PodAction::RemovePod => Scope::Pod,
         PodAction::EnsureImage(need) => Scope::Container(&need.container),
         PodAction::StartContainer(start) => Scope::Container(&start.name),
+        PodAction::RunHook(run) => Scope::Container(&run.key.container),
         PodAction::SignalContainer { .. }
         | PodAction::ResizeContainer(_)
         | PodAction::ReapContainer { .. }

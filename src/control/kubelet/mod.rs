@@ -2,6 +2,7 @@
 
 mod executor;
 mod history;
+mod hooks;
 mod images;
 mod look;
 mod memory;

@@ -23,6 +23,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::executor::word;
+use super::hooks::Hooks;
 use super::images::Images;
 use super::memory::Memory;
 use super::probes::Probers;
@@ -80,6 +81,7 @@ pub(super) struct Worker {
     /// What the pod keeps on the disk that is looked at from time to time, and when next.
     pub(super) limits: Vec<VolumeLimit>,
     pub(super) look_at: Option<Timestamp>,
+    pub(super) hooks: Hooks,
     /// The number of the target the present round works for.
     sequence: u64,
     pub(super) bell: Arc<Notify>,
@@ -104,6 +106,7 @@ impl Worker {
             observed: None,
             record: None,
             images,
+            hooks: Hooks::default(),
             probers: None,
             limits: Vec::new(),
             look_at: None,
@@ -193,6 +196,8 @@ impl Worker {
         let Some(goal) = &brief.goal else { return Next::Wait(None) };
         self.memory.plan.grace_limit = brief.grace_limit;
         self.memory.plan.probes = self.probers.as_ref().map(|probers| probers.verdicts()).unwrap_or_default();
+        self.hooks.follow(self.observed.as_deref());
+        self.memory.plan.hooks = self.hooks.states();
         let now = self.shared.now();
         let plan = self.plan(goal, &brief, now);
         let (steps, wake_at) = self.report(plan, now);

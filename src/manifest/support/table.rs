@@ -4,6 +4,10 @@
 //! Pod and for the spec of a PodPreset. A field that is honoured stands with its full path; one that is not covers
 //! everything below it.
 
+const HOOKS: &str = "e2e_seed_lifecycle_demo_is_greeted_and_asked_to_quit";
+const HOOKS_OF_A_POD: &str = "e2e_hooks_of_each_kind_are_run_around_a_container";
+const REQUESTS: &str = "e2e_requests_are_answered_as_the_kubelet_reads_them";
+
 /// Fields that do what Kubernetes says, and a test that fails when they do not.
 pub(super) const HONOURED: &[(&str, &str)] = &[
     ("apiVersion", "documents_lists_and_json_hold_objects"),
@@ -168,6 +172,35 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("@.envFrom[].secretRef", "sources_come_first_later_ones_win_and_variables_beat_them"),
     ("@.envFrom[].secretRef.name", "sources_come_first_later_ones_win_and_variables_beat_them"),
     ("@.envFrom[].secretRef.optional", "what_is_optional_may_be_missing"),
+    // Hooks.
+    ("@.lifecycle", HOOKS),
+    ("@.lifecycle.stopSignal", HOOKS_OF_A_POD),
+    ("@.lifecycle.postStart", HOOKS),
+    ("@.lifecycle.postStart.exec", HOOKS),
+    ("@.lifecycle.postStart.exec.command", HOOKS),
+    ("@.lifecycle.postStart.httpGet", REQUESTS),
+    ("@.lifecycle.postStart.httpGet.host", REQUESTS),
+    ("@.lifecycle.postStart.httpGet.httpHeaders", REQUESTS),
+    ("@.lifecycle.postStart.httpGet.httpHeaders[].name", REQUESTS),
+    ("@.lifecycle.postStart.httpGet.httpHeaders[].value", REQUESTS),
+    ("@.lifecycle.postStart.httpGet.path", REQUESTS),
+    ("@.lifecycle.postStart.httpGet.port", "each_kind_of_handler_is_read"),
+    ("@.lifecycle.postStart.httpGet.scheme", REQUESTS),
+    ("@.lifecycle.postStart.sleep", HOOKS_OF_A_POD),
+    ("@.lifecycle.postStart.sleep.seconds", HOOKS_OF_A_POD),
+    ("@.lifecycle.preStop", HOOKS),
+    ("@.lifecycle.preStop.exec", HOOKS),
+    ("@.lifecycle.preStop.exec.command", HOOKS),
+    ("@.lifecycle.preStop.httpGet", REQUESTS),
+    ("@.lifecycle.preStop.httpGet.host", REQUESTS),
+    ("@.lifecycle.preStop.httpGet.httpHeaders", REQUESTS),
+    ("@.lifecycle.preStop.httpGet.httpHeaders[].name", REQUESTS),
+    ("@.lifecycle.preStop.httpGet.httpHeaders[].value", REQUESTS),
+    ("@.lifecycle.preStop.httpGet.path", REQUESTS),
+    ("@.lifecycle.preStop.httpGet.port", HOOKS_OF_A_POD),
+    ("@.lifecycle.preStop.httpGet.scheme", REQUESTS),
+    ("@.lifecycle.preStop.sleep", "hooks_begin_and_are_waited_for"),
+    ("@.lifecycle.preStop.sleep.seconds", "each_kind_of_handler_is_read"),
     ("@.ports", "e2e_seed_two_containers_share_a_directory"),
     ("@.ports[].containerPort", PORTS),
     ("@.ports[].hostPort", PORTS),
@@ -264,6 +297,7 @@ pub(super) const NO_EFFECT: &[(&str, &str)] = &[
 
 const ONE_MACHINE: &str = "every pod of the directory runs on this machine";
 const LOCAL_VOLUMES: &str = "use emptyDir, hostPath, configMap, secret or projected";
+const NO_CONNECTION: &str = "use exec, httpGet or sleep: Kubernetes fails this one";
 
 /// Fields that are refused until they are honoured, and what to do instead or what happens meanwhile.
 pub(super) const NOT_YET: &[(&str, &str)] = &[
@@ -291,7 +325,8 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("spec.securityContext.windowsOptions", "every pod runs on Linux"),
     ("spec.containers[].restartPolicy", "the pod's `restartPolicy` counts for every container"),
     ("@.restartPolicyRules", "the pod's `restartPolicy` counts for every exit code"),
-    ("@.lifecycle", "start the command from a script that does what the hook would do"),
+    ("@.lifecycle.postStart.tcpSocket", NO_CONNECTION),
+    ("@.lifecycle.preStop.tcpSocket", NO_CONNECTION),
     ("@.resources.claims", "use a hostPath volume for a device"),
     ("@.securityContext.appArmorProfile", "no profile is applied"),
     ("@.securityContext.procMount", "parts of /proc are hidden unless the container is privileged"),

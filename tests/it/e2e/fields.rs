@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use super::harness::{World, signal, start_time};
+use super::harness::{World, run, signal, start_time};
 
 /// A pod of busybox containers that sleep; `spec` and `container` are flow mappings' contents.
 fn pod(name: &str, spec: &str, container: &str) -> String {
@@ -343,4 +343,38 @@ fn e2e_the_pull_policy_decides_what_an_absent_image_means() {
         let (_, status, _) = world.row("maybe")?;
         ["ErrImagePull", "ImagePullBackOff"].contains(&status.as_str()).then_some(())
     });
+}
+
+#[test]
+fn e2e_hooks_of_each_kind_are_run_around_a_container() {
+    let Some(mut world) = World::new() else { return };
+    world.load("busybox");
+    world.load("nginx");
+    let out = world.scratch().join("out");
+    std::fs::create_dir(&out).unwrap();
+    let spec = format!(
+        "  terminationGracePeriodSeconds: 20\n  os: {{name: linux}}\n  volumes: [{{name: out, hostPath: {{path: {}}}}}]\n  \
+         initContainers:\n  - {{name: web, image: nginx, restartPolicy: Always, volumeMounts: [{{name: out, mountPath: /var/log/nginx}}]}}\n",
+        out.display()
+    );
+    let script = "trap 'echo usr1 >> /out/told; exit 0' USR1; echo up >> /out/told; while :; do sleep 1; done";
+    let container = format!(
+        "    command: [sh, -c, \"{script}\"]\n    volumeMounts: [{{name: out, mountPath: /out}}]\n    lifecycle:\n      \
+         postStart: {{sleep: {{seconds: 4}}}}\n      preStop: {{httpGet: {{port: 80, path: /bye}}}}\n      stopSignal: SIGUSR1\n"
+    );
+    let manifest = pod("hooks", &spec, &container).replacen("  terminationGracePeriodSeconds: 0\n", "", 1);
+    let other = ("other.yaml", "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: other\n");
+    world.commit(&[("pod.yaml", &manifest), other]);
+    world.start();
+    // It runs, and counts as running when its hook is done.
+    world.wait_row("hooks", "1/2", "PodInitializing");
+    let told = || std::fs::read_to_string(out.join("told")).unwrap_or_default();
+    world.wait("the container's own program", || (told() == "up\n").then_some(()));
+    world.wait_row("hooks", "2/2", "Running");
+    run(world.git().args(["rm", "-q", "pod.yaml"]));
+    world.commit(&[other]);
+    world.wait_gone("hooks");
+    assert_eq!(told(), "up\nusr1\n", "the signal of the container");
+    let asked = std::fs::read_to_string(out.join("access.log")).unwrap();
+    assert!(asked.contains("\"GET /bye HTTP/1.1\"") && asked.contains("kube-lifecycle/1.36"), "{asked}");
 }

@@ -203,6 +203,25 @@ fn e2e_seed_a_projected_volume_shows_two_secrets() {
 }
 
 #[test]
+fn e2e_seed_lifecycle_demo_is_greeted_and_asked_to_quit() {
+    let Some(mut world) = World::new() else { return };
+    world.load("nginx");
+    let other = ("other.yaml", "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: other\n");
+    world.commit(&[("lifecycle-demo.yaml", &seed("lifecycle-demo.yaml")), other]);
+    world.start();
+    world.wait_row("lifecycle-demo", "1/1", "Running");
+    let message = world.exec("lifecycle-demo", "lifecycle-demo-container", &["cat", "/usr/share/message"]);
+    assert_eq!(message, "Hello from the postStart handler\n");
+    run(world.git().args(["rm", "-q", "lifecycle-demo.yaml"]));
+    world.commit(&[other]);
+    world.wait_gone("lifecycle-demo");
+    // nginx quits by itself, within the time it has. The command of the hook ends with it, perhaps before it is done.
+    let log = world.log();
+    assert!(log.contains("run the preStop hook of container lifecycle-demo-container#0"), "{log}");
+    assert!(!log.contains("kill container") && !log.contains("postStart hook failed"), "{log}");
+}
+
+#[test]
 fn e2e_apply_and_delete_speak_as_kubectl_does() {
     let Some(world) = World::new() else { return };
     world.load("nginx");

@@ -2,6 +2,7 @@
 
 mod ending;
 mod failing;
+mod hooks;
 mod init;
 mod probes;
 mod resize;
@@ -119,7 +120,7 @@ impl World {
 
     fn stopping(&mut self, name: &str, since: i64, grace_seconds: i64) {
         self.latest(name).record.stopping =
-            Some(Stopping { since: at(since), grace_seconds, killed_at: None, reason: String::new() });
+            Some(Stopping { since: at(since), grace_seconds, pre_stop: false, killed_at: None, reason: String::new() });
     }
 
     fn killed(&mut self, name: &str, second: i64) {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use podwright::model::{
-    AdmittedPod, ContainerRecord, ContainerStart, ContainerState, DataObjects, ExitRecord, NodeInfo, ObservedContainer,
-    ObservedPod, PodAction, PodKey, PodMemory, PodPlan, PodStep, Reason, ResizeOrder, Resources, Sandbox, Signal,
-    Stopping, TerminalCause,
+    AdmittedPod, ContainerRecord, ContainerStart, ContainerState, DataObjects, ExitRecord, HookState, NodeInfo,
+    ObservedContainer, ObservedPod, PodAction, PodKey, PodMemory, PodPlan, PodStep, Reason, ResizeOrder, Resources,
+    Sandbox, Signal, Stopping, TerminalCause,
 };
 use podwright::plan::{self, PodInput, Target};
 
@@ -185,21 +185,11 @@ impl World {
             PodAction::StartContainer(start) => self.start(start),
             PodAction::SignalContainer { name, attempt, signal, grace_seconds } => {
                 let stubborn = self.stubborn.contains(name) && *signal == Signal::Stop;
-                let container = self.instance(name, *attempt);
-                let ContainerState::Running { started_at, .. } = container.state else { panic!("signal to the dead") };
-                let stopping = container.record.stopping.get_or_insert(Stopping {
-                    since: now,
-                    grace_seconds: *grace_seconds,
-                    killed_at: None,
-                    reason: reason.to_string(),
-                });
-                if *signal == Signal::Kill {
-                    stopping.killed_at = Some(now);
-                }
-                if !stubborn {
-                    let code = if *signal == Signal::Kill { 137 } else { 143 };
-                    container.state = ContainerState::Exited(exit(code, started_at, now));
-                }
+                tell(self.instance(name, *attempt), (*signal, *grace_seconds), (reason, now), stubborn);
+            }
+            PodAction::RunHook(run) => {
+                let state = if run.handler.is_ok() { HookState::Succeeded } else { HookState::Failed };
+                self.memory.hooks.insert(run.key.clone(), state);
             }
             PodAction::ResizeContainer(order) => resize(self.instance(&order.name, order.attempt), order),
             PodAction::ReapContainer { name, attempt } => {
@@ -286,6 +276,33 @@ impl World {
     }
 }
 
+/// Gives a container a signal, which ends it unless it is stubborn.
+fn tell(
+    container: &mut ObservedContainer,
+    (signal, grace_seconds): (Signal, i64),
+    (reason, now): (&Reason, Timestamp),
+    stubborn: bool,
+) {
+    let ContainerState::Running { started_at, .. } = container.state else { panic!("signal to the dead") };
+    let stopping = container.record.stopping.get_or_insert(Stopping {
+        since: now,
+        grace_seconds,
+        pre_stop: signal == Signal::PreStop,
+        killed_at: None,
+        reason: reason.to_string(),
+    });
+    match signal {
+        Signal::PreStop => return,
+        Signal::Stop if std::mem::take(&mut stopping.pre_stop) => stopping.since = now,
+        Signal::Stop => {}
+        Signal::Kill => stopping.killed_at = Some(now),
+    }
+    if !stubborn {
+        let code = if signal == Signal::Kill { 137 } else { 143 };
+        container.state = ContainerState::Exited(exit(code, started_at, now));
+    }
+}
+
 fn resize(container: &mut ObservedContainer, order: &ResizeOrder) {
     assert!(matches!(container.state, ContainerState::Running { .. }), "the dead resized");
     assert!(container.record.stopping.is_none(), "resized what is about to end");
@@ -316,7 +333,16 @@ pub(crate) fn word(action: &PodAction) -> String {
         PodAction::SignalContainer { name, attempt, signal: Signal::Stop, grace_seconds } => {
             format!("stop {name}#{attempt} {grace_seconds}s")
         }
+        PodAction::SignalContainer { name, attempt, signal: Signal::PreStop, grace_seconds } => {
+            format!("begin to stop {name}#{attempt} {grace_seconds}s")
+        }
         PodAction::SignalContainer { name, attempt, signal: Signal::Kill, .. } => format!("kill {name}#{attempt}"),
+        PodAction::RunHook(run) => {
+            let within = Some(run.timeout.as_secs()).filter(|seconds| *seconds < 3600);
+            let within = within.map_or(String::new(), |seconds| format!(" within {seconds}s"));
+            let bad = run.handler.as_ref().err().map_or(String::new(), |why| format!(" ({why})"));
+            format!("{} {}#{}{within}{bad}", run.key.kind, run.key.container, run.key.attempt)
+        }
         PodAction::ResizeContainer(order) => format!("resize {}#{}", order.name, order.attempt),
         PodAction::ReapContainer { name, attempt } => format!("reap {name}#{attempt}"),
         PodAction::RemoveContainer { name, attempt } => format!("forget {name}#{attempt}"),

@@ -49,7 +49,15 @@ const PHASES: &[(&str, &str, &str, &str)] = &[
     ("Always", "s+=run", "a=run", "Running"),
     // A sidecar that is down does not take back a phase reached.
     ("Always", "s+=exit1!", "a=run", "Running"),
-    ("Never", "s+=run", "a=exit0", "Succeeded"),
+    ("Never", "s+=exit1!", "a=run", "Running"),
+    ("Always", "s+=exit1!", "a", "Pending"),
+    ("Always", "s+=run t+", "a", "Pending"),
+    // What still runs runs, be it a sidecar alone; how it ends does not count.
+    ("Never", "s+=run", "a=exit0", "Running"),
+    ("Never", "s+=run", "a=exit1", "Running"),
+    ("OnFailure", "s+=run", "a=exit0", "Running"),
+    ("Never", "s+=exit1", "a=exit1", "Failed"),
+    ("OnFailure", "s+=exit1", "a=exit0", "Succeeded"),
     ("Never", "s+=exit1", "a=exit0", "Succeeded"),
 ];
 
@@ -63,15 +71,17 @@ fn the_phase_follows_the_containers() {
 
 #[test]
 fn a_pod_going_away_restarts_nothing() {
-    for (policy, apps, expected) in [
-        ("Always", "a=exit0", "Succeeded"),
-        ("Always", "a=exit137", "Failed"),
-        ("OnFailure", "a=exit1", "Failed"),
-        ("Always", "a=run", "Running"),
+    for (policy, init, apps, expected) in [
+        ("Always", "", "a=exit0", "Succeeded"),
+        ("Always", "", "a=exit137", "Failed"),
+        ("OnFailure", "", "a=exit1", "Failed"),
+        ("Always", "", "a=run", "Running"),
+        ("Always", "s+=run", "a=exit0", "Running"),
+        ("Always", "s+=exit137", "a=exit0", "Succeeded"),
     ] {
-        let (mut pod, _) = scripted(policy, "", apps);
+        let (mut pod, _) = scripted(policy, init, apps);
         pod.record.deletion = Some(Deletion { requested_at: at(20), grace_seconds: 30, reason: "removed".into() });
-        assert_eq!(phase(&object(&pod, &[])), expected, "{policy} {apps}");
+        assert_eq!(phase(&object(&pod, &[])), expected, "{policy} [{init}] {apps}");
     }
 }
 

@@ -256,7 +256,7 @@ fn a_pods_story_is_told_in_the_kubelets_words() {
     let mut stopping = pod.clone();
     stopping.record.deletion = Some(Deletion { requested_at: at(20), grace_seconds: 30, reason: "removed".into() });
     stopping.containers[0].record.stopping =
-        Some(Stopping { since: at(21), grace_seconds: 30, killed_at: None, reason: "removed".into() });
+        Some(Stopping { since: at(21), grace_seconds: 30, pre_stop: false, killed_at: None, reason: "removed".into() });
     assert_eq!(
         told(&events_between(Some(&pod), Some(&stopping), at(50))),
         ["Normal Killing spec.containers{a} Stopping container a @21"]

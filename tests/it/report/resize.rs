@@ -26,7 +26,8 @@ fn pod(state: ContainerState, memory: Option<Resources>) -> ObservedPod {
 }
 
 fn stopped(mut pod: ObservedPod) -> ObservedPod {
-    let stopping = Stopping { since: at(11), grace_seconds: 30, killed_at: None, reason: String::new() };
+    let stopping =
+        Stopping { since: at(11), grace_seconds: 30, pre_stop: false, killed_at: None, reason: String::new() };
     pod.containers[0].record.stopping = Some(stopping);
     pod
 }

@@ -1,0 +1,114 @@
+//! The hooks of a pod's containers: a task for each, so that the worker goes on meanwhile. A long preStop keeps nobody from
+//! shortening the grace period, nor from killing at its end.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Shared, after};
+use crate::model::{
+    Caller, ContainerState, Handler, HandlerCall, HandlerOutcome, HookKey, HookRun, HookState, HookStates, ObservedPod,
+    PodKey,
+};
+use crate::report::hook_event;
+
+/// The hooks that were begun, of instances that run.
+#[derive(Default)]
+pub(super) struct Hooks {
+    tasks: BTreeMap<HookKey, Task>,
+}
+
+struct Task {
+    succeeded: Arc<OnceLock<bool>>,
+    /// A hook ends with its instance.
+    _handle: AbortOnDropHandle<()>,
+}
+
+impl Hooks {
+    /// How far they came.
+    pub(super) fn states(&self) -> HookStates {
+        let state = |task: &Task| match task.succeeded.get() {
+            None => HookState::Running,
+            Some(true) => HookState::Succeeded,
+            Some(false) => HookState::Failed,
+        };
+        self.tasks.iter().map(|(key, task)| (key.clone(), state(task))).collect()
+    }
+
+    /// Forgets those of instances that do not run any more.
+    pub(super) fn follow(&mut self, observed: Option<&ObservedPod>) {
+        let runs = |key: &HookKey| {
+            let mut instances = observed.into_iter().flat_map(|pod| &pod.containers);
+            instances.any(|c| {
+                c.record.name == key.container
+                    && c.record.attempt == key.attempt
+                    && matches!(c.state, ContainerState::Running { .. })
+            })
+        };
+        self.tasks.retain(|key, _| runs(key));
+    }
+
+    /// Begins one. The worker is woken at its end.
+    pub(super) fn begin(
+        &mut self,
+        run: &HookRun,
+        (shared, pod): (&Arc<Shared>, &Arc<PodKey>),
+        observed: Option<Arc<ObservedPod>>,
+        bell: &Arc<Notify>,
+    ) {
+        let succeeded = Arc::new(OnceLock::new());
+        let (outcome, bell) = (Arc::clone(&succeeded), Arc::clone(bell));
+        let (shared, pod, asked) = (Arc::clone(shared), Arc::clone(pod), run.clone());
+        let work = async move {
+            let result = perform(&shared, &pod, &asked).await;
+            let HookKey { container, attempt, kind } = &asked.key;
+            if let Err(why) = &result {
+                tracing::warn!(pod = %pod, container, attempt, "{kind} hook failed: {why}");
+                // The pod as it is now; where nobody has seen it yet, as it was.
+                let seen = shared.lock().observed(&pod).or(observed);
+                if let Some(seen) = seen {
+                    let event = hook_event(&seen, container, *kind, shared.now());
+                    shared.lock().history.tell(vec![event]);
+                    shared.announce();
+                }
+            }
+            let _ = outcome.set(result.is_ok());
+            bell.notify_one();
+        };
+        let handle = AbortOnDropHandle::new(tokio::spawn(work));
+        self.tasks.insert(run.key.clone(), Task { succeeded, _handle: handle });
+    }
+}
+
+/// Runs a hook to its end; why it failed.
+async fn perform(shared: &Shared, pod: &PodKey, run: &HookRun) -> Result<(), String> {
+    let HookRun { key, handler, timeout } = run;
+    let handler = handler.as_ref().map_err(ToString::to_string)?;
+    if let Handler::Sleep { seconds } = handler {
+        let wished = std::time::Duration::from_secs(u64::from(*seconds));
+        shared.parts.clock.sleep_until(after(shared.now(), wished.min(*timeout))).await;
+        return if wished > *timeout {
+            Err("container terminated before sleep hook finished".to_owned())
+        } else {
+            Ok(())
+        };
+    }
+    let call = HandlerCall {
+        container: key.container.clone(),
+        attempt: key.attempt,
+        handler: handler.clone(),
+        timeout: *timeout,
+        caller: Caller::Hook,
+    };
+    match shared.parts.backend.call_handler(pod, &call).await {
+        // What a command prints is not for a log: it may hold what is secret.
+        Ok(answer) if answer.outcome == HandlerOutcome::Failure => Err(match handler {
+            Handler::Exec { .. } => "its command failed, or took too long".to_owned(),
+            _ => answer.text,
+        }),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
