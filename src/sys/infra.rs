@@ -40,7 +40,7 @@ pub struct InfraSpec {
     /// A user namespace of its own that owns the others, with the [`users::IDS`] ids of the machine from this one on; the
     /// machine's otherwise.
     pub users: Option<u32>,
-    /// Its cgroup, a leaf where it has to be one ([`super::cgroup::create_alone`])
+    /// Its cgroup in every hierarchy, a leaf.
     pub cgroup: String,
 }
 
@@ -161,7 +161,7 @@ pub fn start(spec: &InfraSpec) -> io::Result<Infra> {
         flags,
         hostname: spec.uts.as_ref().map(|name| name.clone().into_bytes()),
         empty: CString::new(spec.empty.as_os_str().as_bytes())?,
-        entrance: Entrance::open_alone(&spec.cgroup)?,
+        entrance: Entrance::open(&spec.cgroup)?,
         is_begun_there: false,
         runs: AtomicBool::new(false),
         null: effect::null()?,

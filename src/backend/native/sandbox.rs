@@ -96,7 +96,7 @@ fn prepare(inner: &Inner, record: &PodRecord, attempt: u32) -> Result<Option<Inf
         cgroup: cgroup.clone(),
     });
     infra.map(Some).map_err(|e| {
-        let error = failed(&of_memory(e, &pod, &spec));
+        let error = failed(&of_memory(e, &cgroup, &spec));
         match (error.kind, users) {
             (_, Some(_)) => error.with_help(NEEDS_USERS),
             (ErrorKind::Denied, None) => error.with_help(super::open::NEEDS_ROOT),
