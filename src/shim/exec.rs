@@ -2,11 +2,14 @@
 //! becomes what that process is: its user, capabilities and environment.
 
 use std::fs;
-use std::io::{self, PipeWriter, Read, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use rustix::process::DumpableBehavior;
 
 use super::failure::doing;
@@ -60,14 +63,22 @@ impl Target {
 
 /// Runs it to its end; its exit code.
 pub(super) fn run(request: &ExecRequest) -> Result<i32, PortError> {
-    match serve(request, None)? {
+    match serve(request, None)?.end {
         End::Code(code) => Ok(code),
         End::Late | End::Unwanted => Ok(CANNOT_EXECUTE),
     }
 }
 
+/// How a command that was run came to its end.
+#[derive(Debug)]
+pub(super) struct Served {
+    pub(super) end: End,
+    /// It was executed. What hindered it stands on its stderr otherwise.
+    pub(super) is_begun: bool,
+}
+
 /// Runs it; one that outlives its leash is killed with what it has started.
-pub(super) fn serve(request: &ExecRequest, leash: Option<&Leash>) -> Result<End, PortError> {
+pub(super) fn serve(request: &ExecRequest, leash: Option<&Leash>) -> Result<Served, PortError> {
     let failed = |error: io::Error| PortError::io(OPERATION, request.instance_dir.display().to_string(), &error);
     sealed::restart().map_err(failed)?;
     let mut target = Target::open(request)?;
@@ -78,50 +89,85 @@ pub(super) fn serve(request: &ExecRequest, leash: Option<&Leash>) -> Result<End,
     dumpable(DumpableBehavior::NotDumpable)?;
     let signals = relay::block_signals().map_err(failed)?;
     let (number, number_end) = io::pipe().map_err(failed)?;
+    // Another one than that of the number: the command's process has it, which some of the container may look into.
+    let (hindered, hindered_end) = io::pipe().map_err(failed)?;
     // The command's process comes here when the one between has ended.
     let adopt = |who| rustix::process::set_child_subreaper(who).map_err(|e| failed(e.into()));
     adopt(Some(rustix::process::getpid()))?;
     let Some(between) = target.entrance.fork(false).map_err(failed)? else {
         drop(stdio);
-        let code = go_between(target, request, ends, number_end);
+        let code = go_between(target, request, ends, (number_end, hindered_end));
         spawn::exit_now(code);
     };
     dumpable(DumpableBehavior::Dumpable)?;
-    drop((ends, number_end));
+    drop((ends, number_end, hindered_end));
+    if !is_told(&number, leash).map_err(failed)? {
+        // It is in the container, where anything may hold it: a directory of a file system that does not answer. What is killed
+        // there dies when it can.
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(between), nix::sys::signal::Signal::SIGKILL);
+        return Ok(Served { end: End::Late, is_begun: false });
+    }
     let mut bytes = [0; size_of::<i32>()];
     let child = match (&number).read_exact(&mut bytes) {
         Ok(()) => {
             nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(between), None).map_err(|e| failed(e.into()))?;
-            i32::from_ne_bytes(bytes)
+            Some(i32::from_ne_bytes(bytes))
         }
         // It has no child, and says why on the command's stderr.
-        Err(_) => between,
+        Err(_) => None,
     };
     adopt(None)?;
+    let (has_child, child) = (child.is_some(), child.unwrap_or(between));
     // As easily killed for want of memory as the container's own processes.
     let _ = effect::write_existing(Path::new(&format!("/proc/{child}/oom_score_adj")), &target.oom_score_adj);
     let end = relay::run(child, stdio, &signals, leash).map_err(failed)?;
     if !matches!(end, End::Code(_)) {
-        kill::with_all(child, target.init).map_err(failed)?;
+        // Whoever survives that, at a disk that does not answer, changes nothing of its being late.
+        let _ = kill::with_all(child, target.init);
     }
-    Ok(end)
+    // The child's end was closed when it executed the command, or it wrote that it could not.
+    let is_begun = has_child && (!matches!(end, End::Code(_)) || matches!((&hindered).read(&mut bytes), Ok(0)));
+    Ok(Served { end, is_begun })
+}
+
+/// Waits until the process between has said something or is gone: false when time is over before.
+fn is_told(number: &PipeReader, leash: Option<&Leash>) -> io::Result<bool> {
+    let Some(leash) = leash else { return Ok(true) };
+    loop {
+        let left = leash.until.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left.min(Duration::from_hours(1))).map_err(io::Error::other)?;
+        let mut fds = [PollFd::new(number, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, Some(&left)) {
+            Ok(0) if Instant::now() >= leash.until => return Ok(false),
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// The process between this one and the command's. Everything that takes more rights than the command has is done here,
 /// where the container's processes do not see it; then it has the command's process, and tells its number.
-fn go_between(target: Target, request: &ExecRequest, ends: relay::Ends, number: PipeWriter) -> i32 {
+fn go_between(
+    target: Target,
+    request: &ExecRequest,
+    ends: relay::Ends,
+    (number, hindered): (PipeWriter, PipeWriter),
+) -> i32 {
     let failed = |error: &io::Error| {
         let _ = writeln!(io::stderr(), "error: {error}");
         CANNOT_EXECUTE
     };
-    let environment = match prepare(target, request, ends, &number) {
+    let environment = match prepare(target, request, ends, [&number, &hindered]) {
         Ok(environment) => environment,
         Err(error) => return failed(&error),
     };
     match spawn::fork() {
         Ok(None) => {
             drop(number);
-            become_command(request, &environment)
+            let code = become_command(request, &environment);
+            let _ = (&hindered).write_all(&[1]);
+            code
         }
         Ok(Some(child)) => {
             let _ = (&number).write_all(&child.to_ne_bytes());
@@ -151,9 +197,14 @@ fn become_command(request: &ExecRequest, environment: &[String]) -> i32 {
 
 /// Gets everything of a process of the container but its number and its program; the environment for that. What leads
 /// out of the container is closed then: the command's process is one that others of the container may find.
-fn prepare(target: Target, request: &ExecRequest, ends: relay::Ends, number: &PipeWriter) -> io::Result<Vec<String>> {
+fn prepare(
+    target: Target,
+    request: &ExecRequest,
+    ends: relay::Ends,
+    pipes: [&PipeWriter; 2],
+) -> io::Result<Vec<String>> {
     let closed = effect::after_fork(|points| {
-        let own = target.entrance.descriptors().chain([target.pidfd.as_fd(), number.as_fd()]);
+        let own = target.entrance.descriptors().chain([target.pidfd.as_fd()]).chain(pipes.map(AsFd::as_fd));
         let own: Vec<_> = own.chain(ends.open()).chain(points).collect();
         spawn::close_all_but(&own)
     });

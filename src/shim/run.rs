@@ -5,16 +5,18 @@ use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::pipe::Receiver;
 
+use super::exec::{self, Served};
 use super::relay::{End, Leash};
 use super::spawn::Order;
-use super::{ExecRequest, exec, zygote};
+use super::{ExecRequest, zygote};
 use crate::port::{ErrorKind, PortError};
 
 const OPERATION: &str = "run a command in";
@@ -39,8 +41,10 @@ pub struct RunRequest {
 /// What came of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ran {
-    /// It ended: 128 + n when signal n did it, 126 and 127 when it could not be executed, which the output tells.
+    /// It ended: 128 + n when signal n did it.
     Ended { code: i32, output: Vec<u8> },
+    /// It could not be executed.
+    NotBegun { why: String },
     /// It took too long.
     Late,
 }
@@ -57,10 +61,18 @@ pub(super) struct RunOrder {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Report {
-    Ended { code: i32 },
+    Ended {
+        code: i32,
+    },
+    /// What it printed tells why.
+    NotBegun,
     Late,
-    NotRunning { message: String },
-    Failed { message: String },
+    NotRunning {
+        message: String,
+    },
+    Failed {
+        message: String,
+    },
 }
 
 /// Runs a command in a running container. Cancel-safe: a command that nobody waits for is killed.
@@ -72,6 +84,10 @@ pub async fn run(exe: &Path, request: &RunRequest) -> Result<Ran, PortError> {
     let limit = request.timeout.saturating_add(PATIENCE);
     match tokio::time::timeout(limit, ask(exe, request)).await {
         Ok(Ok((Report::Ended { code }, output))) => Ok(Ran::Ended { code, output }),
+        Ok(Ok((Report::NotBegun, output))) => {
+            let why = String::from_utf8_lossy(&output);
+            Ok(Ran::NotBegun { why: why.trim_end().trim_start_matches("error: ").to_owned() })
+        }
         Ok(Ok((Report::Late, _))) => Ok(Ran::Late),
         Ok(Ok((Report::NotRunning { message }, _))) => {
             Err(PortError::new(ErrorKind::NotFound, OPERATION, subject, message))
@@ -81,6 +97,8 @@ pub async fn run(exe: &Path, request: &RunRequest) -> Result<Ran, PortError> {
         }
         Ok(Err(error)) => Err(PortError::new(ErrorKind::Unavailable, OPERATION, subject, error.to_string())),
         Err(_) => {
+            // The next one is forked by another one, should it be that which does not get on.
+            zygote::replace();
             let message = format!("it was not done after {} seconds", limit.as_secs());
             Err(PortError::new(ErrorKind::Unavailable, OPERATION, subject, message))
         }
@@ -97,14 +115,37 @@ async fn ask(exe: &Path, request: &RunRequest) -> io::Result<(Report, Vec<u8>)> 
     let mut line = serde_json::to_vec(&Order::<(), _>::Run(order))?;
     line.push(b'\n');
     agent.write_all(&line).await?;
-    let mut report = Vec::new();
     let output = read_bounded(Receiver::from_owned_fd(OwnedFd::from(output))?, *output_limit);
-    let mut told = (&mut agent).take(MAX_REPORT);
-    let (output, told) = tokio::join!(output, told.read_to_end(&mut report));
-    told?;
-    // The one before names the process.
-    let last = report.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()).unwrap_or_default();
-    Ok((serde_json::from_slice(last)?, output?))
+    let told = told(BufReader::new((&mut agent).take(MAX_REPORT)));
+    let (mut output, mut told, mut whole) = (pin!(output), pin!(told), None);
+    let report = loop {
+        // Cancel-safe: what is not done is asked again.
+        tokio::select! {
+            biased;
+            read = &mut output, if whole.is_none() => whole = Some(read?),
+            report = &mut told => break report?,
+        }
+    };
+    let output = match (whole, &report) {
+        (Some(output), _) => output,
+        // What is held in the container keeps its streams open; nobody asks for what it has printed.
+        (None, Report::Late) => Vec::new(),
+        (None, _) => output.await?,
+    };
+    Ok((report, output))
+}
+
+/// The report of the process, on a line of its own behind the one that names the process.
+async fn told(mut from: impl AsyncBufRead + Unpin) -> io::Result<Report> {
+    loop {
+        let mut line = Vec::new();
+        if from.read_until(b'\n', &mut line).await? == 0 {
+            return Err(io::Error::other("its process ended without a report"));
+        }
+        if let Ok(report) = serde_json::from_slice(&line) {
+            return Ok(report);
+        }
+    }
 }
 
 /// Everything is read, so that nobody waits for room; so much is kept.
@@ -143,14 +184,15 @@ pub(super) fn main(order: &RunOrder, (out, err): (&OwnedFd, &OwnedFd)) -> ExitCo
     let request =
         ExecRequest { instance_dir: instance_dir.clone(), command: command.clone(), stdin: false, tty: false };
     let report = match exec::serve(&request, Some(&leash)) {
-        Ok(End::Code(code)) => Report::Ended { code },
-        Ok(End::Late) => Report::Late,
+        Ok(Served { end: End::Code(_), is_begun: false }) => Report::NotBegun,
+        Ok(Served { end: End::Code(code), .. }) => Report::Ended { code },
+        Ok(Served { end: End::Late, .. }) => Report::Late,
         // Nobody reads it.
-        Ok(End::Unwanted) => return ExitCode::SUCCESS,
+        Ok(Served { end: End::Unwanted, .. }) => return ExitCode::SUCCESS,
         Err(error) if error.kind == ErrorKind::NotFound => Report::NotRunning { message: error.message },
         Err(error) => Report::Failed { message: error.message },
     };
-    let told = serde_json::to_vec(&report).map_err(io::Error::from);
-    let told = told.and_then(|line| Ok(rustix::io::write(&leash.caller, &line)?));
+    let line = serde_json::to_vec(&report).map(|line| [&line[..], b"\n"].concat());
+    let told = line.map_err(io::Error::from).and_then(|line| Ok(rustix::io::write(&leash.caller, &line)?));
     if told.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

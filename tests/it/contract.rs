@@ -436,14 +436,17 @@ impl Contract {
         let long = self.backend.call_handler(key, &call(exec(LONG))).await.unwrap();
         assert_eq!((long.outcome, long.text.len()), (HandlerOutcome::Success, HANDLER_BYTES));
         let none = Handler::Exec { command: vec!["/no/such/program".into()] };
-        let unusable = self.backend.call_handler(key, &call(none)).await.unwrap();
-        assert_eq!(unusable.outcome, HandlerOutcome::Failure);
-        assert!(unusable.text.contains("no such file or directory"), "{unusable:?}");
+        let unusable = self.backend.call_handler(key, &call(none)).await.unwrap_err();
+        assert_eq!(unusable.kind, ErrorKind::Unavailable, "what is not run gives no answer");
+        assert!(unusable.message.contains("no such file or directory"), "{unusable:?}");
         let other = HandlerCall { attempt: 1, ..call(exec(FINE)) };
         assert_eq!(self.backend.call_handler(key, &other).await.unwrap_err().kind, ErrorKind::NotFound);
         self.signal(key, "runs", Signal::Kill).await;
         self.exit(key, "runs", 0).await;
-        assert_eq!(self.backend.call_handler(key, &call(exec(FINE))).await.unwrap_err().kind, ErrorKind::NotFound);
+        let tcp = Handler::TcpSocket { host: Some("127.0.0.1".into()), port: 1 };
+        for handler in [exec(FINE), tcp] {
+            assert_eq!(self.backend.call_handler(key, &call(handler)).await.unwrap_err().kind, ErrorKind::NotFound);
+        }
         self.clear(key).await;
     }
 
@@ -495,7 +498,7 @@ async fn the_fake_keeps_the_contract() {
             Some(LONG) => {
                 Answered { answer: Ok(answer(HandlerOutcome::Success, &"x".repeat(100_000))), ..Answered::success() }
             }
-            _ => Answered::failure("exec: no such file or directory"),
+            _ => Answered::error("exec: no such file or directory"),
         }
     });
     fake.behave("broken", Behaviour { fails_to_start: Some("no such program".into()), ..Behaviour::default() });

@@ -287,6 +287,7 @@ const NO_EFFECTS: &[(&str, &str, &str)] = &[
     ("src/shim/container.rs", "first.write_all", "a socket: the container's first process reads it"),
     ("src/shim/first.rs", "self.word).write_all", "a socket: the shim reads it"),
     ("src/shim/exec.rs", "write_all(&child", "a pipe: the command that is given reads it"),
+    ("src/shim/exec.rs", "hindered).write_all", "a pipe: who runs the command reads it"),
     ("src/shim/users.rs", "number.write_all", "a pipe: the shim reads it"),
     ("src/sys/users.rs", "child.write_all", "a socket: the infra process reads it"),
     ("src/sys/users.rs", "theirs.write_all", "a socket: this process reads it"),

@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use podwright::backend::native::Native;
 use podwright::model::{Caller, Handler, HandlerAnswer, HandlerCall, HandlerOutcome, HttpGet, Signal};
-use podwright::port::{ContainerBackend, HANDLER_BYTES};
+use podwright::port::{ContainerBackend, ErrorKind, HANDLER_BYTES};
 use serde_json::json;
 
 use super::fixture::{TestPod, is_alive, on_root, until, with_loopback};
@@ -82,6 +83,45 @@ fn e2e_a_command_that_takes_too_long_is_killed_with_what_it_started() {
     });
 }
 
+/// Where a process is frozen with all of its container: version 1's own hierarchy for that.
+fn freezer(pid: i32) -> Option<PathBuf> {
+    let places = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let path = places.lines().find_map(|line| line.split_once(":freezer:/"))?.1.to_owned();
+    Some(Path::new("/sys/fs/cgroup/freezer").join(path).join("freezer.state")).filter(|file| file.exists())
+}
+
+#[test]
+fn e2e_a_container_that_holds_whoever_enters_it_is_late() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let pod = TestPod::new(
+            "frozen",
+            json!({"hostNetwork": true, "containers": [{"name": "app", "command": ["sh", "-c", "echo ready; exec sleep 40200"]}]}),
+        );
+        pod.create(&native).await;
+        pod.start(&native, "app", 0).await;
+        pod.wait_log(&native, "app", "ready").await;
+        let pids = || podwright::sys::cgroup::pids(&root.cgroup(&pod)).unwrap();
+        let before = pids();
+        if let Some(freezer) = freezer(pod.pid(&native, "app").await) {
+            std::fs::write(&freezer, "FROZEN").unwrap();
+            let answer = ask(&native, &pod, exec("true", Duration::from_secs(1))).await;
+            std::fs::write(&freezer, "THAWED").unwrap();
+            assert_eq!(answer, (HandlerOutcome::Failure, "command \"sh -c true\" timed out".to_owned()));
+            until("the end of who was held", async || (pids() == before).then_some(())).await;
+            assert_eq!(ask(&native, &pod, exec("true", PATIENCE)).await.0, HandlerOutcome::Success);
+        } else {
+            eprintln!("NOT TRIED: this machine freezes no processes by a hierarchy of its own");
+        }
+        pod.signal(&native, "app", Signal::Kill).await;
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
 #[test]
 fn e2e_a_command_is_run_as_the_containers_user_in_its_place() {
     if !support::e2e() {
@@ -101,8 +141,10 @@ fn e2e_a_command_is_run_as_the_containers_user_in_its_place() {
         let answer = ask(&native, &pod, exec("id -u; id -g; pwd; cat", PATIENCE)).await;
         assert_eq!(answer, (HandlerOutcome::Success, "1234\n77\n/usr\n".to_owned()));
         let none = call_of(Handler::Exec { command: vec!["xyz".into()] }, Caller::Probe, PATIENCE);
-        let told = "error: exec: \"xyz\": executable file not found in $PATH\n".to_owned();
-        assert_eq!(ask(&native, &pod, none).await, (HandlerOutcome::Failure, told));
+        let error = native.call_handler(pod.key(), &none).await.unwrap_err();
+        let why = "exec: \"xyz\": executable file not found in $PATH";
+        assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Unavailable, why), "no answer");
+        pod.signal(&native, "app", Signal::Kill).await;
         pod.remove(&native).await;
         native.teardown_root().await.unwrap();
     });
@@ -144,9 +186,15 @@ fn e2e_requests_are_answered_as_the_kubelet_reads_them() {
     with_loopback(async |root| {
         use HandlerOutcome::{Failure, Success, Warning};
         let native = root.open();
-        let pod = TestPod::new("web", json!({"hostNetwork": true, "containers": [{"name": "app"}]}));
+        let pod = TestPod::new(
+            "web",
+            json!({"hostNetwork": true, "containers": [{"name": "app", "command": ["sleep", "40100"]}]}),
+        );
         pod.create(&native).await;
         let server = Server::start(answers);
+        let early = call_of(Handler::HttpGet(get(&server, "/fine?q=1")), Caller::Probe, PATIENCE);
+        assert_eq!(native.call_handler(pod.key(), &early).await.unwrap_err().kind, ErrorKind::NotFound);
+        pod.start(&native, "app", 0).await;
         let at = format!("http://{}", server.address);
         let round = format!("Get {:?}: stopped after 10 redirects", format!("{at}/round"));
         for (path, outcome, text) in [
@@ -182,6 +230,7 @@ fn e2e_requests_are_answered_as_the_kubelet_reads_them() {
         assert_eq!((last.header("host"), last.header("user-agent")), (Some("web.example"), None));
         secure(&native, &pod).await;
         connections(&native, &pod).await;
+        pod.signal(&native, "app", Signal::Kill).await;
         pod.remove(&native).await;
         native.teardown_root().await.unwrap();
     });

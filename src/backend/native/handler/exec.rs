@@ -8,11 +8,11 @@ use super::super::end::subject;
 use super::super::paths::InstanceName;
 use super::{OPERATION, answer, failure};
 use crate::model::{HandlerAnswer, HandlerOutcome};
-use crate::port::{HANDLER_BYTES, PortError, timed_out};
+use crate::port::{ErrorKind, HANDLER_BYTES, PortError, timed_out};
 use crate::shim::{self, Ran, RunRequest};
 
-/// Runs it as the container's user, in its cgroup. One that cannot be executed fails as one that is not found by a shell
-/// does: with code 126 or 127, and why.
+/// Runs it as the container's user, in its cgroup. One that cannot be executed, since there is no such program or the container
+/// has no room for another process, is no answer: so have it the runtimes that the kubelet calls.
 pub(super) async fn call(
     inner: &Arc<Inner>,
     name: &InstanceName,
@@ -30,6 +30,7 @@ pub(super) async fn call(
             let outcome = if code == 0 { HandlerOutcome::Success } else { HandlerOutcome::Failure };
             Ok(answer(outcome, String::from_utf8_lossy(&output)))
         }
+        Ok(Ran::NotBegun { why }) => Err(PortError::new(ErrorKind::Unavailable, OPERATION, subject(name), why)),
         Ok(Ran::Late) => Ok(failure(timed_out(command))),
         Err(error) => Err(PortError { operation: OPERATION, subject: subject(name), ..error }),
     }

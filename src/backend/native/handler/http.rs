@@ -11,14 +11,13 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, InvalidMessage};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{OPERATION, answer, dial_failure, failure, joined, tls};
+use super::{OPERATION, answer, dial, dial_failure, failure, joined, tls};
 use crate::model::{Caller, HandlerAnswer, HandlerCall, HandlerOutcome, HttpGet};
 use crate::port::{ErrorKind, HANDLER_BYTES, PortError};
 
@@ -72,8 +71,8 @@ pub(super) async fn call(get: &HttpGet, ip: IpAddr, call: &HandlerCall) -> Resul
             Err(why) => return Ok(failure(format!("Get {shown:?}: {why}"))),
         };
         match redirect(&response, &address) {
-            Some(Err(why)) => return Ok(failure(format!("Get {shown:?}: {why}"))),
-            Some(Ok((next, is_relative))) if next.host == first => {
+            Some(Location::Wrong(why)) => return Ok(failure(format!("Get {shown:?}: {why}"))),
+            Some(Location::Here { next, is_relative }) if next.host == first => {
                 if asked >= REDIRECTS {
                     return Ok(failure(format!("Get {:?}: stopped after {REDIRECTS} redirects", next.shown())));
                 }
@@ -82,7 +81,9 @@ pub(super) async fn call(get: &HttpGet, ip: IpAddr, call: &HandlerCall) -> Resul
                 asked += 1;
             }
             // Another host is not asked: what there is so far is the answer.
-            Some(Ok(_)) | None => return read(response, connection, (deadline, call)).await,
+            Some(Location::Here { .. } | Location::Elsewhere) | None => {
+                return read(response, connection, (deadline, call)).await;
+            }
         }
     }
 }
@@ -129,7 +130,12 @@ fn headers(get: &HttpGet, caller: Caller) -> Result<HeaderMap, String> {
     for (name, value) in &get.headers {
         let bad = |what: &str| format!("net/http: invalid header field {what} for {name:?}");
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("name"))?;
-        headers.append(name, HeaderValue::from_str(value).map_err(|_| bad("value"))?);
+        let value = HeaderValue::from_str(value).map_err(|_| bad("value"))?;
+        headers.try_append(name, value).map_err(|_| "net/http: there are too many headers".to_owned())?;
+    }
+    // What goes with a body, and there is none; Go takes them from nobody either.
+    for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::TRAILER] {
+        headers.remove(name);
     }
     let agent = match caller {
         Caller::Probe => "kube-probe/1.36",
@@ -156,7 +162,7 @@ async fn send(address: &Address, headers: &HeaderMap, host: Option<&HeaderValue>
         None => HeaderValue::from_str(&address.authority()).map_err(|e| e.to_string())?,
     };
     request.headers_mut().insert(header::HOST, host);
-    let tcp = TcpStream::connect((name.as_str(), *port)).await.map_err(|e| dial_failure(name, *port, &e))?;
+    let tcp = dial(name, *port).await.map_err(|e| dial_failure(name, *port, &e))?;
     if !https {
         return exchange(tcp, request).await;
     }
@@ -203,8 +209,19 @@ fn tls_failure(error: &std::io::Error) -> String {
     }
 }
 
-/// Where an answer sends to, and whether it says so relative to where it comes from; `None` when it sends nowhere.
-fn redirect(response: &Response<Incoming>, from: &Address) -> Option<Result<(Address, bool), String>> {
+/// Where an answer sends to.
+#[derive(Debug, PartialEq, Eq)]
+enum Location {
+    /// To an address, which is told relative to where the answer comes from or in full.
+    Here { next: Address, is_relative: bool },
+    /// To another host than one that is asked over http.
+    Elsewhere,
+    /// It cannot be understood: why.
+    Wrong(String),
+}
+
+/// Where an answer sends to; `None` when it sends nowhere.
+fn redirect(response: &Response<Incoming>, from: &Address) -> Option<Location> {
     let is_redirect = matches!(
         response.status(),
         StatusCode::MOVED_PERMANENTLY
@@ -215,7 +232,10 @@ fn redirect(response: &Response<Incoming>, from: &Address) -> Option<Result<(Add
     );
     let location = response.headers().get(header::LOCATION).filter(|location| is_redirect && !location.is_empty())?;
     let location = String::from_utf8_lossy(location.as_bytes());
-    Some(from.follow(&location).ok_or_else(|| format!("failed to parse Location header {location:?}")))
+    Some(
+        from.follow(&location)
+            .unwrap_or_else(|| Location::Wrong(format!("failed to parse Location header {location:?}"))),
+    )
 }
 
 impl Address {
@@ -232,13 +252,19 @@ impl Address {
         format!("{}://{}{}", if self.https { "https" } else { "http" }, self.authority(), self.path)
     }
 
-    /// Where a location leads from here, and whether it is relative; `None` when that is nowhere.
-    fn follow(&self, location: &str) -> Option<(Self, bool)> {
+    /// Where a location leads from here; `None` when that is nowhere.
+    fn follow(&self, location: &str) -> Option<Location> {
         let location = location.split('#').next().unwrap_or_default();
-        let here = |path: String| Some((Self { path: escaped(&path), ..self.clone() }, true));
-        let (scheme, rest) = match location.split_once("://") {
-            Some((scheme, rest)) if !scheme.contains(['/', '?']) => (Some(scheme), rest),
-            _ => match location.strip_prefix("//") {
+        let here = |path: String| {
+            Some(Location::Here { next: Self { path: escaped(&path), ..self.clone() }, is_relative: true })
+        };
+        let (scheme, rest) = match scheme_of(location) {
+            Some((scheme, rest)) => match rest.strip_prefix("//") {
+                Some(rest) => (Some(scheme), rest),
+                // `mailto:` and its like have no host: another one than ours.
+                None => return Some(Location::Elsewhere),
+            },
+            None => match location.strip_prefix("//") {
                 Some(rest) => (None, rest),
                 None if location.starts_with('/') => return here(location.to_owned()),
                 None => {
@@ -252,24 +278,39 @@ impl Address {
             None => self.https,
             Some("http") => false,
             Some("https") => true,
-            Some(_) => return None,
+            Some(_) => return Some(Location::Elsewhere),
         };
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let authority = rest[..end].rsplit_once('@').map_or(&rest[..end], |(_, authority)| authority);
-        let authority: hyper::http::uri::Authority = authority.parse().ok()?;
-        let port = match authority.as_str()[authority.host().len()..].trim_start_matches(':') {
+        let (host, port) = match authority.strip_prefix('[') {
+            Some(rest) => rest.split_once(']')?,
+            None => authority.find(':').map_or((authority, ""), |at| authority.split_at(at)),
+        };
+        // Which host it is comes first: another one is not asked, whatever its port.
+        if !host.eq_ignore_ascii_case(&self.host) {
+            return Some(Location::Elsewhere);
+        }
+        let port = match port.trim_start_matches(':') {
             "" => None,
             port => Some(port.parse().ok()?),
         };
         let next = Self {
             https,
-            host: authority.host().trim_start_matches('[').trim_end_matches(']').to_owned(),
+            host: self.host.clone(),
             port: port.unwrap_or(if https { 443 } else { 80 }),
             port_shown: port.is_some(),
             path: escaped(&rest[end..]),
         };
-        Some((next, false))
+        Some(Location::Here { next, is_relative: false })
     }
+}
+
+/// The scheme of a location and what follows its colon; `None` for one that is relative.
+fn scheme_of(location: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = location.split_once(':')?;
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    is_scheme.then_some((scheme, rest))
 }
 
 /// A path without `.` and `..` in it.
@@ -324,16 +365,25 @@ mod tests {
             ("//10.0.0.1/x", "http://10.0.0.1/x", false),
             ("http://10.0.0.1:81", "http://10.0.0.1:81/", false),
             ("HTTPS://user:pass@10.0.0.1/x#y", "https://10.0.0.1/x", false),
-            ("https://[fd00::1]:8443/", "https://[fd00::1]:8443/", false),
             ("/next?to=http://b/", "http://10.0.0.1:8080/next?to=http://b/", true),
             ("/a b", "http://10.0.0.1:8080/a%20b", true),
         ] {
-            let (next, is_relative) = here().follow(location).unwrap();
+            let Some(Location::Here { next, is_relative }) = here().follow(location) else { panic!("{location}") };
             assert_eq!((next.shown().as_str(), is_relative), (expected, relative), "{location}");
         }
-        let (other, _) = here().follow("https://elsewhere/").unwrap();
-        assert_eq!((other.host.as_str(), other.port), ("elsewhere", 443));
-        for nowhere in ["ftp://10.0.0.1/", "http://", "http://a:b/", "http://a:99999/"] {
+        for elsewhere in [
+            "https://elsewhere/",
+            "http://a:99999/",
+            "http://",
+            "http:///x",
+            "//b\u{fc}cher/",
+            "myapp://login",
+            "ftp://10.0.0.1/",
+            "mailto:a@b",
+        ] {
+            assert_eq!(here().follow(elsewhere), Some(Location::Elsewhere), "{elsewhere}");
+        }
+        for nowhere in ["http://10.0.0.1:99999/", "http://10.0.0.1:x/", "http://[fd00::1"] {
             assert_eq!(here().follow(nowhere), None, "{nowhere}");
         }
     }
@@ -370,6 +420,11 @@ mod tests {
         let named = lines(&[("X", "1"), ("x", "2"), ("User-Agent", "mine"), ("accept", "")], Caller::Probe).unwrap();
         assert_eq!(named, ["x: 1", "x: 2", "user-agent: mine", "connection: close"]);
         assert_eq!(lines(&[("User-Agent", "")], Caller::Probe).unwrap(), ["accept: */*", "connection: close"]);
+        let bodies = [("Content-Length", "5"), ("Transfer-Encoding", "chunked"), ("Trailer", "X")];
+        assert_eq!(lines(&bodies, Caller::Probe).unwrap(), kubelets, "there is no body");
+        let names: Vec<String> = (0..30_000).map(|number| format!("x-{number}")).collect();
+        let many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1")).collect();
+        assert_eq!(lines(&many, Caller::Probe).unwrap_err(), "net/http: there are too many headers");
         let bad = "net/http: invalid header field value for \"X\"";
         assert_eq!(lines(&[("X", "a\r\nHost: b")], Caller::Probe).unwrap_err(), bad);
     }

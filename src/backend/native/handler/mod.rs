@@ -7,10 +7,14 @@ mod tcp;
 mod tls;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
-use super::observe;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+use super::end::subject;
+use super::observe::{self, State};
 use super::paths::InstanceName;
 use super::{Inner, blocking};
 use crate::model::{Handler, HandlerAnswer, HandlerCall, HandlerOutcome, PodKey, PodUid};
@@ -26,6 +30,9 @@ pub(super) async fn call(inner: &Arc<Inner>, key: &PodKey, call: &HandlerCall) -
         let subject = format!("{} of pod {key}", call.container);
         Err(PortError::new(ErrorKind::Invalid, OPERATION, subject, message))
     };
+    if !matches!(call.handler, Handler::Exec { .. }) {
+        must_run(inner, &name).await?;
+    }
     match &call.handler {
         Handler::Exec { command } => exec::call(inner, &name, command, call.timeout).await,
         Handler::HttpGet(get) => {
@@ -58,6 +65,40 @@ async fn address(inner: &Arc<Inner>, uid: &PodUid, wanted: bool) -> Result<IpAdd
         Some(record) => Ok(record.ips.first().copied().unwrap_or(NONE)),
         None => Err(PortError::new(ErrorKind::NotFound, OPERATION, format!("pod {uid}"), "its sandbox does not run")),
     }
+}
+
+/// Whether the instance runs: an answer of the pod's address would be another one's.
+async fn must_run(inner: &Arc<Inner>, name: &InstanceName) -> Result<(), PortError> {
+    let subject = subject(name);
+    let failed = subject.clone();
+    let dir = inner.paths.instance_dir(name);
+    let state = blocking(move || observe::state(&dir).map_err(|e| PortError::io(OPERATION, failed, &e))).await?;
+    match state {
+        State::Running(_) => Ok(()),
+        _ => Err(PortError::new(ErrorKind::NotFound, OPERATION, subject, "it does not run")),
+    }
+}
+
+/// Connects to a host, by its name or its address.
+async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses = match host.parse::<IpAddr>() {
+        Ok(ip) => vec![SocketAddr::new(ip, port)],
+        Err(_) => look_up(host, port).await?,
+    };
+    TcpStream::connect(addresses.as_slice()).await
+}
+
+/// The addresses of a name. The system's own resolver holds a thread, for longer than whoever asks may wait: few of them.
+async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    static PLACES: Semaphore = Semaphore::const_new(8);
+    let place = PLACES.acquire().await.map_err(io::Error::other)?;
+    let host = host.to_owned();
+    let resolve = move || {
+        let found = (host.as_str(), port).to_socket_addrs();
+        drop(place);
+        found.map(Iterator::collect)
+    };
+    tokio::task::spawn_blocking(resolve).await.map_err(io::Error::other)?
 }
 
 fn answer(outcome: HandlerOutcome, text: impl Into<String>) -> HandlerAnswer {
