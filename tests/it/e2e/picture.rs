@@ -40,9 +40,13 @@ pub fn picture(world: &World) -> BTreeSet<String> {
         format!("link {}", words.join(" ").split('@').next().unwrap_or_default())
     }));
     lines.extend(run(world.inside("nft").args(["list", "ruleset"])).lines().map(|l| format!("rule {}", l.trim())));
-    // The instance decides about the subnet of IPv6 too.
-    let subnet6 = candidates(&instance).next().unwrap().address(0).to_string();
-    lines.iter().map(|line| normal(line).replace(&subnet6, "SUBNET6::").replace(&instance, "INSTANCE")).collect()
+    lines.iter().map(|line| of_any_instance(&normal(line), &instance)).collect()
+}
+
+/// A line without the name of an instance, which decides about the subnet of IPv6 too.
+pub fn of_any_instance(line: &str, instance: &str) -> String {
+    let subnet6 = candidates(instance).next().unwrap().address(0).to_string();
+    line.replace(&subnet6, "SUBNET6::").replace(instance, "INSTANCE")
 }
 
 fn files(dir: &Path, at: &Path, lines: &mut Vec<String>) {

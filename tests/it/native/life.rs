@@ -1,5 +1,6 @@
 //! Pods from their record to their removal, each verb more than once, and the agent changed in between.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use podwright::model::{ContainerState, Deletion, Sandbox, Signal};
@@ -30,7 +31,9 @@ fn e2e_every_verb_of_a_pod_s_life_works_once_and_again() {
         let first = pod.look(&native).await;
         native.run_sandbox(key, 0).await.unwrap();
         assert_eq!(pod.look(&native).await, first);
-        assert_eq!((first.record.sandbox_attempts, first.ips().len()), (1, 1));
+        // And one of IPv6 where the machine has it.
+        let ips = first.ips().iter().filter(|ip| ip.is_ipv4()).count();
+        assert_eq!((first.record.sandbox_attempts, ips), (1, 1));
 
         let mut hints = native.hints();
         for _ in 0..2 {
@@ -173,7 +176,7 @@ fn e2e_pods_do_not_wait_for_each_other() {
         }
         let seen = native.list().await.unwrap();
         assert_eq!(seen.len(), 4);
-        let mut ips: Vec<_> = seen.iter().flat_map(|p| p.ips().to_vec()).collect();
+        let mut ips: Vec<_> = seen.iter().flat_map(|p| p.ips().to_vec()).filter(IpAddr::is_ipv4).collect();
         ips.sort();
         ips.dedup();
         assert_eq!(ips.len(), 4, "each has an address of its own");

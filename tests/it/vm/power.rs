@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::log::{Log, Loss};
 use super::machine::{Disk, Machine};
 use super::{disk, kept};
-use crate::e2e::picture::normal;
+use crate::e2e::picture::{normal, of_any_instance};
 
 /// How often the power is cut unless the environment says otherwise.
 const CUTS: usize = 6;
@@ -190,7 +190,7 @@ fn picture(machine: &Machine, written: Option<&Path>) -> Picture {
     let (mut kept, after) = (kept::told(&before), kept::told(&lines));
     kept.retain(|path, content| after.get(path) == Some(content));
     let instance = lines.iter().find_map(|line| line.strip_prefix("instance ")).expect("the instance's name");
-    let plain = |line: &String| without_numbers(&normal(line).replace(instance, "INSTANCE"));
+    let plain = |line: &String| without_numbers(&of_any_instance(&normal(line), instance));
     // Of an instance that ended with the power the end is still told.
     let is_end = |line: &String| line.starts_with("f ./pods/UID/containers/") && line.ends_with("/exit.json");
     let pictured = lines.iter().filter(|line| !line.starts_with("holds "));
