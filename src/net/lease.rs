@@ -153,9 +153,15 @@ impl Leases {
     /// Why a pod cannot have these ports.
     pub fn taken(&self, uid: &PodUid, ports: &[HostPort]) -> Option<Taken> {
         for (n, port) in ports.iter().enumerate() {
-            let same =
-                |p: &&HostPort| (p.host_port, p.protocol, p.host_ip) == (port.host_port, port.protocol, port.host_ip);
-            if ports[..n].iter().any(|p| same(&p)) {
+            // Two that have one key in the rules: of any address and of any of one family too.
+            let same = |p: &HostPort| {
+                (p.host_port, p.protocol) == (port.host_port, port.protocol)
+                    && match (p.host_ip, port.host_ip) {
+                        (None, Some(ip)) | (Some(ip), None) => ip.is_unspecified(),
+                        (one, other) => one == other,
+                    }
+            };
+            if ports[..n].iter().any(same) {
                 return Some(Taken::Twice(*port));
             }
             for (other, lease) in &self.pods {

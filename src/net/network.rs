@@ -104,7 +104,12 @@ impl Network {
             Err(error) if error.kind == ErrorKind::Corrupt && !there => {
                 // The machine was restarted since: nobody is connected, so nothing is lost but the addresses.
                 warn!(%error, "the pods get new addresses");
-                store.read_lasting()
+                let lasting = store.read_lasting();
+                // At once: with a bridge there, the next agent would take it for that of pods that run.
+                if let Err(error) = store.write(&lasting, &Leases::default()) {
+                    warn!(%error, "the damaged file stays for now");
+                }
+                lasting
             }
             other => other?,
         };

@@ -40,7 +40,8 @@ impl Store {
 
     /// What was kept; nothing at first.
     pub(super) fn read(&self) -> Result<Leases, PortError> {
-        self.read_named(NAME)
+        // A power cut may take a name that was not waited for.
+        if self.exists() { self.read_named(NAME) } else { Ok(self.read_lasting()) }
     }
 
     /// What was kept of the leases but for the pods; nothing when it is damaged, too.

@@ -17,6 +17,10 @@ fn last_byte(address: Option<Ipv4Addr>) -> Option<u8> {
     address.map(|a| a.octets()[3])
 }
 
+fn of_any_v4(host: u16, container: u16) -> HostPort {
+    HostPort { host_ip: Some(Ipv4Addr::UNSPECIFIED.into()), ..tcp(host, container) }
+}
+
 #[test]
 fn addresses_go_round() {
     let mut leases = leases("10.1.0.0/29");
@@ -56,6 +60,7 @@ fn a_port_belongs_to_one_pod() {
         (vec![at([192, 0, 2, 2], 443)], None),
         (vec![tcp(443, 80)], Some(Taken::ByPod(tcp(443, 80), uid("a")))),
         (vec![tcp(81, 80), tcp(81, 90)], Some(Taken::Twice(tcp(81, 90)))),
+        (vec![tcp(81, 80), of_any_v4(81, 90)], Some(Taken::Twice(of_any_v4(81, 90)))),
         (vec![tcp(81, 80), at([192, 0, 2, 1], 81)], None),
         (vec![all("0.0.0.0", 443)], Some(Taken::ByPod(all("0.0.0.0", 443), uid("a")))),
         (vec![all("::", 443)], None),

@@ -191,6 +191,13 @@ fn e2e_a_damaged_lease_file_stops_nobody_after_a_reboot_and_the_subnet_stays() {
         std::fs::write(&file, "{").unwrap();
         sh("ip link del pw0badcafe");
         let network = machine.open(None).unwrap();
+        let kept: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&file).unwrap()).expect("whole again at once");
+        assert_eq!((&kept["subnet"], &kept["pods"]), (&"10.99.0.0/24".into(), &serde_json::json!({})));
+        // Or the file is gone.
+        std::fs::remove_file(&file).unwrap();
+        drop(network);
+        let network = machine.open(None).unwrap();
         assert_eq!(machine.attach(&network, "a", &[]).ip, Ipv4Addr::new(10, 99, 0, 2));
         machine.open(None).unwrap();
     });
