@@ -46,7 +46,8 @@ pub fn note_synced(memory: &PodMemory, volumes: &[VolumePayload]) -> PodMemory {
 /// What is remembered after a step was performed: a new pod starts with nothing, a changed one is tried at once.
 pub fn note_step(memory: &PodMemory, action: &PodAction) -> PodMemory {
     match action {
-        PodAction::CreatePod { .. } => PodMemory::default(),
+        // The pod that takes its place has nothing to do with why the one before ended.
+        PodAction::CreatePod { .. } | PodAction::RemovePod => PodMemory::default(),
         PodAction::UpdatePod { .. } => PodMemory { failures: BTreeMap::new(), ..memory.clone() },
         PodAction::SyncVolumes { volumes } => note_synced(memory, volumes),
         PodAction::RunSandbox { .. } => note_success(memory, ""),

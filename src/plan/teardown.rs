@@ -132,7 +132,9 @@ impl Stop {
             Some(stopping) => {
                 let until = deadline(stopping.since, stopping.grace_seconds.min(self.grace.max(0)));
                 if !hook::runs(round, pod, container, until, draft) {
-                    draft.stopping(&container.record.name, "waiting for its turn to stop", Some(until));
+                    // A time that has passed wakes nobody: whom it waits for has one of its own.
+                    let until = Some(until).filter(|until| *until > round.input.now);
+                    draft.stopping(&container.record.name, "waiting for its turn to stop", until);
                 }
             }
         }

@@ -12,7 +12,9 @@ use super::memory::{Scope, scope};
 use super::state::Goal;
 use super::worker::Worker;
 use super::{Shared, history};
-use crate::model::{ContainerStart, ImageNeed, PodAction, PodRecord, PodStep, Signal, SignalOrder, TerminalCause};
+use crate::model::{
+    ContainerStart, HookKind, ImageNeed, PodAction, PodRecord, PodStep, Signal, SignalOrder, TerminalCause,
+};
 use crate::port::PortError;
 use crate::report::{pulling_event, waiting_events};
 
@@ -49,7 +51,7 @@ impl Worker {
         let mut outcome = Outcome::default();
         let mut over: BTreeSet<String> = BTreeSet::new();
         for step in steps {
-            if self.is_stale() {
+            if self.is_stale() && !follows_its_start(&step.action) {
                 break;
             }
             if matches!(scope(&step.action), Scope::Container(name) if over.contains(name)) {
@@ -65,7 +67,7 @@ impl Worker {
                 None => {
                     let turn = turn(&shared, &step.action).await;
                     // Waiting for it may have taken long.
-                    if self.is_stale() {
+                    if self.is_stale() && !follows_its_start(&step.action) {
                         break;
                     }
                     outcome.tried += 1;
@@ -76,6 +78,10 @@ impl Worker {
                 Scope::Pod if failed => break,
                 Scope::Container(name) if failed => drop(over.insert(name.to_owned())),
                 Scope::Pod | Scope::Container(_) | Scope::Nothing => {}
+            }
+            // A hook is not run of a stop that is on no record: each round would begin both again.
+            if let (true, PodAction::SignalContainer { name, signal: Signal::PreStop, .. }) = (failed, &step.action) {
+                over.insert(name.clone());
             }
             if let (false, PodAction::CreatePod { record } | PodAction::UpdatePod { record }) = (failed, step.action) {
                 self.record = Some(record);
@@ -199,6 +205,11 @@ impl Worker {
         let record = PodRecord { terminal: Some(phase.to_owned()), terminal_cause: cause.cloned(), ..record.clone() };
         self.shared.parts.backend.put_record(&record).await
     }
+}
+
+/// Whether a step belongs to the one before whatever is targeted by now: a postStart hook is run once or never.
+fn follows_its_start(action: &PodAction) -> bool {
+    matches!(action, PodAction::RunHook(run) if run.key.kind == HookKind::PostStart)
 }
 
 /// The turn of a costly step: few are performed at once. Others need none.

@@ -26,6 +26,19 @@ struct Task {
     _handle: AbortOnDropHandle<()>,
 }
 
+/// The end of a hook, however it comes: one that panicked has failed. Wakes the worker.
+struct End {
+    succeeded: Arc<OnceLock<bool>>,
+    bell: Arc<Notify>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let _ = self.succeeded.set(false);
+        self.bell.notify_one();
+    }
+}
+
 impl Hooks {
     /// How far they came.
     pub(super) fn states(&self) -> HookStates {
@@ -59,7 +72,7 @@ impl Hooks {
         bell: &Arc<Notify>,
     ) {
         let succeeded = Arc::new(OnceLock::new());
-        let (outcome, bell) = (Arc::clone(&succeeded), Arc::clone(bell));
+        let end = End { succeeded: Arc::clone(&succeeded), bell: Arc::clone(bell) };
         let (shared, pod, asked) = (Arc::clone(shared), Arc::clone(pod), run.clone());
         let work = async move {
             let result = perform(&shared, &pod, &asked).await;
@@ -74,8 +87,8 @@ impl Hooks {
                     shared.announce();
                 }
             }
-            let _ = outcome.set(result.is_ok());
-            bell.notify_one();
+            let _ = end.succeeded.set(result.is_ok());
+            drop(end);
         };
         let handle = AbortOnDropHandle::new(tokio::spawn(work));
         self.tasks.insert(run.key.clone(), Task { succeeded, _handle: handle });

@@ -214,6 +214,8 @@ impl Worker {
         if outcome.tried > 0 || self.is_stale() {
             return Next::Again;
         }
+        // A plan that wakes at once would be made again without end.
+        let wake_at = wake_at.map(|at| if at > now { at } else { after(now, PAUSE) });
         Next::Wait([wake_at, outcome.retry_at].into_iter().flatten().min())
     }
 

@@ -1,7 +1,7 @@
 //! Pods that keep more on the disk than they may.
 
 use podwright::backend::fake::{Fault, Verb};
-use podwright::model::Sandbox;
+use podwright::model::{ContainerState, Sandbox};
 use podwright::port::{ErrorKind, PortError};
 use serde_json::{Value, json};
 
@@ -47,6 +47,15 @@ async fn a_pod_above_its_limit_is_evicted_for_good_and_told_so() {
     rig.pass(600).await;
     assert_eq!((looks(&rig), rig.changes()), (0, vec![]));
     assert!(rig.pod("other").record.terminal.is_none());
+    // The remedy: a pod with a higher limit takes its place, and runs.
+    let mut remedy = web();
+    remedy["spec"]["volumes"][0]["emptyDir"]["sizeLimit"] = "10Mi".into();
+    rig.commit(&agent, &[remedy, pod("other", "i:1")]);
+    rig.pass(60).await;
+    let next = rig.pod("web");
+    assert_ne!(next.record.uid, seen.record.uid);
+    assert_eq!((next.record.terminal.as_deref(), next.record.terminal_cause.as_ref()), (None, None));
+    assert!(matches!(next.latest("app").unwrap().state, ContainerState::Running { .. }));
 }
 
 #[tokio::test(start_paused = true)]

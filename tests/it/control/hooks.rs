@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use podwright::backend::fake::{Answered, Behaviour, Verb};
+use podwright::backend::fake::{Answered, Behaviour, Fault, Verb};
 use podwright::control::PodStanding;
 use podwright::model::{ContainerState, Signal};
+use podwright::port::{ErrorKind, PortError};
 use serde_json::{Value, json};
 
 use super::rig::{Rig, Running, eventually, id, key, pod, pod_with};
@@ -89,6 +90,32 @@ async fn a_post_start_that_fails_ends_a_pod_that_never_restarts() {
     let progress = agent.until("failed", |p| p.is_hopeless()).await;
     assert_eq!(progress.pods[0].standing, PodStanding::Failed);
     assert!(calls(&rig).is_empty(), "a port without a name cannot be called");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_hook_is_run_of_a_stop_that_cannot_be_written_down() {
+    let web = |image: &str| {
+        let mut spec = spec(&json!({"preStop": exec()}));
+        spec["containers"][0]["image"] = image.into();
+        pod_with("web", spec)
+    };
+    let rig = Rig::new(&[web("i:1")]);
+    rig.fake.answer("app", |_| Answered::success().after(Duration::from_secs(5)));
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    rig.fake.on_call(|call| {
+        let error = || PortError::new(ErrorKind::Exhausted, "signal", "the test", "no room");
+        (call.verb == Verb::SignalContainer).then(|| Fault::Fail(error()))
+    });
+    rig.fake.forget_calls();
+    rig.commit(&agent, &[web("i:2")]);
+    rig.pass(60).await;
+    let tries = rig.fake.calls().iter().filter(|call| call.verb == Verb::SignalContainer).count();
+    assert!((1..=5).contains(&tries), "{tries} tries in a minute");
+    assert!(calls(&rig).is_empty(), "{:?}", calls(&rig));
+    rig.fake.heal();
+    agent.done(&id(2)).await;
+    assert_eq!(calls(&rig), ["app#0 Hook exec"]);
 }
 
 #[tokio::test(start_paused = true)]
