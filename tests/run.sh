@@ -112,6 +112,9 @@ count() {
         failed=$((failed + $(sed -E 's/.* ([0-9]+) failed.*/\1/' <<<"$line")))
         skipped=$((skipped + $(sed -E 's/.* ([0-9]+) ignored.*/\1/' <<<"$line")))
     done < <(grep -aE '^test result: ' "$log" || true)
+    # What each failure says, once more at the end: long output is cut in the middle where it is kept.
+    awk '/^---- .* stdout ----$/ { left = 40 } /^stack backtrace:$|^failures:$|^note: run with/ { left = 0 } left-- > 0' "$log" |
+        cut -c1-2000 >>"$work/failures"
     # A suite that did not even get to its result line has failed.
     if [ "$status" != 0 ] && ! grep -aqE '^test result: FAILED' "$log"; then failed=$((failed + 1)); fi
 }
@@ -137,6 +140,7 @@ mkdir "$work/tmp"
 # Some tests act as another user.
 chmod 711 "$work"
 chmod 1777 "$work/tmp"
+: >"$work/failures"
 export TMPDIR=$work/tmp PODWRIGHT_TEST_SKIPS=$work/skips
 : >"$PODWRIGHT_TEST_SKIPS"
 
@@ -175,6 +179,10 @@ if [ ${#not_run[@]} != 0 ]; then
     say "Not run:"
     printf '   %s\n' "${not_run[@]}"
     skipped=$((skipped + ${#not_run[@]}))
+fi
+if [ -s "$work/failures" ]; then
+    say "Failures:"
+    cat "$work/failures"
 fi
 printf '\n%s passed, %s failed, %s skipped; leaks: %s\n' "$passed" "$failed" "$skipped" "$leaks"
 [ "$failed" = 0 ] && [ "$leaks" = 0 ] || exit 1
