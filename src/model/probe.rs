@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Probe};
+use serde::{Deserialize, Serialize};
 
 use super::{Handler, NoHandler, Reason, Stopping};
 
 /// The kinds of probes, in the order of a container's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum ProbeKind {
     /// Until it succeeds once the container has not started, and nothing else is asked.
     Startup,
@@ -64,7 +66,8 @@ impl fmt::Display for ProbeKind {
 }
 
 /// One probe of one instance of a container.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ProbeKey {
     pub container: String,
     pub attempt: u32,
@@ -74,7 +77,8 @@ pub struct ProbeKey {
 }
 
 /// What counts of a probe, once its threshold was reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ProbeVerdict {
     pub passed: bool,
     pub since: Timestamp,

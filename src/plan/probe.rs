@@ -44,13 +44,14 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Before the first answer: liveness counts as a success, readiness as a failure, startup as neither.
-    pub fn new(kind: ProbeKind) -> Self {
-        let passed = match kind {
+    /// Before the first answer: what counts already, else liveness as a success, readiness as a failure, startup as neither.
+    pub fn new(kind: ProbeKind, verdict: Option<ProbeVerdict>) -> Self {
+        let at_first = match kind {
             ProbeKind::Startup => None,
             ProbeKind::Liveness => Some(true),
             ProbeKind::Readiness => Some(false),
         };
+        let passed = verdict.map(|verdict| verdict.passed).or(at_first);
         Self { kind, passed, last: None, run: 0, begun_at: None }
     }
 
@@ -63,7 +64,7 @@ impl Tally {
     /// longer than that. A clock that was set back cannot measure either: what lies ahead of it counts from now on.
     ///
     /// The kubelet's first run comes within a period after the delay, and after its own restart at a random moment of one; an
-    /// agent that begins anew asks at once, for until then it knows of no readiness.
+    /// agent that begins anew asks at once.
     pub fn due(&self, run: &ProbeRun, now: Timestamp) -> Timestamp {
         let (from, wait) = match self.begun_at {
             None => (run.started_at, run.delay),

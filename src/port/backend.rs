@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::{ErrorKind, PortError};
 use crate::model::{
     AdmittedPod, ContainerStart, Deletion, HandlerAnswer, HandlerCall, ImageNeed, ImageSource, ObservedPod, PodKey,
-    PodRecord, Reason, ResizeOrder, SignalOrder, VolumeLimit, VolumePayload, VolumeUse,
+    PodRecord, ProbeVerdicts, Reason, ResizeOrder, SignalOrder, VolumeLimit, VolumePayload, VolumeUse,
 };
 
 /// What a backend can and cannot do; `validate --backend` asks.
@@ -110,6 +110,13 @@ pub trait ContainerBackend: Send + Sync {
     /// # Errors
     /// The call could not be made: no answer. `NotFound` when the instance does not run.
     async fn call_handler(&self, key: &PodKey, call: &HandlerCall) -> Result<HandlerAnswer, PortError>;
+
+    /// Keeps what the probes of a pod's instances say, in place of what was kept before: for an agent that begins anew, and no
+    /// longer than this boot of the machine.
+    async fn keep_verdicts(&self, key: &PodKey, verdicts: &ProbeVerdicts) -> Result<(), PortError>;
+
+    /// What was kept last of a pod in this boot; nothing when there is no such pod.
+    async fn kept_verdicts(&self, key: &PodKey) -> Result<ProbeVerdicts, PortError>;
 
     /// Kills what is left of an instance without a monitor and writes its exit record (137, ContainerStatusUnknown). One
     /// that was created and never ran is removed instead, and can be started anew.

@@ -9,7 +9,8 @@ use podwright::backend::fake::{Answered, Behaviour, Fake, VirtualClock};
 use podwright::model::{
     Caller, ContainerKind, ContainerStart, ContainerState, Deletion, ExitRecord, Handler, HandlerAnswer, HandlerCall,
     HandlerOutcome, ImageNeed, ImageSource, Masked, ObservedContainer, ObservedPod, PodKey, PodRecord, PodUid,
-    ResizeOrder, Resources, Sandbox, Signal, SignalOrder, VolumeLimit, VolumeMaterial, VolumePayload,
+    ProbeKey, ProbeKind, ProbeVerdict, ProbeVerdicts, ResizeOrder, Resources, Sandbox, Signal, SignalOrder,
+    VolumeLimit, VolumeMaterial, VolumePayload,
 };
 use podwright::port::{ContainerBackend, ErrorKind, HANDLER_BYTES, Hint};
 use serde_json::json;
@@ -63,6 +64,7 @@ impl Contract {
         self.an_end_is_hinted_at_to_everyone().await;
         self.what_runs_is_given_more_and_less().await;
         self.handlers_of_what_runs_answer().await;
+        self.what_probes_said_is_kept_with_the_pod().await;
         self.what_is_gone_may_be_removed_again().await;
         self.two_pods_do_not_meet().await;
         let left = self.backend.list().await.unwrap();
@@ -448,6 +450,22 @@ impl Contract {
             assert_eq!(self.backend.call_handler(key, &call(handler)).await.unwrap_err().kind, ErrorKind::NotFound);
         }
         self.clear(key).await;
+    }
+
+    async fn what_probes_said_is_kept_with_the_pod(&self) {
+        let key = &self.pod("verdicts").await;
+        assert!(self.backend.kept_verdicts(key).await.unwrap().is_empty());
+        let verdicts = |passed| {
+            let probe = ProbeKey { container: "runs".into(), attempt: 0, id: "id".into(), kind: ProbeKind::Readiness };
+            ProbeVerdicts::from([(probe, ProbeVerdict { passed, since: self.now })])
+        };
+        for passed in [true, false] {
+            self.backend.keep_verdicts(key, &verdicts(passed)).await.unwrap();
+            assert_eq!(self.backend.kept_verdicts(key).await.unwrap(), verdicts(passed), "the last ones");
+        }
+        self.clear(key).await;
+        assert!(self.backend.kept_verdicts(key).await.unwrap().is_empty());
+        assert_eq!(self.backend.keep_verdicts(key, &verdicts(true)).await.unwrap_err().kind, ErrorKind::NotFound);
     }
 
     async fn what_is_gone_may_be_removed_again(&self) {

@@ -11,8 +11,8 @@ use super::machine::{End, Machine, Pod, find, finish};
 use super::{Fake, image};
 use crate::model::{
     ContainerRecord, ContainerStart, ContainerState, Deletion, ExitRecord, ImageNeed, ObservedContainer, ObservedPod,
-    PodKey, PodRecord, ResizeOrder, Resources, Sandbox, Signal, SignalOrder, Stopping, VolumeLimit, VolumePayload,
-    VolumeUse, quantity,
+    PodKey, PodRecord, ProbeVerdicts, ResizeOrder, Resources, Sandbox, Signal, SignalOrder, Stopping, VolumeLimit,
+    VolumePayload, VolumeUse, quantity,
 };
 use crate::model::{Handler, HandlerAnswer, HandlerCall, HandlerOutcome};
 use crate::port::{
@@ -202,6 +202,20 @@ impl ContainerBackend for Fake {
         let refused = |why| PortError::new(ErrorKind::Unavailable, CALL, key.to_string(), why);
         let HandlerAnswer { outcome, text } = answer.map_err(refused)?;
         Ok(HandlerAnswer { outcome, text: text.chars().take(HANDLER_BYTES).collect() })
+    }
+
+    async fn keep_verdicts(&self, key: &PodKey, verdicts: &ProbeVerdicts) -> Result<(), PortError> {
+        let keep = |machine: &mut Machine, _| {
+            pod(machine, key, "keep the verdicts of")?.verdicts = verdicts.clone();
+            Ok(())
+        };
+        self.perform((Verb::KeepVerdicts, Some(key), String::new()), keep).await
+    }
+
+    async fn kept_verdicts(&self, key: &PodKey) -> Result<ProbeVerdicts, PortError> {
+        let kept =
+            |machine: &mut Machine, _| Ok(machine.pods.get(key).map(|pod| pod.verdicts.clone()).unwrap_or_default());
+        self.perform((Verb::KeptVerdicts, Some(key), String::new()), kept).await
     }
 
     async fn reap_container(&self, key: &PodKey, name: &str, attempt: u32) -> Result<(), PortError> {

@@ -85,15 +85,20 @@ pub enum Verb {
     SignalContainer,
     ResizeContainer,
     CallHandler,
+    KeepVerdicts,
+    KeptVerdicts,
     ReapContainer,
     RemoveContainer,
     RemovePod,
 }
 
 impl Verb {
-    /// Whether it changes the world.
+    /// Whether it changes what an observation sees.
     pub fn changes(self) -> bool {
-        !matches!(self, Verb::List | Verb::Observe | Verb::CallHandler | Verb::VolumeUse)
+        !matches!(
+            self,
+            Verb::List | Verb::Observe | Verb::CallHandler | Verb::VolumeUse | Verb::KeepVerdicts | Verb::KeptVerdicts
+        )
     }
 }
 

@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 use super::AnswerOf;
 use super::behaviour::Behaviour;
 use crate::model::{
-    ContainerStart, ContainerState, ExitRecord, ObservedContainer, ObservedPod, PodKey, Sandbox, VolumePayload,
+    ContainerStart, ContainerState, ExitRecord, ObservedContainer, ObservedPod, PodKey, ProbeVerdicts, Sandbox,
+    VolumePayload,
 };
 use crate::port::Hint;
 
@@ -28,6 +29,8 @@ pub(super) struct Pod {
     pub(super) volumes: Arc<[VolumePayload]>,
     /// Bytes of the disk that volumes take, by name; of those alone that take some.
     pub(super) taken: BTreeMap<String, u64>,
+    /// What its probes were last said to say.
+    pub(super) verdicts: ProbeVerdicts,
     /// What its instances were started with.
     starts: Vec<ContainerStart>,
     /// By name and attempt; those alone that will end by themselves.
@@ -40,6 +43,7 @@ impl Pod {
             observed: Arc::new(observed),
             volumes: Arc::default(),
             taken: BTreeMap::new(),
+            verdicts: ProbeVerdicts::new(),
             starts: Vec::new(),
             ends: BTreeMap::new(),
         }

@@ -15,6 +15,7 @@
 //! | `images/`, `volumes/`, `network/` | see there |
 //! | `seccomp/` | profiles that the machine's owner has put there |
 //! | run: `pods/<uid>/shm`, `volumes/` | tmpfs |
+//! | run: `pods/<uid>/probes.json` | what its probes say, see `verdicts` |
 //! | run: `pods/<uid>/subpaths-<name>-<attempt>/` | parts of volumes while a container starts |
 //! | `damaged/` | the newest pods whose record could not be read, with their data |
 //!
@@ -46,6 +47,7 @@ mod termination;
 pub mod user;
 mod users;
 mod verbs;
+mod verdicts;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 
 use super::paths::{INFRA, Paths, shown};
 use super::records::{self, POD, SANDBOX, SandboxRecord, Stored};
-use super::{Inner, blocking, end, etc, observe, subpath, users};
+use super::{Inner, blocking, end, etc, observe, subpath, users, verdicts};
 use crate::model::{PodAmounts, PodKey, PodRecord, PodUid};
 use crate::net;
 use crate::port::{ErrorKind, PortError};
@@ -214,5 +214,6 @@ fn unmount(paths: &Paths, uid: &PodUid) -> Result<(), PortError> {
     let failed = |e: std::io::Error| PortError::io("clear", shown(&dir), &e);
     mount::unmount(&paths.shm(uid)).map_err(failed)?;
     subpath::release_all(&dir).map_err(failed)?;
+    verdicts::forget(&dir).map_err(failed)?;
     effect::remove_dir(&paths.shm(uid)).and_then(|()| effect::remove_dir(&dir)).map_err(failed)
 }

@@ -9,10 +9,12 @@ use tokio::time::Instant;
 
 use super::paths::{check_key, check_uid};
 use super::records::{self, POD, Stored};
-use super::{Inner, Native, START_PATIENCE, blocking, end, handler, image, joined, observe, resize, sandbox, start};
+use super::{
+    Inner, Native, START_PATIENCE, blocking, end, handler, image, joined, observe, resize, sandbox, start, verdicts,
+};
 use crate::model::{
     ContainerStart, Deletion, HandlerAnswer, HandlerCall, ImageNeed, ObservedPod, PodKey, PodRecord, PodUid,
-    ResizeOrder, SignalOrder, VolumeLimit, VolumePayload, VolumeUse,
+    ProbeVerdicts, ResizeOrder, SignalOrder, VolumeLimit, VolumePayload, VolumeUse,
 };
 use crate::port::{Capabilities, ContainerBackend, ErrorKind, Hint, ImageStatus, PortError};
 use crate::sys::beneath::Dir;
@@ -164,6 +166,22 @@ impl ContainerBackend for Native {
 
     async fn call_handler(&self, key: &PodKey, call: &HandlerCall) -> Result<HandlerAnswer, PortError> {
         handler::call(&self.inner, key, call).await
+    }
+
+    async fn keep_verdicts(&self, key: &PodKey, verdicts: &ProbeVerdicts) -> Result<(), PortError> {
+        let verdicts = verdicts.clone();
+        self.work(key, move |inner, key, uid| {
+            let kept = verdicts::keep(&inner.paths.run_pod(uid), &verdicts);
+            kept.map_err(|e| PortError::io("keep what the probes say of pod", key.to_string(), &e))
+        })
+        .await
+    }
+
+    async fn kept_verdicts(&self, key: &PodKey) -> Result<ProbeVerdicts, PortError> {
+        let Some(uid) = self.inner.find(key).await? else { return Ok(ProbeVerdicts::new()) };
+        let (dir, key) = (self.inner.paths.run_pod(&uid), key.to_string());
+        let failed = |e| PortError::io("read what the probes said of pod", key, &e);
+        blocking(move || verdicts::kept(&dir).map_err(failed)).await
     }
 
     async fn reap_container(&self, key: &PodKey, name: &str, attempt: u32) -> Result<(), PortError> {

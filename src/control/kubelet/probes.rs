@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use super::worker::Worker;
 use super::{Shared, after};
 use crate::model::{
     Caller, HandlerAnswer, HandlerCall, HandlerOutcome, ObservedPod, PodKey, ProbeKey, ProbeKind, ProbeRun,
@@ -20,15 +21,24 @@ use crate::report::probe_event;
 const TRIES: u32 = 3;
 /// So much longer than a probe's timeout a backend may take to say that it is over.
 const SLACK: Duration = Duration::from_secs(10);
+/// What keeping verdicts is called among the steps that fail.
+const KEEP: &str = "keep verdicts";
 
 /// The probes of one pod. Dropping it ends them.
 #[derive(Default)]
 pub(super) struct Probers {
     verdicts: Arc<Mutex<ProbeVerdicts>>,
     tasks: BTreeMap<ProbeKey, AbortHandle>,
+    /// What the backend keeps of the verdicts.
+    kept: ProbeVerdicts,
 }
 
 impl Probers {
+    /// Those of a pod whose probes were asked before.
+    fn recalled(kept: ProbeVerdicts) -> Self {
+        Self { verdicts: Arc::new(Mutex::new(kept.clone())), tasks: BTreeMap::new(), kept }
+    }
+
     /// What counts so far.
     pub(super) fn verdicts(&self) -> ProbeVerdicts {
         lock(&self.verdicts).clone()
@@ -64,9 +74,51 @@ impl Probers {
                 pod: Arc::clone(key),
                 verdicts: Arc::clone(&self.verdicts),
                 bell: Arc::clone(bell),
+                tally: Tally::new(run.key.kind, lock(&self.verdicts).get(&run.key).copied()),
                 run,
             };
             self.tasks.insert(probe, shared.tasks.spawn(prober.run()).abort_handle());
+        }
+    }
+}
+
+impl Worker {
+    /// What the probes say, as the plan is to have it. What another agent kept is where this one begins, and what is new is
+    /// kept before anything is done for it.
+    pub(super) async fn verdicts(&mut self) -> ProbeVerdicts {
+        if !std::mem::replace(&mut self.recalled, true) {
+            self.recall().await;
+        }
+        let Some(probers) = &mut self.probers else { return ProbeVerdicts::new() };
+        let verdicts = probers.verdicts();
+        let now = self.shared.now();
+        let is_new = verdicts.iter().any(|(key, verdict)| probers.kept.get(key) != Some(verdict));
+        if is_new && self.observed.is_some() && self.memory.rests(KEEP, now).is_none() {
+            match self.shared.parts.backend.keep_verdicts(&self.key, &verdicts).await {
+                Ok(()) => {
+                    probers.kept.clone_from(&verdicts);
+                    self.memory.rested(KEEP);
+                }
+                Err(error) => {
+                    let until = self.memory.rest(KEEP, ("FailedSync", &error.to_string()), now);
+                    let wait = until.duration_since(now).as_secs();
+                    tracing::warn!(pod = %self.key, "{error}; not tried again for {wait} s");
+                }
+            }
+        }
+        verdicts
+    }
+
+    /// Begins with what was kept of the instances that live.
+    async fn recall(&mut self) {
+        let is_new = self.observed.as_ref().is_none_or(|pod| !pod.containers.iter().any(|c| c.is_live()));
+        if is_new {
+            return;
+        }
+        match self.shared.parts.backend.kept_verdicts(&self.key).await {
+            Ok(kept) if kept.is_empty() => {}
+            Ok(kept) => self.probers = Some(Box::new(Probers::recalled(kept))),
+            Err(error) => tracing::warn!(pod = %self.key, "{error}; its probes are asked anew"),
         }
     }
 }
@@ -97,13 +149,15 @@ struct Prober {
     pod: Arc<PodKey>,
     verdicts: Arc<Mutex<ProbeVerdicts>>,
     bell: Arc<Notify>,
+    /// Where it begins.
+    tally: Tally,
     run: ProbeRun,
 }
 
 impl Prober {
     /// Asks again and again, until nothing more can come of it or nobody wants to know.
     async fn run(self) {
-        let mut tally = Tally::new(self.run.key.kind);
+        let mut tally = self.tally;
         while !tally.is_over() {
             let due = tally.due(&self.run, self.shared.now());
             // Cancel-safe: a sleep holds nothing.

@@ -77,7 +77,9 @@ pub(super) struct Worker {
     pub(super) record: Option<Box<PodRecord>>,
     pub(super) images: Images,
     /// Nothing but a place while the pod has no probes.
-    probers: Option<Box<Probers>>,
+    pub(super) probers: Option<Box<Probers>>,
+    /// Whether it was asked what an agent before kept of them.
+    pub(super) recalled: bool,
     /// What the pod keeps on the disk that is looked at from time to time, and when next.
     pub(super) limits: Vec<VolumeLimit>,
     pub(super) look_at: Option<Timestamp>,
@@ -108,6 +110,7 @@ impl Worker {
             images,
             hooks: Hooks::default(),
             probers: None,
+            recalled: false,
             limits: Vec::new(),
             look_at: None,
             sequence: 0,
@@ -195,7 +198,7 @@ impl Worker {
         (self.observed, self.record) = (observed, None);
         let Some(goal) = &brief.goal else { return Next::Wait(None) };
         self.memory.plan.grace_limit = brief.grace_limit;
-        self.memory.plan.probes = self.probers.as_ref().map(|probers| probers.verdicts()).unwrap_or_default();
+        self.memory.plan.probes = self.verdicts().await;
         self.hooks.follow(self.observed.as_deref());
         self.memory.plan.hooks = self.hooks.states();
         let now = self.shared.now();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use podwright::backend::fake::{Answered, Behaviour, Fault, Verb};
 use podwright::model::{Caller, Handler, Kind, ObjectKey};
+use podwright::port::{ErrorKind, PortError};
 use serde_json::{Value, json};
 
 use super::rig::{Rig, Running, id, key, pod, pod_with};
@@ -337,7 +338,80 @@ async fn an_agent_that_begins_anew_asks_at_once() {
     let before = rig.now();
     second.done(&id(1)).await;
     assert!(rig.now().duration_since(before).as_secs() < 5);
+    rig.pass(5).await;
     assert_eq!((calls(&rig), rig.changes()), (1, vec![]));
+}
+
+/// How often what the probes say was kept.
+fn kept(rig: &Rig) -> usize {
+    rig.fake.calls().iter().filter(|call| call.verb == Verb::KeepVerdicts).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_probes_said_outlives_the_agent_and_not_the_instance() {
+    let mut startup = probe("start", 1);
+    startup["failureThreshold"] = json!(1);
+    let mut readiness = probe("ready", 10);
+    readiness["failureThreshold"] = json!(3);
+    let app = json!({"name": "app", "image": "i:1", "startupProbe": startup, "readinessProbe": readiness});
+    let mut rig = Rig::new(&[with("web", json!([app]))]);
+    rig.resync = Duration::from_secs(60);
+    let is_bad = switch(&rig, "app", false);
+    let mut first = rig.start();
+    first.done(&id(1)).await;
+    first.stop().await;
+    assert_eq!(kept(&rig), 2, "as often as something new was said");
+    rig.pass(100).await;
+    is_bad.store(true, Ordering::SeqCst);
+    rig.fake.forget_calls();
+    let mut second = rig.start();
+    second.done(&id(1)).await;
+    let since = |agent: &Running| {
+        let status = status(agent, "web");
+        let ready = status["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "Ready").cloned().unwrap();
+        (ready["status"].clone(), ready["lastTransitionTime"].clone())
+    };
+    let (ready, at) = since(&second);
+    assert_eq!((standing(&second, "web", "app"), ready), ((true, true), json!("True")));
+    assert!(at.as_str().unwrap() < "2023-11-14T22:14:20Z", "it is ready since before: {at}");
+    rig.pass(15).await;
+    assert_eq!((standing(&second, "web", "app"), kept(&rig)), ((true, true), 0), "two failures are not three");
+    rig.pass(60).await;
+    assert_eq!((standing(&second, "web", "app"), kept(&rig)), ((true, false), 1));
+    assert_eq!((attempt(&rig, "web", "app"), told(&second, "Killing")), (0, vec![]), "startup is not asked again");
+    // Another instance that began meanwhile has to start itself.
+    second.stop().await;
+    let third = rig.start();
+    rig.fake.exit(&key("web"), "app", 1);
+    third.stop().await;
+    rig.fake.forget_calls();
+    let fourth = rig.start();
+    rig.pass(5).await;
+    assert_eq!((standing(&fourth, "web", "app"), attempt(&rig, "web", "app")), ((false, false), 1));
+    assert_eq!(told(&fourth, "Killing"), once("Container app failed startup probe, will be restarted", 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn verdicts_that_cannot_be_kept_or_read_hold_up_nothing() {
+    let rig = Rig::new(&[with("web", json!([{"name": "app", "image": "i:1", "readinessProbe": probe("ready", 1)}]))]);
+    let refuse = |verb| {
+        rig.fake.on_call(move |call| {
+            let error = || PortError::new(ErrorKind::Unavailable, "keep", "the test", "told to");
+            (call.verb == verb).then(|| Fault::Fail(error()))
+        });
+    };
+    refuse(Verb::KeepVerdicts);
+    let mut first = rig.start();
+    first.done(&id(1)).await;
+    rig.pass(60).await;
+    assert!(kept(&rig) < 5, "{} tries", kept(&rig));
+    rig.fake.heal();
+    first.hint();
+    first.stop().await;
+    refuse(Verb::KeptVerdicts);
+    let mut second = rig.start();
+    second.done(&id(1)).await;
+    assert_eq!(standing(&second, "web", "app"), (true, true));
 }
 
 #[tokio::test(start_paused = true)]
@@ -351,7 +425,7 @@ async fn ten_failing_probes_write_the_status_once_at_most() {
     let mut agent = rig.start();
     agent.done(&id(1)).await;
     rig.pass(120).await;
-    let count = rig.sink.count();
+    let (count, before) = (rig.sink.count(), kept(&rig));
     for n in 0..5 {
         switch(&rig, &format!("c{n}"), true);
     }
@@ -360,6 +434,7 @@ async fn ten_failing_probes_write_the_status_once_at_most() {
     assert!(unhealthy >= 350, "{unhealthy}");
     let writes = rig.sink.count() - count;
     assert!(writes <= 1, "{writes} writes");
+    assert!(kept(&rig) - before <= 10, "each verdict is kept once: {}", kept(&rig) - before);
     assert_eq!((rig.sink.last().pods[0].open().ready.as_str(), rig.sink.condition().as_str()), ("0/5", "Reconciling"));
 }
 

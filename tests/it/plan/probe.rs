@@ -29,7 +29,7 @@ fn run(kind: ProbeKind, successes: u32, failures: u32) -> ProbeRun {
 fn counted(kind: ProbeKind, (successes, failures): (u32, u32), answers: &str) -> String {
     let run = run(kind, successes, failures);
     let sign = |tally: Tally| tally.passed().map_or('?', |passed| if passed { '+' } else { '-' });
-    let mut tally = Tally::new(kind);
+    let mut tally = Tally::new(kind, None);
     let mut said = sign(tally).to_string();
     for answer in answers.chars() {
         tally = tally.begun(at(20)).answered(&run, answer == '+');
@@ -68,7 +68,7 @@ fn thresholds_count_equal_answers_in_a_row() {
 #[test]
 fn a_probe_is_asked_after_its_delay_and_then_once_in_a_period() {
     let run = run(Liveness, 1, 3);
-    let fresh = Tally::new(Liveness);
+    let fresh = Tally::new(Liveness, None);
     let asked = fresh.begun(at(15));
     let rows = [
         ("the delay counts from the start", fresh, 10, 15),
