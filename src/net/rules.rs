@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 use super::conntrack;
 use super::network::{Inner, Network};
 use super::nft::{self, NftError};
-use super::ruleset::{Ruleset, render, render_removal};
+use super::ruleset::{Ruleset, render, render_change, render_removal};
 use super::sysctl;
 use super::{HostPort, Protocol};
 use crate::model::INSTALL_NFT;
@@ -39,15 +39,16 @@ impl Network {
         let Some(subnet) = inner.leases.subnet else { return Ok(()) };
         let forwards = inner.leases.forwards();
         let (table, bridge, subnet6) = (&self.table, &self.bridge, inner.leases.subnet6);
-        let text = render(&Ruleset { table, bridge, subnet, subnet6, forwards: &forwards });
+        let rules = Ruleset { table, bridge, subnet, subnet6, forwards: &forwards };
+        let text = render(&rules);
         if inner.applied.as_ref() == Some(&text) {
             return Ok(());
         }
-        inner.applied = None;
+        let known = inner.applied.take().is_some();
         if forwards.is_empty() {
             self.route_loopback(false)?;
         }
-        if let Err(error) = nft::run(self.nft.as_deref(), &text).await {
+        if let Err(error) = self.put_rules(&rules, known.then_some(&inner.forwards[..])).await {
             match need {
                 Need::HostPorts => return Err(self.no_host_ports(&error)),
                 Need::Upkeep if forwards.is_empty() => {
@@ -71,6 +72,18 @@ impl Network {
             }
         }
         Ok(())
+    }
+
+    /// Changes the table. One that cannot be changed, since somebody else has done that or a program of another version has
+    /// made it, is made anew.
+    async fn put_rules(&self, rules: &Ruleset<'_>, before: Option<&[(HostPort, IpAddr)]>) -> Result<(), NftError> {
+        match nft::run(self.nft.as_deref(), &render_change(rules, before)).await {
+            Err(NftError::Refused(_)) => {
+                let anew = render_removal(rules.table) + &render_change(rules, None);
+                nft::run(self.nft.as_deref(), &anew).await
+            }
+            other => other,
+        }
     }
 
     /// Removes the table. Without nft there is none.

@@ -1,7 +1,10 @@
 //! The nftables table of a root, as text for `nft -f -`.
 //!
-//! One table of our own, replaced as a whole in one transaction: no rule of anybody else is touched, and no packet sees
-//! half of it. A host port is one element of a map.
+//! One table of our own, changed in one transaction: no rule of anybody else is touched. A host port is one element of a
+//! map. Chains stay and get all their rules anew, and elements that are to stay are left alone. A table that is removed and
+//! made in one transaction is no match for that: a packet passes the chains of a hook one by one, so while the kernel goes
+//! over from one table to the other it may find the new one not in force yet and the old one no longer, and a connection to
+//! a host port is refused.
 //!
 //! - `prerouting` and `output`: what arrives for an address of the machine, from outside, from a pod or from the machine
 //!   itself, is looked up in the maps; a hostIP comes before "any address". From outside `127.0.0.1` is no address of
@@ -12,7 +15,7 @@
 //!   cannot lead to a pod). What pods send there is dropped before anything else looks at it; answers do not have such
 //!   an address yet at this point.
 //!
-//! With IPv6 for pods each map and rule has its twin, but for the way from the machine's loopback to a pod: Linux has no
+//! Each map has its twin for IPv6, and with IPv6 for pods each rule, but for the way from the machine's loopback to a pod: Linux has no
 //! `route_localnet` for `::1`, so a host port does not answer there, and nothing that a pod sends to `::1` gets past the
 //! kernel's first look at it. An element with `0.0.0.0` or `::` is one for every address of its family.
 //!
@@ -38,9 +41,15 @@ pub struct Ruleset<'a> {
     pub forwards: &'a [(HostPort, IpAddr)],
 }
 
-/// The types of addresses.
-const V4: &str = "ipv4_addr";
-const V6: &str = "ipv6_addr";
+/// The suffix of a family's maps, and its type of addresses.
+const FAMILIES: [(&str, &str); 2] = [("", "ipv4_addr"), ("6", "ipv6_addr")];
+/// The maps of a family: ports at any address, and at one.
+const PORTS: &str = "ports";
+const ADDRESS_PORTS: &str = "address_ports";
+
+fn suffix(address: &IpAddr) -> &'static str {
+    FAMILIES[usize::from(address.is_ipv6())].0
+}
 
 fn protocol(protocol: Protocol) -> &'static str {
     match protocol {
@@ -50,23 +59,37 @@ fn protocol(protocol: Protocol) -> &'static str {
     }
 }
 
+type Forward = (HostPort, IpAddr);
+
+/// The map that a port's element is in, without the suffix of its family, and the element's key.
+fn element(port: &HostPort) -> (&'static str, String) {
+    let key = format!("{} . {}", protocol(port.protocol), port.host_port);
+    match port.host_ip.filter(|ip| !ip.is_unspecified()) {
+        Some(ip) => (ADDRESS_PORTS, format!("{ip} . {key}")),
+        None => (PORTS, key),
+    }
+}
+
 /// Removes the table; also when there is none.
 pub fn render_removal(table: &str) -> String {
     format!("table inet {table}\ndelete table inet {table}\n")
 }
 
-/// The two maps of a family: ports at any address, and at one.
-fn render_maps(out: &mut String, rules: &Ruleset<'_>, (suffix, kind): (&str, &str)) {
-    let (mut any, mut one) = (Vec::new(), Vec::new());
-    for (port, address) in rules.forwards.iter().filter(|(_, address)| address.is_ipv6() == (kind == V6)) {
-        let target = format!("{} . {} : {address} . {}", protocol(port.protocol), port.host_port, port.container_port);
-        match port.host_ip.filter(|ip| !ip.is_unspecified()) {
-            Some(ip) => one.push(format!("{ip} . {target}")),
-            None => any.push(target),
+/// The maps of both families.
+fn render_maps(out: &mut String, forwards: &[Forward]) {
+    for (suffix, kind) in FAMILIES {
+        for (map, key) in [(PORTS, String::new()), (ADDRESS_PORTS, format!("{kind} . "))] {
+            let of = forwards.iter().filter(|(_, address)| self::suffix(address) == suffix);
+            let elements: Vec<String> = of
+                .filter_map(|(port, address)| {
+                    let (its, key) = element(port);
+                    (its == map).then(|| format!("{key} : {address} . {}", port.container_port))
+                })
+                .collect();
+            let types = format!("{key}inet_proto . inet_service : {kind}");
+            render_map(out, &format!("{map}{suffix}"), &types, &elements);
         }
     }
-    render_map(out, &format!("ports{suffix}"), &format!("inet_proto . inet_service : {kind}"), &any);
-    render_map(out, &format!("address_ports{suffix}"), &format!("{kind} . inet_proto . inet_service : {kind}"), &one);
 }
 
 fn render_map(out: &mut String, name: &str, types: &str, elements: &[String]) {
@@ -77,15 +100,37 @@ fn render_map(out: &mut String, name: &str, types: &str, elements: &[String]) {
     out.push_str("\t}\n");
 }
 
-/// Replaces the table.
+/// Brings the table, whatever it is like, into the state that [`render`] shows. `before` are the ports that it has by now,
+/// `None` when nobody knows.
+pub fn render_change(rules: &Ruleset<'_>, before: Option<&[Forward]>) -> String {
+    let table = rules.table;
+    let mut out = format!("table inet {table} {{\n");
+    render_maps(&mut out, &[]);
+    let _ = writeln!(out, "}}\nflush table inet {table}");
+    match before {
+        Some(before) => {
+            for (port, address) in before.iter().filter(|f| !rules.forwards.contains(f)) {
+                let ((map, key), suffix) = (element(port), suffix(address));
+                let _ = writeln!(out, "delete element inet {table} {map}{suffix} {{ {key} }}");
+            }
+        }
+        None => {
+            for (suffix, _) in FAMILIES {
+                let _ = writeln!(out, "flush map inet {table} {PORTS}{suffix}");
+                let _ = writeln!(out, "flush map inet {table} {ADDRESS_PORTS}{suffix}");
+            }
+        }
+    }
+    out + &render(rules)
+}
+
+/// The table.
 pub fn render(rules: &Ruleset<'_>) -> String {
-    let Ruleset { table, bridge, subnet, subnet6, .. } = rules;
-    let mut out = render_removal(table);
-    let _ = writeln!(out, "table inet {table} {{");
-    render_maps(&mut out, rules, ("", V4));
+    let Ruleset { table, bridge, subnet, subnet6, forwards } = rules;
+    let mut out = format!("table inet {table} {{\n");
+    render_maps(&mut out, forwards);
     let (mut prerouting, mut host_ports, mut postrouting) = (String::new(), String::new(), String::new());
     if let Some(subnet6) = subnet6 {
-        render_maps(&mut out, rules, ("6", V6));
         prerouting.push_str("\t\tip6 daddr != ::1 fib daddr type local jump host_ports\n");
         host_ports.push_str(
             "\t\tip6 daddr ::1 return

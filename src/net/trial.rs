@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::link::{Links, Veth};
 use super::nft::{self, NftError};
-use super::ruleset::{Ruleset, render};
+use super::ruleset::{Ruleset, render_change};
 use super::subnet::Subnet;
 use super::{HostPort, Protocol, base, ipv6, sysctl};
 use crate::sys::netns::NetNs;
@@ -45,7 +45,8 @@ pub fn try_nft() -> Result<(), String> {
     let subnet6 = if ipv6::lack_here(MTU).is_none() { Some("fd00::/64".parse()?) } else { None };
     let forwards: Vec<_> =
         [(port, Ipv4Addr::new(10, 213, 0, 2).into())].into_iter().chain(subnet6.map(|_| own6)).collect();
-    let script = render(&Ruleset { table: NAME, bridge: NAME, subnet, subnet6, forwards: &forwards });
+    let rules = Ruleset { table: NAME, bridge: NAME, subnet, subnet6, forwards: &forwards };
+    let script = render_change(&rules, None);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     runtime.block_on(nft::run(nft::find().as_deref(), &script)).map_err(|error| match error {
         NftError::Missing => "there is no program nft".to_owned(),

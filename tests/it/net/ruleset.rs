@@ -2,15 +2,28 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use podwright::net::ruleset::{Ruleset, render, render_removal};
+use podwright::net::ruleset::{Ruleset, render, render_change, render_removal};
 use podwright::net::{HostPort, Protocol};
 
 use super::machine::tcp;
 
-const HEAD: &str = "\
-table inet podwright-0badcafe
-delete table inet podwright-0badcafe
-table inet podwright-0badcafe {
+const HEAD: &str = "table inet podwright-0badcafe {\n";
+/// Without elements.
+const MAPS: &str = "\
+\tmap ports {
+\t\ttype inet_proto . inet_service : ipv4_addr . inet_service
+\t}
+\tmap address_ports {
+\t\ttype ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service
+\t}
+";
+const MAPS6: &str = "\
+\tmap ports6 {
+\t\ttype inet_proto . inet_service : ipv6_addr . inet_service
+\t}
+\tmap address_ports6 {
+\t\ttype ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service
+\t}
 ";
 const CHAINS: &str = "\
 \tchain loopback {
@@ -43,21 +56,17 @@ fn rendered(forwards: &[(HostPort, IpAddr)]) -> String {
 }
 
 fn rendered_with(subnet6: Option<&str>, forwards: &[(HostPort, IpAddr)]) -> String {
-    let (subnet, subnet6) = ("10.213.0.0/24".parse().unwrap(), subnet6.map(|s| s.parse().unwrap()));
-    render(&Ruleset { table: "podwright-0badcafe", bridge: "pw0badcafe", subnet, subnet6, forwards })
+    render(&Ruleset { subnet6: subnet6.map(|s| s.parse().unwrap()), ..rules(forwards) })
+}
+
+fn rules(forwards: &[(HostPort, IpAddr)]) -> Ruleset<'_> {
+    let subnet = "10.213.0.0/24".parse().unwrap();
+    Ruleset { table: "podwright-0badcafe", bridge: "pw0badcafe", subnet, subnet6: None, forwards }
 }
 
 #[test]
 fn without_host_ports_the_maps_are_empty() {
-    let maps = "\
-\tmap ports {
-\t\ttype inet_proto . inet_service : ipv4_addr . inet_service
-\t}
-\tmap address_ports {
-\t\ttype ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service
-\t}
-";
-    assert_eq!(rendered(&[]), format!("{HEAD}{maps}{CHAINS}"));
+    assert_eq!(rendered(&[]), format!("{HEAD}{MAPS}{MAPS6}{CHAINS}"));
 }
 
 #[test]
@@ -80,7 +89,7 @@ fn a_host_port_is_one_element() {
 ";
     let udp = HostPort { protocol: Protocol::Udp, ..tcp(53, 5353) };
     let sctp = HostPort { protocol: Protocol::Sctp, host_ip: Some(Ipv4Addr::LOCALHOST.into()), ..tcp(9, 9) };
-    assert_eq!(rendered(&[(tcp(8080, 80), a), (udp, b), (sctp, b)]), format!("{HEAD}{maps}{CHAINS}"));
+    assert_eq!(rendered(&[(tcp(8080, 80), a), (udp, b), (sctp, b)]), format!("{HEAD}{maps}{MAPS6}{CHAINS}"));
 }
 
 #[test]
@@ -141,6 +150,33 @@ fn with_ipv6_each_map_and_rule_has_its_twin() {
         chains.insert_str(at, more);
     }
     assert_eq!(rendered_with(Some("fd00:1::/64"), &forwards), format!("{HEAD}{maps}{chains}"));
+}
+
+#[test]
+fn a_change_leaves_what_stays_in_place() {
+    let (a, b): (IpAddr, IpAddr) = ("10.213.0.2".parse().unwrap(), "fd00:1::3".parse().unwrap());
+    let at = |ip: &str| HostPort { host_ip: Some(ip.parse().unwrap()), ..tcp(8081, 80) };
+    let stays = [(tcp(8080, 80), a)];
+    let declared = format!("{HEAD}{MAPS}{MAPS6}}}\nflush table inet podwright-0badcafe\n");
+    let table = rendered(&stays);
+    let change = |before| render_change(&rules(&stays), before);
+    assert_eq!(change(Some(&stays[..])), format!("{declared}{table}"));
+    let gone = "\
+delete element inet podwright-0badcafe ports { tcp . 8080 }
+delete element inet podwright-0badcafe ports6 { tcp . 9 }
+delete element inet podwright-0badcafe address_ports { 192.0.2.1 . tcp . 8081 }
+delete element inet podwright-0badcafe address_ports6 { fd00::1 . tcp . 8081 }
+";
+    // The first one leads elsewhere.
+    let before = [(tcp(8080, 81), a), (tcp(9, 80), b), (at("192.0.2.1"), a), (at("fd00::1"), b)];
+    assert_eq!(change(Some(&before[..])), format!("{declared}{gone}{table}"));
+    let all = "\
+flush map inet podwright-0badcafe ports
+flush map inet podwright-0badcafe address_ports
+flush map inet podwright-0badcafe ports6
+flush map inet podwright-0badcafe address_ports6
+";
+    assert_eq!(change(None), format!("{declared}{all}{table}"));
 }
 
 #[test]
