@@ -15,6 +15,7 @@ use super::subnet6::{Situation6, Subnet6, Wish6};
 use super::{ipv6, subnet6, sysctl};
 use crate::port::{ErrorKind, PortError};
 use crate::sys::netns::NetNs;
+use crate::sys::process;
 
 /// How often and for how long another root of the machine is waited for while it chooses its subnet.
 const LOCK_TRIES: u32 = 500;
@@ -29,8 +30,18 @@ pub(super) struct Base {
     pub(super) subnet: Subnet,
     /// Of new pods; `None` for IPv4 alone.
     pub(super) subnet6: Option<Subnet6>,
+    /// The same, or that of pods which have addresses although new ones get none.
+    own6: Option<Subnet6>,
     /// The default route's: what pods send must get through there.
     pub(super) mtu: u32,
+}
+
+impl Base {
+    /// The bridge's addresses, each with the length of its prefix.
+    fn addresses(&self) -> Vec<(IpAddr, u8)> {
+        let own6 = self.own6.map(|s| (IpAddr::from(s.gateway()), subnet6::PREFIX));
+        [(IpAddr::from(self.subnet.gateway()), self.subnet.prefix())].into_iter().chain(own6).collect()
+    }
 }
 
 /// A refused subnet, as an error with its way out. `setting` is what it is called in the configuration.
@@ -64,6 +75,8 @@ impl Network {
         if let (Some(base), Some(link)) = (inner.base, &found)
             && base.index == link.index
             && link.up
+            // One that was turned off and on again has lost its address of IPv6.
+            && links.are_own(&base.addresses()).await
         {
             return Ok(base);
         }
@@ -93,16 +106,13 @@ impl Network {
             warn!(bridge = self.bridge, %error, "cannot turn on IPv6: new pods have IPv4 alone");
             (own6, subnet6) = (None, None);
         }
-        let own = [(IpAddr::from(subnet.gateway()), subnet.prefix())];
-        let own6 = own6.map(|s| (IpAddr::from(s.gateway()), subnet6::PREFIX));
-        let own: Vec<_> = own.into_iter().chain(own6).collect();
+        let base = Base { index: link.index, subnet, subnet6, own6, mtu };
         links.up(link.index, "bridge").await.map_err(at("turn it on"))?;
-        links.set_addresses(link.index, &own).await.map_err(at("give it its addresses"))?;
+        links.set_addresses(link.index, &base.addresses()).await.map_err(at("give it its addresses"))?;
         self.forward(inner)?;
         if own6.is_some() {
             self.forward6(inner, links).await?;
         }
-        let base = Base { index: link.index, subnet, subnet6, mtu };
         inner.base = Some(base);
         Ok(base)
     }
@@ -133,6 +143,7 @@ impl Network {
         let taken = links.taken(&self.bridge, lack6.is_none()).await;
         let taken = taken.map_err(|e| failed("set up bridge", &self.bridge, "list routes", &e))?;
         let mut leases = inner.leases.clone();
+        leases.begin_boot(&process::boot_id());
         let (remembered, pods) = (leases.subnet, leases.addresses());
         let subnet = choose(&Situation { wish: self.wish, remembered, bridge, pods, taken: &taken });
         let subnet = subnet.map_err(|r| refused(r, "subnet"))?;
@@ -186,7 +197,7 @@ impl Network {
         leases.restore_forwarding6 = true;
         leases.restore_accept_ra.extend(listeners.iter().cloned());
         self.keep(inner, leases)?;
-        let listening = listeners.iter().try_for_each(|link| ipv6::listen_always(link, true));
+        let listening = listeners.iter().try_for_each(|link| ipv6::listen_always(link));
         // Without that the machine may lose its own way out.
         if let Err(error) = listening.and_then(|()| sysctl::set(ipv6::FORWARDING, "1")) {
             warn!(bridge = self.bridge, %error, "cannot turn on IPv6 forwarding: pods do not reach the outside by IPv6");
@@ -194,14 +205,17 @@ impl Network {
         Ok(())
     }
 
-    /// Undoes both, unless another bridge of the machine counts on them by now.
+    /// Undoes both, unless another bridge of the machine counts on them by now. What was changed before the machine was
+    /// started again is no longer ours.
     pub(super) fn stop_forwarding(leases: &Leases) -> io::Result<()> {
+        let mut leases = leases.clone();
+        leases.begin_boot(&process::boot_id());
         if leases.restore_forwarding {
             sysctl::set(sysctl::IP_FORWARD, "0")?;
         }
         if leases.restore_forwarding6 {
             sysctl::set(ipv6::FORWARDING, "0")?;
-            leases.restore_accept_ra.iter().try_for_each(|link| ipv6::listen_always(link, false))?;
+            leases.restore_accept_ra.iter().try_for_each(|link| ipv6::listen_as_before(link))?;
         }
         Ok(())
     }

@@ -2,11 +2,14 @@
 //!
 //! Pods reach the outside only through a machine that passes packets on (`net.ipv6.conf.all.forwarding`), and one that does
 //! takes no more router advertisements where `accept_ra` is 1: a machine that has its own address and default route from
-//! them would lose both. Each such link gets 2 first, which means "take them all the same" (Linux, ip-sysctl), so that
-//! nothing changes for the machine; both are undone with the last pod's network.
+//! them would lose both. Each such link gets 2 first, which means "take them all the same" (Linux, ip-sysctl), and so do
+//! those that are yet to come (`default`), so that nothing changes for the machine. Both are undone with the last pod's
+//! network, but for what somebody else has changed since; a link that has come since keeps 2, which means the same as 1 to a
+//! machine that passes nothing on.
 
 use std::io;
 
+use super::link::POD_LINK;
 use super::sysctl;
 
 /// The least that IPv6 wants of a link (RFC 8200, 5).
@@ -32,22 +35,42 @@ pub(super) fn lack_here(mtu: u32) -> Option<&'static str> {
     lack(sysctl::read(ALL_DISABLED).ok().as_deref(), mtu)
 }
 
+/// What counts for links that are yet to come. No link can have this name.
+const DEFAULT: &str = "default";
+
 fn accept_ra(link: &str) -> String {
     format!("ipv6/conf/{link}/accept_ra")
 }
 
-/// Those of the links that would take no more router advertisements if the machine passed packets on.
-pub(super) fn listeners<'a>(links: impl Iterator<Item = &'a str>) -> Vec<String> {
-    links.filter(|link| sysctl::read(&accept_ra(link)).is_ok_and(|v| v == "1")).map(str::to_owned).collect()
+fn disabled(link: &str) -> String {
+    format!("ipv6/conf/{link}/disable_ipv6")
 }
 
-/// Has the link take router advertisements whether or not the machine passes packets on; or as it was before.
-pub(super) fn listen_always(link: &str, always: bool) -> io::Result<()> {
-    match sysctl::set(&accept_ra(link), if always { "2" } else { "1" }) {
-        // The link is gone.
+/// Sets it of a link that may be gone, or not there yet.
+fn set_if_there(name: &str, value: &str) -> io::Result<()> {
+    match sysctl::set(name, value) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+fn accepts(link: &str, value: &str) -> bool {
+    sysctl::read(&accept_ra(link)).is_ok_and(|v| v == value)
+}
+
+/// Those of the links, and of links to come, that would take no more router advertisements if the machine passed packets on.
+pub(super) fn listeners<'a>(links: impl Iterator<Item = &'a str>) -> Vec<String> {
+    links.chain([DEFAULT]).filter(|link| accepts(link, "1")).map(str::to_owned).collect()
+}
+
+/// Has the link take router advertisements whether or not the machine passes packets on.
+pub(super) fn listen_always(link: &str) -> io::Result<()> {
+    set_if_there(&accept_ra(link), "2")
+}
+
+/// Undoes that, unless somebody else has set it by now.
+pub(super) fn listen_as_before(link: &str) -> io::Result<()> {
+    if accepts(link, "2") { set_if_there(&accept_ra(link), "1") } else { Ok(()) }
 }
 
 /// Whether the machine lets nobody change its settings, as most containers have it; another failure may pass.
@@ -60,12 +83,16 @@ pub(super) fn prepare_bridge(bridge: &str, on: bool) -> io::Result<()> {
     if on {
         sysctl::set(&accept_ra(bridge), "0")?;
     }
-    sysctl::set(&format!("ipv6/conf/{bridge}/disable_ipv6"), if on { "0" } else { "1" })
+    sysctl::set(&disabled(bridge), if on { "0" } else { "1" })
 }
 
-/// Prepares the namespace of the calling thread for a pod's link that is yet to come: neither does a pod become another
-/// one's router. A kernel that begins with IPv6 off (`ipv6.disable_ipv6=1`) does so in each namespace.
-pub(super) fn prepare_pod() -> io::Result<()> {
-    sysctl::set(ALL_DISABLED, "0")?;
-    sysctl::set(&accept_ra("default"), "0")
+/// Prepares the namespace of the calling thread for a pod's link, which may be there: neither does a pod become another one's
+/// router, which can be had without an address of ours, too. `on` says whether it gets one. A kernel that begins with IPv6
+/// off (`ipv6.disable_ipv6=1`) does so in each namespace.
+pub(super) fn prepare_pod(on: bool) -> io::Result<()> {
+    if on {
+        set_if_there(ALL_DISABLED, "0")?;
+        set_if_there(&disabled(POD_LINK), "0")?;
+    }
+    [DEFAULT, POD_LINK].iter().try_for_each(|link| set_if_there(&accept_ra(link), "0"))
 }

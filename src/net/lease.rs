@@ -40,13 +40,16 @@ pub struct Leases {
     pub subnet: Option<Subnet>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnet6: Option<Subnet6>,
+    /// The boot of the machine in which its settings were changed; with another one they are its own again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
     /// IP forwarding was off before the first pod, and is to be off again after the last one.
     #[serde(default)]
     pub restore_forwarding: bool,
     /// The same of IPv6.
     #[serde(default, skip_serializing_if = "is_false")]
     pub restore_forwarding6: bool,
-    /// Links whose `accept_ra` was 1 before.
+    /// Links whose `accept_ra` was 1 before; `default` is that of links to come.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub restore_accept_ra: BTreeSet<String>,
     /// Where the search for the next address begins: an address is not given away again at once, since others may
@@ -67,6 +70,7 @@ impl Default for Leases {
             version: Self::OLDEST,
             subnet: None,
             subnet6: None,
+            boot_id: None,
             restore_forwarding: false,
             restore_forwarding6: false,
             restore_accept_ra: BTreeSet::new(),
@@ -95,6 +99,16 @@ impl Leases {
     #[must_use]
     pub fn lasting(&self) -> Self {
         Self { subnet: self.subnet, subnet6: self.subnet6, ..Self::default() }
+    }
+
+    /// Forgets what was changed of the machine's settings in another boot than this one. What says nothing of a boot is of
+    /// a program before this one, and kept.
+    pub fn begin_boot(&mut self, boot: &str) {
+        if self.boot_id.as_deref().is_some_and(|id| id != boot) {
+            (self.restore_forwarding, self.restore_forwarding6) = (false, false);
+            self.restore_accept_ra.clear();
+        }
+        self.boot_id = Some(boot.to_owned());
     }
 
     /// The version that what is in it needs.
@@ -145,9 +159,9 @@ impl Leases {
         self.pods.values().filter(|l| l.address6.is_some()).count()
     }
 
-    /// Whether the pod holds exactly these ports.
-    pub fn holds(&self, uid: &PodUid, ports: &[HostPort]) -> bool {
-        self.pods.get(uid).is_some_and(|l| l.ports == ports)
+    /// Whether the pod holds exactly these ports; with `v6` also where they are served by IPv6.
+    pub fn holds(&self, uid: &PodUid, ports: &[HostPort], v6: bool) -> bool {
+        self.pods.get(uid).is_some_and(|l| l.ports == ports && (!v6 || l.address6.is_some()))
     }
 
     /// Why a pod cannot have these ports.

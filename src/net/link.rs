@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 
 use futures_util::TryStreamExt;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use tokio::task::AbortHandle;
 
@@ -166,6 +166,19 @@ impl Links {
 
     async fn routes_as(&self, any: RouteMessage) -> io::Result<Vec<RouteMessage>> {
         self.handle.route().get(any).execute().try_collect().await.map_err(failed)
+    }
+
+    /// Whether all of them are the machine's own. An answer that does not come is none.
+    pub(super) async fn are_own(&self, addresses: &[(IpAddr, u8)]) -> bool {
+        let is_own = async |(ip, _): &(IpAddr, u8)| {
+            let to = match ip {
+                IpAddr::V4(ip) => RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(*ip, 32).build(),
+                IpAddr::V6(ip) => RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(*ip, 128).build(),
+            };
+            let route = self.handle.route().get(to).execute().try_next().await;
+            matches!(route, Ok(Some(route)) if route.header.kind == RouteType::Local)
+        };
+        join_all(addresses.iter().map(is_own)).await.into_iter().all(|own| own)
     }
 
     /// Index of the link that the default route leads through.

@@ -305,7 +305,7 @@ impl Network {
             }
             None => {}
         }
-        if inner.leases.holds(uid, ports) {
+        if inner.leases.holds(uid, ports, v6) {
             return Ok(());
         }
         match ports.iter().find(|p| busy::is_busy(p, v6)) {

@@ -76,7 +76,7 @@ impl Network {
     pub(super) async fn connect(&self, links: &Links, pod: &Pod<'_>) -> Result<(), PortError> {
         let at = |step: &'static str| move |e: io::Error| failed("attach pod", pod.uid, step, &e);
         let prepare = || {
-            match pod.address6.map_or(Ok(()), |_| ipv6::prepare_pod()) {
+            match ipv6::prepare_pod(pod.address6.is_some()) {
                 // With IPv6 switched off its address is refused; else only another pod can announce itself as a router.
                 Err(error) if ipv6::is_refused(&error) => {
                     warn!(pod = %pod.uid, %error, "its namespace is not prepared for IPv6");

@@ -77,7 +77,7 @@ impl fmt::Display for HostPort {
 /// counts, since the container listens on the machine itself.
 ///
 /// # Errors
-/// `Invalid` when a number, protocol or hostIP is none, and for `::1`, where a pod's port cannot be had.
+/// `Invalid` when a number, protocol or hostIP is none, and for `::1` and fe80::/10, where a pod's port cannot be had.
 pub fn host_ports(spec: &PodSpec) -> Result<Vec<HostPort>, PortError> {
     let host_network = spec.host_network.unwrap_or(false);
     let mut out = Vec::new();
@@ -118,8 +118,13 @@ fn protocol(name: Option<&str>) -> Result<Protocol, String> {
 fn host_ip(text: Option<&str>, host_network: bool) -> Result<Option<IpAddr>, String> {
     let Some(text) = text.filter(|t| !t.is_empty()) else { return Ok(None) };
     let ip = text.parse::<IpAddr>().map_err(|_| format!("hostIP {text:?} is not an IP address"))?.to_canonical();
-    if ip == Ipv6Addr::LOCALHOST && !host_network {
-        return Err("Linux leads nothing from ::1 to a pod: use hostIP 127.0.0.1".to_owned());
+    match ip {
+        IpAddr::V6(Ipv6Addr::LOCALHOST) if !host_network => {
+            Err("Linux leads nothing from ::1 to a pod: use hostIP 127.0.0.1".to_owned())
+        }
+        IpAddr::V6(own) if own.is_unicast_link_local() && !host_network => {
+            Err(format!("Linux leads nothing from {ip}, an address of one link, to a pod: use another hostIP"))
+        }
+        _ => Ok(Some(ip)),
     }
-    Ok(Some(ip))
 }

@@ -17,7 +17,8 @@
 //!
 //! Each map has its twin for IPv6, and with IPv6 for pods each rule, but for the way from the machine's loopback to a pod: Linux has no
 //! `route_localnet` for `::1`, so a host port does not answer there, and nothing that a pod sends to `::1` gets past the
-//! kernel's first look at it. An element with `0.0.0.0` or `::` is one for every address of its family.
+//! kernel's first look at it. Nor does one answer at an address of a link alone (fe80::/10): whoever asks there has such an
+//! address too, and no answer to it leaves the link that a pod is on. An element with `0.0.0.0` or `::` is one for every address of its family.
 //!
 //! A machine whose own `forward` chain drops by default needs a rule that accepts the bridge there: no table can lift
 //! what another one drops.
@@ -134,6 +135,7 @@ pub fn render(rules: &Ruleset<'_>) -> String {
         prerouting.push_str("\t\tip6 daddr != ::1 fib daddr type local jump host_ports\n");
         host_ports.push_str(
             "\t\tip6 daddr ::1 return
+\t\tip6 daddr fe80::/10 return
 \t\tdnat ip6 to ip6 daddr . meta l4proto . th dport map @address_ports6
 \t\tdnat ip6 to meta l4proto . th dport map @ports6
 ",

@@ -57,13 +57,17 @@ fn resources(container: &View<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// Linux leads nothing from `::1` to a pod: it has no `route_localnet` for IPv6.
+/// Linux leads nothing from `::1` to a pod, since it has no `route_localnet` for IPv6, and nothing that came to an address of
+/// one link alone.
 fn host_addresses(container: &View<'_>, out: &mut Vec<Finding>) {
     for address in container.list("ports").iter().filter_map(|port| port.get("hostIP")) {
-        if address.text().and_then(|text| text.parse().ok()) == Some(Ipv6Addr::LOCALHOST) {
-            let what = format!("a host port at {}", quoted("::1"));
-            out.push(not_yet(Kind::Pod, &address, &what, "use 127.0.0.1"));
-        }
+        let Some(ip) = address.text().and_then(|text| text.parse::<Ipv6Addr>().ok()) else { continue };
+        let help = match ip {
+            Ipv6Addr::LOCALHOST => "use 127.0.0.1",
+            _ if ip.is_unicast_link_local() => "use an address that is not link-local",
+            _ => continue,
+        };
+        out.push(not_yet(Kind::Pod, &address, &format!("a host port at {}", quoted(&ip.to_string())), help));
     }
 }
 

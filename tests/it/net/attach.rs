@@ -152,6 +152,18 @@ const HALF_DONE: &[(bool, &str)] = &[
     (true, "ip -6 addr add fd99::2/64 dev eth0"),
     (true, "ip -6 route del default"),
     (true, "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6"),
+    (true, "echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6"),
+    (true, "echo 1 > /proc/sys/net/ipv6/conf/eth0/accept_ra"),
+];
+
+/// What of that a running agent notices when the next pod comes: its bridge as another one.
+const BRIDGE_MEDDLED_WITH: &[&str] = &[
+    "ip link set pw0badcafe down",
+    "ip link set pw0badcafe down; ip link set pw0badcafe up",
+    "ip -4 addr flush dev pw0badcafe",
+    "ip -6 addr flush dev pw0badcafe",
+    "cd /proc/sys/net/ipv6/conf/pw0badcafe; echo 1 > disable_ipv6; echo 0 > disable_ipv6",
+    "echo 1 > /proc/sys/net/ipv6/conf/pw0badcafe/disable_ipv6",
 ];
 
 /// What a pod that [`works`] asks for: a port for each family, since each is served by a listener of its own.
@@ -182,6 +194,26 @@ fn works_by_ipv6(machine: &Machine, pod: &Pod) {
     assert_eq!(pod.space.ask((OUTSIDE6, 83)).unwrap(), format!("outside {MACHINE6}"));
     let addresses = pod.space.inside(|| sh("ip -o -6 addr show dev eth0 scope global | wc -l"));
     assert_eq!(addresses.trim(), "1");
+    assert_eq!(pod.space.inside(|| sh("cat /proc/sys/net/ipv6/conf/eth0/accept_ra")).trim(), "0");
+}
+
+#[test]
+fn e2e_an_agent_that_runs_mends_its_bridge_for_the_next_pod() {
+    on_a_machine(|machine| {
+        let network = machine.open(None).unwrap();
+        let pod = machine.attach(&network, "a", &PORTS);
+        for break_it in BRIDGE_MEDDLED_WITH {
+            if break_it.contains("6") && pod.ips.len() < 2 {
+                continue;
+            }
+            sh(break_it);
+            let next = machine.attach(&network, "next", &[]);
+            eprintln!("after: {break_it}");
+            works(machine, &pod);
+            assert_eq!(next.ips.len(), pod.ips.len());
+            machine.wait(network.detach(&uid("next"))).unwrap();
+        }
+    });
 }
 
 #[test]

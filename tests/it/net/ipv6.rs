@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind as Io;
-use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use podwright::net::ipv6::lack;
@@ -10,9 +10,10 @@ use podwright::net::subnet::{Refusal, Taken};
 use podwright::net::subnet6::{Situation6, Subnet6, Wish6, candidates, choose, clash};
 use podwright::net::{HostPort, Wishes};
 use podwright::port::ErrorKind;
+use podwright::sys::process::boot_id;
 
 use super::machine::{
-    MACHINE, MACHINE6, OUTSIDE, OUTSIDE6, Server, Space, ask, has_ipv6, on_a_machine, sh, subnet6, tcp, uid,
+    MACHINE, MACHINE6, OUTSIDE, OUTSIDE6, Pod, Server, Space, ask, has_ipv6, on_a_machine, sh, subnet6, tcp, uid,
 };
 
 fn subnet(text: &str) -> Subnet6 {
@@ -161,6 +162,17 @@ fn e2e_pods_have_an_address_of_each_family_that_works_at_once() {
     });
 }
 
+/// Where a host port would be at the machine's eth0 by its address of that link, as its neighbour behind `link` calls it.
+fn link_local(neighbour: &Space, link: &str) -> SocketAddrV6 {
+    let wait = "for n in $(seq 100); do ip -o -6 addr show dev eth0 scope link -tentative | grep -q . && break; sleep 0.1; done";
+    let address = sh(&format!("{wait}; ip -o -6 addr show dev eth0 scope link | awk '{{print $4}}' | cut -d/ -f1"));
+    let scope = neighbour.inside(|| {
+        sh(&wait.replace("eth0", link));
+        sh(&format!("ip -o link show {link} | cut -d: -f1"))
+    });
+    SocketAddrV6::new(address.trim().parse().unwrap(), 8080, 0, scope.trim().parse().unwrap())
+}
+
 #[test]
 fn e2e_a_host_port_answers_by_ipv6_wherever_linux_can() {
     if !has_ipv6() {
@@ -182,6 +194,9 @@ fn e2e_a_host_port_answers_by_ipv6_wherever_linux_can() {
         assert_eq!(ask((MACHINE6, 8080)).unwrap(), format!("web {MACHINE6}"));
         // Refused at once: a packet that was led away from ::1 would get no answer.
         assert_eq!(ask((Ipv6Addr::LOCALHOST, 8080)).unwrap_err().kind(), Io::ConnectionRefused);
+        // The same of an address of the link alone.
+        let there = link_local(&machine.outside, "far");
+        assert_eq!(machine.outside.ask(there).unwrap_err().kind(), Io::ConnectionRefused);
         assert!(machine.outside.ask((MACHINE6, 80)).is_err(), "the container's port is not the machine's");
         drop(server);
 
@@ -292,6 +307,11 @@ fn e2e_without_ipv6_pods_have_ipv4_alone() {
                 "0\n1\n"
             );
             assert!(!sh("nft list ruleset").contains("ip6"));
+            // No pod becomes its router all the same; what it has of its own works.
+            let accepted = || sh("cd /proc/sys/net/ipv6/conf; cat default/accept_ra eth0/accept_ra");
+            assert_eq!(a.space.inside(accepted), "0\n0\n");
+            let _own = a.space.serve("own", (Ipv6Addr::LOCALHOST, 83));
+            assert_eq!(a.space.ask((Ipv6Addr::LOCALHOST, 83)).unwrap(), "own ::1");
             let _server = a.space.serve("a", (a.ip, 80));
             assert_eq!(machine.outside.ask((MACHINE, 8080)).unwrap(), format!("a {OUTSIDE}"));
             let port = HostPort { host_ip: Some(MACHINE6.into()), ..tcp(8081, 80) };
@@ -351,17 +371,81 @@ fn e2e_a_machine_that_listens_to_routers_goes_on_listening() {
         let before = machine.traces();
         let network = machine.open(None).unwrap();
         let _a = machine.attach(&network, "a", &[]);
-        assert_eq!(settings(), "1\n2\n1\n1\n0\n");
+        assert_eq!(settings(), "1\n2\n1\n2\n0\n");
+        // So does a link that comes later.
+        sh("ip link add late type veth peer name later");
+        assert_eq!(sh("cat /proc/sys/net/ipv6/conf/late/accept_ra").trim(), "2");
+        sh("ip link del late");
         // Also from a process that knows the leases only.
         machine.wait(machine.open(None).unwrap().down()).unwrap();
         assert_eq!(machine.traces(), before);
         assert_eq!(settings(), "0\n1\n1\n1\n0\n");
+        // What somebody else has set since stays.
+        let network = machine.open(None).unwrap();
+        let _a = machine.attach(&network, "a", &[]);
+        sh("echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_ra");
+        machine.wait(network.down()).unwrap();
+        assert_eq!(settings(), "0\n0\n1\n1\n0\n");
+        sh("echo 1 > /proc/sys/net/ipv6/conf/eth0/accept_ra");
         // What passes packets on already is left as it is.
         sh("echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
         let network = machine.open(None).unwrap();
         let _b = machine.attach(&network, "b", &[]);
         machine.wait(network.down()).unwrap();
         assert_eq!(settings(), "1\n1\n1\n1\n0\n");
+    });
+}
+
+#[test]
+fn e2e_settings_of_a_boot_before_this_one_are_left_alone() {
+    on_a_machine(|machine| {
+        let settings = || {
+            sh("cat /proc/sys/net/ipv4/ip_forward; cd /proc/sys/net/ipv6/conf || exit 0; \
+                cat all/forwarding eth0/accept_ra default/accept_ra")
+        };
+        // What the administrator has set since looks like what an agent sets.
+        for attached_since in [false, true] {
+            let _a = machine.attach(&machine.open(None).unwrap(), "a", &[]);
+            let set = settings();
+            let file = machine.state.path().join("network/leases.json");
+            let mut leases: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+            assert_eq!((&leases["restoreForwarding"], &leases["bootId"]), (&true.into(), &boot_id().into()));
+            leases["bootId"] = "00000000-0000-0000-0000-000000000000".into();
+            std::fs::write(&file, leases.to_string()).unwrap();
+            let network = machine.open(None).unwrap();
+            if attached_since {
+                machine.attach(&network, "b", &[]);
+            }
+            machine.wait(network.down()).unwrap();
+            assert_eq!(settings(), set, "{attached_since}");
+            sh("echo 0 > /proc/sys/net/ipv4/ip_forward; cd /proc/sys/net/ipv6/conf || exit 0; \
+                echo 0 > all/forwarding; echo 1 > eth0/accept_ra; echo 1 > default/accept_ra");
+        }
+    });
+}
+
+#[test]
+fn e2e_an_attach_that_is_repeated_with_ipv6_looks_at_its_ports_again() {
+    if !has_ipv6() {
+        return;
+    }
+    on_a_machine(|machine| {
+        let off = Wishes { ipv6_subnet: Some("none"), ..Wishes::default() };
+        let pod = machine.attach(&machine.open_with(off).unwrap(), "a", &[tcp(8099, 80)]);
+        let attach = || {
+            let network = machine.open(None).unwrap();
+            machine.wait(network.attach(&uid("a"), pod.space.infra(), &[tcp(8099, 80)]))
+        };
+        let busy = TcpListener::bind((MACHINE6, 8099)).unwrap();
+        let error = attach().unwrap_err();
+        assert!(error.to_string().contains("host port 8099/TCP is in use by a process of this machine"), "{error}");
+        drop(busy);
+        // As a program before this one leaves it.
+        pod.space.inside(|| sh("cd /proc/sys/net/ipv6/conf/eth0; echo 1 > accept_ra; echo 1 > disable_ipv6"));
+        let both = Pod { ips: attach().unwrap(), ..pod };
+        assert_eq!(both.space.inside(|| sh("cat /proc/sys/net/ipv6/conf/eth0/accept_ra")).trim(), "0");
+        let _server = both.space.serve("a", (both.ip6(), 80));
+        assert_eq!(machine.outside.ask((MACHINE6, 8099)).unwrap(), format!("a {OUTSIDE6}"));
     });
 }
 

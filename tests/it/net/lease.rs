@@ -159,6 +159,10 @@ fn the_ports_a_pod_asks_for() {
             Err("Linux leads nothing from ::1 to a pod: use hostIP 127.0.0.1".to_owned()),
         ),
         (
+            with(json!({"containerPort": 80, "hostPort": 80, "hostIP": "febf::1"})),
+            Err("Linux leads nothing from febf::1, an address of one link, to a pod: use another hostIP".to_owned()),
+        ),
+        (
             with(json!({"containerPort": 80, "hostPort": 80, "hostIP": "localhost"})),
             Err("hostIP \"localhost\" is not an IP address".to_owned()),
         ),
@@ -171,6 +175,10 @@ fn the_ports_a_pod_asks_for() {
         (
             json!({"hostNetwork": true, "containers": [{"name": "c", "ports": [{"containerPort": 80, "hostIP": "::1"}]}]}),
             ok(&["[::1]:80/TCP>80"]),
+        ),
+        (
+            json!({"hostNetwork": true, "containers": [{"name": "c", "ports": [{"containerPort": 80, "hostIP": "fe80::1"}]}]}),
+            ok(&["[fe80::1]:80/TCP>80"]),
         ),
         (
             json!({"hostNetwork": true, "containers": [{"name": "c", "ports": [{"containerPort": 80}]}],

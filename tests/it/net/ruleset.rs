@@ -137,6 +137,7 @@ fn with_ipv6_each_map_and_rule_has_its_twin() {
         (
             "\t\tdnat ip to meta l4proto . th dport map @ports\n",
             "\t\tip6 daddr ::1 return
+\t\tip6 daddr fe80::/10 return
 \t\tdnat ip6 to ip6 daddr . meta l4proto . th dport map @address_ports6
 \t\tdnat ip6 to meta l4proto . th dport map @ports6\n",
         ),
