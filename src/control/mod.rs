@@ -10,6 +10,7 @@
 //!     order and begins anew until a plan has no steps. Out: what it saw, why containers wait, events and actions.
 //!   - *a task per probe*, where there are any. In: the plan says which. It asks its container and counts the answers. Out:
 //!     events, and the worker is woken when what counts is another.
+//!   - *a task that measures volumes*, where some have a limit. Out: what they take, for the worker.
 //!   - *the fan-out*. In: hints of the backend. Out: the worker of that pod is woken.
 //!   - *the resync*. Wakes every worker, which repairs a lost hint.
 //! - [`remove_pods`]: for `delete` and `down`: targets "no such pod" and waits until they are gone.

@@ -337,6 +337,8 @@ pub struct VolumeUse {
     pub bytes: u64,
     /// How many files and directories were looked at for that.
     pub entries: u64,
+    /// There are more of them, or deeper ones, than are looked at: it takes these bytes at least.
+    pub is_part: bool,
 }
 
 /// The next steps of one pod. After performing them the pod is observed again and planned anew.

@@ -33,6 +33,13 @@ pub struct Failure {
     pub backoff: SignedDuration,
 }
 
+/// An eviction that this agent has begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Eviction {
+    pub cause: TerminalCause,
+    pub since: Timestamp,
+}
+
 /// What is remembered about one incarnation of a pod, in memory only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodMemory {
@@ -42,8 +49,8 @@ pub struct PodMemory {
     pub synced_volumes: Option<String>,
     /// The longest grace period a deletion may take, in seconds, when someone asked for less than the pod's own.
     pub grace_limit: Option<i64>,
-    /// Why the pod is being evicted, if it is.
-    pub evicted: Option<TerminalCause>,
+    /// The pod is being evicted.
+    pub evicted: Option<Eviction>,
     /// What the probes of its instances say.
     pub probes: ProbeVerdicts,
     /// How far the hooks of its instances came.

@@ -56,7 +56,8 @@ pub struct PodRecord {
     /// The phase once it is terminal (`Succeeded` or `Failed`): it never changes back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal: Option<String>,
-    /// Why the phase is terminal, when that was not for its containers alone.
+    /// Why the phase is terminal, when that was not for its containers alone. Without a phase: why its containers are being
+    /// ended, so that an agent that begins anew amid an eviction goes on with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal_cause: Option<TerminalCause>,
     /// Digests of the ConfigMap and Secret data the pod uses, as it was last planned with. `None` in a record of a version

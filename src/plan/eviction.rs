@@ -4,10 +4,13 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{PodSpec, Volume};
 
-use crate::model::{TerminalCause, VolumeLimit, VolumeUse, quantity};
+use super::teardown::passed;
+use crate::model::{Eviction, TerminalCause, VolumeLimit, VolumeUse, quantity};
 
 /// The grace period of the evicted, in seconds (`immediateEvictionGracePeriodSeconds`).
-pub(super) const GRACE: i64 = 1;
+const GRACE: i64 = 1;
+/// After so many seconds nobody waits for a stop any more: on a full disk none could be noted, and nothing tells when it began.
+const PATIENCE: i64 = 10;
 /// The kubelet's time between two looks (`evictionMonitoringPeriod`).
 const PERIOD: SignedDuration = SignedDuration::from_secs(10);
 /// Files and directories that are looked at in each period: a few thousandths of it. More take as many periods.
@@ -33,6 +36,12 @@ pub fn eviction(limits: &[VolumeLimit], used: &[VolumeUse]) -> Option<TerminalCa
     Some(TerminalCause { reason: "Evicted".to_owned(), message })
 }
 
+/// The grace period of an eviction, which this agent may have begun, in seconds.
+pub(super) fn grace(begun: Option<&Eviction>, now: Timestamp) -> i64 {
+    let is_over = begun.is_some_and(|eviction| passed(eviction.since, PATIENCE, now));
+    if is_over { 0 } else { GRACE }
+}
+
 /// When to look again: the more there is to look at, the less often.
 pub fn next_look(used: &[VolumeUse], now: Timestamp) -> Timestamp {
     let entries = used.iter().fold(0_u64, |sum, used| sum.saturating_add(used.entries));
@@ -52,7 +61,7 @@ mod tests {
     }
 
     fn used(bytes: u64) -> VolumeUse {
-        VolumeUse { bytes, entries: 1 }
+        VolumeUse { bytes, entries: 1, is_part: false }
     }
 
     #[test]
@@ -96,10 +105,10 @@ mod tests {
     fn much_to_look_at_is_looked_at_less_often() {
         let wait = |entries: &[u64]| {
             let used: Vec<VolumeUse> =
-                entries.iter().map(|entries| VolumeUse { bytes: 0, entries: *entries }).collect();
+                entries.iter().map(|entries| VolumeUse { entries: *entries, ..used(0) }).collect();
             next_look(&used, Timestamp::UNIX_EPOCH).as_second()
         };
         assert_eq!([wait(&[]), wait(&[1, 4_998]), wait(&[3_000, 3_000]), wait(&[1_000_000])], [10, 10, 20, 2010]);
-        assert_eq!(next_look(&[used(0), VolumeUse { bytes: 0, entries: u64::MAX }], Timestamp::MAX), Timestamp::MAX);
+        assert_eq!(next_look(&[used(0), VolumeUse { entries: u64::MAX, ..used(0) }], Timestamp::MAX), Timestamp::MAX);
     }
 }

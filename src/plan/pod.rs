@@ -140,8 +140,10 @@ fn run(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
         Some(unplaced) => return draft.hold("", "Unschedulable", &unplaced.message, None),
         None => {}
     }
-    if let Some(cause) = &round.input.memory.evicted {
-        return finish(round, pod, Ending::evicted(cause), draft);
+    let begun = round.input.memory.evicted.as_ref();
+    if let Some(cause) = begun.map(|eviction| &eviction.cause).or(pod.record.terminal_cause.as_ref()) {
+        let grace = eviction::grace(begun, round.input.now);
+        return finish(round, pod, Ending::failed(cause.clone(), Some(grace)), draft);
     }
     let deadline = deadline(spec, pod);
     if let Some((phase, why)) = verdict(spec, pod) {
@@ -265,10 +267,6 @@ impl Ending {
     fn failed(cause: TerminalCause, grace: Option<i64>) -> Self {
         let why = Reason::Terminating(cause.message.clone());
         Self { phase: "Failed", why, cause: Some(cause), grace }
-    }
-
-    fn evicted(cause: &TerminalCause) -> Self {
-        Self::failed(cause.clone(), Some(eviction::GRACE))
     }
 
     fn late() -> Self {

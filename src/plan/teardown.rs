@@ -177,6 +177,6 @@ fn deadline(since: Timestamp, seconds: i64) -> Timestamp {
 }
 
 /// Whether a grace period is over. A clock that was set back cannot measure it: then it is over too, lest the pod hangs.
-fn passed(since: Timestamp, seconds: i64, now: Timestamp) -> bool {
+pub(super) fn passed(since: Timestamp, seconds: i64, now: Timestamp) -> bool {
     now >= deadline(since, seconds) || since.duration_since(now) > SignedDuration::from_secs(1)
 }

@@ -72,7 +72,7 @@ pub trait ContainerBackend: Send + Sync {
     async fn sync_volumes(&self, key: &PodKey, volumes: &[VolumePayload]) -> Result<(), PortError>;
 
     /// What emptyDirs of a pod take of the disk, one for each limit in their order. One that is above its limit may be looked
-    /// at no further; one that is not there takes nothing. Changes nothing.
+    /// at no further; one that is not there takes nothing. Changes nothing, and ends when the caller goes away.
     async fn volume_use(&self, key: &PodKey, limits: &[VolumeLimit]) -> Result<Vec<VolumeUse>, PortError>;
 
     /// Starts the infra process with its namespaces and network.

@@ -12,7 +12,7 @@ use super::{duration, resize};
 use crate::model::{
     AdmittedPod, ContainerKind, ContainerRecord, ContainerState, EventRecord, EventType, HandlerAnswer, HandlerOutcome,
     HookKind, ImageSource, Kind, ObjectKey, ObservedContainer, ObservedPod, Outcome, ProbeKind, Reason, Sandbox,
-    TerminalCause,
+    TerminalCause, VolumeLimit, VolumeUse,
 };
 
 /// How many conflicts of a pod are told one by one.
@@ -254,6 +254,18 @@ fn image_events<'a>(record: &ContainerRecord, draft: &impl Fn(Timestamp) -> Draf
 pub fn eviction_event(pod: &ObservedPod, cause: &TerminalCause, now: Timestamp) -> EventRecord {
     let (reason, message) = (cause.reason.as_str(), cause.message.clone());
     Draft { kind: EventType::Warning, reason, message, ..Draft::of(pod, now) }.record()
+}
+
+/// A volume that takes more files than are looked at, so that its limit may be passed unseen.
+pub fn usage_event(pod: &ObservedPod, limit: &VolumeLimit, used: VolumeUse, now: Timestamp) -> EventRecord {
+    let VolumeUse { bytes, entries, .. } = used;
+    let message = format!(
+        "Usage of EmptyDir volume {:?} is known in part: it has more or deeper files than are looked at. {entries} of them take \
+         {bytes} bytes; the limit {:?} may be exceeded unseen",
+        limit.name, limit.shown
+    );
+    let (kind, reason) = (EventType::Warning, "VolumeUsageIncomplete");
+    Draft { kind, reason, message, component: "podwright", ..Draft::of(pod, now) }.record()
 }
 
 /// A pull that begins.

@@ -41,7 +41,7 @@ pub use diff::{
 pub use doctor::{Finding, Health, doctor_json, doctor_text, examine, health};
 pub use events::{
     aggregate, event_object, event_record, events_between, eviction_event, hook_event, preset_events, probe_event,
-    pulling_event, waiting_events,
+    pulling_event, usage_event, waiting_events,
 };
 pub use jsonpath::{Template, TemplateError};
 pub use pod::{PodView, pod_object};

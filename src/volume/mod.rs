@@ -18,7 +18,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::model::{PayloadFile, PodUid, VolumeMaterial, VolumePayload, VolumeUse};
 use crate::port::{ErrorKind, PortError};
 use crate::sys::beneath::Dir;
-use crate::sys::{effect, usage};
+use crate::sys::effect;
+use crate::sys::usage::{self, Usage};
 
 const MAKE: &str = "make volume";
 const SET_ASIDE: &str = "set aside volumes of pod";
@@ -81,16 +82,21 @@ impl Volumes {
         self.recorded(uid).remove(name)
     }
 
-    /// What a volume of the pod takes of the disk; a look at more than `enough` bytes ends there. One that is not there takes
-    /// nothing.
+    /// What a volume of the pod takes of the disk; a look at more than `enough` bytes ends there, and one that `is_off` at
+    /// once. One that is not there takes nothing.
     ///
     /// # Errors
-    /// From the system.
-    pub fn taken(&self, uid: &PodUid, name: &str, enough: u64) -> Result<VolumeUse, PortError> {
+    /// From the system, and when it was off.
+    pub fn taken(
+        &self,
+        uid: &PodUid,
+        (name, enough): (&str, u64),
+        is_off: &dyn Fn() -> bool,
+    ) -> Result<VolumeUse, PortError> {
         check_uid(uid, MEASURE)?;
         let pod = Dir::open(&self.disk.join(&uid.0));
-        match pod.and_then(|pod| pod.sub(Path::new(name))).and_then(|volume| usage::of(&volume, enough)) {
-            Ok((bytes, entries)) => Ok(VolumeUse { bytes, entries }),
+        match pod.and_then(|pod| pod.sub(Path::new(name))).and_then(|volume| usage::of(&volume, enough, is_off)) {
+            Ok(Usage { bytes, entries, is_part }) => Ok(VolumeUse { bytes, entries, is_part }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(VolumeUse::default()),
             Err(error) => Err(PortError::io(MEASURE, format!("{name} of pod {uid}"), &error)),
         }

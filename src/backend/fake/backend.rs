@@ -117,8 +117,9 @@ impl ContainerBackend for Fake {
     async fn volume_use(&self, key: &PodKey, limits: &[VolumeLimit]) -> Result<Vec<VolumeUse>, PortError> {
         let look = |machine: &mut Machine, _| {
             let taken = &pod(machine, key, "look at the volumes of")?.taken;
-            let of =
-                |limit: &VolumeLimit| VolumeUse { bytes: taken.get(&limit.name).copied().unwrap_or(0), entries: 1 };
+            let of = |limit: &VolumeLimit| {
+                taken.get(&limit.name).copied().unwrap_or(VolumeUse { entries: 1, ..VolumeUse::default() })
+            };
             Ok(limits.iter().map(of).collect())
         };
         self.perform((Verb::VolumeUse, Some(key), String::new()), look).await

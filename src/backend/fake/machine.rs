@@ -10,7 +10,7 @@ use super::AnswerOf;
 use super::behaviour::Behaviour;
 use crate::model::{
     ContainerStart, ContainerState, ExitRecord, ObservedContainer, ObservedPod, PodKey, ProbeVerdicts, Sandbox,
-    VolumePayload,
+    VolumePayload, VolumeUse,
 };
 use crate::port::Hint;
 
@@ -27,8 +27,8 @@ pub(super) struct Pod {
     /// Shared with whoever listed it, until it changes.
     pub(super) observed: Arc<ObservedPod>,
     pub(super) volumes: Arc<[VolumePayload]>,
-    /// Bytes of the disk that volumes take, by name; of those alone that take some.
-    pub(super) taken: BTreeMap<String, u64>,
+    /// What volumes take of the disk, by name; of those alone that take some.
+    pub(super) taken: BTreeMap<String, VolumeUse>,
     /// What its probes were last said to say.
     pub(super) verdicts: ProbeVerdicts,
     /// What its instances were started with.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::model::{ContainerStart, HandlerCall, ObservedPod, PodKey, VolumePayload};
+use crate::model::{ContainerStart, HandlerCall, ObservedPod, PodKey, VolumePayload, VolumeUse};
 use crate::port::Clock;
 
 pub use behaviour::{Answered, Behaviour, Call, Fault, Verb};
@@ -153,8 +153,13 @@ impl Fake {
 
     /// A volume of a pod takes so many bytes of the disk from now on.
     pub fn fill(&self, key: &PodKey, volume: &str, bytes: u64) {
+        self.fill_with(key, volume, VolumeUse { bytes, entries: 1, is_part: false });
+    }
+
+    /// As [`Fake::fill`], with all that is told of it.
+    pub fn fill_with(&self, key: &PodKey, volume: &str, usage: VolumeUse) {
         if let Some(pod) = self.machine().pods.get_mut(key) {
-            pod.taken.insert(volume.to_owned(), bytes);
+            pod.taken.insert(volume.to_owned(), usage);
         }
     }
 

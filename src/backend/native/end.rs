@@ -85,7 +85,13 @@ fn note_and_send(inner: &Inner, name: &InstanceName, order: &SignalOrder) -> Res
     let image = record.image.clone();
     let stopping = Some(note(record.stopping.clone(), order, Timestamp::now()));
     if record.stopping != stopping {
-        records::write(&dir, CONTAINER, &ContainerRecord { stopping, ..record }).map_err(failed)?;
+        match records::write(&dir, CONTAINER, &ContainerRecord { stopping, ..record }) {
+            // Nothing makes room on a full disk but the end of what fills it.
+            Err(error) if order.signal == Signal::Kill => {
+                tracing::warn!(container = %subject(name), %error, "it is killed, and its record does not tell so");
+            }
+            other => other.map_err(failed)?,
+        }
     }
     match (order.signal, state) {
         (Signal::Kill, _) => {

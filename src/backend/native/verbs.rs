@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::paths::{check_key, check_uid};
 use super::records::{self, POD, Stored};
@@ -126,9 +127,12 @@ impl ContainerBackend for Native {
 
     async fn volume_use(&self, key: &PodKey, limits: &[VolumeLimit]) -> Result<Vec<VolumeUse>, PortError> {
         let Some(uid) = self.inner.find(key).await? else { return Ok(vec![VolumeUse::default(); limits.len()]) };
-        // Nothing else waits for a look that takes long.
-        let (inner, limits) = (self.inner.clone(), limits.to_vec());
-        blocking(move || limits.iter().map(|limit| inner.volumes.taken(&uid, &limit.name, limit.bytes)).collect()).await
+        // Nothing else waits for a look that takes long, and it ends with whoever asked.
+        let (inner, limits, off) = (self.inner.clone(), limits.to_vec(), CancellationToken::new());
+        let _asked = off.clone().drop_guard();
+        let is_off = move || off.is_cancelled();
+        let taken = move |limit: &VolumeLimit| inner.volumes.taken(&uid, (&limit.name, limit.bytes), &is_off);
+        blocking(move || limits.iter().map(taken).collect()).await
     }
 
     async fn run_sandbox(&self, key: &PodKey, attempt: u32) -> Result<(), PortError> {

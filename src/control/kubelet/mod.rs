@@ -4,10 +4,10 @@ mod executor;
 mod history;
 mod hooks;
 mod images;
-mod look;
 mod memory;
 mod probes;
 mod state;
+mod usage;
 mod worker;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,6 +57,8 @@ struct Shared {
     starts: Semaphore,
     /// A permit for each pod that may have its rounds now.
     places: Semaphore,
+    /// A permit for each pod whose volumes are being measured.
+    measuring: Semaphore,
 }
 
 impl Shared {
@@ -101,6 +103,7 @@ impl Kubelet {
             tasks: TaskTracker::new(),
             starts,
             places: Semaphore::new(PLACES),
+            measuring: Semaphore::new(usage::PLACES),
         });
         shared.tasks.spawn(fan_out(Arc::clone(&shared), hints));
         if !shared.parts.resync.is_zero() {

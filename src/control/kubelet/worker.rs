@@ -12,6 +12,7 @@
 //! Few of many have their rounds at the same time: what a round holds is several times what a pod takes that is as it should
 //! be, and a pod that is begun is better brought to its end than another one begun.
 
+use std::future::pending;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -28,8 +29,9 @@ use super::images::Images;
 use super::memory::Memory;
 use super::probes::Probers;
 use super::state::{Brief, Goal, PodState};
+use super::usage::Usage;
 use super::{Shared, after};
-use crate::model::{Hold, HoldKind, ObservedPod, PodKey, PodPlan, PodRecord, PodStep, ProbeRun, VolumeLimit};
+use crate::model::{Hold, HoldKind, ObservedPod, PodKey, PodPlan, PodRecord, PodStep, ProbeRun};
 use crate::plan::{self, PodInput, Target};
 
 /// A worker that ended in a panic begins anew after this.
@@ -80,9 +82,8 @@ pub(super) struct Worker {
     pub(super) probers: Option<Box<Probers>>,
     /// Whether it was asked what an agent before kept of them.
     pub(super) recalled: bool,
-    /// What the pod keeps on the disk that is looked at from time to time, and when next.
-    pub(super) limits: Vec<VolumeLimit>,
-    pub(super) look_at: Option<Timestamp>,
+    /// Nothing but a place while none of its volumes has a limit.
+    pub(super) usage: Option<Box<Usage>>,
     pub(super) hooks: Hooks,
     /// The number of the target the present round works for.
     sequence: u64,
@@ -111,8 +112,7 @@ impl Worker {
             hooks: Hooks::default(),
             probers: None,
             recalled: false,
-            limits: Vec::new(),
-            look_at: None,
+            usage: None,
             sequence: 0,
             bell,
         }
@@ -156,14 +156,21 @@ impl Worker {
         ControlFlow::Continue(Some(after(self.shared.now(), PAUSE)))
     }
 
-    /// Waits for the next round. Meanwhile it looks at what the pod keeps on the disk.
+    /// Waits for the next round. Meanwhile it has the pod's volumes measured.
     async fn wait(&mut self, until: Option<Timestamp>) {
         loop {
-            let look_at = (!self.limits.is_empty()).then(|| self.look_at.unwrap_or(self.shared.now()));
+            self.measure();
+            let due = self.usage.as_ref().and_then(|usage| usage.due());
             let timer = async {
-                match [until, look_at].into_iter().flatten().min() {
+                match [until, due].into_iter().flatten().min() {
                     Some(first) => self.shared.parts.clock.sleep_until(first).await,
-                    None => std::future::pending().await,
+                    None => pending().await,
+                }
+            };
+            let measured = async {
+                match &mut self.usage {
+                    Some(usage) => usage.measured().await,
+                    None => pending().await,
                 }
             };
             // Cancel-safe: a ring that is lost with its arm stays stored in the bell only if nobody took it, and whoever takes
@@ -171,9 +178,14 @@ impl Worker {
             tokio::select! {
                 () = self.shared.cancel.cancelled() => return,
                 () = self.bell.notified() => return,
+                measured = measured => {
+                    if self.judge_usage(measured).await {
+                        return;
+                    }
+                }
                 () = timer => {}
             }
-            if until.is_some_and(|until| until <= self.shared.now()) || self.look().await {
+            if until.is_some_and(|until| until <= self.shared.now()) {
                 return;
             }
         }
@@ -206,10 +218,6 @@ impl Worker {
         let (steps, wake_at) = self.report(plan, now);
         if self.observed.is_none() && steps.is_empty() {
             return Next::Gone;
-        }
-        // What was above its limit when another agent ended is not started once more.
-        if self.look_at.is_none() && !self.limits.is_empty() && self.look().await {
-            return Next::Again;
         }
         let planned = steps.len();
         let outcome = self.perform(steps, goal).await;
@@ -244,7 +252,7 @@ impl Worker {
     fn report(&mut self, plan: PodPlan, now: Timestamp) -> (Vec<PodStep>, Option<Timestamp>) {
         let PodPlan { steps, mut holds, wake_at, waiting, probes, probed, limits } = plan;
         self.probe(probes);
-        self.limits = limits;
+        self.watch_usage(limits, now);
         let resting = steps.iter().filter_map(|step| self.memory.rests(&word(&step.action), now));
         let resting = resting.map(|(failure, until)| Hold {
             kind: HoldKind::Waiting,

@@ -1,7 +1,9 @@
 //! Pods that keep more on the disk than they may.
 
-use podwright::backend::fake::{Fault, Verb};
-use podwright::model::{ContainerState, Sandbox};
+use std::time::Duration;
+
+use podwright::backend::fake::{Call, Fault, Verb};
+use podwright::model::{ContainerState, Sandbox, VolumeUse};
 use podwright::port::{ErrorKind, PortError};
 use serde_json::{Value, json};
 
@@ -17,6 +19,14 @@ fn web() -> Value {
 
 fn looks(rig: &Rig) -> usize {
     rig.fake.calls().iter().filter(|call| call.verb == Verb::VolumeUse).count()
+}
+
+/// Has these calls fail.
+fn refuse(rig: &Rig, which: impl Fn(&Call) -> bool + Send + 'static) {
+    rig.fake.on_call(move |call| {
+        let error = || PortError::new(ErrorKind::Exhausted, "write", "the test", "told to");
+        which(call).then(|| Fault::Fail(error()))
+    });
 }
 
 #[tokio::test(start_paused = true)]
@@ -63,10 +73,7 @@ async fn a_look_that_fails_is_tried_again_and_evicts_nobody() {
     let rig = Rig::new(&[web()]);
     let mut agent = rig.start();
     agent.done(&id(1)).await;
-    rig.fake.on_call(|call| {
-        let error = || PortError::new(ErrorKind::Unavailable, "look at", "the test", "told to");
-        (call.verb == Verb::VolumeUse).then(|| Fault::Fail(error()))
-    });
+    refuse(&rig, |call| call.verb == Verb::VolumeUse);
     rig.fake.fill(&key("web"), "data", 1 << 30);
     rig.fake.forget_calls();
     rig.pass(200).await;
@@ -82,12 +89,117 @@ async fn an_eviction_that_another_agent_began_is_finished_without_a_restart() {
     let rig = Rig::new(&[web()]);
     let mut agent = rig.start();
     agent.done(&id(1)).await;
-    agent.stop().await;
+    refuse(&rig, |call| call.verb == Verb::SignalContainer);
     rig.fake.fill(&key("web"), "data", 1 << 30);
-    rig.fake.exit(&key("web"), "app", 137);
+    rig.pass(15).await;
+    assert!(matches!(rig.pod("web").latest("app").unwrap().state, ContainerState::Running { .. }));
+    agent.stop().await;
+    // Whatever the volume takes by now, and however its container ends.
+    rig.fake.fill(&key("web"), "data", 0);
+    rig.fake.exit(&key("web"), "app", 0);
+    rig.fake.heal();
+    rig.fake.forget_calls();
     let _agent = rig.start();
     rig.pass(60).await;
     let seen = rig.pod("web");
     assert_eq!((seen.containers.len(), seen.record.terminal.as_deref()), (1, Some("Failed")));
-    assert_eq!(seen.record.terminal_cause.unwrap().reason, "Evicted");
+    let cause = seen.record.terminal_cause.unwrap();
+    let message = "Usage of EmptyDir volume \"data\" exceeds the limit \"1Mi\". ";
+    assert_eq!((cause.reason.as_str(), cause.message.as_str(), looks(&rig)), ("Evicted", message, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_is_evicted_from_a_disk_that_takes_no_record() {
+    let rig = Rig::new(&[web()]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    refuse(&rig, |call| match call.verb {
+        Verb::PutRecord | Verb::StartContainer => true,
+        // A stop has to be on record, a kill need not.
+        Verb::SignalContainer => call.subject.ends_with("Stop"),
+        _ => false,
+    });
+    rig.fake.fill(&key("web"), "data", 1 << 30);
+    rig.pass(60).await;
+    let seen = rig.pod("web");
+    let exit = seen.latest("app").unwrap().exit().map(|exit| exit.exit_code);
+    assert_eq!((exit, seen.containers.len(), seen.record.terminal), (Some(137), 1, None));
+    rig.fake.heal();
+    rig.pass(400).await;
+    let record = rig.pod("web").record;
+    assert_eq!(
+        (record.terminal.as_deref(), record.terminal_cause.unwrap().reason.as_str()),
+        (Some("Failed"), "Evicted")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_takes_long_keeps_nothing_waiting_and_has_an_end() {
+    let pods = ["a", "b", "c"].map(|name| {
+        let mut pod = web();
+        pod["metadata"]["name"] = name.into();
+        pod
+    });
+    let rig = Rig::new(&pods);
+    rig.fake.on_call(|call| (call.verb == Verb::VolumeUse).then_some(Fault::Hang));
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    rig.pass(20).await;
+    assert_eq!(looks(&rig), 2, "the third waits for its turn");
+    for name in ["a", "b", "c"] {
+        rig.fake.exit(&key(name), "app", 1);
+    }
+    rig.pass(1).await;
+    for name in ["a", "b", "c"] {
+        assert_eq!(rig.pod(name).latest("app").unwrap().record.attempt, 1, "{name}");
+    }
+    rig.pass(300).await;
+    assert!(looks(&rig) >= 3, "each was given up after five minutes");
+    // It ends with its pod.
+    let second = rig.commit(&agent, &[pod("db", "i:1")]);
+    agent.done(&second).await;
+    rig.fake.forget_calls();
+    rig.pass(1000).await;
+    assert_eq!((looks(&rig), rig.fake.keys().len()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_at_a_pod_is_not_judged_as_its_successors() {
+    let rig = Rig::new(&[web()]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    rig.fake.fill(&key("web"), "data", 1 << 30);
+    rig.fake.on_call(|call| (call.verb == Verb::VolumeUse).then_some(Fault::Slow(Duration::from_secs(60))));
+    rig.pass(20).await;
+    let mut other = web();
+    other["spec"]["containers"][0]["env"] = json!([{"name": "A", "value": "1"}]);
+    let second = rig.commit(&agent, &[other]);
+    agent.done(&second).await;
+    rig.pass(300).await;
+    let seen = rig.pod("web").record;
+    assert_eq!((seen.revision, seen.terminal, seen.terminal_cause), (second, None, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_in_part_is_told_once_and_counts() {
+    let rig = Rig::new(&[web()]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    let part = |bytes| VolumeUse { bytes, entries: 7, is_part: true };
+    rig.fake.fill_with(&key("web"), "data", part(1 << 19));
+    rig.pass(100).await;
+    let events = agent.projection.borrow().events.clone();
+    let told: Vec<_> = events.iter().filter(|e| e.reason == "VolumeUsageIncomplete").collect();
+    let [event] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(
+        (event.count, event.message.as_str()),
+        (
+            1,
+            "Usage of EmptyDir volume \"data\" is known in part: it has more or deeper files than are looked at. 7 of them take 524288 bytes; the limit \"1Mi\" may be exceeded unseen"
+        )
+    );
+    assert!(rig.pod("web").record.terminal.is_none());
+    rig.fake.fill_with(&key("web"), "data", part(1 << 21));
+    rig.pass(60).await;
+    assert_eq!(rig.pod("web").record.terminal.as_deref(), Some("Failed"));
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use podwright::model::{ContainerState, ExitRecord, PodRecord, Sandbox, VolumeMaterial, VolumePayload};
+use podwright::model::{
+    ContainerState, ExitRecord, PodRecord, Sandbox, Signal, SignalOrder, VolumeMaterial, VolumePayload,
+};
 use podwright::port::{ContainerBackend, ErrorKind};
 use podwright::shim::Started;
 use podwright::sys::{cgroup, lock, pidfd};
@@ -321,6 +323,34 @@ fn e2e_a_sandbox_that_cannot_be_connected_leaves_nothing() {
         one.remove(&native).await;
         native.run_sandbox(two.key(), 0).await.unwrap();
         two.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_a_container_is_killed_although_its_record_cannot_tell_so() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let pod = TestPod::script("web", "trap '' TERM; while :; do sleep 0.1; done");
+        pod.create(&native).await;
+        pod.start(&native, "app", 0).await;
+        // In the way of the next record, and not to be removed.
+        let hindrance = root.instance_dir(&pod, "app", 0).join(".record.json");
+        std::fs::create_dir(&hindrance).unwrap();
+        podwright::sys::mount::tmpfs(&hindrance, 1 << 16, 0o700).unwrap();
+        let order =
+            |signal| SignalOrder { name: "app".into(), attempt: 0, signal, grace_seconds: 1, reason: "a test".into() };
+        let stopped = native.signal_container(pod.key(), &order(Signal::Stop)).await;
+        let killed = native.signal_container(pod.key(), &order(Signal::Kill)).await;
+        podwright::sys::mount::unmount(&hindrance).unwrap();
+        assert!(stopped.is_err(), "a stop has to be on record");
+        killed.unwrap();
+        assert_eq!(pod.exit(&native, "app").await.exit_code, 137);
+        assert_eq!(pod.container(&native, "app").await.record.stopping, None);
+        pod.remove(&native).await;
         native.teardown_root().await.unwrap();
     });
 }

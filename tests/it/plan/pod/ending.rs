@@ -1,6 +1,6 @@
 //! How pods end: restart policies, terminal phases, deletion, recreation.
 
-use podwright::model::{ContainerState, Sandbox, TerminalCause};
+use podwright::model::{ContainerState, Eviction, Sandbox, TerminalCause};
 use serde_json::json;
 
 use super::super::world::{World, at};
@@ -56,8 +56,16 @@ fn going(w: &mut World) {
 
 /// It keeps too much on the disk.
 fn evicted(w: &mut World) {
-    let cause = TerminalCause { reason: "Evicted".into(), message: "too much. ".into() };
-    w.memory.evicted = Some(cause);
+    w.memory.evicted = Some(Eviction { cause: too_much(), since: at(100) });
+}
+
+fn too_much() -> TerminalCause {
+    TerminalCause { reason: "Evicted".into(), message: "too much. ".into() }
+}
+
+/// Another agent has begun with it.
+fn recorded(w: &mut World) {
+    w.pod.as_mut().unwrap().record.terminal_cause = Some(too_much());
 }
 
 /// `a` was reaped, `b` succeeded.
@@ -233,6 +241,12 @@ const ON_FAILURE: &[Row] = &[
     ("evicted", evicted, &["stop a#0 1s: too much. ", "stop b#0 1s: too much. "]),
     ("evicted, and they do not stop", |w| { evicted(w); w.stubborn.extend(["a".into(), "b".into()]); w.settle(); w.now = at(101); }, &[
         "kill a#0: grace period exceeded", "kill b#0: grace period exceeded",
+    ]),
+    ("evicted, and no stop could be noted", |w| { evicted(w); w.now = at(109); }, &["stop a#0 1s: too much. ", "stop b#0 1s: too much. "]),
+    ("evicted, and none could be for long", |w| { evicted(w); w.now = at(110); }, &["kill a#0: too much. ", "kill b#0: too much. "]),
+    ("evicted by another agent", recorded, &["stop a#0 1s: too much. ", "stop b#0 1s: too much. "]),
+    ("evicted by another agent, and all ended", |w| { recorded(w); ended(w, 143, 137); }, &[
+        "finish Failed (Evicted): all containers ended", "stop sandbox: all containers ended",
     ]),
     ("evicted, and all ended well", |w| { evicted(w); ended(w, 0, 0); }, &[
         "finish Failed (Evicted): all containers ended", "stop sandbox: all containers ended",

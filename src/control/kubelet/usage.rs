@@ -1,0 +1,160 @@
+//! What a pod's volumes take of the disk: measured from time to time by a task beside the pod's worker, which takes the result
+//! between its rounds. Whether the pod may is the plan's to say.
+
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::after;
+use super::worker::Worker;
+use crate::model::{Eviction, ObservedPod, PodRecord, PodUid, TerminalCause, VolumeLimit, VolumeUse};
+use crate::plan;
+use crate::port::{ErrorKind, PortError};
+use crate::report::{eviction_event, usage_event};
+
+/// The volumes of so many pods are measured at the same time: more would only have the disk go to and fro.
+pub(super) const PLACES: usize = 2;
+/// So long it may take for one pod.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// What it is called among the steps that fail, and in errors.
+const MEASURE: &str = "measure the volumes of";
+
+type Measured = Result<Vec<VolumeUse>, PortError>;
+
+/// The volumes of one incarnation of a pod.
+pub(super) struct Usage {
+    uid: PodUid,
+    /// Those that have a limit.
+    limits: Vec<VolumeLimit>,
+    /// When they are measured next.
+    due: Timestamp,
+    /// Ends with this.
+    task: Option<AbortOnDropHandle<Measured>>,
+    /// Names of those that were told to be known in part.
+    told: BTreeSet<String>,
+}
+
+impl Usage {
+    /// When to begin, unless it has begun.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        self.task.is_none().then_some(self.due)
+    }
+
+    /// What was measured, as soon as it is; never when nothing is being measured. Cancel-safe.
+    pub(super) async fn measured(&mut self) -> Measured {
+        let Some(task) = &mut self.task else { return pending().await };
+        let measured = task.await;
+        self.task = None;
+        measured.unwrap_or_else(|error| {
+            let message = format!("it ended early: {error}");
+            Err(PortError::new(ErrorKind::Internal, MEASURE, self.uid.to_string(), message))
+        })
+    }
+}
+
+impl Worker {
+    /// Has these volumes measured from now on, and no others.
+    pub(super) fn watch_usage(&mut self, limits: Vec<VolumeLimit>, now: Timestamp) {
+        let uid = self.observed.as_ref().map(|pod| &pod.record.uid).filter(|_| !limits.is_empty());
+        match (&self.usage, uid) {
+            (Some(usage), Some(uid)) if usage.uid == *uid && usage.limits == limits => {}
+            (_, Some(uid)) => {
+                let (uid, told) = (uid.clone(), BTreeSet::new());
+                self.usage = Some(Box::new(Usage { uid, limits, due: now, task: None, told }));
+            }
+            (_, None) => self.usage = None,
+        }
+    }
+
+    /// Begins to measure when it is time. Nobody waits for it.
+    pub(super) fn measure(&mut self) {
+        let now = self.shared.now();
+        let Some(usage) = self.usage.as_mut().filter(|usage| usage.due().is_some_and(|due| due <= now)) else { return };
+        let (shared, key, limits) = (Arc::clone(&self.shared), Arc::clone(&self.key), usage.limits.clone());
+        let work = async move {
+            // Never closed.
+            let _place = shared.measuring.acquire().await;
+            let over = after(shared.now(), PATIENCE);
+            // Cancel-safe: what is given up changes nothing.
+            tokio::select! {
+                biased;
+                used = shared.parts.backend.volume_use(&key, &limits) => used,
+                () = shared.parts.clock.sleep_until(over) => {
+                    let message = format!("it takes longer than {} s", PATIENCE.as_secs());
+                    Err(PortError::new(ErrorKind::Unavailable, MEASURE, key.to_string(), message))
+                }
+            }
+        };
+        usage.task = Some(AbortOnDropHandle::new(tokio::spawn(work)));
+    }
+
+    /// Judges what was measured. Whether the pod is to be evicted: then a round has to begin.
+    pub(super) async fn judge_usage(&mut self, measured: Measured) -> bool {
+        let now = self.shared.now();
+        let Some(usage) = &mut self.usage else { return false };
+        let used = match measured {
+            Ok(used) => used,
+            Err(error) => {
+                let until = self.memory.rest(MEASURE, ("FailedSync", &error.to_string()), now);
+                tracing::warn!(pod = %self.key, "{error}; next try in {} s", until.duration_since(now).as_secs());
+                usage.due = until;
+                return false;
+            }
+        };
+        self.memory.rested(MEASURE);
+        usage.due = plan::next_look(&used, now);
+        if let Some(cause) = plan::eviction(&usage.limits, &used) {
+            return self.evict(cause, now).await;
+        }
+        if used.iter().any(|used| used.is_part) {
+            self.tell_parts(&used, now).await;
+        }
+        false
+    }
+
+    /// The pod that was measured, if it is still there.
+    async fn measured_pod(&self) -> Result<Option<Arc<ObservedPod>>, PortError> {
+        let pod = self.shared.parts.backend.observe(&self.key).await?;
+        Ok(pod.filter(|pod| self.usage.as_ref().is_some_and(|usage| usage.uid == pod.record.uid)))
+    }
+
+    /// Tells of volumes that are known in part, each once.
+    async fn tell_parts(&mut self, used: &[VolumeUse], now: Timestamp) {
+        let Ok(Some(pod)) = self.measured_pod().await else { return };
+        let Some(usage) = &mut self.usage else { return };
+        let mut events = Vec::new();
+        for (limit, used) in usage.limits.iter().zip(used).filter(|(_, used)| used.is_part) {
+            if usage.told.insert(limit.name.clone()) {
+                let event = usage_event(&pod, limit, *used, now);
+                tracing::warn!(pod = %self.key, "{}", event.message);
+                events.push(event);
+            }
+        }
+        self.shared.lock().history.tell(events);
+        self.shared.announce();
+    }
+
+    /// Begins an eviction. An agent that begins anew goes on with it by the record, where that can be written.
+    async fn evict(&mut self, cause: TerminalCause, now: Timestamp) -> bool {
+        let noted = match self.measured_pod().await {
+            Ok(None) => return false,
+            Ok(Some(pod)) => {
+                tracing::warn!(pod = %self.key, "evicted: {}", cause.message.trim_end());
+                self.shared.lock().history.tell(vec![eviction_event(&pod, &cause, now)]);
+                self.shared.announce();
+                let record = PodRecord { terminal_cause: Some(cause.clone()), ..pod.record.clone() };
+                self.shared.parts.backend.put_record(&record).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = noted {
+            tracing::warn!(pod = %self.key, "{error}; it is evicted all the same");
+        }
+        self.memory.plan.evicted = Some(Eviction { cause, since: now });
+        true
+    }
+}
