@@ -20,6 +20,7 @@
 mod agent;
 mod event;
 mod kubelet;
+mod often;
 mod progress;
 mod publish;
 mod remove;

@@ -8,10 +8,10 @@ use tokio::sync::watch;
 
 use super::event::Event;
 use super::kubelet::{FleetState, PodState, after};
+use super::often::{is_coarsely, is_readiness};
 use super::progress::{PodProgress, PodStanding, Progress, Verdict};
 use crate::model::{
-    Admitted, AdmittedPod, Diagnostics, Durable, NodeInfo, Packed, PodEntry, PodKey, Projection, ShownPod,
-    StatusDocument, Terminal,
+    Admitted, AdmittedPod, Diagnostics, Durable, NodeInfo, PodKey, Projection, ShownPod, StatusDocument, Terminal,
 };
 use crate::port::StatusSink;
 use crate::report::{self, PodView, ProjectInput, StatusInput, project, status_document};
@@ -342,72 +342,6 @@ fn side_by_side<'a, A, B>(
     })
 }
 
-/// Whether documents differ in nothing but what may change often.
-fn is_coarsely(a: &StatusDocument, b: &StatusDocument) -> bool {
-    let pods = || a.pods.iter().zip(&b.pods).all(|(a, b)| a == b || coarse_pod(a) == coarse_pod(b));
-    coarse_head(a) == coarse_head(b) && a.pods.len() == b.pods.len() && pods()
-}
-
-/// Whether documents differ in whether pods are ready, and in nothing else but what may change often: probes may say one thing and
-/// then another every second.
-fn is_readiness(a: &StatusDocument, b: &StatusDocument) -> bool {
-    let flips = || a.pods.iter().zip(&b.pods).any(|(a, b)| a != b && a.open().ready != b.open().ready);
-    let head = |document: &StatusDocument| StatusDocument { conditions: Vec::new(), ..coarse_head(document) };
-    let pods = || a.pods.iter().zip(&b.pods).all(|(a, b)| a == b || unprobed_pod(a) == unprobed_pod(b));
-    let is_stalled = |document: &StatusDocument| {
-        document.conditions.iter().any(|condition| condition.kind == "Stalled" && condition.status == "True")
-    };
-    a.pods.len() == b.pods.len() && is_stalled(a) == is_stalled(b) && head(a) == head(b) && pods() && flips()
-}
-
-/// What a document says of anything but its pods, without what may change often.
-fn coarse_head(document: &StatusDocument) -> StatusDocument {
-    // The pods are by far the most of it: they are looked at one by one.
-    let mut head = StatusDocument {
-        api_version: document.api_version.clone(),
-        kind: document.kind.clone(),
-        node: document.node.clone(),
-        last_attempted_revision: document.last_attempted_revision.clone(),
-        last_applied_revision: document.last_applied_revision.clone(),
-        conditions: document.conditions.clone(),
-        errors: document.errors.clone(),
-        uncommitted: document.uncommitted.clone(),
-        pods: Vec::new(),
-        last_actions: Vec::new(),
-    };
-    for condition in &mut head.conditions {
-        (condition.last_transition_time, condition.message) = (None, None);
-    }
-    head
-}
-
-fn coarse_pod(pod: &Packed<PodEntry>) -> PodEntry {
-    let mut pod = pod.open();
-    pod.restarts = 0;
-    for condition in &mut pod.conditions {
-        (condition.last_transition_time, condition.message) = (None, None);
-    }
-    for container in &mut pod.containers {
-        container.restart_count = 0;
-        if let Some((_, state)) = &mut container.state {
-            (state.started_at, state.finished_at, state.message) = (None, None, None);
-        }
-    }
-    pod
-}
-
-/// The same without what probes decide.
-fn unprobed_pod(pod: &Packed<PodEntry>) -> PodEntry {
-    let mut pod = coarse_pod(pod);
-    pod.ready.clear();
-    for condition in pod.conditions.iter_mut().filter(|condition| condition.kind.ends_with("Ready")) {
-        condition.status.clear();
-        condition.reason = None;
-    }
-    pod.containers.iter_mut().for_each(|container| container.ready = false);
-    pod
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -416,7 +350,7 @@ mod tests {
     use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
     use super::*;
-    use crate::model::{DataObjects, Revision, RevisionKind, SourceRef};
+    use crate::model::{DataObjects, Packed, Revision, RevisionKind, SourceRef};
     use crate::port::PortError;
 
     struct Nowhere;

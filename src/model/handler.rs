@@ -53,7 +53,7 @@ pub struct HandlerCall {
     pub handler: Handler,
     /// What is longer fails.
     pub timeout: Duration,
-    /// Who calls: a probe's requests and a hook's differ in their `User-Agent` and in how they follow redirects.
+    /// Who calls: a probe's requests and a hook's differ in their `User-Agent`, and in what they make of an answer.
     pub caller: Caller,
 }
 
@@ -76,9 +76,11 @@ pub struct HandlerAnswer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandlerOutcome {
     Success,
-    /// A success that is told by an event: a redirect to another host.
+    /// A success that is told by an event: a redirect to another host, a hook that was answered without TLS.
     Warning,
     Failure,
+    /// An answer came that could not be read to its end: an error of the prober, which asks again.
+    Unread,
 }
 
 /// Why a handler cannot be called as written.
@@ -86,18 +88,24 @@ pub enum HandlerOutcome {
 pub enum NoHandler {
     /// None of the kinds is set.
     None,
-    /// The container has no port of this name.
+    /// The container has no port of this name, which is no number either.
     UnknownPort(String),
     /// Not within 1 to 65535.
-    Port(i32),
+    Port(i64),
 }
 
 impl fmt::Display for NoHandler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NoHandler::None => f.write_str("no handler is named: exec, httpGet, tcpSocket, grpc or sleep"),
-            NoHandler::UnknownPort(name) => write!(f, "couldn't find port: {name}"),
-            NoHandler::Port(port) => write!(f, "{port} is no port: 1 to 65535"),
+            // As Go's strconv.Atoi and the kubelet have it (pkg/probe/util.go, `ResolveContainerPort`).
+            NoHandler::UnknownPort(name) => {
+                let digits = name.trim_start_matches(['+', '-']);
+                let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+                let why = if is_number { "value out of range" } else { "invalid syntax" };
+                write!(f, "strconv.Atoi: parsing {name:?}: {why}")
+            }
+            NoHandler::Port(port) => write!(f, "invalid port number: {port}"),
         }
     }
 }
@@ -171,13 +179,14 @@ fn port(port: &IntOrString, container: &Container) -> Result<u16, NoHandler> {
             let mut ports = container.ports.iter().flatten();
             match ports.find(|port| port.name.as_deref() == Some(name)) {
                 Some(port) => number(port.container_port),
-                None => number(name.parse().map_err(|_| NoHandler::UnknownPort(name.clone()))?),
+                None => number(name.parse::<i64>().map_err(|_| NoHandler::UnknownPort(name.clone()))?),
             }
         }
     }
 }
 
-fn number(port: i32) -> Result<u16, NoHandler> {
+fn number(port: impl Into<i64>) -> Result<u16, NoHandler> {
+    let port = port.into();
     u16::try_from(port).ok().filter(|port| *port != 0).ok_or(NoHandler::Port(port))
 }
 
@@ -216,9 +225,23 @@ mod tests {
             (0.into(), Err(NoHandler::Port(0))),
             (65536.into(), Err(NoHandler::Port(65536))),
             ("65536".into(), Err(NoHandler::Port(65536))),
+            ("5000000000".into(), Err(NoHandler::Port(5_000_000_000))),
         ];
         for (port, expected) in rows {
             assert_eq!(tcp(port), expected.map(|port| Handler::TcpSocket { host: None, port }));
+        }
+    }
+
+    #[test]
+    fn ports_that_are_none_are_told_as_the_kubelet_does() {
+        for (port, told) in [
+            (serde_json::json!("gone"), "strconv.Atoi: parsing \"gone\": invalid syntax"),
+            ("".into(), "strconv.Atoi: parsing \"\": invalid syntax"),
+            ("99999999999999999999".into(), "strconv.Atoi: parsing \"99999999999999999999\": value out of range"),
+            ("70000".into(), "invalid port number: 70000"),
+            ((-1).into(), "invalid port number: -1"),
+        ] {
+            assert_eq!(tcp(port).unwrap_err().to_string(), told);
         }
     }
 

@@ -23,6 +23,10 @@ use crate::model::{
 /// Where Secrets of the types kubernetes.io/dockerconfigjson and kubernetes.io/dockercfg have what they are for.
 const PULL_SECRET_KEYS: [&str; 2] = [".dockerconfigjson", ".dockercfg"];
 
+/// Why a container waits whose postStart hook failed, with nothing of what that has said
+/// (pkg/kubelet/kuberuntime/kuberuntime_container.go, `ErrPostStartHook`).
+const HOOK_FAILED: &str = "PostStartHookError";
+
 /// What every container of a pod shares in one round.
 struct Pod<'a> {
     round: &'a Round<'a>,
@@ -107,6 +111,11 @@ fn was_stopped(latest: &ObservedContainer) -> bool {
 /// Whether an instance was told to stop for what it failed to do.
 fn has_failed(stopping: &Stopping) -> bool {
     ProbeKind::behind(stopping).is_some() || stopping.is_for(&Reason::PostStartFailed)
+}
+
+/// Whether an instance was told to stop for its postStart hook.
+fn failed_to_start(record: &ContainerRecord) -> bool {
+    record.stopping.as_ref().is_some_and(|stopping| stopping.is_for(&Reason::PostStartFailed))
 }
 
 /// Keeps the newest instance and one dead one before it.
@@ -194,6 +203,9 @@ impl Pod<'_> {
             ContainerState::Created | ContainerState::Lost => false,
             ContainerState::Running { .. } => {
                 if let Some((reason, grace)) = self.why_to_stop(container, kind, record) {
+                    if reason == Reason::PostStartFailed {
+                        draft.waiting(&record.name, HOOK_FAILED, "");
+                    }
                     Stop { reason, grace, began: None }.one(self.round, self.observed, latest, draft);
                     return false;
                 }
@@ -371,6 +383,9 @@ impl Pod<'_> {
             // While it is tried again nothing is known that was not before.
             Some((reason, message)) => draft.waiting(name, reason, &message),
             None if attempt == 0 => draft.waiting(name, creating(self.spec), ""),
+            None if self.observed.latest(name).is_some_and(|latest| failed_to_start(&latest.record)) => {
+                draft.waiting(name, HOOK_FAILED, "");
+            }
             None => {}
         }
         draft.step(PodAction::EnsureImage(self.need(container)), reason.clone());

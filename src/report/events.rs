@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::containers::Waiting;
 use super::project::stable_uid;
-use super::{duration, resize};
+use super::{duration, resize, similar};
 use crate::model::{
     AdmittedPod, ContainerKind, ContainerRecord, ContainerState, EventRecord, EventType, HandlerAnswer, HandlerOutcome,
     HookKind, ImageSource, Kind, ObjectKey, ObservedContainer, ObservedPod, Outcome, ProbeKind, Reason, Sandbox,
@@ -74,27 +74,6 @@ pub fn preset_events(pod: &ObservedPod, target: &AdmittedPod, now: Timestamp) ->
         events.push(event(format!("{who}: {} more conflicts", conflicts.len() - CONFLICTS)));
     }
     events
-}
-
-/// Adds an event. An equal one (object, field path, reason, message) is counted instead; beyond `bound` the one that
-/// was last seen longest ago goes.
-pub fn aggregate(events: &mut Vec<Arc<EventRecord>>, new: EventRecord, bound: usize) {
-    let same = |e: &EventRecord| {
-        (&e.uid, &e.object, &e.field_path, &e.reason, &e.message)
-            == (&new.uid, &new.object, &new.field_path, &new.reason, &new.message)
-    };
-    if let Some(known) = events.iter_mut().find(|e| same(e)) {
-        let known = Arc::make_mut(known);
-        known.count = known.count.saturating_add(new.count);
-        known.first = known.first.min(new.first);
-        known.last = known.last.max(new.last);
-        return;
-    }
-    events.push(Arc::new(new));
-    while events.len() > bound {
-        let Some(oldest) = events.iter().enumerate().min_by_key(|(_, e)| e.last).map(|(index, _)| index) else { break };
-        events.remove(oldest);
-    }
 }
 
 struct Draft<'a> {
@@ -323,6 +302,12 @@ pub fn hook_event(pod: &ObservedPod, container: &str, kind: HookKind, now: Times
     Draft { container: Some(container), kind, reason, message: message.to_owned(), ..Draft::of(pod, now) }.record()
 }
 
+/// What is told of a hook that succeeded otherwise than it was asked for (pkg/kubelet/lifecycle/handlers.go).
+pub fn fallback_event(pod: &ObservedPod, message: String, now: Timestamp) -> EventRecord {
+    let (kind, reason) = (EventType::Warning, "LifecycleHTTPFallback");
+    Draft { kind, reason, message, ..Draft::of(pod, now) }.record()
+}
+
 /// What is told of an answer to a probe, or of an error of the prober; nothing of a plain success (pkg/kubelet/prober/prober.go).
 pub fn probe_event(
     pod: &ObservedPod,
@@ -338,6 +323,9 @@ pub fn probe_event(
         }
         Ok(HandlerAnswer { outcome: HandlerOutcome::Failure, text }) => {
             ("Unhealthy", format!("{title} probe failed: {text}"))
+        }
+        Ok(HandlerAnswer { outcome: HandlerOutcome::Unread, text }) => {
+            ("Unhealthy", format!("{title} probe errored and resulted in failure state: {text}"))
         }
         Err(error) => ("Unhealthy", format!("{title} probe errored and resulted in unknown state: {error}")),
     };
@@ -361,8 +349,8 @@ fn waiting_event(pod: &ObservedPod, name: &str, reason: &str, message: &str, now
     let detail = if message.is_empty() { reason } else { message };
     let (key, uid) = (&pod.record.key, &pod.record.uid);
     match reason {
-        // Of a pod that waits for a machine its record tells.
-        "ContainerCreating" | "PodInitializing" | "Completed" | "Unschedulable" => Vec::new(),
+        // Of a pod that waits for a machine its record tells, of a hook its end.
+        "PostStartHookError" | "ContainerCreating" | "PodInitializing" | "Completed" | "Unschedulable" => Vec::new(),
         "CrashLoopBackOff" => {
             let place = format!("{}_{}({uid})", key.name, key.namespace);
             let text = format!("Back-off restarting failed container {name} in pod {place}");
@@ -393,7 +381,7 @@ fn waiting_event(pod: &ObservedPod, name: &str, reason: &str, message: &str, now
 /// than `newest`, the version of the projection.
 pub fn event_object(event: &EventRecord, newest: u64) -> Value {
     let path = event.field_path.as_deref().unwrap_or_default();
-    let subject = format!("{}|{path}|{}|{}", event.uid, event.reason, event.message);
+    let subject = format!("{}|{path}|{}|{}", event.uid, event.reason, similar::told_as(&event.message));
     let digest: String = stable_uid(&subject).chars().filter(|c| *c != '-').take(16).collect();
     let version = u64::try_from(event.last.as_millisecond()).unwrap_or(1).min(newest).max(1);
     let time = |at: Timestamp| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();

@@ -25,6 +25,7 @@ mod resize;
 mod row;
 mod secret;
 mod shown;
+mod similar;
 mod status;
 mod table;
 mod unknown;
@@ -40,7 +41,7 @@ pub use diff::{
 };
 pub use doctor::{Finding, Health, doctor_json, doctor_text, examine, health};
 pub use events::{
-    aggregate, event_object, event_record, events_between, eviction_event, hook_event, preset_events, probe_event,
+    event_object, event_record, events_between, eviction_event, fallback_event, hook_event, preset_events, probe_event,
     pulling_event, usage_event, waiting_events,
 };
 pub use jsonpath::{Template, TemplateError};
@@ -48,6 +49,7 @@ pub use pod::{PodView, pod_object};
 pub use project::{ProjectInput, project, stable_uid};
 pub use row::{PodRow, pod_row};
 pub use shown::{shown, shown_pod};
+pub use similar::aggregate;
 pub use status::{StatusInput, status_document};
 pub use table::{Column, Listed, TableOptions, cells, columns, objects_table, pods_table};
 pub use unknown::as_unknown;

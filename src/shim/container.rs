@@ -280,7 +280,7 @@ fn fork(mut first: First<'_>) -> Result<i32, Failure> {
     dumpable(DumpableBehavior::NotDumpable)?;
     let pid = match has_users {
         true => users::fork(first)?,
-        false => match first.entrance.fork(own_processes).step("making the container's process")? {
+        false => match first.entrance.fork(own_processes, None).step("making the container's process")? {
             Some(pid) => pid,
             None => {
                 first.run();

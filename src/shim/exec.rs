@@ -2,14 +2,11 @@
 //! becomes what that process is: its user, capabilities and environment.
 
 use std::fs;
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::io::{self, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
 use rustix::process::DumpableBehavior;
 
 use super::failure::doing;
@@ -94,18 +91,24 @@ pub(super) fn serve(request: &ExecRequest, leash: Option<&Leash>) -> Result<Serv
     // The command's process comes here when the one between has ended.
     let adopt = |who| rustix::process::set_child_subreaper(who).map_err(|e| failed(e.into()));
     adopt(Some(rustix::process::getpid()))?;
-    let Some(between) = target.entrance.fork(false).map_err(failed)? else {
-        drop(stdio);
-        let code = go_between(target, request, ends, (number_end, hindered_end));
-        spawn::exit_now(code);
+    let (late, until) = (Served { end: End::Late, is_begun: false }, leash.map(|leash| leash.until));
+    let between = match target.entrance.fork(false, until) {
+        Ok(Some(between)) => between,
+        Ok(None) => {
+            drop(stdio);
+            let code = go_between(target, request, ends, (number_end, hindered_end));
+            spawn::exit_now(code);
+        }
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(late),
+        Err(error) => return Err(failed(error)),
     };
     dumpable(DumpableBehavior::Dumpable)?;
     drop((ends, number_end, hindered_end));
-    if !is_told(&number, leash).map_err(failed)? {
+    if !spawn::is_told(&number, until).map_err(failed)? {
         // It is in the container, where anything may hold it: a directory of a file system that does not answer. What is killed
         // there dies when it can.
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(between), nix::sys::signal::Signal::SIGKILL);
-        return Ok(Served { end: End::Late, is_begun: false });
+        return Ok(late);
     }
     let mut bytes = [0; size_of::<i32>()];
     let child = match (&number).read_exact(&mut bytes) {
@@ -128,22 +131,6 @@ pub(super) fn serve(request: &ExecRequest, leash: Option<&Leash>) -> Result<Serv
     // The child's end was closed when it executed the command, or it wrote that it could not.
     let is_begun = has_child && (!matches!(end, End::Code(_)) || matches!((&hindered).read(&mut bytes), Ok(0)));
     Ok(Served { end, is_begun })
-}
-
-/// Waits until the process between has said something or is gone: false when time is over before.
-fn is_told(number: &PipeReader, leash: Option<&Leash>) -> io::Result<bool> {
-    let Some(leash) = leash else { return Ok(true) };
-    loop {
-        let left = leash.until.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left.min(Duration::from_hours(1))).map_err(io::Error::other)?;
-        let mut fds = [PollFd::new(number, PollFlags::IN)];
-        match rustix::event::poll(&mut fds, Some(&left)) {
-            Ok(0) if Instant::now() >= leash.until => return Ok(false),
-            Ok(0) | Err(Errno::INTR) => {}
-            Ok(_) => return Ok(true),
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
 
 /// The process between this one and the command's. Everything that takes more rights than the command has is done here,

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -29,6 +29,9 @@ const PTMX_DEVICE: (u32, u32) = (5, 2);
 /// What a terminal takes for the end of its input, at the start of a line: Ctrl-D.
 const END_OF_INPUT: &[u8] = b"\x04";
 const BUFFER: usize = 16 << 10;
+/// What is read at once to be forgotten, as much as a pipe holds, and how long nothing is read after that.
+const FORGOTTEN: usize = 64 << 10;
+const PAUSE: Duration = Duration::from_millis(1);
 /// What a pipe takes at once when there is any room: more could make this process wait for the reader, deaf to signals.
 pub(super) const PIECE: usize = 4096;
 /// Bytes that are still read from each stream after the command's end, if no more wait there.
@@ -212,13 +215,15 @@ struct Flow {
     inward: bool,
     /// Written once when the input has ended.
     farewell: &'static [u8],
+    /// How many bytes more are passed on; `None` for all. The rest is read and forgotten.
+    room: Option<usize>,
 }
 
 impl Flow {
     fn out(from: impl AsFd, to: impl AsFd) -> io::Result<Self> {
         let own = |fd: BorrowedFd<'_>| fd.try_clone_to_owned();
         let (from, to) = (own(from.as_fd())?, own(to.as_fd())?);
-        Ok(Self { from, to, held: Vec::new(), open: true, inward: false, farewell: b"" })
+        Ok(Self { from, to, held: Vec::new(), open: true, inward: false, farewell: b"", room: None })
     }
 
     fn inward(to: impl AsFd, farewell: &'static [u8]) -> io::Result<Self> {
@@ -248,10 +253,18 @@ impl Flow {
 
     /// Whether there was an answer, be it the end.
     fn read(&mut self) -> bool {
-        let mut bytes = vec![0; BUFFER];
+        let mut bytes = vec![0; if self.room == Some(0) { FORGOTTEN } else { BUFFER }];
         match rustix::io::read(&self.from, &mut bytes) {
             Ok(0) => self.end(),
-            Ok(count) => self.held.extend_from_slice(&bytes[..count]),
+            Ok(count) => {
+                let taken = count.min(self.room.unwrap_or(count));
+                self.room = self.room.map(|room| room - taken);
+                self.held.extend_from_slice(&bytes[..taken]);
+                if taken == 0 {
+                    // Whatever prints without end is no reason to be busy.
+                    std::thread::sleep(PAUSE);
+                }
+            }
             Err(Errno::AGAIN | Errno::INTR) => return false,
             // A terminal whose other side is closed.
             Err(_) => self.end(),
@@ -285,6 +298,8 @@ pub(super) struct Leash {
     /// Its other side is closed by a caller that does not wait any more.
     pub(super) caller: OwnedFd,
     pub(super) until: Instant,
+    /// How many bytes of each stream the caller takes.
+    pub(super) output_limit: usize,
 }
 
 /// Why a command is served no longer.
@@ -322,6 +337,8 @@ pub(super) fn run(child: i32, stdio: Stdio, signals: &SignalFd, leash: Option<&L
                 stdin.map(|pipe| Flow::inward(pipe, b"")),
             ];
             session.flows = flows.into_iter().flatten().collect::<io::Result<_>>()?;
+            let room = leash.map(|leash| leash.output_limit);
+            session.flows.iter_mut().filter(|flow| !flow.inward).for_each(|flow| flow.room = room);
         }
     }
     let end = session.serve(signals, leash);
@@ -441,4 +458,34 @@ fn ends(signals: &SignalFd) -> io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    #[test]
+    fn what_has_no_room_is_read_and_forgotten() {
+        let (from, mut printed) = io::pipe().unwrap();
+        let (mut passed, to) = io::pipe().unwrap();
+        let mut flow = Flow { room: Some(5), ..Flow::out(&from, &to).unwrap() };
+        drop(to);
+        for text in ["abc", "defgh", "ijk"] {
+            printed.write_all(text.as_bytes()).unwrap();
+            flow.step();
+            if !flow.held.is_empty() {
+                flow.step();
+            }
+            assert_eq!(rustix::io::ioctl_fionread(&from).unwrap(), 0, "whoever prints does not wait");
+        }
+        drop(printed);
+        flow.step();
+        assert!(flow.is_done());
+        drop(flow);
+        let mut text = String::new();
+        passed.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "abcde");
+    }
 }

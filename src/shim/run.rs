@@ -34,7 +34,7 @@ pub struct RunRequest {
     pub command: Vec<String>,
     /// When it is killed, with what it has started.
     pub timeout: Duration,
-    /// How many bytes of what it prints are kept; the rest is read and forgotten.
+    /// How many bytes of what it prints are kept; the rest is read by its process and forgotten.
     pub output_limit: usize,
 }
 
@@ -56,6 +56,7 @@ pub(super) struct RunOrder {
     instance_dir: PathBuf,
     command: Vec<String>,
     timeout: Duration,
+    output_limit: usize,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -111,7 +112,12 @@ async fn ask(exe: &Path, request: &RunRequest) -> io::Result<(Report, Vec<u8>)> 
     let (agent, output) = forked.map_err(io::Error::other)??;
     let mut agent = tokio::net::UnixStream::from_std(agent)?;
     let RunRequest { instance_dir, command, timeout, output_limit } = request;
-    let order = RunOrder { instance_dir: instance_dir.clone(), command: command.clone(), timeout: *timeout };
+    let order = RunOrder {
+        instance_dir: instance_dir.clone(),
+        command: command.clone(),
+        timeout: *timeout,
+        output_limit: *output_limit,
+    };
     let mut line = serde_json::to_vec(&Order::<(), _>::Run(order))?;
     line.push(b'\n');
     agent.write_all(&line).await?;
@@ -148,7 +154,7 @@ async fn told(mut from: impl AsyncBufRead + Unpin) -> io::Result<Report> {
     }
 }
 
-/// Everything is read, so that nobody waits for room; so much is kept.
+/// Everything is read, so that nobody waits for room: no more than this of each stream. So much is kept.
 async fn read_bounded(mut from: impl AsyncRead + Unpin, limit: usize) -> io::Result<Vec<u8>> {
     let (mut kept, mut bytes) = (Vec::new(), [0; 4096]);
     loop {
@@ -171,7 +177,7 @@ fn fork(exe: &Path) -> io::Result<(UnixStream, PipeReader)> {
 
 /// The process's own side. The agent is on stdout.
 pub(super) fn main(order: &RunOrder, (out, err): (&OwnedFd, &OwnedFd)) -> ExitCode {
-    let RunOrder { instance_dir, command, timeout } = order;
+    let RunOrder { instance_dir, command, timeout, output_limit } = order;
     let prepared = || {
         let caller = rustix::io::fcntl_dupfd_cloexec(io::stdout(), 3)?;
         nix::unistd::dup2_stdout(out)?;
@@ -180,7 +186,7 @@ pub(super) fn main(order: &RunOrder, (out, err): (&OwnedFd, &OwnedFd)) -> ExitCo
     };
     let Ok(caller) = prepared() else { return ExitCode::FAILURE };
     let until = Instant::now() + (*timeout).min(Duration::from_hours(24 * 365));
-    let leash = Leash { caller, until };
+    let leash = Leash { caller, until, output_limit: *output_limit };
     let request =
         ExecRequest { instance_dir: instance_dir.clone(), command: command.clone(), stdin: false, tty: false };
     let report = match exec::serve(&request, Some(&leash)) {

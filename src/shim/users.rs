@@ -125,7 +125,7 @@ pub(super) fn fork(first: First<'_>) -> Result<i32, Failure> {
 
 fn go_between(mut first: First<'_>, mut number: io::PipeWriter) {
     let joined = first.join_users(number.as_fd());
-    let forked = joined.and_then(|own| first.entrance.fork(own).step("making the container's process"));
+    let forked = joined.and_then(|own| first.entrance.fork(own, None).step("making the container's process"));
     match forked {
         Ok(None) => {
             drop(number);

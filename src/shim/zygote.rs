@@ -125,7 +125,7 @@ fn serve() -> io::Result<Option<bool>> {
         let [stdin, stdout, stderr, network, mounts, rest @ ..] = &descriptors[..] else {
             return Err(io::ErrorKind::InvalidData.into());
         };
-        let begun = rest.first().map(|cgroup| spawn::fork_into(cgroup.as_fd(), CloneFlags::empty()));
+        let begun = rest.first().map(|cgroup| spawn::fork_into(cgroup.as_fd(), CloneFlags::empty(), None));
         let is_begun_there = matches!(begun, Some(Ok(_)));
         // The kernel is too old for it, or something else will be said when it goes there by itself.
         let forked = begun.and_then(Result::ok).map_or_else(spawn::fork, Ok);

@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use nix::sched::CloneFlags;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -70,16 +71,19 @@ impl Entrance {
     /// the child, which calls [`Self::enter`]; the child's number in the parent.
     ///
     /// # Errors
-    /// From the system.
-    pub(crate) fn fork(&mut self, own_processes: bool) -> io::Result<Option<i32>> {
+    /// From the system; `TimedOut` when the cgroup holds the child for longer than `until`.
+    pub(crate) fn fork(&mut self, own_processes: bool, until: Option<Instant>) -> io::Result<Option<i32>> {
         let namespaces = if own_processes { CloneFlags::CLONE_NEWPID } else { CloneFlags::empty() };
-        if let Some(unified) = &self.unified
-            && let Ok(forked) = spawn::fork_into(unified.directory.as_fd(), namespaces)
-        {
-            if forked.is_none() {
-                self.unified = None;
+        let unified = self.unified.as_ref();
+        match unified.map(|unified| spawn::fork_into(unified.directory.as_fd(), namespaces, until)) {
+            Some(Ok(forked)) => {
+                if forked.is_none() {
+                    self.unified = None;
+                }
+                return Ok(forked);
             }
-            return Ok(forked);
+            Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => return Err(error),
+            Some(Err(_)) | None => {}
         }
         // There is none, the kernel cannot, or it says what is wrong when it is written to.
         if own_processes {
@@ -164,7 +168,7 @@ mod tests {
     fn child_of(entrance: &mut Entrance, path: &str) -> (Vec<String>, Vec<String>, WaitStatus) {
         let (mut own, theirs) = UnixStream::pair().unwrap();
         // The child makes calls of the system only: this process has several threads.
-        let Some(child) = entrance.fork(false).unwrap() else {
+        let Some(child) = entrance.fork(false, None).unwrap() else {
             let go = rustix::io::read(&theirs, &mut [0; 1]).is_ok() && entrance.enter().is_ok();
             let told = go && rustix::io::write(&theirs, b"x").is_ok() && rustix::io::read(&theirs, &mut [0; 1]).is_ok();
             spawn::exit_now(i32::from(!told));

@@ -4,12 +4,15 @@ use std::arch::asm;
 use std::ffi::CString;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
+use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::sched::CloneFlags;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 
 /// The first descriptor beyond the standard streams.
@@ -63,11 +66,16 @@ impl CloneArguments {
     }
 }
 
-/// As [`fork`], into the cgroup of version 2 that the directory is, and into new namespaces.
+/// As [`fork`], into the cgroup of version 2 that the directory is, and into new namespaces. A frozen cgroup holds the child, which
+/// is not waited for any longer than `until`.
 ///
 /// # Errors
-/// From the system, such as `ENOSYS` and `E2BIG` before Linux 5.7; [`killed_at_birth`].
-pub(crate) fn fork_into(directory: BorrowedFd<'_>, namespaces: CloneFlags) -> io::Result<Option<i32>> {
+/// From the system, such as `ENOSYS` and `E2BIG` before Linux 5.7; [`killed_at_birth`]; `TimedOut`.
+pub(crate) fn fork_into(
+    directory: BorrowedFd<'_>,
+    namespaces: CloneFlags,
+    until: Option<Instant>,
+) -> io::Result<Option<i32>> {
     let (word, sender) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     let flags = u64::try_from(namespaces.bits()).map_err(io::Error::other)?;
     let arguments = CloneArguments::into_cgroup(directory, flags);
@@ -80,11 +88,34 @@ pub(crate) fn fork_into(directory: BorrowedFd<'_>, namespaces: CloneFlags) -> io
         return if rustix::io::write(&sender, b"x") == Ok(1) { Ok(None) } else { exit_now(1) };
     }
     drop(sender);
+    if !is_told(&word, until)? {
+        // It is not waited for: it dies when it can.
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+        return Err(io::ErrorKind::TimedOut.into());
+    }
     match rustix::io::retry_on_intr(|| rustix::io::read(&word, &mut [0; 1])) {
         Ok(1) => Ok(Some(pid)),
         _ => {
             let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None);
             Err(killed_at_birth())
+        }
+    }
+}
+
+/// Waits until a pipe has something to say or nobody who could: false when time is over before.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn is_told(pipe: impl AsFd, until: Option<Instant>) -> io::Result<bool> {
+    let Some(until) = until else { return Ok(true) };
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left.min(Duration::from_hours(1))).map_err(io::Error::other)?;
+        match rustix::event::poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(&left)) {
+            Ok(0) if Instant::now() >= until => return Ok(false),
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(true),
+            Err(error) => return Err(error.into()),
         }
     }
 }

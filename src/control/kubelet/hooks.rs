@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Shared, after};
 use crate::model::{
-    Caller, ContainerState, Handler, HandlerCall, HandlerOutcome, HookKey, HookRun, HookState, HookStates, ObservedPod,
-    PodKey,
+    Caller, ContainerState, EventRecord, Handler, HandlerCall, HandlerOutcome, HookKey, HookRun, HookState, HookStates,
+    ObservedPod, PodKey,
 };
-use crate::report::hook_event;
+use crate::report::{fallback_event, hook_event};
 
 /// The hooks that were begun, of instances that run.
 #[derive(Default)]
@@ -77,14 +78,15 @@ impl Hooks {
         let work = async move {
             let result = perform(&shared, &pod, &asked).await;
             let HookKey { container, attempt, kind } = &asked.key;
-            if let Err(why) = &result {
-                tracing::warn!(pod = %pod, container, attempt, "{kind} hook failed: {why}");
-                // The pod as it is now; where nobody has seen it yet, as it was.
-                let seen = shared.lock().observed(&pod).or(observed);
-                if let Some(seen) = seen {
-                    let event = hook_event(&seen, container, *kind, shared.now());
-                    shared.lock().history.tell(vec![event]);
-                    shared.announce();
+            match &result {
+                Ok(None) => {}
+                Ok(Some(text)) => {
+                    tracing::warn!(pod = %pod, container, attempt, "{kind} hook: {text}");
+                    tell(&shared, (&pod, observed), |seen, now| fallback_event(seen, text.clone(), now));
+                }
+                Err(why) => {
+                    tracing::warn!(pod = %pod, container, attempt, "{kind} hook failed: {why}");
+                    tell(&shared, (&pod, observed), |seen, now| hook_event(seen, container, *kind, now));
                 }
             }
             let _ = end.succeeded.set(result.is_ok());
@@ -95,8 +97,22 @@ impl Hooks {
     }
 }
 
-/// Runs a hook to its end; why it failed.
-async fn perform(shared: &Shared, pod: &PodKey, run: &HookRun) -> Result<(), String> {
+/// Tells of the pod as it is now; where nobody has seen it yet, as it was.
+fn tell(
+    shared: &Shared,
+    (pod, before): (&PodKey, Option<Arc<ObservedPod>>),
+    event: impl FnOnce(&ObservedPod, Timestamp) -> EventRecord,
+) {
+    let now = shared.now();
+    let mut state = shared.lock();
+    let Some(seen) = state.observed(pod).or(before) else { return };
+    state.history.tell(vec![event(&seen, now)]);
+    drop(state);
+    shared.announce();
+}
+
+/// Runs a hook to its end: what there is to tell of it, or why it failed.
+async fn perform(shared: &Shared, pod: &PodKey, run: &HookRun) -> Result<Option<String>, String> {
     let HookRun { key, handler, timeout } = run;
     let handler = handler.as_ref().map_err(ToString::to_string)?;
     if let Handler::Sleep { seconds } = handler {
@@ -105,7 +121,7 @@ async fn perform(shared: &Shared, pod: &PodKey, run: &HookRun) -> Result<(), Str
         return if wished > *timeout {
             Err("container terminated before sleep hook finished".to_owned())
         } else {
-            Ok(())
+            Ok(None)
         };
     }
     let call = HandlerCall {
@@ -121,7 +137,7 @@ async fn perform(shared: &Shared, pod: &PodKey, run: &HookRun) -> Result<(), Str
             Handler::Exec { .. } => "its command failed, or took too long".to_owned(),
             _ => answer.text,
         }),
-        Ok(_) => Ok(()),
+        Ok(answer) => Ok((answer.outcome == HandlerOutcome::Warning).then_some(answer.text)),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -173,7 +173,9 @@ impl Prober {
             tally = tally.begun(now);
             let came = self.ask().await;
             self.tell(&came);
-            if let Ok(answer) = came {
+            if let Ok(answer) = came
+                && answer.outcome != HandlerOutcome::Unread
+            {
                 let before = tally.passed();
                 tally = tally.answered(&self.run, answer.outcome != HandlerOutcome::Failure);
                 if let Some(passed) = tally.passed().filter(|_| tally.passed() != before) {
@@ -187,14 +189,13 @@ impl Prober {
 
     /// The answer, or why the prober had none: it is asked a few times in a row.
     async fn ask(&self) -> Result<HandlerAnswer, String> {
-        let mut why = String::new();
-        for _ in 0..TRIES {
+        let mut tries = 1;
+        loop {
             match self.ask_once().await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => why = error,
+                Err(_) | Ok(HandlerAnswer { outcome: HandlerOutcome::Unread, .. }) if tries < TRIES => tries += 1,
+                came => return came,
             }
         }
-        Err(why)
     }
 
     async fn ask_once(&self) -> Result<HandlerAnswer, String> {

@@ -225,8 +225,7 @@ impl Worker {
         if outcome.tried > 0 || self.is_stale() {
             return Next::Again;
         }
-        // A plan that wakes at once would be made again without end.
-        let wake_at = wake_at.map(|at| if at > now { at } else { after(now, PAUSE) });
+        let wake_at = wake_at.map(|at| not_at_once(at, now));
         Next::Wait([wake_at, outcome.retry_at].into_iter().flatten().min())
     }
 
@@ -281,5 +280,24 @@ impl Worker {
     /// Another target came in, or the agent ends.
     pub(super) fn is_stale(&self) -> bool {
         self.shared.cancel.is_cancelled() || !self.shared.lock().is_current(&self.key, self.sequence)
+    }
+}
+
+/// When a plan is made again that wants to be: one that wants to be at once would be without end.
+fn not_at_once(wake_at: Timestamp, now: Timestamp) -> Timestamp {
+    if wake_at > now { wake_at } else { after(now, PAUSE) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_that_wakes_in_the_past_is_made_again_after_a_pause() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        for (wake_at, expected) in [(101, 101), (100, 101), (7, 101), (500, 500)] {
+            assert_eq!(not_at_once(at(wake_at), at(100)), at(expected), "{wake_at}");
+        }
+        assert_eq!(not_at_once(Timestamp::MIN, Timestamp::MAX), Timestamp::MAX);
     }
 }

@@ -122,6 +122,24 @@ fn probes(out: &mut String, container: &Container) {
     }
 }
 
+/// A path as Go writes that of a URL (`escape` of net/url with `encodePath`): a query has no place in it.
+fn url_path(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    if !path.is_empty() && !path.starts_with('/') {
+        out.push('/');
+    }
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => out.push(byte.into()),
+            b'-' | b'_' | b'.' | b'~' | b'$' | b'&' | b'+' | b',' | b'/' | b':' | b';' | b'=' | b'@' => {
+                out.push(byte.into())
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
 fn probe_text(probe: &Probe) -> String {
     let what = if let Some(exec) = &probe.exec {
         format!("exec [{}]", exec.command.as_deref().unwrap_or_default().join(" "))
@@ -129,7 +147,8 @@ fn probe_text(probe: &Probe) -> String {
         let scheme = get.scheme.as_deref().unwrap_or("http").to_lowercase();
         let port = serde_json::to_value(&get.port).map(|p| p.to_string().replace('"', "")).unwrap_or_default();
         let host = get.host.as_deref().unwrap_or_default();
-        format!("http-get {scheme}://{host}:{port}{}", get.path.as_deref().unwrap_or_default())
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        format!("http-get {scheme}://{host}:{port}{}", url_path(get.path.as_deref().unwrap_or_default()))
     } else if let Some(tcp) = &probe.tcp_socket {
         let port = serde_json::to_value(&tcp.port).map(|p| p.to_string().replace('"', "")).unwrap_or_default();
         format!("tcp-socket {}:{port}", tcp.host.as_deref().unwrap_or_default())

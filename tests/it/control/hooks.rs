@@ -82,6 +82,66 @@ async fn a_post_start_that_fails_ends_its_container() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_container_whose_post_start_failed_waits_with_the_kubelets_reason() {
+    let rig = Rig::new(&[pod_with("web", spec(&json!({"postStart": exec()})))]);
+    rig.fake.behave("app", Behaviour { stops_after: Duration::from_secs(20), ..Behaviour::default() });
+    rig.fake.answer("app", |_| Answered::failure("secret").after(Duration::from_secs(1)));
+    let agent = rig.start();
+    rig.pass(10).await;
+    let waiting = || agent.kubelet.fleet().pods[&key("web")].waiting["app"].clone();
+    assert_eq!(waiting(), ("PostStartHookError".to_owned(), String::new()));
+    // The second instance has failed, too: what follows is a back-off like others.
+    rig.pass(35).await;
+    assert_eq!((rig.pod("web").latest("app").unwrap().record.attempt, waiting().0.as_str()), (1, "CrashLoopBackOff"));
+    assert!(events(&agent, "Failed").is_empty(), "{:?}", events(&agent, "Failed"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_panics_has_failed() {
+    let rig = Rig::new(&[pod_with("web", spec(&json!({"postStart": exec()})))]);
+    let mut is_first = true;
+    rig.fake.on_call(move |call| {
+        let panics = call.verb == Verb::CallHandler && std::mem::take(&mut is_first);
+        panics.then_some(Fault::Panic)
+    });
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    assert_eq!(calls(&rig), ["app#0 Hook exec", "app#1 Hook exec"]);
+    let pod = rig.pod("web");
+    assert_eq!(pod.previous("app").unwrap().record.stopping.as_ref().unwrap().reason, "postStart hook failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_start_is_run_although_another_target_came_during_the_start() {
+    let web = |image: &str| {
+        let mut spec = spec(&json!({"postStart": exec()}));
+        spec["containers"][0]["image"] = image.into();
+        pod_with("web", spec)
+    };
+    let rig = Rig::new(&[web("i:1")]);
+    rig.fake.on_call(|call| (call.verb == Verb::StartContainer).then_some(Fault::Slow(Duration::from_secs(10))));
+    let mut agent = rig.start();
+    eventually("the start", || rig.fake.calls().iter().any(|call| call.verb == Verb::StartContainer)).await;
+    let second = rig.commit(&agent, &[web("i:2")]);
+    agent.done(&second).await;
+    assert_eq!(calls(&rig), ["app#0 Hook exec", "app#1 Hook exec"]);
+    let order: Vec<String> = rig.fake.calls().iter().map(ToString::to_string).collect();
+    let at =
+        |text: &str| order.iter().position(|call| call.contains(text)).unwrap_or_else(|| panic!("{text}: {order:#?}"));
+    assert!(at("app#0 Hook") < at("SignalContainer default/web app#0"), "its own, before it has to go: {order:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_succeeded_otherwise_is_told() {
+    let rig = Rig::new(&[pod_with("web", spec(&json!({"postStart": exec()})))]);
+    rig.fake.answer("app", |_| Answered::warning("request to HTTPS lifecycle hook h:1 got HTTP response"));
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    assert_eq!(events(&agent, "LifecycleHTTPFallback"), ["request to HTTPS lifecycle hook h:1 got HTTP response"]);
+    assert!(events(&agent, "FailedPostStartHook").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_post_start_that_fails_ends_a_pod_that_never_restarts() {
     let mut spec = spec(&json!({"postStart": {"httpGet": {"port": "gone"}}}));
     spec["restartPolicy"] = "Never".into();

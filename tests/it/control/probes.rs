@@ -269,7 +269,8 @@ async fn a_prober_that_fails_is_asked_three_times_and_counts_for_nothing() {
     let named = json!({"tcpSocket": {"port": "gone"}, "periodSeconds": 10});
     let third = rig.commit(&agent, &[with("web", json!([{"name": "app", "image": "i:1", "livenessProbe": named}]))]);
     agent.done(&third).await;
-    let expected = "Liveness probe errored and resulted in unknown state: couldn't find port: gone";
+    let expected =
+        "Liveness probe errored and resulted in unknown state: strconv.Atoi: parsing \"gone\": invalid syntax";
     assert!(
         told(&agent, "Unhealthy").iter().any(|(message, _)| message == expected),
         "{:?}",

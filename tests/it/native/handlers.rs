@@ -83,11 +83,19 @@ fn e2e_a_command_that_takes_too_long_is_killed_with_what_it_started() {
     });
 }
 
-/// Where a process is frozen with all of its container: version 1's own hierarchy for that.
-fn freezer(pid: i32) -> Option<PathBuf> {
+/// Where a process is frozen with all of its container, and what is written there for that and its end: version 1's own
+/// hierarchy, and version 2.
+fn freezers(pid: i32) -> Vec<(PathBuf, [&'static str; 2])> {
     let places = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    let path = places.lines().find_map(|line| line.split_once(":freezer:/"))?.1.to_owned();
-    Some(Path::new("/sys/fs/cgroup/freezer").join(path).join("freezer.state")).filter(|file| file.exists())
+    let path = |mark| places.lines().find_map(|line| line.split_once(mark)).map(|(_, path)| path.to_owned());
+    let file = |root: &str, path: &str, name: &str| Path::new(root).join(path).join(name);
+    let first =
+        path(":freezer:/").map(|path| (file("/sys/fs/cgroup/freezer", &path, "freezer.state"), ["FROZEN", "THAWED"]));
+    let second = path("0::/").into_iter().flat_map(|path| {
+        let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+        roots.map(|root| (file(root, &path, "cgroup.freeze"), ["1", "0"]))
+    });
+    first.into_iter().chain(second).filter(|(file, _)| file.exists()).collect()
 }
 
 #[test]
@@ -106,15 +114,20 @@ fn e2e_a_container_that_holds_whoever_enters_it_is_late() {
         pod.wait_log(&native, "app", "ready").await;
         let pids = || podwright::sys::cgroup::pids(&root.cgroup(&pod)).unwrap();
         let before = pids();
-        if let Some(freezer) = freezer(pod.pid(&native, "app").await) {
-            std::fs::write(&freezer, "FROZEN").unwrap();
-            let answer = ask(&native, &pod, exec("true", Duration::from_secs(1))).await;
-            std::fs::write(&freezer, "THAWED").unwrap();
-            assert_eq!(answer, (HandlerOutcome::Failure, "command \"sh -c true\" timed out".to_owned()));
+        let freezers = freezers(pod.pid(&native, "app").await);
+        if freezers.is_empty() {
+            eprintln!("NOT TRIED: this machine freezes no processes");
+        }
+        for (freezer, [freeze, thaw]) in freezers {
+            std::fs::write(&freezer, freeze).unwrap();
+            let call = exec("true", Duration::from_secs(1));
+            let answer = native.call_handler(pod.key(), &call).await;
+            std::fs::write(&freezer, thaw).unwrap();
+            let late =
+                HandlerAnswer { outcome: HandlerOutcome::Failure, text: "command \"sh -c true\" timed out".to_owned() };
+            assert_eq!(answer.unwrap(), late, "{}", freezer.display());
             until("the end of who was held", async || (pids() == before).then_some(())).await;
             assert_eq!(ask(&native, &pod, exec("true", PATIENCE)).await.0, HandlerOutcome::Success);
-        } else {
-            eprintln!("NOT TRIED: this machine freezes no processes by a hierarchy of its own");
         }
         pod.signal(&native, "app", Signal::Kill).await;
         pod.remove(&native).await;
@@ -229,6 +242,7 @@ fn e2e_requests_are_answered_as_the_kubelet_reads_them() {
         let last = server.asked().pop().unwrap();
         assert_eq!((last.header("host"), last.header("user-agent")), (Some("web.example"), None));
         secure(&native, &pod).await;
+        cut_short(&native, &pod).await;
         connections(&native, &pod).await;
         pod.signal(&native, "app", Signal::Kill).await;
         pod.remove(&native).await;
@@ -255,6 +269,47 @@ async fn secure(native: &Native, pod: &TestPod) {
     let url = format!("https://127.0.0.1:{port}/moved");
     let told = format!("Get {url:?}: http: server gave HTTP response to HTTPS client");
     assert_eq!(answer, (HandlerOutcome::Failure, told));
+    fallback(native, pod).await;
+}
+
+/// A hook over HTTPS is asked over HTTP by a server that does not know better, without what it is authorized by.
+async fn fallback(native: &Native, pod: &TestPod) {
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = plain.local_addr().unwrap().port();
+    let served = std::thread::spawn(move || {
+        let mut asked = Vec::new();
+        for _ in 0..2 {
+            let (mut stream, _) = plain.accept().unwrap();
+            let mut bytes = [0; 4096];
+            let count = stream.read(&mut bytes).unwrap();
+            asked.push(String::from_utf8_lossy(&bytes[..count]).to_lowercase());
+            stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n").unwrap();
+        }
+        asked
+    });
+    let headers = vec![("Authorization".into(), "Bearer x".into()), ("X-Test".into(), "1".into())];
+    let get = HttpGet { https: true, host: Some("127.0.0.1".into()), port, path: "/hook".into(), headers };
+    let answer = ask(native, pod, call_of(Handler::HttpGet(get), Caller::Hook, PATIENCE)).await;
+    let asked = served.join().unwrap();
+    let told = format!("request to HTTPS lifecycle hook 127.0.0.1:{port} got HTTP response, retry with HTTP succeeded");
+    assert_eq!(answer, (HandlerOutcome::Warning, told));
+    assert!(asked[1].starts_with("get /hook http/1.1\r\n") && asked[1].contains("x-test: 1"), "{}", asked[1]);
+    assert!(!asked[1].contains("authorization"), "{}", asked[1]);
+}
+
+/// Bodies that end before they are whole.
+async fn cut_short(native: &Native, pod: &TestPod) {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let served = std::thread::spawn(move || {
+        let (mut stream, _) = server.accept().unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc").unwrap();
+    });
+    let get = HttpGet { https: false, host: Some("127.0.0.1".into()), port, path: "/".into(), headers: Vec::new() };
+    let answer = ask(native, pod, call_of(Handler::HttpGet(get), Caller::Probe, PATIENCE)).await;
+    served.join().unwrap();
+    assert_eq!(answer, (HandlerOutcome::Unread, "unexpected EOF".to_owned()));
 }
 
 /// Ports that take connections, and ports that do not.

@@ -200,6 +200,11 @@ fn answers_are_told_in_the_kubelets_words() {
             Ok(answer(HandlerOutcome::Warning, "redirected")),
             "ProbeWarning Readiness probe warning: redirected",
         ),
+        (
+            ProbeKind::Liveness,
+            Ok(answer(HandlerOutcome::Unread, "unexpected EOF")),
+            "Unhealthy Liveness probe errored and resulted in failure state: unexpected EOF",
+        ),
         (ProbeKind::Startup, Err("gone"), "Unhealthy Startup probe errored and resulted in unknown state: gone"),
     ];
     for (kind, came, expected) in rows {
@@ -229,6 +234,8 @@ fn describe_has_probes_as_kubectl_has_them() {
     let rest = "delay=0s timeout=1s period=10s #success=1 #failure=3";
     let http = json!({"httpGet": {"path": "/h", "port": "web", "scheme": "HTTPS"}});
     assert_eq!(described(http), format!("http-get https://:web/h {rest}"));
+    let odd = json!({"httpGet": {"path": "h?a=b c%20(ü)", "port": 80, "host": "fd00::1"}});
+    assert_eq!(described(odd), format!("http-get http://[fd00::1]:80/h%3Fa=b%20c%2520%28%C3%BC%29 {rest}"));
     assert_eq!(described(json!({"tcpSocket": {"port": 80}})), format!("tcp-socket :80 {rest}"));
     assert_eq!(described(json!({"grpc": {"port": 9, "service": "s"}})), format!("grpc <pod>:9 s {rest}"));
 }

@@ -340,6 +340,40 @@ fn equal_events_are_counted_and_the_list_is_bounded() {
 }
 
 #[test]
+fn many_similar_events_leave_room_for_others() {
+    let (pod, _) = scripted("Always", "", "a=run");
+    let one = EventRecord { reason: "Unhealthy".into(), ..events_between(None, Some(&pod), at(9)).remove(0) };
+    let told = |events: &mut Vec<_>, path: &str, message: String, second| {
+        let time = at(second);
+        let field_path = Some(path.to_owned());
+        aggregate(events, EventRecord { message, field_path, first: time, last: time, ..one.clone() }, 1000);
+    };
+    let mut events = Vec::new();
+    told(&mut events, "b", "other".into(), 0);
+    (0..30).for_each(|n| told(&mut events, "a", format!("text {n}"), 100 + n));
+    let shown: Vec<_> = events.iter().map(|e| (e.message.as_str(), e.count)).collect();
+    let mut expected: Vec<(String, u32)> = (0..9).map(|n| (format!("text {n}"), 1)).collect();
+    expected.insert(0, ("other".to_owned(), 1));
+    expected.push(("(combined from similar events): text 29".to_owned(), 21));
+    assert_eq!(shown, expected.iter().map(|(text, count)| (text.as_str(), *count)).collect::<Vec<_>>());
+    let name = |event: &EventRecord| event_object(event, 7)["metadata"]["name"].clone();
+    let combined = events[10].clone();
+    told(&mut events, "a", "text 3".into(), 200);
+    told(&mut events, "a", "text 30".into(), 201);
+    assert_eq!((events.len(), events[4].count, events[10].count), (11, 2, 22), "a known one is counted");
+    assert_eq!((events[10].first, events[10].last), (at(109), at(201)));
+    assert_eq!(name(&events[10]), name(&combined), "one event, whatever it says");
+    // After a pause they are told one by one again, and still not without end.
+    for n in 0..40 {
+        told(&mut events, "a", format!("later {n}"), 2000 + 700 * n);
+    }
+    let of_a = events.iter().filter(|e| e.field_path.as_deref() == Some("a"));
+    let texts: Vec<&str> = of_a.map(|e| e.message.as_str()).collect();
+    assert_eq!((texts.len(), texts.first(), texts.last()), (25, Some(&"later 15"), Some(&"later 39")));
+    assert!(events.iter().any(|e| e.message == "other"));
+}
+
+#[test]
 fn an_event_survives_the_api_and_keeps_its_name_over_counts() {
     let (pod, _) = scripted("Always", "", "a=run");
     for event in events_between(None, Some(&pod), at(9)) {

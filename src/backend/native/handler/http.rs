@@ -17,15 +17,17 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, InvalidMessage};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{OPERATION, answer, dial, dial_failure, failure, joined, tls};
+use super::{answer, dial, dial_failure, failure, joined, tls};
 use crate::model::{Caller, HandlerAnswer, HandlerCall, HandlerOutcome, HttpGet};
-use crate::port::{ErrorKind, HANDLER_BYTES, PortError};
+use crate::port::HANDLER_BYTES;
 
 /// Go's own bound, which the kubelet keeps.
 const REDIRECTS: usize = 10;
 /// The head of an answer is no longer, and has no more headers.
 const HEAD_BYTES: usize = 64 << 10;
 const HEADERS: usize = 100;
+/// What Go says of a server that does not speak TLS.
+const PLAIN: &str = "http: server gave HTTP response to HTTPS client";
 /// What Go says when a client's time is over.
 const NO_HEAD: &str = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
 const NO_BODY: &str = "context deadline exceeded (Client.Timeout or context cancellation while reading body)";
@@ -46,21 +48,42 @@ struct Address {
 /// An answer, and its connection as long as somebody reads from it.
 type Answered = (Response<Incoming>, AbortOnDropHandle<()>);
 
-/// Asks; any answer at all is a success of a hook.
-pub(super) async fn call(get: &HttpGet, ip: IpAddr, call: &HandlerCall) -> Result<HandlerAnswer, PortError> {
+/// Asks; any answer at all is a success of a hook. A hook whose server does not speak TLS is asked once more without, and without
+/// what it is authorized by (`runHTTPHandler` in pkg/kubelet/lifecycle/handlers.go of Kubernetes).
+pub(super) async fn call(get: &HttpGet, ip: IpAddr, call: &HandlerCall) -> HandlerAnswer {
     let mut headers = match headers(get, call.caller) {
         Ok(headers) => headers,
-        Err(message) => return Ok(failure(message)),
+        Err(message) => return failure(message),
     };
-    let host_header = headers.remove(header::HOST);
-    let mut address = Address {
+    let address = Address {
         https: get.https,
         host: get.host.clone().unwrap_or_else(|| ip.to_string()),
         port: get.port,
         port_shown: true,
         path: escaped(&get.path),
     };
-    let (first, deadline) = (address.host.clone(), Instant::now() + call.timeout);
+    let deadline = Instant::now() + call.timeout;
+    let answered = ask(address.clone(), headers.clone(), (deadline, call)).await;
+    let is_plain = answered.outcome == HandlerOutcome::Failure && answered.text.ends_with(PLAIN);
+    if !is_plain || call.caller != Caller::Hook {
+        return answered;
+    }
+    headers.remove(header::AUTHORIZATION);
+    let place = address.authority();
+    let again = ask(Address { https: false, ..address }, headers, (deadline, call)).await;
+    match again.outcome {
+        HandlerOutcome::Failure => answered,
+        _ => answer(
+            HandlerOutcome::Warning,
+            format!("request to HTTPS lifecycle hook {place} got HTTP response, retry with HTTP succeeded"),
+        ),
+    }
+}
+
+/// Asks one server, and where it sends to.
+async fn ask(mut address: Address, mut headers: HeaderMap, (deadline, call): (Instant, &HandlerCall)) -> HandlerAnswer {
+    let host_header = headers.remove(header::HOST);
+    let first = address.host.clone();
     let mut host = host_header.clone();
     let mut asked = 1;
     loop {
@@ -68,13 +91,13 @@ pub(super) async fn call(get: &HttpGet, ip: IpAddr, call: &HandlerCall) -> Resul
         let shown = address.shown();
         let (response, connection) = match sent.unwrap_or_else(|_| Err(NO_HEAD.to_owned())) {
             Ok(answered) => answered,
-            Err(why) => return Ok(failure(format!("Get {shown:?}: {why}"))),
+            Err(why) => return failure(format!("Get {shown:?}: {why}")),
         };
         match redirect(&response, &address) {
-            Some(Location::Wrong(why)) => return Ok(failure(format!("Get {shown:?}: {why}"))),
+            Some(Location::Wrong(why)) => return failure(format!("Get {shown:?}: {why}")),
             Some(Location::Here { next, is_relative }) if next.host == first => {
                 if asked >= REDIRECTS {
-                    return Ok(failure(format!("Get {:?}: stopped after {REDIRECTS} redirects", next.shown())));
+                    return failure(format!("Get {:?}: stopped after {REDIRECTS} redirects", next.shown()));
                 }
                 host = host_header.clone().filter(|_| is_relative);
                 address = next;
@@ -93,21 +116,24 @@ async fn read(
     response: Response<Incoming>,
     connection: AbortOnDropHandle<()>,
     (deadline, call): (Instant, &HandlerCall),
-) -> Result<HandlerAnswer, PortError> {
+) -> HandlerAnswer {
     let status = response.status();
     if call.caller == Caller::Hook {
-        return Ok(answer(HandlerOutcome::Success, ""));
+        return answer(HandlerOutcome::Success, "");
     }
     let body = timeout_at(deadline, body(response.into_body())).await;
     drop(connection);
-    let unread = |why: String| PortError::new(ErrorKind::Unavailable, OPERATION, call.container.clone(), why);
-    let body = body.map_err(|_| unread(NO_BODY.to_owned()))?.map_err(|e| unread(e.to_string()))?;
+    let body = match body {
+        Ok(Ok(body)) => body,
+        Ok(Err(error)) => return answer(HandlerOutcome::Unread, unread(&error)),
+        Err(_) => return answer(HandlerOutcome::Unread, NO_BODY),
+    };
     let body = String::from_utf8_lossy(&body);
-    Ok(match status.as_u16() {
+    match status.as_u16() {
         200..300 => answer(HandlerOutcome::Success, body),
         300..400 => answer(HandlerOutcome::Warning, format!("Probe terminated redirects, Response body: {body}")),
         code => failure(format!("HTTP probe failed with statuscode: {code}")),
-    })
+    }
 }
 
 /// As much of a body as is kept.
@@ -122,6 +148,16 @@ async fn body(mut body: Incoming) -> hyper::Result<Vec<u8>> {
         }
     }
     Ok(bytes)
+}
+
+/// Why a body could not be read to its end, in Go's words where they are few.
+fn unread(error: &hyper::Error) -> String {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    let is_short = cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::UnexpectedEof);
+    match broken(error) {
+        _ if is_short => "unexpected EOF".to_owned(),
+        why => why,
+    }
 }
 
 /// The pod's headers, and those of the kubelet that it does not name.
@@ -200,9 +236,7 @@ fn broken(error: &hyper::Error) -> String {
 
 fn tls_failure(error: &std::io::Error) -> String {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
-            "http: server gave HTTP response to HTTPS client".to_owned()
-        }
+        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => PLAIN.to_owned(),
         Some(error) => format!("tls: {error}"),
         None if error.kind() == std::io::ErrorKind::UnexpectedEof => "EOF".to_owned(),
         None => super::reason(error),

@@ -21,6 +21,8 @@ use crate::model::{Handler, HandlerAnswer, HandlerCall, HandlerOutcome, PodKey, 
 use crate::port::{ErrorKind, PortError};
 
 const OPERATION: &str = "call a handler of";
+/// How many names are looked up at the same time.
+const THREADS: usize = 8;
 
 /// Calls a handler. Nothing of the pod waits meanwhile.
 pub(super) async fn call(inner: &Arc<Inner>, key: &PodKey, call: &HandlerCall) -> Result<HandlerAnswer, PortError> {
@@ -37,7 +39,7 @@ pub(super) async fn call(inner: &Arc<Inner>, key: &PodKey, call: &HandlerCall) -
         Handler::Exec { command } => exec::call(inner, &name, command, call.timeout).await,
         Handler::HttpGet(get) => {
             let address = address(inner, &uid, get.host.is_none()).await?;
-            http::call(get, address, call).await
+            Ok(http::call(get, address, call).await)
         }
         Handler::TcpSocket { host, port } => {
             let address = address(inner, &uid, host.is_none()).await?;
@@ -88,17 +90,23 @@ async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
     TcpStream::connect(addresses.as_slice()).await
 }
 
-/// The addresses of a name. The system's own resolver holds a thread, for longer than whoever asks may wait: few of them.
+/// The addresses of a name.
 async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    static PLACES: Semaphore = Semaphore::const_new(8);
-    let place = PLACES.acquire().await.map_err(io::Error::other)?;
     let host = host.to_owned();
-    let resolve = move || {
-        let found = (host.as_str(), port).to_socket_addrs();
+    on_few_threads(move || (host.as_str(), port).to_socket_addrs().map(Iterator::collect)).await?
+}
+
+/// Does work on a thread that it holds for longer than whoever asks may wait, such as the system's own resolver: on few of them,
+/// also when nobody waits any more.
+async fn on_few_threads<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    static PLACES: Semaphore = Semaphore::const_new(THREADS);
+    let place = PLACES.acquire().await.map_err(io::Error::other)?;
+    let work = move || {
+        let done = work();
         drop(place);
-        found.map(Iterator::collect)
+        done
     };
-    tokio::task::spawn_blocking(resolve).await.map_err(io::Error::other)?
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
 }
 
 fn answer(outcome: HandlerOutcome, text: impl Into<String>) -> HandlerAnswer {
@@ -134,6 +142,42 @@ fn reason(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn names_are_looked_up_on_few_threads_even_when_nobody_waits() {
+        use std::sync::{Condvar, Mutex};
+        /// How many work now, how many at most, and whether they may end.
+        type Work = (Mutex<(usize, usize, bool)>, Condvar);
+        let work: Arc<Work> = Arc::default();
+        let look_up = |work: Arc<Work>| {
+            on_few_threads(move || {
+                let (state, changed) = &*work;
+                let mut now = state.lock().unwrap();
+                now.0 += 1;
+                now.1 = now.1.max(now.0);
+                changed.notify_all();
+                let mut now = changed.wait_while(now, |now| !now.2).unwrap();
+                now.0 -= 1;
+            })
+        };
+        let asked: Vec<_> = (0..3 * THREADS).map(|_| tokio::spawn(look_up(Arc::clone(&work)))).collect();
+        let begun = Arc::clone(&work);
+        let all_begun = move || drop(begun.1.wait_while(begun.0.lock().unwrap(), |now| now.0 < THREADS).unwrap());
+        tokio::task::spawn_blocking(all_begun).await.unwrap();
+        // Those that wait no longer hold their threads all the same.
+        asked[..THREADS].iter().for_each(tokio::task::JoinHandle::abort);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(work.0.lock().unwrap().0, THREADS);
+        work.0.lock().unwrap().2 = true;
+        work.1.notify_all();
+        for asked in asked {
+            // Cancelled, or done.
+            let _ = asked.await;
+        }
+        assert_eq!(work.0.lock().unwrap().1, THREADS);
+    }
 
     #[test]
     fn failures_to_connect_are_worded_as_go_does() {
