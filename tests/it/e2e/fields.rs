@@ -318,13 +318,19 @@ fn e2e_a_pod_past_its_deadline_fails() {
 fn e2e_a_sidecar_runs_beside_the_others() {
     let Some(mut world) = World::new() else { return };
     world.load("busybox");
-    let inits = "  restartPolicy: Never\n  volumes: [{name: v, emptyDir: {}}]\n  initContainers:\n  - {name: side, image: busybox, restartPolicy: Always, command: [sh, -c, \"echo up > /v/side; sleep 100000\"], volumeMounts: [{name: v, mountPath: /v}]}\n  - {name: after, image: busybox, command: [sh, -c, \"until cat /v/side; do sleep 0.1; done\"], volumeMounts: [{name: v, mountPath: /v}]}\n";
+    let shared = world.scratch().join("v");
+    std::fs::create_dir(&shared).unwrap();
+    let inits = format!(
+        "  restartPolicy: Never\n  volumes: [{{name: v, hostPath: {{path: {}}}}}]\n  initContainers:\n  - {{name: side, image: busybox, restartPolicy: Always, command: [sh, -c, \"echo up > /v/side; sleep 100000\"], volumeMounts: [{{name: v, mountPath: /v}}]}}\n  - {{name: after, image: busybox, command: [sh, -c, \"until test -s /v/side; do sleep 0.1; done; cat /v/side\"], volumeMounts: [{{name: v, mountPath: /v}}]}}\n",
+        shared.display()
+    );
     let main = "    command: [sh, -c, \"cat /v/side; until test -e /v/go; do sleep 0.1; done\"]\n    volumeMounts: [{name: v, mountPath: /v}]\n";
-    world.commit(&[("pod.yaml", &pod("p", inits, main))]);
+    world.commit(&[("pod.yaml", &pod("p", &inits, main))]);
     world.start();
     world.wait_row("p", "2/2", "Running");
     assert_eq!(world.ok(&["logs", "p", "-c", "after"]), "up\n");
-    world.exec("p", "c", &["touch", "/v/go"]);
+    // Not by a command in the container, which would end with it.
+    std::fs::write(shared.join("go"), "").unwrap();
     // The sidecar ends with the last container and keeps nobody waiting.
     world.wait("the pod to succeed", || (world.pod("p")?["status"]["phase"] == "Succeeded").then_some(()));
     world.wait("the sidecar to end", || world.identities().is_empty().then_some(()));

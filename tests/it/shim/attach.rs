@@ -117,8 +117,8 @@ fn e2e_a_container_without_input_or_terminal_says_so_and_is_seen_all_the_same() 
     let mut child = attached(&container, &["-it"]);
     sessions(&container, 1);
     child.stdin.as_mut().unwrap().write_all(b"for nobody\n").unwrap();
-    let touched = container.exec(&[], &["touch", "/go"]);
-    assert!(touched.status.success(), "{}", text(&touched.stderr));
+    // The container, and with it this command, may end before it says how it went.
+    container.exec(&[], &["touch", "/go"]);
     let output = child.wait_with_output().unwrap();
     assert_eq!((text(&output.stdout).as_str(), output.status.code()), ("seen\n", Some(0)));
     let notes = "error: Unable to use a TTY - container main did not allocate one\nUnable to use standard input - container main takes none: `stdin: true` is not in its manifest, or `stdinOnce` has ended it\n";
