@@ -7,6 +7,7 @@ pub(crate) mod hostile;
 mod outline;
 mod pair;
 mod reading;
+mod readme;
 mod references;
 mod scalars;
 mod schemas;
