@@ -351,7 +351,7 @@ fn get_format(text: &str) -> Result<GetFormat, String> {
 /// `describe`.
 #[derive(Args, Debug)]
 pub struct DescribeArgs {
-    /// pod, or pod/NAME
+    /// pod, node, event or podpreset, or KIND/NAME
     #[arg(value_name = "KIND")]
     pub kind: String,
     #[arg(value_name = "NAME")]

@@ -1,25 +1,27 @@
-//! `describe pod`.
+//! `describe`: objects with what happened to them, for people.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::args::DescribeArgs;
 use super::error::{CliError, Ending};
 use super::get::kind_and_names;
 use super::layout::Layout;
-use super::look::{self, Source};
+use super::look::{self, LastReport, Source};
 use super::printer;
 use crate::model::{EventRecord, Kind};
-use crate::report::{Listed, describe_pod, event_record};
-use crate::serve::{Client, ListOptions, plural};
+use crate::report::{Listed, describe_node, describe_object, describe_pod, event_record};
+use crate::serve::{Client, ListOptions, is_namespaced, plural};
 
 const PODS: Listed = Listed::Kind(Kind::Pod);
 
 /// Runs `describe`.
 pub fn run(args: &DescribeArgs, layout: &Layout) -> Result<Ending, CliError> {
     let (listed, names) = kind_and_names(&args.kind, &args.names)?;
-    if listed != PODS {
+    // What kubectl tells of the others is part of what `get` prints.
+    if !matches!(listed, PODS | Listed::Node | Listed::Event | Listed::Kind(Kind::PodPreset)) {
         let kind = plural(listed);
         return Err(CliError::new(format!("{kind} are not described"))
             .hint(format!("`podwright get {kind} NAME -o yaml` shows everything of one")));
@@ -27,44 +29,56 @@ pub fn run(args: &DescribeArgs, layout: &Layout) -> Result<Ending, CliError> {
     let namespace = &args.namespace.namespace;
     let (texts, ending) = look::block_on(async {
         match look::source(layout).await? {
-            Source::Agent(client) => from_agent(&client, namespace, &names).await,
+            Source::Agent(client) => from_agent(&client, listed, namespace, &names).await,
             Source::LastReport(report) => {
-                look::note_last_report(&report);
-                let now = Timestamp::now();
-                let here = report.pods.iter().filter(|p| p.metadata.namespace.as_ref() == Some(namespace));
-                let all: Vec<&Pod> = here.collect();
-                if names.is_empty() {
-                    return Ok((all.iter().map(|p| describe_pod(p, &[], now)).collect(), Ending::Success));
-                }
-                let (mut texts, mut ending) = (Vec::new(), Ending::Success);
-                for name in &names {
-                    match all.iter().find(|p| p.metadata.name.as_ref() == Some(name)) {
-                        Some(pod) => texts.push(describe_pod(pod, &[], now)),
-                        None => {
-                            printer::failure(&CliError::not_found("pods", name));
-                            ending = Ending::Failed;
-                        }
-                    }
-                }
-                Ok((texts, ending))
+                look::only_pods(listed, layout)?;
+                Ok(from_report(&report, namespace, &names))
             }
         }
     })?;
     if texts.is_empty() && ending == Ending::Success {
-        printer::note(&format!("No resources found in {namespace} namespace."));
+        let place = if is_namespaced(listed) { format!(" in {namespace} namespace") } else { String::new() };
+        printer::note(&format!("No resources found{place}."));
     }
     printer::out(&texts.join("\n\n"))?;
     Ok(ending)
 }
 
-async fn from_agent(client: &Client, namespace: &str, names: &[String]) -> Result<(Vec<String>, Ending), CliError> {
+fn from_report(report: &LastReport, namespace: &String, names: &[String]) -> (Vec<String>, Ending) {
+    look::note_last_report(report);
+    let now = Timestamp::now();
+    let all: Vec<&Pod> = report.pods.iter().filter(|p| p.metadata.namespace.as_ref() == Some(namespace)).collect();
+    if names.is_empty() {
+        return (all.iter().map(|p| describe_pod(p, &[], now)).collect(), Ending::Success);
+    }
+    let (mut texts, mut ending) = (Vec::new(), Ending::Success);
+    for name in names {
+        match all.iter().find(|p| p.metadata.name.as_ref() == Some(name)) {
+            Some(pod) => texts.push(describe_pod(pod, &[], now)),
+            None => {
+                printer::failure(&CliError::not_found("pods", name));
+                ending = Ending::Failed;
+            }
+        }
+    }
+    (texts, ending)
+}
+
+async fn from_agent(
+    client: &Client,
+    listed: Listed,
+    namespace: &str,
+    names: &[String],
+) -> Result<(Vec<String>, Ending), CliError> {
     let mut objects = Vec::new();
     let mut ending = Ending::Success;
+    let namespace = if is_namespaced(listed) { namespace } else { "" };
     if names.is_empty() {
-        objects = client.list(PODS, Some(namespace), &ListOptions::default()).await?.items;
+        let place = Some(namespace).filter(|namespace| !namespace.is_empty());
+        objects = client.list(listed, place, &ListOptions::default()).await?.items;
     }
     for name in names {
-        match client.get(PODS, namespace, name).await {
+        match client.get(listed, namespace, name).await {
             Ok(object) => objects.push(object),
             Err(error) => {
                 printer::failure(&error.into());
@@ -74,11 +88,27 @@ async fn from_agent(client: &Client, namespace: &str, names: &[String]) -> Resul
     }
     let mut texts = Vec::new();
     for object in objects {
-        let pod = Pod::deserialize(&object).map_err(|e| CliError::new(format!("the agent's answer is no pod: {e}")))?;
-        let events = events(client, namespace, &pod).await?;
-        texts.push(describe_pod(&pod, &events, Timestamp::now()));
+        texts.push(match listed {
+            PODS => {
+                let pod = pod(&object)?;
+                describe_pod(&pod, &events(client, namespace, &pod).await?, Timestamp::now())
+            }
+            Listed::Node => describe_node(&object, &pods_of(client, &object).await?, &[], Timestamp::now()),
+            _ => describe_object(&object),
+        });
     }
     Ok((texts, ending))
+}
+
+fn pod(object: &Value) -> Result<Pod, CliError> {
+    Pod::deserialize(object).map_err(|e| CliError::new(format!("the agent's answer is no pod: {e}")))
+}
+
+/// The pods of a node, in every namespace.
+async fn pods_of(client: &Client, node: &Value) -> Result<Vec<Pod>, CliError> {
+    let name = node["metadata"]["name"].as_str().unwrap_or_default();
+    let options = ListOptions { label_selector: None, field_selector: Some(format!("spec.nodeName={name}")) };
+    client.list(PODS, None, &options).await?.items.iter().map(pod).collect()
 }
 
 /// The events of this incarnation of a pod.

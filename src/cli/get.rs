@@ -11,7 +11,6 @@ use super::error::{CliError, Ending};
 use super::layout::Layout;
 use super::look::{self, LastReport, Source};
 use super::printer;
-use crate::model::Kind;
 use crate::report::{self, Listed, TableOptions, Template, objects_table};
 use crate::serve::{
     Client, ClientError, FieldSelector, LabelSelector, ListOptions, ObjectList, from_name, is_namespaced, plural,
@@ -160,16 +159,9 @@ async fn watch(
 }
 
 fn from_report(args: &GetArgs, query: &Query, report: &LastReport, layout: &Layout) -> Result<Ending, CliError> {
-    let unanswered = |what: String| {
-        let socket = layout.socket();
-        CliError::new(format!("{what}, and none answers on {}", socket.display()))
-            .hint("start one with `podwright run DIR`")
-    };
-    if query.listed != Listed::Kind(Kind::Pod) {
-        return Err(unanswered(format!("{} are known to a running agent only", plural(query.listed))));
-    }
+    look::only_pods(query.listed, layout)?;
     if args.watch {
-        return Err(unanswered("changes are told by a running agent only".to_owned()));
+        return Err(look::unanswered("changes are told by a running agent only", layout));
     }
     look::note_last_report(report);
     let labels = LabelSelector::parse(args.selector.as_deref().unwrap_or_default()).map_err(CliError::usage)?;
@@ -322,6 +314,7 @@ pub fn sorted(value: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Kind;
 
     #[test]
     fn kinds_and_names_are_read_as_kubectl_reads_them() {

@@ -10,10 +10,10 @@ use serde_json::Value;
 use super::error::CliError;
 use super::layout::Layout;
 use super::{printer, records};
-use crate::model::{NodeInfo, ObservedPod, PodRecord, Sandbox};
+use crate::model::{Kind, NodeInfo, ObservedPod, PodRecord, Sandbox};
 use crate::report::duration::human_duration;
-use crate::report::{PodView, as_unknown, pod_object};
-use crate::serve::{Client, ClientError, snapshot};
+use crate::report::{Listed, PodView, as_unknown, pod_object};
+use crate::serve::{Client, ClientError, plural, snapshot};
 
 /// Runs a command that talks to an agent, on this thread alone.
 pub fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
@@ -115,6 +115,23 @@ fn pod(record: &PodRecord, known: &[Pod], now: Timestamp) -> Pod {
         now,
     };
     as_unknown(&pod_object(&view))
+}
+
+/// What is asked in vain while no agent answers.
+pub fn unanswered(what: &str, layout: &Layout) -> CliError {
+    CliError::new(format!("{what}, and none answers on {}", layout.socket().display()))
+        .hint("start one with `podwright run DIR`")
+}
+
+/// While no agent answers nothing is known but pods.
+///
+/// # Errors
+/// When something else is asked for.
+pub fn only_pods(listed: Listed, layout: &Layout) -> Result<(), CliError> {
+    match listed {
+        Listed::Kind(Kind::Pod) => Ok(()),
+        _ => Err(unanswered(&format!("{} are known to a running agent only", plural(listed)), layout)),
+    }
 }
 
 /// Says beside the output that it is not from a running agent.

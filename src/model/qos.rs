@@ -89,6 +89,35 @@ fn lists(container: &Container) -> [Option<&BTreeMap<String, Quantity>>; 2] {
     [resources.and_then(|r| r.requests.as_ref()), resources.and_then(|r| r.limits.as_ref())]
 }
 
+/// What a pod asks for of a resource (`requests`) or may use of it (`limits`), in billionths, as `kubectl describe node` counts
+/// it: nothing where a container says nothing.
+pub fn pod_total(spec: &PodSpec, list: AmountList, resource: &str) -> i128 {
+    let of = |container: &Container| {
+        Some(list.of(container).and_then(|amounts| quantity::nanos(&amounts.get(resource)?.0)).unwrap_or(0))
+    };
+    together(spec, of).unwrap_or(0)
+}
+
+/// One of the two lists of amounts of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AmountList {
+    Requests,
+    Limits,
+}
+
+impl AmountList {
+    pub const BOTH: [AmountList; 2] = [AmountList::Requests, AmountList::Limits];
+
+    /// That of a container.
+    pub fn of(self, container: &Container) -> Option<&BTreeMap<String, Quantity>> {
+        let [requests, limits] = lists(container);
+        match self {
+            AmountList::Requests => requests,
+            AmountList::Limits => limits,
+        }
+    }
+}
+
 /// What containers and sidecars have together, or more while the pod starts; `None` when one of them has none. An init
 /// container counts with the sidecars before it.
 fn together(spec: &PodSpec, of: impl Fn(&Container) -> Option<i128>) -> Option<i128> {

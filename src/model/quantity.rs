@@ -67,22 +67,43 @@ pub fn bytes(text: &str) -> Option<u64> {
 /// own kind that leaves none. `None` when it is none.
 pub fn shown(text: &str) -> Option<String> {
     let nanos = nanos(text)?;
-    let suffix = text.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '+' | '-'));
-    if suffix.ends_with('i') && nanos.unsigned_abs() >= 1024 * NANO.unsigned_abs() {
+    let suffix = suffix(text);
+    let is_exponent = suffix.starts_with(['e', 'E']) && suffix.len() > 1;
+    let power = power_of_thousand(nanos);
+    Some(match is_exponent && power != UNIT {
+        true => format!("{}e{}", nanos / 1000_i128.pow(power), 3 * i64::from(power) - 9),
+        false => written(nanos, is_binary(text)),
+    })
+}
+
+/// Whether a quantity is written in powers of 1024.
+pub fn is_binary(text: &str) -> bool {
+    suffix(text).ends_with('i')
+}
+
+fn suffix(text: &str) -> &str {
+    text.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '+' | '-'))
+}
+
+/// The power of a thousand that billionths are without.
+const UNIT: u32 = 3;
+
+fn power_of_thousand(nanos: i128) -> u32 {
+    let power = (0..=9).rev().find(|power| nanos % 1000_i128.pow(*power) == 0).unwrap_or(0);
+    if nanos == 0 { UNIT } else { power }
+}
+
+/// Billionths as [`shown`] writes them, in powers of 1024 or of 1000.
+pub fn written(nanos: i128, binary: bool) -> String {
+    if binary && nanos.unsigned_abs() >= 1024 * NANO.unsigned_abs() {
         let whole = (nanos + NANO - 1).div_euclid(NANO);
         let power = (1..=6).rev().find(|power| whole % (1 << (10 * power)) == 0).unwrap_or(0);
-        return Some(format!("{}{}", whole >> (10 * power), ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"][power]));
+        return format!("{}{}", whole >> (10 * power), ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"][power]);
     }
     // By thousands, from billionths on.
-    let power = (0..=9).rev().find(|power| nanos % 1000_i128.pow(*power) == 0).unwrap_or(0);
-    let power = if nanos == 0 { 3 } else { power };
-    let number = nanos / 1000_i128.pow(power);
-    let is_exponent = suffix.starts_with(['e', 'E']) && suffix.len() > 1;
+    let power = power_of_thousand(nanos);
     let name = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"][power as usize];
-    Some(match (is_exponent, power) {
-        (true, 3) | (false, _) => format!("{number}{name}"),
-        (true, _) => format!("{number}e{}", 3 * i64::from(power) - 9),
-    })
+    format!("{}{name}", nanos / 1000_i128.pow(power))
 }
 
 /// The quantity that a JSON value holds, in billionths: a text or a number may be one.

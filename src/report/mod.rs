@@ -31,7 +31,7 @@ mod table;
 mod unknown;
 mod yaml;
 
-pub use describe::describe_pod;
+pub use describe::{describe_node, describe_object, describe_pod};
 pub use diagnostics::{
     Validation, counts_line, diagnostics_text, github_annotations, sarif, validation_json, validation_text,
 };

@@ -1,6 +1,8 @@
-//! `describe pod`, laid out as kubectl lays it out.
+//! `describe`, laid out as kubectl lays it out.
 
 mod container;
+mod node;
+mod object;
 mod volume;
 
 use std::collections::BTreeMap;
@@ -9,9 +11,14 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus, Toleration};
 
+use serde_json::Value;
+
 use super::duration::age;
 use super::tabs;
 use crate::model::{EventRecord, EventType};
+
+pub use node::describe_node;
+pub use object::describe_object;
 
 /// The description of a pod with its events, the oldest first. Values of Secrets are not part of it.
 pub fn describe_pod(pod: &Pod, events: &[EventRecord], now: Timestamp) -> String {
@@ -89,6 +96,12 @@ fn head(out: &mut String, pod: &Pod, spec: &PodSpec, status: &PodStatus, now: Ti
         }
         None => out.push_str("IPs:\t<none>\n"),
     }
+}
+
+/// The texts of an object of JSON, such as labels.
+fn texts(object: &Value) -> BTreeMap<String, String> {
+    let entries = object.as_object().into_iter().flatten();
+    entries.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect()
 }
 
 /// Entries of a map, one a line, the title before the first.

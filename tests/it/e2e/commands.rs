@@ -36,6 +36,11 @@ fn e2e_get_describe_logs_and_exec_speak_as_kubectl_does() {
     assert_eq!(missing.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&missing.stderr), "Error from server (NotFound): pods \"nope\" not found\n");
 
+    let node = world.ok(&["describe", "node"]);
+    assert!(node.contains("Non-terminated Pods:") && node.contains("default"), "{node}");
+    assert!(node.lines().any(|l| l.split_whitespace().take(2).eq(["default", "web"])), "{node}");
+    let event = world.ok(&["describe", "events"]);
+    assert!(event.contains("Involved Object:\n") && event.contains("Reason:"), "{event}");
     let described = world.ok(&["describe", "pod", "web"]);
     for line in ["Name:", "Namespace:", "Status:", "IP:", "Containers:", "Conditions:", "Volumes:", "Events:"] {
         assert!(described.lines().any(|l| l.starts_with(line)), "{line}: {described}");

@@ -1,7 +1,7 @@
 //! `describe pod`, whole.
 
 use podwright::model::{ContainerKind, EventRecord};
-use podwright::report::{describe_pod, events_between};
+use podwright::report::{describe_node, describe_object, describe_pod, event_object, events_between};
 use serde_json::json;
 
 use super::fixture::{admitted, at, exited, instance, object, observed, running};
@@ -143,4 +143,133 @@ Events:
 #[test]
 fn a_description_is_laid_out_as_kubectls() {
     assert_eq!(description(), EXPECTED);
+}
+
+const NODE: &str = "\
+Name:               edge-1
+Roles:              gateway
+Labels:             kubernetes.io/os=linux
+                    node-role.kubernetes.io/gateway=
+Annotations:        <none>
+CreationTimestamp:  Fri, 02 Jan 2026 03:04:05 +0000
+Taints:             dedicated=video:NoSchedule
+                    old:NoExecute
+Unschedulable:      false
+Conditions:
+  Type    Status  LastHeartbeatTime  LastTransitionTime  Reason       Message
+  ----    ------  -----------------  ------------------  ------       -------
+  Ready   True    <unknown>          <unknown>           AgentReady   
+Addresses:
+  InternalIP:  192.168.7.2
+  Hostname:    edge-1
+Allocatable:
+  cpu:             2
+  memory:          4Gi
+  nvidia.com/gpu:  1
+  pods:            110
+System Info:
+  Machine ID:                 
+  System UUID:                
+  Boot ID:                    
+  Kernel Version:             
+  OS Image:                   
+  Operating System:           linux
+  Architecture:               
+  Container Runtime Version:  
+  Kubelet Version:            v0.1.0
+Non-terminated Pods:          (2 in total)
+  Namespace                   Name    CPU Requests  CPU Limits  Memory Requests  Memory Limits  Age
+  ---------                   ----    ------------  ----------  ---------------  -------------  ---
+  default                     web     650m (32%)    1 (50%)     1Gi (25%)        1536Mi (37%)   60s
+  other                       idle    0 (0%)        0 (0%)      0 (0%)           0 (0%)         60s
+Allocated resources:
+  (Total limits may be over 100 percent, i.e., overcommitted.)
+  Resource           Requests    Limits
+  --------           --------    ------
+  cpu                650m (32%)  1 (50%)
+  memory             1Gi (25%)   1536Mi (37%)
+  ephemeral-storage  0 (0%)      0 (0%)
+  nvidia.com/gpu     0           0
+Events:              <none>
+";
+
+#[test]
+fn a_node_is_described_with_what_its_pods_ask_for() {
+    let node = json!({
+        "metadata": {"name": "edge-1", "creationTimestamp": "2026-01-02T03:04:05Z",
+            "labels": {"kubernetes.io/os": "linux", "node-role.kubernetes.io/gateway": ""}},
+        "spec": {"taints": [{"key": "dedicated", "value": "video", "effect": "NoSchedule"}, {"key": "old", "effect": "NoExecute"}]},
+        "status": {
+            "addresses": [{"type": "InternalIP", "address": "192.168.7.2"}, {"type": "Hostname", "address": "edge-1"}],
+            "allocatable": {"cpu": "2", "memory": "4Gi", "pods": "110", "nvidia.com/gpu": "1"},
+            "conditions": [{"type": "Ready", "status": "True", "reason": "AgentReady"}],
+            "nodeInfo": {"kubeletVersion": "v0.1.0", "operatingSystem": "linux"},
+        },
+    });
+    let amounts = |cpu: &str, memory: &str, cpu_limit: &str, memory_limit: &str| json!({"requests": {"cpu": cpu, "memory": memory}, "limits": {"cpu": cpu_limit, "memory": memory_limit}});
+    let pod = |namespace: &str, name: &str, phase: &str, spec: serde_json::Value| {
+        serde_json::from_value(json!({
+            "metadata": {"namespace": namespace, "name": name, "creationTimestamp": at(0).to_string()},
+            "spec": spec, "status": {"phase": phase},
+        }))
+        .unwrap()
+    };
+    // Of an init container counts what is more than what runs later; a sidecar is there all the time.
+    let web = json!({
+        "initContainers": [
+            {"name": "side", "restartPolicy": "Always", "resources": {"requests": {"cpu": "150m"}}},
+            {"name": "first", "resources": amounts("200m", "1Gi", "250m", "1Gi")},
+        ],
+        "containers": [
+            {"name": "a", "resources": amounts("500m", "512Mi", "750m", "1Gi")},
+            {"name": "b", "resources": {"limits": {"cpu": "250m", "memory": "512Mi"}}},
+        ],
+    });
+    let idle = json!({"containers": [{"name": "a"}]});
+    let pods = [
+        pod("default", "web", "Running", web.clone()),
+        pod("default", "done", "Succeeded", web),
+        pod("other", "idle", "Pending", idle),
+    ];
+    assert_eq!(describe_node(&node, &pods, &[], at(60)), NODE);
+}
+
+const EVENT: &str = "\
+Name:             NAME
+Namespace:        default
+Labels:           <none>
+Annotations:      <none>
+API Version:      v1
+Count:            1
+Event Time:       <nil>
+First Timestamp:  2026-01-02T03:00:30Z
+Involved Object:
+  API Version:   v1
+  Field Path:    spec.containers{website}
+  Kind:          Pod
+  Name:          website
+  Namespace:     default
+  UID:           0e0c9a5e-1111-4222-8333-444455556666
+Kind:            Event
+Last Timestamp:  2026-01-02T03:00:30Z
+Message:         Container started
+";
+
+#[test]
+fn an_event_is_described_by_its_fields() {
+    let mut pod =
+        observed(admitted("website", json!({}), json!({"containers": [{"name": "website", "image": "nginx"}]})));
+    pod.containers = vec![instance("website", ContainerKind::App, 0, running(30))];
+    let events = events_between(None, Some(&pod), at(40));
+    let started = events.iter().find(|event| event.reason == "Started").unwrap();
+    let text = describe_object(&event_object(started, 7));
+    let name = text.lines().next().unwrap().trim_start_matches("Name:").trim().to_owned();
+    assert!(name.starts_with("website."), "{text}");
+    let text = text.replace(&name, "NAME");
+    assert!(text.starts_with(EVENT), "{text}");
+    assert!(
+        text.contains("\nSource:\n  Component:  kubelet\n")
+            && text.ends_with("Type:         Normal\nEvents:       <none>\n"),
+        "{text}"
+    );
 }
