@@ -290,9 +290,9 @@ async fn fallback(native: &Native, pod: &TestPod) {
     let headers = vec![("Authorization".into(), "Bearer x".into()), ("X-Test".into(), "1".into())];
     let get = HttpGet { https: true, host: Some("127.0.0.1".into()), port, path: "/hook".into(), headers };
     let answer = ask(native, pod, call_of(Handler::HttpGet(get), Caller::Hook, PATIENCE)).await;
-    let asked = served.join().unwrap();
     let told = format!("request to HTTPS lifecycle hook 127.0.0.1:{port} got HTTP response, retry with HTTP succeeded");
     assert_eq!(answer, (HandlerOutcome::Warning, told));
+    let asked = served.join().unwrap();
     assert!(asked[1].starts_with("get /hook http/1.1\r\n") && asked[1].contains("x-test: 1"), "{}", asked[1]);
     assert!(!asked[1].contains("authorization"), "{}", asked[1]);
 }
