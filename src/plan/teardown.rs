@@ -114,8 +114,9 @@ impl Stop {
                     (true, _) if grace == 0 => draft.step(signal(container, Signal::Kill, 0), Reason::GraceExceeded),
                     (true, false) if hook::runs(round, pod, container, until, draft) => {}
                     (true, _) => {
-                        let left = until.duration_since(now).as_secs().max(LEAST_GRACE.min(grace));
-                        let left = left.min(self.remaining(now));
+                        // A second that has begun is not over.
+                        let used = now.duration_since(stopping.since).as_secs().max(0);
+                        let left = (grace - used).max(LEAST_GRACE.min(grace)).min(self.remaining(now));
                         draft.step(signal(container, Signal::Stop, left), self.reason.clone());
                     }
                     (false, true) => draft.step(signal(container, Signal::Kill, 0), Reason::GraceExceeded),

@@ -14,5 +14,6 @@ mod probes;
 mod real;
 mod resize;
 mod rig;
+mod simulation;
 mod stale;
 mod status;

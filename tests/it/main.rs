@@ -12,6 +12,8 @@ mod contract;
 #[cfg(target_os = "linux")]
 mod control;
 #[cfg(target_os = "linux")]
+mod dice;
+#[cfg(target_os = "linux")]
 mod e2e;
 #[cfg(target_os = "linux")]
 mod forge;

@@ -13,7 +13,7 @@ use podwright::model::{
     BlobId, Desired, Diagnostic, Diagnostics, Durable, NodeInfo, ObservedPod, Place, PodKey, Projection, Revision,
     RevisionKind, Severity, Snapshot, SourceFile, SourceRef, StatusDocument,
 };
-use podwright::port::{Clock, ErrorKind, LedgerStore, PortError, ReadError, Source, StatusSink};
+use podwright::port::{Clock, ContainerBackend, ErrorKind, LedgerStore, PortError, ReadError, Source, StatusSink};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -229,8 +229,12 @@ impl Rig {
     }
 
     pub(crate) fn kubelet(&self) -> Arc<Kubelet> {
+        self.kubelet_over(self.fake.clone())
+    }
+
+    fn kubelet_over(&self, backend: Arc<dyn ContainerBackend>) -> Arc<Kubelet> {
         Kubelet::start(KubeletParts {
-            backend: self.fake.clone(),
+            backend,
             clock: self.clock.clone(),
             node: self.node.clone(),
             instance: "0123abcd".into(),
@@ -240,7 +244,12 @@ impl Rig {
     }
 
     pub(crate) fn start(&self) -> Running {
-        let kubelet = self.kubelet();
+        self.start_over(self.fake.clone())
+    }
+
+    /// An agent that has another backend between itself and the machine.
+    pub(crate) fn start_over(&self, backend: Arc<dyn ContainerBackend>) -> Running {
+        let kubelet = self.kubelet_over(backend);
         let parses = self.parses.clone();
         let agent = Agent::new(Parts {
             source: self.directory.clone(),

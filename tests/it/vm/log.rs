@@ -9,7 +9,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::power::Dice;
+use crate::dice::Dice;
 
 /// What the log counts in.
 const SECTOR: usize = 512;

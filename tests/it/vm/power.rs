@@ -18,6 +18,7 @@ use std::time::Duration;
 use super::log::{Log, Loss};
 use super::machine::{Disk, Machine};
 use super::{disk, kept};
+use crate::dice::{Dice, fresh_seed, setting};
 use crate::e2e::picture::{normal, of_any_instance};
 
 /// How often the power is cut unless the environment says otherwise.
@@ -143,25 +144,6 @@ while :; do
 done
 "#;
 
-/// Small, quick, and the same numbers for the same seed (xorshift64*).
-pub struct Dice(u64);
-
-impl Dice {
-    /// Dice that throw what those of the same seed throw.
-    pub fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// A number below `limit`.
-    pub fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let number = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16;
-        usize::try_from(number % u64::try_from(limit).unwrap()).unwrap()
-    }
-}
-
 /// Of one machine the status is not on the disk: it is written last, and ext4 flushes all names before it with it, which
 /// hides what was to be flushed earlier.
 const STATUS: [&str; MACHINES] = ["--status-file /run/status.yaml", ""];
@@ -234,16 +216,12 @@ fn undisturbed(world: &World<'_>, dir: &Path) -> Pictures {
     pictures
 }
 
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|e| panic!("{name}: {e}")))
-}
-
 #[test]
 fn e2e_vm_power_cuts_change_nothing_but_the_time_it_takes() {
     if !disk::can_run() {
         return;
     }
-    let seed = setting("PODWRIGHT_POWER_SEED").unwrap_or_else(|| u64::from(std::process::id()) ^ now());
+    let seed = setting("PODWRIGHT_POWER_SEED").unwrap_or_else(fresh_seed);
     let cuts = setting("PODWRIGHT_POWER_CUTS").map_or(CUTS, |n| usize::try_from(n).unwrap());
     println!(
         "again with: PODWRIGHT_E2E=1 PODWRIGHT_POWER_SEED={seed} PODWRIGHT_POWER_CUTS={cuts} cargo test --test it -- \
@@ -286,10 +264,6 @@ fn compare(expected: &Pictures, found: Vec<Found>) {
             "after {cuts} cuts, commit {commit}: - {gone:#?} + {more:#?}\nconsole:\n{console}"
         );
     }
-}
-
-fn now() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// A machine that came to rest.

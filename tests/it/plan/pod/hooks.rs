@@ -1,5 +1,6 @@
 //! Hooks: when they begin, what waits for them, and what follows.
 
+use jiff::SignedDuration;
 use podwright::model::HookKind::{PostStart, PreStop};
 use podwright::model::HookState::{Failed, Running, Succeeded};
 use podwright::model::{HookKey, HookKind, HookState, PodMemory, Reason, Stopping};
@@ -163,6 +164,10 @@ const ROWS: &[Row] = &[
         "wake 125",
     ]),
     ("its preStop succeeded", |w| { image(w); w.pre_stopped("a", 80, 30, Succeeded); }, &[
+        "update to 2: changed in place: spec.containers[0].image",
+        "stop a#0 10s: image changed from nginx:1 to nginx:2",
+    ]),
+    ("a second that has begun is not over", |w| { image(w); w.pre_stopped("a", 80, 30, Succeeded); w.latest("a").record.stopping.as_mut().unwrap().since -= SignedDuration::from_millis(500); }, &[
         "update to 2: changed in place: spec.containers[0].image",
         "stop a#0 10s: image changed from nginx:1 to nginx:2",
     ]),

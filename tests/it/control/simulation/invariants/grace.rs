@@ -1,0 +1,178 @@
+//! An instance that is told to stop is gone when its grace period is over, a second later at most, and is not killed before.
+//!
+//! Nobody can keep a time while no agent is there or the machine refuses to do what it is told: then it is over soon after.
+//! What follows a preStop hook that took all of the time has two seconds more, as with the kubelet; so has each sidecar whose turn
+//! comes when the pod's time is nearly over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{PodSpec, Probe};
+use podwright::model::Signal;
+
+use super::super::trace::{Event, Instance, Moment, Trace, container, seconds};
+
+/// What a container gets at least after its hook.
+const LEAST: i64 = 2;
+/// So much later is still in time.
+const SLACK: Moment = 1000;
+
+/// A stop of an instance.
+struct Stop<'a> {
+    of: &'a Instance,
+    at: Moment,
+    /// Seconds; those of the pod, too, which count when the whole pod ends meanwhile.
+    grace: i64,
+    grace_of_pod: i64,
+    ended: Moment,
+    /// The moment of SIGKILL.
+    killed: Option<Moment>,
+    /// How many have turns, of which it waited for its own in a grace period that had begun before: 0 for one that is no sidecar.
+    sidecars: i64,
+    /// Its preStop hook came first.
+    has_hook: bool,
+    why: &'a str,
+}
+
+pub(super) fn kept(trace: &Trace) -> Result<(), String> {
+    let hindered = hindrances(trace);
+    let of_pods = deletions(trace);
+    for stop in stops(trace) {
+        let least = |times: i64, grace: i64| LEAST.min(grace) * times;
+        let own = stop.at + seconds(stop.grace + least(i64::from(stop.has_hook), stop.grace)) + SLACK;
+        let of_pod = of_pods.get(stop.of.uid.as_str());
+        if stop.has_hook && stop.sidecars > 0 && of_pod.is_none_or(|(at, _)| *at > stop.at) {
+            // Of a pod that ends by itself the time of a sidecar begins with its turn, whenever its hook did.
+            continue;
+        }
+        let turns = stop.sidecars.max(i64::from(stop.has_hook));
+        let end = of_pod.map_or(own, |(at, grace)| own.min(at + seconds(grace + least(turns, *grace)) + SLACK));
+        // What hindered it before its turn did so, too.
+        let from = of_pod.map_or(stop.at, |(at, _)| stop.at.min(*at));
+        let end = put_off(end, from, &stop.of.pod, &hindered);
+        if stop.ended > end {
+            let (at, ended, grace) = (stop.at, stop.ended, stop.grace);
+            return Err(format!(
+                "{:?} was told to stop at {at} within {grace} s ({}), and ended at {ended}",
+                stop.of, stop.why
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// None is killed while it still has time.
+pub(super) fn granted(trace: &Trace) -> Result<(), String> {
+    let of_pods = deletions(trace);
+    for stop in stops(trace).into_iter().filter(|stop| stop.sidecars == 0) {
+        let of_pod = of_pods.get(stop.of.uid.as_str()).map(|(at, grace)| at + seconds(*grace));
+        let own = stop.at + seconds(stop.grace.min(stop.grace_of_pod));
+        let end = own.min(of_pod.unwrap_or(own));
+        if let Some(killed) = stop.killed.filter(|killed| *killed < end) {
+            let (at, grace) = (stop.at, stop.grace);
+            return Err(format!("{:?} was told to stop at {at} within {grace} s, and killed at {killed}", stop.of));
+        }
+    }
+    Ok(())
+}
+
+/// When a time is over that hindrances put off: each that began before adds what it takes, and a little for what follows it.
+fn put_off(mut end: Moment, from: Moment, pod: &str, hindered: &[(Option<&str>, Moment, Moment)]) -> Moment {
+    for (of, begin, until) in hindered {
+        if of.is_none_or(|of| of == pod) && *begin <= end && *until >= from {
+            // The machine makes what follows later by as much; while no agent is there the times on record go on.
+            let later = if of.is_some() { end + until - from.max(*begin) } else { end };
+            end = later.max(until + seconds(LEAST) + SLACK);
+        }
+    }
+    end
+}
+
+/// When nobody could do anything, by pod or for all: in the order of their beginnings.
+fn hindrances(trace: &Trace) -> Vec<(Option<&str>, Moment, Moment)> {
+    let mut all = Vec::new();
+    let mut died = None;
+    for (at, event) in trace {
+        match event {
+            Event::AgentDied => died = Some(*at),
+            Event::AgentBegan => all.extend(died.take().map(|died| (None, died, *at))),
+            Event::Hindered { pod, until } => all.push((Some(pod.as_str()), *at, *until)),
+            _ => {}
+        }
+    }
+    all.extend(died.map(|died| (None, died, Moment::MAX / 2)));
+    all.sort_by_key(|(_, begin, _)| *begin);
+    all
+}
+
+/// When pods were marked as deleted and the shortest grace period they got.
+fn deletions(trace: &Trace) -> BTreeMap<&str, (Moment, i64)> {
+    let mut all: BTreeMap<&str, (Moment, i64)> = BTreeMap::new();
+    for (at, event) in trace {
+        if let Event::Deleted { uid, grace } = event {
+            all.entry(uid).and_modify(|(_, least)| *least = (*least).min(*grace)).or_insert((*at, *grace));
+        }
+    }
+    all
+}
+
+fn stops(trace: &Trace) -> Vec<Stop<'_>> {
+    let mut specs: BTreeMap<&str, Arc<PodSpec>> = BTreeMap::new();
+    let mut stops: BTreeMap<&Instance, Stop<'_>> = BTreeMap::new();
+    let mut over = BTreeSet::new();
+    let last = trace.last().map_or(0, |(at, _)| *at);
+    for (at, event) in trace {
+        match event {
+            Event::Recorded { uid, spec, .. } => drop(specs.insert(uid, Arc::clone(spec))),
+            Event::Told { of, signal, why } if !over.contains(of) => {
+                let spec = specs.get(of.uid.as_str()).cloned().unwrap_or_default();
+                let stop = stops.entry(of).or_insert_with(|| Stop {
+                    of,
+                    at: *at,
+                    grace: grace(&spec, &of.container, why),
+                    grace_of_pod: grace(&spec, &of.container, ""),
+                    ended: last,
+                    killed: None,
+                    sidecars: sidecars(&spec, &of.container),
+                    has_hook: false,
+                    why,
+                });
+                stop.has_hook |= *signal == Signal::PreStop;
+                if *signal == Signal::Kill {
+                    stop.killed.get_or_insert(*at);
+                }
+            }
+            Event::Ended { of, .. } => {
+                over.insert(of);
+                if let Some(stop) = stops.get_mut(of) {
+                    stop.ended = *at;
+                }
+            }
+            _ => {}
+        }
+    }
+    stops.into_values().collect()
+}
+
+/// How many init containers there are, when it is one of them.
+fn sidecars(spec: &PodSpec, name: &str) -> i64 {
+    let init = || spec.init_containers.iter().flatten();
+    if init().any(|c| c.name == name) { i64::try_from(init().count()).unwrap() } else { 0 }
+}
+
+/// The grace period that an instance has in seconds: the pod's, or that of the probe that failed.
+fn grace(spec: &PodSpec, name: &str, why: &str) -> i64 {
+    let of_pod = match spec.termination_grace_period_seconds {
+        Some(grace) if grace < 0 => 1,
+        grace => grace.unwrap_or(30),
+    };
+    let own = |probe: &Option<Probe>| {
+        probe.as_ref().and_then(|probe| probe.termination_grace_period_seconds).filter(|grace| *grace > 0)
+    };
+    let of_probe = container(spec, name).and_then(|c| match why {
+        "liveness probe failed" => own(&c.liveness_probe),
+        "startup probe failed" => own(&c.startup_probe),
+        _ => None,
+    });
+    of_probe.unwrap_or(of_pod)
+}

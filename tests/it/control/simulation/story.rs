@@ -1,0 +1,226 @@
+//! One world from its beginning to its end: commits, accidents, agents that die and others that take over; then quiet, and at
+//! last a commit without pods.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use podwright::model::{MadeOf, PodKey, Projection, ShownPod};
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+
+use super::super::rig::{Rig, key};
+use super::planted::Planted;
+use super::pods::{GONE, Pod, REMOTE, container_names, objects};
+use super::programs;
+use super::trace::{Event, Moment};
+use super::wire::Wire;
+use super::world::World;
+use crate::dice::Dice;
+
+/// How many pods are in a world.
+pub(super) const PODS: usize = 4;
+/// So long it is quiet at least, and so long pods may take to be as they are to be, and to be gone: seconds.
+const QUIET: usize = 20;
+const LONGEST: usize = 900;
+
+/// What happens to a world from outside.
+enum Act {
+    Commit(Vec<Value>),
+    KillSandbox(PodKey),
+    LoseMonitor(PodKey, String),
+    /// Whether a registry is reached.
+    CutOff(bool),
+    /// Whether hints get lost.
+    Deafen(bool),
+    Crash,
+}
+
+/// Lives through a world; what happened in it.
+pub(super) fn live(seed: u64, planted: Option<Planted>) -> Vec<(Moment, Event)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let trace = runtime.block_on(async {
+        let mut dice = Dice::of(seed, "story");
+        let mut pods: Vec<Pod> = (0..PODS).map(|n| Pod::random(&format!("p{n}"), &mut dice)).collect();
+        let mut rig = Rig::new(&objects(&pods, 0));
+        let acts = acts(&mut pods, &mut dice);
+        let is_deafened = acts.iter().any(|(_, act)| matches!(act, Act::Deafen(_)));
+        rig.resync = Duration::from_secs(if is_deafened { 30 } else { dice.pick(&[0, 0, 60]) });
+        rig.fake.set_image(GONE, false);
+        rig.fake.set_remote(REMOTE);
+        let world = World::new(rig.fake.clone(), rig.clock.clone(), seed, planted);
+        let story = Story { rig, world, hints: RefCell::default(), seed };
+        tokio::select! {
+            () = story.keep_agents() => {}
+            () = story.go(acts, &pods) => {}
+        }
+        story.world.trace()
+    });
+    runtime.shutdown_background();
+    trace
+}
+
+/// What happens, and when in milliseconds. Leaves the pods as the last commit has them.
+fn acts(pods: &mut [Pod], dice: &mut Dice) -> Vec<(u64, Act)> {
+    let span = dice.pick(&[10_000, 20_000, 40_000, 80_000, 160_000]);
+    let mut moments: Vec<(u64, usize)> =
+        (0..4 + dice.below(10)).map(|_| (dice.below(span) as u64, dice.below(100))).collect();
+    moments.sort_unstable();
+    let mut acts = Vec::new();
+    for (number, (at, what)) in moments.into_iter().enumerate() {
+        let index = dice.below(pods.len());
+        let act = match what {
+            0..=49 => {
+                for _ in 0..1 + dice.below(2) {
+                    let index = dice.below(pods.len());
+                    pods[index].change(dice);
+                }
+                Act::Commit(objects(pods, number))
+            }
+            50..=61 => Act::KillSandbox(key(&pods[index].name)),
+            62..=73 => {
+                let names = container_names(&pods[index]);
+                Act::LoseMonitor(key(&pods[index].name), names[dice.below(names.len())].clone())
+            }
+            74..=79 => Act::CutOff(dice.chance(50)),
+            80..=84 => Act::Deafen(dice.chance(50)),
+            _ => Act::Crash,
+        };
+        acts.push((at, act));
+    }
+    acts
+}
+
+struct Story {
+    rig: Rig,
+    world: Arc<World>,
+    /// To the agent that lives.
+    hints: RefCell<Option<mpsc::Sender<()>>>,
+    seed: u64,
+}
+
+impl Story {
+    /// One agent after the other.
+    async fn keep_agents(&self) {
+        for number in 0.. {
+            let mut dice = Dice::of(self.seed, &format!("agent {number}"));
+            let calls_left = dice.chance(60).then(|| (1 + dice.below(100), dice.chance(50)));
+            let agent = self.world.begin_agent(calls_left);
+            let running = self.rig.start_over(Arc::new(Wire::new(&self.world, agent)));
+            self.hints.replace(Some(running.hints.clone()));
+            let watching = tokio::spawn(watch(Arc::clone(&self.world), running.projection.clone()));
+            self.world.died.notified().await;
+            watching.abort();
+            running.task.abort();
+            drop(running);
+            self.world.note(Event::AgentDied);
+            if self.world.has(Planted::LosesInstances) {
+                self.world.lose_some().await;
+            }
+            let outage = if dice.chance(70) { 1 + dice.below(1_000) } else { dice.below(30_000) + 1 };
+            tokio::time::sleep(Duration::from_millis(outage as u64)).await;
+        }
+    }
+
+    fn commit(&self, objects: &[Value]) {
+        self.rig.directory.commit(objects);
+        if let Some(hints) = &*self.hints.borrow() {
+            // An agent that died looks at the directory no more; the next one does by itself.
+            let _ = hints.try_send(());
+        }
+    }
+
+    async fn go(&self, acts: Vec<(u64, Act)>, pods: &[Pod]) {
+        let names = (0..PODS).flat_map(|pod| {
+            ["side", "app"].into_iter().flat_map(move |kind| (0..3).map(move |n| format!("p{pod}-{kind}{n}")))
+        });
+        names.for_each(|name| self.rig.fake.answer(&name, programs::answers(self.seed, &name)));
+        let mut now = 0;
+        for (at, act) in acts {
+            tokio::time::sleep(Duration::from_millis(at - now)).await;
+            now = at;
+            self.act(act);
+        }
+        self.world.calm();
+        self.rig.fake.cut_off(false);
+        self.rig.fake.lose_hints(false);
+        self.pass(QUIET).await;
+        let is_like = || self.unlike(pods).is_empty();
+        self.until(is_like).await;
+        self.unlike(pods).into_iter().for_each(|event| self.world.note(event));
+        self.commit(&[]);
+        self.until(|| self.rig.fake.keys().is_empty()).await;
+        self.world.look_at_all();
+        self.world.note(Event::Over);
+    }
+
+    async fn until(&self, is_so: impl Fn() -> bool) {
+        for _ in 0..LONGEST {
+            if is_so() {
+                return;
+            }
+            self.pass(1).await;
+        }
+    }
+
+    async fn pass(&self, seconds: usize) {
+        tokio::time::sleep(Duration::from_secs(seconds as u64)).await;
+    }
+
+    fn act(&self, act: Act) {
+        let fake = &self.rig.fake;
+        match act {
+            Act::Commit(objects) => self.commit(&objects),
+            Act::KillSandbox(key) => {
+                fake.kill_sandbox(&key);
+                self.world.look(&key);
+            }
+            Act::LoseMonitor(key, container) => fake.lose_monitor(&key, &container),
+            Act::CutOff(off) => fake.cut_off(off),
+            Act::Deafen(deaf) => fake.lose_hints(deaf),
+            Act::Crash => self.world.kill_agent(),
+        }
+    }
+
+    /// What is not as the last commit has it.
+    fn unlike(&self, pods: &[Pod]) -> Vec<Event> {
+        let unlike = |pod: &Pod| {
+            let found = self.rig.fake.pod(&key(&pod.name));
+            let what = match (pod.images(), found) {
+                (None, None) => return None,
+                (None, Some(_)) => "is still there".to_owned(),
+                (Some(_), None) => "is not there".to_owned(),
+                (Some(_), Some(found)) if found.record.deletion.is_some() => "is still being deleted".to_owned(),
+                (Some(images), Some(found)) => {
+                    let spec = found.record.realised.effective.open().spec.unwrap_or_default();
+                    let realised = spec.containers.into_iter().map(|c| (c.name, c.image.unwrap_or_default()));
+                    if realised.eq(images.clone()) {
+                        return None;
+                    }
+                    format!("has not the images {images:?}")
+                }
+            };
+            Some(Event::Unlike { pod: pod.name.clone(), what })
+        };
+        pods.iter().filter_map(unlike).collect()
+    }
+}
+
+/// Writes down how pods are shown, whenever that changes.
+async fn watch(world: Arc<World>, mut projection: watch::Receiver<Arc<Projection>>) {
+    let mut before: BTreeMap<PodKey, Arc<ShownPod>> = BTreeMap::new();
+    while projection.changed().await.is_ok() {
+        let objects = Arc::clone(&projection.borrow_and_update().objects);
+        for object in objects.values() {
+            let MadeOf::Pod(pod) = &object.made_of else { continue };
+            let is_same = before.insert(pod.key.clone(), Arc::clone(pod)).is_some_and(|b| Arc::ptr_eq(&b, pod));
+            if is_same || pod.uid.is_empty() {
+                continue;
+            }
+            let entry = pod.entry.open();
+            let ready = entry.containers.iter().filter(|c| c.ready).map(|c| (c.name.clone(), c.restart_count));
+            world.note(Event::Shown { uid: pod.uid.clone(), phase: entry.phase, ready: ready.collect() });
+        }
+    }
+}
