@@ -32,6 +32,8 @@ pub(super) struct Base {
     pub(super) subnet6: Option<Subnet6>,
     /// The same, or that of pods which have addresses although new ones get none.
     own6: Option<Subnet6>,
+    /// Why there was no IPv6 when it was made.
+    lack6: Option<&'static str>,
     /// The default route's: what pods send must get through there.
     pub(super) mtu: u32,
 }
@@ -75,6 +77,8 @@ impl Network {
         if let (Some(base), Some(link)) = (inner.base, &found)
             && base.index == link.index
             && link.up
+            // IPv6 may have been turned on or off since.
+            && base.lack6 == ipv6::lack_here(base.mtu)
             // One that was turned off and on again has lost its address of IPv6.
             && links.are_own(&base.addresses()).await
         {
@@ -106,7 +110,7 @@ impl Network {
             warn!(bridge = self.bridge, %error, "cannot turn on IPv6: new pods have IPv4 alone");
             (own6, subnet6) = (None, None);
         }
-        let base = Base { index: link.index, subnet, subnet6, own6, mtu };
+        let base = Base { index: link.index, subnet, subnet6, own6, lack6, mtu };
         links.up(link.index, "bridge").await.map_err(at("turn it on"))?;
         links.set_addresses(link.index, &base.addresses()).await.map_err(at("give it its addresses"))?;
         self.forward(inner)?;
@@ -205,7 +209,7 @@ impl Network {
         Ok(())
     }
 
-    /// Undoes both, unless another bridge of the machine counts on them by now. What was changed before the machine was
+    /// Undoes both; not for a machine with another bridge, which may count on them by now. What was changed before the machine was
     /// started again is no longer ours.
     pub(super) fn stop_forwarding(leases: &Leases) -> io::Result<()> {
         let mut leases = leases.clone();

@@ -78,11 +78,15 @@ pub(super) fn is_refused(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
-/// Prepares the bridge: no pod becomes the machine's router by announcing itself as one.
+/// Has the machine take no router advertisements from the link: no pod becomes its router by announcing itself as one. A link
+/// without IPv6 may get it later.
+pub(super) fn listen_never(link: &str) -> io::Result<()> {
+    set_if_there(&accept_ra(link), "0")
+}
+
+/// Prepares the bridge; `on` says whether it gets an address.
 pub(super) fn prepare_bridge(bridge: &str, on: bool) -> io::Result<()> {
-    if on {
-        sysctl::set(&accept_ra(bridge), "0")?;
-    }
+    listen_never(bridge)?;
     sysctl::set(&disabled(bridge), if on { "0" } else { "1" })
 }
 
@@ -94,5 +98,5 @@ pub(super) fn prepare_pod(on: bool) -> io::Result<()> {
         set_if_there(ALL_DISABLED, "0")?;
         set_if_there(&disabled(POD_LINK), "0")?;
     }
-    [DEFAULT, POD_LINK].iter().try_for_each(|link| set_if_there(&accept_ra(link), "0"))
+    [DEFAULT, POD_LINK].into_iter().try_for_each(listen_never)
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::future::try_join_all;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::base::Base;
 use super::link::{Link, Links, POD_LINK, Veth};
@@ -77,6 +77,11 @@ impl Network {
         let at = |step: &'static str| move |e: io::Error| failed("attach pod", pod.uid, step, &e);
         let prepare = || {
             match ipv6::prepare_pod(pod.address6.is_some()) {
+                // It needs nothing of IPv6: what is left is that another pod can announce itself to it as a router.
+                Err(error) if pod.address6.is_none() => {
+                    debug!(pod = %pod.uid, %error, "its namespace keeps its settings of IPv6");
+                    Ok(())
+                }
                 // With IPv6 switched off its address is refused; else only another pod can announce itself as a router.
                 Err(error) if ipv6::is_refused(&error) => {
                     warn!(pod = %pod.uid, %error, "its namespace is not prepared for IPv6");
@@ -102,6 +107,10 @@ impl Network {
         tokio::try_join!(pair(links, &inside, &veth, pod.uid), loopback)?;
         let near_end = async {
             let near = expect(links, &name).await.map_err(at("look for its link"))?;
+            // Not while it is a port: it outlives a bridge that somebody removes.
+            if let Err(error) = ipv6::listen_never(&name) {
+                debug!(link = name, %error, "it keeps its settings of IPv6");
+            }
             links.join_bridge(near.index, &veth).await.map_err(at("join the bridge"))
         };
         let far_end = async {

@@ -157,7 +157,7 @@ fn e2e_pods_have_an_address_of_each_family_that_works_at_once() {
             "leaves with the machine's address"
         );
         // No pod becomes a router of the machine or of another pod by announcing itself as one.
-        assert_eq!(sh("cat /proc/sys/net/ipv6/conf/pw0badcafe/accept_ra").trim(), "0");
+        assert_eq!(sh("cd /proc/sys/net/ipv6/conf; cat pw0badcafe/accept_ra pw0badcafe00002/accept_ra"), "0\n0\n");
         assert_eq!(a.space.inside(|| sh("cat /proc/sys/net/ipv6/conf/eth0/accept_ra")).trim(), "0");
     });
 }
@@ -300,7 +300,8 @@ fn e2e_without_ipv6_pods_have_ipv4_alone() {
             let network = machine.open_with(wishes).unwrap();
             let a = machine.attach(&network, "a", &[tcp(8080, 80)]);
             assert_eq!(a.ips, [a.ip]);
-            assert_eq!(sh("cat /proc/sys/net/ipv6/conf/pw0badcafe/disable_ipv6").trim(), "1");
+            // Nor does a pod become its router when somebody turns it on.
+            assert_eq!(sh("cd /proc/sys/net/ipv6/conf/pw0badcafe; cat disable_ipv6 accept_ra"), "1\n0\n");
             assert_eq!(sh("ip -6 -o addr show dev pw0badcafe"), "");
             assert_eq!(
                 sh("cat /proc/sys/net/ipv6/conf/all/forwarding /proc/sys/net/ipv6/conf/eth0/accept_ra"),
@@ -322,6 +323,11 @@ fn e2e_without_ipv6_pods_have_ipv4_alone() {
             assert!(error.message.starts_with(said) && error.message.contains(why), "{error}");
             machine.wait(network.down()).unwrap();
         }
+        // An agent that began without it has it once it is turned on.
+        let network = machine.open(None).unwrap();
+        assert_eq!(machine.attach(&network, "a", &[]).ips.len(), 1);
+        sh("echo 0 > /proc/sys/net/ipv6/conf/all/disable_ipv6");
+        assert_eq!(machine.attach(&network, "b", &[]).ip6(), subnet6().address(3));
     });
 }
 

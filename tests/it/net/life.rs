@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use podwright::net::{Network, Wishes, node_ips};
 use podwright::port::ErrorKind;
 
-use super::machine::{MACHINE, OUTSIDE, Space, on_a_machine, sh, tcp, uid};
+use super::machine::{MACHINE, OUTSIDE, Space, has_ipv6, on_a_machine, sh, tcp, uid};
 
 #[test]
 fn e2e_down_leaves_nothing_behind() {
@@ -228,6 +228,29 @@ fn e2e_a_full_or_read_only_state_directory_is_named_and_the_machine_left_alone()
         attach().unwrap();
         machine.wait(network.down()).unwrap();
         sh(&format!("umount {dir}"));
+    });
+}
+
+#[test]
+fn e2e_a_pod_of_ipv4_alone_needs_no_setting_of_ipv6() {
+    if !has_ipv6() {
+        return;
+    }
+    on_a_machine(|machine| {
+        let file = machine.state.path().join("unreadable");
+        std::fs::write(&file, b"\xff").unwrap();
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+        let space = Space::new();
+        let setting = "/proc/sys/net/ipv6/conf/default/accept_ra";
+        space.inside(|| sh(&format!("mount --make-rprivate /; mount --bind {} {setting}", file.display())));
+        let attach = |wish| {
+            let network = machine.open_with(Wishes { ipv6_subnet: wish, ..Wishes::default() }).unwrap();
+            machine.wait(network.attach(&uid("a"), space.infra(), &[]))
+        };
+        assert_eq!(attach(Some("none")).unwrap(), [IpAddr::from(Ipv4Addr::new(10, 213, 0, 2))]);
+        // The control: one that is to have an address of it needs them.
+        let error = attach(None).unwrap_err();
+        assert!(error.to_string().contains("enter its network namespace"), "{error}");
     });
 }
 
