@@ -21,8 +21,10 @@ const MAX_COMPLAINT: usize = 500;
 pub(super) enum NftError {
     /// There is no `nft`.
     Missing,
-    /// It refused, or could not be run: its own words.
+    /// It refused: its own words.
     Refused(String),
+    /// It could not be run, or not to its end: nobody knows what it would say.
+    Failed(String),
 }
 
 /// Finds the program in PATH or where it usually is.
@@ -35,11 +37,11 @@ pub(super) fn find() -> Option<PathBuf> {
 /// Runs a script as one transaction.
 pub(super) async fn run(program: Option<&Path>, script: &str) -> Result<(), NftError> {
     let Some(program) = program.filter(|p| p.is_file()) else { return Err(NftError::Missing) };
-    let refused = |e: std::io::Error| NftError::Refused(format!("cannot run {}: {e}", program.display()));
+    let failed = |e: std::io::Error| NftError::Failed(format!("cannot run {}: {e}", program.display()));
     let mut command = Command::new(program);
     command.args(["-f", "-"]).env_clear().kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = effect::spawn_async(&mut command).map_err(refused)?;
+    let mut child = effect::spawn_async(&mut command).map_err(failed)?;
     let mut stdin = child.stdin.take().expect("invariant: stdin was asked for");
     let work = async {
         effect::during("nft", "script", async {
@@ -51,11 +53,14 @@ pub(super) async fn run(program: Option<&Path>, script: &str) -> Result<(), NftE
         .await
     };
     let output = match tokio::time::timeout(PATIENCE, work).await {
-        Ok(output) => output.map_err(refused)?,
-        Err(_) => return Err(NftError::Refused(format!("no answer within {} s", PATIENCE.as_secs()))),
+        Ok(output) => output.map_err(failed)?,
+        Err(_) => return Err(NftError::Failed(format!("no answer within {} s", PATIENCE.as_secs()))),
     };
     if output.status.success() {
         return Ok(());
+    }
+    if output.status.code().is_none() {
+        return Err(NftError::Failed(format!("{} ended by a {}", program.display(), output.status)));
     }
     let complaint = String::from_utf8_lossy(&output.stderr);
     let first = complaint.lines().next().unwrap_or_default();

@@ -79,7 +79,7 @@ impl Network {
     async fn put_rules(&self, rules: &Ruleset<'_>, before: Option<&[(HostPort, IpAddr)]>) -> Result<(), NftError> {
         match nft::run(self.nft.as_deref(), &render_change(rules, before)).await {
             Err(NftError::Refused(_)) => {
-                let anew = render_removal(rules.table) + &render_change(rules, None);
+                let anew = render_removal(rules.table) + &render(rules);
                 nft::run(self.nft.as_deref(), &anew).await
             }
             other => other,
@@ -90,7 +90,7 @@ impl Network {
     pub(super) async fn remove_rules(&self) -> Result<(), PortError> {
         match nft::run(self.nft.as_deref(), &render_removal(&self.table)).await {
             Ok(()) | Err(NftError::Missing) => Ok(()),
-            Err(NftError::Refused(why)) => {
+            Err(NftError::Refused(why) | NftError::Failed(why)) => {
                 Err(PortError::new(ErrorKind::Denied, "remove nftables table", &self.table, why))
             }
         }
@@ -117,6 +117,9 @@ impl Network {
             NftError::Refused(why) => {
                 (format!("nft refused the rules: {why}"), "the kernel needs nf_tables with nat, masquerade and fib")
             }
+            NftError::Failed(why) => {
+                (format!("nft did not run to its end: {why}"), "see whether `nft list ruleset` works")
+            }
         };
         PortError::new(ErrorKind::Denied, "serve host ports of", &self.bridge, message)
             .with_help(help)
@@ -130,6 +133,7 @@ impl Network {
         match error {
             NftError::Missing => warn!("no program nft: pods do not reach the outside; {INSTALL_NFT}"),
             NftError::Refused(why) => warn!("nft refused the rules, pods do not reach the outside: {why}"),
+            NftError::Failed(why) => warn!("nft did not run to its end, pods do not reach the outside: {why}"),
         }
     }
 }

@@ -101,8 +101,10 @@ fn render_map(out: &mut String, name: &str, types: &str, elements: &[String]) {
     out.push_str("\t}\n");
 }
 
-/// Brings the table, whatever it is like, into the state that [`render`] shows. `before` are the ports that it has by now,
-/// `None` when nobody knows.
+/// Brings a table that has these maps and chains, or is not there, into the state that [`render`] shows. `before` are the ports
+/// that it has by now, `None` when nobody knows. The kernel refuses it where maps or chains of these names are of other types,
+/// where a port of `before` is missing, and where a port that `before` does not name leads elsewhere than it is to. Chains of
+/// other names stay, empty, and so do other ports that `before` does not name.
 pub fn render_change(rules: &Ruleset<'_>, before: Option<&[Forward]>) -> String {
     let table = rules.table;
     let mut out = format!("table inet {table} {{\n");

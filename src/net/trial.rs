@@ -50,7 +50,7 @@ pub fn try_nft() -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     runtime.block_on(nft::run(nft::find().as_deref(), &script)).map_err(|error| match error {
         NftError::Missing => "there is no program nft".to_owned(),
-        NftError::Refused(why) => why,
+        NftError::Refused(why) | NftError::Failed(why) => why,
     })
 }
 
