@@ -66,6 +66,17 @@ pub(super) fn containers(
             draft.waiting(&container.name, "PodInitializing", "");
         }
     }
+    // What takes long keeps nothing else of the pod waiting, a kill that is due least of all.
+    draft.plan.steps.sort_by_key(|step| brings_up(&step.action));
+}
+
+/// Whether a step is one of those that start a container.
+fn brings_up(action: &PodAction) -> bool {
+    match action {
+        PodAction::EnsureImage(_) | PodAction::StartContainer(_) => true,
+        PodAction::RunHook(run) => run.key.kind == HookKind::PostStart,
+        _ => false,
+    }
 }
 
 /// Every container without a live instance waits for the sandbox.

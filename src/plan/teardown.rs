@@ -89,6 +89,10 @@ impl Stop {
                 self.one(round, pod, container, draft);
             } else {
                 self.early(round, pod, container, draft);
+                // Whatever it waits for until then, its turn comes when the time of the whole pod is over.
+                if let Some(began) = self.began {
+                    draft.wake(deadline(began, self.grace));
+                }
             }
         }
         live.is_empty()

@@ -23,7 +23,6 @@ struct SpecPart {
     init_containers: Option<Vec<ContainerPart>>,
     node_name: Option<String>,
     readiness_gates: Option<Vec<PodReadinessGate>>,
-    restart_policy: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -48,7 +47,6 @@ pub(super) fn open(pod: &Packed<Pod>) -> Pod {
         init_containers: spec.init_containers.map(containers),
         node_name: spec.node_name,
         readiness_gates: spec.readiness_gates,
-        restart_policy: spec.restart_policy,
         ..PodSpec::default()
     });
     Pod { metadata, spec, status: None }

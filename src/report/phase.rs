@@ -10,7 +10,7 @@ use crate::model::is_sidecar;
 pub struct PhaseInput<'a> {
     pub spec: &'a PodSpec,
     pub statuses: &'a Statuses,
-    /// The pod is going away: nothing is restarted any more.
+    /// The pod is going away: nothing is restarted any more, and its end is not recorded.
     pub terminating: bool,
     /// The terminal phase on record; it never changes back.
     pub terminal: Option<&'a str>,
@@ -39,13 +39,11 @@ pub fn phase(input: PhaseInput<'_>) -> String {
     if let Some(terminal) = input.terminal {
         return terminal.to_owned();
     }
-    let policy = input.spec.restart_policy.as_deref().unwrap_or("Always");
     let init = count_init(input);
     let mut stays = Stays::default();
     count_sidecars(input, &mut stays);
     count_apps(input, &mut stays);
-    let may_restart = !input.terminating;
-    let phase = if init.failed > 0 && (policy == "Never" || !may_restart) {
+    let phase = if init.failed > 0 && input.terminating {
         "Failed"
     } else if init.pending > 0 || (stays.pending_sidecar > 0 && !stays.ever_started) || stays.waiting > 0 {
         "Pending"
@@ -53,7 +51,9 @@ pub fn phase(input: PhaseInput<'_>) -> String {
         "Running"
     } else if stays.stopped == 0 {
         "Pending"
-    } else if may_restart && (policy == "Always" || (policy == "OnFailure" && stays.stopped != stays.succeeded)) {
+    } else if !input.terminating {
+        // One that ended starts again, or the end of the pod is about to be recorded. A terminal phase is final, so it is not
+        // shown before (mergePodStatus in pkg/kubelet/status/status_manager.go keeps the one before, too).
         "Running"
     } else if stays.stopped == stays.succeeded {
         "Succeeded"

@@ -3,15 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::SemaphorePermit;
 
+use super::history;
 use super::memory::{Scope, scope};
 use super::state::Goal;
 use super::worker::Worker;
-use super::{Shared, history};
 use crate::model::{
     ContainerStart, HookKind, ImageNeed, PodAction, PodRecord, PodStep, Signal, SignalOrder, TerminalCause,
 };
@@ -45,8 +45,9 @@ impl Outcome {
 }
 
 impl Worker {
-    /// Performs steps until one ends the round, another target comes in or the agent ends.
-    pub(super) async fn perform(&mut self, steps: Vec<PodStep>, goal: &Goal) -> Outcome {
+    /// Performs steps until one ends the round, another target comes in or the agent ends. None waits for an image or its turn
+    /// longer than until `due`, when there is something else to do.
+    pub(super) async fn perform(&mut self, steps: Vec<PodStep>, goal: &Goal, due: Option<Timestamp>) -> Outcome {
         let shared = Arc::clone(&self.shared);
         let mut outcome = Outcome::default();
         let mut over: BTreeSet<String> = BTreeSet::new();
@@ -65,13 +66,18 @@ impl Worker {
                     true
                 }
                 None => {
-                    let turn = turn(&shared, &step.action).await;
-                    // Waiting for it may have taken long.
-                    if self.is_stale() && !follows_its_start(&step.action) {
+                    outcome.tried += 1;
+                    let turn = if needs_turn(&step.action) {
+                        self.while_wanted(shared.starts.acquire(), due).await.map(Some)
+                    } else {
+                        Some(None)
+                    };
+                    let Some(turn) = turn else { break };
+                    // Another target may have come in at the moment of its turn.
+                    if turn.is_some() && self.is_stale() {
                         break;
                     }
-                    outcome.tried += 1;
-                    !shared.lending(turn, TURN, self.step(&step, &word, goal)).await
+                    !shared.lending(turn, TURN, self.step(&step, &word, (goal, due))).await
                 }
             };
             match scope(&step.action) {
@@ -91,12 +97,12 @@ impl Worker {
     }
 
     /// Performs one step. Returns whether it succeeded.
-    async fn step(&mut self, step: &PodStep, word: &str, goal: &Goal) -> bool {
+    async fn step(&mut self, step: &PodStep, word: &str, (goal, due): (&Goal, Option<Timestamp>)) -> bool {
         tracing::debug!(pod = %self.key, "begin: {word}");
-        let result = self.act(step).await;
+        let result = self.act(step, due).await;
         let now = self.shared.now();
         match result {
-            // Nobody waited for it to its end; the next target asks for its own.
+            // Nobody waited for it to its end; the next round asks for what it needs.
             Ok(Done::Left) => false,
             Ok(Done::Whole) => {
                 tracing::info!(pod = %self.key, reason = %step.reason, "{word}");
@@ -119,7 +125,7 @@ impl Worker {
         }
     }
 
-    async fn act(&mut self, step: &PodStep) -> Result<Done, PortError> {
+    async fn act(&mut self, step: &PodStep, due: Option<Timestamp>) -> Result<Done, PortError> {
         let (backend, key) = (&self.shared.parts.backend, &self.key);
         let done = match &step.action {
             PodAction::CreatePod { record } | PodAction::UpdatePod { record } => backend.put_record(record).await,
@@ -128,10 +134,15 @@ impl Worker {
             PodAction::RunSandbox { attempt } => backend.run_sandbox(key, *attempt).await,
             PodAction::StopSandbox => backend.stop_sandbox(key).await,
             PodAction::EnsureImage(need) => {
-                let pulling = || self.tell_pulling(need);
-                let Some(status) = self.unless_stale(backend.ensure_image(need, &pulling)).await else {
-                    return Ok(Done::Left);
+                let is_told = AtomicBool::new(self.images.is_left(need));
+                let pulling = || {
+                    if !is_told.swap(true, Ordering::Relaxed) {
+                        self.tell_pulling(need);
+                    }
                 };
+                let status = self.while_wanted(backend.ensure_image(need, &pulling), due).await;
+                self.images.leave(need, status.is_none() && is_told.into_inner());
+                let Some(status) = status else { return Ok(Done::Left) };
                 self.images.note(need, status?.source);
                 Ok(())
             }
@@ -166,16 +177,18 @@ impl Worker {
         done.map(|()| Done::Whole)
     }
 
-    /// Waits for an image, but no longer than it is wanted: a pull may take longer than that. `None` when it is not any more.
-    async fn unless_stale<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    /// Waits for an image or a turn, which may take long, but no longer than it is wanted, nor than until `due`. `None` when it
+    /// was left: a pull goes on without us, and the next round waits for it again.
+    async fn while_wanted<T>(&self, work: impl Future<Output = T>, due: Option<Timestamp>) -> Option<T> {
         let mut work = std::pin::pin!(work);
-        while !self.is_stale() {
+        while !self.is_stale() && due.is_none_or(|due| self.shared.now() < due) {
             // Cancel-safe: the work is only lent to the selection, and a ring that is taken here is followed by a round.
             tokio::select! {
                 biased;
                 done = &mut work => return Some(done),
                 () = self.shared.cancel.cancelled() => {}
                 () = self.bell.notified() => {}
+                () = self.shared.sleep_until(due) => {}
             }
         }
         None
@@ -212,13 +225,9 @@ fn follows_its_start(action: &PodAction) -> bool {
     matches!(action, PodAction::RunHook(run) if run.key.kind == HookKind::PostStart)
 }
 
-/// The turn of a costly step: few are performed at once. Others need none.
-async fn turn<'s>(shared: &'s Shared, action: &PodAction) -> Option<SemaphorePermit<'s>> {
-    match action {
-        // Never closed.
-        PodAction::RunSandbox { .. } | PodAction::StartContainer(_) => shared.starts.acquire().await.ok(),
-        _ => None,
-    }
+/// Whether a step is costly: few of these are performed at once.
+fn needs_turn(action: &PodAction) -> bool {
+    matches!(action, PodAction::RunSandbox { .. } | PodAction::StartContainer(_))
 }
 
 /// The waiting reason of Kubernetes for a step whose failure names none.

@@ -5,29 +5,48 @@ use std::collections::BTreeMap;
 
 use crate::model::{ImageNeed, ImageSource, ObservedPod};
 
-/// By container the image, and how it came to be here; only where there is something to tell.
+/// By container.
 #[derive(Default)]
-pub(super) struct Images(BTreeMap<String, (String, ImageSource)>);
+pub(super) struct Images {
+    /// The image, and how it came to be here; only where there is something to tell.
+    sources: BTreeMap<String, (String, ImageSource)>,
+    /// The image whose pull was told of and goes on while nobody waits for it.
+    left: BTreeMap<String, String>,
+}
 
 impl Images {
     /// An image is here. One that was made present earlier, and is found to be here now, still has its story to tell.
     pub(super) fn note(&mut self, need: &ImageNeed, source: ImageSource) {
         if !source.is_present() {
-            self.0.insert(need.container.clone(), (need.image.clone(), source));
-        } else if self.0.get(&need.container).is_some_and(|(image, _)| *image != need.image) {
-            self.0.remove(&need.container);
+            self.sources.insert(need.container.clone(), (need.image.clone(), source));
+        } else if self.sources.get(&need.container).is_some_and(|(image, _)| *image != need.image) {
+            self.sources.remove(&need.container);
+        }
+    }
+
+    /// Whether the pull of an image was told of, and then left.
+    pub(super) fn is_left(&self, need: &ImageNeed) -> bool {
+        self.left.get(&need.container) == Some(&need.image)
+    }
+
+    /// The pull of an image is left, or is not to be told of as the same one again.
+    pub(super) fn leave(&mut self, need: &ImageNeed, is_left: bool) {
+        if is_left {
+            self.left.insert(need.container.clone(), need.image.clone());
+        } else {
+            self.left.remove(&need.container);
         }
     }
 
     /// What is to be told of the image of a container, unless its newest instance does.
     pub(super) fn of(&self, container: &str, pod: Option<&ObservedPod>) -> Option<&ImageSource> {
-        let (_, source) = self.0.get(container)?;
+        let (_, source) = self.sources.get(container)?;
         let newest = pod.and_then(|pod| pod.latest(container));
         Some(source).filter(|source| newest.is_none_or(|instance| instance.record.image_source != **source))
     }
 
     /// An instance tells it.
     pub(super) fn told(&mut self, container: &str) {
-        self.0.remove(container);
+        self.sources.remove(container);
     }
 }

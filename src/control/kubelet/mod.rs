@@ -75,6 +75,14 @@ impl Shared {
         self.parts.clock.now()
     }
 
+    /// Never resolves without a deadline.
+    async fn sleep_until(&self, deadline: Option<Timestamp>) {
+        match deadline {
+            Some(deadline) => self.parts.clock.sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Does `work` with a permit that others wait for. Work that takes very long gives it back and goes on, lest it holds
     /// them up.
     async fn lending<T>(&self, permit: impl Sized, within: Duration, work: impl Future<Output = T>) -> T {
@@ -159,10 +167,7 @@ impl Kubelet {
 
     /// Never resolves without a deadline.
     pub(super) async fn sleep_until(&self, deadline: Option<Timestamp>) {
-        match deadline {
-            Some(deadline) => self.shared.parts.clock.sleep_until(deadline).await,
-            None => std::future::pending().await,
-        }
+        self.shared.sleep_until(deadline).await;
     }
 
     /// Sets the target; a worker is there afterwards. The newest target replaces an older one.

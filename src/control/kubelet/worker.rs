@@ -161,12 +161,7 @@ impl Worker {
         loop {
             self.measure();
             let due = self.usage.as_ref().and_then(|usage| usage.due());
-            let timer = async {
-                match [until, due].into_iter().flatten().min() {
-                    Some(first) => self.shared.parts.clock.sleep_until(first).await,
-                    None => pending().await,
-                }
-            };
+            let first = [until, due].into_iter().flatten().min();
             let measured = async {
                 match &mut self.usage {
                     Some(usage) => usage.measured().await,
@@ -183,7 +178,7 @@ impl Worker {
                         return;
                     }
                 }
-                () = timer => {}
+                () = self.shared.sleep_until(first) => {}
             }
             if until.is_some_and(|until| until <= self.shared.now()) {
                 return;
@@ -220,12 +215,12 @@ impl Worker {
             return Next::Gone;
         }
         let planned = steps.len();
-        let outcome = self.perform(steps, goal).await;
+        let wake_at = wake_at.map(|at| not_at_once(at, now));
+        let outcome = self.perform(steps, goal, wake_at).await;
         tracing::debug!(pod = %self.key, steps = planned, tried = outcome.tried, "round");
         if outcome.tried > 0 || self.is_stale() {
             return Next::Again;
         }
-        let wake_at = wake_at.map(|at| not_at_once(at, now));
         Next::Wait([wake_at, outcome.retry_at].into_iter().flatten().min())
     }
 

@@ -173,6 +173,37 @@ async fn a_start_that_is_not_wanted_any_more_when_its_turn_comes_is_left_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_kill_waits_neither_for_the_image_nor_for_the_turn_of_another_container() {
+    for waits_for in [Verb::EnsureImage, Verb::RunSandbox] {
+        let rig = Rig::new(&[]);
+        rig.fake.behave("app", Behaviour { ignores_stop: true, ..Behaviour::default() });
+        let kubelet = rig.kubelet();
+        let with_image = |image: &str| {
+            let containers = json!([{"name": "first", "image": image}, {"name": "app", "image": image}]);
+            target("web", json!({"terminationGracePeriodSeconds": 5, "containers": containers}))
+        };
+        kubelet.apply(with_image("i:1"), "r1", &Reason::PodAdded).await.unwrap();
+        runs(&rig, "web").await;
+        // One of the two is what the first container waits for: its image, or others whose turn it is.
+        rig.fake.on_call(move |call| (call.verb == waits_for).then_some(Fault::Slow(Duration::from_secs(50))));
+        if waits_for == Verb::RunSandbox {
+            for name in ["x", "y"] {
+                kubelet.apply(simple(name, "i:1"), "r1", &Reason::PodAdded).await.unwrap();
+            }
+            let begun = || rig.changes().iter().filter(|call| call.starts_with("RunSandbox")).count();
+            eventually("every turn is taken", || begun() == 3).await;
+        }
+        let begun = rig.now();
+        kubelet.apply(with_image("i:2"), "r2", &Reason::PodAdded).await.unwrap();
+        let image = |name: &str| rig.pod("web").latest(name).map(|c| c.record.image.clone()).unwrap_or_default();
+        eventually("it is killed", || rig.pod("web").latest("app").is_some_and(|c| !c.is_live())).await;
+        assert!(rig.now().duration_since(begun) <= SignedDuration::from_secs(6), "{waits_for:?}: {}", rig.now());
+        assert_eq!(image("first"), "i:1", "{waits_for:?}: it did not wait");
+        eventually("both are as targeted", || ["first", "app"].iter().all(|name| image(name) == "i:2")).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pod_wanted_again_while_it_goes_is_made_anew() {
     let rig = Rig::new(&[]);
     rig.fake.behave("app", Behaviour { stops_after: Duration::from_secs(8), ..Behaviour::default() });

@@ -33,8 +33,7 @@ use trace::{Event, Moment, Violation};
 
 use crate::dice::{fresh_seed, setting};
 
-/// Pods that live well, unless the environment asks for others: in a hundred worlds of others one is known to be found where
-/// the kill of a container waits for the image of another.
+/// Pods, unless the environment asks for others.
 const SAMPLE: u64 = 120;
 const SEED: u64 = 1;
 /// In so many every planted bug is found.

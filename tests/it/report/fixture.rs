@@ -119,8 +119,10 @@ pub fn object(pod: &ObservedPod, waiting: &[(&str, &str, &str)]) -> Pod {
 }
 
 /// A pod from a short script: `init` and `app` words are `name`, `name+` (sidecar), then `=state` where state is
-/// `run`, `exit0`, `exit1`, `exit137`, `made`, `lost`, `oom`, nothing for never started; `!` marks "waits for restart".
+/// `run`, `exit0`, `exit1`, `exit137`, `made`, `lost`, `oom`, nothing for never started; `!` marks "waits for restart". What
+/// follows the policy after a `=` is the phase on record.
 pub fn scripted(policy: &str, init: &str, apps: &str) -> (ObservedPod, Pod) {
+    let (policy, terminal) = policy.split_once('=').map_or((policy, None), |(policy, phase)| (policy, Some(phase)));
     let mut waiting: Vec<(String, String)> = Vec::new();
     let mut containers = Vec::new();
     let mut list = |words: &str, app: bool| -> Vec<Value> {
@@ -169,6 +171,7 @@ pub fn scripted(policy: &str, init: &str, apps: &str) -> (ObservedPod, Pod) {
     let mut pod = observed(admitted("web", json!({}), spec));
     containers.sort_by(|a, b| a.record.name.cmp(&b.record.name));
     pod.containers = containers;
+    pod.record.terminal = terminal.map(str::to_owned);
     let waiting: Vec<(&str, &str, &str)> = waiting.iter().map(|(n, r)| (n.as_str(), r.as_str(), "")).collect();
     let object = object(&pod, &waiting);
     (pod, object)

@@ -68,7 +68,8 @@ fn a_shown_pod_is_the_whole_object_whatever_of_it_is_shared() {
         "volumes": [{"name": "v", "emptyDir": {}}],
     });
     let much = observed(admitted("much", json!({"annotations": {"a": "b"}}), much));
-    let scripts = [("Always", "", "a=run"), ("Never", "i=exit0 s+=run", "a=exit1 b=run"), ("Never", "", "a=exit0")];
+    let scripts =
+        [("Always", "", "a=run"), ("Never", "i=exit0 s+=run", "a=exit1 b=run"), ("Never=Succeeded", "", "a=exit0")];
     let scripted = scripts.map(|(policy, init, apps)| scripted(policy, init, apps).0);
     for pod in scripted.into_iter().chain([elsewhere, bare, much]) {
         let mut ending = pod.clone();

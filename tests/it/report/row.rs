@@ -131,7 +131,7 @@ fn restarts_count_apps_and_sidecars_and_tell_the_last_one() {
 #[test]
 fn the_tables_are_laid_out_as_kubectl_does() {
     let (_, web) = scripted("Always", "", "a=run b=run");
-    let (_, mut job) = scripted("Never", "", "a=exit1");
+    let (_, mut job) = scripted("Never=Failed", "", "a=exit1");
     job.metadata.name = Some("a-longer-name".into());
     let rows = [pod_row(&web, at(100)), pod_row(&job, at(4000))];
     assert_eq!(
@@ -192,6 +192,6 @@ fn without_an_agent_a_pod_is_unknown_unless_it_had_ended() {
     let (_, web) = scripted("Always", "i=exit0", "a=run b=exit1!");
     let row = pod_row(&as_unknown(&web), at(60));
     assert_eq!((row.status.as_str(), row.ready.as_str()), ("Unknown", "0/2"));
-    let (_, job) = scripted("Never", "", "a=exit0");
+    let (_, job) = scripted("Never=Succeeded", "", "a=exit0");
     assert_eq!(pod_row(&as_unknown(&job), at(60)).status, "Completed");
 }

@@ -111,8 +111,8 @@ fn pod(policy: &str, apps: &str) -> Pod {
 fn exactly_one_condition_is_true_and_says_why() {
     for (durable, pods, expected) in [
         (durable("r1", "r1"), vec![pod("Always", "a=run")], "Ready Succeeded"),
-        (durable("r1", "r1"), vec![pod("Never", "a=exit0")], "Ready Succeeded"),
-        (durable("r1", "r1"), vec![pod("Never", "a=exit1")], "Stalled PodFailed"),
+        (durable("r1", "r1"), vec![pod("Never=Succeeded", "a=exit0")], "Ready Succeeded"),
+        (durable("r1", "r1"), vec![pod("Never=Failed", "a=exit1")], "Stalled PodFailed"),
         (durable("r1", "r1"), vec![pod("Always", "a")], "Reconciling Progressing"),
         (durable("r1", "r1"), vec![pod("Always", "a=exit1!")], "Reconciling Progressing"),
         // The revision has a pod that was not begun.
@@ -190,7 +190,8 @@ fn a_document_validates_and_the_schema_is_strict() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/status.json")).unwrap();
     let schema: Value = serde_json::from_str(&text).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    let worlds = [full(), World::with(durable("r1", "r1"), vec![pod("Never", "a=exit1"), pod("Always", "a=lost")])];
+    let worlds =
+        [full(), World::with(durable("r1", "r1"), vec![pod("Never=Failed", "a=exit1"), pod("Always", "a=lost")])];
     for world in worlds {
         let value = serde_json::to_value(world.document()).unwrap();
         let errors: Vec<String> =
@@ -237,7 +238,7 @@ fn the_schema_names_no_member_that_is_never_written() {
     let (mut named, mut written) = (BTreeSet::new(), BTreeSet::new());
     properties(&serde_json::from_str(&text).unwrap(), &mut named);
     let mut world = full();
-    world.pods.push(pod("Never", "a=exit1"));
+    world.pods.push(pod("Never=Failed", "a=exit1"));
     members(&serde_json::to_value(world.document()).unwrap(), &mut written);
     assert_eq!(named.difference(&written).collect::<Vec<_>>(), [""; 0] as [&str; 0]);
 }

@@ -110,7 +110,7 @@ fn web(labels: Value) -> k8s_openapi::api::core::v1::Pod {
 #[tokio::test]
 async fn pods_are_listed_got_and_selected() {
     let api = Api::start().await;
-    let (_, mut job) = scripted("Never", "", "a=exit0");
+    let (_, mut job) = scripted("Never=Succeeded", "", "a=exit0");
     (job.metadata.name, job.metadata.namespace) = (Some("job".into()), Some("batch".into()));
     api.publish(&[web(serde_json::json!({"app": "web"})), job]);
     let names = async |namespace: Option<&str>, labels: Option<&str>, fields: Option<&str>| {

@@ -106,6 +106,17 @@ const NEVER: &[Row] = &[
         "update to 2: changed in place: spec.containers[0].image",
         "image a:2: image changed from a:1 to a:2", "start a#1: image changed from a:1 to a:2",
     ]),
+    ("both are stopped for their images, one has ended and the other is late", |w| {
+        for index in 0..2 {
+            w.edit(|v| v["spec"]["containers"][index]["image"] = json!("new:2"));
+        }
+        w.stopping("a", 90, 10);
+        w.ended("a", 0, 91);
+        w.stopping("b", 90, 10);
+    }, &[
+        "update to 2: changed in place: spec.containers[0].image, spec.containers[1].image", "kill b#0: grace period exceeded",
+        "image new:2: image changed from a:1 to new:2", "start a#1: image changed from a:1 to new:2",
+    ]),
     ("ended by itself, a new image does not bring it back", |w| {
         w.ended("a", 0, 99);
         w.edit(|v| v["spec"]["containers"][0]["image"] = json!("a:2"));

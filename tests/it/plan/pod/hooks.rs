@@ -224,6 +224,7 @@ const ROWS: &[Row] = &[
         "stop c#0 30s: removed from the manifests",
         "begin to stop side#0 30s: removed from the manifests",
         "preStop side#0 within 30s: removed from the manifests",
+        "wake 130",
     ]),
     ("removed without time", |w| { w.target = None; w.memory.grace_limit = Some(0); }, &[
         "mark deleted 0s: removed from the manifests",
@@ -242,6 +243,7 @@ const ROWS: &[Row] = &[
         "stop c#0 1s: removed from the manifests",
         "begin to stop side#0 1s: removed from the manifests",
         "preStop side#0 within 1s: removed from the manifests",
+        "wake 101",
     ]),
     ("going, all hooks run", going, &[
         "hold a Terminating until 130: its preStop hook runs",

@@ -125,8 +125,15 @@ const ROWS: &[Row] = &[
         w.ended("side", 137, 99);
     }, &["finish Succeeded: all containers ended", "stop sandbox: all containers ended"]),
     ("going: the app before the sidecar", |w| w.target = None, &[
-        "mark deleted 30s: removed from the manifests", "stop app#0 30s: removed from the manifests",
+        "mark deleted 30s: removed from the manifests", "stop app#0 30s: removed from the manifests", "wake 130",
     ]),
+    ("going: the app was killed before, and the sidecar waits until the grace period is over", |w| {
+        w.stubborn.insert("app".into());
+        w.target = None;
+        w.settle();
+        w.stopping("app", 95, 5);
+        w.killed("app", 100);
+    }, &["hold app Terminating: killed, waiting for its end", "wake 130"]),
     ("going: the app is gone, ten seconds are used", |w| {
         w.stubborn.insert("app".into());
         w.target = None;
@@ -172,7 +179,7 @@ fn the_last_sidecar_stops_first() {
                 w.settle();
                 w.ended("app", 0, 100);
             },
-            &["stop last#0 30s: removed from the manifests"],
+            &["stop last#0 30s: removed from the manifests", "wake 130"],
         ),
         (
             "so is the last one",

@@ -149,19 +149,19 @@ const ROWS: &[Row] = &[
     ]),
     ("the pod is removed", |w| w.target = None, &[
         "mark deleted 30s: removed from the manifests",
-        "stop a#0 30s: removed from the manifests", "stop b#0 30s: removed from the manifests",
+        "stop a#0 30s: removed from the manifests", "stop b#0 30s: removed from the manifests", "wake 230",
         "ask side#0 readiness", "ask a#0 readiness", "ask b#0 readiness",
         "a: started ready since 115", "b: started ready since 120", "side: started ready since 12",
     ]),
     ("the pod is removed before it has started", |w| { w.memory.probes.retain(|key, _| key.container != "a"); w.target = None; }, &[
         "mark deleted 30s: removed from the manifests",
-        "stop a#0 30s: removed from the manifests", "stop b#0 30s: removed from the manifests",
+        "stop a#0 30s: removed from the manifests", "stop b#0 30s: removed from the manifests", "wake 230",
         "ask side#0 readiness", "ask b#0 readiness",
         "a: - -", "b: started ready since 120", "side: started ready since 12",
     ]),
     ("the pod is removed while its probe fails", |w| { w.says("a", Liveness, false, 150); w.target = None; }, &[
         "mark deleted 30s: removed from the manifests",
-        "stop a#0 30s: removed from the manifests", "stop b#0 30s: removed from the manifests",
+        "stop a#0 30s: removed from the manifests", "stop b#0 30s: removed from the manifests", "wake 230",
         "ask side#0 readiness", "ask a#0 readiness", "ask b#0 readiness",
         "a: started ready since 115", "b: started ready since 120", "side: started ready since 12",
     ]),

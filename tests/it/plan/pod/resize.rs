@@ -138,6 +138,7 @@ const ROWS: &[Row] = &[
     ]),
     ("a pod that goes is not resized", |w| { apps(w, 1, "cpu", "2"); recorded(w); w.stubborn.insert("a".into()); w.target = None; }, &[
         "mark deleted 30s: removed from the manifests", "stop a#0 30s: removed from the manifests", "stop b#0 30s: removed from the manifests",
+        "wake 130",
     ]),
 ];
 

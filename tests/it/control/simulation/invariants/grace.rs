@@ -1,8 +1,8 @@
 //! An instance that is told to stop is gone when its grace period is over, a second later at most, and is not killed before.
 //!
 //! Nobody can keep a time while no agent is there or the machine refuses to do what it is told: then it is over soon after.
-//! What follows a preStop hook that took all of the time has two seconds more, as with the kubelet; so has each sidecar whose turn
-//! comes when the pod's time is nearly over.
+//! What follows a preStop hook that took all of the time has two seconds more, as with the kubelet; so has a sidecar whose turn
+//! comes when the pod's time is over, or nearly.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,8 +27,8 @@ struct Stop<'a> {
     ended: Moment,
     /// The moment of SIGKILL.
     killed: Option<Moment>,
-    /// How many have turns, of which it waited for its own in a grace period that had begun before: 0 for one that is no sidecar.
-    sidecars: i64,
+    /// It may have waited for its turn, in a grace period that had begun before.
+    is_sidecar: bool,
     /// Its preStop hook came first.
     has_hook: bool,
     why: &'a str,
@@ -41,12 +41,12 @@ pub(super) fn kept(trace: &Trace) -> Result<(), String> {
         let least = |times: i64, grace: i64| LEAST.min(grace) * times;
         let own = stop.at + seconds(stop.grace + least(i64::from(stop.has_hook), stop.grace)) + SLACK;
         let of_pod = of_pods.get(stop.of.uid.as_str());
-        if stop.has_hook && stop.sidecars > 0 && of_pod.is_none_or(|(at, _)| *at > stop.at) {
+        if stop.has_hook && stop.is_sidecar && of_pod.is_none_or(|(at, _)| *at > stop.at) {
             // Of a pod that ends by itself the time of a sidecar begins with its turn, whenever its hook did.
             continue;
         }
-        let turns = stop.sidecars.max(i64::from(stop.has_hook));
-        let end = of_pod.map_or(own, |(at, grace)| own.min(at + seconds(grace + least(turns, *grace)) + SLACK));
+        let late = i64::from(stop.has_hook || stop.is_sidecar);
+        let end = of_pod.map_or(own, |(at, grace)| own.min(at + seconds(grace + least(late, *grace)) + SLACK));
         // What hindered it before its turn did so, too.
         let from = of_pod.map_or(stop.at, |(at, _)| stop.at.min(*at));
         let end = put_off(end, from, &stop.of.pod, &hindered);
@@ -64,7 +64,7 @@ pub(super) fn kept(trace: &Trace) -> Result<(), String> {
 /// None is killed while it still has time.
 pub(super) fn granted(trace: &Trace) -> Result<(), String> {
     let of_pods = deletions(trace);
-    for stop in stops(trace).into_iter().filter(|stop| stop.sidecars == 0) {
+    for stop in stops(trace).into_iter().filter(|stop| !stop.is_sidecar) {
         let of_pod = of_pods.get(stop.of.uid.as_str()).map(|(at, grace)| at + seconds(*grace));
         let own = stop.at + seconds(stop.grace.min(stop.grace_of_pod));
         let end = own.min(of_pod.unwrap_or(own));
@@ -133,7 +133,7 @@ fn stops(trace: &Trace) -> Vec<Stop<'_>> {
                     grace_of_pod: grace(&spec, &of.container, ""),
                     ended: last,
                     killed: None,
-                    sidecars: sidecars(&spec, &of.container),
+                    is_sidecar: spec.init_containers.iter().flatten().any(|c| c.name == of.container),
                     has_hook: false,
                     why,
                 });
@@ -152,12 +152,6 @@ fn stops(trace: &Trace) -> Vec<Stop<'_>> {
         }
     }
     stops.into_values().collect()
-}
-
-/// How many init containers there are, when it is one of them.
-fn sidecars(spec: &PodSpec, name: &str) -> i64 {
-    let init = || spec.init_containers.iter().flatten();
-    if init().any(|c| c.name == name) { i64::try_from(init().count()).unwrap() } else { 0 }
 }
 
 /// The grace period that an instance has in seconds: the pod's, or that of the probe that failed.

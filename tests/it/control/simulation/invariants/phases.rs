@@ -1,4 +1,4 @@
-//! Phases move from Pending over Running to an end, which is final once it is on record: nothing begins after it. A pod that
+//! Phases move from Pending over Running to an end, which is final: nothing begins after it is on record. A pod that
 //! runs may be pending again, as the kubelet's `getPhase` has it while one of its containers waits. Success means that every
 //! container ended well.
 
@@ -41,7 +41,7 @@ pub(super) fn moves(trace: &Trace) -> Result<(), String> {
             Event::Shown { uid, phase, .. } => {
                 let pod = pods.entry(uid).or_default();
                 let before = pod.shown.replace(phase);
-                if let Some(before) = before.filter(|before| !pod.may_move(before, phase)) {
+                if let Some(before) = before.filter(|before| !may_move(before, phase)) {
                     return Err(format!("{at}: the phase of pod {uid} went from {before} to {phase}"));
                 }
             }
@@ -51,14 +51,10 @@ pub(super) fn moves(trace: &Trace) -> Result<(), String> {
     Ok(())
 }
 
-impl Pod<'_> {
-    fn may_move(&self, from: &str, to: &str) -> bool {
-        match (from, to) {
-            (from, to) if from == to => true,
-            ("Pending", "Running" | "Succeeded" | "Failed") | ("Running", "Pending" | "Succeeded" | "Failed") => true,
-            // As its containers ended: until its end is on record another one may follow, or it may have ended too late.
-            ("Succeeded" | "Failed", to) => self.recorded.is_none_or(|recorded| recorded == to),
-            _ => false,
-        }
-    }
+fn may_move(from: &str, to: &str) -> bool {
+    from == to
+        || matches!(
+            (from, to),
+            ("Pending", "Running" | "Succeeded" | "Failed") | ("Running", "Pending" | "Succeeded" | "Failed")
+        )
 }
