@@ -18,7 +18,7 @@ use crate::model::{
     Handler, HookKey, HookKind, HookRun, HookState, ObservedContainer, PodAction, PodMemory, Reason, Signal,
 };
 
-/// Nothing limits a postStart hook but the life of its container; this is longer than any.
+/// Nothing limits a postStart hook but the life of its container; this is longer than any, and no hook is given more.
 const UNLIMITED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 fn run(
@@ -28,7 +28,7 @@ fn run(
     timeout: Duration,
 ) -> PodAction {
     let key = HookKey { container: container.name.clone(), attempt, kind };
-    PodAction::RunHook(HookRun { key, handler: Handler::of_hook(hook, container), timeout })
+    PodAction::RunHook(HookRun { key, handler: Handler::of_hook(hook, container), timeout: timeout.min(UNLIMITED) })
 }
 
 /// How far a hook of an instance came; `None` when this agent has not begun it.
@@ -102,4 +102,19 @@ fn pre_stop(pod: &Opened<'_>, instance: &ObservedContainer, timeout: Duration) -
     let container = all.find(|c| c.name == instance.record.name)?;
     let hook = HookKind::PreStop.of(container)?;
     Some(run(container, instance.record.attempt, (HookKind::PreStop, hook), timeout))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_hook_has_more_time_than_can_be_added_to_a_clock() {
+        let (container, hook) = (Container::default(), LifecycleHandler::default());
+        let given = |time| match run(&container, 0, (HookKind::PreStop, &hook), time) {
+            PodAction::RunHook(run) => run.timeout,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!([given(seconds(i64::MAX)), given(seconds(30))], [UNLIMITED, Duration::from_secs(30)]);
+    }
 }

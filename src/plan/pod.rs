@@ -69,6 +69,13 @@ impl<'a> Round<'a> {
 /// `StartContainer` ends the round for that container only.
 pub fn pod(input: &PodInput<'_>) -> PodPlan {
     let mut draft = Draft::default();
+    if let Some(observed) = input.observed.filter(|pod| pod.containers.iter().any(ObservedContainer::is_live))
+        && let Some(ending) = evicted(input, observed)
+    {
+        // What cannot be written, such as a change of the record or that it is to go, does not keep it running.
+        finish(&Round { input, fresh: false }, &Opened::new(observed), ending, &mut draft);
+        return draft.plan;
+    }
     match (input.target, input.observed) {
         (Target::Gone { .. }, None) => {}
         (Target::Run { pod, .. }, None) if pod.is_elsewhere() => {}
@@ -140,10 +147,8 @@ fn run(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
         Some(unplaced) => return draft.hold("", "Unschedulable", &unplaced.message, None),
         None => {}
     }
-    let begun = round.input.memory.evicted.as_ref();
-    if let Some(cause) = begun.map(|eviction| &eviction.cause).or(pod.record.terminal_cause.as_ref()) {
-        let grace = eviction::grace(begun, round.input.now);
-        return finish(round, pod, Ending::failed(cause.clone(), Some(grace)), draft);
+    if let Some(ending) = evicted(round.input, pod) {
+        return finish(round, pod, ending, draft);
     }
     let deadline = deadline(spec, pod);
     if let Some((phase, why)) = verdict(spec, pod) {
@@ -173,6 +178,18 @@ fn run(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
             }
         }
     }
+}
+
+/// How a pod ends that is being evicted, by this agent or by the record, and has not ended yet.
+fn evicted(input: &PodInput<'_>, pod: &ObservedPod) -> Option<Ending> {
+    if pod.record.terminal.is_some() || pod.record.deletion.is_some() {
+        return None;
+    }
+    let begun = input.memory.evicted.as_ref();
+    let cause = begun.map(|eviction| &eviction.cause).or(pod.record.terminal_cause.as_ref())?;
+    let grace = eviction::grace(begun, input.now);
+    let grace = input.memory.grace_limit.map_or(grace, |limit| grace.min(limit.max(0)));
+    Some(Ending::failed(cause.clone(), Some(grace)))
 }
 
 /// Volumes first, then the infra process. A container is started in a later round, when the address is known.

@@ -29,9 +29,8 @@ pub fn aggregate(events: &mut Vec<Arc<EventRecord>>, mut new: EventRecord, bound
         let known = Arc::make_mut(known);
         known.count = known.count.saturating_add(new.count);
         known.first = known.first.min(new.first);
-        if new.last >= known.last {
-            (known.last, known.message) = (new.last, new.message);
-        }
+        // The newest is the one that is told now, whatever the clock says.
+        (known.last, known.message) = (known.last.max(new.last), new.message);
         return;
     }
     if events.iter().filter(|e| is_similar(e, &new)).count() >= KEPT {
@@ -61,8 +60,10 @@ fn is_similar(a: &EventRecord, b: &EventRecord) -> bool {
     (&a.uid, &a.object, &a.field_path, &a.reason) == (&b.uid, &b.object, &b.field_path, &b.reason)
 }
 
-/// Whether as many similar ones were told shortly before as are told one by one.
+/// Whether as many similar ones were told shortly before as are told one by one, or one that stands for others.
 fn is_one_of_many(events: &[Arc<EventRecord>], new: &EventRecord) -> bool {
-    let lately = |e: &EventRecord| new.last.duration_since(e.last) <= TOGETHER;
-    events.iter().filter(|e| is_similar(e, new) && lately(e) && told_as(&e.message) != COMBINED).count() >= APART
+    // A clock may have been set back.
+    let lately = |e: &EventRecord| new.last.duration_since(e.last).abs() <= TOGETHER;
+    let mut before = events.iter().filter(|e| is_similar(e, new) && lately(e));
+    before.clone().count() >= APART || before.any(|e| told_as(&e.message) == COMBINED)
 }

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Instant;
 
 use rustix::fs::{AtFlags, FileType, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -38,6 +39,8 @@ struct Walk<'a> {
     bounds: Bounds,
     /// Bytes after which it is known that it is too much.
     enough: u64,
+    /// When to be content with what is known.
+    until: Instant,
     /// Nobody wants to know any more.
     is_off: &'a dyn Fn() -> bool,
     device: u64,
@@ -45,19 +48,19 @@ struct Walk<'a> {
     linked: BTreeSet<u64>,
 }
 
-/// The bytes that a directory takes with all that is below it on its file system. Ends once it is more than `enough`, or
-/// `is_off`, which is asked for each entry. Follows no link, and the look writes nothing.
+/// The bytes that a directory takes with all that is below it on its file system. Ends once it is more than `enough`, at
+/// `until`, or when it `is_off`, which is asked for each entry. Follows no link, and the look writes nothing.
 ///
 /// # Errors
 /// From the system; `Interrupted` when it was off. What is removed meanwhile is none.
-pub fn of(dir: &Dir, enough: u64, is_off: &dyn Fn() -> bool) -> io::Result<Usage> {
-    within(BOUNDS, dir, (enough, is_off))
+pub fn of(dir: &Dir, enough: u64, until: Instant, is_off: &dyn Fn() -> bool) -> io::Result<Usage> {
+    within(BOUNDS, dir, (enough, until), is_off)
 }
 
-fn within(bounds: Bounds, dir: &Dir, (enough, is_off): (u64, &dyn Fn() -> bool)) -> io::Result<Usage> {
+fn within(bounds: Bounds, dir: &Dir, (enough, until): (u64, Instant), is_off: &dyn Fn() -> bool) -> io::Result<Usage> {
     let top = rustix::fs::fstat(dir)?;
     let mut walk =
-        Walk { bounds, enough, is_off, device: top.st_dev, usage: Usage::default(), linked: BTreeSet::new() };
+        Walk { bounds, enough, until, is_off, device: top.st_dev, usage: Usage::default(), linked: BTreeSet::new() };
     walk.count(&top);
     walk.look(dir, 0)?;
     Ok(walk.usage)
@@ -66,8 +69,9 @@ fn within(bounds: Bounds, dir: &Dir, (enough, is_off): (u64, &dyn Fn() -> bool))
 impl Walk<'_> {
     /// Whether enough is known.
     fn is_over(&mut self) -> bool {
-        self.usage.is_part |= self.usage.entries >= self.bounds.entries;
-        self.usage.bytes > self.enough || self.usage.entries >= self.bounds.entries
+        let is_beyond = self.usage.entries >= self.bounds.entries || Instant::now() >= self.until;
+        self.usage.is_part |= is_beyond;
+        self.usage.bytes > self.enough || is_beyond
     }
 
     fn count(&mut self, stat: &Stat) {
@@ -137,14 +141,19 @@ mod tests {
 
     use super::*;
 
+    /// Longer than any of these takes.
+    fn later() -> Instant {
+        Instant::now() + std::time::Duration::from_secs(600)
+    }
+
     fn usage(path: &Path, enough: u64) -> (u64, u64) {
-        let usage = of(&Dir::open(path).unwrap(), enough, &|| false).unwrap();
+        let usage = of(&Dir::open(path).unwrap(), enough, later(), &|| false).unwrap();
         assert!(!usage.is_part);
         (usage.bytes, usage.entries)
     }
 
     fn bounded(path: &Path, bounds: Bounds) -> Usage {
-        within(bounds, &Dir::open(path).unwrap(), (u64::MAX, &|| false)).unwrap()
+        within(bounds, &Dir::open(path).unwrap(), (u64::MAX, later()), &|| false).unwrap()
     }
 
     #[test]
@@ -180,6 +189,8 @@ mod tests {
         assert_eq!((all.entries, all.is_part), (11, false));
         let shallow = bounded(top, Bounds { depth: 3, ..BOUNDS });
         assert_eq!((shallow.entries, shallow.is_part), (5, true));
+        let late = of(&Dir::open(top).unwrap(), u64::MAX, Instant::now(), &|| false).unwrap();
+        assert_eq!((late.entries, late.is_part), (1, true));
         let few = bounded(top, Bounds { entries: 4, ..BOUNDS });
         assert_eq!((few.entries, few.is_part), (4, true));
         assert!(!bounded(top, Bounds { depth: 10, entries: 12, ..BOUNDS }).is_part, "nothing lies beyond");
@@ -203,7 +214,7 @@ mod tests {
         (0..10).for_each(|n| fs::write(temp.path().join(n.to_string()), "x").unwrap());
         let asked = std::cell::Cell::new(0);
         let is_off = || asked.replace(asked.get() + 1) >= 5;
-        let ended = of(&Dir::open(temp.path()).unwrap(), u64::MAX, &is_off);
+        let ended = of(&Dir::open(temp.path()).unwrap(), u64::MAX, later(), &is_off);
         assert_eq!((ended.unwrap_err().kind(), asked.get()), (io::ErrorKind::Interrupted, 6));
     }
 
@@ -212,7 +223,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let deep: PathBuf = std::iter::repeat_n("d", 1000).collect();
         fs::create_dir_all(temp.path().join(deep)).unwrap();
-        let usage = of(&Dir::open(temp.path()).unwrap(), u64::MAX, &|| false).unwrap();
+        let usage = of(&Dir::open(temp.path()).unwrap(), u64::MAX, later(), &|| false).unwrap();
         assert_eq!((usage.entries, usage.is_part), (2 + BOUNDS.depth as u64, true));
     }
 }

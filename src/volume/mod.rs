@@ -14,6 +14,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use crate::model::{PayloadFile, PodUid, VolumeMaterial, VolumePayload, VolumeUse};
 use crate::port::{ErrorKind, PortError};
@@ -82,20 +83,21 @@ impl Volumes {
         self.recorded(uid).remove(name)
     }
 
-    /// What a volume of the pod takes of the disk; a look at more than `enough` bytes ends there, and one that `is_off` at
-    /// once. One that is not there takes nothing.
+    /// What a volume of the pod takes of the disk; a look at more than `enough` bytes ends there, one that is not over at `until`
+    /// with what it knows by then, and one that `is_off` at once. One that is not there takes nothing.
     ///
     /// # Errors
     /// From the system, and when it was off.
     pub fn taken(
         &self,
         uid: &PodUid,
-        (name, enough): (&str, u64),
+        (name, enough, until): (&str, u64, Instant),
         is_off: &dyn Fn() -> bool,
     ) -> Result<VolumeUse, PortError> {
         check_uid(uid, MEASURE)?;
         let pod = Dir::open(&self.disk.join(&uid.0));
-        match pod.and_then(|pod| pod.sub(Path::new(name))).and_then(|volume| usage::of(&volume, enough, is_off)) {
+        match pod.and_then(|pod| pod.sub(Path::new(name))).and_then(|volume| usage::of(&volume, enough, until, is_off))
+        {
             Ok(Usage { bytes, entries, is_part }) => Ok(VolumeUse { bytes, entries, is_part }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(VolumeUse::default()),
             Err(error) => Err(PortError::io(MEASURE, format!("{name} of pod {uid}"), &error)),

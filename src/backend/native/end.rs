@@ -84,18 +84,20 @@ fn note_and_send(inner: &Inner, name: &InstanceName, order: &SignalOrder) -> Res
     };
     let image = record.image.clone();
     let stopping = Some(note(record.stopping.clone(), order, Timestamp::now()));
-    if record.stopping != stopping {
-        match records::write(&dir, CONTAINER, &ContainerRecord { stopping, ..record }) {
-            // Nothing makes room on a full disk but the end of what fills it.
-            Err(error) if order.signal == Signal::Kill => {
-                tracing::warn!(container = %subject(name), %error, "it is killed, and its record does not tell so");
-            }
-            other => other.map_err(failed)?,
-        }
+    let noted = if record.stopping == stopping {
+        Ok(())
+    } else {
+        records::write(&dir, CONTAINER, &ContainerRecord { stopping, ..record }).map_err(failed)
+    };
+    if order.signal != Signal::Kill {
+        noted.clone()?;
     }
     match (order.signal, state) {
         (Signal::Kill, _) => {
-            inner.paths.container_cgroup(name).and_then(|group| cgroup::kill_all(&group)).map_err(failed)
+            // Also without a record: nothing makes room on a full disk but the end of what fills it. Whoever ordered it is told,
+            // and does not order it again at once.
+            inner.paths.container_cgroup(name).and_then(|group| cgroup::kill_all(&group)).map_err(failed)?;
+            noted
         }
         (Signal::Stop, State::Running(started)) => {
             let signal = stop_signal(inner, name, &image);

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -19,6 +20,9 @@ use crate::model::{
 };
 use crate::port::{Capabilities, ContainerBackend, ErrorKind, Hint, ImageStatus, PortError};
 use crate::sys::beneath::Dir;
+
+/// So long a look at the volumes of a pod takes at most: less than whoever asks waits for it.
+const LOOK_PATIENCE: Duration = Duration::from_secs(240);
 
 impl Native {
     /// Runs a verb that changes something: after the others of its pod, and to its end even if the caller goes away.
@@ -131,8 +135,15 @@ impl ContainerBackend for Native {
         let (inner, limits, off) = (self.inner.clone(), limits.to_vec(), CancellationToken::new());
         let _asked = off.clone().drop_guard();
         let is_off = move || off.is_cancelled();
-        let taken = move |limit: &VolumeLimit| inner.volumes.taken(&uid, (&limit.name, limit.bytes), &is_off);
-        blocking(move || limits.iter().map(taken).collect()).await
+        let end = std::time::Instant::now() + LOOK_PATIENCE;
+        let taken = move |(limit, left): (&VolumeLimit, u32)| {
+            let now = std::time::Instant::now();
+            // What one leaves of its share is for those after it.
+            let until = now + end.saturating_duration_since(now) / left;
+            inner.volumes.taken(&uid, (&limit.name, limit.bytes, until), &is_off)
+        };
+        let count = u32::try_from(limits.len()).unwrap_or(u32::MAX);
+        blocking(move || limits.iter().zip((1..=count).rev()).map(taken).collect()).await
     }
 
     async fn run_sandbox(&self, key: &PodKey, attempt: u32) -> Result<(), PortError> {

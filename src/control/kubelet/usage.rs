@@ -30,8 +30,9 @@ pub(super) struct Usage {
     uid: PodUid,
     /// Those that have a limit.
     limits: Vec<VolumeLimit>,
-    /// When they are measured next.
+    /// When they are measured next, and when that was said.
     due: Timestamp,
+    said: Timestamp,
     /// Ends with this.
     task: Option<AbortOnDropHandle<Measured>>,
     /// Names of those that were told to be known in part.
@@ -39,6 +40,20 @@ pub(super) struct Usage {
 }
 
 impl Usage {
+    fn new(uid: PodUid, limits: Vec<VolumeLimit>, now: Timestamp) -> Self {
+        Self { uid, limits, due: now, said: now, task: None, told: BTreeSet::new() }
+    }
+
+    /// Whether it is about these volumes of this pod: another one of its name begins anew.
+    fn is_of(&self, uid: &PodUid, limits: &[VolumeLimit]) -> bool {
+        self.uid == *uid && self.limits == limits
+    }
+
+    /// Whether to begin now. A clock that was set back cannot measure the wait.
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.task.is_none() && (self.due <= now || now < self.said)
+    }
+
     /// When to begin, unless it has begun.
     pub(super) fn due(&self) -> Option<Timestamp> {
         self.task.is_none().then_some(self.due)
@@ -61,11 +76,8 @@ impl Worker {
     pub(super) fn watch_usage(&mut self, limits: Vec<VolumeLimit>, now: Timestamp) {
         let uid = self.observed.as_ref().map(|pod| &pod.record.uid).filter(|_| !limits.is_empty());
         match (&self.usage, uid) {
-            (Some(usage), Some(uid)) if usage.uid == *uid && usage.limits == limits => {}
-            (_, Some(uid)) => {
-                let (uid, told) = (uid.clone(), BTreeSet::new());
-                self.usage = Some(Box::new(Usage { uid, limits, due: now, task: None, told }));
-            }
+            (Some(usage), Some(uid)) if usage.is_of(uid, &limits) => {}
+            (_, Some(uid)) => self.usage = Some(Box::new(Usage::new(uid.clone(), limits, now))),
             (_, None) => self.usage = None,
         }
     }
@@ -73,7 +85,7 @@ impl Worker {
     /// Begins to measure when it is time. Nobody waits for it.
     pub(super) fn measure(&mut self) {
         let now = self.shared.now();
-        let Some(usage) = self.usage.as_mut().filter(|usage| usage.due().is_some_and(|due| due <= now)) else { return };
+        let Some(usage) = self.usage.as_mut().filter(|usage| usage.is_due(now)) else { return };
         let (shared, key, limits) = (Arc::clone(&self.shared), Arc::clone(&self.key), usage.limits.clone());
         let work = async move {
             // Never closed.
@@ -96,6 +108,7 @@ impl Worker {
     pub(super) async fn judge_usage(&mut self, measured: Measured) -> bool {
         let now = self.shared.now();
         let Some(usage) = &mut self.usage else { return false };
+        usage.said = now;
         let used = match measured {
             Ok(used) => used,
             Err(error) => {
@@ -138,6 +151,14 @@ impl Worker {
         self.shared.announce();
     }
 
+    /// Goes on with an eviction that the record tells of: that it has an end needs a beginning.
+    pub(super) fn take_over_eviction(&mut self, now: Timestamp) {
+        let record = self.observed.as_ref().map(|pod| &pod.record).filter(|record| record.terminal.is_none());
+        if let (Some(cause), None) = (record.and_then(|r| r.terminal_cause.as_ref()), &self.memory.plan.evicted) {
+            self.memory.plan.evicted = Some(Eviction { cause: cause.clone(), since: now });
+        }
+    }
+
     /// Begins an eviction. An agent that begins anew goes on with it by the record, where that can be written.
     async fn evict(&mut self, cause: TerminalCause, now: Timestamp) -> bool {
         let noted = match self.measured_pod().await {
@@ -156,5 +177,29 @@ impl Worker {
         }
         self.memory.plan.evicted = Some(Eviction { cause, since: now });
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_stops_no_look() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut usage = Usage::new(PodUid("a".to_owned()), Vec::new(), at(1000));
+        assert!(usage.is_due(at(1000)));
+        (usage.due, usage.said) = (at(1010), at(1000));
+        let due: Vec<i64> = [0, 999, 1000, 1009, 1010].into_iter().filter(|second| usage.is_due(at(*second))).collect();
+        assert_eq!(due, [0, 999, 1010]);
+    }
+
+    #[test]
+    fn a_pod_that_takes_the_place_of_another_is_looked_at_anew() {
+        let limits = vec![VolumeLimit { name: "data".to_owned(), bytes: 1, shown: "1".to_owned() }];
+        let usage = Usage::new(PodUid("a".to_owned()), limits.clone(), Timestamp::UNIX_EPOCH);
+        assert!(usage.is_of(&PodUid("a".to_owned()), &limits));
+        assert!(!usage.is_of(&PodUid("b".to_owned()), &limits), "its successor has the same limits");
+        assert!(!usage.is_of(&PodUid("a".to_owned()), &[]));
     }
 }

@@ -209,6 +209,7 @@ impl Worker {
         self.hooks.follow(self.observed.as_deref());
         self.memory.plan.hooks = self.hooks.states();
         let now = self.shared.now();
+        self.take_over_eviction(now);
         let plan = self.plan(goal, &brief, now);
         let (steps, wake_at) = self.report(plan, now);
         if self.observed.is_none() && steps.is_empty() {

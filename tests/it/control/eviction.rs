@@ -1,7 +1,5 @@
 //! Pods that keep more on the disk than they may.
 
-use std::time::Duration;
-
 use podwright::backend::fake::{Call, Fault, Verb};
 use podwright::model::{ContainerState, Sandbox, VolumeUse};
 use podwright::port::{ErrorKind, PortError};
@@ -109,6 +107,24 @@ async fn an_eviction_that_another_agent_began_is_finished_without_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_eviction_that_another_agent_began_kills_what_cannot_be_told_to_stop() {
+    let rig = Rig::new(&[web()]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    refuse(&rig, |call| call.verb == Verb::SignalContainer);
+    rig.fake.fill(&key("web"), "data", 1 << 30);
+    rig.pass(15).await;
+    assert!(rig.pod("web").record.terminal_cause.is_some());
+    agent.stop().await;
+    refuse(&rig, |call| call.verb == Verb::SignalContainer && call.subject.ends_with("Stop"));
+    let _agent = rig.start();
+    rig.pass(60).await;
+    let seen = rig.pod("web");
+    let exit = seen.latest("app").unwrap().exit().map(|exit| exit.exit_code);
+    assert_eq!((exit, seen.record.terminal.as_deref()), (Some(137), Some("Failed")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pod_is_evicted_from_a_disk_that_takes_no_record() {
     let rig = Rig::new(&[web()]);
     let mut agent = rig.start();
@@ -161,23 +177,6 @@ async fn a_look_that_takes_long_keeps_nothing_waiting_and_has_an_end() {
     rig.fake.forget_calls();
     rig.pass(1000).await;
     assert_eq!((looks(&rig), rig.fake.keys().len()), (0, 1));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_look_at_a_pod_is_not_judged_as_its_successors() {
-    let rig = Rig::new(&[web()]);
-    let mut agent = rig.start();
-    agent.done(&id(1)).await;
-    rig.fake.fill(&key("web"), "data", 1 << 30);
-    rig.fake.on_call(|call| (call.verb == Verb::VolumeUse).then_some(Fault::Slow(Duration::from_secs(60))));
-    rig.pass(20).await;
-    let mut other = web();
-    other["spec"]["containers"][0]["env"] = json!([{"name": "A", "value": "1"}]);
-    let second = rig.commit(&agent, &[other]);
-    agent.done(&second).await;
-    rig.pass(300).await;
-    let seen = rig.pod("web").record;
-    assert_eq!((seen.revision, seen.terminal, seen.terminal_cause), (second, None, None));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! What a crash, a full disk or a bad block can leave behind: nothing is hidden, nothing leaks, nothing panics.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use podwright::model::{
     ContainerState, ExitRecord, PodRecord, Sandbox, Signal, SignalOrder, VolumeMaterial, VolumePayload,
@@ -105,13 +106,17 @@ fn e2e_what_a_start_needs_is_cleared_away_once_that_has_ended() {
         let parts = root.state().join("run/pods").join(&pod.uid().0).join("subpaths-app-0");
         std::fs::create_dir(&parts).unwrap();
         let native = root.open();
-        // A look waits for a start that goes on, for long.
+        // A look waits for a start that goes on, for long. So may the next try to clear up: in this time, any number failed.
         tokio::time::pause();
         assert_eq!(native.list().await.unwrap().len(), 1);
-        tokio::time::resume();
         assert!(parts.exists(), "its shim needs them");
         drop(held);
-        until("what it needed to go", async || (!parts.exists()).then_some(())).await;
+        let cleared = async || {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            (!parts.exists()).then_some(())
+        };
+        until("what it needed to go", cleared).await;
+        tokio::time::resume();
         pod.remove(&native).await;
         native.teardown_root().await.unwrap();
     });
@@ -347,7 +352,8 @@ fn e2e_a_container_is_killed_although_its_record_cannot_tell_so() {
         let killed = native.signal_container(pod.key(), &order(Signal::Kill)).await;
         podwright::sys::mount::unmount(&hindrance).unwrap();
         assert!(stopped.is_err(), "a stop has to be on record");
-        killed.unwrap();
+        // Told to whoever ordered it, who would order it again at once otherwise.
+        assert!(killed.is_err(), "nothing tells of a record that is not written");
         assert_eq!(pod.exit(&native, "app").await.exit_code, 137);
         assert_eq!(pod.container(&native, "app").await.record.stopping, None);
         pod.remove(&native).await;

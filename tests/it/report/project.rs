@@ -364,9 +364,16 @@ fn many_similar_events_leave_room_for_others() {
     assert_eq!((events.len(), events[4].count, events[10].count), (11, 2, 22), "a known one is counted");
     assert_eq!((events[10].first, events[10].last), (at(109), at(201)));
     assert_eq!(name(&events[10]), name(&combined), "one event, whatever it says");
+    // As long as the one that stands for others is told from time to time, it goes on.
+    (1..4).for_each(|n| told(&mut events, "a", format!("slow {n}"), 201 + 500 * n));
+    assert_eq!((events.len(), events[10].count, events[10].last), (11, 25, at(1701)));
+    told(&mut events, "a", "set back".into(), 1600);
+    assert_eq!((events[10].message.as_str(), events[10].last), ("(combined from similar events): set back", at(1701)));
+    told(&mut events, "a", "far back".into(), 1000);
+    assert_eq!((events.len(), events[11].message.as_str()), (12, "far back"), "no wait can be measured");
     // After a pause they are told one by one again, and still not without end.
     for n in 0..40 {
-        told(&mut events, "a", format!("later {n}"), 2000 + 700 * n);
+        told(&mut events, "a", format!("later {n}"), 3000 + 700 * n);
     }
     let of_a = events.iter().filter(|e| e.field_path.as_deref() == Some("a"));
     let texts: Vec<&str> = of_a.map(|e| e.message.as_str()).collect();

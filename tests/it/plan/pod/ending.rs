@@ -264,8 +264,17 @@ const ON_FAILURE: &[Row] = &[
     ]),
     ("evicted for good", |w| { evicted(w); w.settle(); w.memory.evicted = None; }, &[]),
     ("evicted, and not wanted", |w| { evicted(w); w.target = None; w.memory.grace_limit = Some(0); }, &[
-        "mark deleted 0s: removed from the manifests",
-        "kill a#0: removed from the manifests", "kill b#0: removed from the manifests",
+        "kill a#0: too much. ", "kill b#0: too much. ",
+    ]),
+    ("evicted, and not wanted once all ended", |w| { evicted(w); ended(w, 0, 0); w.target = None; }, &[
+        "mark deleted 10s: removed from the manifests",
+        "stop sandbox: removed from the manifests", "remove: removed from the manifests",
+    ]),
+    ("evicted, and changed in place: its record comes second", |w| { evicted(w); w.edit(|v| v["metadata"]["labels"]["app"] = json!("y")); }, &[
+        "stop a#0 1s: too much. ", "stop b#0 1s: too much. ",
+    ]),
+    ("evicted, and another by now", |w| { evicted(w); w.edit(|v| v["spec"]["containers"][0]["command"] = json!(["x"])); }, &[
+        "stop a#0 1s: too much. ", "stop b#0 1s: too much. ",
     ]),
     ("going, someone asks for more time", |w| { going(w); w.memory.grace_limit = Some(60); }, &[
         "hold a Terminating until 110: told to stop, waiting for its end",
