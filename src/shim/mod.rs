@@ -24,6 +24,7 @@ mod inside;
 mod keys;
 mod kill;
 mod mounts;
+mod namespace;
 mod nodes;
 pub mod oci;
 mod places;

@@ -4,29 +4,22 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use rustix::mount::{MountFlags, UnmountFlags};
 
-use super::ShimRequest;
 use super::failure::{Failure, Step};
 use super::users::Users;
+use super::{ShimRequest, namespace};
 use crate::sys::beneath::Dir;
-use crate::sys::{effect, mount};
+use crate::sys::effect;
 
 /// Room for the bundle: the configuration, and what covers paths.
 const BUNDLE_BYTES: u64 = 16 << 20;
 
 /// Room for a container's last words. A few kilobytes are kept of them; a program may well write all of its log there.
 const MESSAGE_ROOM: u64 = 256 << 10;
-
-/// What every container needs of the machine's mounts.
-const ALWAYS: &[&str] = &["/", "/proc", "/sys", "/dev", CGROUPS];
-
-/// With whatever is mounted below.
-const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// Where things are in an instance directory.
 #[derive(Clone, Debug)]
@@ -49,7 +42,7 @@ impl Layout {
 
 /// Mounts everything; nothing of it is seen outside this process and its children.
 pub(super) fn prepare(request: &ShimRequest, layout: &Layout, users: Option<&Users>) -> Result<(), Failure> {
-    own_namespace(request).step("making a mount namespace")?;
+    namespace::own(request).step("making a mount namespace")?;
     for dir in [&layout.bundle, &layout.upper, &layout.work] {
         effect::make_dirs(dir, 0o755).step("making the instance's directories")?;
     }
@@ -67,64 +60,6 @@ pub(super) fn prepare(request: &ShimRequest, layout: &Layout, users: Option<&Use
     }
     for path in &request.covered {
         cover(layout, path).step_on("covering", path)?;
-    }
-    Ok(())
-}
-
-fn own_namespace(request: &ShimRequest) -> io::Result<()> {
-    effect::own_mounts()?;
-    // Mounts and, more important, unmounts of the machine still arrive here: no file system stays busy because of us.
-    effect::propagate(Path::new("/"), MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)?;
-    prune(&needed(request))
-}
-
-/// The paths whose mounts, and for bind mounts whatever is mounted below, must stay.
-fn needed(request: &ShimRequest) -> Vec<(PathBuf, bool)> {
-    let real = |p: &Path| real(p).unwrap_or_else(|_| p.to_owned());
-    let mut paths: Vec<(PathBuf, bool)> = ALWAYS.iter().map(|p| (PathBuf::from(p), *p == CGROUPS)).collect();
-    paths.push((real(&request.instance_dir), false));
-    paths.push((real(&request.log_path), false));
-    paths.extend(request.log_path.parent().map(|p| (real(p), false)));
-    paths.extend(request.lowers.iter().map(|p| (real(p), false)));
-    // A version 1 machine has a dozen of them for each container, and they stay anyway.
-    let elsewhere = |source: &Path| !source.starts_with(CGROUPS);
-    let sources = request.spec.mounts.iter().filter(|m| m.is_bind()).map(|m| &m.source);
-    paths.extend(sources.filter(|source| elsewhere(source)).map(|source| (real(source), true)));
-    paths
-}
-
-/// The path without symbolic links, as the kernel has found it: asking at each of its elements takes longer than a mount.
-fn real(path: &Path) -> io::Result<PathBuf> {
-    let found = rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    fs::read_link(by_descriptor(&found))
-}
-
-/// Which mounts may go: those that no needed path lies on, and that do not lie below a needed tree. The topmost only, what
-/// is below goes with them.
-fn superfluous(points: &[PathBuf], needed: &[(PathBuf, bool)]) -> Vec<PathBuf> {
-    let is_needed = |point: &Path| needed.iter().any(|(p, tree)| is_in(p, point) || (*tree && is_in(point, p)));
-    let mut gone: Vec<PathBuf> = Vec::new();
-    for point in points {
-        if !is_needed(point) && !gone.iter().any(|g| is_in(point, g)) {
-            gone.push(point.clone());
-        }
-    }
-    gone
-}
-
-/// Whether a path is another one or lies below it. Both are as the kernel gives them, absolute and with nothing to tidy up, so
-/// that their bytes tell: `Path::starts_with` takes each of thousands of pairs apart.
-fn is_in(path: &Path, top: &Path) -> bool {
-    let top = top.as_os_str().as_bytes();
-    let rest = path.as_os_str().as_bytes().strip_prefix(top);
-    rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/' || top == b"/")
-}
-
-/// The fewer mounts there are, the less a namespace with a copy of them costs.
-fn prune(needed: &[(PathBuf, bool)]) -> io::Result<()> {
-    for point in superfluous(&mount::points()?, needed) {
-        // Hidden below another mount, or gone by itself: no matter.
-        let _ = effect::unmount(&point, UnmountFlags::DETACH);
     }
     Ok(())
 }
@@ -258,46 +193,4 @@ fn cover(layout: &Layout, path: &Path) -> io::Result<()> {
     effect::remount(&empty, flags)?;
     effect::bind(&empty, &place)?;
     effect::unmount(&empty, UnmountFlags::DETACH)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_mounts_that_nothing_needs_go() {
-        let points: Vec<PathBuf> = [
-            "/",
-            "/proc",
-            "/sys",
-            "/sys/fs/cgroup",
-            "/sys/fs/cgroup/cpu",
-            "/dev",
-            "/dev/pts",
-            "/var",
-            "/var/lib/x/a/merged",
-            "/home",
-            "/home/u/mnt",
-            "/data",
-            "/data/sub",
-            "/database",
-            "/run",
-            "/run/netns/a",
-        ]
-        .map(PathBuf::from)
-        .to_vec();
-        let needed = [
-            ("/", false),
-            ("/proc", false),
-            ("/sys", false),
-            ("/dev", false),
-            ("/sys/fs/cgroup", true),
-            ("/var/lib/podwright", false),
-            ("/data", true),
-            ("/run/volumes/v", true),
-        ]
-        .map(|(p, tree)| (PathBuf::from(p), tree));
-        let gone = superfluous(&points, &needed);
-        assert_eq!(gone, ["/dev/pts", "/var/lib/x/a/merged", "/home", "/database", "/run/netns/a"].map(PathBuf::from));
-    }
 }
