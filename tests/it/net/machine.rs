@@ -28,7 +28,7 @@ pub const OUTSIDE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 pub const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 pub const ID: &str = "0badcafe";
 /// Long enough for a loaded machine; only what must fail by silence waits for it.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A process in a network namespace of its own.
 pub struct Space(Child);
