@@ -175,7 +175,9 @@ fn picture(machine: &Machine, written: Option<&Path>) -> Picture {
     let plain = |line: &String| without_numbers(&of_any_instance(&normal(line), instance));
     // Of an instance that ended with the power the end is still told.
     let is_end = |line: &String| line.starts_with("f ./pods/UID/containers/") && line.ends_with("/exit.json");
-    let pictured = lines.iter().filter(|line| !line.starts_with("holds "));
+    // What the kernel was making in the work directory of an overlay stays there until the instance is forgotten.
+    let is_half_made = |line: &&String| line.contains("/work/work/#");
+    let pictured = lines.iter().filter(|line| !line.starts_with("holds ") && !is_half_made(line));
     let lines = pictured.map(plain).filter(|line| !is_end(line)).collect();
     Picture { commit: number.parse().unwrap(), lines, kept, requests }
 }
