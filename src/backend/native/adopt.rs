@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::leavings::Leaving;
 use super::paths::{POINTS, Paths, is_uid, shown};
-use super::{Inner, blocking, levels, observe, open};
+use super::{Inner, blocking, levels, observe, open, records};
 use crate::model::PodUid;
 use crate::port::{ErrorKind, PortError};
 use crate::sys::beneath::Dir;
-use crate::sys::{cgroup, effect, mount};
+use crate::sys::{cgroup, effect, lock, mount};
 
 /// Clears away the leavings of pods other than `keep`, before any verb begins.
 pub(super) async fn sweep(inner: &Arc<Inner>, keep: &BTreeSet<PodUid>) {
@@ -22,6 +23,11 @@ pub(super) async fn sweep(inner: &Arc<Inner>, keep: &BTreeSet<PodUid>) {
     if !strays.is_empty() {
         tracing::info!(count = strays.len(), "clearing away what is left of pods without a record");
     }
+    let (paths, known) = (inner.paths.clone(), keep.clone());
+    let removed = blocking(move || remove_half_written(&paths, &known)).await;
+    if let Err(error) = removed {
+        tracing::warn!("{error}; what an agent before was writing stays until the next start");
+    }
     let gone = inner.network.strangers(keep).await;
     let mut all = vec![Leaving::Removed(inner.paths.pods()), Leaving::Logs];
     all.extend(keep.iter().cloned().map(Leaving::Parts));
@@ -31,6 +37,34 @@ pub(super) async fn sweep(inner: &Arc<Inner>, keep: &BTreeSet<PodUid>) {
     for leaving in all {
         inner.clear(leaving).await;
     }
+}
+
+/// Removes records that an agent before, a shim or a monitor was writing when it ended, under the names that these have before
+/// their own. No verb has begun; where a shim or a monitor is at work the lock is held.
+fn remove_half_written(paths: &Paths, known: &BTreeSet<PodUid>) -> Result<(), PortError> {
+    let remove = |dir: &Path, name: &str| {
+        let place = dir.join(effect::temporary(name));
+        match place.symlink_metadata().is_ok() {
+            true => effect::remove_file(&place).map_err(|e| PortError::io("remove", shown(&place), &e)),
+            false => Ok(()),
+        }
+    };
+    let listed = |dir: &Path| records::directories(dir).map_err(|e| PortError::io("list", shown(dir), &e));
+    for uid in known {
+        remove(&paths.pod(uid), records::POD)?;
+        for container in listed(&paths.containers(uid))? {
+            let instances = paths.containers(uid).join(container);
+            for instance in listed(&instances)? {
+                let dir = instances.join(instance);
+                remove(&dir, records::CONTAINER)?;
+                if !lock::is_held(&dir.join(records::LOCK)).unwrap_or(true) {
+                    remove(&dir, records::STARTED)?;
+                    remove(&dir, records::EXIT)?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The uids that something on the machine is named after, but for those that are known.

@@ -76,7 +76,7 @@ fn after_deaths(agent_is_dead: bool) {
         assert_eq!(terminated["reason"], "ContainerStatusUnknown", "{name}: {terminated}");
         assert_eq!(terminated["exitCode"], 137, "{name}: {terminated}");
     }
-    assert_eq!(world.pod("once").unwrap()["status"]["phase"], "Failed");
+    world.wait_phase("once", "Failed");
     assert_ne!(number(&record(&world, "infra", "sandbox.json"), "pid"), number(&sandbox, "pid"), "a new sandbox");
     let same = |identities: &super::harness::Identity| {
         let uid = world.pod("other").unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();

@@ -309,7 +309,7 @@ fn e2e_a_pod_past_its_deadline_fails() {
     world.load("busybox");
     world.commit(&[("pod.yaml", &pod("late", "  activeDeadlineSeconds: 2\n", SLEEP))]);
     world.start();
-    world.wait("the deadline", || (world.pod("late")?["status"]["phase"] == "Failed").then_some(()));
+    world.wait_phase("late", "Failed");
     world.wait("its end", || world.identities().is_empty().then_some(()));
     world.wait("its cause", || (world.pod("late")?["status"]["reason"] == "DeadlineExceeded").then_some(()));
 }
@@ -332,7 +332,7 @@ fn e2e_a_sidecar_runs_beside_the_others() {
     // Not by a command in the container, which would end with it.
     std::fs::write(shared.join("go"), "").unwrap();
     // The sidecar ends with the last container and keeps nobody waiting.
-    world.wait("the pod to succeed", || (world.pod("p")?["status"]["phase"] == "Succeeded").then_some(()));
+    world.wait_phase("p", "Succeeded");
     world.wait("the sidecar to end", || world.identities().is_empty().then_some(()));
 }
 

@@ -259,6 +259,11 @@ impl World {
         });
     }
 
+    /// Waits until a pod is in this phase: one that is final is shown once it is on record, after the containers' ends.
+    pub fn wait_phase(&self, name: &str, phase: &str) {
+        self.wait(&format!("{name} to be {phase}"), || (self.pod(name)?["status"]["phase"] == phase).then_some(()));
+    }
+
     /// Waits until the description of a pod has these words.
     pub fn wait_described(&self, name: &str, words: &str) {
         self.wait(&format!("{words} in the description of {name}"), || {

@@ -249,7 +249,7 @@ spec:
     world.start();
     world.wait_row("ordered", "0/1", "Completed");
     assert_eq!(world.ok(&["logs", "ordered"]), "first\nsecond\n");
-    assert_eq!(world.pod("ordered").unwrap()["status"]["phase"], "Succeeded");
+    world.wait_phase("ordered", "Succeeded");
 }
 
 #[test]
@@ -270,8 +270,8 @@ spec:
     )]);
     world.start();
     world.wait_row("broken", "0/1", "Init:Error");
+    world.wait_phase("broken", "Failed");
     let pod = world.pod("broken").unwrap();
-    assert_eq!(pod["status"]["phase"], "Failed");
     assert_eq!(pod["status"]["initContainerStatuses"][0]["state"]["terminated"]["exitCode"], 3);
 }
 

@@ -123,6 +123,39 @@ fn e2e_what_a_start_needs_is_cleared_away_once_that_has_ended() {
 }
 
 #[test]
+fn e2e_what_was_being_written_when_the_agent_ended_is_removed() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let pod = TestPod::script("web", "echo up; exec sleep 1000");
+        pod.create(&native).await;
+        pod.start(&native, "app", 0).await;
+        let dir = root.instance_dir(&pod, "app", 0);
+        let of_pod = dir.join("../../../.record.json");
+        let (own, of_monitor) = (dir.join(".record.json"), dir.join(".exit.json"));
+        for half in [&of_pod, &own, &of_monitor] {
+            std::fs::write(half, "{").unwrap();
+        }
+        let again = root.open();
+        assert_eq!(pod.container(&again, "app").await.state, pod.container(&native, "app").await.state);
+        assert!(!of_pod.exists() && !own.exists());
+        assert!(of_monitor.exists(), "its monitor is at work");
+        pidfd::kill(json_of::<Started>(&dir.join("started.json")).pid, 9).unwrap();
+        pod.exit(&again, "app").await;
+        // The lock goes with the monitor, which ends after it has told the end.
+        let free = async || (!lock::is_held(&dir.join("lock")).unwrap()).then_some(());
+        until("the lock to be free", free).await;
+        std::fs::write(&of_monitor, "{").unwrap();
+        let last = root.open();
+        assert!(last.list().await.unwrap().len() == 1 && !of_monitor.exists());
+        pod.remove(&last).await;
+        last.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
 fn e2e_damaged_records_of_containers_are_made_good() {
     if !support::e2e() {
         return;
