@@ -1,6 +1,6 @@
 //! Floor 4: the small process that starts one container and outlives the agent.
 //!
-//! The agent is threaded and never forks a container. [`start`] has a process of one thread forked, the *shim*, by another one
+//! The agent is threaded and never forks a container. [`Shim`] has a process of one thread forked, the *shim*, by another one
 //! that was started from this program for nothing else (`zygote`): it is in a session, a cgroup and a mount namespace of its own. It mounts the root file system, forks the container's
 //! first process, which makes the container from within and waits, writes `started.json`, reports, and becomes a *monitor*: a tiny program that copies the container's
 //! output into its log, waits for its end and writes `exit.json`. All the while it holds the lock of the instance
@@ -50,6 +50,7 @@ pub use keys::DetachKeys;
 pub use run::{Ran, RunRequest, run};
 pub use seccomp::{ANNOTATION as SECCOMP_ANNOTATION, check as check_seccomp};
 use serde::{Deserialize, Serialize};
+pub use spawn::Shim;
 
 use crate::port::PortError;
 use crate::sys::infra::Infra;
@@ -86,8 +87,6 @@ pub struct ShimRequest {
     pub stdin_once: bool,
     /// The container's cgroup, a leaf, such as `/podwright-1a2b3c4d/<pod>/<container>.0`. The monitor removes it at the end.
     pub cgroup: String,
-    /// Where shims and monitors run, a leaf outside the agent's cgroup, such as `/podwright-1a2b3c4d/monitors`.
-    pub monitors_cgroup: String,
 }
 
 /// In an instance directory: the file for a container's last words, to be mounted by the spec. It is there while the
@@ -141,28 +140,6 @@ pub struct ExecRequest {
     pub stdin: bool,
     /// Give the command a terminal.
     pub tty: bool,
-}
-
-/// Starts a container. Takes the lock of the instance directory, has a shim forked by `<exe> internal-shim` and waits for its report. `before`
-/// is done while the shim makes the container: until it is done the container's own program does not run.
-/// Blocks, a few ten milliseconds as a rule: not for an async worker thread. The shim is no child of
-/// this process; watch [`Started::monitor_pid`] by pidfd.
-///
-/// `started.json` is written *before* the container's own program runs: an instance without it, and with a free lock,
-/// never ran since the machine was started. After a power cut it may be missing. `exit.json` may be there already when this
-/// returns.
-///
-/// # Errors
-/// `Conflict` when somebody holds the lock, and those of `before`: then the shim has ended, nothing is left of the container, and
-/// nothing is written down. `Unavailable` when the shim did not come to its end, and
-/// nothing is left of the container: without `started.json` it never ran. Otherwise the container could not be started;
-/// `exit.json` with code 128, reason `StartError` and the message has been written, if the disk takes it.
-pub fn start(
-    exe: &Path,
-    request: &ShimRequest,
-    before: impl FnOnce() -> Result<(), PortError>,
-) -> Result<Started, PortError> {
-    spawn::start(exe, request, before)
 }
 
 /// The first argument of this program when shims are to be forked from it; not for people.

@@ -17,18 +17,15 @@ use super::rootfs::{self, Layout};
 use super::run::RunOrder;
 use super::spawn::{GO, Order, Report};
 use super::users::Users;
-use super::{ShimRequest, Started, attach, record, run};
-use crate::sys::entrance::Entrance;
+use super::{ShimRequest, Started, attach, record, relay, run};
 use crate::sys::{cgroup, effect, process, spawn};
 
-/// The first descriptor beyond the standard streams.
-const FIRST_FREE: i32 = 3;
-
-/// What the agent has passed, in the places of the standard streams.
+/// What the agent has passed with its order.
 struct Passed {
     agent: BufReader<Agent>,
-    monitor: OwnedFd,
-    lock: OwnedFd,
+    /// For a container: the program of its monitor, and the lock of its instance. For a command: where its output goes, and where
+    /// what it says of errors.
+    descriptors: [OwnedFd; 2],
 }
 
 /// Where the request comes from, and the report goes to: stdout, which a container has its own of before it can hold this one
@@ -52,74 +49,87 @@ struct Handover {
     started: Started,
 }
 
-/// From the fork on, with the standard streams that were passed, and in the monitors' cgroup of version 2 perhaps.
-pub(super) fn main(is_begun_there: bool) -> ExitCode {
-    let Ok(mut passed) = passed() else { return ExitCode::FAILURE };
+/// From the fork on, with the socket to the agent for its stdin; whether it came into the monitors' cgroup.
+pub(super) fn main(entered: io::Result<()>) -> ExitCode {
     let (Ok(_), Ok(pid)) = (nix::unistd::setsid(), i32::try_from(std::process::id())) else { return ExitCode::FAILURE };
-    passed.report(&Report::Shim { pid });
-    let request = match passed.order() {
+    if set_streams().is_err() {
+        return ExitCode::FAILURE;
+    }
+    report(&Report::Shim { pid });
+    let mut passed = match Passed::receive() {
+        Ok(Some(passed)) => passed,
+        // It has ended, or there is nothing to start after all.
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(_) => return ExitCode::FAILURE,
+    };
+    let [monitor, lock] = &passed.descriptors;
+    let request = match order(&mut passed.agent) {
         Ok(Order::Start(request)) => request,
-        Ok(Order::Run(order)) => return run::main(&order, (&passed.monitor, &passed.lock)),
+        Ok(Order::Run(order)) => return run::main(&order, (monitor, lock)),
         Err(error) => {
-            passed.report(&Report::Failed { message: format!("the request to its shim cannot be read: {error}") });
+            report(&Report::Failed { message: format!("the request to its shim cannot be read: {error}") });
             return ExitCode::FAILURE;
         }
     };
-    let entrance = Entrance::open(&request.monitors_cgroup);
-    let entrance = if is_begun_there { entrance.map(Entrance::of_one_begun_there) } else { entrance };
-    let entered = entrance.and_then(|entrance| entrance.enter()).step("entering the monitors' cgroup");
-    let made = entered.and_then(|()| make(&request));
+    let made = entered.step("entering the monitors' cgroup").and_then(|()| make(&request));
     // Whoever does not say so has no record of the instance: nothing may have happened, and no failure either.
-    if !passed.may_go() {
+    if !may_go(&mut passed.agent) {
         undo(&request);
         return ExitCode::FAILURE;
     }
     match made.and_then(|made| made.start(&request)) {
         Ok(handover) => {
-            passed.report(&Report::Started(handover.started.clone()));
+            report(&Report::Started(handover.started.clone()));
             // Returns only when there is no monitor: the container is lost, and found to be as soon as the lock is free.
-            let _ = become_monitor(&request, &passed, &handover);
+            let _ = become_monitor(&request, (monitor, lock), &handover);
         }
         Err(failure) => {
             undo(&request);
             let _ = record::write_failure(&request.instance_dir, &failure.0);
-            passed.report(&Report::Failed { message: failure.0 });
+            report(&Report::Failed { message: failure.0 });
         }
     }
     ExitCode::FAILURE
 }
 
-/// Takes what the agent has passed.
-fn passed() -> io::Result<Passed> {
-    let taken = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, FIRST_FREE);
-    let (monitor, lock) = (taken(io::stdout().as_fd())?, taken(io::stderr().as_fd())?);
+/// Has the agent on stdout, and nothing on the others.
+fn set_streams() -> io::Result<()> {
     nix::unistd::dup2_stdout(io::stdin())?;
     let null = effect::null()?;
     nix::unistd::dup2_stdin(&null)?;
-    nix::unistd::dup2_stderr(&null)?;
-    Ok(Passed { agent: BufReader::new(Agent), monitor, lock })
+    Ok(nix::unistd::dup2_stderr(&null)?)
 }
 
 impl Passed {
-    fn order(&mut self) -> io::Result<Order<Box<ShimRequest>, RunOrder>> {
-        let mut line = Vec::new();
-        self.agent.read_until(b'\n', &mut line)?;
-        Ok(serde_json::from_slice(&line)?)
-    }
-
-    /// Waits until the container's program may run; whether it may.
-    fn may_go(&mut self) -> bool {
-        let mut word = Vec::new();
-        self.agent.read_to_end(&mut word).is_ok() && word == GO
-    }
-
-    /// The agent may be gone, or tired of waiting: the container is started all the same.
-    fn report(&self, report: &Report) {
-        if let Ok(mut line) = serde_json::to_vec(report) {
-            line.push(b'\n');
-            let mut stdout = io::stdout().lock();
-            let _ = stdout.write_all(&line).and_then(|()| stdout.flush());
+    /// Waits for what the agent passes; `None` when it passes nothing any more.
+    fn receive() -> io::Result<Option<Self>> {
+        let descriptors = relay::receive(io::stdout())?;
+        if descriptors.is_empty() {
+            return Ok(None);
         }
+        let descriptors = descriptors.try_into().map_err(|_| io::ErrorKind::InvalidData)?;
+        Ok(Some(Self { agent: BufReader::new(Agent), descriptors }))
+    }
+}
+
+fn order(agent: &mut BufReader<Agent>) -> io::Result<Order<Box<ShimRequest>, RunOrder>> {
+    let mut line = Vec::new();
+    agent.read_until(b'\n', &mut line)?;
+    Ok(serde_json::from_slice(&line)?)
+}
+
+/// Waits until the container's program may run; whether it may.
+fn may_go(agent: &mut BufReader<Agent>) -> bool {
+    let mut word = Vec::new();
+    agent.read_to_end(&mut word).is_ok() && word == GO
+}
+
+/// The agent may be gone, or tired of waiting: the container is started all the same.
+fn report(report: &Report) {
+    if let Ok(mut line) = serde_json::to_vec(report) {
+        line.push(b'\n');
+        let mut stdout = io::stdout().lock();
+        let _ = stdout.write_all(&line).and_then(|()| stdout.flush());
     }
 }
 
@@ -182,10 +192,10 @@ fn log_place(log: &Path) -> io::Result<(File, Vec<u8>)> {
     Ok((File::open(dir)?, [b"logname=", name.as_bytes()].concat()))
 }
 
-fn become_monitor(request: &ShimRequest, passed: &Passed, handover: &Handover) -> io::Result<()> {
+fn become_monitor(request: &ShimRequest, (monitor, lock): (&OwnedFd, &OwnedFd), handover: &Handover) -> io::Result<()> {
     let dir = File::open(&request.instance_dir)?;
     let mut arguments = vec![b"podwright-monitor".to_vec(), request.id.clone().into_bytes()];
-    let mut keep: Vec<BorrowedFd<'_>> = vec![passed.lock.as_fd()];
+    let mut keep: Vec<BorrowedFd<'_>> = vec![lock.as_fd()];
     let named = |key: &str, fd: &dyn AsRawFd| format!("{key}={}", fd.as_raw_fd()).into_bytes();
     let (log_dir, log_name) = log_place(&request.log_path)?;
     arguments.push(format!("pid={}", handover.started.pid).into_bytes());
@@ -227,5 +237,5 @@ fn become_monitor(request: &ShimRequest, passed: &Passed, handover: &Handover) -
     arguments.extend(effect::of_monitor().map(String::into_bytes));
     let arguments = arguments.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>()?;
     nix::unistd::dup2_stdout(&effect::null()?)?;
-    effect::effect("exec", "monitor", || Err(spawn::become_program(passed.monitor.as_fd(), &arguments, &keep)))
+    effect::effect("exec", "monitor", || Err(spawn::become_program(monitor.as_fd(), &arguments, &keep)))
 }

@@ -146,11 +146,11 @@ fn copy_size(master: &OwnedFd) {
     }
 }
 
-/// How many descriptors go at once.
-const MOST: usize = 6;
+/// How many descriptors go at once: more than a machine has hierarchies of cgroups.
+const MOST: usize = 64;
 
 /// Sends descriptors, [`MOST`] at most.
-pub(super) fn send(socket: &OwnedFd, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(super) fn send(socket: impl AsFd, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
@@ -160,7 +160,8 @@ pub(super) fn send(socket: &OwnedFd, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     Ok(())
 }
 
-/// Receives descriptors; none when the other side has gone without sending any.
+/// Receives descriptors; none when the other side has gone without sending any. Of a stream nothing is taken that was sent after
+/// them: the kernel does not read beyond descriptors.
 pub(super) fn receive(socket: impl AsFd) -> io::Result<Vec<OwnedFd>> {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);

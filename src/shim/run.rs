@@ -16,7 +16,7 @@ use tokio::net::unix::pipe::Receiver;
 use super::exec::{self, Served};
 use super::relay::{End, Leash};
 use super::spawn::Order;
-use super::{ExecRequest, zygote};
+use super::{ExecRequest, relay, zygote};
 use crate::port::{ErrorKind, PortError};
 
 const OPERATION: &str = "run a command in";
@@ -169,9 +169,11 @@ async fn read_bounded(mut from: impl AsyncRead + Unpin, limit: usize) -> io::Res
 /// Has a process forked: how to talk with it, and what the command prints.
 fn fork(exe: &Path) -> io::Result<(UnixStream, PipeReader)> {
     let (agent, theirs) = UnixStream::pair()?;
-    agent.set_nonblocking(true)?;
+    zygote::fork(exe, theirs.as_fd(), None)?;
+    drop(theirs);
     let (output, written) = io::pipe()?;
-    zygote::fork(exe, [theirs.as_fd(), written.as_fd(), written.as_fd()], None)?;
+    relay::send(&agent, &[written.as_fd(), written.as_fd()])?;
+    agent.set_nonblocking(true)?;
     Ok((agent, output))
 }
 

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::{Deserialize, Serialize};
 
-use super::{ShimRequest, Started, record, zygote};
+use super::{ShimRequest, Started, record, relay, zygote};
 use crate::port::{ErrorKind, PortError};
-use crate::sys::{cgroup, embedded, entrance, lock, pidfd};
+use crate::sys::entrance::Entrance;
+use crate::sys::{cgroup, embedded, lock, pidfd};
 
 pub(super) const OPERATION: &str = "start container";
 /// How long a start may take. Mounts of network file systems can hang; an image layer never takes this long.
@@ -26,7 +27,7 @@ const SIGKILL: i32 = 9;
 /// has done and writes nothing down: the agent has ended, or has given up.
 pub(super) const GO: &[u8] = b"go";
 
-/// What a process that the zygote has forked is to do: one line of JSON.
+/// What a process that the zygote has forked is to do: one line of JSON, behind a byte with two descriptors.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Order<S, R> {
@@ -52,36 +53,92 @@ fn failed(request: &ShimRequest, kind: ErrorKind, message: impl Into<String>) ->
     PortError::new(kind, OPERATION, &request.id, message).waiting("RunContainerError")
 }
 
-pub(super) fn start(
-    exe: &Path,
-    request: &ShimRequest,
-    before: impl FnOnce() -> Result<(), PortError>,
-) -> Result<Started, PortError> {
-    let io = |error: io::Error| PortError::io(OPERATION, &request.id, &error);
-    let lock = lock::acquire(&request.instance_dir.join("lock")).map_err(io)?;
-    let Some(lock) = lock else {
-        return Err(failed(request, ErrorKind::Conflict, "another start of it is under way, or it runs"));
-    };
-    let (message, kind) = match run(exe, request, lock, before) {
-        Ok(Outcome::Started(started)) => return Ok(started),
-        Ok(Outcome::Untold(error)) => {
-            clear(request);
-            return Err(error);
+/// A process that waits to be told what to start, and ends when this is dropped before. It is forked while that is found out.
+#[derive(Debug)]
+pub struct Shim {
+    /// Where it is told; or why there is none.
+    agent: io::Result<UnixStream>,
+}
+
+impl Shim {
+    /// Has one forked by `<exe> internal-shim`, into a leaf outside the agent's cgroup where shims and monitors run, such as
+    /// `/podwright-1a2b3c4d/monitors`. What goes wrong is told by [`Self::start`]. Blocks, less than a millisecond as a rule.
+    pub fn begin(exe: &Path, monitors_cgroup: &str) -> Self {
+        let forked = || {
+            let (agent, theirs) = UnixStream::pair()?;
+            zygote::fork(exe, theirs.as_fd(), Some(&Entrance::open(monitors_cgroup)?))?;
+            Ok(agent)
+        };
+        Self { agent: forked() }
+    }
+
+    /// Starts a container. Takes the lock of the instance directory, tells the shim and waits for its report. `before`
+    /// is done while the shim makes the container: until it is done the container's own program does not run.
+    /// Blocks, a few ten milliseconds as a rule: not for an async worker thread. The shim is no child of
+    /// this process; watch [`Started::monitor_pid`] by pidfd.
+    ///
+    /// `started.json` is written *before* the container's own program runs: an instance without it, and with a free lock,
+    /// never ran since the machine was started. After a power cut it may be missing. `exit.json` may be there already when this
+    /// returns.
+    ///
+    /// # Errors
+    /// `Conflict` when somebody holds the lock, and those of `before`: then the shim has ended, nothing is left of the container, and
+    /// nothing is written down. `Unavailable` when there is no shim or it did not come to its end, and
+    /// nothing is left of the container: without `started.json` it never ran. Otherwise the container could not be started;
+    /// `exit.json` with code 128, reason `StartError` and the message has been written, if the disk takes it.
+    pub fn start(
+        self,
+        request: &ShimRequest,
+        before: impl FnOnce() -> Result<(), PortError>,
+    ) -> Result<Started, PortError> {
+        let io = |error: io::Error| PortError::io(OPERATION, &request.id, &error);
+        let lock = lock::acquire(&request.instance_dir.join("lock")).map_err(io)?;
+        let Some(lock) = lock else {
+            return Err(failed(request, ErrorKind::Conflict, "another start of it is under way, or it runs"));
+        };
+        let (message, kind) = match self.run(request, lock, before) {
+            Ok(Outcome::Started(started)) => return Ok(started),
+            Ok(Outcome::Untold(error)) => {
+                clear(request);
+                return Err(error);
+            }
+            Ok(Outcome::Failed(message)) => (message, ErrorKind::Internal),
+            // Nobody says that the container cannot be started: it may be at the next try.
+            Err(error) => (format!("its shim could not be run: {error}"), ErrorKind::Unavailable),
+        };
+        if request.instance_dir.join(record::EXIT).exists() {
+            return Err(failed(request, ErrorKind::Internal, message));
         }
-        Ok(Outcome::Failed(message)) => (message, ErrorKind::Internal),
-        // Nobody says that the container cannot be started: it may be at the next try.
-        Err(error) => (format!("its shim could not be run: {error}"), ErrorKind::Unavailable),
-    };
-    if request.instance_dir.join(record::EXIT).exists() {
-        return Err(failed(request, ErrorKind::Internal, message));
+        clear(request);
+        if kind == ErrorKind::Internal
+            && let Err(error) = record::write_failure(&request.instance_dir, &message)
+        {
+            tracing::warn!(container = request.id, %error, "a failed start could not be written down");
+        }
+        Err(failed(request, kind, message))
     }
-    clear(request);
-    if kind == ErrorKind::Internal
-        && let Err(error) = record::write_failure(&request.instance_dir, &message)
-    {
-        tracing::warn!(container = request.id, %error, "a failed start could not be written down");
+
+    /// The shim takes the lock with it.
+    fn run(
+        self,
+        request: &ShimRequest,
+        lock: File,
+        before: impl FnOnce() -> Result<(), PortError>,
+    ) -> io::Result<Outcome> {
+        let mut agent = self.agent?;
+        let mut request_json = serde_json::to_vec(&Order::<_, ()>::Start(request))?;
+        request_json.push(b'\n');
+        let passed = relay::send(&agent, &[embedded::monitor()?, lock.as_fd()]);
+        // What it was passed is the shim's alone now.
+        drop(lock);
+        let sent = passed.and_then(|()| agent.write_all(&request_json));
+        drop(request_json);
+        let outcome = converse(agent, sent, before);
+        if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            zygote::replace();
+        }
+        outcome
     }
-    Err(failed(request, kind, message))
 }
 
 /// Whatever the cause of a failure, nothing of the container may stay.
@@ -100,36 +157,12 @@ enum Outcome {
     Untold(PortError),
 }
 
-/// The shim takes the lock with it.
-fn run(
-    exe: &Path,
-    request: &ShimRequest,
-    lock: File,
-    before: impl FnOnce() -> Result<(), PortError>,
-) -> io::Result<Outcome> {
-    let mut request_json = serde_json::to_vec(&Order::<_, ()>::Start(request))?;
-    request_json.push(b'\n');
-    let (agent, theirs) = UnixStream::pair()?;
-    // Without it the shim goes there by itself, or says why it cannot.
-    let cgroup = entrance::directory(&request.monitors_cgroup).ok().flatten();
-    let streams = [theirs.as_fd(), embedded::monitor()?, lock.as_fd()];
-    zygote::fork(exe, streams, cgroup.as_ref().map(AsFd::as_fd))?;
-    // What it was passed is the shim's alone now.
-    drop((theirs, lock));
-    let outcome = converse(agent, request_json, before);
-    if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
-        zygote::replace();
-    }
-    outcome
-}
-
+/// Waits for the shim, which was told what to start unless `sent` says otherwise.
 fn converse(
     mut agent: UnixStream,
-    request: Vec<u8>,
+    mut sent: io::Result<()>,
     before: impl FnOnce() -> Result<(), PortError>,
 ) -> io::Result<Outcome> {
-    let mut sent = agent.write_all(&request);
-    drop(request);
     let refused = before().err();
     if refused.is_none() {
         sent = sent.and_then(|()| agent.write_all(GO));

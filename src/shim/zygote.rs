@@ -3,10 +3,10 @@
 //!
 //! The agent has one, which it starts with its first container, by executing the sealed program ([`crate::sys::sealed`]) with
 //! an empty environment: one thread, a session of its own, all signals blocked, `/` for its directory. They talk by a socket of
-//! records. A record is one byte, and its descriptors are a new shim's standard streams, the network and the mount namespace of the
-//! thread that asks, and the monitors' cgroup of version 2 where there is one. The zygote forks, closes what has come, and waits for the
-//! next record. It reads nothing else: what is asked of a shim goes between that one and the agent, and what a shim has of the
-//! zygote is the program, so nothing of one container gets to the next.
+//! records. A record is one byte, and its descriptors are a new shim's end of a socket to the agent, the network and the mount
+//! namespace of the thread that asks, and the way into the monitors' cgroup for one that starts a container. The zygote forks,
+//! closes what has come, and waits for the next record. It reads nothing else: what is asked of a shim goes between that one and
+//! the agent, and what a shim has of the zygote is the program, so nothing of one container gets to the next.
 //!
 //! Shims and monitors are its children and of no interest to it: the kernel removes those that end. It ends when the agent
 //! does, for then the socket does. The agent replaces one that has died.
@@ -25,13 +25,12 @@ use rustix::fs::Stat;
 use rustix::net::sockopt::Timeout;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use super::{VERB, process, relay};
+use super::{VERB, process, relay, seccomp};
+use crate::sys::entrance::Entrance;
 use crate::sys::{cgroup, effect, sealed, spawn};
 
 /// The second argument of this program when it is to be a zygote.
 const ZYGOTE: &str = "zygote";
-/// Standard input, output and error.
-const STREAMS: usize = 3;
 /// Those that a thread of the agent may have of its own: its tests do.
 const NAMESPACES: [(&str, CloneFlags); 2] = [("net", CloneFlags::CLONE_NEWNET), ("mnt", CloneFlags::CLONE_NEWNS)];
 /// How long it may take to make room for one more record. It needs some tenths of a millisecond for each.
@@ -47,15 +46,16 @@ struct Zygote {
     process: Child,
 }
 
-/// Has a shim forked.
+/// Has a shim forked that talks with `agent` and goes to a cgroup.
 ///
 /// # Errors
 /// From the system; when there is no zygote and none can be started.
-pub(super) fn fork(exe: &Path, streams: [BorrowedFd<'_>; STREAMS], cgroup: Option<BorrowedFd<'_>>) -> io::Result<()> {
+pub(super) fn fork(exe: &Path, agent: BorrowedFd<'_>, cgroup: Option<&Entrance>) -> io::Result<()> {
     let namespaces = NAMESPACES.map(|(name, _)| File::open(Path::new("/proc/thread-self/ns").join(name)));
     let namespaces = namespaces.into_iter().collect::<io::Result<Vec<_>>>()?;
+    let cgroup = cgroup.into_iter().flat_map(Entrance::descriptors);
     let descriptors: Vec<BorrowedFd<'_>> =
-        streams.into_iter().chain(namespaces.iter().map(AsFd::as_fd)).chain(cgroup).collect();
+        [agent].into_iter().chain(namespaces.iter().map(AsFd::as_fd)).chain(cgroup).collect();
     let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
     if own.as_ref().is_some_and(|zygote| zygote.exe == exe && relay::send(&zygote.socket, &descriptors).is_ok()) {
         return Ok(());
@@ -101,14 +101,14 @@ impl Drop for Zygote {
 /// The process's own side, in each shim too.
 pub(super) fn main() -> ExitCode {
     match serve() {
-        Ok(Some(is_begun_there)) => process::main(is_begun_there),
+        Ok(Some(entered)) => process::main(entered),
         Ok(None) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-/// Forks until the agent has ended: `None`. In a shim, which has its standard streams, whether it was begun in the cgroup.
-fn serve() -> io::Result<Option<bool>> {
+/// Forks until the agent has ended: `None`. In a shim, whose stdin is the socket, whether it came into its cgroup.
+fn serve() -> io::Result<Option<io::Result<()>>> {
     // Not started by an agent.
     rustix::net::sockopt::socket_type(io::stdin())?;
     spawn::block_signals()?;
@@ -117,28 +117,24 @@ fn serve() -> io::Result<Option<bool>> {
     spawn::ignore_children(true)?;
     // Every shim asks for them, and has what is found here. Where there are none, it says so.
     let _ = cgroup::hierarchies();
+    // Likewise: to make it takes longer than most of what a shim does.
+    seccomp::prepare();
     loop {
-        let descriptors = relay::receive(io::stdin())?;
+        let mut descriptors = relay::receive(io::stdin())?;
         if descriptors.is_empty() {
             return Ok(None);
         }
-        let [stdin, stdout, stderr, network, mounts, rest @ ..] = &descriptors[..] else {
-            return Err(io::ErrorKind::InvalidData.into());
-        };
-        let begun = rest.first().map(|cgroup| spawn::fork_into(cgroup.as_fd(), CloneFlags::empty(), None));
-        let is_begun_there = matches!(begun, Some(Ok(_)));
-        // The kernel is too old for it, or something else will be said when it goes there by itself.
-        let forked = begun.and_then(Result::ok).map_or_else(spawn::fork, Ok);
-        // One that cannot be forked is not waited for: the other side of its streams ends.
-        if let Ok(None) = forked {
+        let cgroup = descriptors.split_off(descriptors.len().min(1 + NAMESPACES.len()));
+        let [agent, namespaces @ ..] = &descriptors[..] else { return Err(io::ErrorKind::InvalidData.into()) };
+        let mut entrance = Entrance::passed(cgroup)?;
+        // One that cannot be forked is not waited for: the other side of its socket ends.
+        if let Ok(None) = entrance.fork(false, None) {
             spawn::ignore_children(false)?;
-            for (namespace, (name, kind)) in [network, mounts].into_iter().zip(NAMESPACES) {
+            for (namespace, (name, kind)) in namespaces.iter().zip(NAMESPACES) {
                 join(namespace, name, kind)?;
             }
-            nix::unistd::dup2_stdin(stdin)?;
-            nix::unistd::dup2_stdout(stdout)?;
-            nix::unistd::dup2_stderr(stderr)?;
-            return Ok(Some(is_begun_there));
+            nix::unistd::dup2_stdin(agent)?;
+            return Ok(Some(entrance.enter()));
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use nix::sched::CloneFlags;
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use super::{cgroup, effect, spawn};
 
@@ -43,6 +43,20 @@ impl Entrance {
             }
             other => other,
         }
+    }
+
+    /// Of what another process has opened: its [`Self::descriptors`]. Of none for none.
+    ///
+    /// # Errors
+    /// From the system; `InvalidData` when it is no such list.
+    pub(crate) fn passed(mut open: Vec<OwnedFd>) -> io::Result<Self> {
+        let is_directory =
+            |fd: &OwnedFd| Ok::<_, io::Error>(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode).is_dir());
+        let directory = if open.last().map(is_directory).transpose()? == Some(true) { open.pop() } else { None };
+        let of =
+            |directory| Ok::<_, io::Error>(Unified { directory, procs: open.pop().ok_or(io::ErrorKind::InvalidData)? });
+        let unified = directory.map(of).transpose()?;
+        Ok(Self { tasks: open, unified })
     }
 
     /// Of the cgroups that a process is in.
@@ -100,12 +114,7 @@ impl Entrance {
         self.files(false).try_for_each(effect::enter)
     }
 
-    /// Of a process that was begun in the cgroup of version 2.
-    pub(crate) fn of_one_begun_there(self) -> Self {
-        Self { unified: None, ..self }
-    }
-
-    /// What is open.
+    /// What is open: the files, and behind them the directory, if there is one.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.files(false).chain(self.directory())
     }
@@ -119,22 +128,6 @@ impl Entrance {
     pub(super) fn files(&self, is_begun_there: bool) -> impl Iterator<Item = BorrowedFd<'_>> {
         let procs = self.unified.as_ref().filter(|_| !is_begun_there).map(|unified| unified.procs.as_fd());
         self.tasks.iter().map(AsFd::as_fd).chain(procs)
-    }
-}
-
-/// The directory of a cgroup in version 2, where that is mounted: for [`spawn::fork_into`] of another process. It is made where
-/// it is missing.
-///
-/// # Errors
-/// As [`cgroup::create`].
-pub(crate) fn directory(path: &str) -> io::Result<Option<OwnedFd>> {
-    let Some((dir, _)) = cgroup::places(path)?.into_iter().find(|(_, is_unified)| *is_unified) else { return Ok(None) };
-    match opened(&dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            cgroup::create(path)?;
-            opened(&dir).map(Some)
-        }
-        other => other.map(Some),
     }
 }
 
@@ -193,6 +186,8 @@ mod tests {
         let first = child_of(&mut entrance, &path);
         // The kernel kills what is begun there from now on.
         cgroup::kill_all(&path).unwrap();
+        let open = entrance.descriptors().map(|fd| fd.try_clone_to_owned().unwrap()).collect();
+        let mut entrance = Entrance::passed(open).unwrap();
         let second = child_of(&mut entrance, &path);
         cgroup::remove(&path).unwrap();
         assert_eq!(first.0, unified, "moving it there would wait");

@@ -255,7 +255,7 @@ const NO_EFFECTS: &[(&str, &str, &str)] = &[
     ("src/shim/container.rs", "fork(", "likewise"),
     ("src/shim/exec.rs", "fork(", "likewise"),
     ("src/shim/spawn.rs", "zygote::fork(", "likewise"),
-    ("src/shim/zygote.rs", "fn fork(", "likewise"),
+    ("src/shim/zygote.rs", "fork(", "likewise"),
     ("src/shim/run.rs", "fork(", "likewise"),
     ("src/shim/users.rs", "fork(", "likewise"),
     ("src/sys/entrance.rs", "fork(", "likewise"),

@@ -23,7 +23,7 @@ use super::{Inner, etc, image, machine, users};
 use crate::image::Image;
 use crate::model::{ContainerRecord, ContainerStart, ExitRecord, MountSource, PodKey, PodUid, Resources};
 use crate::port::{ErrorKind, PortError};
-use crate::shim::{self, ShimRequest};
+use crate::shim::{self, Shim, ShimRequest};
 use crate::sys::beneath::Dir;
 use crate::sys::infra::Infra;
 use crate::sys::{bounded, effect, limits, lock};
@@ -122,6 +122,8 @@ impl Start<'_> {
 
     fn run(&self, sandbox: &Sandbox) -> Result<(), PortError> {
         let paths = &self.inner.paths;
+        // It gets ready meanwhile.
+        let shim = Shim::begin(&self.inner.exe, &paths.monitors_cgroup());
         let reference = self.container.image.as_deref().unwrap_or_default();
         let image = image::resolve(self.inner, reference)?;
         let rootfs = Rootfs::open(&image.lower).map_err(self.io(CREATE))?;
@@ -148,7 +150,6 @@ impl Start<'_> {
             stdin: self.container.stdin == Some(true),
             stdin_once: self.container.stdin_once == Some(true),
             cgroup: self.cgroup.clone(),
-            monitors_cgroup: paths.monitors_cgroup(),
         };
         let mut is_recorded = false;
         let record = || {
@@ -156,7 +157,7 @@ impl Start<'_> {
             is_recorded = true;
             Ok(())
         };
-        let started = shim::start(&self.inner.exe, &request, record);
+        let started = shim.start(&request, record);
         drop(held);
         match started {
             Ok(started) => {

@@ -88,6 +88,11 @@ fn first(mask: u32, comparison: Comparison, value: u32) -> Test {
     Test { argument: 0, mask: mask.into(), comparison, value: value.into() }
 }
 
+/// Of these capabilities, those that make a difference.
+pub(super) fn differing(has: impl Fn(&str) -> bool) -> impl Iterator<Item = &'static str> {
+    WITH_CAPABILITY.iter().map(|(capability, _)| *capability).filter(move |capability| has(capability))
+}
+
 /// The filter of a container whose bounding set has these capabilities, named without `CAP_`.
 pub(super) fn runtime_default(has: impl Fn(&str) -> bool) -> Filter<'static> {
     let allow = |name, tests| Rule { name, tests, action: Action::Allow };

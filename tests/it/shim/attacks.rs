@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use podwright::shim::Shim;
 use podwright::sys::infra::Infra;
 
 use super::fixture::{Container, Place, exe, until};
@@ -39,7 +40,7 @@ fn e2e_a_container_cannot_overwrite_the_runtime_where_it_can_a_plain_program() {
     let args = serde_json::json!(["/proc/self/exe", "--root", "/tmp/none", "image", "load"]);
     let mut victim = joined(&place, &infra, "victim", "").edit(|s| s["process"]["args"] = args);
     victim.request.stdin = true;
-    podwright::shim::start(&runtime, &victim.request, || Ok(())).unwrap();
+    Shim::begin(&runtime, &victim.monitors).start(&victim.request, || Ok(())).unwrap();
     let attacker = joined(&place, &infra, "attacker", &overwrite(["image ", "load"]));
     let (_, log) = attacker.run();
     assert_eq!(log, "stdout F found\nstdout F done\n");

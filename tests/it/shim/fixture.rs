@@ -11,7 +11,7 @@ use podwright::model::{
     AdmittedPod, ContainerKind, ContainerRecord, ExitRecord, ImageSource, Packed, PodKey, PodRecord, PodUid, SourceRef,
 };
 use podwright::port::PortError;
-use podwright::shim::{self, LogLimits, ShimRequest, Started};
+use podwright::shim::{LogLimits, Shim, ShimRequest, Started};
 use podwright::sys::infra::{Infra, InfraSpec};
 use podwright::sys::{cgroup, infra, lock, pidfd};
 use serde_json::{Value, json};
@@ -92,6 +92,8 @@ impl Drop for Place {
 pub struct Container {
     pub request: ShimRequest,
     pub dir: PathBuf,
+    /// The cgroup of shims and monitors.
+    pub monitors: String,
 }
 
 /// The spec of an ordinary container in a process namespace of its own.
@@ -130,9 +132,8 @@ impl Container {
             stdin: false,
             stdin_once: false,
             cgroup: format!("{}/{name}", place.cgroup),
-            monitors_cgroup: format!("{}/monitors", place.cgroup),
         };
-        Self { request, dir }
+        Self { request, dir, monitors: format!("{}/monitors", place.cgroup) }
     }
 
     /// Changes the spec as JSON: `edit(|s| s["process"]["terminal"] = true.into())`.
@@ -158,7 +159,7 @@ impl Container {
     }
 
     pub fn try_start(&self) -> Result<Started, PortError> {
-        shim::start(exe(), &self.request, || Ok(()))
+        Shim::begin(exe(), &self.monitors).start(&self.request, || Ok(()))
     }
 
     pub fn start(&self) -> Started {

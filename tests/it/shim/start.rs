@@ -1,13 +1,13 @@
 //! Containers from the start to the exit record.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use podwright::port::{ErrorKind, PortError};
-use podwright::shim;
+use podwright::shim::Shim;
 use podwright::sys::infra::Infra;
-use podwright::sys::{cgroup, lock, pidfd, process};
+use podwright::sys::{cgroup, lock, mount, pidfd, process};
 
 use super::fixture::{Container, Place, SIGKILL, SIGTERM, exe, until};
 use crate::support;
@@ -213,10 +213,49 @@ fn e2e_a_start_that_fails_early_leaves_an_exit_record_and_one_without_a_shim_can
     assert_eq!(container.end().exit_code, 128);
     // A program that is no shim at all.
     let container = place.container("exe", "true");
-    let error = podwright::shim::start(std::path::Path::new("/bin/false"), &container.request, || Ok(())).unwrap_err();
+    let error =
+        Shim::begin(Path::new("/bin/false"), &container.monitors).start(&container.request, || Ok(())).unwrap_err();
     assert!(error.message.contains("ended without a report") || error.message.contains("Broken pipe"), "{error}");
     assert_eq!(error.kind, podwright::port::ErrorKind::Unavailable);
     assert_eq!(container.run().0.exit_code, 0, "nothing says that it cannot be started");
+}
+
+/// Two file systems, one over the other, that nothing needs.
+struct Stack(PathBuf);
+
+impl Stack {
+    fn new(place: &Path) -> Self {
+        fs::create_dir(place).unwrap();
+        let stack = Self(place.to_owned());
+        for _ in 0..2 {
+            mount::tmpfs(place, 1 << 20, 0o755).unwrap();
+        }
+        stack
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        while mount::is_mounted(&self.0).unwrap_or(false) && mount::unmount(&self.0).is_ok() {}
+    }
+}
+
+#[test]
+fn e2e_a_shim_has_none_of_the_mounts_that_its_container_does_not_need() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let stack = Stack::new(&place.temp.path().join("stack"));
+    let container = place.container("mounts", "sleep 1000");
+    let started = container.start();
+    let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", started.monitor_pid)).unwrap();
+    let name = |path: &Path| path.display().to_string();
+    assert!(mounts.contains(&name(&container.dir.join("bundle"))), "{mounts}");
+    // Of those that are taken away one by one what lies below another one stays.
+    assert!(!mounts.contains(&name(&stack.0)), "{mounts}");
+    pidfd::kill(started.pid, SIGKILL).unwrap();
+    container.end();
 }
 
 #[test]
@@ -230,6 +269,29 @@ fn e2e_a_second_start_of_a_running_instance_is_refused() {
     assert_eq!(container.try_start().unwrap_err().kind, ErrorKind::Conflict);
     assert!(process::start_ticks(started.pid).is_some());
     assert!(!container.dir.join("exit.json").exists());
+}
+
+#[test]
+fn e2e_a_shim_waits_in_its_cgroup_for_what_it_is_to_start_and_ends_without_it() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let container = place.container("early", "exit 3");
+    let pids = || cgroup::pids(&container.monitors).unwrap();
+    let is_there = |pid: &i32| {
+        let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        !cgroups.is_empty() && cgroups.lines().all(|line| line.ends_with(&container.monitors))
+    };
+    let shim = Shim::begin(exe(), &container.monitors);
+    until("the shim to come into its cgroup", || pids().iter().any(is_there).then_some(()));
+    drop(shim);
+    until("the shim to end", || pids().is_empty().then_some(()));
+    let shim = Shim::begin(exe(), &container.monitors);
+    let early = until("another one", || pids().into_iter().find(is_there));
+    let started = shim.start(&container.request, || Ok(())).unwrap();
+    assert_eq!(started.monitor_pid, early);
+    assert_eq!(container.end().exit_code, 3);
 }
 
 #[test]
@@ -253,7 +315,7 @@ fn e2e_the_monitor_is_outside_of_everything_of_the_agent() {
     let our_session: i64 = ours.rsplit_once(')').unwrap().1.split_whitespace().nth(3).unwrap().parse().unwrap();
     assert_ne!(fields[2], our_session, "a session of its own");
     for line in fs::read_to_string(format!("{monitor}/cgroup")).unwrap().lines() {
-        assert!(line.ends_with(&container.request.monitors_cgroup), "{line}");
+        assert!(line.ends_with(&container.monitors), "{line}");
     }
     for signal in [1, 2, 3, 13, 15] {
         pidfd::kill(started.monitor_pid, signal).unwrap();
@@ -768,7 +830,7 @@ fn take_back(container: &Container, first: impl FnOnce()) {
         first();
         Err(PortError::new(ErrorKind::Exhausted, "write", "its record", "there is no room"))
     };
-    let error = shim::start(exe(), &container.request, before).unwrap_err();
+    let error = Shim::begin(exe(), &container.monitors).start(&container.request, before).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Exhausted);
     assert!(cgroup::pids(&container.request.cgroup).unwrap().is_empty(), "something of it is left");
     assert!(!lock::is_held(&container.dir.join("lock")).unwrap(), "its shim has not ended");
@@ -788,7 +850,7 @@ fn e2e_a_start_that_is_taken_back_leaves_nothing_even_when_its_shim_is_killed() 
     // Made, and waiting for the word that its program may run.
     let socket = container.dir.strip_prefix("/").unwrap().join("bundle/attach.sock");
     let is_made = |pid: &i32| Path::new("/proc").join(pid.to_string()).join("root").join(&socket).exists();
-    let shim = || cgroup::pids(&container.request.monitors_cgroup).unwrap().into_iter().find(is_made);
+    let shim = || cgroup::pids(&container.monitors).unwrap().into_iter().find(is_made);
     take_back(&container, || {
         pidfd::kill(until("the container to be made", shim), SIGKILL).unwrap();
         // Nobody has to end what waits for the word of the shim: the agent may be gone, too.
