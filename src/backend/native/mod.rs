@@ -50,7 +50,7 @@ mod verbs;
 mod verdicts;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -133,8 +133,8 @@ struct Inner {
     index: Mutex<BTreeMap<PodKey, PodUid>>,
     /// One lock per pod for the verbs that change something.
     verbs: Mutex<BTreeMap<PodKey, Arc<tokio::sync::Mutex<()>>>>,
-    /// Pods whose directories were synced since this process began.
-    settled: Mutex<BTreeSet<PodUid>>,
+    /// Whether the directory of a pod was synced since this process began, or it is just being done.
+    settled: Mutex<BTreeMap<PodUid, Arc<Mutex<bool>>>>,
     /// Which user ids pods get.
     user_ids: users::Ids,
     /// The pods that have a cgroup, by what they ask for.
@@ -273,14 +273,15 @@ impl Inner {
         lock(&self.settled).remove(uid);
     }
 
-    /// Waits until the disk has the directory of a pod, with its record in it.
+    /// Waits until the disk has the directory of a pod, with its record in it. Who comes second waits for the first one.
     fn settle(&self, uid: &PodUid) -> std::io::Result<()> {
-        if lock(&self.settled).contains(uid) {
-            return Ok(());
+        let settled = lock(&self.settled).entry(uid.clone()).or_default().clone();
+        let mut is_settled = lock(&settled);
+        if !*is_settled {
+            Dir::open(&self.paths.pod(uid))?.fsync()?;
+            Dir::open(&self.paths.pods())?.fsync()?;
+            *is_settled = true;
         }
-        Dir::open(&self.paths.pod(uid))?.fsync()?;
-        Dir::open(&self.paths.pods())?.fsync()?;
-        lock(&self.settled).insert(uid.clone());
         Ok(())
     }
 

@@ -39,18 +39,17 @@ pub(super) async fn run(inner: Arc<Inner>, key: PodKey, attempt: u32) -> Result<
     let (own, pod) = (inner.clone(), record.clone());
     let started = blocking(move || prepare(&own, &pod, attempt)).await?;
     let Some(infra) = started else { return Ok(()) };
-    let (own, pod) = (inner.clone(), record.clone());
-    // The disk has time until then.
-    let settled = blocking(move || own.settle(&pod.uid).map_err(|e| PortError::io(RUN, pod.key.to_string(), &e)));
-    let (connected, settled) = tokio::join!(connect(&inner, &record, &infra), settled);
-    match settled.and(connected) {
+    let own = inner.clone();
+    // The disk has time until a container starts, which waits for it and tells what is wrong with it.
+    drop(tokio::task::spawn_blocking(move || own.settle(&uid)));
+    match connect(&inner, &record, &infra).await {
         Ok(ips) => {
             let inner = inner.clone();
             blocking(move || keep(&inner, &record, attempt, (&infra, ips))).await
         }
         Err(error) => {
             // Nothing half-made stays: the next try starts from the beginning.
-            if let Err(error) = release(&inner, &uid).await {
+            if let Err(error) = release(&inner, &record.uid).await {
                 tracing::warn!(pod = %key, "{error}");
             }
             Err(error)
