@@ -332,6 +332,13 @@ fn is_restarted(world: &World) -> bool {
     (CREATE.is_done)(world) && phases::restarts(world) == Some(1)
 }
 
+/// Whether an instance of the pod's container was lost, and another one runs.
+fn has_lost_one(world: &World) -> bool {
+    let instances = only_pod(world, "pods").map(|pod| directories(&pod.join("containers/app"))).unwrap_or_default();
+    let is_lost = instances.iter().any(|instance| instance.join("exit.json").exists());
+    (CREATE.is_done)(world) && phases::restarts(world).is_some_and(|count| count > 0) && is_lost
+}
+
 #[test]
 fn e2e_a_machine_that_is_restarted_at_any_effect_comes_to_the_same_end() {
     if !can_run() {
@@ -354,6 +361,11 @@ fn e2e_a_machine_that_is_restarted_at_any_effect_comes_to_the_same_end() {
 
     let began = Instant::now();
     let met_first = settle(&mut world, &CREATE, Fault::Reboot(9));
+    // Of the points that take part today none may be met after the container's start.
+    if !has_lost_one(&world) {
+        reboot(&world);
+        settle(&mut world, &Phase { is_done: has_lost_one, ..again }, Fault::Record);
+    }
     assert_same(&whichever_try(&peaceful), &whichever_try(&world), &CREATE, &world);
     settle(&mut peaceful, &UPDATE, Fault::Record);
     let met_between = settle(&mut world, &UPDATE, Fault::Reboot(9));
