@@ -231,6 +231,13 @@ async fn blocking<T: Send + 'static>(
     joined(tokio::task::spawn_blocking(work)).await
 }
 
+/// Waits on this thread, one for what blocks, for work that asks the kernel: its answers come at once, and where the program's
+/// own runtime takes them each wakes another thread.
+fn here<T>(work: impl Future<Output = Result<T, PortError>>) -> Result<T, PortError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|e| PortError::io("wait for", "the kernel", &e))?.block_on(work)
+}
+
 async fn joined<T>(
     task: impl Future<Output = Result<Result<T, PortError>, tokio::task::JoinError>>,
 ) -> Result<T, PortError> {
@@ -293,11 +300,6 @@ impl Inner {
                 Err(PortError::new(ErrorKind::Corrupt, "read the record of pod", key.to_string(), why))
             }
         }
-    }
-
-    async fn record(self: &Arc<Self>, key: &PodKey, uid: &PodUid) -> Result<PodRecord, PortError> {
-        let (inner, key, uid) = (self.clone(), key.clone(), uid.clone());
-        blocking(move || inner.read_record(&key, &uid)).await
     }
 
     /// Looks at one pod, waiting for containers that are being started, and watches what lives.

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 
 use super::paths::{INFRA, Paths, shown};
 use super::records::{self, POD, SANDBOX, SandboxRecord, Stored};
-use super::{Inner, blocking, end, etc, observe, subpath, users, verdicts};
+use super::{Inner, blocking, end, etc, here, observe, subpath, users, verdicts};
 use crate::model::{PodAmounts, PodKey, PodRecord, PodUid};
 use crate::net;
 use crate::port::{ErrorKind, PortError};
@@ -32,24 +32,18 @@ const SHM_SIZE: u64 = 64 << 20;
 /// How long an infra process may take from its death to its zombie.
 const REAP_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Starts the sandbox, or completes what an earlier call began.
-pub(super) async fn run(inner: Arc<Inner>, key: PodKey, attempt: u32) -> Result<(), PortError> {
-    let uid = inner.uid(&key).await?;
-    let record = inner.record(&key, &uid).await?;
-    let (own, pod) = (inner.clone(), record.clone());
-    let started = blocking(move || prepare(&own, &pod, attempt)).await?;
-    let Some(infra) = started else { return Ok(()) };
-    let own = inner.clone();
+/// Starts the sandbox, or completes what an earlier call began. Blocks.
+pub(super) fn run(inner: &Arc<Inner>, key: &PodKey, uid: &PodUid, attempt: u32) -> Result<(), PortError> {
+    let record = inner.read_record(key, uid)?;
+    let Some(infra) = prepare(inner, &record, attempt)? else { return Ok(()) };
+    let (own, pod) = (inner.clone(), uid.clone());
     // The disk has time until a container starts, which waits for it and tells what is wrong with it.
-    drop(tokio::task::spawn_blocking(move || own.settle(&uid)));
-    match connect(&inner, &record, &infra).await {
-        Ok(ips) => {
-            let inner = inner.clone();
-            blocking(move || keep(&inner, &record, attempt, (&infra, ips))).await
-        }
+    drop(tokio::task::spawn_blocking(move || own.settle(&pod)));
+    match here(connect(inner, &record, &infra)) {
+        Ok(ips) => keep(inner, &record, attempt, (&infra, ips)),
         Err(error) => {
             // Nothing half-made stays: the next try starts from the beginning.
-            if let Err(error) = release(&inner, &record.uid).await {
+            if let Err(error) = here(release(inner, uid)) {
                 tracing::warn!(pod = %key, "{error}");
             }
             Err(error)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedMutexGuard, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,13 @@ use crate::sys::beneath::Dir;
 const LOOK_PATIENCE: Duration = Duration::from_secs(240);
 
 impl Native {
+    /// Waits for the verbs of a pod that change something and were begun before. The next one waits until this is dropped.
+    async fn turn(&self, key: &PodKey) -> Result<OwnedMutexGuard<()>, PortError> {
+        // It takes the turns of pods as well.
+        self.inner.adopt().await?;
+        Ok(self.inner.turn(key).lock_owned().await)
+    }
+
     /// Runs a verb that changes something: after the others of its pod, and to its end even if the caller goes away.
     async fn verb<T, F, W>(&self, key: &PodKey, work: F) -> Result<T, PortError>
     where
@@ -32,26 +39,25 @@ impl Native {
         F: FnOnce(Arc<Inner>) -> W + Send + 'static,
         W: Future<Output = Result<T, PortError>> + Send + 'static,
     {
-        let (inner, key) = (self.inner.clone(), key.clone());
+        let (inner, turn) = (self.inner.clone(), self.turn(key).await?);
         joined(tokio::spawn(async move {
-            // It takes the turns of pods as well.
-            inner.adopt().await?;
-            let _turn = inner.turn(&key).lock_owned().await;
+            let _turn = turn;
             work(inner).await
         }))
         .await
     }
 
-    /// A verb on a pod that exists, on a blocking thread.
+    /// The same of a pod that exists, with what blocks: it goes to its end on its thread.
     async fn work<T, F>(&self, key: &PodKey, work: F) -> Result<T, PortError>
     where
         T: Send + 'static,
         F: FnOnce(&Arc<Inner>, &PodKey, &PodUid) -> Result<T, PortError> + Send + 'static,
     {
-        let key = key.clone();
-        self.verb(&key.clone(), move |inner| async move {
-            let uid = inner.uid(&key).await?;
-            blocking(move || work(&inner, &key, &uid)).await
+        let (inner, key, turn) = (self.inner.clone(), key.clone(), self.turn(key).await?);
+        let uid = inner.uid(&key).await?;
+        blocking(move || {
+            let _turn = turn;
+            work(&inner, &key, &uid)
         })
         .await
     }
@@ -102,19 +108,17 @@ impl ContainerBackend for Native {
     }
 
     async fn put_record(&self, record: &PodRecord) -> Result<(), PortError> {
-        let record = record.clone();
-        self.verb(&record.key.clone(), move |inner| async move {
-            if let Some(uid) = inner.find(&record.key).await?.filter(|uid| *uid != record.uid) {
-                let message = format!("another pod has this name: {uid}");
-                let key = record.key.to_string();
-                return Err(PortError::new(ErrorKind::Conflict, "write the record of pod", key, message));
-            }
-            blocking(move || {
-                put(&inner, &record)?;
-                inner.remember(&record.key, &record.uid);
-                Ok(())
-            })
-            .await
+        let (inner, record, turn) = (self.inner.clone(), record.clone(), self.turn(&record.key).await?);
+        if let Some(uid) = inner.find(&record.key).await?.filter(|uid| *uid != record.uid) {
+            let message = format!("another pod has this name: {uid}");
+            let key = record.key.to_string();
+            return Err(PortError::new(ErrorKind::Conflict, "write the record of pod", key, message));
+        }
+        blocking(move || {
+            let _turn = turn;
+            put(&inner, &record)?;
+            inner.remember(&record.key, &record.uid);
+            Ok(())
         })
         .await
     }
@@ -147,8 +151,7 @@ impl ContainerBackend for Native {
     }
 
     async fn run_sandbox(&self, key: &PodKey, attempt: u32) -> Result<(), PortError> {
-        let pod = key.clone();
-        self.verb(key, move |inner| sandbox::run(inner, pod, attempt)).await
+        self.work(key, move |inner, key, uid| sandbox::run(inner, key, uid, attempt)).await
     }
 
     async fn stop_sandbox(&self, key: &PodKey) -> Result<(), PortError> {
