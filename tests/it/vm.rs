@@ -1,5 +1,6 @@
 //! podwright in a virtual machine: on a kernel with version 2 of cgroups alone, and with power that can be cut.
 
+mod booted;
 mod cgroups;
 mod disk;
 mod kept;

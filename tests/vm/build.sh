@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes what the tests with a virtual machine need, in target/test-vm: qemu, Debian's kernel with its modules, the first
 # programs of the machine (initrd), and the files of its root file system (root) but for podwright.
-# Needs apt (downloads qemu-system-x86, linux-image-cloud-amd64 and busybox-static without installing them), dpkg-deb, gzip
-# and the nft program. It is made again only when a package version or one of the scripts changes.
+# Needs apt (downloads qemu-system-x86, linux-image-cloud-amd64 and busybox-static without installing them), dpkg-deb, gzip,
+# a C compiler and the nft program. It is made again only when a package version or one of the scripts changes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=${CARGO_TARGET_DIR:-target}/test-vm
@@ -75,6 +75,19 @@ echo vm >"$root/etc/hostname"
 install -m 0755 "$(command -v nft)" "$root/usr/sbin/nft"
 libraries "$root" "$root/usr/sbin/nft"
 install -m 0755 tests/vm/init tests/vm/serve "$root/sbin/"
+# Machines that go on from the same moment would have the same random numbers otherwise, and one boot id.
+cc -O1 -o "$root/sbin/reseed" -x c - <<'C'
+#include <fcntl.h>
+#include <linux/random.h>
+#include <sys/ioctl.h>
+
+int main(void)
+{
+    int random = open("/dev/urandom", O_RDONLY);
+    return random < 0 || ioctl(random, RNDRESEEDCRNG) != 0;
+}
+C
+libraries "$root" "$root/sbin/reseed"
 
 mkdir -p "$work/initrd"/{bin,dev,new,proc,sbin}
 install -m 0755 "$busybox" "$work/initrd/bin/busybox"

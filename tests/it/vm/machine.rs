@@ -12,6 +12,8 @@ use super::disk::target;
 
 /// How long a script, or the machine's start, may take before a test calls it broken. Generous: nothing is quick there.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// What a machine that has booted mounts its disk with.
+pub(super) const MOUNT: &str = "mount -t ext4 /dev/vdb /var";
 /// Characters of a line that the machine's terminal surely takes.
 const LINE: usize = 512;
 
@@ -52,6 +54,19 @@ impl Machine {
     /// Starts a machine on a root file system and a disk for `/var`, and waits until it takes scripts. What the kernel and
     /// the agent say is added to the file `console`.
     pub fn boot(root: &Path, disk: Disk<'_>, console: &Path) -> Machine {
+        let mut machine = Self::start(root, disk, console, &[]);
+        machine.wait_until_ready();
+        machine.ok(MOUNT);
+        machine
+    }
+
+    /// Waits until a machine that was started takes scripts.
+    pub(super) fn wait_until_ready(&self) {
+        self.printed("the machine to start", |line| line == "@@ ready");
+    }
+
+    /// Starts a machine, with more arguments for qemu.
+    pub(super) fn start(root: &Path, disk: Disk<'_>, console: &Path, more: &[String]) -> Machine {
         let vm = target().join("test-vm");
         // The machine ends with the thread that started it.
         let mut command = Command::new("setpriv");
@@ -67,7 +82,7 @@ impl Machine {
         for (name, argument) in [("root", root), ("var", disk.argument())] {
             command.args(["-blockdev", &argument, "-device", &format!("virtio-blk-pci,drive={name}")]);
         }
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command.args(more).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();
         std::thread::spawn(move || {
@@ -78,9 +93,7 @@ impl Machine {
             }
         });
         let input = child.stdin.take().unwrap();
-        let machine = Machine { child, input, lines, console: console.to_owned() };
-        machine.printed("the machine to start", |line| line == "@@ ready");
-        machine
+        Machine { child, input, lines, console: console.to_owned() }
     }
 
     /// Runs a script, which must succeed, and gives what it printed.

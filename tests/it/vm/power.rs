@@ -4,17 +4,20 @@
 //! What a cut does: all that the kernel had in memory is lost, as the machine is killed. What it had written to the disk since
 //! the last flush is lost, too, as a whole or in part, see [`super::log`]: a disk with a write cache of its own. The moment
 //! is by turns when the machine has come to rest, right before the disk is flushed, and any request since the agent's start.
+//! A machine that works writes down what it asks of its disk, which tells what a cut at each of many moments leaves: for
+//! each there is a machine that starts with that, and the one for the last moment works on.
 //!
 //! The kernel of the machine writes nothing to the disk by itself, see [`FORGETFUL`]. After each cut the disk is looked at
 //! from outside, see [`super::kept`]: what is there must be whole, and what was there at rest must still be.
 //!
-//! `PODWRIGHT_POWER_CUTS=50` cuts as often, `PODWRIGHT_POWER_SEED=N` throws the dice of another run again; what the machine
+//! `PODWRIGHT_POWER_CUTS=500` cuts as often, `PODWRIGHT_POWER_SEED=N` throws the dice of another run again; what the machine
 //! does at a moment is not the same each time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use super::booted::Booted;
 use super::log::{Log, Loss};
 use super::machine::{Disk, Machine};
 use super::{disk, kept};
@@ -22,12 +25,14 @@ use crate::dice::{Dice, fresh_seed, setting};
 use crate::e2e::picture::{normal, of_any_instance};
 
 /// How often the power is cut unless the environment says otherwise.
-const CUTS: usize = 6;
+const CUTS: usize = 50;
 const DISK_MEGABYTES: u32 = 48;
 /// Machines that are cut side by side.
 const MACHINES: usize = 2;
-/// A machine goes on for fewer commits than these after it came to rest, and then for at most so many milliseconds.
-const STEPS: usize = 3;
+/// How many moments there are in the work of a machine.
+const MOMENTS_OF_WORK: usize = 5;
+/// A machine that works comes to rest so often, or once more, and then goes on for fewer milliseconds than these.
+const RESTS: usize = 2;
 const WORK: usize = 4_000;
 
 const DATA: &str = r#"
@@ -108,13 +113,14 @@ grep -q '^/dev/vdb .*noauto_da_alloc.*commit=100000' /proc/mounts || { echo '@@ 
 ";
 
 /// Works from commit to commit and says on the serial line how the machine looks after each. After the last commit of a
-/// round the image is removed, and before the first it is loaded again, at no other time.
+/// round the image is removed, and before the first it is loaded again, at no other time. What the load has left is said
+/// before any container uses it: the end of one flushes the whole file system, as the kernel does it for an overlay.
 const WORK_SCRIPT: &str = r#"
 . /usr/share/podwright/functions
 exec >/dev/ttyS1 2>&1
 FORGETFUL
 holds() {
-    (cd $root && find . -type f | xargs sha256sum) | sed 's/^/holds /'
+    (cd $root && find ./$1 -type f | xargs sha256sum) | sed 's/^/holds /'
 }
 nothing_fails=1
 at=0
@@ -133,6 +139,8 @@ while :; do
     echo "@@ pictured"
     if [ $at = 3 ]; then
         podwright image load /usr/share/podwright/busybox.tar
+        holds images
+        echo "@@ loaded"
         at=-1
     fi
     at=$((at + 1))
@@ -154,7 +162,13 @@ type Pictures = BTreeMap<usize, BTreeSet<String>>;
 struct Picture {
     commit: usize,
     lines: BTreeSet<String>,
-    /// What is to be on its disk.
+    rest: Rest,
+    /// Before that an image was loaded, and nothing had used it yet.
+    loaded: Option<Rest>,
+}
+
+/// A moment at which everything that was done is to be on the disk.
+struct Rest {
     kept: kept::Files,
     /// How many requests to the disk there were, if they are written down.
     requests: usize,
@@ -162,11 +176,18 @@ struct Picture {
 
 /// Waits for the next picture.
 fn picture(machine: &Machine, written: Option<&Path>) -> Picture {
-    let (before, line) = machine.printed("a picture", |line| line.starts_with("@@"));
+    let next = || machine.printed("a picture", |line| line.starts_with("@@"));
+    let requests = || written.map_or(0, |log| Log::read(log).len());
+    let (mut before, mut line) = next();
+    let mut loaded = None;
+    if line == "@@ loaded" {
+        loaded = Some(Rest { kept: kept::told(&before), requests: requests() });
+        (before, line) = next();
+    }
     let number = line.strip_prefix("@@ picture ").unwrap_or_else(|| {
         panic!("{line}\n{}\nconsole:\n{}", before.join("\n"), machine.console());
     });
-    let requests = written.map_or(0, |log| Log::read(log).len());
+    let requests = requests();
     let (lines, _) = machine.printed("the end of a picture", |line| line == "@@ pictured");
     // What is the same before and after was at rest in between.
     let (mut kept, after) = (kept::told(&before), kept::told(&lines));
@@ -179,7 +200,7 @@ fn picture(machine: &Machine, written: Option<&Path>) -> Picture {
     let is_half_made = |line: &&String| line.contains("/work/work/#");
     let pictured = lines.iter().filter(|line| !line.starts_with("holds ") && !is_half_made(line));
     let lines = pictured.map(plain).filter(|line| !is_end(line)).collect();
-    Picture { commit: number.parse().unwrap(), lines, kept, requests }
+    Picture { commit: number.parse().unwrap(), lines, rest: Rest { kept, requests }, loaded }
 }
 
 /// How often something was tried, instances and pids differ, and addresses with them, whose digits of IPv6 are hexadecimal.
@@ -208,7 +229,7 @@ fn the_number_of_an_address_is_no_difference() {
 fn undisturbed(world: &World<'_>, dir: &Path) -> Pictures {
     let image = dir.join("undisturbed.img");
     std::fs::copy(world.first, &image).unwrap();
-    let mut machine = Machine::boot(world.root, Disk::Plain(&image), &dir.join("undisturbed.console"));
+    let mut machine = world.booted.go_on(Disk::Plain(&image), &dir.join("undisturbed.console"));
     machine.begin(world.script);
     let mut pictures = Pictures::new();
     for _ in 0..=commits().len() {
@@ -236,7 +257,8 @@ fn e2e_vm_power_cuts_change_nothing_but_the_time_it_takes() {
     let (first, ids) = disk::var(dir, &commits(), DISK_MEGABYTES);
     let script = WORK_SCRIPT.replace("COMMITS", &ids.join(" ")).replace("FORGETFUL", FORGETFUL);
     let scripts = STATUS.map(|status| script.replace("STATUS", status));
-    let worlds = scripts.each_ref().map(|script| World { root: &root, first: &first, script });
+    let booted = Booted::new(&root, &first, dir);
+    let worlds = scripts.each_ref().map(|script| World { booted: &booted, first: &first, script });
     std::thread::scope(|scope| {
         let peaceful = scope.spawn(|| undisturbed(&worlds[0], dir));
         let cut = |number: usize| {
@@ -252,7 +274,7 @@ fn e2e_vm_power_cuts_change_nothing_but_the_time_it_takes() {
 
 /// What all machines have.
 struct World<'a> {
-    root: &'a Path,
+    booted: &'a Booted<'a>,
     first: &'a Path,
     script: &'a str,
 }
@@ -290,56 +312,98 @@ enum Moment {
 
 const MOMENTS: [Moment; 3] = [Moment::AtRest, Moment::BeforeFlush, Moment::Any];
 
-/// Cuts the power of a machine again and again.
-fn disturbed(world: &World<'_>, dir: &Path, cuts: usize, dice: &mut Dice) -> Vec<Found> {
-    let (image, running, written) = (dir.join("cut.img"), dir.join("running.img"), dir.join("written"));
-    std::fs::copy(world.first, &image).unwrap();
-    let mut found = Vec::new();
-    for cut in 0..=cuts {
-        std::fs::copy(&image, &running).unwrap();
-        std::fs::write(&written, "").unwrap();
-        let mut machine = Machine::boot(world.root, Disk::Logged(&running, &written), &dir.join("console"));
-        let before = Log::read(&written).len();
-        machine.begin(world.script);
-        let moment = MOMENTS[cut % MOMENTS.len()];
-        // The first commit is one from before: at rest after another one there is something new to lose.
-        let least = if moment == Moment::AtRest { 2 } else { 1 };
-        let mut last = None;
-        for _ in 0..least + dice.below(STEPS + 1 - least) {
-            let seen = picture(&machine, Some(&written));
-            last = Some((seen.kept, seen.requests));
-            found.push(Found { cuts: cut, commit: seen.commit, lines: seen.lines, console: machine.console() });
-        }
-        let (kept, at_rest) = last.unwrap();
-        if cut == cuts {
-            break;
-        }
-        let work = if moment == Moment::AtRest { 0 } else { dice.below(WORK) };
-        machine.cut(Duration::from_millis(work as u64));
-        let log = Log::read(&written);
-        let (at, loss) = match moment {
-            Moment::AtRest => (at_rest, Loss::All),
+/// What a machine did until its power was cut.
+struct Work {
+    found: Vec<Found>,
+    /// What it asked of its disk, and how many of these requests there were before the agent started.
+    log: Log,
+    before: usize,
+    /// The moments at which it had come to rest after something new; after a load of the image first.
+    rests: Vec<Rest>,
+}
+
+impl Work {
+    /// Changes a disk as it was before the work into what a cut leaves, looks at that, and says when it was.
+    fn cut(&self, moment: Moment, number: usize, image: &Path, dice: &mut Dice) {
+        let (log, before, nothing) = (&self.log, self.before, kept::Files::new());
+        let (at, loss, kept) = match moment {
+            Moment::AtRest => {
+                let rest = &self.rests[number / MOMENTS.len() % self.rests.len()];
+                (rest.requests, Loss::All, &rest.kept)
+            }
             Moment::BeforeFlush => {
                 let flushes: Vec<usize> = log.flushes().into_iter().filter(|at| *at > before).collect();
-                (flushes[dice.below(flushes.len())], if dice.below(2) == 0 { Loss::All } else { Loss::Part })
+                let loss = if dice.below(2) == 0 { Loss::All } else { Loss::Part };
+                (flushes[dice.below(flushes.len())], loss, &nothing)
             }
-            Moment::Any => (before + dice.below(log.len() - before) + 1, Loss::Part),
+            Moment::Any => (before + dice.below(log.len() - before) + 1, Loss::Part, &nothing),
         };
-        let kept = if moment == Moment::AtRest { kept } else { kept::Files::new() };
-        let lost = log.cut(at, &image, loss, dice);
-        let what = format!("cut {} of {}, {moment:?}: after {at} of {} requests", cut + 1, dir.display(), log.len());
+        let lost = log.cut(at, image, loss, dice);
+        let what = format!("{}, {moment:?}: after {at} of {} requests", image.display(), log.len());
         println!("{what}, {lost} of them lost");
-        inspect(&image, &running, &kept, &what);
+        inspect(image, kept, &what);
     }
-    found
+}
+
+/// Cuts the power of a machine again and again.
+fn disturbed(world: &World<'_>, dir: &Path, cuts: usize, dice: &mut Dice) -> Vec<Found> {
+    let (base, image) = (dir.join("base.img"), dir.join("cut.img"));
+    std::fs::copy(world.first, &base).unwrap();
+    let mut found = Vec::new();
+    let mut done = 0;
+    loop {
+        let moments = MOMENTS_OF_WORK.min(cuts - done);
+        if moments == 0 {
+            found.extend(work(world, dir, &base, (1, 0), done).found);
+            return found;
+        }
+        let until = (RESTS + dice.below(2), dice.below(WORK));
+        let mut work_done = work(world, dir, &base, until, done);
+        found.append(&mut work_done.found);
+        for left in (0..moments).rev() {
+            std::fs::copy(&base, &image).unwrap();
+            work_done.cut(MOMENTS[done % MOMENTS.len()], done, &image, dice);
+            done += 1;
+            if left > 0 {
+                found.extend(work(world, dir, &image, (1, 0), done).found);
+            }
+        }
+        std::fs::rename(&image, &base).unwrap();
+    }
+}
+
+/// Has a machine that starts with a disk come to rest so often, and go on for some milliseconds until its power is cut.
+fn work(world: &World<'_>, dir: &Path, base: &Path, (rests, more): (usize, usize), cuts: usize) -> Work {
+    let (running, written) = (dir.join("running.img"), dir.join("written"));
+    std::fs::copy(base, &running).unwrap();
+    std::fs::write(&written, "").unwrap();
+    let mut machine = world.booted.go_on(Disk::Logged(&running, &written), &dir.join("console"));
+    let before = Log::read(&written).len();
+    machine.begin(world.script);
+    let (mut found, mut at_rest) = (Vec::new(), Vec::new());
+    for number in 0..rests {
+        let seen = picture(&machine, Some(&written));
+        found.push(Found { cuts, commit: seen.commit, lines: seen.lines, console: machine.console() });
+        // The first commit is one from before: only at rest after another one there is something new to lose.
+        if number > 0 {
+            at_rest.push(seen.rest);
+        }
+        if let Some(loaded) = seen.loaded {
+            at_rest.insert(0, loaded);
+        }
+    }
+    machine.cut(Duration::from_millis(more as u64));
+    Work { found, log: Log::read(&written), before, rests: at_rest }
 }
 
 /// Looks at what a cut has left on a disk, by way of a copy.
-fn inspect(image: &Path, copy: &Path, kept: &kept::Files, what: &str) {
-    std::fs::copy(image, copy).unwrap();
-    disk::check(copy);
-    let files = tempfile::Builder::new().prefix("podwright-power-").tempdir().unwrap();
-    disk::copy_out(copy, "/lib/podwright", files.path());
-    let wrong = kept::wrong(&files.path().join("podwright"), kept);
+fn inspect(image: &Path, kept: &kept::Files, what: &str) {
+    let temp = tempfile::Builder::new().prefix("podwright-power-").tempdir().unwrap();
+    let (copy, files) = (temp.path().join("copy.img"), temp.path().join("files"));
+    std::fs::copy(image, &copy).unwrap();
+    std::fs::create_dir(&files).unwrap();
+    disk::check(&copy);
+    disk::copy_out(&copy, "/lib/podwright", &files);
+    let wrong = kept::wrong(&files.join("podwright"), kept);
     assert!(wrong.is_empty(), "{what}: on the disk\n  {}", wrong.join("\n  "));
 }
