@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::model::Durable;
+use crate::model::{Durable, Versioned};
 use crate::port::{ErrorKind, LedgerStore, PortError};
 use crate::sys::beneath::Dir;
 use crate::sys::effect;
@@ -79,14 +79,16 @@ fn load(path: &Path) -> Result<Durable, PortError> {
     };
     let mut bytes = Vec::new();
     file.take(LARGEST).read_to_end(&mut bytes).map_err(|e| PortError::io(LOAD, subject(), &e))?;
-    let written: Written<Durable> = serde_json::from_slice(&bytes).map_err(|e| {
-        PortError::new(ErrorKind::Corrupt, LOAD, subject(), e.to_string()).with_help("remove it; it is written anew")
-    })?;
-    if written.version > VERSION {
-        let message = format!("its version {} is newer than this program's", written.version);
+    // First, since the rest of a newer one may be anything.
+    let version = Versioned::of(&bytes);
+    if version > VERSION {
+        let message = format!("its version {version} is newer than this program's");
         return Err(PortError::new(ErrorKind::Invalid, LOAD, subject(), message)
             .with_help("use the podwright that wrote it, or a newer one"));
     }
+    let written: Written<Durable> = serde_json::from_slice(&bytes).map_err(|e| {
+        PortError::new(ErrorKind::Corrupt, LOAD, subject(), e.to_string()).with_help("remove it; it is written anew")
+    })?;
     Ok(written.durable)
 }
 

@@ -39,6 +39,7 @@ mod rule;
 mod snapshot;
 pub mod spread;
 mod status;
+mod versioned;
 
 pub use action::{
     ContainerStart, EnvValue, Hold, HoldKind, ImageNeed, MountSource, PayloadFile, PodAction, PodPlan, PodStep, Reason,
@@ -83,3 +84,4 @@ pub use status::{
     ActionEntry, ConditionEntry, ContainerEntry, ContainerStateEntry, PodEntry, PresetEntry, SkippedPresetEntry,
     StatusDocument,
 };
+pub use versioned::Versioned;

@@ -31,7 +31,7 @@ impl Protocol {
 
 /// One port of the machine that leads to a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct HostPort {
     pub host_port: u16,
     pub protocol: Protocol,

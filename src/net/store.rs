@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::lease::Leases;
+use crate::model::Versioned;
 use crate::port::{ErrorKind, PortError};
 use crate::sys::beneath::Dir;
 use crate::sys::effect;
@@ -65,13 +66,14 @@ impl Store {
             PortError::new(ErrorKind::Corrupt, "read", file.display().to_string(), e.to_string())
                 .with_help("restart the machine: without pods the file is made anew")
         };
-        let leases: Leases = serde_json::from_slice(&bytes).map_err(corrupt)?;
-        if leases.version > Leases::VERSION {
-            let message = format!("its version {} is newer than this program's", leases.version);
+        // First, since the rest of a newer one may be anything.
+        let version = Versioned::of(&bytes);
+        if version > Leases::VERSION {
+            let message = format!("its version {version} is newer than this program's");
             return Err(PortError::new(ErrorKind::Invalid, "read", file.display().to_string(), message)
                 .with_help("use the podwright that wrote it, or a newer one"));
         }
-        Ok(leases)
+        serde_json::from_slice(&bytes).map_err(corrupt)
     }
 
     /// Keeps them, and first what is to outlive a power cut, when it is another or no write of this process has kept it yet.

@@ -6,6 +6,7 @@ mod containers;
 mod contract;
 mod crash;
 pub mod fixture;
+mod formats;
 mod handlers;
 mod levels;
 mod life;

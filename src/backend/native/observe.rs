@@ -14,7 +14,6 @@ use std::io;
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::paths::{InstanceName, Paths, is_uid};
@@ -22,7 +21,7 @@ use super::records::{self, CONTAINER, EXIT, LOCK, POD, SANDBOX, STARTED, Sandbox
 use super::termination;
 use crate::model::{
     ContainerKind, ContainerRecord, ContainerState, ExitRecord, ImageSource, ObservedContainer, ObservedPod, PodRecord,
-    PodUid, Sandbox, is_sidecar,
+    PodUid, Sandbox, Versioned, is_sidecar,
 };
 use crate::port::{ErrorKind, PortError};
 use crate::shim::Started;
@@ -78,17 +77,13 @@ pub(super) fn uids(paths: &Paths) -> Result<Vec<PodUid>, PortError> {
 
 /// Reads a pod's record alone.
 pub(super) fn record(paths: &Paths, uid: &PodUid) -> Result<Stored<PodRecord>, PortError> {
-    #[derive(Deserialize)]
-    struct Version {
-        version: u32,
-    }
     let dir = paths.pod(uid);
     let stored = records::read::<PodRecord>(&dir, POD).map_err(failed(uid))?;
     // A record of a later version may miss or add fields: its number is asked for on its own.
     let version = match &stored {
         Stored::There(record) => record.version,
         Stored::Missing => return Ok(stored),
-        Stored::Damaged(_) => match records::read::<Version>(&dir, POD).map_err(failed(uid))?.ok() {
+        Stored::Damaged(_) => match records::read::<Versioned>(&dir, POD).map_err(failed(uid))?.ok() {
             Some(it) => it.version,
             None => return Ok(stored),
         },

@@ -45,6 +45,15 @@ async fn a_ledger_that_cannot_be_read_or_written_says_why() {
 }
 
 #[tokio::test]
+async fn the_ledger_of_each_format_is_read() {
+    let formats = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/records");
+    for format in std::fs::read_dir(formats).unwrap().map(|entry| entry.unwrap().path()) {
+        let ledger = LedgerFile::new(format.join("ledger.json"));
+        assert_eq!(ledger.load().await.unwrap(), durable("one"), "{}", format.display());
+    }
+}
+
+#[tokio::test]
 async fn a_ledger_of_another_version_is_read_or_left_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.json");
@@ -58,8 +67,11 @@ async fn a_ledger_of_another_version_is_read_or_left_as_it_is() {
         std::fs::write(&path, same).unwrap();
         assert_eq!(ledger.load().await.unwrap(), durable("one"));
     }
-    std::fs::write(&path, text.replace(r#""version":1"#, r#""version":2"#)).unwrap();
-    let error = ledger.load().await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Invalid);
-    assert!(error.to_string().contains("its version 2 is newer"), "{error}");
+    for newer in [text.replace(r#""version":1"#, r#""version":2"#), r#"{"version":2,"lastApplied":[1]}"#.to_owned()] {
+        std::fs::write(&path, newer).unwrap();
+        let error = ledger.load().await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Invalid);
+        assert!(error.to_string().contains("its version 2 is newer"), "{error}");
+        assert!(error.to_string().contains("use the podwright that wrote it"), "{error}");
+    }
 }

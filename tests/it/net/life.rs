@@ -184,9 +184,11 @@ fn e2e_a_damaged_lease_file_stops_nobody_after_a_reboot_and_the_subnet_stays() {
             assert_eq!(error.kind, ErrorKind::Corrupt, "{content}: pods may be connected");
             assert!(error.to_string().contains("network/leases.json"), "{error}");
         }
-        std::fs::write(&file, "{\"version\": 99}").unwrap();
-        let error = machine.open(None).unwrap_err();
-        assert!(error.to_string().contains("its version 99 is newer than this program's"), "{error}");
+        for newer in ["{\"version\": 99}", "{\"version\": 99, \"subnet\": {}, \"pods\": [1]}"] {
+            std::fs::write(&file, newer).unwrap();
+            let error = machine.open(None).unwrap_err();
+            assert!(error.to_string().contains("its version 99 is newer than this program's"), "{error}");
+        }
 
         std::fs::write(&file, "{").unwrap();
         sh("ip link del pw0badcafe");
