@@ -3,7 +3,7 @@
 mod booted;
 mod cgroups;
 mod disk;
-mod kept;
+pub mod kept;
 mod log;
 mod machine;
 mod power;

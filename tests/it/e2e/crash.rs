@@ -42,7 +42,7 @@ fn met(world: &World) -> Vec<String> {
 
 /// What happens to the agent.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fault {
+pub enum Fault {
     /// Nothing, but its points are written down.
     Record,
     Kill,
@@ -65,7 +65,7 @@ impl Fault {
 }
 
 /// Brings a phase to its end. How many points there were.
-fn settle(world: &mut World, phase: &Phase, fault: Fault) -> usize {
+pub fn settle(world: &mut World, phase: &Phase, fault: Fault) -> usize {
     let _ = std::fs::remove_file(points(world));
     (phase.change)(world);
     world.set_fault(Some(fault.value(&points(world))));
@@ -131,7 +131,7 @@ fn live(world: &mut World, phase: &Phase, fault: Fault, deadline: Instant) -> bo
 
 /// What a restart of the machine leaves: the files of the root, written in another boot, without those of its run-time
 /// directory.
-fn reboot(world: &World) {
+pub fn reboot(world: &World) {
     if world.root().join("instance").exists() {
         let top = format!("/podwright-{}", phases::instance(world));
         cgroup::kill_all(&top).unwrap();
@@ -149,7 +149,8 @@ fn reboot(world: &World) {
         let _ = world.inside("ip").args(["link", "del", link]).output();
     }
     let settings = "nft flush ruleset && echo 0 > /proc/sys/net/ipv4/ip_forward && \
-                    { [ ! -e /proc/sys/net/ipv6 ] || echo 0 > /proc/sys/net/ipv6/conf/all/forwarding; }";
+                    { [ ! -e /proc/sys/net/ipv6 ] || { cd /proc/sys/net/ipv6/conf && \
+                    echo 0 > all/forwarding && echo 1 > all/accept_ra && echo 1 > default/accept_ra; }; }";
     run(world.inside("sh").args(["-c", settings]));
     let now = podwright::sys::process::boot_id();
     for record in walk(&world.root().join("pods")) {
@@ -187,7 +188,7 @@ fn differences(expected: &BTreeSet<String>, found: &BTreeSet<String>) -> Vec<Str
 
 /// The picture of a world that had more tries than another: a sandbox that failed gave its address back, and so have the
 /// pod's link and rules another one; an instance that was lost has a successor.
-fn whichever_try(world: &World) -> BTreeSet<String> {
+pub fn whichever_try(world: &World) -> BTreeSet<String> {
     const NUMBERED: &[&str] =
         &["10.213.0.", "SUBNET6::", "INSTANCE00", "\"next\": ", "/app/", "/first/", "/app-", "/first-"];
     let hide = |line: &String| {
@@ -203,7 +204,7 @@ fn whichever_try(world: &World) -> BTreeSet<String> {
     picture(world).iter().map(hide).collect()
 }
 
-fn assert_same(expected: &BTreeSet<String>, found: &BTreeSet<String>, phase: &Phase, world: &World) {
+pub fn assert_same(expected: &BTreeSet<String>, found: &BTreeSet<String>, phase: &Phase, world: &World) {
     let left = differences(expected, found);
     assert!(left.is_empty(), "after {}: {left:#?}\n{}", phase.name, world.log());
 }

@@ -4,11 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use rustix::process::Signal;
 
 use super::harness::{World, archive, signal};
+use super::strace::{Asked, asked, below, open_path, strace};
 
 const PODS: &str = r#"
 apiVersion: v1
@@ -39,10 +40,13 @@ pub const MAY_BE_LOST: &[(&str, &str)] = &[
     ("/snapshot.json", "the last report to commands that find no agent: without it they read the records"),
     ("/sandbox.json", "of a process of this boot"),
     ("/started.json", "of a process of this boot"),
+    ("/bundle/", "what a container of this boot was started with"),
     ("/volumes/", "volumes are compared with what they are to hold before a container runs"),
     ("/leases.json", "after a power cut nobody has an address; the subnet is in subnet.json"),
     (".seen", "a note that a layer was read: without it the layer is read again"),
     ("/.removing-", "on its way out"),
+    ("/lock", "nothing is in it"),
+    ("/mount-points/", "nothing is in them, and what is missing is made at each start"),
 ];
 
 /// Names that are on the disk some time later: before the container's program runs.
@@ -59,17 +63,6 @@ enum Call {
     Rename(PathBuf, PathBuf),
     /// Some other change of names.
     Change(PathBuf),
-}
-
-/// The path that strace gives with a descriptor: `7</path>`.
-fn open_path(argument: &str) -> Option<PathBuf> {
-    let (_, path) = argument.split_once('<')?;
-    Some(path.rsplit_once('>')?.0.into()).filter(|path: &PathBuf| path.is_absolute())
-}
-
-/// What a name means below a directory that is open.
-fn below(dir: &str, name: &str) -> Option<PathBuf> {
-    Some(open_path(dir)?.join(name.trim_matches('"')))
 }
 
 fn call(name: &str, arguments: &[&str], result: &str) -> Option<Call> {
@@ -91,29 +84,13 @@ fn call(name: &str, arguments: &[&str], result: &str) -> Option<Call> {
     })
 }
 
-/// The calls that succeeded, with the threads that made them.
+/// What was asked for, with the threads that did.
 fn calls(log: &str) -> Vec<(u32, Call)> {
-    let mut begun: BTreeMap<u32, String> = BTreeMap::new();
-    let mut out = Vec::new();
-    for line in log.lines() {
-        let Some((thread, rest)) = line.trim().split_once(char::is_whitespace) else { continue };
-        let (Ok(thread), rest) = (thread.parse(), rest.trim_start()) else { continue };
-        if let Some(part) = rest.strip_suffix(" <unfinished ...>") {
-            begun.insert(thread, part.to_owned());
-            continue;
-        }
-        let whole = match rest.strip_prefix("<... ").and_then(|rest| rest.split_once(" resumed>")) {
-            Some((_, end)) => begun.remove(&thread).unwrap_or_default() + end,
-            None => rest.to_owned(),
-        };
-        let Some((called, result)) = whole.rsplit_once(" = ") else { continue };
-        let Some((name, arguments)) = called.trim_end().trim_end_matches(')').split_once('(') else { continue };
-        if !result.starts_with('-') {
-            let arguments: Vec<&str> = arguments.split(", ").collect();
-            out.extend(call(name, &arguments, result).map(|call| (thread, call)));
-        }
-    }
-    out
+    let of = |asked: Asked| {
+        let arguments: Vec<&str> = asked.arguments.iter().map(String::as_str).collect();
+        Some((asked.thread, call(&asked.name, &arguments, &asked.result)?))
+    };
+    asked(log).into_iter().filter_map(of).collect()
 }
 
 /// What breaks the rules below a root, and every name that something was renamed to.
@@ -173,19 +150,9 @@ fn judge(calls: &[(u32, Call)], root: &Path) -> (Vec<String>, BTreeSet<PathBuf>)
     (wrong, renamed)
 }
 
-/// Everything that changes files.
-const TRACED: &str = "trace=open,openat,openat2,write,pwrite64,writev,ftruncate,fallocate,sendfile,copy_file_range,\
-                      fsync,fdatasync,syncfs,rename,renameat,renameat2,mkdir,mkdirat,unlink,unlinkat,rmdir,symlinkat";
-
-fn strace(log: &Path) -> Command {
-    let mut command = Command::new("strace");
-    command.args(["-f", "-y", "-qq", "-s", "0", "-e", "signal=none", "-e", TRACED, "-o"]).arg(log);
-    command
-}
-
 /// Follows the agent and whatever it starts.
 fn follow(world: &World, log: &Path) -> Child {
-    let child = strace(log).args(["-p", &world.agent_pid().to_string()]).stderr(Stdio::null()).spawn().unwrap();
+    let child = strace(log, 0).args(["-p", &world.agent_pid().to_string()]).stderr(Stdio::null()).spawn().unwrap();
     let tasks = format!("/proc/{}/task", world.agent_pid());
     let is_traced = |task: std::fs::DirEntry| {
         std::fs::read_to_string(task.path().join("status")).is_ok_and(|s| !s.contains("TracerPid:\t0"))
@@ -201,13 +168,13 @@ fn e2e_what_outlives_a_power_cut_is_written_before_it_is_named() {
     let Some(mut world) = World::new() else { return };
     let (loading, running) = (world.scratch().join("load.trace"), world.scratch().join("run.trace"));
     let podwright = Path::new(env!("CARGO_BIN_EXE_podwright"));
-    let mut load = strace(&loading);
+    let mut load = strace(&loading, 0);
     load.arg(podwright).args(["image", "load"]).arg(archive("busybox")).arg("--root").arg(world.root());
     super::harness::run(&mut load);
 
     world.commit(&[("pods.yaml", OTHER)]);
     world.start();
-    let mut strace = follow(&world, &running);
+    let mut tracer = follow(&world, &running);
     let pods = |value: &str, command: &str| PODS.replace("VALUE", value).replace("COMMAND", command);
     world.commit(&[("pods.yaml", &pods("one", "100000"))]);
     world.wait_row("web", "1/1", "Running");
@@ -223,8 +190,8 @@ fn e2e_what_outlives_a_power_cut_is_written_before_it_is_named() {
     world.wait_gone("web");
     assert_eq!(world.stop(), Some(0));
     // Whatever it still followed has ended.
-    signal(strace.id(), Signal::INT);
-    strace.wait().unwrap();
+    signal(tracer.id(), Signal::INT);
+    tracer.wait().unwrap();
 
     let mut names = BTreeSet::new();
     for log in [&loading, &running] {

@@ -191,6 +191,11 @@ impl World {
         Some(status)
     }
 
+    /// Waits for the agent's end.
+    pub fn wait_end(&mut self) -> ExitStatus {
+        self.agent.take().expect("an agent").wait().unwrap()
+    }
+
     /// The agent's process id.
     pub fn agent_pid(&self) -> u32 {
         self.agent.as_ref().expect("an agent").id()
