@@ -60,6 +60,9 @@ pub(super) fn fork(exe: &Path, agent: BorrowedFd<'_>, cgroup: Option<&Entrance>)
     if own.as_ref().is_some_and(|zygote| zygote.exe == exe && relay::send(&zygote.socket, &descriptors).is_ok()) {
         return Ok(());
     }
+    if let Some(other) = own.take_if(|zygote| zygote.exe != exe) {
+        other.retire();
+    }
     // It has died, or never was.
     *own = None;
     let new = Zygote::start(exe)?;
@@ -88,6 +91,13 @@ impl Zygote {
         command.stdin(theirs).stdout(Stdio::null()).stderr(Stdio::null());
         let process = effect::spawn(&mut command)?;
         Ok(Self { exe: exe.to_owned(), socket, process })
+    }
+
+    /// Lets one of another program do what it was asked for; then it ends.
+    fn retire(mut self) {
+        if rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write).is_ok() {
+            let _ = self.process.wait();
+        }
     }
 }
 

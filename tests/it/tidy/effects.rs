@@ -40,7 +40,7 @@ const HARMLESS: &[(&str, &str)] = &[
     ("rustix::fs::inotify", "add_watch init"),
     ("rustix::io", "fcntl_dupfd_cloexec ioctl_fionread read retry_on_intr"),
     ("rustix::mount", "open_tree"),
-    ("rustix::net", "connect ipproto listen recv recvmsg send sendmsg sendto socket_with socketpair"),
+    ("rustix::net", "connect ipproto listen recv recvmsg send sendmsg sendto shutdown socket_with socketpair"),
     ("rustix::net::sockopt", "set_ipv6_v6only set_socket_reuseaddr set_socket_timeout socket_type"),
     ("rustix::pipe", "pipe_with"),
     (
