@@ -132,6 +132,10 @@ impl Session {
                 let (has_terminal, takes_input) = (hello[2] & 1 != 0, hello[2] & 2 != 0);
                 Ok(Self { socket, monitor, subject, has_terminal, takes_input })
             }
+            (_, count) if count >= 2 && hello[0] == HELLO && hello[1] != VERSION => {
+                let why = format!("its monitor speaks version {}, and this program version {VERSION}", hello[1]);
+                Err(refused(&why).with_help("use the podwright that started it, or restart the container"))
+            }
             _ => Err(refused("its monitor speaks in another way")),
         }
     }

@@ -142,6 +142,14 @@ pub struct ExecRequest {
     pub tty: bool,
 }
 
+/// Refuses a `started.json` or `exit.json` that a later program wrote, by its content. One without a version is of the first.
+///
+/// # Errors
+/// `InvalidInput`, with the place and the way out.
+pub fn check_version(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    record::check_version(path, bytes)
+}
+
 /// The first argument of this program when shims are to be forked from it; not for people.
 const VERB: &str = "internal-shim";
 

@@ -8,12 +8,14 @@ use rustix::fs::OFlags;
 use serde::Serialize;
 
 use super::Started;
-use crate::model::ExitRecord;
+use crate::model::{ExitRecord, Versioned};
 use crate::sys::beneath::Dir;
 use crate::sys::effect;
 
 pub(super) const STARTED: &str = "started.json";
 pub(super) const EXIT: &str = "exit.json";
+/// Of the layout of both. Records without a number are of the first.
+pub(super) const VERSION: u32 = 1;
 /// Room for an exit record: one block.
 const RESERVED: u64 = 4096;
 /// Kubernetes' code and reason for a container whose process could not be started.
@@ -22,8 +24,27 @@ const START_ERROR: &str = "StartError";
 /// The longest message that is kept: the kubelet's limit for a termination message.
 const MAX_MESSAGE: usize = 4096;
 
+/// A record with the number of its layout.
+#[derive(Serialize)]
+struct Numbered<'a, T> {
+    version: u32,
+    #[serde(flatten)]
+    record: &'a T,
+}
+
+/// Refuses a record of a later layout, which may lack what this one has.
+pub(super) fn check_version(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let version = Versioned::of(bytes);
+    if version <= VERSION {
+        return Ok(());
+    }
+    let (place, known) = (path.display(), format!("and this program knows versions up to {VERSION}"));
+    let message = format!("{place} has version {version}, {known}: run the newer podwright that wrote it");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+}
+
 fn line(record: &impl Serialize) -> io::Result<Vec<u8>> {
-    let mut bytes = serde_json::to_vec(record)?;
+    let mut bytes = serde_json::to_vec(&Numbered { version: VERSION, record })?;
     bytes.push(b'\n');
     Ok(bytes)
 }

@@ -41,8 +41,12 @@ impl Running {
         if !lock::is_held(&dir.join("lock")).map_err(failed)? {
             return Err(not_running());
         }
-        let started = match fs::read(dir.join(record::STARTED)) {
-            Ok(bytes) => serde_json::from_slice::<Started>(&bytes).map_err(|e| failed(e.into()))?,
+        let path = dir.join(record::STARTED);
+        let started = match fs::read(&path) {
+            Ok(bytes) => {
+                record::check_version(&path, &bytes).map_err(failed)?;
+                serde_json::from_slice::<Started>(&bytes).map_err(|e| failed(e.into()))?
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_running()),
             Err(error) => return Err(failed(error)),
         };

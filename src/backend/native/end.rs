@@ -204,7 +204,7 @@ pub(super) fn reap(
         }
         State::Running(_) | State::InFlight | State::Lost => {}
     }
-    let started = match records::read::<Started>(&dir, STARTED).map_err(failed)? {
+    let started = match records::read_of_shim::<Started>(&dir, STARTED).map_err(failed)? {
         Stored::There(started) => Some(started.started_at),
         // It did run, or may have before the machine was started; when is lost.
         Stored::Missing | Stored::Damaged(_) => {

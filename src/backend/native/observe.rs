@@ -209,7 +209,7 @@ fn instance(paths: &Paths, seen: &mut Seen, name: InstanceName) -> io::Result<()
 /// The state of an instance by its files.
 pub(super) fn state(dir: &Path) -> io::Result<State> {
     // An exit record that cannot be read is none: the instance counts as lost and gets another one.
-    let exit = || records::read::<ExitRecord>(dir, EXIT).map(Stored::ok);
+    let exit = || records::read_of_shim::<ExitRecord>(dir, EXIT).map(Stored::ok);
     if let Some(exit) = exit()? {
         return Ok(State::Exited(exit));
     }
@@ -218,7 +218,7 @@ pub(super) fn state(dir: &Path) -> io::Result<State> {
     if let Some(exit) = exit()? {
         return Ok(State::Exited(exit));
     }
-    Ok(match (held, records::read::<Started>(dir, STARTED)?) {
+    Ok(match (held, records::read_of_shim::<Started>(dir, STARTED)?) {
         (true, Stored::There(started)) => State::Running(started),
         (true, Stored::Missing) => State::InFlight,
         // Somebody lives there and nobody knows who: it is killed by its cgroup.
@@ -247,7 +247,7 @@ pub(super) fn own_boot() -> String {
 /// Whether an instance was to start before the machine did. A version before wrote that down with the start alone.
 fn has_another_boot(dir: &Path, record: &ContainerRecord) -> io::Result<bool> {
     let boot = if record.boot_id.is_empty() {
-        records::read::<Started>(dir, STARTED)?.ok().map(|started| started.boot_id)
+        records::read_of_shim::<Started>(dir, STARTED)?.ok().map(|started| started.boot_id)
     } else {
         Some(record.boot_id.clone())
     };
@@ -292,7 +292,7 @@ fn made_up(paths: &Paths, pod: &ObservedPod, name: &InstanceName) -> io::Result<
     let dir = paths.instance_dir(name);
     let effective = pod.record.realised.effective.open();
     let found = effective.spec.as_ref().and_then(|s| container(s, &name.container));
-    let started = records::read::<Started>(&dir, STARTED)?.ok();
+    let started = records::read_of_shim::<Started>(&dir, STARTED)?.ok();
     let sandbox_attempt = match pod.sandbox {
         Sandbox::Ready { attempt, .. } | Sandbox::Dead { attempt } => attempt,
         Sandbox::Absent => pod.record.sandbox_attempts.saturating_sub(1),

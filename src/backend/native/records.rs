@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::shim;
 use crate::sys::beneath::Dir;
 use crate::sys::infra::Infra;
 use crate::sys::{bounded, effect};
@@ -19,7 +20,7 @@ pub(super) const CONTAINER: &str = "record.json";
 pub(super) const STARTED: &str = "started.json";
 pub(super) const EXIT: &str = "exit.json";
 pub(super) const LOCK: &str = "lock";
-pub(super) const TERMINATION_LOG: &str = crate::shim::MESSAGE;
+pub(super) const TERMINATION_LOG: &str = shim::MESSAGE;
 
 /// No larger record is read.
 const LARGEST: u64 = 64 << 20;
@@ -64,6 +65,33 @@ impl<T> Stored<T> {
 
 /// Reads one record.
 pub(super) fn read<T: DeserializeOwned>(dir: &Path, name: &str) -> io::Result<Stored<T>> {
+    bytes(dir, name).map(parse)
+}
+
+/// Reads what a shim wrote, or the monitor that it became.
+///
+/// # Errors
+/// `InvalidInput` when those are of a later version.
+pub(super) fn read_of_shim<T: DeserializeOwned>(dir: &Path, name: &str) -> io::Result<Stored<T>> {
+    let stored = bytes(dir, name)?;
+    if let Stored::There(bytes) = &stored {
+        shim::check_version(&dir.join(name), bytes)?;
+    }
+    Ok(parse(stored))
+}
+
+fn parse<T: DeserializeOwned>(stored: Stored<Vec<u8>>) -> Stored<T> {
+    match stored {
+        Stored::There(bytes) => match serde_json::from_slice(&bytes) {
+            Ok(value) => Stored::There(value),
+            Err(error) => Stored::Damaged(error.to_string()),
+        },
+        Stored::Missing => Stored::Missing,
+        Stored::Damaged(why) => Stored::Damaged(why),
+    }
+}
+
+fn bytes(dir: &Path, name: &str) -> io::Result<Stored<Vec<u8>>> {
     let gone = |e: &io::Error| matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
     let opened = Dir::open(dir).and_then(|dir| dir.open_file(Path::new(name)));
     let file = match opened {
@@ -72,13 +100,8 @@ pub(super) fn read<T: DeserializeOwned>(dir: &Path, name: &str) -> io::Result<St
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(Stored::Damaged(error.to_string())),
         Err(error) => return Err(error),
     };
-    let Some(bytes) = bounded::read(file, LARGEST)? else {
-        return Ok(Stored::Damaged("it is too large".to_owned()));
-    };
-    Ok(match serde_json::from_slice(&bytes) {
-        Ok(value) => Stored::There(value),
-        Err(error) => Stored::Damaged(error.to_string()),
-    })
+    let bytes = bounded::read(file, LARGEST)?;
+    Ok(bytes.map_or_else(|| Stored::Damaged("it is too large".to_owned()), Stored::There))
 }
 
 /// Writes one record so that it is on the disk when this returns. The directory and its parents are made.

@@ -353,12 +353,15 @@ fn remove_cgroups(job: &Job) {
     }
 }
 
+/// How an exit record begins: with the number of its layout.
+const RECORD: &[u8] = b"{\"version\":1,\"exitCode\":";
+
 /// The exit record, as `model::ExitRecord` reads it.
 fn record(job: &Job, status: i32, oom: bool) -> Text<512> {
     let signal = status & 0x7f;
     let code = if signal == 0 { status >> 8 & 0xff } else { 128 + signal };
     let mut text = Text::new();
-    text.push(b"{\"exitCode\":").number(code as u64);
+    text.push(RECORD).number(code as u64);
     if signal != 0 {
         text.push(b",\"signal\":").number(signal as u64);
     }

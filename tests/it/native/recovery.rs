@@ -272,6 +272,59 @@ fn e2e_records_of_a_newer_program_are_left_alone() {
 }
 
 #[test]
+fn e2e_records_of_a_newer_shim_are_left_alone() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let pod = TestPod::new(
+            "web",
+            json!({ "containers": [
+                { "name": "app", "command": ["/bin/sh", "-c", "echo up; exec sleep 1000"] },
+                { "name": "over", "command": ["true"] }
+            ] }),
+        );
+        pod.create(&native).await;
+        pod.start(&native, "app", 0).await;
+        pod.start(&native, "over", 0).await;
+        pod.wait_log(&native, "app", "up").await;
+        pod.exit(&native, "over").await;
+        let before = pod.look(&native).await;
+        let pid = pod.pid(&native, "app").await;
+        for (container, name, needed) in [("app", "started.json", "pid"), ("over", "exit.json", "exitCode")] {
+            let path = root.instance_dir(&pod, container, 0).join(name);
+            let own = std::fs::read(&path).unwrap();
+            let mut record: Value = serde_json::from_slice(&own).unwrap();
+            assert_eq!(record["version"], 1, "{name}");
+            // The first ones had no number.
+            record.as_object_mut().unwrap().remove("version");
+            std::fs::write(&path, record.to_string()).unwrap();
+            assert_eq!(pod.look(&native).await, before, "{name}");
+            record.as_object_mut().unwrap().remove(needed);
+            record["version"] = json!(2);
+            std::fs::write(&path, record.to_string()).unwrap();
+            let opened = podwright::backend::native::Native::open(root.options()).unwrap_err();
+            let looked = native.observe(pod.key()).await.unwrap_err();
+            for error in [opened, looked] {
+                assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+                let (place, text) = (path.display().to_string(), error.to_string());
+                assert!(
+                    text.contains(&format!("{place} has version 2")) && text.contains("run the newer podwright"),
+                    "{text}"
+                );
+            }
+            assert!(is_alive(pid), "{name}");
+            assert_eq!(std::fs::read(&path).unwrap(), record.to_string().as_bytes());
+            std::fs::write(&path, own).unwrap();
+            assert_eq!(pod.look(&native).await, before, "{name}");
+        }
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
 fn e2e_an_infra_process_without_a_record_does_not_leak() {
     if !support::e2e() {
         return;

@@ -1,9 +1,11 @@
 //! `podwright attach`: the streams of a container's own process. No agent is part of it.
 
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::process::{Child, Stdio};
 
 use podwright::sys::pidfd;
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType};
 
 use super::fixture::{Container, Place, SIGTERM, text, until};
 use crate::support;
@@ -66,6 +68,40 @@ fn e2e_what_is_written_to_a_container_reaches_it_and_its_words_come_back() {
     let log = container.log();
     for line in ["stdout F got a\n", "stderr F err b\n", "stdout F end\n"] {
         assert!(log.contains(line), "{log}");
+    }
+}
+
+#[test]
+fn e2e_who_attaches_to_a_monitor_of_another_version_is_told_so() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let container = with_stdin(&place, "versions", ECHOES, false);
+    let bundle = format!("/proc/{}/root{}/bundle", container.started().monitor_pid, container.dir.display());
+    let bundle = std::fs::File::open(bundle).unwrap();
+    let path = format!("/proc/self/fd/{}/attach.sock", bundle.as_raw_fd());
+    // In the monitor's place somebody who greets, and who closes then: with this version's number that is a session's end.
+    for (version, refused) in [(0, true), (1, false), (2, true)] {
+        std::fs::remove_file(&path).unwrap();
+        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddrUnix::new(path.as_str()).unwrap()).unwrap();
+        rustix::net::listen(&socket, 1).unwrap();
+        let child = attached(&container, &["-q"]);
+        let client = rustix::net::accept(&socket).unwrap();
+        rustix::net::send(&client, &[3, version, 0], SendFlags::empty()).unwrap();
+        if !refused {
+            rustix::net::send(&client, b"\x01hello\n", SendFlags::empty()).unwrap();
+        }
+        drop(client);
+        let output = child.wait_with_output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(text(&output.stdout), if refused { "" } else { "hello\n" }, "{version}: {said}");
+        if refused {
+            assert_eq!(output.status.code(), Some(1), "{version}: {said}");
+            let why = format!("its monitor speaks version {version}, and this program version 1");
+            assert!(said.contains(&why) && said.contains("use the podwright that started it"), "{version}: {said}");
+        }
     }
 }
 

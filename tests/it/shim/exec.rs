@@ -101,6 +101,26 @@ fn e2e_exec_ends_as_its_command_does() {
 }
 
 #[test]
+fn e2e_a_container_that_a_newer_program_started_is_not_entered() {
+    if !support::e2e() {
+        return;
+    }
+    let mut place = Place::new();
+    let container = running(&mut place);
+    let path = container.dir.join("started.json");
+    let own = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, own.replace("\"version\":1", "\"version\":2")).unwrap();
+    let output = container.exec(&[], &["true"]);
+    let said = text(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("has version 2") && said.contains("run the newer podwright"),
+        "{said}"
+    );
+    std::fs::write(&path, own).unwrap();
+    assert!(container.exec(&[], &["true"]).status.success());
+}
+
+#[test]
 fn e2e_exec_passes_stdin_only_when_asked() {
     if !support::e2e() {
         return;
