@@ -18,3 +18,4 @@ mod recovery;
 mod spec;
 mod user;
 mod users;
+mod volumes;

@@ -1,7 +1,7 @@
 //! The infra process, the shim, the monitor, exec and attach, on this machine's own root file system. Root needed.
 
 mod attach;
-mod attacks;
+pub mod attacks;
 mod entry;
 mod exec;
 mod fixture;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use podwright::model::{Masked, PayloadFile, PodUid, VolumeMaterial, VolumePayload};
 use podwright::port::ErrorKind;
@@ -257,6 +258,13 @@ fn host_paths_are_made_or_checked_in_the_kubelets_words() {
         (null.to_owned(), ""),
     ] {
         ground.sync("v", host(&path, kind)).unwrap();
+    }
+    if is_root() {
+        // Whether there is such a device does not matter.
+        assert!(Command::new("mknod").arg(at("block")).args(["b", "7", "0"]).status().unwrap().success());
+        ground.sync("v", host(&at("block"), "BlockDevice")).unwrap();
+        let error = ground.sync("v", host(&at("block"), "CharDevice")).unwrap_err();
+        assert!(error.message.ends_with("is not a character device"), "{error}");
     }
     for (name, kind, what) in [
         ("file", "Directory", "directory"),

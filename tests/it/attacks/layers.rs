@@ -1,8 +1,8 @@
 //! Layers that write where they do not belong, and images that are not what they say.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use podwright::image::{Limits, Store};
@@ -24,6 +24,9 @@ impl Ground {
         let outside = dir.path().join("outside");
         fs::create_dir(&outside).unwrap();
         fs::write(outside.join("secret"), "secret").unwrap();
+        for (path, mode) in [(outside.join("secret"), 0o640), (outside.clone(), 0o750)] {
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        }
         Self { outside: outside.display().to_string(), dir }
     }
 
@@ -34,7 +37,16 @@ impl Ground {
 
     fn is_untouched(&self) -> bool {
         let names: Vec<_> = fs::read_dir(&self.outside).unwrap().map(|e| e.unwrap().file_name()).collect();
-        names == ["secret"] && fs::read_to_string(format!("{}/secret", self.outside)).unwrap() == "secret"
+        let secret = format!("{}/secret", self.outside);
+        let own = |path: &str, mode: u32| {
+            let it = fs::symlink_metadata(path).unwrap();
+            let is_marked = rustix::fs::lgetxattr(path, "user.mark", &mut [0_u8; 8][..]).is_ok();
+            (it.mode() & 0o7777, it.uid(), it.gid(), is_marked) == (mode, 0, 0, false)
+        };
+        names == ["secret"]
+            && fs::read_to_string(&secret).unwrap() == "secret"
+            && own(&secret, 0o640)
+            && own(&self.outside, 0o750)
     }
 }
 
@@ -42,13 +54,28 @@ impl Ground {
 fn unpack_naively(layer: &[u8], into: &Path) -> io::Result<()> {
     for entry in tar::Archive::new(layer).entries()? {
         let mut entry = entry?;
+        let attributes: Vec<(String, Vec<u8>)> = entry
+            .pax_extensions()?
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|it| (it.key().unwrap().replace("SCHILY.xattr.", ""), it.value_bytes().to_vec()))
+            .collect();
         let place = into.join(entry.path()?);
         let target = entry.link_name()?.unwrap_or_default().into_owned();
         match entry.header().entry_type() {
-            EntryType::Directory => fs::create_dir_all(place)?,
-            EntryType::Symlink => symlink(target, place)?,
-            EntryType::Link => fs::hard_link(into.join(target), place)?,
-            _ => drop(io::copy(&mut entry, &mut File::create(place)?)?),
+            EntryType::Directory => fs::create_dir_all(&place)?,
+            EntryType::Symlink => symlink(target, &place)?,
+            EntryType::Link => fs::hard_link(into.join(target), &place)?,
+            _ => drop(io::copy(&mut entry, &mut File::create(&place)?)?),
+        }
+        let header = entry.header();
+        chown(&place, Some(header.uid()? as u32), Some(header.gid()? as u32))?;
+        if header.entry_type() == EntryType::Directory {
+            fs::set_permissions(&place, Permissions::from_mode(header.mode()?))?;
+        }
+        for (name, value) in attributes {
+            rustix::fs::setxattr(&place, name, &value, rustix::fs::XattrFlags::empty())?;
         }
     }
     Ok(())
@@ -63,7 +90,11 @@ fn no_layer_writes_outside_where_a_naive_unpacker_does() {
         return;
     }
     let link = |path, target: &str| Layer::new().link(EntryType::Symlink, path, target);
-    let attacks: [(&str, Attack); 9] = [
+    let owned = |h: &mut tar::Header, target: &str| {
+        h.set_link_name_literal(target).unwrap();
+        h.set_uid(1234);
+    };
+    let attacks: [(&str, Attack); 13] = [
         ("through a link to a directory", &|out| vec![link("l", out).file("l/x", "x")]),
         ("through a relative link", &|_| vec![link("l", "../outside").file("l/x", "x")]),
         ("over a link to a file", &|out| vec![link("f", &format!("{out}/secret")).file("f", "x")]),
@@ -75,6 +106,19 @@ fn no_layer_writes_outside_where_a_naive_unpacker_does() {
         }),
         ("by an absolute path", &|out| vec![Layer::new().file(&format!("{out}/x"), "x")]),
         ("by dots", &|_| vec![Layer::new().file("../outside/x", "x")]),
+        ("the mode of a directory through a link", &|out| {
+            vec![link("l", out).entry("l", EntryType::Directory, |h| h.set_mode(0o777), b"")]
+        }),
+        ("an attribute of a directory through a link", &|out| {
+            let marked = link("l", out).pax(&[("SCHILY.xattr.user.mark", b"x")]);
+            vec![marked.entry("l", EntryType::Directory, |h| h.set_mode(0o750), b"")]
+        }),
+        ("the owner of a file through a link", &|out| {
+            vec![Layer::new().entry("l", EntryType::Symlink, |h| owned(h, &format!("{out}/secret")), b"")]
+        }),
+        ("the owner of a file through a hard link", &|_| {
+            vec![Layer::new().entry("h", EntryType::Link, |h| owned(h, "../outside/secret"), b"")]
+        }),
     ];
     for (name, attack) in attacks {
         let ground = Ground::new();

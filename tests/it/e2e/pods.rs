@@ -157,7 +157,9 @@ spec:
     - {name: conf, mountPath: /conf}
     - {name: cred, mountPath: /cred, readOnly: true}
     - {name: conf, mountPath: /one, subPath: greeting}
+    - {name: maybe, mountPath: /maybe}
   volumes:
+  - {name: maybe, configMap: {name: maybe, optional: true}}
   - {name: conf, configMap: {name: conf}}
   - {name: cred, secret: {secretName: cred, defaultMode: 0400, items: [{key: user, path: as/who, mode: 0440}, {key: password, path: word}, {key: script, path: run, mode: 0500}]}}
 "#;
@@ -216,6 +218,14 @@ data: {{user: YWRtaW4=, script: IyEvYmluL3NoCmVjaG8gcmFuCg==}}
     world.commit(&[("objects.yaml", &objects("goodbye"))]);
     world.wait("the new data", || (sh("cat /conf/greeting") == "goodbye").then_some(()));
     assert_eq!(sh("cat /one"), "hello");
+    assert_eq!(world.identities(), before);
+    // What is optional comes and goes.
+    assert_eq!(sh("ls /maybe"), "");
+    let maybe = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: maybe}\ndata: {key: there}\n";
+    world.commit(&[("maybe.yaml", maybe)]);
+    world.wait("the optional data", || (sh("cat /maybe/key 2>&1; true") == "there").then_some(()));
+    world.commit(&[("maybe.yaml", "")]);
+    world.wait("its end", || sh("ls /maybe").is_empty().then_some(()));
     assert_eq!(world.identities(), before);
 }
 

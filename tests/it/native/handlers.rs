@@ -5,12 +5,13 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use podwright::backend::native::Native;
+use podwright::backend::native::{Native, NativeOptions};
 use podwright::model::{Caller, Handler, HandlerAnswer, HandlerCall, HandlerOutcome, HttpGet, Signal};
 use podwright::port::{ContainerBackend, ErrorKind, HANDLER_BYTES};
 use serde_json::json;
 
 use super::fixture::{TestPod, is_alive, on_root, until, with_loopback};
+use crate::shim::attacks::overwrite;
 use crate::support;
 use crate::support::registry::{Reply, Server};
 
@@ -79,6 +80,39 @@ fn e2e_a_command_that_takes_too_long_is_killed_with_what_it_started() {
         until("what it left", async || sleeps(root, &pod, "40007").then_some(())).await;
         pod.signal(&native, "app", Signal::Kill).await;
         pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_a_container_cannot_overwrite_the_program_that_runs_its_probes_and_hooks() {
+    if !support::e2e() {
+        return;
+    }
+    // The control, whom the same script overwrites, is a naive runtime: shim::attacks.
+    on_root(async |root| {
+        let runtime = root.temp.path().join("runtime");
+        std::fs::copy(env!("CARGO_BIN_EXE_podwright"), &runtime).unwrap();
+        let before = std::fs::metadata(&runtime).unwrap().len();
+        let native = Native::open(NativeOptions { exe: runtime.clone(), ..root.options() }).unwrap();
+        for (name, caller) in [("probe", Caller::Probe), ("hook", Caller::Hook)] {
+            let overwrite = overwrite(["image ", "load"], "until [ -e /go ]; do sleep 0.05; done");
+            let pod = TestPod::script(name, &format!("mkfifo /fifo; echo armed; {overwrite}; exec sleep 1000"));
+            pod.create(&native).await;
+            pod.start(&native, "app", 0).await;
+            pod.wait_log(&native, "app", "armed").await;
+            // It waits for an archive that does not come.
+            let command = ["/proc/self/exe", "--root", "/tmp/none", "image", "load", "/fifo"].map(str::to_owned);
+            let call = call_of(Handler::Exec { command: command.to_vec() }, caller, PATIENCE);
+            assert_eq!(ask(&native, &pod, call).await.0, HandlerOutcome::Failure);
+            // The process that forked it has the program open until there is another one.
+            let other = root.open();
+            assert_eq!(ask(&other, &pod, exec("echo > /go", PATIENCE)).await.0, HandlerOutcome::Success);
+            let log = pod.wait_log(&native, "app", "done").await;
+            assert_eq!(log, "armed\nfound\ndone\n", "{name}");
+            assert_eq!(std::fs::metadata(&runtime).unwrap().len(), before, "{name}");
+            pod.remove(&native).await;
+        }
         native.teardown_root().await.unwrap();
     });
 }

@@ -1,7 +1,7 @@
 //! How much of a container's log is kept, and what a container cannot do to the disk with it.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use podwright::serve::{LogRequest, Progress, stream_file};
 use podwright::shim::LogLimits;
 use podwright::sys::{cgroup, mount, pidfd};
 
-use super::fixture::{Container, Place, SIGKILL, until};
+use super::fixture::{Container, Place, SIGKILL, exe, text, until};
 use crate::support;
 
 const MAX_SIZE: u64 = 64 << 10;
@@ -122,7 +122,7 @@ fn e2e_where_no_new_file_can_be_made_a_log_is_bounded_all_the_same() {
 }
 
 #[test]
-fn e2e_many_lines_a_second_cost_no_memory_and_hold_nobody_up_where_a_naive_reader_does() {
+fn e2e_many_lines_from_two_sides_cost_no_memory_and_none_is_lost() {
     if !support::e2e() {
         return;
     }
@@ -152,22 +152,43 @@ fn e2e_many_lines_a_second_cost_no_memory_and_hold_nobody_up_where_a_naive_reade
         }
     }
     assert_eq!(seen, [100_000, 100_000]);
-    // The control: who has each line written down before it reads on holds the writer up, and who takes everything in before
-    // it writes needs the memory.
-    let mut writer = Command::new("seq").args(["1", "100000"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::with_capacity(4096, writer.stdout.take().unwrap());
-    let mut slow = fs::File::create(place.temp.path().join("slow")).unwrap();
-    for _ in 0..100 {
-        let mut line = Vec::new();
-        lines.read_until(b'\n', &mut line).unwrap();
-        slow.write_all(&line).unwrap();
-        slow.sync_data().unwrap();
+}
+
+/// Writes 100,000 lines, twenty for each millisecond that has passed, to a pipe that holds more than a second's worth, and
+/// never waits: it gives up when the pipe is full. What it could not write because the machine was busy it writes later.
+const PACED: &str = "use Fcntl; use Time::HiRes qw(time sleep); fcntl STDOUT, 1031, 1 << 18 or die; \
+     fcntl STDOUT, F_SETFL, O_WRONLY | O_NONBLOCK or die; my ($begun, $done) = (time, 0); \
+     while ($done < 100_000) { my $due = 20_000 * (time - $begun); \
+     for (1..2_000) { last if $done >= $due || $done == 100_000; $done++; \
+     syswrite STDOUT, qq($done\\n) or do { syswrite STDERR, qq(held up\\n); exit 1 } } sleep 0.002 }";
+
+#[test]
+fn e2e_twenty_thousand_lines_a_second_hold_nobody_up_where_a_reader_that_syncs_each_does() {
+    if !support::e2e() {
+        return;
     }
-    assert!(writer.try_wait().unwrap().is_none(), "a writer that is 100 lines on is not at its end");
-    let mut held = Vec::new();
-    lines.read_to_end(&mut held).unwrap();
-    assert!(held.len() > 512 << 10, "{}", held.len());
-    assert!(writer.wait().unwrap().success());
+    let place = Place::new();
+    let mut container = Container::new(&place, "paced", &["perl", "-e", PACED]);
+    container.request.log_limits = LogLimits { max_size: 1 << 20, max_files: 64 };
+    container.start();
+    let exit = container.end();
+    let lines = lines(&files(&container.request.log_path));
+    assert_eq!(exit.exit_code, 0, "{:?}", lines.last());
+    let expected: Vec<String> = (1..=100_000).map(|n| format!("F {n}")).collect();
+    assert!(lines == expected, "every line, once, in order");
+    // The control. A place that forgets, such as a tmpfs, has nothing to sync.
+    let mut writer =
+        Command::new("perl").args(["-e", PACED]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::with_capacity(4096, writer.stdout.take().unwrap());
+    let mut slow = tempfile::tempfile_in(exe().parent().unwrap()).unwrap();
+    let mut line = Vec::new();
+    while writer.try_wait().unwrap().is_none() && lines.read_until(b'\n', &mut line).unwrap() > 0 {
+        slow.write_all(&line).unwrap();
+        slow.sync_all().unwrap();
+        line.clear();
+    }
+    drop(lines);
+    assert_eq!(text(&writer.wait_with_output().unwrap().stderr), "held up\n");
 }
 
 /// Nothing is waited for: what stands in the files is all there is.

@@ -685,10 +685,22 @@ fn e2e_a_link_in_a_volume_leads_no_mount_out_of_it() {
             "{link}: {message}"
         );
     }
-    // The control: within the volume a link is followed.
+    // Within the volume a link is followed.
     let (started, log) = start("within", "within");
     started.unwrap();
     assert!(log.contains("stdout F planted\n"), "{log}");
+    // The control: who mounts by the path lands outside.
+    fs::create_dir(place.temp.path().join("etc")).unwrap();
+    for (link, outside) in [("../etc", place.temp.path().join("etc")), ("/etc", "/etc".into())] {
+        fs::remove_file(shared.join("sub")).unwrap();
+        std::os::unix::fs::symlink(link, shared.join("sub")).unwrap();
+        let output = Command::new("unshare")
+            .args(["--mount", "sh", "-c", "mount --bind $0 $1 && cat $2/mark"])
+            .args([&planted, &shared.join("sub"), &outside])
+            .output()
+            .unwrap();
+        assert_eq!(super::fixture::text(&output.stdout), "planted\n", "{link}: {output:?}");
+    }
 }
 
 #[test]

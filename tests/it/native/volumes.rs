@@ -1,0 +1,133 @@
+//! Volumes of running containers: paths of the machine by their type, and data that changes while somebody reads it.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Command;
+
+use podwright::model::{Masked, PayloadFile, VolumeMaterial, VolumePayload};
+use podwright::port::ContainerBackend;
+use serde_json::{Value, json};
+
+use super::fixture::{TestPod, on_root};
+use crate::support;
+
+#[test]
+fn e2e_paths_of_the_machine_of_each_type_are_of_use_in_a_container() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let at = |name: &str| root.temp.path().join(name);
+        fs::write(at("file"), "of the machine\n").unwrap();
+        let listener = UnixListener::bind(at("socket")).unwrap();
+        assert!(Command::new("mknod").arg(at("block")).args(["b", "7", "0"]).status().unwrap().success());
+        let script = "cat /v/file; echo of the pod >> /v/file; stat -c %F /v/socket /v/device /v/block; \
+                      perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(q(/v/socket))->print(q(hello))'; \
+                      head -c 3 /v/device | od -An -tx1; ls /v/directory /v/made";
+        fs::create_dir(at("directory")).unwrap();
+        fs::write(at("directory/inside"), "").unwrap();
+        let volumes = [
+            ("file", at("file"), "File"),
+            ("socket", at("socket"), "Socket"),
+            ("device", Path::new("/dev/zero").to_owned(), "CharDevice"),
+            ("block", at("block"), "BlockDevice"),
+            ("directory", at("directory"), "Directory"),
+            ("made", at("made"), "DirectoryOrCreate"),
+            ("touched", at("touched"), "FileOrCreate"),
+        ];
+        let mounts: Vec<Value> =
+            volumes.iter().map(|(name, ..)| json!({ "name": name, "mountPath": format!("/v/{name}") })).collect();
+        let payloads = volumes.map(|(name, path, kind)| {
+            let path = path.display().to_string();
+            VolumePayload { name: name.into(), material: VolumeMaterial::HostPath { path, kind: kind.into() } }
+        });
+        let pod = TestPod::new(
+            "typed",
+            json!({ "containers": [{ "name": "app", "command": ["/bin/sh", "-c", script], "volumeMounts": mounts }] }),
+        );
+        let native = root.open();
+        pod.create(&native).await;
+        native.sync_volumes(pod.key(), &payloads).await.unwrap();
+        pod.start(&native, "app", 0).await;
+        pod.exit(&native, "app").await;
+        assert_eq!(
+            pod.log(&native, "app").await,
+            "of the machine\nsocket\ncharacter special file\nblock special file\n 00 00 00\n\
+             /v/directory:\ninside\n\n/v/made:\n"
+        );
+        assert_eq!(fs::read_to_string(at("file")).unwrap(), "of the machine\nof the pod\n");
+        listener.set_nonblocking(true).unwrap();
+        let mut heard = String::new();
+        listener.accept().unwrap().0.read_to_string(&mut heard).unwrap();
+        assert_eq!(heard, "hello");
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
+/// Two files that always say the same: one letter, again and again.
+const SIZE: usize = 100_000;
+
+fn letters(number: u8) -> String {
+    char::from(b'a' + number % 25).to_string().repeat(SIZE)
+}
+
+fn payload(number: u8) -> [VolumePayload; 1] {
+    let file =
+        |path: &str| PayloadFile { path: path.into(), bytes: Masked::new(letters(number).into_bytes()), mode: 0o644 };
+    let files = vec![file("first"), file("second")];
+    [VolumePayload { name: "config".into(), material: VolumeMaterial::Files { files, sensitive: false } }]
+}
+
+/// Reads one by its name, and both of one directory, which may go on the way there, as with the kubelet; says what it saw of two kinds at once, and
+/// after some different letters that it has seen enough.
+const READER: &str = "$| = 1; my %seen; sub of { open my $f, q(<), $_[0] or return undef; local $/; <$f> } chdir q(/config); \
+     print qq(ready\\n); while (1) { my $whole = of(q(first)); \
+     next if !defined $whole; print qq(torn\\n) if $whole ne substr($whole, 0, 1) x 100_000; \
+     my $dir = readlink q(..data) or next; my ($one, $two) = (of(qq($dir/first)), of(qq($dir/second))); \
+     next if !defined $one || !defined $two; print qq(mixed\\n) if $one ne $two; \
+     $seen{substr $one, 0, 1} = 1; print qq(enough\\n) and last if keys %seen > 5 } sleep 1000";
+
+#[test]
+fn e2e_a_reader_never_sees_a_mix_of_old_and_new_data_where_a_naive_writer_shows_one() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let reader = |name: &str| {
+            json!({ "name": name, "command": ["perl", "-e", READER],
+                "volumeMounts": [{ "name": "config", "mountPath": "/config", "readOnly": true }] })
+        };
+        let pod = TestPod::new("reader", json!({ "containers": [reader("app"), reader("control")] }));
+        let native = root.open();
+        pod.create(&native).await;
+        native.sync_volumes(pod.key(), &payload(0)).await.unwrap();
+        pod.start(&native, "app", 0).await;
+        pod.wait_log(&native, "app", "ready").await;
+        let mut number = 0_u8;
+        super::fixture::until("enough reads", async || {
+            number = number.wrapping_add(1);
+            native.sync_volumes(pod.key(), &payload(number)).await.unwrap();
+            pod.log(&native, "app").await.contains("enough").then_some(())
+        })
+        .await;
+        assert_eq!(pod.log(&native, "app").await, "ready\nenough\n");
+        // The control: the same files, written one after the other where they are.
+        pod.start(&native, "control", 0).await;
+        pod.wait_log(&native, "control", "ready").await;
+        let volume = root.state().join("volumes").join(&pod.uid().0).join("config");
+        super::fixture::until("a mix", async || {
+            number = number.wrapping_add(1);
+            for name in ["first", "second"] {
+                fs::write(volume.join("..data").join(name), letters(number)).unwrap();
+            }
+            let log = pod.log(&native, "control").await;
+            (log.contains("torn") || log.contains("mixed")).then_some(())
+        })
+        .await;
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
