@@ -1,6 +1,7 @@
 //! What was typed. What it means is worked out by `settings` and by each verb.
 
 mod create;
+mod image;
 mod interact;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::report::{MarkdownOptions, Template};
 
 pub use create::{CreateCommon, CreateVerb, DockerArgs, SecretVerb, SourceArgs};
+pub use image::{ImageFormat, ImageVerb};
 pub use interact::{AttachArgs, CpArgs, ExecArgs, LogsArgs, PortForwardArgs};
 
 /// Keeps the pods of this machine equal to a directory of Kubernetes manifests in git.
@@ -360,39 +362,6 @@ pub struct DescribeArgs {
     pub namespace: NamespaceArgs,
 }
 
-/// `image ...`.
-#[derive(Subcommand, Debug)]
-pub enum ImageVerb {
-    /// List the images of the store
-    #[command(visible_alias = "list")]
-    Ls {
-        /// How it is printed; json has what each image says of its process, and its labels
-        #[arg(short, long, value_enum, default_value_t)]
-        output: TextOrJson,
-    },
-    /// Load an oci-archive, a docker-archive or an OCI layout directory
-    Load {
-        /// A file or a directory; - or nothing for standard input
-        #[arg(value_name = "FILE")]
-        file: Option<PathBuf>,
-        /// The name it gets, when the archive does not say or says otherwise
-        #[arg(long, value_name = "REFERENCE")]
-        name: Option<String>,
-    },
-    /// Pull images from their registries, or from the mirrors that the configuration names
-    Pull {
-        #[arg(value_name = "REFERENCE", required = true)]
-        references: Vec<String>,
-    },
-    /// Remove images from the store
-    Rm {
-        #[arg(value_name = "REFERENCE", required = true)]
-        references: Vec<String>,
-    },
-    /// Remove the images that were pulled and that no pod uses or is to use; what was loaded stays
-    Prune,
-}
-
 /// `doctor`.
 #[derive(Args, Debug)]
 pub struct DoctorArgs {
@@ -401,7 +370,7 @@ pub struct DoctorArgs {
     pub output: TextOrJson,
 }
 
-/// What `doctor` and `image ls` print in.
+/// What `doctor` prints in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum TextOrJson {
     #[default]

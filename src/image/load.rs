@@ -5,7 +5,6 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::LoadedImage;
 use super::disk::{Disk, LayerRecord, Named, drain, is_damage};
 use super::document::{
     Configuration, Descriptor, DockerEntry, Manifest, Platform, chain_ids, digest_hex, for_this_machine,
@@ -16,6 +15,7 @@ use super::stream::{Digesting, decompress, digest_of, refused};
 use super::survey::{survey, survey_contents};
 use super::tarball::Tarball;
 use super::unpack::unpack;
+use super::{LayerStage, LoadedImage};
 use crate::model::Reference;
 use crate::sys::beneath::Dir;
 
@@ -30,6 +30,8 @@ pub(super) struct Loader<'a> {
     pub(super) disk: &'a Disk,
     pub(super) input: &'a Input,
     pub(super) limits: Limits,
+    /// Hears of each layer, by its number, before and after it is unpacked.
+    pub(super) tell: &'a dyn Fn(usize, LayerStage),
 }
 
 /// An image of the input, chosen and not yet stored.
@@ -168,7 +170,9 @@ impl Loader<'_> {
         let mut records = Vec::new();
         for (at, (path, digest)) in image.layers.iter().enumerate() {
             let layer = Layer { path, digest: digest.as_deref(), diff_id: &diff_ids[at], chain: &chain[..=at] };
+            (self.tell)(at, LayerStage::Unpacking);
             records.push(self.layer(&layer).map_err(|e| in_layer(at, e))?);
+            (self.tell)(at, LayerStage::Unpacked);
         }
         let bytes = match image.bytes {
             Some(bytes) => bytes,

@@ -108,13 +108,25 @@ pub struct Pruned {
     pub bytes: u64,
 }
 
-/// How far a pull has come with the layers that were not here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PullProgress {
-    pub layers: usize,
-    /// Of `total`, as they travel.
+/// What is done with a layer that was not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LayerStage {
+    Waiting,
+    Downloading,
+    Downloaded,
+    Unpacking,
+    Unpacked,
+}
+
+/// How far a pull has come with a layer that was not here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerProgress {
+    /// Of its digest, as it travels.
+    pub hex: String,
+    /// Of `size`, as it travels.
     pub bytes: u64,
-    pub total: u64,
+    pub size: u64,
+    pub stage: LayerStage,
 }
 
 /// One image of `podwright image ls`.
@@ -123,14 +135,32 @@ pub struct PullProgress {
 pub struct ListedImage {
     pub reference: String,
     pub id: String,
+    /// Of the indexes it was picked from: a pod may name one of them in its place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub indexes: Vec<String>,
+    /// `os/architecture` or `os/architecture/variant`; `None` with damage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
     /// Bytes of the unpacked layers.
     pub size: u64,
+    /// Lowest first; none with damage.
+    pub layers: Vec<ListedLayer>,
     /// What is wrong with it, if something is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub damage: Option<String>,
     /// What it says of its process; `None` with damage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<ImageConfig>,
+}
+
+/// One layer of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedLayer {
+    /// Of its tar: the `diff_id` of OCI's configuration.
+    pub digest: String,
+    /// Bytes of its files, unpacked.
+    pub size: u64,
 }
 
 /// Reads the name of an image as a pod or a person spells it.

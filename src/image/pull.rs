@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
@@ -20,7 +20,7 @@ use super::load::{Chosen, Loader, MAX_NESTING, blob_path, parse_manifest};
 use super::registry::{Client, Credentials, Downloads, Failure, Fault, Wanted, endpoints};
 use super::store::{Store, change_error};
 use super::unpack::is_refusal;
-use super::{LoadedImage, PullProgress, reference};
+use super::{LayerProgress, LayerStage, LoadedImage, reference};
 use crate::model::{Masked, PullSettings, Reference};
 use crate::port::{ErrorKind, PortError};
 use crate::sys::beneath::Dir;
@@ -37,8 +37,8 @@ pub struct PullOptions<'a> {
     pub secrets: &'a [Masked<Vec<u8>>],
     /// How long the registry may take to say what the image is now; `None` for as long as each request may take.
     pub patience: Option<Duration>,
-    /// Hears how far it has come.
-    pub tell: &'a (dyn Fn(PullProgress) + Sync),
+    /// Hears how far it has come with each layer that was not here, lowest first.
+    pub tell: &'a (dyn Fn(&[LayerProgress]) + Sync),
 }
 
 /// What a pull brought.
@@ -109,7 +109,8 @@ impl Store {
         let credentials = Credentials::new(options.settings.credentials.clone(), options.secrets.to_vec());
         let places = endpoints(&parsed, options.settings).into_iter();
         let clients = places.map(|place| Client::new(place, credentials.clone())).collect();
-        let pull = Pull { store: self, reference: &parsed, downloads, clients, options };
+        let progress = Mutex::default();
+        let pull = Pull { store: self, reference: &parsed, downloads, clients, options, progress };
         let outcome = work(&pull, &runtime);
         // A name that is still being looked up is not waited for.
         runtime.shutdown_background();
@@ -126,6 +127,7 @@ struct Pull<'a> {
     downloads: Downloads,
     clients: Vec<Client>,
     options: PullOptions<'a>,
+    progress: Mutex<Vec<LayerProgress>>,
 }
 
 /// What a registry said.
@@ -262,28 +264,35 @@ impl Pull<'_> {
             }
         }
         self.downloads.make_sure_of_room(&wanted)?;
-        let total = wanted.iter().map(|w| w.size).sum();
-        let done: Vec<AtomicU64> = wanted.iter().map(|_| AtomicU64::new(0)).collect();
-        let (layers, done) = (wanted.len(), &done);
-        let tell = |at: usize, bytes: u64| {
-            done[at].store(bytes, Ordering::Relaxed);
-            let bytes = done.iter().map(|d| d.load(Ordering::Relaxed)).sum();
-            (self.options.tell)(PullProgress { layers, bytes, total });
-        };
-        let tell = &tell;
-        let outcome: Result<Vec<File>, Failure> =
-            futures_util::stream::iter(wanted.iter().enumerate())
-                .map(|(at, wanted)| async move {
-                    self.downloads.fetch(clients, wanted, &move |bytes| tell(at, bytes)).await
-                })
-                .buffer_unordered(PARALLEL)
-                .try_collect()
-                .await;
+        let waiting =
+            |w: &Wanted| LayerProgress { hex: w.hex.clone(), bytes: 0, size: w.size, stage: LayerStage::Waiting };
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = wanted.iter().map(waiting).collect();
+        let outcome: Result<Vec<File>, Failure> = futures_util::stream::iter(&wanted)
+            .map(|wanted| async move {
+                let downloading = |layer: &mut LayerProgress| layer.stage = LayerStage::Downloading;
+                self.came_on(&wanted.hex, downloading);
+                let count = |bytes| self.came_on(&wanted.hex, |layer| layer.bytes = bytes);
+                let file = self.downloads.fetch(clients, wanted, &count).await?;
+                self.came_on(&wanted.hex, |layer| layer.stage = LayerStage::Downloaded);
+                Ok(file)
+            })
+            .buffer_unordered(PARALLEL)
+            .try_collect()
+            .await;
         if outcome.as_ref().is_err_and(|failure| matches!(failure.fault, Fault::Local(kind) if is_full(kind))) {
             // Others need the space too, and there is no telling when this image will fit.
             wanted.iter().for_each(|wanted| self.downloads.give_up(&wanted.hex));
         }
         outcome
+    }
+
+    /// Changes what is known of a layer that was not here, and tells of it.
+    fn came_on(&self, hex: &str, change: impl FnOnce(&mut LayerProgress)) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(layer) = progress.iter_mut().find(|layer| layer.hex == hex) {
+            change(layer);
+            (self.options.tell)(&progress);
+        }
     }
 
     /// Stores what was downloaded.
@@ -300,7 +309,11 @@ impl Pull<'_> {
         };
         let input = Input::Layout(Dir::open(self.downloads.layout())?);
         let kept = self.store.change(|| {
-            let loader = Loader { disk: &self.store.disk, input: &input, limits: self.store.limits };
+            let tell = |at: usize, stage: LayerStage| {
+                let hex = layers.get(at).and_then(|layer: &Descriptor| layer.hex().ok()).unwrap_or_default();
+                self.came_on(hex, |layer| layer.stage = stage);
+            };
+            let loader = Loader { disk: &self.store.disk, input: &input, limits: self.store.limits, tell: &tell };
             let stored = loader.store(chosen, Some(self.reference))?;
             Ok(stored.into_iter().map(|s| (s.loaded, Named { pulled: true, ..s.named })).collect())
         });

@@ -12,7 +12,7 @@ use super::input::Input;
 use super::limits::Limits;
 use super::load::{Loader, read_stored};
 use super::unpack::is_refusal;
-use super::{HostImage, Image, ImageConfig, ListedImage, LoadedImage, Pruned, reference};
+use super::{HostImage, Image, ImageConfig, ListedImage, ListedLayer, LoadedImage, Pruned, reference};
 use crate::model::Reference;
 use crate::port::{ErrorKind, PortError};
 use crate::sys::beneath::Dir;
@@ -76,7 +76,8 @@ impl Store {
         subject: &str,
     ) -> Result<Vec<LoadedImage>, PortError> {
         let loaded = self.change(|| {
-            let stored = Loader { disk: &self.disk, input, limits: self.limits }.run(name)?;
+            let loader = Loader { disk: &self.disk, input, limits: self.limits, tell: &|_, _| () };
+            let stored = loader.run(name)?;
             Ok(stored.into_iter().map(|image| (image.loaded, image.named)).collect())
         });
         loaded.map_err(|e| load_error(subject, &e))
@@ -138,14 +139,43 @@ impl Store {
     /// When the index cannot be read.
     pub fn list(&self) -> Result<Vec<ListedImage>, PortError> {
         let index = self.index("list images")?;
-        let line = |(reference, named): (&String, &Named)| {
-            let (size, damage, config) = match self.stored(&named.manifest) {
-                Ok(stored) => (stored.size, None, Some(stored.configuration.process())),
-                Err(error) => (0, Some(error.to_string()), None),
-            };
-            ListedImage { reference: reference.clone(), id: named.manifest.clone(), size, damage, config }
+        Ok(index.images.iter().map(|(reference, named)| self.listed(reference, named)).collect())
+    }
+
+    /// The image that a name means, as [`Store::list`] has it.
+    ///
+    /// # Errors
+    /// `NotFound`; as [`Store::list`] otherwise.
+    pub fn listed_as(&self, reference: &str) -> Result<ListedImage, PortError> {
+        const OPERATION: &str = "list image";
+        let parsed = super::reference(reference)?;
+        let index = self.index(OPERATION)?;
+        find(&index, &parsed)
+            .map(|(reference, named)| self.listed(reference, named))
+            .ok_or_else(|| unknown(OPERATION, &parsed))
+    }
+
+    fn listed(&self, reference: &str, named: &Named) -> ListedImage {
+        let listed = ListedImage {
+            reference: reference.to_owned(),
+            id: named.manifest.clone(),
+            indexes: named.indexes.clone(),
+            platform: None,
+            size: 0,
+            layers: Vec::new(),
+            damage: None,
+            config: None,
         };
-        Ok(index.images.iter().map(line).collect())
+        match self.stored(&named.manifest) {
+            Ok(Stored { configuration, layers, size, .. }) => ListedImage {
+                platform: Some(configuration.platform().to_string()),
+                size,
+                layers,
+                config: Some(configuration.process()),
+                ..listed
+            },
+            Err(error) => ListedImage { damage: Some(error.to_string()), ..listed },
+        }
     }
 
     /// Removes one name, and with the last name of an image its blobs and layers. `in_use` are the ids of the images
@@ -160,9 +190,7 @@ impl Store {
         let _lock = self.disk.lock().map_err(failed)?;
         let mut index = self.index(OPERATION)?;
         let Some(key) = find(&index, &parsed).map(|(key, _)| key.to_owned()) else {
-            let message = "there is no such image in the store";
-            return Err(PortError::new(ErrorKind::NotFound, OPERATION, parsed.to_string(), message)
-                .with_help("`podwright image ls` shows what is there"));
+            return Err(unknown(OPERATION, &parsed));
         };
         let removed = index.images.remove(&key);
         let last = removed.filter(|r| !index.images.values().any(|other| other.manifest == r.manifest));
@@ -301,12 +329,14 @@ impl Store {
 
     fn stored(&self, manifest: &str) -> io::Result<Stored> {
         let (configuration, chain, _) = read_stored(&self.disk, manifest, &self.limits)?;
-        let mut size = 0;
+        let (mut size, mut layers) = (0, Vec::new());
         for id in &chain {
-            size += self.disk.record(id)?.tree.bytes;
+            let record = self.disk.record(id)?;
+            size += record.tree.bytes;
+            layers.push(ListedLayer { digest: record.diff_id, size: record.tree.bytes });
             Dir::open(&self.disk.layer(id))?;
         }
-        Ok(Stored { configuration, chain, size })
+        Ok(Stored { configuration, chain, layers, size })
     }
 
     fn index(&self, operation: &'static str) -> Result<Index, PortError> {
@@ -344,7 +374,14 @@ impl Store {
 struct Stored {
     configuration: Configuration,
     chain: Vec<String>,
+    layers: Vec<ListedLayer>,
     size: u64,
+}
+
+fn unknown(operation: &'static str, reference: &Reference) -> PortError {
+    let message = "there is no such image in the store";
+    PortError::new(ErrorKind::NotFound, operation, reference.to_string(), message)
+        .with_help("`podwright image ls` shows what is there")
 }
 
 /// The entry a reference means: its name, or with a digest any image of the repository that has it.

@@ -215,8 +215,18 @@ fn bombs_stop_at_the_bounds_where_tar_makes_all_of_them() {
     ground.refuses(&image(&long), "longer than 255");
     let (whole, dir) = made(&long);
     assert!(!whole && dir.path().join("into/before").exists());
-    let layers: Vec<Vec<u8>> = (0..11).map(|i| Layer::new().file(&format!("f{i}"), "").tar()).collect();
-    ground.refuses(&oci_archive("x", &layers, json!({})), "11 layers; 10 are the limit");
+    let layers: Vec<Layer> = (0..11).map(|i| Layer::new().file(&format!("f{i}"), "")).collect();
+    let of = |layers: &[Layer]| oci_archive("x", &layers.iter().map(Layer::tar).collect::<Vec<_>>(), json!({}));
+    ground.refuses(&of(&layers), "11 layers; 10 are the limit");
+    // Nothing else is wrong with them: tar unpacks each, ten are taken, and without the limit all of them.
+    assert!(layers.iter().all(|layer| made(layer).0));
+    let found = |store: &Store, layers: &[Layer]| {
+        store.load(&of(layers)[..], None).unwrap();
+        store.resolve("x").unwrap().unwrap().lower.len()
+    };
+    assert_eq!(found(&ground.store, &layers[..10]), 10);
+    let unbounded = Ground::new();
+    assert_eq!(found(&unbounded.store.with_limits(Limits::default()), &layers), 11);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
-use podwright::image::{PullOptions, PullProgress, PulledImage, Store};
+use podwright::image::{LayerProgress, LayerStage, PullOptions, PulledImage, Store};
 use podwright::model::{Mirror, PullSettings, RegistryEntry};
 use podwright::port::{ErrorKind, PortError};
 use serde_json::{Value, json};
@@ -89,7 +89,7 @@ fn an_image_is_pulled_once_and_found_up_to_date_after_that() {
     let server = Server::of(&layout, &top, right);
     let name = format!("{}/team/app:1", server.address);
     let heard = Mutex::new(Vec::new());
-    let tell = |progress: PullProgress| heard.lock().unwrap().push(progress);
+    let tell = |layers: &[LayerProgress]| heard.lock().unwrap().push(layers.to_vec());
     let settings = settings(place.dir.path());
     let pulled = place
         .store
@@ -103,8 +103,19 @@ fn an_image_is_pulled_once_and_found_up_to_date_after_that() {
     assert_eq!(found.config.cmd, ["/bin/app"]);
     let by_index = format!("{}/team/app@{}", server.address, top["digest"].as_str().unwrap());
     assert_eq!(place.store.resolve(&by_index).unwrap().unwrap().id, found.id, "a pod may pin the index");
-    let last = *heard.lock().unwrap().last().unwrap();
-    assert!(last.layers == 2 && last.bytes == last.total && last.total > 100_000, "{last:?}");
+    let heard = heard.into_inner().unwrap();
+    let last = heard.last().unwrap();
+    let hexes: Vec<String> = last.iter().map(|layer| format!("sha256:{}", layer.hex)).collect();
+    assert_eq!(hexes, layer_digests(&layout, &image), "lowest first");
+    assert!(last.iter().all(|l| l.bytes == l.size && l.stage == LayerStage::Unpacked), "{last:?}");
+    assert!(last.iter().map(|l| l.size).sum::<u64>() > 100_000, "{last:?}");
+    for at in 0..2 {
+        let mut stages: Vec<LayerStage> = heard.iter().map(|layers| layers[at].stage).collect();
+        assert!(stages.is_sorted(), "{stages:?}");
+        stages.dedup();
+        assert!(stages.ends_with(&[LayerStage::Downloaded, LayerStage::Unpacking, LayerStage::Unpacked]), "{stages:?}");
+        assert!(heard.iter().map(|layers| layers[at].bytes).is_sorted(), "{heard:?}");
+    }
     let left = std::fs::read_dir(place.dir.path().join("images/downloads/blobs/sha256")).unwrap().count();
     assert_eq!(left, 0, "layers are kept unpacked alone");
 

@@ -2,6 +2,7 @@
 
 pub mod images;
 pub mod registry;
+pub mod screen;
 pub mod terminal;
 
 /// Says loudly that a test could not run here, and writes it where `tests/run.sh` counts.

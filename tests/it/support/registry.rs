@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -53,6 +53,25 @@ pub struct Reply {
     pub endless: bool,
     /// No length is told: the end of the connection is the end of the body.
     pub unmeasured: bool,
+    /// After so many bytes of the body it waits.
+    pub held: Option<(usize, Gate)>,
+}
+
+/// What answers wait for.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    /// Lets everybody through, from now on.
+    pub fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    pub fn wait(&self) {
+        let patience = Duration::from_secs(60);
+        drop(self.0.1.wait_timeout_while(self.0.0.lock().unwrap(), patience, |open| !*open).unwrap());
+    }
 }
 
 impl Reply {
@@ -223,7 +242,14 @@ fn answer(stream: &mut (impl Read + Write), reply: &Reply) -> std::io::Result<()
     }
     stream.write_all(format!("{head}\r\n").as_bytes())?;
     let end = reply.cut.unwrap_or(reply.body.len());
-    stream.write_all(&reply.body[..end])?;
+    let mut begin = 0;
+    if let Some((held, gate)) = &reply.held {
+        stream.write_all(&reply.body[..*held])?;
+        stream.flush()?;
+        begin = *held;
+        gate.wait();
+    }
+    stream.write_all(&reply.body[begin..end])?;
     if !reply.endless {
         return stream.flush();
     }

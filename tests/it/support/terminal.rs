@@ -8,6 +8,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pty::OpenptFlags;
 use rustix::termios::{LocalModes, Winsize};
 
+use super::screen::Screen;
+
 pub struct Terminal {
     master: File,
     slave: File,
@@ -58,6 +60,17 @@ impl Terminal {
             seen.push(self.next(&seen, expected));
         }
         String::from_utf8_lossy(&seen).into_owned()
+    }
+
+    /// Waits until the screen shows what is wanted.
+    pub fn shows_on(&mut self, screen: &mut Screen, wanted: impl Fn(&str) -> bool) -> String {
+        let mut seen = Vec::new();
+        while !wanted(&screen.text()) {
+            let byte = self.next(&seen, &format!("what is wanted after {:?}", screen.text()));
+            screen.feed(byte);
+            seen.push(byte);
+        }
+        screen.text()
     }
 
     /// The next byte. Whoever should say it may have ended instead.
