@@ -23,6 +23,7 @@ pub fn run(args: &AttachArgs, layout: &Layout) -> Result<Ending, CliError> {
         container: args.container.as_deref(),
         quiet: args.quiet,
         refusal: "cannot attach a container in",
+        unknown: container::unknown_to_attach,
     };
     let found = running::find(layout, &wanted)?;
     let session = shim::attach(&found.instance.dir).map_err(|error| found.failed(error))?;

@@ -1,6 +1,6 @@
 //! Which container of a pod a command means.
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::error::CliError;
 
@@ -16,53 +16,77 @@ pub fn pod_name(word: &str) -> &str {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chosen {
     pub name: String,
-    /// What kubectl says on standard error when none was named and there were others.
-    pub note: Option<String>,
+    /// What kubectl says on standard error when none was named: which one was taken out of several, or that the pod's default
+    /// is none of its containers.
+    pub notes: Vec<String>,
+}
+
+/// What is said of a pod that has no container of the name.
+pub type Unknown = fn(&Pod, &str) -> CliError;
+
+/// The API server's words to `kubectl exec` and `cp`.
+pub fn unknown_to_server(pod: &Pod, container: &str) -> CliError {
+    let text = format!("Error from server (BadRequest): container {container} is not valid for pod {}\n", name(pod));
+    CliError::verbatim(text)
+}
+
+/// The words of `kubectl attach`.
+pub fn unknown_to_attach(pod: &Pod, container: &str) -> CliError {
+    CliError::new(format!("container {container} not found in pod {}", name(pod)))
+}
+
+/// The words of `kubectl logs`.
+pub fn unknown_to_logs(pod: &Pod, container: &str) -> CliError {
+    CliError::new(format!("container {container} is not valid for pod {} out of: {}", name(pod), names(pod)))
+}
+
+fn name(pod: &Pod) -> &str {
+    pod.metadata.name.as_deref().unwrap_or_default()
+}
+
+fn lists(pod: &Pod) -> (&[Container], &[Container]) {
+    let spec = pod.spec.as_ref();
+    let init = spec.and_then(|s| s.init_containers.as_deref()).unwrap_or_default();
+    (spec.map(|s| s.containers.as_slice()).unwrap_or_default(), init)
+}
+
+/// All of them in kubectl's order, which is not that of their starts.
+fn names(pod: &Pod) -> String {
+    let (apps, init) = lists(pod);
+    let all = apps.iter().map(|c| c.name.clone()).chain(init.iter().map(|c| format!("{} (init)", c.name)));
+    all.collect::<Vec<String>>().join(", ")
 }
 
 /// The container that is named, or the pod's default one.
 ///
 /// # Errors
 /// When the pod has no container of that name.
-pub fn choose(pod: &Pod, wanted: Option<&str>) -> Result<Chosen, CliError> {
-    let (name, others) = pick(pod, wanted)?;
-    let note = others.map(|others| format!("Defaulted container {name:?} out of: {others}"));
-    Ok(Chosen { name, note })
+pub fn choose(pod: &Pod, wanted: Option<&str>, unknown: Unknown) -> Result<Chosen, CliError> {
+    let (apps, init) = lists(pod);
+    let has = |name: &str| apps.iter().chain(init).any(|c| c.name == name);
+    let (only, mut notes) = (|name: &str| Chosen { name: name.to_owned(), notes: Vec::new() }, Vec::new());
+    if let Some(wanted) = wanted {
+        return if has(wanted) { Ok(only(wanted)) } else { Err(unknown(pod, wanted)) };
+    }
+    let annotated = pod.metadata.annotations.as_ref().and_then(|a| a.get(DEFAULT));
+    match annotated.filter(|default| !default.is_empty()) {
+        Some(default) if has(default) => return Ok(only(default)),
+        Some(default) => notes.push(format!("Default container name {default:?} not found in pod {}", name(pod))),
+        None => {}
+    }
+    let Some(Container { name, .. }) = apps.first() else {
+        return Err(CliError::new(format!("pod {} has no containers", self::name(pod))));
+    };
+    if apps.len() + init.len() > 1 {
+        notes.push(format!("Defaulted container {name:?} out of: {}", names(pod)));
+    }
+    Ok(Chosen { name: name.clone(), notes })
 }
 
 /// The names of every container of a pod, in the order in which they start.
 pub fn all(pod: &Pod) -> Vec<String> {
-    let spec = pod.spec.as_ref();
-    let init = spec.and_then(|s| s.init_containers.as_deref()).unwrap_or_default();
-    let apps = spec.map(|s| s.containers.as_slice()).unwrap_or_default();
+    let (apps, init) = lists(pod);
     init.iter().chain(apps).map(|c| c.name.clone()).collect()
-}
-
-/// The container's name and, when it was chosen among several, all of them.
-fn pick(pod: &Pod, wanted: Option<&str>) -> Result<(String, Option<String>), CliError> {
-    let names = |containers: Option<&[k8s_openapi::api::core::v1::Container]>| {
-        containers.unwrap_or_default().iter().map(|c| c.name.clone()).collect::<Vec<String>>()
-    };
-    let apps = names(pod.spec.as_ref().map(|s| s.containers.as_slice()));
-    let init = names(pod.spec.as_ref().and_then(|s| s.init_containers.as_deref()));
-    let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
-    if let Some(wanted) = wanted {
-        if apps.iter().chain(&init).any(|c| c == wanted) {
-            return Ok((wanted.to_owned(), None));
-        }
-        let text = format!("Error from server (BadRequest): container {wanted} is not valid for pod {pod_name}\n");
-        return Err(CliError::verbatim(text));
-    }
-    let annotated = pod.metadata.annotations.as_ref().and_then(|a| a.get(DEFAULT));
-    if let Some(name) = annotated.filter(|name| apps.contains(name)) {
-        return Ok((name.clone(), None));
-    }
-    let Some(first) = apps.first() else {
-        return Err(CliError::new(format!("pod {pod_name} has no containers")));
-    };
-    let several = apps.len() + init.len() > 1;
-    let all = apps.iter().cloned().chain(init.iter().map(|name| format!("{name} (init)")));
-    Ok((first.clone(), several.then(|| all.collect::<Vec<String>>().join(", "))))
 }
 
 #[cfg(test)]
@@ -81,13 +105,28 @@ mod tests {
 
     #[test]
     fn the_container_is_the_one_named_or_annotated_or_the_first() {
+        let chosen = |pod: &Pod, wanted: Option<&str>| {
+            choose(pod, wanted, unknown_to_server).map(|c| format!("{}: {}", c.name, c.notes.join("; "))).unwrap()
+        };
         let plain = pod(json!({}));
-        assert_eq!(pick(&plain, Some("b")).unwrap(), ("b".into(), None));
-        assert_eq!(pick(&plain, Some("i")).unwrap(), ("i".into(), None));
-        assert_eq!(pick(&plain, None).unwrap(), ("a".into(), Some("a, b, i (init)".into())));
-        assert_eq!(pick(&pod(json!({DEFAULT: "b"})), None).unwrap(), ("b".into(), None));
-        assert_eq!(pick(&pod(json!({DEFAULT: "gone"})), None).unwrap().0, "a");
-        let error = pick(&plain, Some("x")).unwrap_err().to_string();
-        assert_eq!(error, "Error from server (BadRequest): container x is not valid for pod web\n");
+        assert_eq!(chosen(&plain, Some("b")), "b: ");
+        assert_eq!(chosen(&plain, Some("i")), "i: ");
+        let out_of = "Defaulted container \"a\" out of: a, b, i (init)";
+        assert_eq!(chosen(&plain, None), format!("a: {out_of}"));
+        assert_eq!(chosen(&pod(json!({DEFAULT: "b"})), None), "b: ");
+        assert_eq!(chosen(&pod(json!({DEFAULT: "i"})), None), "i: ");
+        let gone = format!("a: Default container name \"gone\" not found in pod web; {out_of}");
+        assert_eq!(chosen(&pod(json!({DEFAULT: "gone"})), None), gone);
+    }
+
+    #[test]
+    fn a_container_that_is_not_there_is_told_in_the_words_of_each_command() {
+        for (unknown, words) in [
+            (unknown_to_server as Unknown, "Error from server (BadRequest): container x is not valid for pod web\n"),
+            (unknown_to_attach, "error: container x not found in pod web\n"),
+            (unknown_to_logs, "error: container x is not valid for pod web out of: a, b, i (init)\n"),
+        ] {
+            assert_eq!(choose(&pod(json!({})), Some("x"), unknown).unwrap_err().to_string(), words);
+        }
     }
 }

@@ -12,6 +12,7 @@ use std::path::Path;
 use rustix::fs::Stat;
 
 use super::args::CpArgs;
+use super::container;
 use super::error::{CliError, Ending};
 use super::layout::Layout;
 use super::running::{self, Wanted};
@@ -45,6 +46,7 @@ fn open(args: &CpArgs, layout: &Layout, pod: &PodKey) -> Result<Inside, CliError
         container: args.container.as_deref(),
         quiet: false,
         refusal: "cannot exec into a container in",
+        unknown: container::unknown_to_server,
     };
     let found = running::find(layout, &wanted)?;
     shim::inside(&found.instance.dir).map_err(|error| found.failed(error))

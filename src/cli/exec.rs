@@ -22,6 +22,7 @@ pub fn run(args: &ExecArgs, layout: &Layout) -> Result<Ending, CliError> {
             container: args.container.as_deref(),
             quiet: args.quiet,
             refusal: "cannot exec into a container in",
+            unknown: container::unknown_to_server,
         },
     )?;
     let terminal = Terminal::of(args.stdin, args.tty, io::stdin().is_terminal());

@@ -2,6 +2,7 @@
 
 mod lines;
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use hyper::body::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use serde::Deserialize;
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -22,39 +24,97 @@ use super::look::{self, Source};
 use super::{container, printer, records};
 use crate::model::{Kind, PodKey, PodRecord};
 use crate::report::Listed;
-use crate::serve::{Client, LogRequest, LogStream, Progress, stream_file};
+use crate::serve::{Client, LabelSelector, ListOptions, LogRequest, LogStream, Progress, stream_file};
 use lines::Lines;
 
 /// Pieces of followed logs that wait to be printed.
 const WAITING: usize = 16;
 
+/// Lines from the end of each log when pods are selected by their labels, as kubectl has it.
+const SELECTED_TAIL: i64 = 10;
+
 /// Runs `logs`.
 pub fn run(args: &LogsArgs, layout: &Layout) -> Result<Ending, CliError> {
-    let name = container::pod_name(&args.pod);
-    let request = request(args, PodKey::new(&args.namespace.namespace, name), Timestamp::now())?;
+    let wanted = Wanted::of(args)?;
+    let request = request(args, PodKey::new(&args.namespace.namespace, ""), Timestamp::now())?;
     look::block_on(async {
-        let (logs, pod) = match look::source(layout).await? {
+        let (logs, pods) = match look::source(layout).await? {
             Source::Agent(client) => {
-                let object = client.get(Listed::Kind(Kind::Pod), &request.pod.namespace, name).await?;
-                let pod = Pod::deserialize(&object);
-                let pod = pod.map_err(|e| CliError::new(format!("the agent's answer is no pod: {e}")))?;
-                (Logs::Agent(client), pod)
+                let pods = wanted.of_agent(&client, &request.pod.namespace).await?;
+                (Logs::Agent(client), pods)
             }
             Source::LastReport(report) => {
                 look::note_last_report(&report);
-                let record = records::pod(layout, &request.pod)?;
-                let pod = record.realised.effective.open();
-                (Logs::Files { layout: layout.clone(), record: Arc::new(record) }, pod)
+                let records = wanted.on_record(layout, &request.pod.namespace)?;
+                let pods = records.values().map(|record| record.realised.effective.open()).collect();
+                (Logs::Files { layout: layout.clone(), records: Arc::new(records) }, pods)
             }
         };
+        if pods.is_empty() {
+            printer::note(&format!("No resources found in {} namespace.", request.pod.namespace));
+            return Ok(Ending::Success);
+        }
         let printing = Printing { logs, prefix: args.prefix, ignore_errors: args.ignore_errors };
-        let requests = requests(args, request, &pod)?;
+        let requests = requests(args, &request, &pods)?;
         if args.follow && requests.len() > 1 {
             printing.side_by_side(requests).await
         } else {
             printing.in_turn(requests).await
         }
     })
+}
+
+/// Of which pods logs are wanted.
+enum Wanted<'a> {
+    Named(&'a str),
+    /// By their labels; the text and what it means.
+    Selected(&'a str, LabelSelector),
+}
+
+impl<'a> Wanted<'a> {
+    fn of(args: &'a LogsArgs) -> Result<Self, CliError> {
+        match (args.pod.as_deref(), args.selector.as_deref().filter(|text| !text.is_empty())) {
+            (Some(word), None) => Ok(Self::Named(container::pod_name(word))),
+            (None, Some(text)) => {
+                LabelSelector::parse(text).map(|selector| Self::Selected(text, selector)).map_err(CliError::usage)
+            }
+            (Some(_), Some(_)) => Err(CliError::usage("only a selector (-l) or a POD name is allowed")),
+            (None, None) => Err(CliError::usage("POD is a required argument for the logs command")
+                .hint("name a pod, or select some by their labels with --selector")),
+        }
+    }
+
+    async fn of_agent(&self, client: &Client, namespace: &str) -> Result<Vec<Pod>, CliError> {
+        let kind = Listed::Kind(Kind::Pod);
+        let objects = match self {
+            Self::Named(name) => vec![client.get(kind, namespace, name).await?],
+            Self::Selected(text, _) => {
+                let options = ListOptions { label_selector: Some((*text).to_owned()), ..ListOptions::default() };
+                client.list(kind, Some(namespace), &options).await?.items
+            }
+        };
+        let no_pod = |e| CliError::new(format!("the agent's answer is no pod: {e}"));
+        objects.iter().map(|object| Pod::deserialize(object).map_err(no_pod)).collect()
+    }
+
+    /// By name, so in the order of their names.
+    fn on_record(&self, layout: &Layout, namespace: &str) -> Result<BTreeMap<String, PodRecord>, CliError> {
+        let selector = match self {
+            Self::Named(name) => {
+                let record = records::pod(layout, &PodKey::new(namespace, *name))?;
+                return Ok(BTreeMap::from([(record.key.name.clone(), record)]));
+            }
+            Self::Selected(_, selector) => selector,
+        };
+        let labels = |record: &PodRecord| {
+            let pod: Pod = record.realised.effective.open();
+            json!({"metadata": {"labels": pod.metadata.labels}})
+        };
+        let mut records = records::pods(layout)?;
+        records.retain(|record| record.key.namespace == namespace && selector.matches(&labels(record)));
+        // Of two with one name the newer one, which comes last.
+        Ok(records.into_iter().map(|record| (record.key.name.clone(), record)).collect())
+    }
 }
 
 /// What is asked of each container, or why it makes no sense, in kubectl's words.
@@ -76,7 +136,8 @@ fn request(args: &LogsArgs, pod: PodKey, now: Timestamp) -> Result<LogRequest, C
         }
         (None, time) => time,
     };
-    let tail_lines = match args.tail {
+    let tail = args.tail.unwrap_or(if args.pod.is_none() { SELECTED_TAIL } else { -1 });
+    let tail_lines = match tail {
         -1 => None,
         lines => Some(number(lines, "--tail must be greater than or equal to -1")?),
     };
@@ -86,30 +147,40 @@ fn request(args: &LogsArgs, pod: PodKey, now: Timestamp) -> Result<LogRequest, C
     Ok(LogRequest { follow, previous, timestamps, tail_lines, limit_bytes, since, ..LogRequest::new(pod, "") })
 }
 
-/// The same for each container that is meant.
-fn requests(args: &LogsArgs, request: LogRequest, pod: &Pod) -> Result<Vec<LogRequest>, CliError> {
+/// The same for each container of each pod that is meant.
+fn requests(args: &LogsArgs, request: &LogRequest, pods: &[Pod]) -> Result<Vec<LogRequest>, CliError> {
     let wanted = args.container.as_deref().or(args.positional_container.as_deref());
-    let names = if args.all_containers {
-        container::all(pod)
-    } else {
-        let chosen = container::choose(pod, wanted)?;
-        chosen.note.iter().for_each(|note| printer::note(note));
-        vec![chosen.name]
-    };
-    let (count, limit) = (names.len(), args.max_log_requests);
+    let mut requests = Vec::new();
+    for pod in pods {
+        let names = if args.all_containers {
+            container::all(pod)
+        } else {
+            let chosen = container::choose(pod, wanted, container::unknown_to_logs)?;
+            chosen.notes.iter().for_each(|note| printer::note(note));
+            vec![chosen.name]
+        };
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let pod = PodKey::new(&request.pod.namespace, name);
+        requests.extend(names.into_iter().map(|c| LogRequest { pod: pod.clone(), container: c, ..request.clone() }));
+    }
+    let (count, limit) = (requests.len(), args.max_log_requests);
     if args.follow && count > 1 && count > limit {
         return Err(CliError::new(format!(
             "you are attempting to follow {count} log streams, but maximum allowed concurrency is {limit}, use --max-log-requests to increase the limit"
         )));
     }
-    Ok(names.into_iter().map(|container| LogRequest { container, ..request.clone() }).collect())
+    Ok(requests)
 }
 
 /// Where logs are read.
 #[derive(Clone)]
 enum Logs {
     Agent(Client),
-    Files { layout: Layout, record: Arc<PodRecord> },
+    /// Of the pods on record that are meant, by name.
+    Files {
+        layout: Layout,
+        records: Arc<BTreeMap<String, PodRecord>>,
+    },
 }
 
 /// A log under way.
@@ -135,7 +206,11 @@ impl Logs {
     async fn open(&self, request: &LogRequest) -> Result<Log, CliError> {
         match self {
             Logs::Agent(client) => Ok(Log::Agent(client.log(request).await?)),
-            Logs::Files { layout, record } => from_files(layout, record, request).await,
+            Logs::Files { layout, records } => {
+                let name = &request.pod.name;
+                let record = records.get(name).ok_or_else(|| CliError::not_found("pods", name))?;
+                from_files(layout, record, request).await
+            }
         }
     }
 }
@@ -265,7 +340,7 @@ mod tests {
     use super::*;
 
     fn args(flags: &[&str]) -> LogsArgs {
-        let words = ["podwright", "logs", "web"].iter().chain(flags);
+        let words = ["podwright", "logs"].iter().chain(flags);
         match Cli::try_parse_from(words).map(|cli| cli.verb) {
             Ok(Verb::Logs(args)) => args,
             other => panic!("{other:?}"),
@@ -274,7 +349,7 @@ mod tests {
 
     fn asked(flags: &[&str]) -> Result<LogRequest, String> {
         let now = "2026-01-02T03:04:05Z".parse().unwrap();
-        request(&args(flags), PodKey::new("default", "web"), now).map_err(|e| e.to_string())
+        request(&args(&[&["web"][..], flags].concat()), PodKey::new("default", "web"), now).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -321,19 +396,64 @@ mod tests {
 
     #[test]
     fn all_containers_are_asked_in_the_order_they_run_and_not_too_many_followed() {
-        let pod = json!({"metadata": {"name": "web"}, "spec": {
-            "initContainers": [{"name": "i"}], "containers": [{"name": "a"}, {"name": "b"}]}});
-        let pod: Pod = serde_json::from_value(pod).unwrap();
-        let names = |flags: &[&str]| {
-            let args = args(flags);
-            let request = LogRequest::new(PodKey::new("default", "web"), "");
-            let requests = requests(&args, request, &pod).map_err(|e| e.to_string())?;
-            Ok::<String, String>(requests.into_iter().map(|r| r.container).collect::<Vec<_>>().join(" "))
+        let pod = |name: &str| -> Pod {
+            let pod = json!({"metadata": {"name": name}, "spec": {
+                "initContainers": [{"name": "i"}], "containers": [{"name": "a"}, {"name": "b"}]}});
+            serde_json::from_value(pod).unwrap()
         };
-        assert_eq!(names(&["--all-containers"]).as_deref(), Ok("i a b"));
-        assert_eq!(names(&["--all-containers=false", "-c", "b"]).as_deref(), Ok("b"));
-        assert_eq!(names(&["--all-containers", "--max-log-requests=2"]).as_deref(), Ok("i a b"));
-        let refused = names(&["--all-containers", "-f", "--max-log-requests=2"]).unwrap_err();
+        let names = |flags: &[&str], pods: &[Pod]| {
+            let request = LogRequest::new(PodKey::new("default", ""), "");
+            let requests = requests(&args(flags), &request, pods).map_err(|e| e.to_string())?;
+            let names = requests.into_iter().map(|r| format!("{}/{}", r.pod.name, r.container));
+            Ok::<String, String>(names.collect::<Vec<_>>().join(" "))
+        };
+        let one = [pod("x")];
+        assert_eq!(names(&["x", "--all-containers"], &one).as_deref(), Ok("x/i x/a x/b"));
+        assert_eq!(names(&["x", "--all-containers=false", "-c", "b"], &one).as_deref(), Ok("x/b"));
+        assert_eq!(names(&["x", "--all-containers", "--max-log-requests=2"], &one).as_deref(), Ok("x/i x/a x/b"));
+        let refused = names(&["x", "--all-containers", "-f", "--max-log-requests=2"], &one).unwrap_err();
         assert!(refused.contains("to follow 3 log streams, but maximum allowed concurrency is 2"), "{refused}");
+        let two = [pod("x"), pod("y")];
+        assert_eq!(names(&["-l", "k", "-c", "b"], &two).as_deref(), Ok("x/b y/b"));
+        assert_eq!(names(&["-l", "k"], &two).as_deref(), Ok("x/a y/a"));
+        let refused = names(&["-l", "k", "--all-containers", "-f"], &two).unwrap_err();
+        assert!(refused.contains("to follow 6 log streams, but maximum allowed concurrency is 5"), "{refused}");
+    }
+
+    #[test]
+    fn pods_are_named_or_selected() {
+        let wanted = |flags: &[&str]| match Wanted::of(&args(flags)) {
+            Ok(Wanted::Named(name)) => format!("named {name}"),
+            Ok(Wanted::Selected(text, _)) => format!("selected {text}"),
+            Err(error) => error.to_string(),
+        };
+        for (flags, expected) in [
+            (&["pod/web"][..], "named web"),
+            (&["web", "-l", ""], "named web"),
+            (&["-l", "app=web"], "selected app=web"),
+            (&["web", "-l", "app"], "error: only a selector (-l) or a POD name is allowed\n"),
+            (&["web", "a", "-l", "app"], "error: only a selector (-l) or a POD name is allowed\n"),
+        ] {
+            assert_eq!(wanted(flags), expected, "{flags:?}");
+        }
+        assert!(wanted(&[]).starts_with("error: POD is a required argument for the logs command\n"));
+        assert!(wanted(&["-l", "a=("]).contains("unable to parse requirement"));
+    }
+
+    #[test]
+    fn of_selected_pods_the_last_lines_are_shown() {
+        let tail = |flags: &[&str]| {
+            let request = request(&args(flags), PodKey::new("default", ""), Timestamp::UNIX_EPOCH);
+            request.unwrap().tail_lines
+        };
+        for (flags, lines) in [
+            (&["web"][..], None),
+            (&["-l", "app"], Some(10)),
+            (&["-l", "app", "--tail=3"], Some(3)),
+            (&["-l", "app", "--tail=-1"], None),
+            (&["web", "-l", ""], None),
+        ] {
+            assert_eq!(tail(flags), lines, "{flags:?}");
+        }
     }
 }

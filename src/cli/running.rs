@@ -17,6 +17,7 @@ pub struct Wanted<'a> {
     pub quiet: bool,
     /// kubectl's words of a pod that has ended, before `a completed pod`.
     pub refusal: &'static str,
+    pub unknown: container::Unknown,
 }
 
 /// A container with an instance that has not ended, as far as records go.
@@ -58,10 +59,8 @@ pub fn find(layout: &Layout, wanted: &Wanted<'_>) -> Result<Found, CliError> {
         return Err(CliError::new(format!("{} a completed pod; current phase is {phase}", wanted.refusal)));
     }
     let pod = record.realised.effective.open();
-    let chosen = container::choose(&pod, wanted.container)?;
-    if let Some(note) = chosen.note.filter(|_| !wanted.quiet) {
-        printer::note(&note);
-    }
+    let chosen = container::choose(&pod, wanted.container, wanted.unknown)?;
+    chosen.notes.iter().filter(|_| !wanted.quiet).for_each(|note| printer::note(note));
     let container = chosen.name;
     let Some(instance) = records::instances(layout, &record.uid, &container)?.pop() else {
         return Err(not_running(&pod, &container, "it was not started yet"));

@@ -11,15 +11,18 @@ use super::{NamespaceArgs, duration};
 #[derive(Args, Debug)]
 pub struct LogsArgs {
     #[arg(value_name = "POD")]
-    pub pod: String,
+    pub pod: Option<String>,
     #[arg(value_name = "CONTAINER", conflicts_with = "container")]
     pub positional_container: Option<String>,
     #[command(flatten)]
     pub namespace: NamespaceArgs,
-    /// Which container, when the pod has more than one
+    /// The pods with these labels in place of one by its name, such as app=web,tier!=db
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<String>,
+    /// Which container, when a pod has more than one
     #[arg(short, long, value_name = "CONTAINER")]
     pub container: Option<String>,
-    /// Every container of the pod, one after the other; with --follow side by side
+    /// Every container of a pod, one after the other; with --follow side by side
     #[arg(long, default_value_t = false, num_args = 0..=1, default_missing_value = "true", require_equals = true,
         action = ArgAction::Set)]
     pub all_containers: bool,
@@ -35,9 +38,9 @@ pub struct LogsArgs {
     /// Pod and container before each line
     #[arg(long)]
     pub prefix: bool,
-    /// Only this many lines from the end; -1 for all
-    #[arg(long, value_name = "LINES", default_value_t = -1, allow_negative_numbers = true)]
-    pub tail: i64,
+    /// Only this many lines from the end, -1 for all [default: -1, with --selector 10]
+    #[arg(long, value_name = "LINES", allow_negative_numbers = true)]
+    pub tail: Option<i64>,
     /// Only what is younger, such as 5s, 2m or 3h
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub since: Option<Duration>,

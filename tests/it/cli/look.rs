@@ -204,3 +204,48 @@ fn logs_of_all_containers_stand_one_after_the_other_with_the_flags_of_kubectl() 
         assert_eq!(place.run(args).code, Some(64), "{args:?}");
     }
 }
+
+#[test]
+fn logs_of_pods_are_selected_by_their_labels_without_an_agent_too() {
+    let place = place(true);
+    let record = std::fs::read_to_string(place.path("root/pods/u-1/record.json")).unwrap();
+    let other = |name: &str, uid: &str, app: &str| {
+        let record = record.replace(r#""name":"web""#, &format!(r#""name":"{name}""#)).replace("u-1", uid);
+        place.write(
+            &format!("root/pods/{uid}/record.json"),
+            &record.replace(r#""app":"web""#, &format!(r#""app":"{app}""#)),
+        );
+        let log = place.path(&format!("root/logs/{uid}.log"));
+        let instance = std::fs::read_to_string(place.path("root/pods/u-1/containers/a/0/record.json")).unwrap();
+        let mut instance: Value = serde_json::from_str(&instance).unwrap();
+        instance["logPath"] = json!(log);
+        place.write(&format!("root/pods/{uid}/containers/a/0/record.json"), &instance.to_string());
+        let lines = (0..12).map(|n| format!("2026-01-02T03:04:{n:02}.0Z stdout F {name} {n}\n"));
+        std::fs::write(log, lines.collect::<String>()).unwrap();
+    };
+    other("also", "u-2", "web");
+    other("db", "u-3", "db");
+    let said = place.run(&["logs", "-l", "app=web", "--prefix"]);
+    // Ten lines of each, in the order of the pods' names.
+    let mut expected: Vec<String> = (2..12).map(|n| format!("[pod/also/a] also {n}")).collect();
+    expected.extend(["one", "two"].map(|line| format!("[pod/web/a] {line}")));
+    assert_eq!(
+        (said.code, said.out.lines().collect::<Vec<_>>()),
+        (Some(0), expected.iter().map(String::as_str).collect())
+    );
+    assert_eq!(said.err.matches("Defaulted container \"a\" out of: a, b\n").count(), 2, "{}", said.err);
+    let all = place.run(&["logs", "-l", "app in (web,db)", "--tail=-1", "-c", "a"]);
+    assert_eq!(all.out.lines().count(), 26, "{all:?}");
+    let none = place.run(&["logs", "-l", "app=none", "-n", "other"]);
+    assert_eq!((none.code, none.out.as_str()), (Some(0), ""));
+    assert!(none.err.ends_with("No resources found in other namespace.\n"), "{}", none.err);
+    let wrong = place.run(&["logs", "-l", "app=web", "-c", "x"]);
+    assert_eq!((wrong.code, wrong.out.as_str()), (Some(1), ""));
+    assert!(wrong.err.ends_with("error: container x is not valid for pod also out of: a, b\n"), "{}", wrong.err);
+    // Where one has no log the rest is told only if that is asked for.
+    let stopped = place.run(&["logs", "-l", "app=web", "--all-containers", "--tail=1"]);
+    assert_eq!((stopped.code, stopped.out.as_str()), (Some(1), "also 11\n"));
+    let ignored = place.run(&["logs", "-l", "app=web", "--all-containers", "--tail=1", "--ignore-errors"]);
+    assert_eq!(ignored.code, Some(0));
+    assert!(ignored.out.starts_with("also 11\n") && ignored.out.contains("\ntwo\n"), "{}", ignored.out);
+}

@@ -56,6 +56,22 @@ fn e2e_get_describe_logs_and_exec_speak_as_kubectl_does() {
     follow.kill().unwrap();
     follow.wait().unwrap();
 
+    let selected = world.ok(&["logs", "-l", "app=web", "--all-containers", "--prefix", "--tail=1"]);
+    assert!(selected.starts_with("[pod/web/a] ") && selected.lines().count() == 1, "{selected}");
+    let none = world.output(&["logs", "-l", "app=none"]);
+    assert_eq!((text(&none).as_str(), none.status.code()), ("No resources found in default namespace.\n", Some(0)));
+    let mut follow = world
+        .podwright(&["logs", "-f", "-l", "app in (web)", "--all-containers", "--prefix"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    let ticks =
+        lines.map_while(Result::ok).filter(|l| l.starts_with("[pod/web/a] ") && l.ends_with("tick")).take(12).count();
+    assert_eq!(ticks, 12);
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+
     let exit = world.output(&["exec", "web", "--", "sh", "-c", "echo here; exit 7"]);
     assert_eq!(String::from_utf8_lossy(&exit.stdout), "here\n");
     let said = "Defaulted container \"a\" out of: a, b\ncommand terminated with exit code 7\n";
