@@ -14,7 +14,7 @@ use super::Config;
 use crate::cli::args::{LogFormat, duration};
 use crate::manifest::MarkedDocument;
 use crate::model::quantity::nanos;
-use crate::model::{Diagnostic, Diagnostics, Place, Severity, Taint};
+use crate::model::{Diagnostic, Diagnostics, IDS_PER_POD, Place, Severity, Taint};
 
 const KEYS: [&str; 21] = [
     "apiVersion",
@@ -50,8 +50,6 @@ const LOG_FILES: RangeInclusive<u32> = 2..=64;
 const POD_PIDS: RangeInclusive<u32> = 16..=4 << 20;
 /// The first user id of pods: above the machine's own, and so that there is a whole range of [`IDS_PER_POD`].
 const USER_IDS: RangeInclusive<u32> = IDS_PER_POD..=u32::MAX - 2 * IDS_PER_POD + 1;
-/// The kubelet's `userNamespaces.idsPerPod`.
-const IDS_PER_POD: u32 = 65_536;
 const NANOS: i128 = 1_000_000_000;
 /// The longest path the kernel takes, without its closing zero.
 const LONGEST_PATH: usize = 4095;

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 /// Whether what was tried works; otherwise what the system said to it.
 pub type Trial = Result<(), String>;
 
+/// User ids, and as many group ids, of a pod with `hostUsers: false`: the kubelet's `userNamespaces.idsPerPod`.
+pub const IDS_PER_POD: u32 = 65_536;
 /// The way out where pods cannot run.
 pub const RUN_AS_ROOT: &str =
     "run it as root, for example with sudo; inside of a container, that container must be a privileged one";

@@ -15,8 +15,7 @@ use rustix::process::DumpableBehavior;
 
 use super::{effect, spawn};
 
-/// How many ids a pod has: the kubelet's `userNamespaces.idsPerPod`.
-pub const IDS: u32 = 65_536;
+pub use crate::model::IDS_PER_POD as IDS;
 
 /// What a process is told that has its range.
 pub(super) const MAPPED: [u8; 1] = [1];

@@ -63,6 +63,7 @@ const RULES: &[(&[Kind], Check)] = &[
     (POD, pod::names),
     (POD, pod::grace),
     (POD, pod::host_namespaces),
+    (POD, pod::own_ids),
     (POD, pod::dns),
     (POD, pod::host_aliases),
     (POD, container::names),

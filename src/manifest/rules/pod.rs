@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::{Subject, View, names, shape};
 use crate::manifest::problem::{Finding, quoted};
+use crate::model::IDS_PER_POD;
 
 /// How many name servers and search domains a resolver takes.
 const NAMESERVERS: usize = 3;
@@ -75,6 +76,30 @@ pub(super) fn host_namespaces(subject: Subject<'_, '_>, out: &mut Vec<Finding>) 
     {
         let message = format!("`hostUsers: false` and `{other}: true` cannot go together");
         out.push(users.error("contradiction", message).help("remove one of the two"));
+    }
+}
+
+/// Ids that a pod with user ids of its own does not have: it would never start.
+pub(super) fn own_ids(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    let Some(spec) = subject.root.get("spec").filter(|s| s.get("hostUsers").is_some_and(|users| users.value == false))
+    else {
+        return;
+    };
+    for context in std::iter::once(&spec).chain(subject.containers()).filter_map(|holder| holder.get("securityContext"))
+    {
+        let ids = ["runAsUser", "runAsGroup"].into_iter().filter_map(|field| Some((field, context.get(field)?)));
+        let groups = context.list("supplementalGroups").into_iter().map(|group| ("supplementalGroups", group));
+        for (field, id) in ids.chain(groups) {
+            // What no id can be is said already.
+            let Some(number) = id.integer().filter(|n| (i64::from(IDS_PER_POD)..=i32::MAX.into()).contains(n)) else {
+                continue;
+            };
+            let last = IDS_PER_POD - 1;
+            let message =
+                format!("with `hostUsers: false` user and group ids end at {last}, and `{field}` has {number}");
+            let help = format!("choose one from 0 to {last}, or remove `hostUsers: false`");
+            out.push(id.error("number-range", message).help(help));
+        }
     }
 }
 
