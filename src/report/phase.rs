@@ -1,4 +1,4 @@
-//! The phase of a pod: the kubelet's getPhase over container statuses.
+//! The phase of a pod: the kubelet's `getPhase` (pkg/kubelet/kubelet_pods.go of Kubernetes 1.36) over container statuses.
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PodSpec};
 
@@ -10,6 +10,8 @@ use crate::model::is_sidecar;
 pub struct PhaseInput<'a> {
     pub spec: &'a PodSpec,
     pub statuses: &'a Statuses,
+    /// An app container was begun in the sandbox that the pod has now.
+    pub initialized: bool,
     /// The pod is going away: nothing is restarted any more, and its end is not recorded.
     pub terminating: bool,
     /// The terminal phase on record; it never changes back.
@@ -31,7 +33,6 @@ struct Stays {
     running: u32,
     stopped: u32,
     succeeded: u32,
-    ever_started: bool,
 }
 
 /// `Pending`, `Running`, `Succeeded` or `Failed`.
@@ -45,7 +46,7 @@ pub fn phase(input: PhaseInput<'_>) -> String {
     count_apps(input, &mut stays);
     let phase = if init.failed > 0 && input.terminating {
         "Failed"
-    } else if init.pending > 0 || (stays.pending_sidecar > 0 && !stays.ever_started) || stays.waiting > 0 {
+    } else if init.pending > 0 || (stays.pending_sidecar > 0 && !input.initialized) || stays.waiting > 0 {
         "Pending"
     } else if stays.running > 0 {
         "Running"
@@ -114,10 +115,8 @@ fn count_apps(input: PhaseInput<'_>, count: &mut Stays) {
         let status = input.statuses.app.iter().find(|s| s.name == container.name);
         if status.is_some_and(runs) {
             count.running += 1;
-            count.ever_started = true;
         } else if let Some(code) = status.and_then(last_exit) {
             count.stopped += 1;
-            count.ever_started = true;
             count.succeeded += u32::from(code == 0);
         } else {
             count.waiting += 1;

@@ -13,7 +13,8 @@ use super::part;
 use super::phase::{PhaseInput, phase};
 use super::resize;
 use crate::model::{
-    AdmittedPod, Hold, NodeInfo, ObservedPod, Outcome, Packed, ProbedContainers, Sandbox, Unplaced, qos_class,
+    AdmittedPod, ContainerKind, Hold, NodeInfo, ObservedPod, Outcome, Packed, ProbedContainers, Sandbox, Unplaced,
+    qos_class,
 };
 
 /// Everything known about one pod at one moment.
@@ -76,6 +77,13 @@ fn shown_as(view: &PodView<'_>, open: impl Fn(&Packed<Pod>) -> Pod) -> Pod {
     pod
 }
 
+/// Whether an app container was begun in the sandbox that the pod has now: the kubelet's
+/// `HasAnyActiveRegularContainerStarted` (pkg/kubelet/container/helpers.go).
+fn is_initialized(pod: &ObservedPod) -> bool {
+    let Sandbox::Ready { attempt, .. } = pod.sandbox else { return false };
+    pod.containers.iter().any(|c| c.record.kind == ContainerKind::App && c.record.sandbox_attempt == attempt)
+}
+
 fn put_record(pod: &mut Pod, observed: &ObservedPod) {
     let record = &observed.record;
     pod.metadata.uid = Some(record.uid.0.clone());
@@ -98,6 +106,7 @@ fn status(view: &PodView<'_>, spec: &PodSpec) -> PodStatus {
     let phase = phase(PhaseInput {
         spec,
         statuses: &statuses,
+        initialized: view.observed.is_some_and(is_initialized),
         terminating: record.is_some_and(|r| r.deletion.is_some()),
         terminal: record.and_then(|r| r.terminal.as_deref()),
     });

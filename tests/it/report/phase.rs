@@ -1,6 +1,6 @@
 //! The phase and the conditions, row by row.
 
-use podwright::model::{Deletion, PodRecord, Sandbox, TerminalCause};
+use podwright::model::{Deletion, ObservedPod, PodRecord, Sandbox, TerminalCause};
 
 use super::fixture::{at, exited, instance, object, scripted};
 use k8s_openapi::api::core::v1::Pod;
@@ -88,6 +88,25 @@ fn a_pod_going_away_restarts_nothing() {
         pod.record.deletion = Some(Deletion { requested_at: at(20), grace_seconds: 30, reason: "removed".into() });
         assert_eq!(phase(&object(&pod, &[])), expected, "{policy} [{init}] {apps}");
     }
+}
+
+#[test]
+fn a_sidecar_that_starts_in_another_sandbox_takes_the_pod_back_to_pending() {
+    let (mut pod, _) = scripted("Always", "s+=run", "a=exit1!");
+    let mut record = serde_json::to_value(&pod.record).unwrap();
+    let sidecar = &mut record["realised"]["effective"]["spec"]["initContainers"][0];
+    // It has not started yet, as nobody has asked its probe.
+    sidecar["startupProbe"] = serde_json::json!({"exec": {"command": ["x"]}});
+    pod.record = serde_json::from_value(record).unwrap();
+    let phase = |pod: &ObservedPod| phase(&object(pod, &[("a", "CrashLoopBackOff", "")]));
+    assert_eq!(phase(&pod), "Running", "it ran, and its sidecar begins again");
+    pod.sandbox = Sandbox::Ready { attempt: 1, pid: 100, started_at: at(30), ips: Vec::new() };
+    pod.containers.iter_mut().filter(|c| c.record.name == "s").for_each(|c| c.record.sandbox_attempt = 1);
+    assert_eq!(phase(&pod), "Pending", "the init containers are at work again");
+    let mut again = instance("a", ContainerKind::App, 1, exited(1, 40));
+    again.record.sandbox_attempt = 1;
+    pod.containers.push(again);
+    assert_eq!(phase(&pod), "Running");
 }
 
 #[test]
