@@ -1,8 +1,7 @@
 //! What the first process of a container and a command that is run in it have in common on their way in: the directory, the
 //! environment, the user.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -10,9 +9,6 @@ use rustix::process::DumpableBehavior;
 
 use super::failure::doing;
 use super::{command, oci, rootfs};
-
-/// Largest `/etc/passwd` of an image that is read.
-const MAX_PASSWD: u64 = 1 << 20;
 
 /// What files are made with that the container's programs make, unless they say otherwise: runc's.
 const UMASK: u32 = 0o022;
@@ -31,7 +27,7 @@ pub(super) fn settle(process: &oci::Process) -> io::Result<Vec<String>> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => false,
         other => other.map(|()| true)?,
     };
-    let environment = environment(process);
+    let environment = command::unique(&process.env);
     become_user(process)?;
     if !entered {
         enter()?;
@@ -49,36 +45,9 @@ fn change_directory(cwd: &Path) -> io::Result<()> {
     if is_inside { Ok(()) } else { Err(io::Error::new(io::ErrorKind::NotFound, "it is outside of the container")) }
 }
 
-/// The environment that the container's processes start with.
-fn environment(process: &oci::Process) -> Vec<String> {
-    let mut environment = command::unique(&process.env);
-    if !has(&environment, "HOME") {
-        environment.push(format!("HOME={}", home(process.user.uid)));
-    }
-    environment
-}
-
 /// Whether there is such a variable.
 pub(super) fn has(environment: &[String], name: &str) -> bool {
     environment.iter().any(|v| v.strip_prefix(name).is_some_and(|rest| rest.starts_with('=')))
-}
-
-/// A FIFO in its place must not make anybody wait for its writer, a device is no list of users.
-fn open_passwd() -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = File::from(rootfs::resolve(&rootfs::open_root(Path::new("/"))?, Path::new("/etc/passwd"), flags)?);
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
-}
-
-/// The home directory that the image gives a user.
-fn home(uid: u32) -> String {
-    let mut text = String::new();
-    let read = open_passwd().and_then(|f| f.take(MAX_PASSWD).read_to_string(&mut text));
-    let fields = text.lines().map(|l| l.split(':').collect::<Vec<_>>());
-    let found = fields
-        .filter(|f| f.get(2).is_some_and(|n| n.parse() == Ok(uid)))
-        .find_map(|f| f.get(5).map(|h| (*h).to_owned()));
-    read.ok().and(found).filter(|home| !home.is_empty()).unwrap_or_else(|| "/".to_owned())
 }
 
 /// Becomes the container's user, with its groups, and renounces new privileges where the container does.

@@ -1,19 +1,17 @@
 //! Places in a container's root directory: found as by a process that has it for its root, and made where they are missing.
 
-use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Component, Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
 use crate::sys::effect;
+use crate::sys::way::Way;
 
-/// How often the way to a place may turn out to be another one: as many links as the kernel follows.
-const MAX_TURNS: usize = 40;
 const DIRECTORY: u32 = 0o755;
 const FILE: u32 = 0o644;
 
@@ -64,65 +62,43 @@ fn is(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno.raw_os_error())
 }
 
-/// The elements of a path without those that lead nowhere, such as `.`.
-fn elements(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {
-    path.components().filter(|c| matches!(c, Component::Normal(_) | Component::ParentDir)).map(|c| c.as_os_str().into())
-}
-
 /// A link may lead to what is missing, as that of many images from `/etc/resolv.conf` to a file below `/run`: what it leads to
 /// is made then, as by runc. A link in a volume leads nowhere else: whoever has the volume too could have planted it, to have
 /// something mounted over the container's own files.
 fn walk(root: &OwnedFd, path: &Path, kind: Kind) -> io::Result<OwnedFd> {
-    let mut left: VecDeque<OsString> = elements(path).collect();
-    // Without a link in it.
-    let mut at = PathBuf::from("/");
+    let mut way = Way::to(path);
+    // Nothing is at an empty path.
+    let top = Path::new("/");
     let mut volume = Volume { own: mount_of(root)?, within: None };
-    let mut turns = 0;
-    while let Some(name) = left.pop_front() {
-        if name == ".." {
-            at.pop();
-            continue;
-        }
-        if turns > MAX_TURNS {
-            return Err(Errno::LOOP.into());
-        }
-        let next = at.join(&name);
-        match open_plain(root, &next, OFlags::NOFOLLOW) {
+    while let Some(place) = way.next_place() {
+        match open_plain(root, &place, OFlags::NOFOLLOW) {
             Ok(found) => {
                 volume.check(&found)?;
                 if !file_type(&found)?.is_symlink() {
-                    at = next;
+                    way.enter(place);
                     continue;
                 }
-                turns += 1;
                 volume.follow(&found)?;
                 let target = rustix::fs::readlinkat(&found, c"", Vec::new())?.into_bytes();
-                let target = PathBuf::from(OsString::from_vec(target));
-                if target.is_absolute() {
-                    at = PathBuf::from("/");
-                }
-                elements(&target).rev().for_each(|element| left.push_front(element));
+                way.follow(Path::new(OsStr::from_bytes(&target)))?;
             }
             Err(error) if is(&error, Errno::NOENT) => {
-                let parent = open_plain(root, &at, OFlags::DIRECTORY)?;
+                let parent = open_plain(root, &top.join(way.at()), OFlags::DIRECTORY)?;
                 volume.check(&parent)?;
-                let last = if left.is_empty() { kind } else { Kind::Directory };
-                match make_one(&parent, &name, last) {
+                let kind = if way.is_last() { kind } else { Kind::Directory };
+                match make_one(&parent, place.file_name().unwrap_or_default(), kind) {
                     // Of a volume that others see, too, who may have made it meanwhile.
-                    Err(error) if is(&error, Errno::EXIST) => {
-                        turns += 1;
-                        left.push_front(name);
-                    }
+                    Err(error) if is(&error, Errno::EXIST) => way.again(&place)?,
                     made => {
                         made?;
-                        at = next;
+                        way.enter(place);
                     }
                 }
             }
             Err(error) => return Err(error),
         }
     }
-    let place = open_plain(root, &at, OFlags::empty())?;
+    let place = open_plain(root, &top.join(way.at()), OFlags::empty())?;
     volume.check(&place)?;
     Ok(place)
 }
@@ -150,7 +126,7 @@ impl Volume {
     }
 }
 
-fn make_one(parent: &OwnedFd, name: &OsString, kind: Kind) -> io::Result<()> {
+fn make_one(parent: &OwnedFd, name: &OsStr, kind: Kind) -> io::Result<()> {
     let name = Path::new(name);
     match kind {
         Kind::Directory => effect::make_dir_at(parent, name, DIRECTORY),

@@ -47,3 +47,5 @@ pub mod timekeeping;
 pub mod usage;
 #[cfg(target_os = "linux")]
 pub mod users;
+#[cfg(target_os = "linux")]
+pub mod way;

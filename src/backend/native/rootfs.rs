@@ -1,19 +1,17 @@
 //! Reads single files of an image below its layers, as the overlay would show them: upper layers first, whiteouts and
 //! opaque directories respected, symbolic links resolved within the image. Images are foreign: nothing leads out.
 
-use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Stat};
 
 use crate::sys::beneath::{Dir, is_type};
 use crate::sys::bounded;
+use crate::sys::way::Way;
 
-/// As the kernel: more links are a loop.
-const MOST_LINKS: usize = 40;
 /// Set by whoever unpacked the layer; what lower layers have in such a directory is hidden.
 const OPAQUE: &str = "trusted.overlay.opaque";
 const LONGEST_LINK: usize = 4096;
@@ -66,39 +64,21 @@ impl Rootfs {
         Ok(found.map(|f| (f.stat.st_uid, f.stat.st_gid, f.stat.st_mode & 0o7777)))
     }
 
-    /// Resolves a path in the merged view.
+    /// Resolves a path in the merged view; `None` also for the root itself.
     fn find(&self, path: &Path) -> io::Result<Option<Found>> {
-        let mut todo: VecDeque<OsString> = components(path);
-        let mut at = PathBuf::new();
-        let mut links = 0;
-        let mut last = None;
-        while let Some(name) = todo.pop_front() {
-            if name == ".." {
-                at.pop();
-                last = None;
-                continue;
-            }
-            let next = at.join(&name);
-            let Some((layer, stat)) = self.lookup(&next)? else { return Ok(None) };
+        let mut way = Way::to(path);
+        while let Some(place) = way.next_place() {
+            let Some((layer, stat)) = self.lookup(&place)? else { return Ok(None) };
             if is_type(&stat, FileType::Symlink) {
-                links += 1;
-                if links > MOST_LINKS {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "too many symbolic links in the image"));
-                }
-                let target = self.read_link(layer, &next)?;
-                if target.is_absolute() {
-                    at = PathBuf::new();
-                }
-                for name in components(&target).into_iter().rev() {
-                    todo.push_front(name);
-                }
-                last = None;
-                continue;
+                let target = self.read_link(layer, &place)?;
+                let loops = |_| io::Error::new(io::ErrorKind::InvalidData, "too many symbolic links in the image");
+                way.follow(&target).map_err(loops)?;
+            } else {
+                way.enter(place);
             }
-            at = next;
-            last = Some((layer, stat));
         }
-        Ok(last.map(|(layer, stat)| Found { layer, path: at, stat }))
+        let found = self.lookup(way.at())?;
+        Ok(found.map(|(layer, stat)| Found { layer, path: way.at().to_owned(), stat }))
     }
 
     /// The topmost layer that has the path, whose parents are directories.
@@ -122,17 +102,6 @@ impl Rootfs {
         }
         Ok(PathBuf::from(OsStr::from_bytes(target.as_bytes())))
     }
-}
-
-/// The names on the way, `.` left out.
-fn components(path: &Path) -> VecDeque<OsString> {
-    path.components()
-        .filter_map(|c| match c {
-            Component::Normal(name) => Some(name.to_owned()),
-            Component::ParentDir => Some(OsString::from("..")),
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
-        })
-        .collect()
 }
 
 fn says(layer: &Dir, path: &Path) -> io::Result<Says> {
@@ -212,6 +181,8 @@ mod tests {
             ("etc/upward", Some("real")),
             ("link/etc/real", Some("real")),
             ("deep/er/../../etc/passwd", Some("bottom")),
+            ("top/..", None),
+            ("/", None),
             ("outward", None),
             ("file/x", None),
             ("etc", None),
@@ -223,6 +194,7 @@ mod tests {
         assert!(read("loop").is_err());
         assert!(rootfs.read(Path::new("file"), 5).is_err(), "larger than asked for");
         assert!(rootfs.directory(Path::new("deep/er")).unwrap().is_some());
+        assert!(rootfs.directory(Path::new("deep/er/..")).unwrap().is_some());
         assert!(rootfs.directory(Path::new("file")).unwrap().is_none());
     }
 
