@@ -13,7 +13,7 @@ pub const FDS: usize = 2 + CLIENTS;
 const INPUT: usize = 4096;
 /// How long the output waits for one who takes nothing of it. After that it goes on without.
 const PATIENCE: i64 = 10_000;
-/// The same at the container's end, when others wait for its exit record.
+/// The same at the container's end, when others wait for its exit record: for all of them together.
 const LAST_PATIENCE: i64 = 2_000;
 
 const STDIN: u8 = 0;
@@ -54,6 +54,8 @@ struct State {
     held: (usize, usize),
     /// When the patience ends, in milliseconds; 0 while nobody waits.
     deadline: i64,
+    /// When the last patience ends, 0 before it was needed.
+    last: i64,
 }
 
 const NOBODY: Client = Client { fd: -1, feeds: false, deaf: false, full: false, gone: false };
@@ -67,6 +69,7 @@ static mut STATE: State = State {
     clients: [NOBODY; CLIENTS],
     held: (0, 0),
     deadline: 0,
+    last: 0,
 };
 static mut MESSAGE: [u8; 1 + INPUT] = [0; 1 + INPUT];
 
@@ -111,12 +114,17 @@ fn send(fd: i32, kind: u8, data: &[u8]) -> isize {
 
 /// Gives everybody what stream 0, stdout, or 1, stderr, has said.
 pub fn tell(stream: usize, data: &[u8]) {
-    for client in state().clients.iter_mut().filter(|c| c.fd >= 0 && !c.deaf) {
+    let state = state();
+    for client in state.clients.iter_mut().filter(|c| c.fd >= 0 && !c.deaf) {
         let kind = stream as u8 + 1;
         let mut sent = send(client.fd, kind, data);
         // Only at the container's end: else `has_room` was asked before.
         if sent == EAGAIN {
-            poll(&mut [PollFd { fd: client.fd, events: POLLOUT, revents: 0 }], LAST_PATIENCE);
+            let now = milliseconds();
+            if state.last == 0 {
+                state.last = now + LAST_PATIENCE;
+            }
+            poll(&mut [PollFd { fd: client.fd, events: POLLOUT, revents: 0 }], (state.last - now).max(0));
             sent = send(client.fd, kind, data);
         }
         client.deaf = sent < 0;
