@@ -4,10 +4,10 @@
 //! A world goes through phases. In each, the agent is started again and again, and dies at the first fault point (see
 //! src/sys/effect) that it has not died at in this phase, until there is none left. Then the machine must look as it looks
 //! when nobody was killed. A point is an effect with its place, before or after; the second of two equal ones in a phase is
-//! passed. All of it is in memory, so that a few hundred agents do not wait for a disk.
+//! passed. All of it is in memory, so that a few thousand agents do not wait for a disk.
 //!
-//! Where every point would take too long, one of so many is taken, others each day; with `PODWRIGHT_EVERY_POINT=1` all of
-//! them are.
+//! Every point is had by every fault: death, a restart of the machine, and each error of a disk. What they wait for is not
+//! the processors, so a few worlds stand side by side: with a share of the points each, or an error each.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use podwright::sys::{cgroup, mount, users};
 
 use super::harness::{World, run, text, walk};
-use super::phases::{self, CREATE, CREATE_WITH_USERS, Phase, RECREATE, REMOVE, RESTART, UPDATE, only_pod};
+use super::phases::{
+    self, CREATE, CREATE_WITH_USERS, Phase, RECREATE, RECREATE_AMID_RESTARTS, REMOVE, RESTART, UPDATE, only_pod,
+};
 use super::picture::picture;
 use crate::support;
 
@@ -26,8 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(400);
 const QUIET: Duration = Duration::from_millis(400);
 /// What could not be cleared away is within so long.
 const NEXT_TRY: Duration = Duration::from_millis(1500);
-/// ENOSPC, EIO and EROFS by turns.
-const ERRORS: &str = "28,5,30";
+/// ENOSPC, EIO and EROFS.
+const ERRORS: [&str; 3] = ["28", "5", "30"];
 /// How long an agent is given whose effects failed, and that does not say so.
 const SILENT: Duration = Duration::from_secs(5);
 
@@ -40,16 +42,24 @@ fn met(world: &World) -> Vec<String> {
     std::fs::read_to_string(points(world)).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
+/// Of so many points one, and which.
+pub type Share = (u64, u64);
+
+const ALL: Share = (1, 0);
+/// For each of three worlds.
+const SHARES: [Share; 3] = [(3, 0), (3, 1), (3, 2)];
+
 /// What happens to the agent.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing, but its points are written down.
     Record,
-    Kill,
-    /// At one point of so many it is killed, and the machine is started anew.
-    Reboot(u64),
-    /// At one point of so many the effect is not had. An agent that waits for its next try is replaced by one that does not.
-    Fail(u64),
+    Kill(Share),
+    /// It is killed, and the machine is started anew.
+    Reboot(Share),
+    /// The effect is not had, and ends with one of these errors after the other. An agent that waits for its next try is
+    /// replaced by one that does not.
+    Fail(&'static str),
 }
 
 impl Fault {
@@ -57,9 +67,8 @@ impl Fault {
         let points = points.display();
         match self {
             Fault::Record => format!("agent:record:{points}"),
-            Fault::Kill => format!("agent:kill:{points}"),
-            Fault::Reboot(of) => format!("agent:kill{}:{points}", support::sample(of)),
-            Fault::Fail(of) => format!("agent:fail{}:{ERRORS}:{points}", support::sample(of)),
+            Fault::Kill((of, which)) | Fault::Reboot((of, which)) => format!("agent:kill%{of}+{which}:{points}"),
+            Fault::Fail(errors) => format!("agent:fail:{errors}:{points}"),
         }
     }
 }
@@ -99,7 +108,7 @@ fn answers(world: &World) -> bool {
 
 /// One agent: whether it brought the phase to its end and then ended in peace.
 fn live(world: &mut World, phase: &Phase, fault: Fault, deadline: Instant) -> bool {
-    let (told, began) = (world.log().len(), Instant::now());
+    let (told, began) = (world.log_length(), Instant::now());
     world.spawn();
     let mut done = None;
     loop {
@@ -116,7 +125,7 @@ fn live(world: &mut World, phase: &Phase, fault: Fault, deadline: Instant) -> bo
             }
         } else {
             done = None;
-            if matches!(fault, Fault::Fail(_)) && (waits(&world.log()[told..]) || began.elapsed() > SILENT) {
+            if matches!(fault, Fault::Fail(_)) && (waits(&world.log_from(told)) || began.elapsed() > SILENT) {
                 world.kill();
                 return false;
             }
@@ -209,23 +218,59 @@ pub fn assert_same(expected: &BTreeSet<String>, found: &BTreeSet<String>, phase:
     assert!(left.is_empty(), "after {}: {left:#?}\n{}", phase.name, world.log());
 }
 
+/// What a world is expected to look like after each phase.
+type Expected = Vec<(Phase, BTreeSet<String>)>;
+
+/// How it looks when nothing happens to anybody.
+fn in_peace(world: &mut World, phases: &[Phase], look: fn(&World) -> BTreeSet<String>) -> Expected {
+    let go = |phase: &Phase| {
+        settle(world, phase, Fault::Record);
+        (*phase, look(world))
+    };
+    phases.iter().map(go).collect()
+}
+
+/// A world for each fault, side by side, each brought through the phases and then to its own end.
+fn amid(
+    faults: &[Fault],
+    expected: &Expected,
+    look: fn(&World) -> BTreeSet<String>,
+    last: impl Fn(&mut World, Fault) + Sync,
+) {
+    let go = |fault: Fault| {
+        let mut world = World::in_memory().expect("another world");
+        for (phase, expected) in expected {
+            let (before, began) = (world.identities(), Instant::now());
+            let met = settle(&mut world, phase, fault);
+            let makes_one = [CREATE.name, RECREATE.name].contains(&phase.name);
+            if matches!(fault, Fault::Reboot(_)) && makes_one && !has_lost_one(&world) {
+                // No point of this share is met after the container's start.
+                reboot(&world);
+                settle(&mut world, &Phase { is_done: has_lost_one, ..AGAIN }, Fault::Record);
+            }
+            println!("{}, {fault:?}: {met} points, {} s", phase.name, began.elapsed().as_secs());
+            assert_same(expected, &look(&world), phase, &world);
+            if phase.name == UPDATE.name && !matches!(fault, Fault::Reboot(_)) {
+                assert_eq!(before, world.identities(), "a container was restarted");
+            }
+        }
+        last(&mut world, fault);
+    };
+    std::thread::scope(|scope| {
+        for fault in faults {
+            scope.spawn(move || go(*fault));
+        }
+    });
+}
+
 #[test]
 fn e2e_an_agent_killed_at_every_effect_comes_to_the_same_end() {
     if !can_run() {
         return;
     }
-    let (Some(mut peaceful), Some(mut world)) = (World::in_memory(), World::in_memory()) else { return };
-    for phase in [CREATE, UPDATE, RESTART, RECREATE, REMOVE] {
-        let before = (peaceful.identities(), world.identities());
-        let all = settle(&mut peaceful, &phase, Fault::Record);
-        let began = Instant::now();
-        let met = settle(&mut world, &phase, Fault::Kill);
-        println!("{}: {met} points of {all}, {} s", phase.name, began.elapsed().as_secs());
-        assert_same(&picture(&peaceful), &picture(&world), &phase, &world);
-        if phase.name == UPDATE.name {
-            assert_eq!(before, (peaceful.identities(), world.identities()), "a container was restarted");
-        }
-    }
+    let Some(mut peaceful) = World::in_memory() else { return };
+    let expected = in_peace(&mut peaceful, &[CREATE, UPDATE, RESTART, RECREATE, REMOVE], picture);
+    amid(&SHARES.map(Fault::Kill), &expected, picture, |_, _| {});
 }
 
 #[test]
@@ -233,18 +278,9 @@ fn e2e_effects_that_each_fail_once_come_to_the_same_end() {
     if !can_run() {
         return;
     }
-    let (Some(mut peaceful), Some(mut world)) = (World::in_memory(), World::in_memory()) else { return };
-    for phase in [CREATE, UPDATE, RESTART, RECREATE, REMOVE] {
-        let before = (peaceful.identities(), world.identities());
-        settle(&mut peaceful, &phase, Fault::Record);
-        let began = Instant::now();
-        let failed = settle(&mut world, &phase, Fault::Fail(5));
-        println!("{}: {failed} effects failed, {} s", phase.name, began.elapsed().as_secs());
-        assert_same(&whichever_try(&peaceful), &whichever_try(&world), &phase, &world);
-        if phase.name == UPDATE.name {
-            assert_eq!(before, (peaceful.identities(), world.identities()), "a container was restarted");
-        }
-    }
+    let Some(mut peaceful) = World::in_memory() else { return };
+    let expected = in_peace(&mut peaceful, &[CREATE, UPDATE, RESTART, RECREATE, REMOVE], whichever_try);
+    amid(&ERRORS.map(Fault::Fail), &expected, whichever_try, |_, _| {});
 }
 
 #[test]
@@ -264,7 +300,7 @@ fn e2e_what_could_not_be_removed_is_at_a_later_try_of_the_same_agent() {
     let (failing, passed): (Vec<String>, Vec<String>) = met(&peaceful).into_iter().partition(fails);
     assert!(failing.iter().any(|point| point.ends_with("pods/.removing#")), "{failing:#?}");
     std::fs::write(points(&world), passed.join("\n") + "\n").unwrap();
-    world.set_fault(Some(Fault::Fail(1).value(&points(&world))));
+    world.set_fault(Some(Fault::Fail("28,5,30").value(&points(&world))));
     world.spawn();
     (REMOVE.change)(&world);
     world.wait("the end of the pod", || (REMOVE.is_done)(&world).then_some(()));
@@ -306,10 +342,10 @@ fn e2e_an_agent_killed_while_a_pod_gets_its_user_ids_leaks_none() {
     }
     std::fs::write(points(&world), passed.join("\n") + "\n").unwrap();
     (CREATE_WITH_USERS.change)(&world);
-    world.set_fault(Some(Fault::Kill.value(&points(&world))));
+    world.set_fault(Some(Fault::Kill(ALL).value(&points(&world))));
     let deadline = Instant::now() + PATIENCE;
     let mut recorded = BTreeSet::new();
-    while !live(&mut world, &CREATE_WITH_USERS, Fault::Kill, deadline) {
+    while !live(&mut world, &CREATE_WITH_USERS, Fault::Kill(ALL), deadline) {
         let place = only_pod(&world, "pods").map(|pod| pod.join("users.json"));
         recorded.extend(place.and_then(|place| std::fs::read(place).ok()));
     }
@@ -329,6 +365,9 @@ fn e2e_an_agent_killed_while_a_pod_gets_its_user_ids_leaks_none() {
 const KEPT: &str = "disk/kept";
 const FORGOTTEN: &str = "memory/forgotten";
 
+/// A restart of the machine while nothing else happens.
+const AGAIN: Phase = Phase { name: "restart of the machine", change: |_| {}, is_done: is_restarted };
+
 fn is_restarted(world: &World) -> bool {
     (CREATE.is_done)(world) && phases::restarts(world) == Some(1)
 }
@@ -345,41 +384,36 @@ fn e2e_a_machine_that_is_restarted_at_any_effect_comes_to_the_same_end() {
     if !can_run() {
         return;
     }
-    let (Some(mut peaceful), Some(mut world)) = (World::in_memory(), World::in_memory()) else { return };
+    let Some(mut peaceful) = World::in_memory() else { return };
     settle(&mut peaceful, &CREATE, Fault::Record);
     // At rest: the pod is the same one, its containers are started once more, and what is on the disk is kept.
     let pod = only_pod(&peaceful, "pods");
     std::fs::write(only_pod(&peaceful, "volumes").unwrap().join(KEPT), "kept").unwrap();
     std::fs::write(only_pod(&peaceful, "run/volumes").unwrap().join(FORGOTTEN), "").unwrap();
     reboot(&peaceful);
-    let again = Phase { name: "restart of the machine", change: |_| {}, is_done: is_restarted };
-    settle(&mut peaceful, &again, Fault::Record);
+    settle(&mut peaceful, &AGAIN, Fault::Record);
     assert_eq!(only_pod(&peaceful, "pods"), pod);
     let kept = only_pod(&peaceful, "volumes").unwrap().join(KEPT);
     assert_eq!(std::fs::read_to_string(&kept).unwrap(), "kept");
     std::fs::remove_file(kept).unwrap();
     assert!(!only_pod(&peaceful, "run/volumes").unwrap().join(FORGOTTEN).exists());
 
-    let began = Instant::now();
-    let met_first = settle(&mut world, &CREATE, Fault::Reboot(9));
-    // Of the points that take part today none may be met after the container's start.
-    if !has_lost_one(&world) {
-        reboot(&world);
-        settle(&mut world, &Phase { is_done: has_lost_one, ..again }, Fault::Record);
-    }
-    assert_same(&whichever_try(&peaceful), &whichever_try(&world), &CREATE, &world);
-    settle(&mut peaceful, &UPDATE, Fault::Record);
-    let met_between = settle(&mut world, &UPDATE, Fault::Reboot(9));
-    assert_same(&whichever_try(&peaceful), &whichever_try(&world), &UPDATE, &world);
-    settle(&mut peaceful, &REMOVE, Fault::Record);
-    let met_last = settle(&mut world, &REMOVE, Fault::Reboot(9));
-    println!("{} restarts of the machine, {} s", met_first + met_between + met_last, began.elapsed().as_secs());
-    // What is there for all pods comes with the first one after a restart.
-    let more: Vec<String> = whichever_try(&world).difference(&whichever_try(&peaceful)).cloned().collect();
-    assert!(more.is_empty(), "{more:#?}");
+    let mut expected = vec![(CREATE, whichever_try(&peaceful))];
+    expected.extend(in_peace(&mut peaceful, &[UPDATE, RECREATE], whichever_try));
     reboot(&peaceful);
-    reboot(&world);
-    assert_same(&whichever_try(&peaceful), &whichever_try(&world), &REMOVE, &world);
+    settle(&mut peaceful, &AGAIN, Fault::Record);
+    expected[2] = (RECREATE_AMID_RESTARTS, whichever_try(&peaceful));
+    let removed = in_peace(&mut peaceful, &[REMOVE], whichever_try).remove(0).1;
+    reboot(&peaceful);
+    let at_rest = whichever_try(&peaceful);
+    amid(&SHARES.map(Fault::Reboot), &expected, whichever_try, |world, fault| {
+        settle(world, &REMOVE, fault);
+        // What is there for all pods comes with the first one after a restart.
+        let more: Vec<String> = whichever_try(world).difference(&removed).cloned().collect();
+        assert!(more.is_empty(), "{more:#?}");
+        reboot(world);
+        assert_same(&at_rest, &whichever_try(world), &REMOVE, world);
+    });
 }
 
 #[test]
@@ -395,7 +429,7 @@ fn e2e_down_killed_at_every_effect_is_finished_by_the_next_one() {
     peaceful.ok(&["down"]);
     let (began, mut deaths) = (Instant::now(), 0);
     loop {
-        let fault = Fault::Kill.value(&points(&world));
+        let fault = Fault::Kill(ALL).value(&points(&world));
         let output = world.podwright(&["down"]).env("PODWRIGHT_FAULT", fault).output().unwrap();
         if output.status.success() {
             break;
@@ -419,7 +453,7 @@ const CALLS: &[(&str, &str)] = &[
 
 /// One agent, of whose calls each third fails from this one on, until it is done or waits for its next try. How many failed.
 fn traced(world: &mut World, phase: &Phase, (call, error): (&str, &str), first: u32) -> usize {
-    let (trace, told, began) = (world.scratch().join("trace"), world.log().len(), Instant::now());
+    let (trace, told, began) = (world.scratch().join("trace"), world.log_length(), Instant::now());
     world.set_fault(None);
     let (trace_only, inject) = (format!("trace={call}"), format!("inject={call}:error={error}:when={first}+3"));
     // The agent alone, with all its threads: what it starts is left to itself at its `execve`.
@@ -431,7 +465,7 @@ fn traced(world: &mut World, phase: &Phase, (call, error): (&str, &str), first: 
         std::thread::sleep(Duration::from_millis(1));
     }
     while world.ended().is_none() {
-        if waits(&world.log()[told..]) || began.elapsed() > SILENT || (phase.is_done)(world) {
+        if waits(&world.log_from(told)) || began.elapsed() > SILENT || (phase.is_done)(world) {
             world.kill();
             break;
         }

@@ -1,6 +1,7 @@
 //! A world for one test: a repository, a root directory, a network namespace, and the agent in it.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -222,6 +223,19 @@ impl World {
     /// What the agent has logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// How much the agents have logged, in bytes.
+    pub fn log_length(&self) -> u64 {
+        std::fs::metadata(self.log_path()).map_or(0, |log| log.len())
+    }
+
+    /// What they have logged behind that.
+    pub fn log_from(&self, length: u64) -> String {
+        let mut text = Vec::new();
+        let mut log = std::fs::File::open(self.log_path()).unwrap();
+        log.seek(SeekFrom::Start(length)).and_then(|_| log.read_to_end(&mut text)).unwrap();
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     /// Waits until `probe` gives something.

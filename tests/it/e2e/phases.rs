@@ -87,6 +87,9 @@ pub const RECREATE: Phase = Phase {
     is_done: |w| is_ready(w) && restarts(w) == Some(0),
 };
 
+/// The same where containers are restarted now and then.
+pub const RECREATE_AMID_RESTARTS: Phase = Phase { is_done: |w| is_ready(w) && has_command(w, "200000"), ..RECREATE };
+
 pub const REMOVE: Phase = Phase {
     name: "remove",
     change: |w| w.commit(&[("pods.yaml", OTHER)]),
@@ -126,6 +129,12 @@ pub fn only_pod(world: &World, place: &str) -> Option<PathBuf> {
 fn holds_value(world: &World, value: &str) -> bool {
     let file = only_pod(world, "volumes").map(|pod| pod.join("config/key"));
     file.and_then(|file| std::fs::read_to_string(file).ok()).is_some_and(|text| text == value)
+}
+
+/// Whether the pod on record is the one with this command.
+fn has_command(world: &World, command: &str) -> bool {
+    let record = only_pod(world, "pods").map(|pod| pod.join("record.json"));
+    record.and_then(|file| std::fs::read_to_string(file).ok()).is_some_and(|text| text.contains(command))
 }
 
 fn has_quota(world: &World, quota: &str) -> bool {

@@ -1,4 +1,4 @@
-//! Shims and monitors killed at every effect that they have while a pod is updated in place, and while it is removed.
+//! Shims and monitors that die or fail at every effect that they have while a pod is updated in place, and while it is removed.
 
 use std::sync::Arc;
 
@@ -10,7 +10,6 @@ use serde_json::json;
 
 use super::crash::{POINTS, is_steered, start_until_it_runs, steered_test};
 use super::fixture::{HOST, Root, TestPod, on_root, until};
-use crate::support;
 
 fn steered(name: &str, steering: &str, passed: &str) -> String {
     steered_test(&format!("native::changes::{name}"), steering, passed)
@@ -21,8 +20,9 @@ fn met() -> String {
     std::fs::read_to_string(std::env::var_os(POINTS).unwrap()).unwrap()
 }
 
-fn is_killing() -> bool {
-    std::env::var("PODWRIGHT_FAULT").unwrap().contains(":kill")
+/// Whether points are not only written down.
+fn is_faulty() -> bool {
+    !std::env::var("PODWRIGHT_FAULT").unwrap().contains(":record")
 }
 
 fn pod() -> TestPod {
@@ -43,15 +43,17 @@ fn with_new_image(pod: &TestPod) -> TestPod {
 }
 
 #[test]
-fn e2e_a_shim_killed_at_every_effect_of_an_update_leaves_nothing_and_the_new_image_runs() {
-    const NAME: &str = "e2e_a_shim_killed_at_every_effect_of_an_update_leaves_nothing_and_the_new_image_runs";
+fn e2e_a_shim_that_dies_or_fails_at_any_effect_of_an_update_leaves_nothing_and_the_new_image_runs() {
+    const NAME: &str = "e2e_a_shim_that_dies_or_fails_at_any_effect_of_an_update_leaves_nothing_and_the_new_image_runs";
     match is_steered() {
         None => {}
         Some(false) => {
             let all = steered(NAME, "shim:record", "");
-            let killed = steered(NAME, &format!("shim:kill{}", support::sample(5)), &all);
-            println!("{} points of {}", killed.lines().count(), all.lines().count());
-            assert!(killed.lines().count() > 5, "{killed}");
+            for (what, least) in [("kill", 50), ("fail:28,5,30", 25)] {
+                let met = steered(NAME, &format!("shim:{what}"), &all);
+                println!("{what}: {} points of {}", met.lines().count(), all.lines().count());
+                assert!(met.lines().count() > least, "{met}");
+            }
         }
         Some(true) => on_root(async |root| {
             let (native, pod) = (root.open(), pod());
@@ -60,7 +62,7 @@ fn e2e_a_shim_killed_at_every_effect_of_an_update_leaves_nothing_and_the_new_ima
             let first = start_until_it_runs(root, &native, &pod, 0).await;
             assert!(first.is_empty(), "these points had been met: {first:?}");
             let side = pod.container(&native, "side").await;
-            if is_killing() {
+            if is_faulty() {
                 std::fs::write(std::env::var_os(POINTS).unwrap(), "").unwrap();
             }
             let pod = with_new_image(&pod);
@@ -116,16 +118,22 @@ async fn removed_again_and_again(root: &Root) {
 }
 
 #[test]
-fn e2e_a_pod_whose_shim_or_monitor_is_killed_at_any_effect_is_removed_and_leaves_nothing() {
-    const NAME: &str = "e2e_a_pod_whose_shim_or_monitor_is_killed_at_any_effect_is_removed_and_leaves_nothing";
+fn e2e_a_pod_whose_shim_or_monitor_dies_or_fails_at_any_effect_is_removed_and_leaves_nothing() {
+    const NAME: &str = "e2e_a_pod_whose_shim_or_monitor_dies_or_fails_at_any_effect_is_removed_and_leaves_nothing";
     match is_steered() {
         None => {}
         Some(false) => {
-            for (who, of) in [("shim", 5), ("monitor", 2)] {
-                let killed = steered(NAME, &format!("{who}:kill{}", support::sample(of)), "");
-                println!("{who}: {} points", killed.lines().count());
-                assert!(killed.lines().count() > 2, "{killed}");
-            }
+            std::thread::scope(|scope| {
+                for (what, least) in
+                    [("shim:kill", 50), ("shim:fail:28,5,30", 25), ("monitor:kill", 10), ("monitor:fail:28,5,30", 5)]
+                {
+                    scope.spawn(move || {
+                        let met = steered(NAME, what, "");
+                        println!("{what}: {} points", met.lines().count());
+                        assert!(met.lines().count() > least, "{met}");
+                    });
+                }
+            });
         }
         Some(true) => on_root(async |root| removed_again_and_again(root).await),
     }

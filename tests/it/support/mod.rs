@@ -29,15 +29,3 @@ pub fn is_root() -> bool {
 pub fn e2e() -> bool {
     std::env::var_os("PODWRIGHT_E2E").is_some_and(|v| v == "1") && is_root()
 }
-
-/// Which fault points take part, as steering has it (src/sys/effect/fault.rs): one of so many, others each day; all of them
-/// with `PODWRIGHT_EVERY_POINT=1`. `PODWRIGHT_SAMPLE` takes those of another day.
-pub fn sample(of: u64) -> String {
-    if std::env::var_os("PODWRIGHT_EVERY_POINT").is_some() {
-        return String::new();
-    }
-    let day = || std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() / 86_400;
-    let which = std::env::var("PODWRIGHT_SAMPLE").map_or_else(|_| day(), |which| which.parse().unwrap()) % of;
-    println!("one of {of} points: PODWRIGHT_SAMPLE={which}");
-    format!("%{of}+{which}")
-}
