@@ -382,6 +382,7 @@ pub enum TextOrJson {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Attempt {
     Pods,
+    PodsInMemory,
     Users,
     Links,
     Nft,
@@ -393,6 +394,7 @@ impl Attempt {
     pub fn as_str(self) -> &'static str {
         match self {
             Attempt::Pods => "pods",
+            Attempt::PodsInMemory => "pods-in-memory",
             Attempt::Users => "users",
             Attempt::Links => "links",
             Attempt::Nft => "nft",

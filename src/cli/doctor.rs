@@ -11,7 +11,7 @@ use super::error::{CliError, Ending};
 use super::layout::Layout;
 use super::{printer, probe};
 use crate::backend::native;
-use crate::model::{MachineFacts, Space, Trial};
+use crate::model::{MachineFacts, Overlay, Space, Trial};
 use crate::net;
 use crate::report::{self, Health};
 use crate::sys::{cgroup, mount, pidfd, spawn, timekeeping};
@@ -55,7 +55,7 @@ fn facts(root: &Path) -> MachineFacts {
         namespaces: probe::child(Attempt::Pods, None),
         user_namespaces: probe::child(Attempt::Users, Some(root)),
         root: root.display().to_string(),
-        overlay: probe::overlay_in(root),
+        overlay: overlay(root),
         cgroup_versions,
         controllers,
         cgroup: cgroup_trial(),
@@ -89,6 +89,14 @@ fn missing_calls() -> Vec<&'static str> {
 fn missing_capabilities() -> Vec<&'static str> {
     let have = native::capability_set("CapEff").unwrap_or(0);
     CAPABILITIES.iter().filter(|(number, _)| have & (1 << number) == 0).map(|(_, name)| *name).collect()
+}
+
+fn overlay(root: &Path) -> Result<Overlay, String> {
+    let Err(why) = probe::overlay_in(root) else { return Ok(Overlay::OnDisk) };
+    match probe::overlay_in_memory(root) {
+        Ok(()) => Ok(Overlay::InMemory(why)),
+        Err(_) => Err(why),
+    }
 }
 
 fn cgroup_trial() -> Trial {

@@ -79,9 +79,11 @@ impl Layout {
                 let error = PortError::io("make the directory", dir.display().to_string(), &e);
                 match error.kind {
                     ErrorKind::Denied => {
-                        error.with_help("run it as root, or name a directory you can write with --root")
+                        error.with_help("run it as root, or name a directory you can write with --root").see_doctor()
                     }
-                    ErrorKind::Exhausted => error.with_help("make room there, or name another directory with --root"),
+                    ErrorKind::Exhausted => {
+                        error.with_help("make room there, or name another directory with --root").see_doctor()
+                    }
                     _ => error,
                 }
             })

@@ -30,7 +30,8 @@ fn attempt_of(attempt: Attempt, directory: Option<&Path>) -> Trial {
     let own_network = || own(CloneFlags::CLONE_NEWNET, "a network namespace");
     let refused = |what: &'static str| move |e: std::io::Error| format!("the kernel refuses {what}: {e}");
     match attempt {
-        Attempt::Pods => pods(directory),
+        Attempt::Pods => pods(directory, false),
+        Attempt::PodsInMemory => pods(directory, true),
         Attempt::Users => users::attempt(directory.unwrap_or(Path::new("/"))),
         Attempt::Links => {
             own_network().and_then(|()| net::try_links().map_err(refused("a bridge with a pair of links")))
@@ -42,8 +43,9 @@ fn attempt_of(attempt: Attempt, directory: Option<&Path>) -> Trial {
     }
 }
 
-/// Namespaces, a private mount tree, and with `directory` an overlay over the machine's own root file system in there.
-fn pods(directory: Option<&Path>) -> Trial {
+/// Namespaces, a private mount tree, and with `directory` an overlay over the machine's own root file system in there:
+/// what is written to it is in that directory, or in memory.
+fn pods(directory: Option<&Path>, in_memory: bool) -> Trial {
     let all = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWIPC
@@ -55,6 +57,9 @@ fn pods(directory: Option<&Path>) -> Trial {
         .map_err(|e| format!("the kernel refuses to make mounts private: {}", e.desc()))?;
     let Some(directory) = directory else { return Ok(()) };
     let failed = |e: &dyn std::fmt::Display| format!("no overlay can be mounted in {}: {e}", directory.display());
+    if in_memory {
+        mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), none).map_err(|e| failed(&e.desc()))?;
+    }
     let [upper, work, merged] = ["upper", "work", "merged"].map(|name| directory.join(name));
     for made in [&upper, &work, &merged] {
         std::fs::create_dir(made).map_err(|e| failed(&e))?;
@@ -94,9 +99,18 @@ pub fn can_run_pods(verb: &str) -> Result<(), CliError> {
 
 /// Tries an overlay below a directory, and removes what it needed for that.
 pub fn overlay_in(directory: &Path) -> Trial {
+    overlay(Attempt::Pods, directory)
+}
+
+/// The same as a container falls back to, where the file system of the directory cannot hold what is written to an overlay.
+pub fn overlay_in_memory(directory: &Path) -> Trial {
+    overlay(Attempt::PodsInMemory, directory)
+}
+
+fn overlay(attempt: Attempt, directory: &Path) -> Trial {
     let probe = directory.join(format!(".probe-{}", std::process::id()));
     std::fs::create_dir(&probe).map_err(|e| format!("{} cannot be made: {e}", probe.display()))?;
-    let tried = child(Attempt::Pods, Some(&probe));
+    let tried = child(attempt, Some(&probe));
     // Its mounts ended with the process; what is left are plain directories.
     let removed = std::fs::remove_dir_all(&probe);
     tried.and_then(|()| removed.map_err(|e| format!("{} cannot be removed: {e}", probe.display())))

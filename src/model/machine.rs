@@ -27,7 +27,7 @@ pub struct MachineFacts {
     pub user_namespaces: Trial,
     /// The root directory, and whether an overlay can be mounted there.
     pub root: String,
-    pub overlay: Trial,
+    pub overlay: Result<Overlay, String>,
     /// The versions of cgroups that are mounted, and the controllers of all of them.
     pub cgroup_versions: BTreeSet<u8>,
     pub controllers: BTreeSet<String>,
@@ -58,6 +58,14 @@ pub struct MachineFacts {
     pub boot_id: bool,
 }
 
+/// How an overlay can be mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Overlay {
+    OnDisk,
+    /// With what is written to it in memory; why it is no other way.
+    InMemory(String),
+}
+
 /// A file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
@@ -69,7 +77,7 @@ pub struct Space {
     pub is_read_only: bool,
 }
 
-/// Bytes of a file system of so many that no download of an image takes: one part in fifty, at most 256 MiB.
+/// Bytes of a file system of so many that no image takes: one part in fifty, at most 256 MiB.
 pub fn kept_free(total: u64) -> u64 {
     (total / 50).min(256 << 20)
 }

@@ -57,7 +57,7 @@ pub use image_policy::{PullPolicy, PullStep, Stored, pull_step};
 pub use json::{Json, Members};
 pub use key::{Kind, ObjectKey, PodKey, PodUid};
 pub use ledger::{Durable, Eviction, Failure, Ledger, PodMemory};
-pub use machine::{IDS_PER_POD, INSTALL_NFT, MachineFacts, RUN_AS_ROOT, Space, Trial, kept_free};
+pub use machine::{IDS_PER_POD, INSTALL_NFT, MachineFacts, Overlay, RUN_AS_ROOT, Space, Trial, kept_free};
 pub use masked::Masked;
 pub use node::{NodeInfo, Taint, architecture, well_known};
 pub use object::{Desired, DesiredObject, Excluded, PodPreset, PodPresetSpec};

@@ -68,7 +68,9 @@ pub(super) struct Inner {
 pub(super) fn failed(operation: &'static str, subject: impl Display, step: &str, error: &io::Error) -> PortError {
     let mut out = PortError::io(operation, subject.to_string(), error).waiting(WAITING);
     out.message = format!("{step}: {error}");
-    out
+    // What is gone, or in the way, is no lack.
+    let may_lack = matches!(out.kind, ErrorKind::Denied | ErrorKind::Exhausted | ErrorKind::Internal);
+    if may_lack { out.see_doctor() } else { out }
 }
 
 impl Network {

@@ -63,6 +63,8 @@ pub(super) async fn run(program: Option<&Path>, script: &str) -> Result<(), NftE
         return Err(NftError::Failed(format!("{} ended by a {}", program.display(), output.status)));
     }
     let complaint = String::from_utf8_lossy(&output.stderr);
-    let first = complaint.lines().next().unwrap_or_default();
+    let Some(first) = complaint.lines().next() else {
+        return Err(NftError::Failed(format!("{} said nothing, and ended with {}", program.display(), output.status)));
+    };
     Err(NftError::Refused(first.chars().take(MAX_COMPLAINT).collect()))
 }

@@ -123,6 +123,7 @@ impl Network {
         };
         PortError::new(ErrorKind::Denied, "serve host ports of", &self.bridge, message)
             .with_help(help)
+            .see_doctor()
             .waiting("CreatePodSandboxError")
     }
 

@@ -23,6 +23,9 @@ pub enum ErrorKind {
     Internal,
 }
 
+/// Where a person finds out what the machine lacks.
+pub const SEE_DOCTOR: &str = "`podwright doctor` says what this machine lacks";
+
 /// A failed operation: what was attempted, on what, and why it failed.
 #[derive(Clone, Debug)]
 pub struct PortError {
@@ -77,6 +80,17 @@ impl PortError {
     #[must_use]
     pub fn or_help(self, help: &str) -> Self {
         if self.help.is_some() { self } else { self.with_help(help) }
+    }
+
+    /// Says where to look, in an error whose cause may be that the machine lacks something.
+    #[must_use]
+    pub fn see_doctor(mut self) -> Self {
+        let help = match self.help.take() {
+            Some(help) if help.contains("podwright doctor") => help,
+            Some(help) => format!("{help}; {SEE_DOCTOR}"),
+            None => SEE_DOCTOR.to_owned(),
+        };
+        self.with_help(help)
     }
 
     /// Adds the waiting reason.

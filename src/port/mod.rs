@@ -12,7 +12,7 @@ mod time;
 pub use backend::{
     Capabilities, ContainerBackend, HANDLER_BYTES, Hint, ImageStatus, PodBackend, memory_in_use, timed_out,
 };
-pub use error::{ErrorKind, PortError};
+pub use error::{ErrorKind, PortError, SEE_DOCTOR};
 pub use ledger::LedgerStore;
 pub use source::{ReadError, Source, StatusSink};
 pub use time::Clock;

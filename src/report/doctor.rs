@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::tabs;
-use crate::model::{INSTALL_NFT, MachineFacts, RUN_AS_ROOT, Space, kept_free};
+use crate::model::{INSTALL_NFT, MachineFacts, Overlay, RUN_AS_ROOT, Space, kept_free};
 
 /// How much it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -115,14 +115,17 @@ fn user_namespaces(facts: &MachineFacts) -> Verdict {
 }
 
 fn overlay(facts: &MachineFacts) -> Verdict {
+    let way_out =
+        "name a directory on a local file system such as ext4 or xfs with --root; `modprobe overlay` loads the module";
     match &facts.overlay {
-        Ok(()) => ok(format!("in {}", facts.root)),
-        Err(why) => (
-            Health::Blocking,
-            why.clone(),
-            "no container gets its root file system",
-            "name a directory on a local file system such as ext4 or xfs with --root; `modprobe overlay` loads the module",
+        Ok(Overlay::OnDisk) => ok(format!("in {}", facts.root)),
+        Ok(Overlay::InMemory(why)) => (
+            Health::Lacking,
+            format!("{why}, but in memory"),
+            "what containers write takes memory, and an image whose layers hide files of lower ones is not unpacked",
+            way_out,
         ),
+        Err(why) => (Health::Blocking, why.clone(), "no container gets its root file system", way_out),
     }
 }
 
@@ -232,7 +235,7 @@ fn space(facts: &MachineFacts) -> Verdict {
     if free < kept_free(total) || no_files.is_some() {
         let found = no_files.map_or(found.clone(), |files| format!("{found}, for {files} files"));
         let way_out = "make room: `podwright image prune` removes images that no pod uses";
-        return (Health::Lacking, found, "no image is pulled, and containers may fail to write", way_out);
+        return (Health::Lacking, found, "no image is pulled or loaded, and containers may fail to write", way_out);
     }
     ok(found)
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use crate::port::SEE_DOCTOR;
+
 /// The sentence.
 #[derive(Debug)]
 pub(super) struct Failure(pub(super) String);
@@ -33,6 +35,8 @@ pub(super) fn chain(error: &dyn Error) -> String {
 pub(super) trait Step<T> {
     /// `making a mount namespace: Operation not permitted`
     fn step(self, doing: &str) -> Result<T, Failure>;
+    /// The same of a step at which a machine fails that lacks something, with where to look.
+    fn step_of_the_machine(self, doing: &str) -> Result<T, Failure>;
     /// `covering /etc/shadow: Permission denied`
     fn step_on(self, doing: &str, path: &Path) -> Result<T, Failure>;
 }
@@ -40,6 +44,10 @@ pub(super) trait Step<T> {
 impl<T, E: Error + 'static> Step<T> for Result<T, E> {
     fn step(self, doing: &str) -> Result<T, Failure> {
         self.map_err(|error| Failure(format!("{doing}: {}", chain(&error))))
+    }
+
+    fn step_of_the_machine(self, doing: &str) -> Result<T, Failure> {
+        self.step(doing).map_err(|Failure(text)| Failure(format!("{text}; {SEE_DOCTOR}")))
     }
 
     fn step_on(self, doing: &str, path: &Path) -> Result<T, Failure> {

@@ -42,17 +42,17 @@ impl Layout {
 
 /// Mounts everything; nothing of it is seen outside this process and its children.
 pub(super) fn prepare(request: &ShimRequest, layout: &Layout, users: Option<&Users>) -> Result<(), Failure> {
-    namespace::own(request).step("making a mount namespace")?;
+    namespace::own(request).step_of_the_machine("making a mount namespace")?;
     for dir in [&layout.bundle, &layout.upper, &layout.work] {
-        effect::make_dirs(dir, 0o755).step("making the instance's directories")?;
+        effect::make_dirs(dir, 0o755).step_of_the_machine("making the instance's directories")?;
     }
     // What is looked up below these by a process of the container is looked up in their mounts; the mode of `upper` is
     // that of the container's root directory.
-    effect::change_mode_of(&layout.upper, 0o755).step("making the instance's directories")?;
-    bundle(&layout.bundle).step("mounting the bundle")?;
+    effect::change_mode_of(&layout.upper, 0o755).step_of_the_machine("making the instance's directories")?;
+    bundle(&layout.bundle).step_of_the_machine("mounting the bundle")?;
     message(&layout.message).step("making room for a termination message")?;
-    effect::make_dirs(&layout.rootfs, 0o755).step("making the instance's directories")?;
-    overlay(request, layout, users).step("mounting the root file system")?;
+    effect::make_dirs(&layout.rootfs, 0o755).step_of_the_machine("making the instance's directories")?;
+    overlay(request, layout, users).step_of_the_machine("mounting the root file system")?;
     plain_directories(&layout.rootfs)?;
     for mount in request.spec.mounts.iter().filter(|m| m.is_bind()) {
         let what = format!("mounting at {} what is at", mount.destination.display());

@@ -8,6 +8,7 @@ mod crash;
 pub mod fixture;
 mod formats;
 mod handlers;
+mod lacks;
 mod levels;
 mod life;
 mod logs;

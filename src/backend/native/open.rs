@@ -40,7 +40,9 @@ pub(super) fn prepare(paths: &Paths) -> Result<(), PortError> {
     let have = machine::capability_set("CapEff").map_err(|e| PortError::io(OPEN, shown(&paths.state), &e))?;
     if have & CAP_SYS_ADMIN == 0 {
         let message = "this process may not make namespaces and mounts (CAP_SYS_ADMIN is missing)";
-        return Err(PortError::new(ErrorKind::Denied, OPEN, shown(&paths.state), message).with_help("run it as root"));
+        return Err(PortError::new(ErrorKind::Denied, OPEN, shown(&paths.state), message)
+            .with_help("run it as root")
+            .see_doctor());
     }
     versions(paths)
 }
@@ -76,17 +78,18 @@ fn probe(dir: &Dir) -> io::Result<()> {
 
 fn refused(dir: &Path, error: &io::Error) -> PortError {
     let out = PortError::io(OPEN, shown(dir), error);
-    match (error.kind(), out.kind) {
+    let out = match (error.kind(), out.kind) {
         (io::ErrorKind::ReadOnlyFilesystem, _) => {
             out.with_help("mount its file system for writing, or choose another directory with --root")
         }
         (_, ErrorKind::Denied) => out.with_help("run it as root, or choose a directory of your own with --root"),
         (_, ErrorKind::Exhausted) => out.with_help("make room there, or choose another directory with --root"),
         (io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists, _) => {
-            out.with_help("a file is in the way: choose another directory with --root")
+            return out.with_help("a file is in the way: choose another directory with --root");
         }
-        _ => out,
-    }
+        _ => return out,
+    };
+    out.see_doctor()
 }
 
 /// Names of directories in a place that look like pods.

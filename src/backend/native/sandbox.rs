@@ -65,16 +65,16 @@ fn prepare(inner: &Inner, record: &PodRecord, attempt: u32) -> Result<Option<Inf
         return Err(PortError::new(ErrorKind::Conflict, RUN, key.to_string(), message).waiting(WAITING));
     }
     let spec = record.realised.effective.open().spec.unwrap_or_default();
-    let pod = inner.levels.enter(paths, record, &spec).map_err(|e| failed(&e))?;
+    let pod = inner.levels.enter(paths, record, &spec).map_err(|e| failed(&e).see_doctor())?;
     let cgroup = format!("{pod}/{INFRA}");
-    cgroup::kill_all(&cgroup).map_err(|e| failed(&e))?;
+    cgroup::kill_all(&cgroup).map_err(|e| failed(&e).see_doctor())?;
     if let Some(most) = inner.pod_pids_limit {
         let limited = limits::set_pids(&pod, most);
-        limited.map_err(|e| failed(&e).with_help("leave `podPidsLimit` out of the configuration"))?;
+        limited.map_err(|e| failed(&e).with_help("leave `podPidsLimit` out of the configuration").see_doctor())?;
     }
     let host_ipc = spec.host_ipc == Some(true);
     if !host_ipc {
-        make_shm(&paths.shm(uid)).map_err(|e| failed(&e))?;
+        make_shm(&paths.shm(uid)).map_err(|e| failed(&e).see_doctor())?;
     }
     let host_network = spec.host_network == Some(true);
     let users = users::are_own(&spec).then(|| users::take(inner, uid)).transpose();
@@ -89,26 +89,26 @@ fn prepare(inner: &Inner, record: &PodRecord, attempt: u32) -> Result<Option<Inf
         cgroup: cgroup.clone(),
     });
     infra.map(Some).map_err(|e| {
-        let error = failed(&of_memory(e, &cgroup, &spec));
+        let error = failed(&e);
+        if is_of_memory(&e, &cgroup, &spec) {
+            let message = format!("the limit of memory of its containers together is too low for a pod: {e}");
+            return PortError { message, ..error };
+        }
         match (error.kind, users) {
             (_, Some(_)) => error.with_help(NEEDS_USERS),
-            (ErrorKind::Denied, None) => error.with_help(super::open::NEEDS_ROOT),
-            (_, None) => error,
+            (ErrorKind::Denied, None) => error.with_help(super::open::NEEDS_ROOT).see_doctor(),
+            (_, None) => error.see_doctor(),
         }
     })
 }
 
-/// The error of an infra process, and whether its pod may use too little memory for one: then the kernel makes no cgroup, or
-/// kills who is in it.
-fn of_memory(error: std::io::Error, cgroup: &str, spec: &PodSpec) -> std::io::Error {
+/// Whether an infra process could not be started since its pod may use too little memory for one: then the kernel makes no
+/// cgroup, or kills who is in it.
+fn is_of_memory(error: &std::io::Error, cgroup: &str, spec: &PodSpec) -> bool {
     let is_limited = PodAmounts::of(spec, &BTreeMap::new()).memory_limit.is_some();
     let is_short =
         || error.kind() == std::io::ErrorKind::OutOfMemory || cgroup::oom_kills(cgroup).is_ok_and(|kills| kills > 0);
-    if is_limited && is_short() {
-        let message = format!("the limit of memory of its containers together is too low for a pod: {error}");
-        return std::io::Error::new(error.kind(), message);
-    }
-    error
+    is_limited && is_short()
 }
 
 fn make_shm(shm: &Path) -> std::io::Result<()> {

@@ -1,6 +1,6 @@
 //! What each lack of a machine means, row by row.
 
-use podwright::model::{MachineFacts, Space};
+use podwright::model::{MachineFacts, Overlay, Space};
 use podwright::report::{Health, doctor_json, doctor_text, examine, health};
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ fn whole() -> MachineFacts {
         namespaces: Ok(()),
         user_namespaces: Ok(()),
         root: "/var/lib/podwright".into(),
-        overlay: Ok(()),
+        overlay: Ok(Overlay::OnDisk),
         cgroup_versions: [2].into(),
         controllers: set(["cpu", "memory", "pids", "io"]),
         cgroup: Ok(()),
@@ -72,7 +72,13 @@ const ROWS: &[Row] = &[
         Health::Lacking,
         ["refused", "hostUsers: false", "max_user_namespaces"],
     ),
-    (|f| f.overlay = no("refused"), "overlay", Health::Blocking, ["refused", "root file system", "--root"]),
+    (
+        |f| f.overlay = Ok(Overlay::InMemory("refused".into())),
+        "overlay",
+        Health::Lacking,
+        ["refused, but in memory", "takes memory", "--root"],
+    ),
+    (|f| f.overlay = Err("refused".into()), "overlay", Health::Blocking, ["refused", "root file system", "--root"]),
     (|f| f.cgroup = no("refused"), "cgroups", Health::Blocking, ["refused", "limited", "cgroup2"]),
     (
         |f| f.controllers = set(["cpu", "pids"]),
@@ -183,7 +189,7 @@ fn without_rights_the_way_out_is_to_have_them() {
     let facts = MachineFacts {
         missing_capabilities: vec!["SYS_ADMIN"],
         namespaces: no("refused"),
-        overlay: no("refused"),
+        overlay: Err("refused".to_owned()),
         nft: None,
         open_files: 1024,
         ..whole()
