@@ -122,6 +122,8 @@ impl Disk {
         let file = effect::create(&self.root.join("lock"), OFlags::WRONLY, 0o600)?;
         rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
         let tmp = Dir::open(&self.tmp())?;
+        // Layers are unpacked there, and have what their entries say alone.
+        tmp.pass_on_nothing()?;
         for name in tmp.names()? {
             tmp.remove_tree(&name)?;
         }

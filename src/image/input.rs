@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::limits::Limits;
+use super::room::Room;
 use super::stream::{Digesting, decompress, read_bounded, refused};
 use super::tarball::{EntryKind, Tarball};
 use super::unpack::clean;
 use crate::sys::beneath::Dir;
-use crate::sys::effect;
 
 /// Links from one name of an archive to another that are followed: docker's old archives share layers this way.
 const MAX_LINKS: usize = 4;
@@ -41,7 +41,7 @@ impl Input {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::openat(CWD, dir, flags, Mode::RUSR | Mode::WUSR)?);
         let (mut bytes, _) = Digesting::new(decompress(reader)?, limits.archive_bytes, "the archive");
-        if io::copy(&mut bytes, &mut effect::Writer(&file))? == 0 {
+        if io::copy(&mut bytes, &mut Room::of(&file).writer(&file))? == 0 {
             return Err(refused("the archive is empty"));
         }
         let mut archive = Archive { file, files: BTreeMap::new() };

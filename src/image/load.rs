@@ -1,6 +1,7 @@
 //! Loading: from an input to manifests, configurations and unpacked layers, everything verified on the way.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::Path;
@@ -27,11 +28,13 @@ pub(super) const MAX_NESTING: usize = 4;
 
 /// One load at work, under the store's lock.
 pub(super) struct Loader<'a> {
-    pub(super) disk: &'a Disk,
-    pub(super) input: &'a Input,
-    pub(super) limits: Limits,
+    disk: &'a Disk,
+    input: &'a Input,
+    limits: Limits,
     /// Hears of each layer, by its number, before and after it is unpacked.
-    pub(super) tell: &'a dyn Fn(usize, LayerStage),
+    tell: &'a dyn Fn(usize, LayerStage),
+    /// Chain ids of the layers that it has brought so far.
+    brought: RefCell<Vec<String>>,
 }
 
 /// An image of the input, chosen and not yet stored.
@@ -52,7 +55,11 @@ pub(super) struct Stored {
     pub(super) named: Named,
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
+    pub(super) fn new(disk: &'a Disk, input: &'a Input, limits: Limits, tell: &'a dyn Fn(usize, LayerStage)) -> Self {
+        Self { disk, input, limits, tell, brought: RefCell::default() }
+    }
+
     /// Stores every image of the input.
     pub(super) fn run(&self, name: Option<&Reference>) -> io::Result<Vec<Stored>> {
         let chosen =
@@ -153,8 +160,33 @@ impl Loader<'_> {
             .collect()
     }
 
-    /// Stores one image under its own names, or under `name`.
+    /// Stores one image under its own names, or under `name`. Of an input that fails no layer stays: without an image that
+    /// names them they would be in the way of others.
     pub(super) fn store(&self, image: Chosen, name: Option<&Reference>) -> io::Result<Vec<Stored>> {
+        let stored = self.store_whole(image, name);
+        if stored.is_err()
+            && let Err(error) = self.give_up()
+        {
+            tracing::warn!(%error, "layers of an image that is not stored stay until the next prune");
+        }
+        stored
+    }
+
+    /// Removes the layers that were brought, but for those that a stored image has too: containers may have been started on
+    /// them already.
+    fn give_up(&self) -> io::Result<()> {
+        let brought = self.brought.take();
+        if brought.is_empty() {
+            return Ok(());
+        }
+        let index = self.disk.index()?;
+        let read = |named: &Named| read_stored(self.disk, &named.manifest, &self.limits).ok();
+        let named: BTreeSet<String> = index.images.values().filter_map(read).flat_map(|(_, chain, _)| chain).collect();
+        let mut unnamed = brought.iter().filter(|chain_id| !named.contains(*chain_id));
+        unnamed.try_for_each(|chain_id| self.disk.forget_layer(Disk::layer_id(chain_id)))
+    }
+
+    fn store_whole(&self, image: Chosen, name: Option<&Reference>) -> io::Result<Vec<Stored>> {
         let names = names(&image.names, name)?;
         let configuration = Configuration::parse(&image.configuration).map_err(refused)?;
         let (here, platform) = (Platform::here(), configuration.platform());
@@ -209,6 +241,7 @@ impl Loader<'_> {
                 contents: Some(survey_contents(&root)?),
             };
             self.disk.keep_layer(OsStr::new(id), &record)?;
+            self.brought.borrow_mut().push(own.clone());
             Ok(record)
         });
         if outcome.is_err() {

@@ -12,6 +12,7 @@ mod load;
 mod pull;
 mod puller;
 mod registry;
+mod room;
 mod store;
 mod stream;
 mod survey;

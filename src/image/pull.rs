@@ -18,6 +18,7 @@ use super::document::{Configuration, Descriptor, Manifest, chain_ids, for_this_m
 use super::input::Input;
 use super::load::{Chosen, Loader, MAX_NESTING, blob_path, parse_manifest};
 use super::registry::{Client, Credentials, Downloads, Failure, Fault, Wanted, endpoints};
+use super::room::{MAKE_ROOM, is_full};
 use super::store::{Store, change_error};
 use super::unpack::is_refusal;
 use super::{LayerProgress, LayerStage, LoadedImage, reference};
@@ -313,7 +314,7 @@ impl Pull<'_> {
                 let hex = layers.get(at).and_then(|layer: &Descriptor| layer.hex().ok()).unwrap_or_default();
                 self.came_on(hex, |layer| layer.stage = stage);
             };
-            let loader = Loader { disk: &self.store.disk, input: &input, limits: self.store.limits, tell: &tell };
+            let loader = Loader::new(&self.store.disk, &input, self.store.limits, &tell);
             let stored = loader.store(chosen, Some(self.reference))?;
             Ok(stored.into_iter().map(|s| (s.loaded, Named { pulled: true, ..s.named })).collect())
         });
@@ -324,11 +325,6 @@ impl Pull<'_> {
         }
         kept.map(|_| self.named(&id))
     }
-}
-
-/// Whether an error says that there is no space.
-fn is_full(kind: io::ErrorKind) -> bool {
-    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn port_error(reference: &Reference, failure: &Failure) -> PortError {
@@ -343,7 +339,7 @@ fn port_error(reference: &Reference, failure: &Failure) -> PortError {
             let known = PortError::io(OPERATION, reference.to_string(), &io::Error::from(kind));
             let error = PortError { message: failure.message.clone(), ..known };
             match error.kind {
-                ErrorKind::Exhausted => error.with_help("make room in the file system of the image store"),
+                ErrorKind::Exhausted => error.with_help(MAKE_ROOM).see_doctor(),
                 _ => error,
             }
         }

@@ -11,6 +11,7 @@ use super::document::{Configuration, digest_hex};
 use super::input::Input;
 use super::limits::Limits;
 use super::load::{Loader, read_stored};
+use super::room::MAKE_ROOM;
 use super::unpack::is_refusal;
 use super::{HostImage, Image, ImageConfig, ListedImage, ListedLayer, LoadedImage, Pruned, reference};
 use crate::model::Reference;
@@ -76,8 +77,7 @@ impl Store {
         subject: &str,
     ) -> Result<Vec<LoadedImage>, PortError> {
         let loaded = self.change(|| {
-            let loader = Loader { disk: &self.disk, input, limits: self.limits, tell: &|_, _| () };
-            let stored = loader.run(name)?;
+            let stored = Loader::new(&self.disk, input, self.limits, &|_, _| ()).run(name)?;
             Ok(stored.into_iter().map(|image| (image.loaded, image.named)).collect())
         });
         loaded.map_err(|e| load_error(subject, &e))
@@ -427,7 +427,7 @@ pub(super) fn change_error(operation: &'static str, subject: &str, error: &io::E
     }
     let failed = PortError::io(operation, subject, error);
     match failed.kind {
-        ErrorKind::Exhausted => failed.with_help("make room in the file system of the image store"),
+        ErrorKind::Exhausted => failed.with_help(MAKE_ROOM).see_doctor(),
         _ => failed,
     }
 }

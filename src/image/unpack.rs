@@ -3,6 +3,7 @@
 //! The archive is hostile until proven otherwise. Every write happens below the layer's own directory handle, no
 //! symbolic link is followed, device nodes are refused, and whiteouts become what overlayfs understands.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -12,6 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{FileType, Timespec, Timestamps};
 use rustix::io::Errno;
 
+use super::room::Room;
 use super::stream::refused;
 use super::tarball::{Entry, EntryKind, Tarball};
 use crate::sys::beneath::{Dir, is_type};
@@ -23,14 +25,26 @@ const MAX_DEPTH: usize = 256;
 const MAX_NAME: usize = 255;
 /// Blocks of zeros of this size become holes.
 const HOLE: usize = 4096;
+/// What a directory passes on to what is made in it.
+const DEFAULT_LIST: &[u8] = b"system.posix_acl_default";
+/// Bytes of such lists that are kept until they are set.
+const MOST_LISTS: usize = 16 << 20;
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 const AUFS: &[u8] = b".wh..wh.";
 
 /// Unpacks a stream into `root`. `lower` are the layers below, topmost first: a directory that only they have an entry
-/// for takes mode and owner from there.
+/// for takes mode and owner from there. It ends before the file system has less free than its reserve.
 pub(super) fn unpack<R: Read>(tarball: &mut Tarball<R>, root: &Dir, lower: &[Dir]) -> io::Result<()> {
-    let mut layer = Layer { root, lower, parent: None, times: Vec::new() };
+    let mut layer = Layer {
+        root,
+        lower,
+        room: Room::of(root),
+        parent: None,
+        times: Vec::new(),
+        lists: BTreeMap::new(),
+        list_bytes: 0,
+    };
     while let Some(entry) = tarball.next()? {
         let path = clean(&entry.path)?;
         layer
@@ -91,19 +105,25 @@ pub(super) fn clean(name: &[u8]) -> io::Result<PathBuf> {
 struct Layer<'a> {
     root: &'a Dir,
     lower: &'a [Dir],
+    room: Room<'a>,
     /// The directory written to last: entries come sorted by directory.
     parent: Option<(PathBuf, Dir)>,
     /// Times of directories, set when nothing is written any more.
     times: Vec<(PathBuf, (i64, u32))>,
+    /// The same of their default access lists: every entry says itself what its own list is, and inherits none.
+    lists: BTreeMap<PathBuf, Vec<u8>>,
+    /// Of all that there were.
+    list_bytes: usize,
 }
 
 impl Layer<'_> {
     fn entry<R: Read>(&mut self, tarball: &mut Tarball<R>, entry: &Entry, path: &Path) -> io::Result<()> {
+        self.room.take(entry.xattrs.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum())?;
         let Some(name) = path.file_name() else {
             if entry.kind != EntryKind::Directory {
                 return Err(refused("the root of the layer is no directory"));
             }
-            self.times.push((PathBuf::new(), entry.mtime));
+            self.set_later(PathBuf::new(), entry)?;
             return set_attributes(self.root, entry);
         };
         let above = path.parent().unwrap_or(Path::new(""));
@@ -119,7 +139,7 @@ impl Layer<'_> {
         let dir = self.here();
         dir.remove_tree(name)?;
         match entry.kind {
-            EntryKind::File => file(dir, name, tarball, entry),
+            EntryKind::File => file((dir, name), tarball, entry, &self.room),
             EntryKind::HardLink => self.hard_link(name, entry),
             EntryKind::Symlink => symbolic_link(dir, name, entry),
             EntryKind::Fifo => special(dir, name, entry),
@@ -170,6 +190,7 @@ impl Layer<'_> {
                 path.display()
             )));
         }
+        self.room.take(0)?;
         let made = dir.make_sub(name, 0o755)?;
         if let Some(stat) = below.filter(|stat| is_type(stat, FileType::Directory)) {
             effect::change_owner(&made, stat.st_uid, Some(stat.st_gid))?;
@@ -234,7 +255,20 @@ impl Layer<'_> {
             set_opaque(&made)?;
         }
         set_attributes(&made, entry)?;
-        self.times.push((path.to_owned(), entry.mtime));
+        self.set_later(path.to_owned(), entry)
+    }
+
+    /// Remembers what of a directory is set at the end.
+    fn set_later(&mut self, path: PathBuf, entry: &Entry) -> io::Result<()> {
+        self.times.push((path.clone(), entry.mtime));
+        self.lists.remove(&path);
+        if let Some((_, list)) = entry.xattrs.iter().find(|(name, _)| name == DEFAULT_LIST) {
+            self.list_bytes += list.len();
+            if self.list_bytes > MOST_LISTS {
+                return Err(refused(format!("default access lists are longer than {MOST_LISTS} bytes together")));
+            }
+            self.lists.insert(path, list.clone());
+        }
         Ok(())
     }
 
@@ -260,15 +294,25 @@ impl Layer<'_> {
     }
 
     fn finish(self) -> io::Result<()> {
+        for (path, list) in &self.lists {
+            if let Some(dir) = self.still(path)? {
+                effect::set_attribute(&dir, DEFAULT_LIST, list)?;
+            }
+        }
         for (path, mtime) in self.times.iter().rev() {
-            match self.root.sub(path) {
-                Ok(dir) => effect::change_times(&dir, &times(*mtime))?,
-                // A later entry replaced the directory by something else.
-                Err(error) if is_not_a_directory(&error) || error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+            if let Some(dir) = self.still(path)? {
+                effect::change_times(&dir, &times(*mtime))?;
             }
         }
         Ok(())
+    }
+
+    /// A directory, unless a later entry replaced it by something else.
+    fn still(&self, path: &Path) -> io::Result<Option<Dir>> {
+        match self.root.sub(path) {
+            Err(error) if is_not_a_directory(&error) || error.kind() == io::ErrorKind::NotFound => Ok(None),
+            found => found.map(Some),
+        }
     }
 }
 
@@ -286,12 +330,13 @@ fn times(mtime: (i64, u32)) -> Timestamps {
     Timestamps { last_access: time, last_modification: time }
 }
 
-/// Owner, mode, extended attributes: in this order, since a change of owner clears set-id bits and capabilities.
+/// Owner, mode, extended attributes: in this order, since a change of owner clears set-id bits and capabilities. What a
+/// directory passes on is set later.
 fn set_attributes(fd: impl std::os::fd::AsFd, entry: &Entry) -> io::Result<()> {
     effect::change_owner(&fd, entry.uid, Some(entry.gid))?;
     effect::change_mode(&fd, entry.mode)?;
     for (name, value) in &entry.xattrs {
-        if !keeps_xattr(name)? {
+        if !keeps_xattr(name)? || entry.kind == EntryKind::Directory && name == DEFAULT_LIST {
             continue;
         }
         effect::set_attribute(&fd, name, value)?;
@@ -311,24 +356,29 @@ fn keeps_xattr(name: &[u8]) -> io::Result<bool> {
     Err(refused(format!("it has the extended attribute {}, which images may not set", String::from_utf8_lossy(name))))
 }
 
-fn file<R: Read>(dir: &Dir, name: &OsStr, tarball: &mut Tarball<R>, entry: &Entry) -> io::Result<()> {
+fn file<R: Read>(
+    (dir, name): (&Dir, &OsStr),
+    tarball: &mut Tarball<R>,
+    entry: &Entry,
+    room: &Room<'_>,
+) -> io::Result<()> {
     let mut file = dir.create_file(name, 0o600)?;
     match &entry.sparse {
         Some((length, pieces)) => {
             for (offset, size) in pieces {
                 file.seek(SeekFrom::Start(*offset))?;
-                io::copy(&mut tarball.data().take(*size), &mut effect::Writer(&file))?;
+                io::copy(&mut tarball.data().take(*size), &mut room.writer(&file))?;
             }
             effect::set_length(&file, *length)?;
         }
-        None => copy_with_holes(&mut tarball.data(), &mut file)?,
+        None => copy_with_holes(&mut tarball.data(), &mut file, room)?,
     }
     set_attributes(&file, entry)?;
     effect::change_times(&file, &times(entry.mtime))
 }
 
 /// Copies, leaving long runs of zeros as holes.
-fn copy_with_holes(data: &mut impl Read, file: &mut File) -> io::Result<()> {
+fn copy_with_holes(data: &mut impl Read, file: &mut File, room: &Room<'_>) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
     let mut length = 0_u64;
     loop {
@@ -340,6 +390,7 @@ fn copy_with_holes(data: &mut impl Read, file: &mut File) -> io::Result<()> {
         if read == buffer.len() && buffer.chunks(HOLE).all(|c| c.iter().all(|b| *b == 0)) {
             file.seek(SeekFrom::Current(i64::try_from(read).unwrap_or(0)))?;
         } else {
+            room.take(read as u64)?;
             effect::write(file, &buffer[..read])?;
         }
     }

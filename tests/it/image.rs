@@ -2,6 +2,7 @@
 
 mod crash;
 mod hostile;
+mod layers;
 mod liars;
 mod login;
 mod pull;

@@ -147,6 +147,45 @@ fn pure_stages_do_no_io() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
+/// Every place that runs a program, the words it does so by, and which program that is. Beside this one there are `nft`,
+/// and the helpers that docker's configuration names. git is a library.
+const PROGRAMS: &[(&str, &str, &str)] = &[
+    ("src/net/nft.rs", "Command::new(program)", "nft"),
+    ("src/cli/demo/leaks.rs", "Command::new(\"nft\")", "nft"),
+    ("src/image/registry/credentials.rs", "Command::new(&program)", "docker-credential-NAME"),
+    ("src/cli/demo/stage.rs", "Command::new(&self.program)", "this one"),
+    ("src/cli/probe.rs", "Command::new(program)", "this one"),
+    ("src/shim/zygote.rs", "Command::new(sealed::path(&program))", "this one"),
+    ("src/sys/sealed.rs", "execve(&program", "this one"),
+    ("src/sys/infra.rs", "SYS_execveat", "/pause"),
+    ("src/sys/spawn.rs", "SYS_execveat", "the monitor, /pause"),
+    ("src/shim/command.rs", "execve(&program", "a container's own"),
+    ("src/sys/embedded/build.rs", "Command::new(rustc)", "the compiler, for the build"),
+];
+
+/// The words of the standard library and the system for running one.
+const RUNS: &[&str] = &["Command::new", "execve(", "execveat", "execv(", "execvp", "fexecve", "posix_spawn", ".exec()"];
+
+#[test]
+fn no_program_is_run_but_nft_and_helpers_for_credentials() {
+    let mut found = Vec::new();
+    let mut used = BTreeSet::new();
+    for (name, text) in sources() {
+        // The names of system calls are data there.
+        if is_test_file(&name) || name.starts_with("src/shim/seccomp/") {
+            continue;
+        }
+        for (line, code) in code_lines(&text).filter(|(_, code)| RUNS.iter().any(|words| code.contains(words))) {
+            match PROGRAMS.iter().position(|(file, words, _)| *file == name && code.contains(words)) {
+                Some(at) => drop(used.insert(at)),
+                None => found.push(format!("{name}:{line}: {}", code.trim())),
+            }
+        }
+    }
+    assert!(found.is_empty(), "programs that the machine need not have: {found:#?}");
+    assert_eq!(used.len(), PROGRAMS.len(), "one of them is run no more");
+}
+
 #[test]
 fn the_control_loop_names_no_adapter() {
     let found: Vec<String> = sources()

@@ -17,8 +17,9 @@ use sha2::{Digest, Sha256};
 
 use super::transport::Answer;
 use super::{Client, Failure, Fault};
+use crate::image::room::{Space, space};
 use crate::image::stream::hex;
-use crate::model::kept_free;
+use crate::sys::beneath::Dir;
 use crate::sys::effect;
 
 /// Attempts in a row that bring next to nothing.
@@ -119,7 +120,7 @@ impl Downloads {
     }
 
     /// Refuses blobs that the file system has no space for, before one byte of them is asked for. What they unpack to is
-    /// not known yet; it lacks space later.
+    /// not known yet: unpacking ends where they do not fit.
     pub(in crate::image) fn make_sure_of_room(&self, wanted: &[Wanted]) -> Result<(), Failure> {
         if wanted.is_empty() {
             return Ok(());
@@ -128,9 +129,8 @@ impl Downloads {
         let here = |wanted: &Wanted| length(self.whole(&wanted.hex)).max(length(self.part(&wanted.hex)));
         let lacking = |wanted: &Wanted| wanted.size.saturating_sub(here(wanted));
         let needed = wanted.iter().fold(0_u64, |sum, wanted| sum.saturating_add(lacking(wanted)));
-        let system = rustix::fs::statvfs(&self.dir).map_err(|e| Failure::local(self.dir.display(), &e.into()))?;
-        let free = system.f_bavail.saturating_mul(system.f_frsize);
-        let reserve = kept_free(system.f_blocks.saturating_mul(system.f_frsize));
+        let found = Dir::open(&self.dir).and_then(space).map_err(|e| Failure::local(self.dir.display(), &e))?;
+        let Some(Space { free, reserve, .. }) = found else { return Ok(()) };
         if needed.saturating_add(reserve) <= free {
             return Ok(());
         }

@@ -4,13 +4,14 @@ use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use podwright::image::{Limits, Store};
-use podwright::port::ErrorKind;
-use serde_json::json;
+use podwright::image::{Limits, PullOptions, Store};
+use podwright::port::{ErrorKind, PortError};
+use serde_json::{Value, json};
 use tar::EntryType;
 
-use crate::support::images::{Layer, Layout, Packing, arch, archive, docker_archive, oci_archive};
+use crate::support::images::{Layer, Layout, Packing, arch, archive, digest, docker_archive, oci_archive};
 use crate::support::is_root;
+use crate::support::registry::Server;
 
 /// What lies outside of the store and must stay as it is.
 struct Ground {
@@ -264,9 +265,108 @@ fn wrong_digests_are_corruption() {
     // In a docker-archive only the diff id protects a layer.
     let mut docker = docker_archive(&["x"], &[Layer::new().file("f", "f").tar()], json!({}));
     let at = docker.windows(2).position(|w| w == b"f\0").unwrap();
-    docker[at + 512 + 512] ^= 1;
-    assert!(ground.store.load(&docker[..], None).is_err());
+    docker[at + 512] ^= 1;
+    let error = ground.store.load(&docker[..], None).unwrap_err();
+    assert!(error.kind == ErrorKind::Corrupt && error.message.contains("digest should be"), "{error}");
     ground.untouched();
+}
+
+/// Brings an image into a store as an archive, a directory, and from a registry: one outcome each.
+fn bring(store: &Store, layout: &Layout, image: &Value) -> [Result<(), PortError>; 3] {
+    let dir = tempfile::tempdir().unwrap();
+    let named = layout.clone().name(image.clone(), Some("x"));
+    let server = Server::of(layout, image, |_| None);
+    let settings = super::pull::settings(dir.path());
+    let options = PullOptions { settings: &settings, secrets: &[], patience: None, tell: &|_| () };
+    [
+        store.load(&named.archive()[..], None).map(drop),
+        store.load_layout(&named.write(&dir.path().join("layout")), None).map(drop),
+        store.pull(&format!("{}/x", server.address), options).map(drop),
+    ]
+}
+
+#[test]
+fn no_image_brings_other_bytes_under_the_layer_of_another_one() {
+    if !is_root() {
+        return;
+    }
+    let mut layout = Layout::new();
+    let layer = |text: &str| (Layer::new().file("f", text).tar(), Packing::Gzip);
+    let victim = layout.image(&[layer("own")], json!({}), arch());
+    let own = layout.image(&[layer("planted")], json!({}), arch());
+    let diff_ids = json!([digest(&layer("own").0)]);
+    // Every blob is what its digest says, and the configuration names the layer of another image.
+    let liar = layout.changed(&own, |_, config| config["rootfs"]["diff_ids"] = diff_ids.clone());
+    let read = |store: &Store| {
+        let image = store.resolve("victim").unwrap().unwrap();
+        std::fs::read_to_string(image.lower[0].join("f")).unwrap()
+    };
+    let ground = Ground::new();
+    for outcome in bring(&ground.store, &layout, &liar) {
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Corrupt, "{error}");
+        assert!(error.message.contains(&format!("should be {}", diff_ids[0].as_str().unwrap())), "{error}");
+        ground.untouched();
+    }
+    let archive = layout.clone().name(victim, Some("victim")).archive();
+    ground.store.load(&archive[..], None).unwrap();
+    assert_eq!(read(&ground.store), "own");
+    // Where the layer is here already its own bytes stay, whatever becomes of the other image.
+    let _ = bring(&ground.store, &layout, &liar);
+    assert_eq!(read(&ground.store), "own");
+}
+
+#[test]
+fn an_image_has_as_many_layers_as_its_configuration_names() {
+    if !is_root() {
+        return;
+    }
+    let mut layout = Layout::new();
+    let layer = |name: &str| (Layer::new().file(name, "").tar(), Packing::Gzip);
+    let image = layout.image(&[layer("a"), layer("b")], json!({}), arch());
+    let fewer = layout.changed(&image, |_, config| {
+        config["rootfs"]["diff_ids"].as_array_mut().unwrap().pop();
+    });
+    let more = layout.changed(&image, |manifest, _| {
+        manifest["layers"].as_array_mut().unwrap().pop();
+    });
+    let ground = Ground::new();
+    for (image, why) in [
+        (fewer, "the configuration names 1 layers and the manifest 2"),
+        (more, "the configuration names 2 layers and the manifest 1"),
+    ] {
+        for outcome in bring(&ground.store, &layout, &image) {
+            let error = outcome.unwrap_err();
+            assert!(error.kind == ErrorKind::Invalid && error.message.contains(why), "{error}");
+            ground.untouched();
+        }
+    }
+}
+
+#[test]
+fn of_an_image_that_is_refused_no_layer_stays() {
+    if !is_root() {
+        return;
+    }
+    let ground = Ground::new();
+    let mut layout = Layout::new();
+    let good = (Layer::new().file("good", "good").tar(), Packing::Gzip);
+    let bad = (Layer::new().file("../bad", "bad").tar(), Packing::Gzip);
+    let image = layout.image(&[good.clone(), bad], json!({}), arch());
+    for outcome in bring(&ground.store, &layout, &image) {
+        assert!(outcome.unwrap_err().message.contains("layer 2"));
+        ground.untouched();
+    }
+    // What another image has too is not taken from it, even where it was brought anew.
+    let whole = oci_archive("good", &[good.0], json!({}));
+    ground.store.load(&whole[..], None).unwrap();
+    let layer = ground.store.resolve("good").unwrap().unwrap().lower[0].clone();
+    std::fs::write(layer.join("good"), "").unwrap();
+    let again = Store::open(&ground.dir.path().join("images"), None).unwrap();
+    for outcome in bring(&again, &layout, &image) {
+        outcome.unwrap_err();
+    }
+    assert_eq!(std::fs::read_to_string(again.resolve("good").unwrap().unwrap().lower[0].join("good")).unwrap(), "good");
 }
 
 #[test]

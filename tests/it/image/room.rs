@@ -1,11 +1,16 @@
 //! Images that the disk has no space for.
 
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use podwright::image::Store;
-use podwright::port::ErrorKind;
+use podwright::port::{ErrorKind, PortError};
 use serde_json::{Value, json};
 
 use super::pull::Place;
-use crate::support::images::{Layer, Layout, Packing, arch, digest};
+use crate::support::images::{Layer, Layout, Packing, arch, digest, oci_archive, pack};
 use crate::support::registry::Server;
 use crate::support::{e2e, is_root};
 
@@ -48,27 +53,43 @@ fn said_to_be(size: u64) -> (Layout, Value) {
     (layout, image)
 }
 
-#[test]
-fn e2e_a_pull_leaves_a_part_of_the_file_system_free() {
-    if !e2e() {
-        return;
-    }
+/// Works with a store on a tmpfs of its own, made with these options.
+fn on_tmpfs(options: &'static str, work: impl FnOnce(&Place, &Path) + Send + 'static) {
     use nix::mount::{MsFlags, mount, umount};
     // A thread may have mounts of its own.
-    let work = || {
+    let run = move || {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let images = dir.path().join("images");
         std::fs::create_dir(&images).unwrap();
-        mount(Some("none"), &images, Some("tmpfs"), MsFlags::empty(), Some("size=100m")).unwrap();
+        mount(Some("none"), &images, Some("tmpfs"), MsFlags::empty(), Some(options)).unwrap();
         let place = Place { store: Store::open(&images, None).unwrap(), dir };
+        work(&place, &images);
+        drop(place.store);
+        umount(&images).unwrap();
+    };
+    if let Err(panic) = std::thread::spawn(run).join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn free(of: &Path) -> u64 {
+    let system = nix::sys::statvfs::statvfs(of).unwrap();
+    system.blocks_available() * system.fragment_size()
+}
+
+#[test]
+fn e2e_a_pull_leaves_a_part_of_the_file_system_free() {
+    if !e2e() {
+        return;
+    }
+    on_tmpfs("size=100m", |place, images| {
         // A fiftieth of it.
         let reserve = 2 << 20;
         for (spare, kind) in [(reserve - (64 << 10), ErrorKind::Exhausted), (reserve + (64 << 10), ErrorKind::Invalid)]
         {
-            let system = nix::sys::statvfs::statvfs(&images).unwrap();
-            let (layout, image) = said_to_be(system.blocks_available() * system.fragment_size() - spare);
+            let (layout, image) = said_to_be(free(images) - spare);
             let server = Server::of(&layout, &image, |_| None);
             let error = place.pull(&format!("{}/app", server.address)).unwrap_err();
             // With room enough it is asked for, and found to be of another size.
@@ -76,9 +97,7 @@ fn e2e_a_pull_leaves_a_part_of_the_file_system_free() {
             let told = error.message.contains("of which 2097152 stay so");
             assert_eq!(told, kind == ErrorKind::Exhausted, "{error}");
         }
-        umount(&images).unwrap();
-    };
-    std::thread::spawn(work).join().unwrap();
+    });
 }
 
 #[test]
@@ -86,24 +105,115 @@ fn e2e_what_a_pull_that_filled_the_disk_has_downloaded_is_thrown_away() {
     if !e2e() {
         return;
     }
-    use nix::mount::{MsFlags, mount, umount};
-    // A thread may have mounts of its own.
-    let work = || {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
-        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let images = dir.path().join("images");
-        std::fs::create_dir(&images).unwrap();
-        mount(Some("none"), &images, Some("tmpfs"), MsFlags::empty(), Some("size=4m")).unwrap();
-        let place = Place { store: Store::open(&images, None).unwrap(), dir };
+    on_tmpfs("size=4m", |place, _| {
         let mut layout = Layout::new();
         let large = Layer::new().file("large", &"x".repeat(8 << 20)).tar();
         let image = layout.image(&[(large, Packing::Gzip)], json!({}), arch());
         let server = Server::of(&layout, &image, |_| None);
         let error = place.pull(&format!("{}/app", server.address)).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Exhausted, "{error}");
-        assert!(downloads(&place).is_empty() && place.is_empty());
-        umount(&images).unwrap();
-    };
-    std::thread::spawn(work).join().unwrap();
+        assert!(downloads(place).is_empty() && place.is_empty());
+    });
+}
+
+/// Images of less than 100 kB that unpack to more than 16 MiB, each with the tars of its layers.
+fn bombs() -> Vec<(&'static str, Vec<Vec<u8>>)> {
+    let large = Layer::new().file("large", &"x".repeat(18 << 20)).tar();
+    let layers = (0..10).map(|n| Layer::new().file(&format!("layer-{n}"), &"x".repeat(2 << 20)).tar()).collect();
+    // Each of the smallest size that tar knows, and of one block on the disk.
+    let pieces = 4_400;
+    let mut map = format!("{pieces}\n");
+    (0..pieces).for_each(|n| map.push_str(&format!("{}\n512\n", n * 4096)));
+    let mut data = map.into_bytes();
+    data.resize(data.len().next_multiple_of(512), 0);
+    data.resize(data.len() + pieces * 512, b'x');
+    let size = (pieces * 4096).to_string();
+    let records: [(&str, &[u8]); 3] =
+        [("GNU.sparse.major", b"1"), ("GNU.sparse.minor", b"0"), ("GNU.sparse.realsize", size.as_bytes())];
+    // tar knows these records beside such a header alone.
+    let posix = |header: &mut tar::Header| header.as_mut_bytes()[257..265].copy_from_slice(b"ustar\x0000");
+    let sparse = Layer::new().pax(&records).entry("sparse", tar::EntryType::Regular, posix, &data).tar();
+    vec![("one large file", vec![large]), ("many layers", layers), ("pieces of a sparse file", vec![sparse])]
+}
+
+/// The lowest free space of a file system while something is done.
+fn lowest_free(images: &Path, work: impl FnOnce()) -> u64 {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut lowest = free(images);
+            while !over.load(Ordering::Relaxed) {
+                lowest = lowest.min(free(images));
+                // Others have something to do, too.
+                std::thread::sleep(std::time::Duration::from_micros(50));
+            }
+            lowest
+        });
+        work();
+        over.store(true, Ordering::Relaxed);
+        watch.join().unwrap()
+    })
+}
+
+#[test]
+fn e2e_a_bomb_is_stopped_before_the_file_system_is_full_where_tar_fills_it() {
+    if !e2e() {
+        return;
+    }
+    for (name, layers) in bombs() {
+        let mut layout = Layout::new();
+        let packed: Vec<_> = layers.iter().map(|layer| (layer.clone(), Packing::Zstd)).collect();
+        let image = layout.image(&packed, json!({}), arch());
+        let archive = pack(&layout.clone().name(image.clone(), Some("bomb")).archive(), Packing::Zstd);
+        assert!(archive.len() < 100_000, "{name}: {}", archive.len());
+        on_tmpfs("size=16m", move |place, images| {
+            // A fiftieth of it.
+            let (empty, reserve) = (free(images), (16 << 20) / 50);
+            let server = Server::of(&layout, &image, |_| None);
+            let name = format!("{}/bomb", server.address);
+            type Bring<'a> = &'a dyn Fn() -> Result<(), PortError>;
+            let ways: [(&str, Bring<'_>); 2] = [
+                ("load", &|| place.store.load(&archive[..], None).map(drop)),
+                ("pull", &|| place.pull(&name).map(drop)),
+            ];
+            for (way, bring) in ways {
+                let mut outcome = None;
+                let lowest = lowest_free(images, || outcome = Some(bring()));
+                let error = outcome.unwrap().unwrap_err();
+                assert_eq!(error.kind, ErrorKind::Exhausted, "{way}: {error}");
+                assert!(error.message.contains("bytes free, of which 335544 stay so"), "{way}: {error}");
+                assert!(error.help.as_deref().is_some_and(|help| help.contains("make room")), "{way}: {error}");
+                assert!(lowest >= reserve, "{way}: {lowest} bytes were left of {reserve}");
+                assert!(place.is_empty() && free(images) + (256 << 10) > empty, "{way}: {} are left", free(images));
+            }
+            place.store.load(&oci_archive("small", &[Layer::new().file("f", "f").tar()], json!({}))[..], None).unwrap();
+        });
+        on_tmpfs("size=16m", move |_, images| {
+            for (at, layer) in layers.iter().enumerate() {
+                let into = images.join(at.to_string());
+                std::fs::create_dir(&into).unwrap();
+                let mut tar = Command::new("tar").arg("-x").current_dir(into).stdin(Stdio::piped()).spawn().unwrap();
+                // It ends early where there is no space.
+                let _ = tar.stdin.take().unwrap().write_all(layer);
+                tar.wait().unwrap();
+            }
+            assert!(free(images) < 4096, "{name} is no bomb: {} bytes are left", free(images));
+        });
+    }
+}
+
+#[test]
+fn e2e_a_file_system_that_tells_no_size_has_no_reserve() {
+    if !e2e() {
+        return;
+    }
+    on_tmpfs("size=0", |place, images| {
+        assert_eq!(free(images), 0);
+        let layer = Layer::new().file("f", &"x".repeat(5 << 20)).tar();
+        let mut layout = Layout::new();
+        let image = layout.image(&[(layer, Packing::Gzip)], json!({}), arch());
+        let server = Server::of(&layout, &image, |_| None);
+        place.pull(&format!("{}/app", server.address)).unwrap();
+        place.store.load(&layout.name(image, Some("x")).archive()[..], None).unwrap();
+    });
 }

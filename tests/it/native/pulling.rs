@@ -8,7 +8,7 @@ use podwright::model::{ImageNeed, ImageSource, Mirror, PullSettings, RegistryEnt
 use podwright::port::{ContainerBackend, ErrorKind, ImageStatus, PortError};
 use serde_json::json;
 
-use super::fixture::{Root, with_loopback};
+use super::fixture::{Root, TestPod, with_loopback};
 use crate::support;
 use crate::support::images::{Layer, Layout, Packing, arch, oci_archive};
 use crate::support::registry::Server;
@@ -149,7 +149,8 @@ fn e2e_a_pull_that_fails_says_the_way_out_that_fits() {
         let full = native(root, &server.address, false);
         let error = ensure(&full, "IfNotPresent").await.0.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Exhausted, "{error}");
-        assert_eq!(error.help.as_deref(), Some("make room in the file system of the image store"), "{error}");
+        let help = "make room in the file system of the image store; `podwright doctor` says what this machine lacks";
+        assert_eq!(error.help.as_deref(), Some(help), "{error}");
         drop(full);
         umount(&images).unwrap();
     });
@@ -180,6 +181,13 @@ fn e2e_a_damaged_image_is_pulled_again_before_anything_starts_from_it() {
         zero();
         drop(server);
         let alone = native(root, "127.0.0.1:1", false);
+        // Not even where nobody asked before.
+        let spec = json!({ "containers": [{ "name": "app", "image": IMAGE, "command": ["/no/program"] }] });
+        let pod = TestPod::new("damaged", spec);
+        pod.create(&alone).await;
+        let error = alone.start_container(pod.key(), &pod.plan("app", 0)).await.unwrap_err();
+        assert_eq!((error.kind, error.waiting_reason), (ErrorKind::Corrupt, Some("ImageInspectError")), "{error}");
+        assert!(pod.look(&alone).await.containers.is_empty() && !root.instance_dir(&pod, "app", 0).exists());
         for policy in ["IfNotPresent", "Always"] {
             let error = ensure(&alone, policy).await.0.unwrap_err();
             assert_eq!(error.waiting_reason, Some("ErrImagePull"), "{policy}: {error}");
@@ -189,5 +197,9 @@ fn e2e_a_damaged_image_is_pulled_again_before_anything_starts_from_it() {
         let archive = oci_archive(IMAGE, &[Layer::new().file("x", "loaded").tar()], json!({}));
         alone.images().load(archive.as_slice(), None).unwrap();
         assert!(ensure(&alone, "IfNotPresent").await.0.is_ok());
+        let error = alone.start_container(pod.key(), &pod.plan("app", 0)).await.unwrap_err();
+        assert!(error.message.contains("/no/program"), "it is looked for in the image: {error}");
+        pod.remove(&alone).await;
+        alone.teardown_root().await.unwrap();
     });
 }

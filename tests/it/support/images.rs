@@ -162,17 +162,25 @@ impl Layout {
 
     /// Adds an image with one layer more than one that is here, and returns its descriptor.
     pub fn extended(&mut self, image: &Value, layer: &Layer) -> Value {
+        let (tar, size) = self.blob(layer.tar());
+        self.changed(image, |manifest, config| {
+            config["rootfs"]["diff_ids"].as_array_mut().unwrap().push(json!(tar));
+            let media = "application/vnd.oci.image.layer.v1.tar";
+            let layers = manifest["layers"].as_array_mut().unwrap();
+            layers.push(json!({"mediaType": media, "digest": tar, "size": size}));
+        })
+    }
+
+    /// Adds an image that differs from one that is here in its manifest or configuration, and returns its descriptor. Each
+    /// blob is what its digest says.
+    pub fn changed(&mut self, image: &Value, edit: impl FnOnce(&mut Value, &mut Value)) -> Value {
         let read = |files: &BTreeMap<String, Vec<u8>>, descriptor: &Value| -> Value {
             let digest = descriptor["digest"].as_str().unwrap().trim_start_matches("sha256:");
             serde_json::from_slice(&files[&format!("blobs/sha256/{digest}")]).unwrap()
         };
         let mut manifest = read(&self.files, image);
         let mut config = read(&self.files, &manifest["config"]);
-        let (tar, size) = self.blob(layer.tar());
-        config["rootfs"]["diff_ids"].as_array_mut().unwrap().push(json!(tar));
-        let media = "application/vnd.oci.image.layer.v1.tar";
-        let layers = manifest["layers"].as_array_mut().unwrap();
-        layers.push(json!({"mediaType": media, "digest": tar, "size": size}));
+        edit(&mut manifest, &mut config);
         let (digest, size) = self.blob(serde_json::to_vec(&config).unwrap());
         (manifest["config"]["digest"], manifest["config"]["size"]) = (json!(digest), json!(size));
         let (digest, size) = self.blob(serde_json::to_vec(&manifest).unwrap());

@@ -34,7 +34,7 @@ const HARMLESS: &[(&str, &str)] = &[
     ("rustix::event", "poll"),
     (
         "rustix::fs",
-        "accessat fcntl_add_seals fcntl_get_seals fcntl_setfl fgetxattr flistxattr flock fstat fstatfs major makedev \
+        "accessat fcntl_add_seals fcntl_get_seals fcntl_setfl fgetxattr flistxattr flock fstat fstatfs fstatvfs major makedev \
          memfd_create minor open openat openat2 readlinkat seek stat statat statvfs statx",
     ),
     ("rustix::fs::inotify", "add_watch init"),
@@ -189,8 +189,9 @@ const NO_EFFECTS: &[(&str, &str, &str)] = &[
     ("src/image/disk.rs", "io::sink()", "nothing is kept"),
     ("src/image/disk.rs", "file.write_all(bytes)", "within a replacement, whose file passes points"),
     ("src/image/tarball.rs", "io::sink()", "nothing is kept"),
-    ("src/image/input.rs", "effect::Writer", "by the wrapper"),
-    ("src/image/unpack.rs", "effect::Writer", "by the wrapper"),
+    ("src/image/input.rs", ".writer(&file)", "by the wrapper"),
+    ("src/image/unpack.rs", ".writer(&file)", "by the wrapper"),
+    ("src/image/room.rs", "effect::Writer(self.file).write", "by the wrapper"),
     ("src/image/registry/credentials.rs", "stdin.write_all", "a pipe: the helper reads it"),
     ("src/image/input.rs", "OFlags::TMPFILE", "a file without a name, which ends with this process"),
     ("src/net/busy.rs", "net::bind", "a look whether a port is free"),
