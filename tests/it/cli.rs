@@ -1,6 +1,8 @@
 //! The built program, as a person runs it: hermetic, each test in a directory of its own.
 
 mod create;
+#[cfg(target_os = "linux")]
+mod credentials;
 mod demo;
 mod diff;
 #[cfg(target_os = "linux")]

@@ -147,72 +147,11 @@ fn what_is_no_image_is_refused_in_one_sentence() {
     }
 }
 
-/// A registry of one image for those who know the password, and a configuration that names `helper` for it.
-fn guarded(place: &Place, helper: &str) -> Server {
+/// A registry of one image, whatever it is called.
+fn registry(layer: &Layer) -> Server {
     let mut layout = Layout::new();
-    let layer = Layer::new().dir("bin").file("bin/tool", "x").tar();
-    let image = layout.image(&[(layer, Packing::Gzip)], json!({}), arch());
-    let server = Server::of(&layout, &image, |asked| {
-        // `user:hidden-word`
-        let known = asked.header("authorization") == Some("Basic dXNlcjpoaWRkZW4td29yZA==");
-        (!known).then(|| Reply::status(401).with("WWW-Authenticate", "Basic realm=\"x\""))
-    });
-    place.write("docker.json", &format!(r#"{{"credHelpers": {{"{}": "{helper}"}}}}"#, server.address));
-    let docker = place.path("docker.json").display().to_string();
-    place.write("config.yaml", &format!("registryCredentials: {docker}\n"));
-    server
-}
-
-/// Puts a credential helper into the directory `bin` of the place.
-fn helper(place: &Place, name: &str, script: &str) {
-    let path = format!("bin/docker-credential-{name}");
-    place.write(&path, &format!("#!/bin/sh\n{script}\n"));
-    std::fs::set_permissions(place.path(&path), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-}
-
-fn pull(place: &Place, server: &Server) -> Said {
-    let name = format!("{}/tool", server.address);
-    let path = format!("{}:{}", place.path("bin").display(), std::env::var("PATH").unwrap());
-    let output =
-        place.podwright(&["image", "pull", &name, "--config", "config.yaml"]).env("PATH", path).output().unwrap();
-    Said::from(output)
-}
-
-#[test]
-fn a_credential_helper_is_asked_for_its_registry_and_believed() {
-    if !is_root() {
-        return;
-    }
-    let place = Place::new();
-    helper(&place, "works", "echo \"$1 $(cat)\" >>asked; echo '{\"Username\": \"user\", \"Secret\": \"hidden-word\"}'");
-    let server = guarded(&place, "works");
-    let said = pull(&place, &server);
-    assert_eq!(said.out, format!("Pulled image: {}/tool:latest\n", server.address), "{said:?}");
-    assert_eq!(said.err, "", "no progress where there is no terminal");
-    let asked = std::fs::read_to_string(place.path("asked")).unwrap();
-    assert_eq!(asked, format!("get {}\n", server.address));
-    let again = pull(&place, &server);
-    assert_eq!(again.out, format!("Image is up to date: {}/tool:latest\n", server.address), "{again:?}");
-}
-
-#[test]
-fn a_credential_helper_that_fails_is_named_and_what_it_says_is_not() {
-    if !is_root() {
-        return;
-    }
-    for (name, script, why) in [
-        ("fails", "echo hidden; echo hidden >&2; exit 3", "docker-credential-fails failed"),
-        ("odd", "echo hidden-nonsense", "docker-credential-odd gave an answer that is none"),
-        ("endless", "yes hidden", "docker-credential-endless"),
-        ("nothing", "echo 'credentials not found in native keychain'; exit 1", "no name and password for"),
-    ] {
-        let place = Place::new();
-        helper(&place, name, script);
-        let server = guarded(&place, name);
-        let said = pull(&place, &server);
-        assert_eq!(said.code, Some(1), "{said:?}");
-        assert!(said.err.contains(why) && !said.err.contains("hidden"), "{name}: {}", said.err);
-    }
+    let image = layout.image(&[(layer.tar(), Packing::Gzip)], json!({}), arch());
+    Server::of(&layout, &image, |_| None)
 }
 
 #[test]
@@ -221,13 +160,13 @@ fn pulled_images_that_no_pod_needs_are_pruned_and_loaded_ones_stay() {
         return;
     }
     let place = Place::new();
-    helper(&place, "works", "echo '{\"Username\": \"user\", \"Secret\": \"hidden-word\"}'");
-    let server = guarded(&place, "works");
-    assert_eq!(pull(&place, &server).code, Some(0));
+    let server = registry(&Layer::new().dir("bin").file("bin/tool", "x"));
+    let name = format!("{}/tool", server.address);
+    assert_eq!(place.run(&["image", "pull", &name]).code, Some(0));
     std::fs::write(place.path("tool.tar"), archive("example.com/tool:1")).unwrap();
     assert_eq!(place.run(&["image", "load", "tool.tar"]).code, Some(0));
     let pruned = place.run(&["image", "prune"]);
-    let expected = format!("Removed image: {}/tool:latest\nReclaimed: 0B\n", server.address);
+    let expected = format!("Removed image: {name}:latest\nReclaimed: 0B\n");
     assert_eq!(pruned.out, expected, "the layer is that of the loaded image too");
     assert!(place.run(&["image", "ls"]).out.contains("example.com/tool:1"));
 }
@@ -334,4 +273,66 @@ fn a_pull_that_fails_or_is_interrupted_leaves_no_bars() {
     let asked = server.asked();
     let of = |hex: &String| asked.iter().find(|a| a.path.ends_with(hex.as_str()));
     assert!(of(&hexes[2]).is_none() && of(&hexes[0]).is_some_and(|a| a.from() > 0), "{asked:?}");
+}
+
+#[test]
+fn images_of_containers_on_record_and_of_pods_that_are_to_run_are_not_pruned() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let servers = ["runs", "first", "wanted", "nobody's"].map(|text| registry(&Layer::new().file("f", text)));
+    let [runs, first, wanted, nobodys] = servers.each_ref().map(|server| format!("{}/tool:latest", server.address));
+    for name in [&runs, &first, &wanted, &nobodys] {
+        assert_eq!(place.run(&["image", "pull", name]).code, Some(0));
+    }
+    let store = podwright::image::Store::open(&place.path("root/images"), None).unwrap();
+    let id = store.resolve(&runs).unwrap().unwrap().id;
+    // A container that runs on what its pod asked for once, and a pod none of whose containers was ever started.
+    let instance = json!({
+        "name": "c", "kind": "app", "attempt": 0, "id": "x", "sandboxAttempt": 0, "image": "gone.example/old:1",
+        "imageId": id, "createdAt": "2026-01-02T03:04:05Z", "logPath": "/x",
+    });
+    place.write("root/pods/u-1/containers/c/0/record.json", &instance.to_string());
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"initContainers": [{"name": "i", "image": first}], "containers": [{"name": "a", "image": wanted}]},
+    });
+    let key = json!({"namespace": "default", "name": "web"});
+    let source = json!({"path": "web.yaml", "document": 0, "line": 1, "column": 1});
+    let record = json!({
+        "version": 1, "key": key, "uid": "u-2", "createdAt": "2026-01-02T03:04:05Z", "revision": "r1",
+        "generation": 1, "sandboxAttempts": 0,
+        "realised": {"key": key, "source": source, "spec": pod, "effective": pod,
+            "applied": [], "skipped": [], "provenance": [], "digest": "d"},
+    });
+    place.write("root/pods/u-2/record.json", &record.to_string());
+    let prune = || place.run(&["image", "prune"]).out;
+    assert_eq!(prune(), format!("Removed image: {nobodys}\nReclaimed: 8B\n"));
+    std::fs::remove_dir_all(place.path("root/pods/u-1")).unwrap();
+    assert_eq!(prune(), format!("Removed image: {runs}\nReclaimed: 4B\n"));
+    assert_eq!(prune(), "Reclaimed: 0B\n");
+    std::fs::remove_dir_all(place.path("root/pods/u-2")).unwrap();
+    let mut expected = [format!("Removed image: {first}"), format!("Removed image: {wanted}")];
+    expected.sort();
+    assert_eq!(prune(), format!("{}\nReclaimed: 11B\n", expected.join("\n")));
+}
+
+#[test]
+fn a_layout_directory_is_loaded() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let mut layout = Layout::new();
+    let image = layout.image(&[(Layer::new().file("f", "f").tar(), Packing::Zstd)], json!({}), arch());
+    layout.name(image, Some("example.com/dir:1")).write(&place.path("layout"));
+    let said = place.run(&["image", "load", "layout"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "Loaded image: example.com/dir:1\n"), "{said:?}");
+    let said = place.run(&["image", "load", "layout", "--name", "other:2"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "Loaded image: docker.io/library/other:2\n"), "{said:?}");
+    std::fs::create_dir(place.path("empty")).unwrap();
+    let said = place.run(&["image", "load", "empty"]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.starts_with("error: cannot load image empty: it has neither an oci-layout"), "{}", said.err);
 }

@@ -184,6 +184,25 @@ fn a_token_without_an_account_and_an_identity_get_tokens_too() {
 }
 
 #[test]
+fn a_token_of_the_registry_is_sent_as_it_is() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let tokens = Server::start(|_| Reply::status(500));
+    let realm = format!("http://{}/token", tokens.address);
+    let server = guarded("Bearer hidden-token", move |_| format!("Bearer realm=\"{realm}\""));
+    let config = |word: &str| format!(r#"{{"auths": {{"{}": {{"registrytoken": "{word}"}}}}}}"#, server.address);
+    let name = format!("{}/app", server.address);
+    place.pull_with(&name, &with_config(&place, &config(TOKEN))).unwrap();
+    assert!(tokens.asked().is_empty(), "nobody is asked for another one");
+    let other = Place::new();
+    let error = other.pull_with(&name, &with_config(&other, &config("hidden-other"))).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Denied, "{error}");
+    tells_nothing(&error);
+}
+
+#[test]
 fn a_redirect_is_followed_without_what_authorizes_us() {
     if !is_root() {
         return;

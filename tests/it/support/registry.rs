@@ -114,7 +114,12 @@ pub struct Server {
 
 impl Server {
     pub fn start(handler: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
-        Self::serve(None, handler)
+        Self::serve("127.0.0.1:0", None, handler)
+    }
+
+    /// A server at this address and port.
+    pub fn start_at(address: &str, handler: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        Self::serve(address, None, handler)
     }
 
     /// A server that speaks TLS, and the directory with the certificate of its authority (`ca.pem`).
@@ -125,11 +130,15 @@ impl Server {
         let key = PrivateKeyDer::from_pem_file(dir.path().join("key.pem")).unwrap();
         let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-        (Self::serve(Some(Arc::new(builder.with_single_cert(chain, key).unwrap())), handler), dir)
+        (Self::serve("127.0.0.1:0", Some(Arc::new(builder.with_single_cert(chain, key).unwrap())), handler), dir)
     }
 
-    fn serve(tls: Option<Arc<ServerConfig>>, handler: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    fn serve(
+        address: &str,
+        tls: Option<Arc<ServerConfig>>,
+        handler: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (asked, over) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
         let handler: Arc<Handler> = Arc::new(handler);
