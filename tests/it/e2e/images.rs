@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 use tar::EntryType;
 
-use super::harness::{World, run, text};
+use super::harness::{World, run, text, walk};
 use super::seed;
 use crate::support::images::{Layer, Layout};
 use crate::support::registry::{Real, WORD};
@@ -86,6 +86,25 @@ fn e2e_a_commit_pulls_its_image_through_the_mirror_under_its_usual_name() {
     let pruned = world.ok(&["image", "prune"]);
     assert!(pruned.contains("Removed image: docker.io/library/busybox:latest"), "{pruned}");
     assert_eq!(world.ok(&["image", "ls"]).lines().count(), 1);
+}
+
+#[test]
+fn e2e_an_image_that_was_damaged_while_no_agent_ran_is_pulled_again_and_runs() {
+    let Some((mut world, _registry)) = world() else { return };
+    let config = world.scratch().join("config.yaml").display().to_string();
+    world.ok(&["image", "pull", "busybox", "--config", &config]);
+    let program = walk(&world.root().join("images/layers"))
+        .into_iter()
+        .find(|path| path.ends_with("bin/busybox"))
+        .expect("the program of the image");
+    let whole = std::fs::read(&program).unwrap();
+    std::fs::write(&program, vec![0; whole.len()]).unwrap();
+    world.commit(&[("a.yaml", &pod("one").replace("image: busybox", "image: busybox, imagePullPolicy: IfNotPresent"))]);
+    world.start();
+    world.wait_row("one", "1/1", "Running");
+    assert!(std::fs::read(&program).unwrap() == whole);
+    world.wait_described("one", "damaged in the store");
+    assert_eq!(world.row("one").unwrap().2, "0", "it was not tried with the damaged one first");
 }
 
 /// The two images of javaweb-2: one brings a file, the other one shows it.

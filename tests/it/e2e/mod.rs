@@ -2,6 +2,7 @@
 
 mod adoption;
 mod agent;
+mod alone;
 mod attach;
 mod bad_input;
 mod commands;

@@ -1,6 +1,7 @@
 //! What a container finds: its namespaces, names, users, limits, volumes and image.
 
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use podwright::backend::native::{Native, NativeOptions};
 use podwright::model::{EnvValue, ImageNeed, Masked, PayloadFile, Signal, VolumeMaterial, VolumePayload};
@@ -21,7 +22,8 @@ fn line<'a>(log: &'a str, name: &str) -> &'a str {
 }
 
 const LOOK: &str = "for n in net ipc uts pid mnt; do echo $n=$(readlink /proc/self/ns/$n); done; \
-                    echo host=$(cat /proc/sys/kernel/hostname); echo one=$(tr '\\0' ' ' </proc/1/cmdline); echo end; sleep 1000";
+                    echo host=$(cat /proc/sys/kernel/hostname); \
+                    echo shm=$(stat -f -c '%b %S' /dev/shm) $(ls /dev/shm); echo one=$(tr '\\0' ' ' </proc/1/cmdline); echo end; sleep 1000";
 
 #[test]
 fn e2e_namespaces_are_the_pod_s_or_the_machine_s() {
@@ -30,6 +32,8 @@ fn e2e_namespaces_are_the_pod_s_or_the_machine_s() {
     }
     on_root(async |root| {
         let native = root.open();
+        let of_the_machine = tempfile::Builder::new().prefix("podwright-shm-").tempfile_in("/dev/shm").unwrap();
+        let note = of_the_machine.path().file_name().unwrap().to_str().unwrap();
         let pod = |name: &str, extra: Value| {
             let mut spec = json!({ "containers": [
                 { "name": "app", "command": ["/bin/sh", "-c", LOOK] },
@@ -58,6 +62,10 @@ fn e2e_namespaces_are_the_pod_s_or_the_machine_s() {
                 let shared = kind != "mnt" && (kind != "pid" || machine || name == "shared");
                 assert_eq!(line(&log, kind) == line(&other, kind), shared, "{name}: {kind} of both containers");
             }
+            let shm = line(&log, "shm");
+            assert_eq!(shm.contains(note), name == "ipc", "{name}: {shm}");
+            let size: Vec<u64> = shm.split(' ').take(2).map(|number| number.parse().unwrap()).collect();
+            assert!(name == "ipc" || size[0] * size[1] == 64 << 20, "{name}: {shm}");
             let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
             assert_eq!(line(&log, "host"), if name == "net" { hostname.trim() } else { name });
             if name == "shared" {
@@ -128,6 +136,7 @@ fn e2e_the_end_of_a_container_tells_why() {
             out
         };
         let fallback = json!({ "terminationMessagePolicy": "FallbackToLogsOnError" });
+        let small = json!({ "resources": { "limits": { "memory": "16Mi" } } });
         let pod = TestPod::new(
             "ends",
             json!({ "containers": [
@@ -137,6 +146,8 @@ fn e2e_the_end_of_a_container_tells_why() {
                 container("fallback", "echo last words >&2; exit 1", fallback.clone()),
                 container("fine", "echo all is well", fallback),
                 { "name": "missing", "command": ["/no/such/program"] },
+                container("killed", "sleep 100000 & kill -9 $!; wait $!", small.clone()),
+                container("parent", "tail /dev/zero; exit 3", small),
                 container("memory", "exec dd if=/dev/zero of=/dev/null bs=64M count=1", json!({ "resources": { "limits": { "memory": "16Mi" } } }))
             ] }),
         );
@@ -165,6 +176,13 @@ fn e2e_the_end_of_a_container_tells_why() {
         pod.start(&native, "memory", 0).await;
         let exit = pod.exit(&native, "memory").await;
         assert_eq!((exit.exit_code, exit.oom_killed), (137, true), "{exit:?}");
+        // Where one that is killed for want of memory takes all others with it, the container has not ended by itself.
+        let parent = if Path::new("/sys/fs/cgroup/memory").exists() { (3, false) } else { (137, true) };
+        for (name, expected) in [("killed", (137, false)), ("parent", parent)] {
+            pod.start(&native, name, 0).await;
+            let exit = pod.exit(&native, name).await;
+            assert_eq!((exit.exit_code, exit.oom_killed), expected, "{name}: {exit:?}");
+        }
         pod.remove(&native).await;
         native.teardown_root().await.unwrap();
     });
@@ -452,6 +470,54 @@ fn e2e_an_image_brings_command_user_directory_signal_and_volumes() {
         assert!(pod.log(&native, "app").await.contains("got quit"));
         until("the pod to go", async || native.stop_sandbox(pod.key()).await.ok()).await;
         pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_what_a_layer_hides_is_not_seen_in_a_container() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let base = images::Layer::new()
+            .dir("t/kept")
+            .file("t/kept/a", "lower a")
+            .file("t/kept/b", "lower b")
+            .dir("t/old")
+            .file("t/old/x", "x")
+            .dir("t/gone")
+            .file("t/gone/x", "x")
+            .dir("t/hidden")
+            .file("t/hidden/x", "x")
+            .file("t/f", "f");
+        let top = images::Layer::new()
+            .file("t/kept/.wh.a", "")
+            .file("t/.wh.f", "")
+            .file("t/.wh.hidden", "")
+            .dir("t/old")
+            .file("t/old/.wh..wh..opq", "")
+            .file("t/old/y", "y")
+            .file("t/.wh.gone", "")
+            .dir("t/gone")
+            .file("t/gone/z", "z");
+        let script = "cd /t; for name in * */*; do [ -e $name ] && echo $name; done; cat kept/b; echo; \
+                      mkdir hidden f kept/a 2>/dev/null && echo free: hidden/* f/* kept/a/*";
+        let config = json!({ "Entrypoint": ["/bin/sh", "-c"], "Cmd": [script] });
+        load_image(&native, "local.test/base:1", config.clone(), std::slice::from_ref(&base));
+        load_image(&native, "local.test/top:1", config, &[base, top]);
+        let look = async |name: &str| {
+            let image = format!("local.test/{name}:1");
+            let pod = TestPod::new(name, json!({ "containers": [{ "name": "app", "image": image }] }));
+            let (_, log) = pod.run(&native).await;
+            pod.remove(&native).await;
+            log
+        };
+        let all = "f\ngone\nhidden\nkept\nold\ngone/x\nhidden/x\nkept/a\nkept/b\nold/x\nlower b\n";
+        assert_eq!(look("base").await, all, "what there is to hide");
+        let seen = "gone\nkept\nold\ngone/z\nkept/b\nold/y\nlower b\nfree: hidden/* f/* kept/a/*\n";
+        assert_eq!(look("top").await, seen, "nor do they get in the way of a name, or shine through");
         native.teardown_root().await.unwrap();
     });
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 use podwright::net::{HostPort, Protocol};
 use podwright::port::ErrorKind;
 
-use super::machine::{LOCALHOST, MACHINE, MACHINE6, OUTSIDE, Space, ask, echo, has_ipv6, on_a_machine, sh, tcp, uid};
+use super::machine::{
+    LOCALHOST, MACHINE, MACHINE6, OUTSIDE, Space, ask, echo, echo_to, has_ipv6, on_a_machine, sh, tcp, uid,
+};
 
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 213, 0, 1);
 
@@ -47,6 +49,11 @@ fn e2e_udp_and_tcp_on_one_number_lead_to_different_pods() {
         let _server = b.space.serve("b", (b.ip, 53));
         assert_eq!(echo(&machine.outside, (MACHINE, 5353), &socket).unwrap(), "pong");
         assert_eq!(echo(&b.space, (MACHINE, 5353), &socket).unwrap(), "pong");
+        assert_eq!(echo(&a.space, (MACHINE, 5353), &socket).unwrap(), "pong", "a pod calls itself");
+        for at in [LOCALHOST, MACHINE] {
+            let client = UdpSocket::bind("0.0.0.0:0").unwrap();
+            assert_eq!(echo_to(client, (at, 5353), &socket).unwrap(), "pong", "at {at} of the machine");
+        }
         assert_eq!(machine.outside.ask((MACHINE, 5353)).unwrap(), format!("b {OUTSIDE}"));
     });
 }

@@ -108,8 +108,12 @@ pub fn ask(at: impl Into<SocketAddr>) -> io::Result<String> {
 
 /// Sends a datagram from `from` (inside) and waits for its echo, which `server` gives.
 pub fn echo(from: &Space, to: (Ipv4Addr, u16), server: &UdpSocket) -> io::Result<String> {
+    echo_to(from.inside(|| UdpSocket::bind("0.0.0.0:0"))?, to, server)
+}
+
+/// The same of a client's own socket.
+pub fn echo_to(client: UdpSocket, to: (Ipv4Addr, u16), server: &UdpSocket) -> io::Result<String> {
     server.set_read_timeout(Some(PATIENCE))?;
-    let client = from.inside(|| UdpSocket::bind("0.0.0.0:0"))?;
     client.set_read_timeout(Some(PATIENCE))?;
     client.send_to(b"ping", to)?;
     let mut buffer = [0; 64];
