@@ -17,7 +17,7 @@ use serde_json::json;
 use super::crash::{Fault, assert_same, reboot, settle, whichever_try};
 use super::forgetful::{Loss, Model, State};
 use super::harness::{World, run, signal};
-use super::phases::{CREATE, RECREATE, REMOVE, RESTART, UPDATE};
+use super::phases::{CREATE, RECREATE, REMOVE, UPDATE};
 use super::strace::{self, Asked};
 use crate::dice::{Dice, fresh_seed, setting};
 use crate::native::fixture::{Root, on_root};
@@ -26,8 +26,8 @@ use crate::vm::kept;
 
 /// How many agents start with what a cut has left.
 const STARTS: usize = 6;
-/// As much as anything here writes at once.
-const BYTES: usize = 1 << 20;
+/// As much as anything here writes at once; strace takes its time for room that it does not need.
+const BYTES: usize = 64 << 10;
 const IMAGE: &str = "docker.io/library/tiny:latest";
 
 /// An agent's work under `strace`, from the first start on, after an image was loaded: what was asked meanwhile.
@@ -37,7 +37,7 @@ fn traced(world: &mut World) -> [Vec<Asked>; 2] {
     let words = strace::words(&logs[1], BYTES);
     (CREATE.change)(world);
     world.spawn_under(&words.iter().map(String::as_str).collect::<Vec<_>>());
-    for phase in [CREATE, UPDATE, RESTART, RECREATE, REMOVE] {
+    for phase in [CREATE, UPDATE, RECREATE, REMOVE] {
         if phase.name != CREATE.name {
             (phase.change)(world);
         }
@@ -82,9 +82,10 @@ async fn what_is_wrong(root: &Root, place: &Path, state: &State, last: &State) -
     wrong
 }
 
-/// The picture of a world. Of an instance that ended with the power the end is still told, where it is known of.
+/// The picture of a world without the files of instances: of one that ended with the power the end is still told, and what
+/// was removed of it may be back until its pod goes.
 fn without_ends(world: &World) -> BTreeSet<String> {
-    whichever_try(world).into_iter().filter(|line| !line.contains("/exit.json ")).collect()
+    whichever_try(world).into_iter().filter(|line| !line.contains("pods/UID/containers/")).collect()
 }
 
 #[test]
