@@ -6,7 +6,7 @@
 #
 # 50 pods and 600 seconds unless told otherwise. Needs root, git, the images of tests/images/build.sh, and a loop device with
 # ext4 for the root: what is written there is then the pods' alone. Everything happens in a mount and network namespace of its
-# own. Bounds: the agent 20 MB on average, the rest 0.45 MB a pod, a monitor 0.35, an infra process 0.032 (PSS); 0.2 % of a
+# own. Bounds: the agent 20 MB at any time, the rest 0.45 MB a pod, a monitor 0.35, an infra process 0.032 (PSS); 0.2 % of a
 # core; no byte written. Exit code: 1 when one is missed, which is named.
 # PODWRIGHT_BIN names the program to measure; otherwise a release build is made.
 set -euo pipefail
@@ -134,15 +134,20 @@ for pid in "${helpers[@]}"; do
     # An infra process runs /pause, whatever it is called.
     if [ "$(tr '\0' ' ' <"/proc/$pid/cmdline")" = '/pause ' ]; then infra+=("$pid"); else monitors+=("$pid"); fi
 done
+# Each container has a monitor and each pod an infra process, or what is measured is something else.
+[ "${#monitors[@]}" = "$pods" ] && [ "${#infra[@]}" = "$pods" ] ||
+    { echo "tests/bench/rest.sh: ${#monitors[@]} monitors and ${#infra[@]} infra processes of $pods pods" >&2; exit 1; }
 before=$(ticks $(agents)) before_helpers=$(ticks "${helpers[@]}")
 wrote=$(written $(agents) "${helpers[@]}") device_wrote=$(to_device)
 # The program's own pages come with the look at all pods each minute and go when nothing has happened for a while.
 samples=0 pss_sum=0 pss_most=0
-for ((left = seconds; left > 0; left -= 10)); do
-    sleep $((left < 10 ? left : 10))
+for ((left = seconds; left > 0; left -= 2)); do
+    sleep $((left < 2 ? left : 2))
     pss=$(pss_kb $(agents))
     samples=$((samples + 1)) pss_sum=$((pss_sum + pss)) pss_most=$((pss > pss_most ? pss : pss_most))
 done
+# What a process did that has ended is counted nowhere.
+[ "$(helpers | sort)" = "$(printf '%s\n' "${helpers[@]}" | sort)" ] || { echo "tests/bench/rest.sh: other processes than at the start" >&2; exit 1; }
 cpu=$(($(ticks $(agents)) - before)) cpu_helpers=$(($(ticks "${helpers[@]}") - before_helpers))
 wrote=$(($(written $(agents) "${helpers[@]}") - wrote)) device_wrote=$(($(to_device) - device_wrote))
 
@@ -157,8 +162,8 @@ row() { # TITLE VALUE [BOUND]
 }
 share() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.3f", a / b}'; }
 printf '%-52s %12s %12s\n' '' measured bound
-row 'PSS of the agent, mean, MB' "$(share "$pss_sum" $((samples * 1024)))" 20
-row 'PSS of the agent, at most, MB' "$(share "$pss_most" 1024)"
+row 'PSS of the agent, mean, MB' "$(share "$pss_sum" $((samples * 1024)))"
+row 'PSS of the agent, at most, MB' "$(share "$pss_most" 1024)" 20
 row 'PSS of a monitor, kB' "$(share "$(pss_kb "${monitors[@]}")" "${#monitors[@]}")" 350
 row 'PSS of an infra process, kB' "$(share "$(pss_kb "${infra[@]}")" "${#infra[@]}")" 32
 row 'PSS of both a pod, MB' "$(share "$(pss_kb "${helpers[@]}")" $((pods * 1024)))" 0.45
