@@ -32,7 +32,7 @@ pub fn unknown_to_server(pod: &Pod, container: &str) -> CliError {
 
 /// The words of `kubectl attach`.
 pub fn unknown_to_attach(pod: &Pod, container: &str) -> CliError {
-    CliError::new(format!("container {container} not found in pod {}", name(pod)))
+    CliError::new(format!("cannot attach to the container: container {container} not found in pod {}", name(pod)))
 }
 
 /// The words of `kubectl logs`.
@@ -123,7 +123,7 @@ mod tests {
     fn a_container_that_is_not_there_is_told_in_the_words_of_each_command() {
         for (unknown, words) in [
             (unknown_to_server as Unknown, "Error from server (BadRequest): container x is not valid for pod web\n"),
-            (unknown_to_attach, "error: container x not found in pod web\n"),
+            (unknown_to_attach, "error: cannot attach to the container: container x not found in pod web\n"),
             (unknown_to_logs, "error: container x is not valid for pod web out of: a, b, i (init)\n"),
         ] {
             assert_eq!(choose(&pod(json!({})), Some("x"), unknown).unwrap_err().to_string(), words);

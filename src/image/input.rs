@@ -10,7 +10,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use super::limits::Limits;
 use super::room::Room;
-use super::stream::{Digesting, decompress, read_bounded, refused};
+use super::stream::{Digesting, decompress, plain, read_bounded, refused};
 use super::tarball::{EntryKind, Tarball};
 use super::unpack::clean;
 use crate::sys::beneath::Dir;
@@ -106,7 +106,7 @@ impl Archive {
                 Some(Place::Bytes { offset, size }) => return Ok((*offset, *size)),
                 Some(Place::Link(target)) => path = target,
                 None => {
-                    let message = format!("the archive has no {}", path.display());
+                    let message = plain(&format!("the archive has no {}", path.display()));
                     return Err(io::Error::new(io::ErrorKind::NotFound, message));
                 }
             }

@@ -179,9 +179,14 @@ impl<'a> Loader<'a> {
         if brought.is_empty() {
             return Ok(());
         }
-        let index = self.disk.index()?;
-        let read = |named: &Named| read_stored(self.disk, &named.manifest, &self.limits).ok();
-        let named: BTreeSet<String> = index.images.values().filter_map(read).flat_map(|(_, chain, _)| chain).collect();
+        let mut named = BTreeSet::new();
+        for image in self.disk.index()?.images.values() {
+            match read_stored(self.disk, &image.manifest, &self.limits) {
+                Ok((_, chain, _)) => named.extend(chain),
+                Err(error) if is_damage(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
         let mut unnamed = brought.iter().filter(|chain_id| !named.contains(*chain_id));
         unnamed.try_for_each(|chain_id| self.disk.forget_layer(Disk::layer_id(chain_id)))
     }

@@ -18,6 +18,7 @@ mod stream;
 mod survey;
 mod tarball;
 mod unpack;
+mod unusable;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -18,7 +18,7 @@ use super::document::{Configuration, Descriptor, Manifest, chain_ids, for_this_m
 use super::input::Input;
 use super::load::{Chosen, Loader, MAX_NESTING, blob_path, parse_manifest};
 use super::registry::{Client, Credentials, Downloads, Failure, Fault, Wanted, endpoints};
-use super::room::{MAKE_ROOM, is_full};
+use super::room::{MAKE_ROOM, is_full, space};
 use super::store::{Store, change_error};
 use super::unpack::is_refusal;
 use super::{LayerProgress, LayerStage, LoadedImage, reference};
@@ -185,8 +185,16 @@ impl Pull<'_> {
         if is_known {
             return Ok(Fetched::Known(self.named(&described.id)));
         }
+        if let Some(failure) = self.store.unusable.why(&described.id, self.free()) {
+            return Err(failure);
+        }
         let files = self.layers(&self.clients[at..], &described).await?;
         Ok(Fetched::New(Box::new(described), files))
+    }
+
+    /// Bytes that the file system of the store has, if that is known.
+    fn free(&self) -> Option<u64> {
+        Dir::open(self.downloads.layout()).and_then(space).ok().flatten().map(|space| space.free)
     }
 
     fn named(&self, id: &str) -> LoadedImage {
@@ -322,6 +330,16 @@ impl Pull<'_> {
         let gone = |e: &io::Error| is_refusal(e) || e.kind() == io::ErrorKind::InvalidData || is_full(e.kind());
         if kept.as_ref().map_or_else(gone, |_| true) {
             layers.iter().filter_map(|layer| layer.hex().ok()).for_each(|hex| self.downloads.forget(hex));
+        }
+        if let Err(error) = &kept
+            && gone(error)
+        {
+            let (fault, free) = match error.kind() {
+                kind if is_full(kind) => (Fault::Local(kind), self.free()),
+                _ if is_refusal(error) => (Fault::Refused, None),
+                _ => (Fault::Wrong, None),
+            };
+            self.store.unusable.remember(&id, Failure::new(fault, error.to_string()), free);
         }
         kept.map(|_| self.named(&id))
     }

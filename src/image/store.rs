@@ -13,6 +13,7 @@ use super::limits::Limits;
 use super::load::{Loader, read_stored};
 use super::room::MAKE_ROOM;
 use super::unpack::is_refusal;
+use super::unusable::Unusable;
 use super::{HostImage, Image, ImageConfig, ListedImage, ListedLayer, LoadedImage, Pruned, reference};
 use crate::model::Reference;
 use crate::port::{ErrorKind, PortError};
@@ -29,6 +30,8 @@ pub struct Store {
     pub(super) limits: Limits,
     /// Chain ids whose directories were compared with their records since this process started.
     verified: Mutex<BTreeSet<String>>,
+    /// Images that this process has downloaded in vain.
+    pub(super) unusable: Unusable,
 }
 
 impl Store {
@@ -39,7 +42,7 @@ impl Store {
     /// When the directory cannot be made.
     pub fn open(dir: &Path, host: Option<HostImage>) -> Result<Self, PortError> {
         let disk = Disk::open(dir).map_err(|e| PortError::io("open image store", dir.display().to_string(), &e))?;
-        Ok(Self { disk, host, limits: Limits::default(), verified: Mutex::default() })
+        Ok(Self { disk, host, limits: Limits::default(), verified: Mutex::default(), unusable: Unusable::default() })
     }
 
     /// The same store with other bounds on what a load takes in.

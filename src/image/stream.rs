@@ -22,7 +22,12 @@ impl std::error::Error for Refused {}
 
 /// A refusal as an I/O error, so that it passes through readers.
 pub(super) fn refused(message: impl Into<String>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, Refused(message.into()))
+    io::Error::new(io::ErrorKind::InvalidData, Refused(plain(&message.into())))
+}
+
+/// Words with a name that somebody else chose, fit for a terminal and a line.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// What passed through a [`Digesting`] reader so far.

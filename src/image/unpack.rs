@@ -14,7 +14,7 @@ use rustix::fs::{FileType, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::room::Room;
-use super::stream::refused;
+use super::stream::{plain, refused};
 use super::tarball::{Entry, EntryKind, Tarball};
 use crate::sys::beneath::{Dir, is_type};
 use crate::sys::effect;
@@ -63,7 +63,7 @@ struct Placed {
 
 impl std::fmt::Display for Placed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "entry /{}: {}", self.path.display(), self.error)
+        write!(f, "entry /{}: {}", plain(&self.path.display().to_string()), self.error)
     }
 }
 

@@ -33,6 +33,14 @@ pub(super) enum Need {
     Upkeep,
 }
 
+/// On a thread of its own: those for what blocks may all wait for the network, whose guard is held meanwhile.
+async fn forget_udp(ports: BTreeSet<u16>) -> std::io::Result<()> {
+    let (told, done) = tokio::sync::oneshot::channel();
+    let forget = move || drop(told.send(conntrack::forget_udp(&ports)));
+    std::thread::Builder::new().name("conntrack".to_owned()).spawn(forget)?;
+    done.await.map_err(std::io::Error::other)?
+}
+
 impl Network {
     /// Puts the rules of all leases in place, if they differ from those this process has put there.
     pub(super) async fn apply_rules(&self, inner: &mut Inner, need: Need) -> Result<(), PortError> {
@@ -66,8 +74,7 @@ impl Network {
         let changed = changed_udp(&std::mem::replace(&mut inner.forwards, forwards.clone()), &forwards);
         if !changed.is_empty() {
             // Whoever asks again with another port of his own is led right anyway.
-            let forgotten = tokio::task::spawn_blocking(move || conntrack::forget_udp(&changed)).await;
-            if let Ok(Err(error)) = forgotten {
+            if let Err(error) = forget_udp(changed).await {
                 debug!(%error, "UDP conversations go on as they were begun");
             }
         }

@@ -66,6 +66,7 @@ impl Shim {
     pub fn begin(exe: &Path, monitors_cgroup: &str) -> Self {
         let forked = || {
             let (agent, theirs) = UnixStream::pair()?;
+            agent.set_write_timeout(Some(PATIENCE))?;
             zygote::fork(exe, theirs.as_fd(), Some(&Entrance::open(monitors_cgroup)?))?;
             Ok(agent)
         };
@@ -157,7 +158,7 @@ enum Outcome {
     Untold(PortError),
 }
 
-/// Waits for the shim, which was told what to start unless `sent` says otherwise.
+/// Waits for the shim, which was told what to start unless `sent` says otherwise: then it ends.
 fn converse(
     mut agent: UnixStream,
     mut sent: io::Result<()>,
@@ -167,7 +168,7 @@ fn converse(
     if refused.is_none() {
         sent = sent.and_then(|()| agent.write_all(GO));
     }
-    sent = sent.and_then(|()| agent.shutdown(Shutdown::Write));
+    sent = agent.shutdown(Shutdown::Write).and(sent);
     let lines = Lines { file: File::from(OwnedFd::from(agent)), held: Vec::new(), deadline: Instant::now() + PATIENCE };
     let outcome = listen(lines);
     match refused {

@@ -39,6 +39,7 @@ mod records;
 mod resize;
 mod rootfs;
 mod sandbox;
+mod settle;
 mod signal;
 pub mod spec;
 mod start;
@@ -65,13 +66,13 @@ pub use self::network::{PodNetwork, pod_network};
 use self::observe::{Found, Seen};
 use self::paths::Paths;
 use self::records::Stored;
+use self::settle::Settled;
 use self::watch::Hub;
 use crate::image::{HostImage, Puller, Store};
 use crate::model::{NodeInfo, ObservedPod, PodKey, PodRecord, PodUid, PullSettings};
 use crate::net::{Network, Wishes};
 use crate::port::{ErrorKind, PortError};
 use crate::shim::LogLimits;
-use crate::sys::beneath::Dir;
 use crate::sys::pidfd;
 use crate::volume::Volumes;
 
@@ -134,7 +135,7 @@ struct Inner {
     /// One lock per pod for the verbs that change something.
     verbs: Mutex<BTreeMap<PodKey, Arc<tokio::sync::Mutex<()>>>>,
     /// Whether the directory of a pod was synced since this process began, or it is just being done.
-    settled: Mutex<BTreeMap<PodUid, Arc<Mutex<bool>>>>,
+    settled: Mutex<BTreeMap<PodUid, Arc<Mutex<Settled>>>>,
     /// Which user ids pods get.
     user_ids: users::Ids,
     /// The pods that have a cgroup, by what they ask for.
@@ -232,7 +233,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Waits on this thread, one for what blocks, for work that asks the kernel: its answers come at once, and where the program's
-/// own runtime takes them each wakes another thread.
+/// own runtime takes them each wakes another thread. What is spawned by such work ends with it.
 fn here<T>(work: impl Future<Output = Result<T, PortError>>) -> Result<T, PortError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|e| PortError::io("wait for", "the kernel", &e))?.block_on(work)
@@ -280,16 +281,9 @@ impl Inner {
         lock(&self.settled).remove(uid);
     }
 
-    /// Waits until the disk has the directory of a pod, with its record in it. Who comes second waits for the first one.
-    fn settle(&self, uid: &PodUid) -> std::io::Result<()> {
-        let settled = lock(&self.settled).entry(uid.clone()).or_default().clone();
-        let mut is_settled = lock(&settled);
-        if !*is_settled {
-            Dir::open(&self.paths.pod(uid))?.fsync()?;
-            Dir::open(&self.paths.pods())?.fsync()?;
-            *is_settled = true;
-        }
-        Ok(())
+    /// Whether the disk has the record of a pod: for [`settle::settle`].
+    fn settled(&self, uid: &PodUid) -> Arc<Mutex<Settled>> {
+        lock(&self.settled).entry(uid.clone()).or_default().clone()
     }
 
     fn read_record(&self, key: &PodKey, uid: &PodUid) -> Result<PodRecord, PortError> {
@@ -327,22 +321,24 @@ impl Inner {
         }
     }
 
-    /// Takes over what the root has, once.
+    /// Takes over what the root has, once, and to the end even if the caller goes away: no verb begins meanwhile.
     async fn adopt(self: &Arc<Self>) -> Result<(), PortError> {
-        let first = async || {
-            let pods = self.look_at_each().await?;
-            let inner = self.clone();
-            let keep = blocking(move || {
-                // Weights and limits that are wrong keep no pod from running.
-                if let Err(error) = inner.levels.adopt(&inner.paths, &pods) {
-                    tracing::warn!("the weights and limits of pods may be wrong: {error}");
-                }
-                Ok(pods.into_iter().map(|pod| pod.record.uid).collect())
-            });
-            adopt::sweep(self, &keep.await?).await;
-            Ok(())
-        };
+        let first = || joined(tokio::spawn(self.clone().take_over()));
         self.adopted.get_or_try_init(first).await.copied()
+    }
+
+    async fn take_over(self: Arc<Self>) -> Result<(), PortError> {
+        let pods = self.look_at_each().await?;
+        let inner = self.clone();
+        let keep = blocking(move || {
+            // Weights and limits that are wrong keep no pod from running.
+            if let Err(error) = inner.levels.adopt(&inner.paths, &pods) {
+                tracing::warn!("the weights and limits of pods may be wrong: {error}");
+            }
+            Ok(pods.into_iter().map(|pod| pod.record.uid).collect())
+        });
+        adopt::sweep(&self, &keep.await?).await;
+        Ok(())
     }
 
     /// Looks at every pod.

@@ -51,10 +51,10 @@ pub(super) fn prepare(paths: &Paths) -> Result<(), PortError> {
 fn versions(paths: &Paths) -> Result<(), PortError> {
     for uid in observe::uids(paths)? {
         observe::record(paths, &uid)?;
-        for name in observe::instances(paths, &uid)? {
-            let state = observe::state(&paths.instance_dir(&name));
-            // What else hinders is told of that pod, and keeps none of the others.
-            match state {
+        // What else hinders is told of that pod, and keeps none of the others.
+        let Ok(names) = observe::instances(paths, &uid) else { continue };
+        for name in names {
+            match observe::state(&paths.instance_dir(&name)) {
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                     let help = "run that one, or remove its pods with its `podwright down`";
                     return Err(PortError::io(OPEN, uid.to_string(), &error).with_help(help));

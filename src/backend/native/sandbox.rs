@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 
 use super::paths::{INFRA, Paths, shown};
 use super::records::{self, POD, SANDBOX, SandboxRecord, Stored};
-use super::{Inner, blocking, end, etc, here, observe, subpath, users, verdicts};
+use super::{Inner, blocking, end, etc, here, observe, settle, subpath, users, verdicts};
 use crate::model::{PodAmounts, PodKey, PodRecord, PodUid};
 use crate::net;
 use crate::port::{ErrorKind, PortError};
@@ -36,9 +36,14 @@ const REAP_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) fn run(inner: &Arc<Inner>, key: &PodKey, uid: &PodUid, attempt: u32) -> Result<(), PortError> {
     let record = inner.read_record(key, uid)?;
     let Some(infra) = prepare(inner, &record, attempt)? else { return Ok(()) };
-    let (own, pod) = (inner.clone(), uid.clone());
-    // The disk has time until a container starts, which waits for it and tells what is wrong with it.
-    drop(tokio::task::spawn_blocking(move || own.settle(&pod)));
+    let (own, pod, settled) = (inner.clone(), record.clone(), inner.settled(uid));
+    // The disk has time until a container starts, which waits for it.
+    drop(tokio::task::spawn_blocking(move || match settle::settle(&own.paths, &pod.uid, &settled) {
+        // The pod was removed meanwhile.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!(pod = %pod.key, %error, "its record is not on the disk; it is written again"),
+        Ok(()) => {}
+    }));
     match here(connect(inner, &record, &infra)) {
         Ok(ips) => keep(inner, &record, attempt, (&infra, ips)),
         Err(error) => {
@@ -67,7 +72,8 @@ fn prepare(inner: &Inner, record: &PodRecord, attempt: u32) -> Result<Option<Inf
     let spec = record.realised.effective.open().spec.unwrap_or_default();
     let pod = inner.levels.enter(paths, record, &spec).map_err(|e| failed(&e).see_doctor())?;
     let cgroup = format!("{pod}/{INFRA}");
-    cgroup::kill_all(&cgroup).map_err(|e| failed(&e).see_doctor())?;
+    // Of an earlier try.
+    end_processes(&cgroup).map_err(|e| failed(&e).see_doctor())?;
     if let Some(most) = inner.pod_pids_limit {
         let limited = limits::set_pids(&pod, most);
         limited.map_err(|e| failed(&e).with_help("leave `podPidsLimit` out of the configuration").see_doctor())?;
@@ -187,18 +193,23 @@ pub(super) async fn release(inner: &Arc<Inner>, uid: &PodUid) -> Result<(), Port
 fn kill(paths: &Paths, uid: &PodUid) -> Result<(), PortError> {
     let failed = |e: std::io::Error| PortError::io(STOP, uid.to_string(), &e);
     let cgroup = paths.infra_cgroup(uid).map_err(failed)?;
+    end_processes(&cgroup).and_then(|()| cgroup::remove(&cgroup)).map_err(failed)
+}
+
+/// Ends what is in the cgroup of an infra process.
+fn end_processes(cgroup: &str) -> std::io::Result<()> {
     // It may be a child of this process: then it must not stay a zombie.
-    let children: Vec<_> = cgroup::pids(&cgroup).map_err(failed)?.into_iter().flat_map(pidfd::open).collect();
-    cgroup::kill_all(&cgroup).map_err(failed)?;
+    let children: Vec<_> = cgroup::pids(cgroup)?.into_iter().flat_map(pidfd::open).collect();
+    cgroup::kill_all(cgroup)?;
     for child in &children {
         // It leaves the cgroup a moment before it can be waited for.
         let deadline = Instant::now() + REAP_PATIENCE;
-        while !pidfd::exited(child).map_err(failed)? && Instant::now() < deadline {
+        while !pidfd::exited(child)? && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
-        pidfd::reap(child).map_err(failed)?;
+        pidfd::reap(child)?;
     }
-    cgroup::remove(&cgroup).map_err(failed)
+    Ok(())
 }
 
 /// Unmounts and removes the pod's run-time directory.

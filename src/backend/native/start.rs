@@ -19,7 +19,7 @@ use super::rootfs::Rootfs;
 use super::spec::{self, Bind, Input, OwnFiles, SpecError};
 use super::subpath::Held;
 use super::user::{self, Accounts, Identity, Wish};
-use super::{Inner, etc, image, machine, users};
+use super::{Inner, etc, image, machine, settle, users};
 use crate::image::Image;
 use crate::model::{ContainerRecord, ContainerStart, ExitRecord, MountSource, PodKey, PodUid, Resources};
 use crate::port::{ErrorKind, PortError};
@@ -355,7 +355,8 @@ impl Start<'_> {
 
     /// Waits until the disk has the records of the pod and of the instance.
     fn write_down(&self, sandbox: &Sandbox, image: &Image) -> io::Result<()> {
-        self.inner.settle(&self.name.uid)?;
+        let uid = &self.name.uid;
+        settle::settle(&self.inner.paths, uid, &self.inner.settled(uid))?;
         self.write_record(sandbox, image)
     }
 

@@ -77,7 +77,7 @@ fn put(inner: &Inner, record: &PodRecord) -> Result<(), PortError> {
     let mut record = record.clone();
     let old = observe::record(&inner.paths, uid)?;
     if matches!(old, Stored::Missing) {
-        // The disk is waited for while the sandbox starts: until then nothing depends on it.
+        // The disk is waited for before the first container starts: until then nothing depends on it.
         let written = records::write_and_sync_later(&inner.paths.pod(uid), POD, &record);
         return written.map_err(failed);
     }

@@ -149,7 +149,7 @@ pub fn has_room() -> bool {
         }
     }
     if room {
-        state.deadline = 0;
+        (state.deadline, state.last) = (0, 0);
     } else if state.deadline == 0 {
         state.deadline = now + PATIENCE;
     }

@@ -125,6 +125,41 @@ fn an_image_is_pulled_once_and_found_up_to_date_after_that() {
     assert!(!server.paths().iter().any(|p| layer_digests(&layout, &image).iter().any(|d| p.ends_with(d))));
 }
 
+#[test]
+fn an_image_that_was_downloaded_in_vain_is_not_downloaded_again() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let mut layout = Layout::new();
+    let good = (Layer::new().file("good", "good").tar(), Packing::Gzip);
+    // The name of an entry is for no terminal.
+    let bad = (Layer::new().file("\u{1b}[2J\r/../bad", "").tar(), Packing::Gzip);
+    let image = layout.image(&[good, bad], json!({}), arch());
+    let server = Server::of(&layout, &image, right);
+    let name = format!("{}/team/app:1", server.address);
+    let asked = || {
+        let layers = layer_digests(&layout, &image);
+        server.paths().iter().filter(|path| layers.iter().any(|digest| path.ends_with(digest))).count()
+    };
+    let first = place.pull(&name).unwrap_err();
+    assert_eq!(asked(), 2);
+    server.forget();
+    let second = place.pull(&name).unwrap_err();
+    assert_eq!(asked(), 0);
+    for error in [first, second] {
+        let text = error.to_string();
+        assert!(error.kind == ErrorKind::Invalid && text.contains("leads out of the archive"), "{text}");
+        assert!(!text.contains(char::is_control), "{text:?}");
+    }
+    // Another process does not know it.
+    Store::open(&place.dir.path().join("images"), None)
+        .unwrap()
+        .pull(&name, PullOptions { settings: &settings(place.dir.path()), secrets: &[], patience: None, tell: &|_| () })
+        .unwrap_err();
+    assert_eq!(asked(), 2);
+}
+
 /// A registry that answers no layer until another one is asked for as well, or one after the other where that takes longer
 /// than `patience`, with an error.
 fn only_side_by_side(layout: &Layout, image: &Value, patience: Duration) -> Server {
