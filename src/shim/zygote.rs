@@ -27,7 +27,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::{VERB, process, relay, seccomp};
 use crate::sys::entrance::Entrance;
-use crate::sys::{cgroup, effect, sealed, spawn};
+use crate::sys::{cgroup, effect, resident, sealed, spawn};
 
 /// The second argument of this program when it is to be a zygote.
 const ZYGOTE: &str = "zygote";
@@ -129,6 +129,8 @@ fn serve() -> io::Result<Option<io::Result<()>>> {
     let _ = cgroup::hierarchies();
     // Likewise: to make it takes longer than most of what a shim does.
     seccomp::prepare();
+    // Of what a start takes the loop needs little, and it waits for years.
+    resident::give_back();
     loop {
         let mut descriptors = relay::receive(io::stdin())?;
         if descriptors.is_empty() {

@@ -172,7 +172,8 @@ podwright_commit() { :; } # the agent sees it
 podwright_gone() { # FILE: waits until nothing is left of the pods of a turn
     local tries left
     for ((tries = 0; tries < 6000; tries++)); do
-        left=("$work/podwright/root/pods"/*)
+        # With those whose files are still being removed.
+        left=("$work/podwright/root/pods"/{*,.removing-*})
         [ ${#left[@]} -gt "$kept" ] || return 0
         sleep 0.01
     done

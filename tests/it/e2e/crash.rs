@@ -218,14 +218,17 @@ pub fn assert_same(expected: &BTreeSet<String>, found: &BTreeSet<String>, phase:
     assert!(left.is_empty(), "after {}: {left:#?}\n{}", phase.name, world.log());
 }
 
-/// What a world is expected to look like after each phase.
-type Expected = Vec<(Phase, BTreeSet<String>)>;
+/// What a world is expected to look like after each phase, and how many points there are in it where nothing happens.
+type Expected = Vec<(Phase, BTreeSet<String>, usize)>;
+
+/// Of the points of a phase each share of three, or each error, meets so many at least: one of six.
+const FEWEST: usize = 6;
 
 /// How it looks when nothing happens to anybody.
 fn in_peace(world: &mut World, phases: &[Phase], look: fn(&World) -> BTreeSet<String>) -> Expected {
     let go = |phase: &Phase| {
-        settle(world, phase, Fault::Record);
-        (*phase, look(world))
+        let points = settle(world, phase, Fault::Record);
+        (*phase, look(world), points)
     };
     phases.iter().map(go).collect()
 }
@@ -239,7 +242,7 @@ fn amid(
 ) {
     let go = |fault: Fault| {
         let mut world = World::in_memory().expect("another world");
-        for (phase, expected) in expected {
+        for (phase, expected, points) in expected {
             let (before, began) = (world.identities(), Instant::now());
             let met = settle(&mut world, phase, fault);
             let makes_one = [CREATE.name, RECREATE.name].contains(&phase.name);
@@ -248,7 +251,8 @@ fn amid(
                 reboot(&world);
                 settle(&mut world, &Phase { is_done: has_lost_one, ..AGAIN }, Fault::Record);
             }
-            println!("{}, {fault:?}: {met} points, {} s", phase.name, began.elapsed().as_secs());
+            println!("{}, {fault:?}: {met} points, {points} in peace, {} s", phase.name, began.elapsed().as_secs());
+            assert!(met * FEWEST >= *points && met > 0, "{}, {fault:?}: {met} points of {points}", phase.name);
             assert_same(expected, &look(&world), phase, &world);
             if phase.name == UPDATE.name && !matches!(fault, Fault::Reboot(_)) {
                 assert_eq!(before, world.identities(), "a container was restarted");
@@ -385,7 +389,7 @@ fn e2e_a_machine_that_is_restarted_at_any_effect_comes_to_the_same_end() {
         return;
     }
     let Some(mut peaceful) = World::in_memory() else { return };
-    settle(&mut peaceful, &CREATE, Fault::Record);
+    let points = settle(&mut peaceful, &CREATE, Fault::Record);
     // At rest: the pod is the same one, its containers are started once more, and what is on the disk is kept.
     let pod = only_pod(&peaceful, "pods");
     std::fs::write(only_pod(&peaceful, "volumes").unwrap().join(KEPT), "kept").unwrap();
@@ -398,11 +402,11 @@ fn e2e_a_machine_that_is_restarted_at_any_effect_comes_to_the_same_end() {
     std::fs::remove_file(kept).unwrap();
     assert!(!only_pod(&peaceful, "run/volumes").unwrap().join(FORGOTTEN).exists());
 
-    let mut expected = vec![(CREATE, whichever_try(&peaceful))];
+    let mut expected = vec![(CREATE, whichever_try(&peaceful), points)];
     expected.extend(in_peace(&mut peaceful, &[UPDATE, RECREATE], whichever_try));
     reboot(&peaceful);
     settle(&mut peaceful, &AGAIN, Fault::Record);
-    expected[2] = (RECREATE_AMID_RESTARTS, whichever_try(&peaceful));
+    expected[2] = (RECREATE_AMID_RESTARTS, whichever_try(&peaceful), expected[2].2);
     let removed = in_peace(&mut peaceful, &[REMOVE], whichever_try).remove(0).1;
     reboot(&peaceful);
     let at_rest = whichever_try(&peaceful);
@@ -439,6 +443,9 @@ fn e2e_down_killed_at_every_effect_is_finished_by_the_next_one() {
     }
     println!("{deaths} deaths, {} s", began.elapsed().as_secs());
     assert_eq!(deaths, met(&world).len());
+    for point in ["after nft script", "after rmdir", "before unlink"] {
+        assert!(met(&world).iter().any(|met| met.starts_with(point)), "nobody died {point}: {:#?}", met(&world));
+    }
     assert_same(&picture(&peaceful), &picture(&world), &Phase { name: "down", ..REMOVE }, &world);
 }
 

@@ -10,6 +10,8 @@ use rustix::process::Signal;
 
 use super::harness::{World, archive, signal};
 use super::strace::{Asked, asked, below, open_path, strace};
+use crate::support::images::{Layer, Layout, Packing, arch};
+use crate::support::registry::Server;
 
 const PODS: &str = r#"
 apiVersion: v1
@@ -45,6 +47,7 @@ pub const MAY_BE_LOST: &[(&str, &str)] = &[
     ("/leases.json", "after a power cut nobody has an address; the subnet is in subnet.json"),
     (".seen", "a note that a layer was read: without it the layer is read again"),
     ("/.removing-", "on its way out"),
+    ("/images/downloads/", "what is downloaded is asked for its digest before it is used, and downloaded again"),
     ("/lock", "nothing is in it"),
     ("/mount-points/", "nothing is in them, and what is missing is made at each start"),
 ];
@@ -150,6 +153,14 @@ fn judge(calls: &[(u32, Call)], root: &Path) -> (Vec<String>, BTreeSet<PathBuf>)
     (wrong, renamed)
 }
 
+/// A registry with an image of two layers.
+fn two_layers() -> Server {
+    let layer = |name: &str| (Layer::new().dir("etc").file(&format!("etc/{name}"), name).tar(), Packing::Gzip);
+    let mut layout = Layout::new();
+    let image = layout.image(&[layer("one"), layer("two")], serde_json::json!({}), arch());
+    Server::of(&layout, &image, |_| None)
+}
+
 /// Follows the agent and whatever it starts.
 fn follow(world: &World, log: &Path) -> Child {
     let child = strace(log, 0).args(["-p", &world.agent_pid().to_string()]).stderr(Stdio::null()).spawn().unwrap();
@@ -171,6 +182,13 @@ fn e2e_what_outlives_a_power_cut_is_written_before_it_is_named() {
     let mut load = strace(&loading, 0);
     load.arg(podwright).args(["image", "load"]).arg(archive("busybox")).arg("--root").arg(world.root());
     super::harness::run(&mut load);
+    let (pulling, server) = (world.scratch().join("pull.trace"), two_layers());
+    let mut pull = strace(&pulling, 0);
+    pull.arg(podwright)
+        .args(["image", "pull", &format!("{}/team/app:1", server.address)])
+        .arg("--root")
+        .arg(world.root());
+    super::harness::run(&mut pull);
 
     world.commit(&[("pods.yaml", OTHER)]);
     world.start();
@@ -194,10 +212,12 @@ fn e2e_what_outlives_a_power_cut_is_written_before_it_is_named() {
     tracer.wait().unwrap();
 
     let mut names = BTreeSet::new();
-    for log in [&loading, &running] {
+    for log in [&loading, &pulling, &running] {
         let calls = calls(&std::fs::read_to_string(log).unwrap());
         let (wrong, renamed) = judge(&calls, &world.root());
         assert!(wrong.is_empty(), "{}: {wrong:#?}", log.display());
+        let brings_layers = log != &running;
+        assert!(!brings_layers || renamed.iter().any(|path| path.starts_with("images/layers")), "{renamed:?}");
         names.extend(renamed.iter().filter_map(|path| path.file_name()?.to_str().map(str::to_owned)));
     }
     for expected in ["index.json", "record.json", "exit.json", "ledger.json"] {

@@ -319,7 +319,12 @@ impl World {
         let mut found = Identity::new();
         for path in walk(&self.root().join("pods")) {
             if path.file_name().is_some_and(|n| n == "started.json") && !path.with_file_name("exit.json").exists() {
-                let record: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+                let bytes = match std::fs::read(&path) {
+                    // The instance was forgotten meanwhile.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                    bytes => bytes.unwrap(),
+                };
+                let record: Value = serde_json::from_slice(&bytes).unwrap();
                 let pid = record["pid"].as_i64().unwrap();
                 if let Some(start) = start_time(pid) {
                     let name = path.parent().unwrap().strip_prefix(self.root()).unwrap().display().to_string();

@@ -8,7 +8,7 @@ use podwright::port::ContainerBackend;
 use podwright::sys::cgroup;
 use serde_json::json;
 
-use super::crash::{POINTS, is_steered, start_until_it_runs, steered_test};
+use super::crash::{FAILS, POINTS, is_steered, start_until_it_runs, steered_test};
 use super::fixture::{HOST, Root, TestPod, on_root, until};
 
 fn steered(name: &str, steering: &str, passed: &str) -> String {
@@ -49,7 +49,7 @@ fn e2e_a_shim_that_dies_or_fails_at_any_effect_of_an_update_leaves_nothing_and_t
         None => {}
         Some(false) => {
             let all = steered(NAME, "shim:record", "");
-            for (what, least) in [("kill", 50), ("fail:28,5,30", 25)] {
+            for (what, least) in [("kill", 50)].into_iter().chain(FAILS.map(|what| (what, 25))) {
                 let met = steered(NAME, &format!("shim:{what}"), &all);
                 println!("{what}: {} points of {}", met.lines().count(), all.lines().count());
                 assert!(met.lines().count() > least, "{met}");
@@ -124,11 +124,11 @@ fn e2e_a_pod_whose_shim_or_monitor_dies_or_fails_at_any_effect_is_removed_and_le
         None => {}
         Some(false) => {
             std::thread::scope(|scope| {
-                for (what, least) in
-                    [("shim:kill", 50), ("shim:fail:28,5,30", 25), ("monitor:kill", 10), ("monitor:fail:28,5,30", 5)]
-                {
+                let fails = |who: &str, least| FAILS.map(|what| (format!("{who}:{what}"), least));
+                let kills = [("shim:kill".to_owned(), 50), ("monitor:kill".to_owned(), 10)];
+                for (what, least) in kills.into_iter().chain(fails("shim", 25)).chain(fails("monitor", 5)) {
                     scope.spawn(move || {
-                        let met = steered(NAME, what, "");
+                        let met = steered(NAME, &what, "");
                         println!("{what}: {} points", met.lines().count());
                         assert!(met.lines().count() > least, "{met}");
                     });

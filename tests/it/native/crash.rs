@@ -49,19 +49,28 @@ fn steered(name: &str, steering: &str, passed: &str) -> String {
     steered_test(&format!("native::crash::{name}"), steering, passed)
 }
 
-/// Runs a test again in a process of its own, whose shims are steered so. `false` in that process.
-fn in_a_process_of_its_own(name: &str, steering: &str) -> bool {
+/// Every effect failing once, with each of these errors: ENOSPC, EIO and EROFS.
+pub const FAILS: [&str; 3] = ["fail:28", "fail:5", "fail:30"];
+
+/// Runs a test again in processes of its own, one after the other, whose shims are steered so. `false` in those processes.
+fn in_processes_of_its_own(name: &str, steerings: &[&str]) -> bool {
     match is_steered() {
         Some(true) => return false,
         Some(false) => {}
         None => return true,
     }
-    let met = steered(name, &format!("shim:{steering}"), "");
-    println!("{} points", met.lines().count());
-    for one in
-        ["mount #/bundle/rootfs", "create container", "rename app/#/started.json", "start container", "exec monitor"]
-    {
-        assert!(met.contains(&format!("before {one}\n")), "{one} is not among {met}");
+    for steering in steerings {
+        let met = steered(name, &format!("shim:{steering}"), "");
+        println!("{steering}: {} points", met.lines().count());
+        for one in [
+            "mount #/bundle/rootfs",
+            "create container",
+            "rename app/#/started.json",
+            "start container",
+            "exec monitor",
+        ] {
+            assert!(met.contains(&format!("before {one}\n")), "{one} is not among {met}");
+        }
     }
     true
 }
@@ -137,7 +146,7 @@ async fn through(root: &Root, pod: TestPod) -> Vec<ExitRecord> {
 
 #[test]
 fn e2e_a_shim_killed_at_every_effect_leaves_nothing_and_is_tried_again() {
-    if in_a_process_of_its_own("e2e_a_shim_killed_at_every_effect_leaves_nothing_and_is_tried_again", "kill") {
+    if in_processes_of_its_own("e2e_a_shim_killed_at_every_effect_leaves_nothing_and_is_tried_again", &["kill"]) {
         return;
     }
     on_root(async |root| {
@@ -156,7 +165,7 @@ fn e2e_a_shim_killed_at_every_effect_leaves_nothing_and_is_tried_again() {
 
 #[test]
 fn e2e_a_shim_whose_effects_each_fail_once_says_so_and_leaves_nothing() {
-    if in_a_process_of_its_own("e2e_a_shim_whose_effects_each_fail_once_says_so_and_leaves_nothing", "fail:28,5,30") {
+    if in_processes_of_its_own("e2e_a_shim_whose_effects_each_fail_once_says_so_and_leaves_nothing", &FAILS) {
         return;
     }
     on_root(async |root| {
@@ -177,9 +186,9 @@ fn pod_with_users() -> TestPod {
 
 #[test]
 fn e2e_a_shim_of_a_pod_with_users_of_its_own_killed_at_every_effect_leaves_nothing() {
-    if in_a_process_of_its_own(
+    if in_processes_of_its_own(
         "e2e_a_shim_of_a_pod_with_users_of_its_own_killed_at_every_effect_leaves_nothing",
-        "kill",
+        &["kill"],
     ) {
         return;
     }
@@ -193,7 +202,7 @@ fn e2e_a_shim_of_a_pod_with_users_of_its_own_killed_at_every_effect_leaves_nothi
 #[test]
 fn e2e_a_shim_of_a_pod_with_users_of_its_own_whose_effects_each_fail_once_says_so() {
     const NAME: &str = "e2e_a_shim_of_a_pod_with_users_of_its_own_whose_effects_each_fail_once_says_so";
-    if in_a_process_of_its_own(NAME, "fail:28,5,30") {
+    if in_processes_of_its_own(NAME, &FAILS) {
         return;
     }
     on_root(async |root| {

@@ -139,6 +139,8 @@ impl Root {
         let links = std::process::Command::new("ip").args(["-o", "link"]).output().unwrap();
         let links = String::from_utf8(links.stdout).unwrap();
         assert!(!links.contains("pw"), "links are left: {links}");
+        let rules = std::process::Command::new("nft").args(["list", "ruleset"]).output().unwrap();
+        assert!(rules.stdout.is_empty(), "rules are left: {}", String::from_utf8_lossy(&rules.stdout));
     }
 }
 

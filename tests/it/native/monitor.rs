@@ -6,10 +6,10 @@ use podwright::backend::native::{Native, NativeOptions};
 use podwright::model::{ContainerState, ExitRecord};
 use podwright::port::ContainerBackend;
 use podwright::shim::LogLimits;
-use podwright::sys::cgroup;
+use podwright::sys::{cgroup, lock};
 use serde_json::json;
 
-use super::crash::{POINTS, is_steered, steered_test};
+use super::crash::{FAILS, POINTS, is_steered, steered_test};
 use super::fixture::{Root, TestPod, on_root, until};
 
 /// What a monitor has to do at the least.
@@ -64,7 +64,11 @@ async fn run(root: &Root, native: &Native, pod: &TestPod, attempt: u32) -> ExitR
         assert_eq!(container.record.attempt, attempt);
         (!matches!(container.state, ContainerState::Running { .. })).then_some(container.state)
     });
-    if matches!(state.await, ContainerState::Lost) {
+    let state = state.await;
+    // Its record has its name before its monitor has ended.
+    let lock = root.instance_dir(pod, "app", attempt).join("lock");
+    until("the end of its monitor", async || (!lock::is_held(&lock).unwrap()).then_some(())).await;
+    if matches!(state, ContainerState::Lost) {
         native.reap_container(pod.key(), "app", attempt).await.unwrap();
     }
     assert!(
@@ -93,16 +97,18 @@ async fn through(root: &Root) -> Vec<ExitRecord> {
 }
 
 /// Whether this is the process of the test that is steered, after the other one has looked at what its monitors met.
-fn in_a_process_of_its_own(name: &str, steering: &str, whens: &[&str]) -> bool {
+fn in_processes_of_its_own(name: &str, steerings: &[&str], whens: &[&str]) -> bool {
     match is_steered() {
         Some(true) => return true,
         Some(false) => {}
         None => return false,
     }
-    let met = steered(name, steering, "");
-    println!("{} points", met.lines().count());
-    for point in whens.iter().flat_map(|when| EFFECTS.iter().map(move |effect| format!("{when} {effect}"))) {
-        assert!(met.lines().any(|line| line == point), "{point} is not among {met}");
+    for steering in steerings {
+        let met = steered(name, steering, "");
+        println!("{steering}: {} points", met.lines().count());
+        for point in whens.iter().flat_map(|when| EFFECTS.iter().map(move |effect| format!("{when} {effect}"))) {
+            assert!(met.lines().any(|line| line == point), "{point} is not among {met}");
+        }
     }
     false
 }
@@ -110,7 +116,7 @@ fn in_a_process_of_its_own(name: &str, steering: &str, whens: &[&str]) -> bool {
 #[test]
 fn e2e_a_monitor_killed_at_every_effect_leaves_nothing_and_its_container_is_lost_or_ended() {
     const NAME: &str = "e2e_a_monitor_killed_at_every_effect_leaves_nothing_and_its_container_is_lost_or_ended";
-    if !in_a_process_of_its_own(NAME, "kill", &["before", "after"]) {
+    if !in_processes_of_its_own(NAME, &["kill"], &["before", "after"]) {
         return;
     }
     on_root(async |root| {
@@ -129,7 +135,7 @@ fn e2e_a_monitor_killed_at_every_effect_leaves_nothing_and_its_container_is_lost
 #[test]
 fn e2e_a_monitor_whose_effects_each_fail_once_tells_the_end_of_its_container() {
     const NAME: &str = "e2e_a_monitor_whose_effects_each_fail_once_tells_the_end_of_its_container";
-    if !in_a_process_of_its_own(NAME, "fail:28,5,30", &["before"]) {
+    if !in_processes_of_its_own(NAME, &FAILS, &["before"]) {
         return;
     }
     on_root(async |root| {
