@@ -114,7 +114,12 @@ written() { # PID...: bytes they gave to block devices
     local pid
     for pid in "$@"; do cat "/proc/$pid/io" 2>/dev/null || true; done | awk '/^write_bytes:/ {sum += $2} END {print sum + 0}'
 }
-to_device() { awk '{print $7 * 512}' "/sys/block/${device#/dev/}/stat"; }
+# Since the device is there, for whoever used it before: more than awk prints as a whole number.
+to_device() {
+    local fields
+    read -r -a fields <"/sys/block/${device#/dev/}/stat"
+    echo $((fields[6] * 512))
+}
 
 for ((tries = 0; ; tries++)); do
     [ "$("$PODWRIGHT_BIN" get pods --root "$root" 2>/dev/null | grep -c ' Running ')" -lt "$pods" ] || break
