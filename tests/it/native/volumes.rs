@@ -122,6 +122,8 @@ fn e2e_a_reader_never_sees_a_mix_of_old_and_new_data_where_a_naive_writer_shows_
             number = number.wrapping_add(1);
             for name in ["first", "second"] {
                 fs::write(volume.join("..data").join(name), letters(number)).unwrap();
+                // Long enough for the reader to come by on a loaded machine.
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
             let log = pod.log(&native, "control").await;
             (log.contains("torn") || log.contains("mixed")).then_some(())
