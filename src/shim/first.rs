@@ -131,7 +131,7 @@ impl First<'_> {
         let console = self.spec.process.terminal.then(|| nodes::console(&root)).transpose();
         console.step("making /dev/console")?;
         if self.spec.root.readonly {
-            let read_only = effect::add_attributes(&root, MountAttrFlags::MOUNT_ATTR_RDONLY);
+            let read_only = effect::add_attributes((&root, self.rootfs), MountAttrFlags::MOUNT_ATTR_RDONLY);
             read_only.step("making the root file system read-only")?;
         }
         mounts::protect(&root, &linux.readonly_paths)?;

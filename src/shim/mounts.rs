@@ -109,7 +109,7 @@ pub(super) type Shown = (OwnedFd, Kind);
 pub(super) fn show_all(mounts: &[Mount], users: &Users) -> Result<Vec<Option<Shown>>, Failure> {
     let one = |mount: &Mount| {
         let shown = show(mount, &Options::of(mount)?)?;
-        users.show(&shown.0)?;
+        users.show(&shown.0, &mount.destination)?;
         Ok::<_, io::Error>(shown)
     };
     let each = |mount: &Mount| mount.is_bind().then(|| one(mount).step(&what_for(mount))).transpose();
@@ -124,7 +124,7 @@ fn mount_one(root: &OwnedFd, mount: &Mount, shown: Option<Shown>) -> io::Result<
         (None, false) => (make(mount, &options)?, Kind::Directory),
     };
     if let Some(propagation) = options.propagation {
-        effect::set_propagation(&tree, propagation, true)?;
+        effect::set_propagation((&tree, &mount.destination), propagation, true)?;
     }
     let place = places::open_or_make(root, &mount.destination, kind)?;
     check(mount, root, (&tree, kind), &place)?;
@@ -136,7 +136,7 @@ fn show(mount: &Mount, options: &Options<'_>) -> io::Result<Shown> {
     let kind = Kind::of(&source)?;
     let tree = effect::copy_mount(&source, options.with_those_below)?;
     if !options.attributes.is_empty() {
-        effect::add_attributes(&tree, options.attributes)?;
+        effect::add_attributes((&tree, &mount.destination), options.attributes)?;
     }
     Ok((tree, kind))
 }
@@ -144,7 +144,7 @@ fn show(mount: &Mount, options: &Options<'_>) -> io::Result<Shown> {
 fn make(mount: &Mount, options: &Options<'_>) -> io::Result<OwnedFd> {
     // Of version 2: the hierarchies of version 1 are shown, each at its place.
     let kind = if mount.kind == "cgroup" { "cgroup2" } else { &mount.kind };
-    effect::make_mount(kind, &mount.source, &options.own, options.attributes)
+    effect::make_mount(&mount.destination, (kind, &mount.source), &options.own, options.attributes)
 }
 
 /// Refuses a place that the mount does not belong to, among them `/proc` and what is within, where programs take what they
@@ -213,7 +213,7 @@ fn found<'a>(root: &OwnedFd, paths: &'a [PathBuf]) -> Result<Vec<(&'a Path, Owne
 pub(super) fn protect(root: &OwnedFd, paths: &[PathBuf]) -> Result<(), Failure> {
     for (path, place) in found(root, paths)? {
         let shown = effect::copy_mount(&place, true).and_then(|tree| {
-            effect::add_attributes(&tree, READ_ONLY)?;
+            effect::add_attributes((&tree, path), READ_ONLY)?;
             effect::place_mount(&tree, &place)
         });
         shown.step_on("making read-only", path)?;
@@ -225,12 +225,12 @@ pub(super) fn protect(root: &OwnedFd, paths: &[PathBuf]) -> Result<(), Failure> 
 pub(super) fn mask(root: &OwnedFd, paths: &[PathBuf]) -> Result<(), Failure> {
     let mut empty = None;
     for (path, place) in found(root, paths)? {
-        hide(root, &place, &mut empty).step_on("hiding", path)?;
+        hide(root, (path, &place), &mut empty).step_on("hiding", path)?;
     }
     Ok(())
 }
 
-fn hide(root: &OwnedFd, place: &OwnedFd, empty: &mut Option<OwnedFd>) -> io::Result<()> {
+fn hide(root: &OwnedFd, (path, place): (&Path, &OwnedFd), empty: &mut Option<OwnedFd>) -> io::Result<()> {
     if Kind::of(place)? == Kind::File {
         return effect::place_mount(effect::copy_mount(nodes::find_null(root)?, false)?, place);
     }
@@ -238,8 +238,8 @@ fn hide(root: &OwnedFd, place: &OwnedFd, empty: &mut Option<OwnedFd>) -> io::Res
     let tree = match empty {
         Some(mounted) => effect::copy_mount(&*mounted, false)?,
         None => effect::make_mount(
-            "tmpfs",
-            Path::new("tmpfs"),
+            path,
+            ("tmpfs", Path::new("tmpfs")),
             &[("size", Some("4k")), ("nr_inodes", Some("1"))],
             READ_ONLY,
         )?,

@@ -69,14 +69,14 @@ impl Users {
         effect::change_owner_of(directory, self.first, self.first)
     }
 
-    /// Has a copy of a mount show its files with the pod's ids, but for what is the kernel's own.
-    pub(super) fn show(&self, tree: &OwnedFd) -> io::Result<()> {
+    /// Has a copy of a mount that is to be at a place show its files with the pod's ids, but for what is the kernel's own.
+    pub(super) fn show(&self, tree: &OwnedFd, at: &Path) -> io::Result<()> {
         let kind = FileType::from_raw_mode(rustix::fs::fstat(tree)?.st_mode);
         let magic = u64::try_from(rustix::fs::fstatfs(tree)?.f_type).unwrap_or_default();
         if matches!(kind, FileType::CharacterDevice | FileType::BlockDevice) || KERNEL.contains(&magic) {
             return Ok(());
         }
-        effect::map_owners(tree, &self.namespace).map_err(|error| {
+        effect::map_owners((tree, at), &self.namespace).map_err(|error| {
             let why = match error.kind() {
                 io::ErrorKind::InvalidInput => {
                     "its file system, or this kernel, cannot show it with other user ids, which \
@@ -91,7 +91,7 @@ impl Users {
     /// Mounts what is at one directory of the machine at another one, shown with the pod's ids.
     pub(super) fn show_at(&self, source: &Path, place: &Path) -> io::Result<()> {
         let tree = effect::copy_mount(rootfs::open_root(source)?, false)?;
-        self.show(&tree)?;
+        self.show(&tree, place)?;
         effect::place_mount(&tree, rootfs::open_root(place)?)
     }
 }

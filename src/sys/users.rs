@@ -141,11 +141,11 @@ pub fn attempt(directory: &Path) -> Result<(), String> {
     map(child, 1 << 30).map_err(refused("to give a user namespace its ids"))?;
     let namespace = fs::File::open(format!("/proc/{child}/ns/user")).map_err(plain)?;
     let disk = fs::File::open(directory).and_then(|directory| effect::copy_mount(directory, false));
-    disk.and_then(|disk| effect::map_owners(disk, &namespace))
+    disk.and_then(|disk| effect::map_owners((disk, directory), &namespace))
         .map_err(|e| format!("files of {} cannot be shown with other user ids: {e}", directory.display()))?;
-    let memory = effect::make_mount("tmpfs", Path::new("tmpfs"), &[], MountAttrFlags::empty());
+    let memory = effect::make_mount(Path::new("tmpfs"), ("tmpfs", Path::new("tmpfs")), &[], MountAttrFlags::empty());
     memory
-        .and_then(|memory| effect::map_owners(memory, &namespace))
+        .and_then(|memory| effect::map_owners((memory, Path::new("tmpfs")), &namespace))
         .map_err(|e| format!("files of a tmpfs cannot be shown with other user ids: {e}"))
 }
 

@@ -14,10 +14,7 @@ use rustix::mount::{
     UnmountFlags,
 };
 
-use super::effect;
-
-/// Where the steps are that make a container's tree of mounts: no place of the machine.
-const CONTAINER: &str = "container";
+use super::{Place, effect};
 
 /// Mounts a file system without a device, such as a tmpfs or an overlay.
 ///
@@ -76,17 +73,17 @@ pub(crate) fn own_namespaces(name: &'static str, which: CloneFlags) -> io::Resul
     effect("unshare", name, || Ok(nix::sched::unshare(which)?))
 }
 
-/// Makes a file system, mounted nowhere yet. An option without a value is a flag.
+/// Makes a file system, mounted nowhere yet. An option without a value is a flag. `at` is where it is to be.
 ///
 /// # Errors
 /// From the system.
 pub(crate) fn make_mount(
-    kind: &str,
-    source: &Path,
+    at: &Path,
+    (kind, source): (&str, &Path),
     options: &[(&str, Option<&str>)],
     attributes: MountAttrFlags,
 ) -> io::Result<OwnedFd> {
-    effect("make mount", CONTAINER, || {
+    effect("make mount", at, || {
         let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
         rustix::mount::fsconfig_set_string(&context, "source", source)?;
         for (name, value) in options {
@@ -108,12 +105,13 @@ pub(crate) fn make_mount(
 pub(crate) fn copy_mount(of: impl AsFd, with_those_below: bool) -> io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_EMPTY_PATH;
     flags.set(OpenTreeFlags::AT_RECURSIVE, with_those_below);
-    effect("copy mount", CONTAINER, || Ok(rustix::mount::open_tree(of, c"", flags)?))
+    effect("copy mount", Place::Open(of.as_fd()), || Ok(rustix::mount::open_tree(of.as_fd(), c"", flags)?))
 }
 
-fn set_mount(mount: impl AsFd, attributes: &libc::mount_attr, with_those_below: bool) -> io::Result<()> {
+/// `at` is where it is to be: what is mounted nowhere yet has no path.
+fn set_mount((mount, at): (impl AsFd, &Path), attributes: &libc::mount_attr, with_those_below: bool) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if with_those_below { libc::AT_RECURSIVE } else { 0 };
-    effect("change mount", CONTAINER, || {
+    effect("change mount", at, || {
         // SAFETY: the path is a C string, and the attributes are valid for reading as long as their size says.
         let set = unsafe {
             libc::syscall(
@@ -129,33 +127,37 @@ fn set_mount(mount: impl AsFd, attributes: &libc::mount_attr, with_those_below: 
     })
 }
 
-/// Gives a mount these attributes beside those it has.
+/// Gives a mount these attributes beside those it has. `at` is where it is, or is to be.
 ///
 /// # Errors
 /// From the system.
-pub(crate) fn add_attributes(mount: impl AsFd, attributes: MountAttrFlags) -> io::Result<()> {
+pub(crate) fn add_attributes((mount, at): (impl AsFd, &Path), attributes: MountAttrFlags) -> io::Result<()> {
     let times = attributes & MountAttrFlags::MOUNT_ATTR__ATIME;
     // Which times are kept is one setting of several values, and not a set of flags.
     let attr_clr = if times.is_empty() { 0 } else { u64::from(MountAttrFlags::MOUNT_ATTR__ATIME.bits()) };
     let attr_set = u64::from(attributes.bits());
-    set_mount(mount, &libc::mount_attr { attr_set, attr_clr, propagation: 0, userns_fd: 0 }, false)
+    set_mount((mount, at), &libc::mount_attr { attr_set, attr_clr, propagation: 0, userns_fd: 0 }, false)
 }
 
-/// Changes whom a mount tells of what is mounted below it, and what is mounted there already.
+/// Changes whom a mount tells of what is mounted below it, and what is mounted there already. `at` is where it is to be.
 ///
 /// # Errors
 /// From the system.
-pub(crate) fn set_propagation(mount: impl AsFd, to: MountPropagationFlags, with_those_below: bool) -> io::Result<()> {
+pub(crate) fn set_propagation(
+    mount: (impl AsFd, &Path),
+    to: MountPropagationFlags,
+    with_those_below: bool,
+) -> io::Result<()> {
     let propagation = u64::from(to.bits());
     set_mount(mount, &libc::mount_attr { attr_set: 0, attr_clr: 0, propagation, userns_fd: 0 }, with_those_below)
 }
 
 /// Has a mount that is mounted nowhere yet show its files to a user namespace with the ids that they have, counted from the
-/// first of the namespace's range.
+/// first of the namespace's range. `at` is where it is to be.
 ///
 /// # Errors
 /// From the system; `InvalidInput` when the file system cannot.
-pub(crate) fn map_owners(mount: impl AsFd, users: impl AsFd) -> io::Result<()> {
+pub(crate) fn map_owners(mount: (impl AsFd, &Path), users: impl AsFd) -> io::Result<()> {
     let userns_fd = u64::from(users.as_fd().as_raw_fd().unsigned_abs());
     set_mount(
         mount,
@@ -170,7 +172,9 @@ pub(crate) fn map_owners(mount: impl AsFd, users: impl AsFd) -> io::Result<()> {
 /// From the system.
 pub(crate) fn place_mount(mount: impl AsFd, on: impl AsFd) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    effect("place mount", CONTAINER, || Ok(rustix::mount::move_mount(mount, c"", on, c"", flags)?))
+    effect("place mount", Place::Open(on.as_fd()), || {
+        Ok(rustix::mount::move_mount(mount, c"", on.as_fd(), c"", flags)?)
+    })
 }
 
 /// Makes an open directory, which something is mounted on, the root directory of this process and its working directory.
@@ -179,8 +183,8 @@ pub(crate) fn place_mount(mount: impl AsFd, on: impl AsFd) -> io::Result<()> {
 /// # Errors
 /// From the system.
 pub(crate) fn change_root(root: impl AsFd, old: impl AsFd) -> io::Result<()> {
-    effect("pivot_root", CONTAINER, || {
-        rustix::process::fchdir(root)?;
+    effect("pivot_root", Place::Open(root.as_fd()), || {
+        rustix::process::fchdir(root.as_fd())?;
         // The old root is mounted over the new one then, and goes from there.
         rustix::process::pivot_root(c".", c".")?;
         rustix::process::fchdir(old)?;

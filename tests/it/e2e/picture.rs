@@ -79,7 +79,8 @@ fn files(dir: &Path, at: &Path, lines: &mut Vec<String>) {
     }
 }
 
-fn groups(dir: &Path, lines: &mut Vec<String>) {
+/// The cgroups from this one on, with the names of their processes.
+pub fn groups(dir: &Path, lines: &mut Vec<String>) {
     let Ok(pids) = std::fs::read_to_string(dir.join("cgroup.procs")) else { return };
     let name = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned();
     let mut names: Vec<String> = pids.lines().map(name).filter(|n| !n.is_empty()).collect();
@@ -94,7 +95,7 @@ fn groups(dir: &Path, lines: &mut Vec<String>) {
 
 /// The processes of this root that are in none of its cgroups, and how many namespaces all of its processes have. A process
 /// is of this root when it is in a cgroup of it, was started with its path, or stands on a root file system in it.
-fn processes(root: &Path, cgroup: &str, lines: &mut Vec<String>) {
+pub fn processes(root: &Path, cgroup: &str, lines: &mut Vec<String>) {
     let root = root.to_str().unwrap();
     let mut namespaces = BTreeSet::new();
     for process in std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path()) {

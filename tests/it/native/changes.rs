@@ -26,16 +26,18 @@ fn is_faulty() -> bool {
 }
 
 fn pod() -> TestPod {
-    let container = |name| json!({ "name": name, "command": ["/bin/sh", "-c", "echo up; exec sleep 1000"] });
-    TestPod::new("web", json!({ "containers": [container("app"), container("side")] }))
+    let container =
+        |name, ports| json!({ "name": name, "command": ["/bin/sh", "-c", "echo up; exec sleep 1000"], "ports": ports });
+    let port = json!([{ "containerPort": 80, "hostPort": 8080 }]);
+    TestPod::new("web", json!({ "containers": [container("app", port), container("side", json!([]))] }))
 }
 
-/// The pod with another image of one container: the machine's own root, by another name.
-fn with_new_image(pod: &TestPod) -> TestPod {
+/// The pod with another image of one container: the machine's own root, by this name.
+fn with_image(pod: &TestPod, image: &str) -> TestPod {
     let mut new = pod.clone();
     let mut realised = (*pod.record.realised).clone();
     let mut effective = realised.effective.open().clone();
-    effective.spec.as_mut().unwrap().containers[0].image = Some(format!("{HOST}:two"));
+    effective.spec.as_mut().unwrap().containers[0].image = Some(image.to_owned());
     realised.effective = Packed::new(&effective);
     new.record.realised = Arc::new(realised);
     new.record.generation += 1;
@@ -65,7 +67,7 @@ fn e2e_a_shim_that_dies_or_fails_at_any_effect_of_an_update_leaves_nothing_and_t
             if is_faulty() {
                 std::fs::write(std::env::var_os(POINTS).unwrap(), "").unwrap();
             }
-            let pod = with_new_image(&pod);
+            let pod = with_image(&pod, &format!("{HOST}:two"));
             native.put_record(&pod.record).await.unwrap();
             pod.signal(&native, "app", Signal::Kill).await;
             pod.exit(&native, "app").await;
@@ -76,25 +78,89 @@ fn e2e_a_shim_that_dies_or_fails_at_any_effect_of_an_update_leaves_nothing_and_t
             pod.wait_log(&native, "app", "up").await;
             assert_eq!(pod.container(&native, "side").await, side, "the other one runs on");
             pod.remove(&native).await;
+            root.check_pods_are_gone();
             native.teardown_root().await.unwrap();
         }),
     }
 }
 
-/// Removes a pod whose containers may be in any state.
-async fn remove(native: &Native, pod: &TestPod) {
+/// Updates a container again and again, whatever became of its monitors, until none died or failed any more.
+async fn updated_again_and_again(root: &Root) {
+    let (native, mut pod) = (root.open(), pod());
+    pod.create(&native).await;
+    for name in ["side", "app"] {
+        pod.start(&native, name, 0).await;
+        pod.wait_log(&native, name, "up").await;
+    }
+    let side = pod.container(&native, "side").await;
+    if is_faulty() {
+        std::fs::write(std::env::var_os(POINTS).unwrap(), "").unwrap();
+    }
+    // Of two without a point, since the one before them may have died when nobody looked any more.
+    let mut quiet = 0;
+    for attempt in 1.. {
+        let (before, image) = (met(), format!("{HOST}:{attempt}"));
+        pod = with_image(&pod, &image);
+        native.put_record(&pod.record).await.unwrap();
+        end(&native, &pod, &["app"]).await;
+        assert!(cgroup::pids(&format!("{}/app-{}", root.cgroup(&pod), attempt - 1)).unwrap().is_empty());
+        pod.start(&native, "app", attempt).await;
+        let app = until("the new one to be up, or its monitor to be gone", async || {
+            let app = pod.container(&native, "app").await;
+            let is_over = !matches!(app.state, ContainerState::Running { .. });
+            (is_over || met() != before || pod.log(&native, "app").await.contains("up")).then_some(app)
+        });
+        assert_eq!(app.await.record.image, image);
+        assert_eq!(pod.container(&native, "side").await, side, "the other one runs on");
+        quiet = if met() == before { quiet + 1 } else { 0 };
+        if quiet == 2 {
+            break;
+        }
+    }
+    assert!(matches!(pod.container(&native, "app").await.state, ContainerState::Running { .. }));
+    remove(&native, &pod).await;
+    root.check_pods_are_gone();
+    native.teardown_root().await.unwrap();
+}
+
+#[test]
+fn e2e_a_monitor_that_dies_or_fails_at_any_effect_of_an_update_leaves_nothing_and_the_new_image_runs() {
+    const NAME: &str =
+        "e2e_a_monitor_that_dies_or_fails_at_any_effect_of_an_update_leaves_nothing_and_the_new_image_runs";
+    match is_steered() {
+        None => {}
+        Some(false) => {
+            let all = steered(NAME, "monitor:record", "");
+            for (what, least) in [("kill", 10)].into_iter().chain(FAILS.map(|what| (what, 5))) {
+                let met = steered(NAME, &format!("monitor:{what}"), &all);
+                println!("{what}: {} points", met.lines().count());
+                assert!(met.lines().count() > least, "{met}");
+            }
+        }
+        Some(true) => on_root(async |root| updated_again_and_again(root).await),
+    }
+}
+
+/// Ends containers of a pod that may be in any state.
+async fn end(native: &Native, pod: &TestPod, names: &[&str]) {
     until("the end of its containers", async || {
-        let seen = pod.look(native).await;
-        for container in seen.containers.iter().filter(|c| c.is_live()) {
+        let mut seen = pod.look(native).await;
+        seen.containers.retain(|c| c.is_live() && names.contains(&c.record.name.as_str()));
+        for container in &seen.containers {
             let (name, attempt) = (&container.record.name, container.record.attempt);
             match container.state {
                 ContainerState::Running { .. } => pod.signal(native, name, Signal::Kill).await,
                 _ => native.reap_container(pod.key(), name, attempt).await.unwrap(),
             }
         }
-        seen.containers.iter().all(|c| !c.is_live()).then_some(())
+        seen.containers.is_empty().then_some(())
     })
     .await;
+}
+
+/// Removes a pod whose containers may be in any state.
+async fn remove(native: &Native, pod: &TestPod) {
+    end(native, pod, &["app", "side"]).await;
     native.stop_sandbox(pod.key()).await.unwrap();
     until("the pod to go", async || native.remove_pod(pod.key()).await.ok()).await;
 }
@@ -114,6 +180,7 @@ async fn removed_again_and_again(root: &Root) {
             break;
         }
     }
+    root.check_pods_are_gone();
     native.teardown_root().await.unwrap();
 }
 

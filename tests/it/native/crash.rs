@@ -125,23 +125,48 @@ fn is_watched(root: &Root, pod: &TestPod, attempt: u32) -> bool {
     name.trim() == "podwright-mon"
 }
 
-/// The pod of these tests: volumes are bound, and the environment is told.
+const SCRIPT: &str = "env; echo up; exec sleep 1000";
+
+/// The pod of these tests: files are bound, and the environment is told.
 fn pod() -> TestPod {
-    TestPod::script("web", "env; echo up; exec sleep 1000")
+    TestPod::script("web", SCRIPT)
 }
 
-/// What is left when the shims of a pod were through with their points.
-async fn through(root: &Root, pod: TestPod) -> Vec<ExitRecord> {
-    let native = root.open();
-    pod.create(&native).await;
-    let ends = start_until_it_runs(root, &native, &pod, 0).await;
-    let log = pod.wait_log(&native, "app", "up").await;
-    assert!(!log.contains("PODWRIGHT"), "the container is told what steers its shim: {log}");
-    let infra = format!("/podwright-{}/monitors", root.instance);
-    assert_eq!(cgroup::pids(&infra).unwrap().len(), 1, "one monitor, and no shim");
-    pod.remove(&native).await;
+/// Pods that differ in what a shim does for them: nothing but what all have; a terminal, and a root file system that is
+/// read-only; streams that are a user's, and the machine's devices.
+fn pods() -> [TestPod; 3] {
+    let command = ["/bin/sh", "-c", SCRIPT];
+    let terminal = json!({
+        "name": "app", "command": command, "stdin": true, "tty": true,
+        "securityContext": { "readOnlyRootFilesystem": true }
+    });
+    let user = json!({
+        "name": "app", "command": command, "stdin": true,
+        "securityContext": { "runAsUser": 1, "privileged": true }
+    });
+    [
+        pod(),
+        TestPod::new("web", json!({ "containers": [terminal] })),
+        TestPod::new("web", json!({ "containers": [user] })),
+    ]
+}
+
+/// What is left when the shims of these pods, one after the other, were through with their points.
+async fn through(root: &Root, pods: &[TestPod]) -> Vec<ExitRecord> {
+    let (native, mut all) = (root.open(), Vec::new());
+    for pod in pods {
+        pod.create(&native).await;
+        let ends = start_until_it_runs(root, &native, pod, 0).await;
+        let log = pod.wait_log(&native, "app", "up").await;
+        assert!(!log.contains("PODWRIGHT"), "the container is told what steers its shim: {log}");
+        let infra = format!("/podwright-{}/monitors", root.instance);
+        assert_eq!(cgroup::pids(&infra).unwrap().len(), 1, "one monitor, and no shim");
+        pod.remove(&native).await;
+        root.check_pods_are_gone();
+        all.extend(ends);
+    }
     native.teardown_root().await.unwrap();
-    ends
+    all
 }
 
 #[test]
@@ -150,7 +175,7 @@ fn e2e_a_shim_killed_at_every_effect_leaves_nothing_and_is_tried_again() {
         return;
     }
     on_root(async |root| {
-        for exit in through(root, pod()).await {
+        for exit in through(root, &pods()).await {
             if exit.reason.as_deref() == Some("StartError") {
                 // Not the shim: the container's first process, before it became the program. The shim says so.
                 assert!(exit.message.unwrap().contains("ended before it could run its program"));
@@ -169,7 +194,7 @@ fn e2e_a_shim_whose_effects_each_fail_once_says_so_and_leaves_nothing() {
         return;
     }
     on_root(async |root| {
-        for exit in through(root, pod()).await {
+        for exit in through(root, &pods()).await {
             let reason = exit.reason.as_deref();
             assert!(matches!(reason, Some("StartError" | "ContainerStatusUnknown")), "{exit:?}");
             let message = exit.message.unwrap_or_default();
@@ -193,7 +218,7 @@ fn e2e_a_shim_of_a_pod_with_users_of_its_own_killed_at_every_effect_leaves_nothi
         return;
     }
     on_root(async |root| {
-        for exit in through(root, pod_with_users()).await {
+        for exit in through(root, &[pod_with_users()]).await {
             assert!(matches!(exit.reason.as_deref(), Some("StartError" | "ContainerStatusUnknown")), "{exit:?}");
         }
     });
@@ -206,7 +231,7 @@ fn e2e_a_shim_of_a_pod_with_users_of_its_own_whose_effects_each_fail_once_says_s
         return;
     }
     on_root(async |root| {
-        for exit in through(root, pod_with_users()).await {
+        for exit in through(root, &[pod_with_users()]).await {
             let message = exit.message.unwrap_or_default();
             assert!(exit.reason.as_deref() != Some("StartError") || message.contains("(os error "), "{message}");
         }

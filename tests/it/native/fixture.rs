@@ -19,6 +19,8 @@ use podwright::shim::LogLimits;
 use podwright::sys::{cgroup, mount};
 use serde_json::{Value, json};
 
+use crate::e2e::picture;
+
 pub const HOST: &str = "podwright.invalid/host";
 /// For a loaded machine; only what hangs waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -126,6 +128,33 @@ impl Root {
         Native::open(self.options()).unwrap()
     }
 
+    /// What removed pods must not leave, looked at while what belongs to all of them is still there: files, mounts, addresses,
+    /// links, rules, cgroups, processes.
+    pub fn check_pods_are_gone(&self) {
+        let state = self.state();
+        for place in ["pods", "volumes", "run"] {
+            let left: Vec<PathBuf> = below(&state.join(place)).into_iter().filter(|p| is_of_a_pod(p)).collect();
+            assert!(left.is_empty(), "files are left: {left:#?}");
+        }
+        let leases = std::fs::read_to_string(state.join("network/leases.json")).unwrap_or_default();
+        assert!(!leases.contains("\"uid-"), "addresses are left: {leases}");
+        let pairs = std::process::Command::new("ip").args(["-o", "link", "show", "type", "veth"]).output().unwrap();
+        assert!(pairs.stdout.is_empty(), "links are left: {}", String::from_utf8_lossy(&pairs.stdout));
+        let rules = std::process::Command::new("nft").args(["list", "ruleset"]).output().unwrap();
+        let rules = String::from_utf8(rules.stdout).unwrap();
+        assert!(!rules.contains("elements"), "rules are left: {rules}");
+        let (mut lines, group) = (Vec::new(), format!("podwright-{}", self.instance));
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        for hierarchy in mounts.lines().filter(|l| l.contains(" - cgroup")) {
+            picture::groups(&Path::new(hierarchy.split(' ').nth(4).unwrap()).join(&group), &mut lines);
+        }
+        // Of the root's own cgroups there are some, with nobody in them.
+        lines.retain(|line| is_of_a_pod(Path::new(line)) || !line.ends_with("[]"));
+        picture::processes(self.temp.path(), &group, &mut lines);
+        lines.retain(|line| !line.starts_with("namespaces ") || !line.ends_with(" 0"));
+        assert!(lines.is_empty(), "cgroups or processes are left: {lines:#?}");
+    }
+
     fn check_leaks(&self) {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         let place = self.temp.path().to_str().unwrap();
@@ -142,6 +171,23 @@ impl Root {
         let rules = std::process::Command::new("nft").args(["list", "ruleset"]).output().unwrap();
         assert!(rules.stdout.is_empty(), "rules are left: {}", String::from_utf8_lossy(&rules.stdout));
     }
+}
+
+/// Everything below a directory.
+fn below(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        found.push(entry.path());
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(below(&entry.path()));
+        }
+    }
+    found
+}
+
+/// Whether a place has the name of a pod of these tests.
+fn is_of_a_pod(place: &Path) -> bool {
+    place.to_str().is_some_and(|place| place.contains("uid-"))
 }
 
 impl Drop for Root {

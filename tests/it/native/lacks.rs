@@ -29,6 +29,18 @@ fn own_mounts() {
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).unwrap();
 }
 
+/// Has this thread stand in a copy of its root directory.
+fn within_another_root(place: &Path) {
+    own_mounts();
+    let copy = place.join("copy");
+    std::fs::create_dir(&copy).unwrap();
+    mount(Some("/"), &copy, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE).unwrap();
+    nix::unistd::chroot(&copy).unwrap();
+}
+
+/// Of the network namespace that a thread stands in.
+const DISABLED: &str = "/proc/sys/net/ipv6/conf/all/disable_ipv6";
+
 /// A pod of one container that has a host port.
 fn pod() -> TestPod {
     TestPod::new(
@@ -48,9 +60,14 @@ fn names_doctor(what: &str, error: &PortError, kind: ErrorKind, words: &str) {
 
 /// Starts a pod where `lack` has taken something away, in a thread and so on a machine of its own.
 fn on_an_unfit_machine(what: &'static str, (kind, words): (ErrorKind, &'static str), lack: fn(&Path)) {
+    with_a_lack(what, pod(), lack, move |error| names_doctor(what, error, kind, words));
+}
+
+/// The same with this pod, which there is no lack for otherwise.
+fn with_a_lack(what: &'static str, pod: TestPod, lack: fn(&Path), told: impl FnOnce(&PortError) + Send + 'static) {
     on_root(async move |root| {
         let native = root.open();
-        let (pod, place) = (pod(), root.temp.path().to_owned());
+        let place = root.temp.path().to_owned();
         native.put_record(&pod.record).await.unwrap();
         let (unfit, key) = (native.clone(), pod.key().clone());
         let start = move || {
@@ -59,7 +76,7 @@ fn on_an_unfit_machine(what: &'static str, (kind, words): (ErrorKind, &'static s
             runtime.block_on(unfit.run_sandbox(&key, 0)).unwrap_err()
         };
         let error = std::thread::spawn(start).join().unwrap();
-        names_doctor(what, &error, kind, words);
+        told(&error);
         assert_eq!(error.waiting_reason, Some("CreatePodSandboxError"), "{what}");
         native.run_sandbox(pod.key(), 0).await.unwrap_or_else(|e| panic!("{what}: it is the lack alone: {e}"));
         pod.remove(&native).await;
@@ -97,6 +114,32 @@ fn e2e_the_errors_of_what_a_machine_lacks_name_doctor() {
             }
         }
     });
+    let with_users = TestPod::new(
+        "lacking",
+        json!({ "hostUsers": false, "hostNetwork": false, "containers": [{ "name": "app", "command": ["true"] }] }),
+    );
+    let told = |error: &PortError| {
+        let help = error.help.as_deref().unwrap_or_default();
+        assert!(help.starts_with("`podwright doctor` says whether this machine makes user namespaces"), "{error}");
+    };
+    // A process in another root directory than its mounts have makes none (user_namespaces(7)).
+    with_a_lack("user namespaces", with_users, within_another_root, told);
+    let of_ipv6 = TestPod::new(
+        "lacking",
+        json!({ "containers": [{ "name": "app", "command": ["true"],
+            "ports": [{ "containerPort": 80, "hostPort": 8080, "hostIP": "fd00::7" }] }] }),
+    );
+    let told = |error: &PortError| {
+        let message = error.to_string();
+        assert!(message.contains("host port [fd00::7]:8080") && message.contains("disable_ipv6 is 1"), "{message}");
+        assert!(error.help.as_deref().is_some_and(|help| help.starts_with("`podwright doctor` says more")), "{error}");
+        std::fs::write(DISABLED, "0").unwrap();
+    };
+    if Path::new("/proc/sys/net/ipv6").exists() {
+        with_a_lack("IPv6", of_ipv6, |_| std::fs::write(DISABLED, "1").unwrap(), told);
+    } else {
+        support::skip("this kernel has no IPv6");
+    }
     // As an agent that starts there.
     on_root(async |root| {
         own_mounts();

@@ -92,6 +92,7 @@ async fn through(root: &Root) -> Vec<ExitRecord> {
     }
     assert!(pod.log(&native, "app").await.ends_with("done\n"));
     pod.remove(&native).await;
+    root.check_pods_are_gone();
     native.teardown_root().await.unwrap();
     ends
 }

@@ -334,6 +334,61 @@ fn every_effect_of_the_runtime_passes_a_fault_point() {
     assert!(gone.is_empty(), "no such files: {gone:?}");
 }
 
+/// Effects on what is open, or on a name of a directory that is: in volumes, where containers write too, no others are had.
+const BELOW_HANDLES: &str = "change_mode change_mode_at change_owner change_owner_at make_dir_at make_dir_of_mode move_at \
+                             remove_at rename_at replace replace_and_sync_later replace_for_now symlink_at sync write";
+
+/// Effects by path in `src/volume`: file, function, why a container cannot change what it leads to.
+const VOLUMES_BY_PATH: &[(&str, &str, &str)] = &[
+    ("src/volume/host_path.rs", "make_dirs", "a path of the machine, as its owner wrote it"),
+    ("src/volume/host_path.rs", "create", "likewise"),
+    ("src/volume/mod.rs", "move_path", "a pod's directory, which is root's alone"),
+    ("src/volume/mod.rs", "make", "the directory of all pods"),
+    ("src/volume/record.rs", "make", "a pod's directory, which is root's alone"),
+    ("src/volume/tmpfs.rs", "make", "the directory of all pods"),
+    ("src/volume/tmpfs.rs", "mount", "a directory that is open, by its name in /proc"),
+    ("src/volume/tmpfs.rs", "unmount", "a volume's own place, in a pod's directory, and no link is followed"),
+];
+
+/// The effects by path in a file of `src/volume`.
+fn by_path(text: &str) -> Vec<(usize, String)> {
+    let by_path = |named: Named| {
+        let What::Path(path) = named.what else { return None };
+        let [.., of, function] = &path[..] else { return None };
+        let is_one = match of.as_str() {
+            "effect" => !starts_large(function) && !has(BELOW_HANDLES, function),
+            "Dir" => function == "make",
+            _ => false,
+        };
+        is_one.then(|| (named.line, function.clone()))
+    };
+    names(text).into_iter().filter_map(by_path).collect()
+}
+
+#[test]
+fn volumes_are_written_to_by_what_is_open() {
+    let (mut found, mut used) = (Vec::new(), BTreeSet::new());
+    for (name, text) in sources().into_iter().filter(|(name, _)| name.starts_with("src/volume/")) {
+        for (line, function) in by_path(&text) {
+            match VOLUMES_BY_PATH.iter().position(|(file, allowed, _)| *file == name && *allowed == function) {
+                Some(excuse) => drop(used.insert(excuse)),
+                None => found.push(format!("{name}:{line}: {function} by a path: use a function on a `Dir`")),
+            }
+        }
+    }
+    assert!(found.is_empty(), "containers may have put a link on the way: {found:#?}");
+    assert_eq!(used.len(), VOLUMES_BY_PATH.len(), "one of them is needed no more");
+    for (code, expected) in [
+        ("use crate::sys::effect; fn f() { effect::change_mode_of(p, 0o644) }", "change_mode_of"),
+        ("use crate::sys::effect as e; fn f() { e::remove_file(p) }", "remove_file"),
+        ("use crate::sys::effect::make_dirs; fn f() { make_dirs(p, 0o755) }", "make_dirs"),
+        ("use crate::sys::beneath::Dir; fn f() { Dir::make(p, 0o755) }", "make"),
+    ] {
+        assert_eq!(by_path(code), [(1, expected.to_owned())], "{code}");
+    }
+    assert_eq!(by_path("use crate::sys::effect; fn f() { effect::symlink_at(t, dir, name) }"), []);
+}
+
 #[test]
 fn an_effect_is_found_by_whatever_name_it_is_called() {
     for (code, expected) in [
