@@ -7,7 +7,9 @@ use super::hook;
 use super::opened::Opened;
 use super::pod::Round;
 use super::probe;
-use crate::model::{ContainerKind, ContainerState, Deletion, ObservedContainer, PodAction, Reason, Sandbox, Signal};
+use crate::model::{
+    ContainerKind, ContainerState, Deletion, ObservedContainer, PodAction, Reason, Sandbox, Signal, Stopping,
+};
 
 /// Kubernetes' grace period when a pod names none.
 const GRACE: i64 = 30;
@@ -65,14 +67,29 @@ pub(super) struct Stop {
     pub(super) reason: Reason,
     /// Between the stop signal and SIGKILL, in seconds.
     pub(super) grace: i64,
-    /// When the stop of the whole pod began, if it has a time of its own: the grace period is for all of it.
+    /// When the stop of the whole pod began, if that is on record: the grace period is for all of it.
     pub(super) began: Option<Timestamp>,
 }
 
 impl Stop {
+    /// The same with the beginning that the instances tell which were told to stop for it: `killPod` of the kubelet gives all of
+    /// them one time together, and the sidecars what the others leave of it.
+    fn begun(&self, pod: &Opened<'_>) -> Self {
+        let sandbox = pod.containers.iter().map(|c| c.record.sandbox_attempt).max();
+        let of_this_sandbox = pod.containers.iter().filter(|c| Some(c.record.sandbox_attempt) == sandbox);
+        let told = of_this_sandbox.filter_map(|c| c.record.stopping.as_ref()).filter(|told| told.is_for(&self.reason));
+        // One whose hook or whose turn came first was given what was left then.
+        let began = |told: &Stopping| {
+            let used = SignedDuration::from_secs(self.grace.saturating_sub(told.grace_seconds));
+            told.since.checked_sub(used).unwrap_or(told.since)
+        };
+        Self { reason: self.reason.clone(), grace: self.grace, began: self.began.or_else(|| told.map(began).min()) }
+    }
+
     /// Stops every live container: first those that are no sidecars, then the sidecars from last to first; all that is
     /// left at once when the grace period is over. Returns whether none is left.
     pub(super) fn all(&self, round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) -> bool {
+        let stop = self.begun(pod);
         let live: Vec<&ObservedContainer> = pod.containers.iter().filter(|c| c.is_live()).collect();
         reap(&live, draft);
         let running = |c: &&&ObservedContainer| matches!(c.state, ContainerState::Running { .. });
@@ -81,17 +98,17 @@ impl Stop {
             ContainerKind::Init | ContainerKind::App => usize::MAX,
         };
         let turn = live.iter().filter(running).map(|c| rank(c)).max();
-        let over = self.is_over(round.input.now);
+        let over = stop.is_over(round.input.now);
         for container in live.iter().filter(running) {
             // One that was told before (for a new image, say) is never forgotten.
             let told = container.record.stopping.as_ref().is_some_and(|stopping| !stopping.pre_stop);
-            if told || over || self.grace == 0 || Some(rank(container)) == turn {
-                self.one(round, pod, container, draft);
+            if told || over || stop.grace == 0 || Some(rank(container)) == turn {
+                stop.one(round, pod, container, draft);
             } else {
-                self.early(round, pod, container, draft);
+                stop.early(round, pod, container, draft);
                 // Whatever it waits for until then, its turn comes when the time of the whole pod is over.
-                if let Some(began) = self.began {
-                    draft.wake(deadline(began, self.grace));
+                if let Some(began) = stop.began {
+                    draft.wake(deadline(began, stop.grace));
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Init containers and sidecars: strictly in order, then the others.
 
-use podwright::model::{ContainerState, Sandbox};
+use podwright::model::{ContainerState, Reason, Sandbox};
 use serde_json::json;
 
 use super::super::world::{World, at};
@@ -194,4 +194,53 @@ fn the_last_sidecar_stops_first() {
         ),
     ];
     check(sidecars, rows);
+}
+
+/// The app of a pod that does not restart ended, and the last sidecar was told to stop for that `since` then.
+fn told(w: &mut World, since: i64, grace: i64) {
+    w.ended("app", 0, since);
+    w.stopping("last", since, grace);
+    w.latest("last").record.stopping.as_mut().unwrap().reason = Reason::Finished.to_string();
+}
+
+#[test]
+fn the_sidecars_of_a_pod_that_ends_by_itself_share_one_grace_period() {
+    let never = || {
+        let mut world = sidecars();
+        world.edit(|pod| pod["spec"]["restartPolicy"] = json!("Never"));
+        world.settle();
+        world.now = at(100);
+        world
+    };
+    #[rustfmt::skip]
+    let rows: &[Row] = &[
+        ("it begins", |w| w.ended("app", 0, 100), &["stop last#0 30s: all containers ended"]),
+        ("the last one is waited for", |w| told(w, 90, 30), &["hold last Terminating until 120: told to stop, waiting for its end", "wake 120"]),
+        ("it took ten seconds of it", |w| { told(w, 90, 30); w.ended("last", 143, 100); }, &["stop first#0 20s: all containers ended"]),
+        ("its hook had taken five before", |w| { told(w, 95, 25); w.ended("last", 143, 100); }, &["stop first#0 20s: all containers ended"]),
+        ("it took all of it", |w| told(w, 70, 30), &["stop first#0 2s: all containers ended", "kill last#0: grace period exceeded"]),
+        ("it was stopped for something else before", |w| {
+            w.ended("app", 0, 100);
+            w.stopping("last", 60, 30);
+            w.ended("last", 143, 65);
+        }, &["stop first#0 30s: all containers ended"]),
+        ("it was told by a clock that was ahead", |w| { told(w, 300, 30); w.ended("last", 143, 100); }, &["stop first#0 30s: all containers ended"]),
+    ];
+    check(never, rows);
+}
+
+/// What was told to stop for the sandbox before says nothing about this one.
+#[test]
+fn the_time_to_stop_for_a_dead_sandbox_begins_with_its_death() {
+    let died_again: fn(&mut World) = |w| {
+        w.stopping("last", 10, 30);
+        let last = w.latest("last");
+        last.record.stopping.as_mut().unwrap().reason = Reason::SandboxDied.to_string();
+        w.ended("last", 143, 12);
+        for name in ["first", "app"] {
+            w.latest(name).record.sandbox_attempt = 1;
+        }
+        w.sandbox(Sandbox::Dead { attempt: 1 });
+    };
+    check(sidecars, &[("twice", died_again, &["stop app#0 30s: the infra process died"])]);
 }

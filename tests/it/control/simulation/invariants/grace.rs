@@ -41,10 +41,6 @@ pub(super) fn kept(trace: &Trace) -> Result<(), String> {
         let least = |times: i64, grace: i64| LEAST.min(grace) * times;
         let own = stop.at + seconds(stop.grace + least(i64::from(stop.has_hook), stop.grace)) + SLACK;
         let of_pod = of_pods.get(stop.of.uid.as_str());
-        if stop.has_hook && stop.is_sidecar && of_pod.is_none_or(|(at, _)| *at > stop.at) {
-            // Of a pod that ends by itself the time of a sidecar begins with its turn, whenever its hook did.
-            continue;
-        }
         let late = i64::from(stop.has_hook || stop.is_sidecar);
         let end = of_pod.map_or(own, |(at, grace)| own.min(at + seconds(grace + least(late, *grace)) + SLACK));
         // What hindered it before its turn did so, too.
