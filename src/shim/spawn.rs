@@ -161,26 +161,29 @@ enum Outcome {
 /// Waits for the shim, which was told what to start unless `sent` says otherwise: then it ends.
 fn converse(
     mut agent: UnixStream,
-    mut sent: io::Result<()>,
+    sent: io::Result<()>,
     before: impl FnOnce() -> Result<(), PortError>,
 ) -> io::Result<Outcome> {
     let refused = before().err();
-    if refused.is_none() {
-        sent = sent.and_then(|()| agent.write_all(GO));
+    let mut told = Ok(());
+    if refused.is_none() && sent.is_ok() {
+        told = agent.write_all(GO);
     }
-    sent = agent.shutdown(Shutdown::Write).and(sent);
+    told = agent.shutdown(Shutdown::Write).and(told);
     let lines = Lines { file: File::from(OwnedFd::from(agent)), held: Vec::new(), deadline: Instant::now() + PATIENCE };
     let outcome = listen(lines);
-    match refused {
+    if let Some(error) = refused {
         // What the container was to have may go, and its instance may be started again, only now that the shim has ended.
-        Some(error) => Ok(Outcome::Untold(error)),
-        None => match outcome? {
-            Some(outcome) => Ok(outcome),
-            None => {
-                sent?;
-                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without a report"))
-            }
-        },
+        return Ok(Outcome::Untold(error));
+    }
+    match (outcome?, sent) {
+        // It did not read all, and what it makes of that says nothing of the container.
+        (Some(Outcome::Failed(_)) | None, Err(error)) => Err(error),
+        (Some(outcome), _) => Ok(outcome),
+        (None, Ok(())) => {
+            told?;
+            Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without a report"))
+        }
     }
 }
 
@@ -249,5 +252,29 @@ impl Lines {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shim_that_was_not_told_all_says_nothing_of_the_container() {
+        let said = |sent: io::Result<()>, word: &[u8]| {
+            let (agent, mut shim) = UnixStream::pair().unwrap();
+            shim.write_all(word).unwrap();
+            drop(shim);
+            match converse(agent, sent, || Ok(())) {
+                Ok(Outcome::Failed(message)) => format!("failed: {message}"),
+                Ok(_) => "something else".to_owned(),
+                Err(error) => error.kind().to_string(),
+            }
+        };
+        let failed = b"{\"failed\":{\"message\":\"why\"}}\n";
+        let cut = || Err(io::ErrorKind::OutOfMemory.into());
+        assert_eq!(said(Ok(()), failed), "failed: why");
+        assert_eq!(said(cut(), failed), "out of memory");
+        assert_eq!(said(cut(), b""), "out of memory");
     }
 }

@@ -16,6 +16,7 @@ mod monitor;
 mod proc;
 mod pulling;
 mod recovery;
+mod refused;
 mod spec;
 mod user;
 mod users;

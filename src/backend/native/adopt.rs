@@ -50,7 +50,7 @@ fn remove_half_written(paths: &Paths, known: &BTreeSet<PodUid>) -> Result<(), Po
         }
     };
     let listed = |dir: &Path| records::directories(dir).map_err(|e| PortError::io("list", shown(dir), &e));
-    for uid in known {
+    let of_pod = |uid: &PodUid| {
         remove(&paths.pod(uid), records::POD)?;
         for container in listed(&paths.containers(uid))? {
             let instances = paths.containers(uid).join(container);
@@ -63,8 +63,9 @@ fn remove_half_written(paths: &Paths, known: &BTreeSet<PodUid>) -> Result<(), Po
                 }
             }
         }
-    }
-    Ok(())
+        Ok(())
+    };
+    known.iter().map(of_pod).fold(Ok(()), Result::and)
 }
 
 /// The uids that something on the machine is named after, but for those that are known.

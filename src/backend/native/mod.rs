@@ -69,7 +69,7 @@ use self::records::Stored;
 use self::settle::Settled;
 use self::watch::Hub;
 use crate::image::{HostImage, Puller, Store};
-use crate::model::{NodeInfo, ObservedPod, PodKey, PodRecord, PodUid, PullSettings};
+use crate::model::{NodeInfo, ObservedPod, PodKey, PodRecord, PodUid, PullSettings, Sandbox};
 use crate::net::{Network, Wishes};
 use crate::port::{ErrorKind, PortError};
 use crate::shim::LogLimits;
@@ -323,8 +323,12 @@ impl Inner {
 
     /// Takes over what the root has, once, and to the end even if the caller goes away: no verb begins meanwhile.
     async fn adopt(self: &Arc<Self>) -> Result<(), PortError> {
-        let first = || joined(tokio::spawn(self.clone().take_over()));
-        self.adopted.get_or_try_init(first).await.copied()
+        if self.adopted.initialized() {
+            return Ok(());
+        }
+        let inner = self.clone();
+        joined(tokio::spawn(async move { inner.adopted.get_or_try_init(|| inner.clone().take_over()).await.copied() }))
+            .await
     }
 
     async fn take_over(self: Arc<Self>) -> Result<(), PortError> {
@@ -354,11 +358,46 @@ impl Inner {
         let deadline = Instant::now() + START_PATIENCE;
         let mut pods = Vec::new();
         for uid in &uids {
-            pods.extend(self.look(uid, deadline).await?);
+            match self.look(uid, deadline).await {
+                Ok(pod) => pods.extend(pod),
+                Err(error) => pods.push(self.unseen(uid, error).await?),
+            }
         }
         pods.sort_by(|a, b| a.record.key.cmp(&b.record.key));
         lock(&self.index).extend(pods.iter().map(|p| (p.record.key.clone(), p.record.uid.clone())));
         Ok(pods)
+    }
+
+    /// A pod of which the record alone can be read: the others are looked after nevertheless, and whoever looks at this one is
+    /// told why that cannot be.
+    async fn unseen(self: &Arc<Self>, uid: &PodUid, error: PortError) -> Result<ObservedPod, PortError> {
+        let (inner, pod) = (self.clone(), uid.clone());
+        match blocking(move || observe::record(&inner.paths, &pod)).await? {
+            Stored::There(record) => {
+                tracing::warn!(pod = %record.key, "{error}; nothing is done for it until that can be read");
+                Ok(ObservedPod { record, sandbox: Sandbox::Absent, containers: Vec::new() })
+            }
+            Stored::Missing | Stored::Damaged(_) => Err(error),
+        }
+    }
+
+    /// Tries once more to have the disk take the record of a pod, if it refused that.
+    async fn settle_again(self: &Arc<Self>, key: &PodKey, uid: &PodUid) {
+        let settled = self.settled(uid);
+        if !settle::has_failed(&settled) {
+            return;
+        }
+        let (inner, pod, turn) = (self.clone(), uid.clone(), self.turn(key).lock_owned().await);
+        let again = blocking(move || {
+            let _turn = turn;
+            settle::settle(&inner.paths, &pod, &settled).map_err(observe::failed(&pod))
+        });
+        // It may have gone while this waited for its turn.
+        if let Err(error) = again.await
+            && error.kind != ErrorKind::NotFound
+        {
+            tracing::warn!(pod = %key, "the disk does not take its record: {error}");
+        }
     }
 
     fn watch(&self, seen: &Seen) {

@@ -51,7 +51,7 @@ pub(super) fn prepare(paths: &Paths) -> Result<(), PortError> {
 fn versions(paths: &Paths) -> Result<(), PortError> {
     for uid in observe::uids(paths)? {
         observe::record(paths, &uid)?;
-        // What else hinders is told of that pod, and keeps none of the others.
+        // What else hinders is told when the pods are looked at, and keeps none of the others.
         let Ok(names) = observe::instances(paths, &uid) else { continue };
         for name in names {
             match observe::state(&paths.instance_dir(&name)) {

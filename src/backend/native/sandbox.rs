@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodSpec;
 
 use super::paths::{INFRA, Paths, shown};
-use super::records::{self, POD, SANDBOX, SandboxRecord, Stored};
+use super::records::{self, SANDBOX, SandboxRecord, Stored};
 use super::{Inner, blocking, end, etc, here, observe, settle, subpath, users, verdicts};
 use crate::model::{PodAmounts, PodKey, PodRecord, PodUid};
 use crate::net;
@@ -38,7 +38,7 @@ pub(super) fn run(inner: &Arc<Inner>, key: &PodKey, uid: &PodUid, attempt: u32) 
     let Some(infra) = prepare(inner, &record, attempt)? else { return Ok(()) };
     let (own, pod, settled) = (inner.clone(), record.clone(), inner.settled(uid));
     // The disk has time until a container starts, which waits for it.
-    drop(tokio::task::spawn_blocking(move || match settle::settle(&own.paths, &pod.uid, &settled) {
+    drop(tokio::task::spawn_blocking(move || match settle::begin(&own.paths, &pod.uid, &settled) {
         // The pod was removed meanwhile.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => tracing::warn!(pod = %pod.key, %error, "its record is not on the disk; it is written again"),
@@ -178,7 +178,7 @@ fn count(inner: &Inner, key: &PodKey, uid: &PodUid) -> Result<(), PortError> {
         return Ok(());
     }
     record.sandbox_attempts = sandbox.attempt.saturating_add(1);
-    records::write(&inner.paths.pod(uid), POD, &record).map_err(|e| PortError::io(STOP, key.to_string(), &e))
+    settle::write(&inner.paths, &record, &inner.settled(uid)).map_err(|e| PortError::io(STOP, key.to_string(), &e))
 }
 
 /// Ends the infra process and gives back what it held. Repeating it is fine, and so is nothing there.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::paths::{Paths, REMOVING};
 use super::records::{self, POD, Stored};
-use crate::model::PodUid;
+use crate::model::{PodRecord, PodUid};
 use crate::sys::beneath::Dir;
 use crate::sys::effect;
 
@@ -32,6 +32,30 @@ pub(super) fn settle(paths: &Paths, uid: &PodUid, settled: &Mutex<Settled>) -> i
     };
     *settled = if done.is_ok() { Settled::Yes } else { Settled::Failed };
     done
+}
+
+/// Lets the disk begin with what [`settle`] waits for. Blocks; what it could not write is left to who holds the pod's turn.
+pub(super) fn begin(paths: &Paths, uid: &PodUid, settled: &Mutex<Settled>) -> io::Result<()> {
+    let mut settled = settled.lock().unwrap_or_else(PoisonError::into_inner);
+    if *settled != Settled::NotYet {
+        return Ok(());
+    }
+    let done = sync(paths, uid);
+    *settled = if done.is_ok() { Settled::Yes } else { Settled::Failed };
+    done
+}
+
+pub(super) fn has_failed(settled: &Mutex<Settled>) -> bool {
+    settled.try_lock().is_ok_and(|settled| *settled == Settled::Failed)
+}
+
+/// Writes the record of a pod so that it is on the disk when this returns; the pod's turn is held. A record that took its place
+/// and may be gone after a power cut is written again by [`settle`].
+pub(super) fn write(paths: &Paths, record: &PodRecord, settled: &Mutex<Settled>) -> io::Result<()> {
+    let written = records::write(&paths.pod(&record.uid), POD, record).and_then(|()| Dir::open(&paths.pods())?.fsync());
+    let mut settled = settled.lock().unwrap_or_else(PoisonError::into_inner);
+    *settled = if written.is_ok() { Settled::Yes } else { Settled::Failed };
+    written
 }
 
 fn sync(paths: &Paths, uid: &PodUid) -> io::Result<()> {
@@ -67,6 +91,9 @@ mod tests {
         records::write(&paths.pod(&uid), POD, &serde_json::json!({"version": 1})).unwrap();
         let number = || std::fs::metadata(paths.pod(&uid).join(POD)).unwrap().ino();
         let first = number();
+        // Whoever does not hold the pod's turn leaves that to those who do.
+        begin(&paths, &uid, &settled).unwrap();
+        assert_eq!((number(), has_failed(&settled)), (first, true));
         settle(&paths, &uid, &settled).unwrap();
         let second = number();
         assert_ne!(first, second);

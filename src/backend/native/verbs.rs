@@ -12,14 +12,14 @@ use tokio_util::sync::CancellationToken;
 use super::paths::{check_key, check_uid};
 use super::records::{self, POD, Stored};
 use super::{
-    Inner, Native, START_PATIENCE, blocking, end, handler, image, joined, observe, resize, sandbox, start, verdicts,
+    Inner, Native, START_PATIENCE, blocking, end, handler, image, joined, observe, resize, sandbox, settle, start,
+    verdicts,
 };
 use crate::model::{
     ContainerStart, Deletion, HandlerAnswer, HandlerCall, ImageNeed, ObservedPod, PodKey, PodRecord, PodUid,
     ProbeVerdicts, ResizeOrder, SignalOrder, VolumeLimit, VolumePayload, VolumeUse,
 };
 use crate::port::{Capabilities, ContainerBackend, ErrorKind, Hint, ImageStatus, PortError};
-use crate::sys::beneath::Dir;
 
 /// So long a look at the volumes of a pod takes at most: less than whoever asks waits for it.
 const LOOK_PATIENCE: Duration = Duration::from_secs(240);
@@ -88,11 +88,7 @@ fn put(inner: &Inner, record: &PodRecord) -> Result<(), PortError> {
             return inner.levels.renew(&inner.paths, &record);
         }
     }
-    let write = || {
-        records::write(&inner.paths.pod(uid), POD, &record)?;
-        Dir::open(&inner.paths.pods())?.fsync()
-    };
-    write().map_err(failed)?;
+    settle::write(&inner.paths, &record, &inner.settled(uid)).map_err(failed)?;
     inner.levels.renew(&inner.paths, &record)
 }
 
@@ -104,6 +100,7 @@ impl ContainerBackend for Native {
 
     async fn observe(&self, key: &PodKey) -> Result<Option<Arc<ObservedPod>>, PortError> {
         let Some(uid) = self.inner.find(key).await? else { return Ok(None) };
+        self.inner.settle_again(key, &uid).await;
         Ok(self.inner.look(&uid, Instant::now() + START_PATIENCE).await?.map(Arc::new))
     }
 

@@ -272,26 +272,6 @@ fn e2e_records_of_a_newer_program_are_left_alone() {
 }
 
 #[test]
-fn e2e_a_pod_whose_containers_cannot_be_listed_keeps_no_other_from_being_looked_after() {
-    if !support::e2e() {
-        return;
-    }
-    on_root(async |root| {
-        let native = root.open();
-        let pod = TestPod::new("web", json!({"containers": [{"name": "app", "command": ["sleep", "1000"]}]}));
-        pod.create(&native).await;
-        pod.start(&native, "app", 0).await;
-        let spoiled = root.state().join("pods/spoiled");
-        std::fs::create_dir(&spoiled).unwrap();
-        std::fs::write(spoiled.join("containers"), "").unwrap();
-        let again = root.open();
-        pod.pid(&again, "app").await;
-        pod.remove(&again).await;
-        again.teardown_root().await.unwrap();
-    });
-}
-
-#[test]
 fn e2e_records_of_a_newer_shim_are_left_alone() {
     if !support::e2e() {
         return;
