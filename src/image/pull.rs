@@ -21,6 +21,7 @@ use super::registry::{Client, Credentials, Downloads, Failure, Fault, Wanted, en
 use super::room::{MAKE_ROOM, is_full, space};
 use super::store::{Store, change_error};
 use super::unpack::is_refusal;
+use super::unusable;
 use super::{LayerProgress, LayerStage, LoadedImage, reference};
 use crate::model::{Masked, PullSettings, Reference};
 use crate::port::{ErrorKind, PortError};
@@ -142,8 +143,8 @@ struct Asked {
 
 enum Fetched {
     Known(LoadedImage),
-    /// With the files of the layers, open.
-    New(Box<Described>, Vec<File>),
+    /// With the files of the layers, open, and the bytes that were free before they were there, if that is known.
+    New(Box<Described>, Vec<File>, Option<u64>),
 }
 
 impl Pull<'_> {
@@ -151,12 +152,12 @@ impl Pull<'_> {
         let mut first = true;
         loop {
             // What is open is not cleared away before it is unpacked.
-            let (described, _files) = match runtime.block_on(self.fetch()) {
+            let (described, _files, free) = match runtime.block_on(self.fetch()) {
                 Ok(Fetched::Known(image)) => return Ok(PulledImage { image, up_to_date: true }),
-                Ok(Fetched::New(described, files)) => (described, files),
+                Ok(Fetched::New(described, files, free)) => (described, files, free),
                 Err(failure) => return Err(port_error(self.reference, &failure)),
             };
-            match self.keep(*described) {
+            match self.keep(*described, free) {
                 Ok(image) => return Ok(PulledImage { image, up_to_date: false }),
                 // A layer that was here when the downloads were chosen was removed meanwhile.
                 Err(error) if first && error.kind() == io::ErrorKind::NotFound => first = false,
@@ -185,11 +186,12 @@ impl Pull<'_> {
         if is_known {
             return Ok(Fetched::Known(self.named(&described.id)));
         }
-        if let Some(failure) = self.store.unusable.why(&described.id, self.free()) {
+        let free = self.free();
+        if let Some(failure) = self.store.unusable.why(&described.id, free) {
             return Err(failure);
         }
         let files = self.layers(&self.clients[at..], &described).await?;
-        Ok(Fetched::New(Box::new(described), files))
+        Ok(Fetched::New(Box::new(described), files, free))
     }
 
     /// Bytes that the file system of the store has, if that is known.
@@ -305,7 +307,7 @@ impl Pull<'_> {
     }
 
     /// Stores what was downloaded.
-    fn keep(&self, described: Described) -> io::Result<LoadedImage> {
+    fn keep(&self, described: Described, free: Option<u64>) -> io::Result<LoadedImage> {
         let Described { id, manifest, bytes, indexes, configuration, layers } = described;
         let paths = layers.iter().map(|layer| Ok((blob_path(layer)?, Some(layer.digest.clone()))));
         let chosen = Chosen {
@@ -334,12 +336,13 @@ impl Pull<'_> {
         if let Err(error) = &kept
             && gone(error)
         {
-            let (fault, free) = match error.kind() {
-                kind if is_full(kind) => (Fault::Local(kind), self.free()),
+            let size = layers.iter().map(|layer| layer.size).fold(0, u64::saturating_add);
+            let (fault, enough) = match error.kind() {
+                kind if is_full(kind) => (Fault::Local(kind), free.map(|free| unusable::enough(free, size))),
                 _ if is_refusal(error) => (Fault::Refused, None),
                 _ => (Fault::Wrong, None),
             };
-            self.store.unusable.remember(&id, Failure::new(fault, error.to_string()), free);
+            self.store.unusable.remember(&id, Failure::new(fault, error.to_string()), enough);
         }
         kept.map(|_| self.named(&id))
     }

@@ -9,7 +9,7 @@ use super::registry::Failure;
 
 /// So long the content of an image is not tried again: what was damaged on its way is better then.
 const FINAL: Duration = Duration::from_secs(24 * 60 * 60);
-/// One that did not fit is tried again once there are so many more bytes.
+/// One that did not fit is tried again once there are so many more bytes, or as many as a try downloads.
 const MORE: u64 = 16 << 20;
 /// So many are remembered.
 const MOST: usize = 256;
@@ -21,8 +21,13 @@ pub(super) struct Unusable(Mutex<BTreeMap<String, Known>>);
 struct Known {
     at: Instant,
     failure: Failure,
-    /// Bytes that were free when it did not fit.
-    free: Option<u64>,
+    /// It did not fit, and may where so many bytes are free.
+    enough: Option<u64>,
+}
+
+/// How many bytes have to be free before an image is tried again that did not fit where `free` were; a try downloads `size`.
+pub(super) fn enough(free: u64, size: u64) -> u64 {
+    free.saturating_add(size.clamp(1, MORE))
 }
 
 impl Unusable {
@@ -35,7 +40,7 @@ impl Unusable {
     pub(super) fn why(&self, manifest: &str, free: Option<u64>) -> Option<Failure> {
         let mut all = self.all();
         let known = all.get(manifest)?;
-        let fits = known.free.is_some_and(|then| free.is_none_or(|free| free >= then.saturating_add(MORE)));
+        let fits = known.enough.is_some_and(|enough| free.is_none_or(|free| free >= enough));
         if known.at.elapsed() < FINAL && !fits {
             return Some(known.failure.clone());
         }
@@ -43,15 +48,15 @@ impl Unusable {
         None
     }
 
-    /// Remembers that an image could not be stored; with `free` because it did not fit into so many bytes.
-    pub(super) fn remember(&self, manifest: &str, failure: Failure, free: Option<u64>) {
+    /// Remembers that an image could not be stored; where it did not fit, with how many free bytes are [`enough`] for another try.
+    pub(super) fn remember(&self, manifest: &str, failure: Failure, enough: Option<u64>) {
         let mut all = self.all();
         if all.len() >= MOST
             && let Some(oldest) = all.iter().min_by_key(|(_, known)| known.at).map(|(manifest, _)| manifest.clone())
         {
             all.remove(&oldest);
         }
-        all.insert(manifest.to_owned(), Known { at: Instant::now(), failure, free });
+        all.insert(manifest.to_owned(), Known { at: Instant::now(), failure, enough });
     }
 }
 
@@ -63,7 +68,8 @@ mod tests {
     #[test]
     fn what_did_not_fit_is_tried_again_when_there_is_more_room() {
         let known = Unusable::default();
-        known.remember("full", Failure::new(Fault::Refused, "no room"), Some(1000));
+        known.remember("full", Failure::new(Fault::Refused, "no room"), Some(enough(1000, u64::MAX)));
+        assert_eq!([enough(1000, 0), enough(1000, 7), enough(u64::MAX, 7)], [1001, 1007, u64::MAX]);
         known.remember("wrong", Failure::new(Fault::Refused, "wrong"), None);
         let is_known = |manifest, free| known.why(manifest, free).is_some();
         assert!(is_known("full", Some(1000)) && is_known("full", Some(999 + MORE)));

@@ -67,7 +67,7 @@ pub(super) fn image() -> (Layout, Value) {
     (layout, image)
 }
 
-fn layer_digests(layout: &Layout, image: &Value) -> Vec<String> {
+pub(super) fn layer_digests(layout: &Layout, image: &Value) -> Vec<String> {
     let manifest = &layout.files[&format!("blobs/sha256/{}", &image["digest"].as_str().unwrap()[7..])];
     let manifest: Value = serde_json::from_slice(manifest).unwrap();
     manifest["layers"].as_array().unwrap().iter().map(|l| l["digest"].as_str().unwrap().to_owned()).collect()

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::mount::{MsFlags, mount, umount};
 use podwright::image::Store;
 use podwright::port::{ErrorKind, PortError};
 use serde_json::{Value, json};
 
-use super::pull::Place;
+use super::pull::{Place, layer_digests};
 use crate::support::images::{Layer, Layout, Packing, arch, digest, oci_archive, pack};
 use crate::support::registry::Server;
 use crate::support::{e2e, is_root};
@@ -55,7 +56,6 @@ fn said_to_be(size: u64) -> (Layout, Value) {
 
 /// Works with a store on a tmpfs of its own, made with these options.
 fn on_tmpfs(options: &'static str, work: impl FnOnce(&Place, &Path) + Send + 'static) {
-    use nix::mount::{MsFlags, mount, umount};
     // A thread may have mounts of its own.
     let run = move || {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
@@ -114,6 +114,36 @@ fn e2e_what_a_pull_that_filled_the_disk_has_downloaded_is_thrown_away() {
         assert_eq!(error.kind, ErrorKind::Exhausted, "{error}");
         assert!(downloads(place).is_empty() && place.is_empty());
     });
+}
+
+#[test]
+fn e2e_an_image_that_does_not_fit_is_downloaded_again_once_there_is_more_room() {
+    if !e2e() {
+        return;
+    }
+    for (name, packed, large, more) in [("large", 20 << 20, 30 << 20, 16 << 20), ("small", 1, 60 << 20, 1 << 20)] {
+        let mut layout = Layout::new();
+        // The blocks of what is downloaded are taken as long as it is open.
+        let packed = (Layer::new().file("packed", &"x".repeat(packed)).tar(), Packing::Plain);
+        let large = (Layer::new().file("large", &"x".repeat(large)).tar(), Packing::Gzip);
+        let image = layout.image(&[packed, large], json!({}), arch());
+        on_tmpfs("size=48m", move |place, images| {
+            let server = Server::of(&layout, &image, |_| None);
+            let layers = layer_digests(&layout, &image);
+            let is_layer = |path: &String| layers.iter().any(|digest| path.ends_with(digest));
+            let asked = || {
+                let error = place.pull(&format!("{}/app", server.address)).unwrap_err();
+                assert_eq!(error.kind, ErrorKind::Exhausted, "{name}: {error}");
+                let asked = server.paths().iter().filter(|path| is_layer(path)).count();
+                server.forget();
+                asked
+            };
+            assert_eq!([asked(), asked()], [2, 0], "{name}");
+            let larger = format!("size={}", (48 << 20) + more);
+            mount(None::<&str>, images, None::<&str>, MsFlags::MS_REMOUNT, Some(&*larger)).unwrap();
+            assert_eq!([asked(), asked()], [2, 0], "{name}");
+        });
+    }
 }
 
 /// Images of less than 100 kB that unpack to more than 16 MiB, each with the tars of its layers.
