@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# containerd as a side of run.sh, which sources this: a daemon of its own, called by its CRI as the kubelet does it (cri.py).
+# containerd as a side of run.sh and probes.sh, which source this: a daemon of its own, called by its CRI as the kubelet does it (cri.py).
 
 cri() { /usr/bin/python3 tests/bench/cri.py "$work/containerd/socket" "$@"; }
 
@@ -32,8 +32,14 @@ CONF
         kill -0 "$containerd" 2>/dev/null || { tail -20 "$dir/log" >&2; echo "tests/bench/run.sh: containerd ended" >&2; exit 1; }
         sleep 0.1
     done
-    # The same infra program as podman's, as an image of one layer.
-    podman save -q --format docker-archive -o "$dir/pause.tar" localhost/pause:1
+    # An infra program as small as C gets without tricks, as an image of one layer.
+    printf '#include <unistd.h>\nint main(void){for(;;)pause();}\n' >"$dir/pause.c"
+    cc -Os -static -s -o "$dir/pause/pause" "$dir/pause.c"
+    tar -C "$dir/pause" -cf "$dir/layer.tar" pause
+    printf '{"architecture":"%s","os":"linux","config":{"Entrypoint":["/pause"]},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
+        "$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')" "$(sha256sum <"$dir/layer.tar" | cut -d' ' -f1)" >"$dir/config.json"
+    echo '[{"Config":"config.json","RepoTags":["localhost/pause:1"],"Layers":["layer.tar"]}]' >"$dir/manifest.json"
+    tar -C "$dir" -cf "$dir/pause.tar" manifest.json config.json layer.tar
     ctr -a "$dir/socket" -n k8s.io image import "$dir/pause.tar" >/dev/null
     ctr -a "$dir/socket" -n k8s.io image import "$image" >/dev/null
 }

@@ -3,11 +3,14 @@
 
     cri.py SOCKET run IMAGE MARKS CGROUP NAME...     starts pods in a cgroup, eight at a time; each makes MARKS/NAME
     cri.py SOCKET remove PREFIX                      stops and removes all whose names begin so, eight at a time
+    cri.py SOCKET probe PREFIX SECONDS               asks all whose names begin so, each second, for so long: they add to their marks
 
 The messages are written by hand: field numbers of runtime.v1 (CRI API, api.proto), which never change. Needs python3-grpcio.
 """
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import grpc
 
@@ -94,21 +97,39 @@ def remove(channel, pod):
 
 
 def pods(channel, prefix):
-    """The identifiers of the pods whose names begin with the prefix."""
+    """The identifiers and names of the pods whose names begin with the prefix."""
     for number, pod in fields(call(channel, "ListPodSandbox", b"")):
         told = dict(fields(pod))
         if number == 1 and first(told[2]).startswith(prefix):
-            yield told[1].decode()
+            yield told[1].decode(), first(told[2])
+
+
+def probe(channel, pod, name, seconds):
+    listed = fields(call(channel, "ListContainers", message((1, message((3, pod))))))
+    container = next(first(container) for number, container in listed if number == 1)
+    script = f"echo >> /marks/{name}"
+    request = message((1, container), (2, "sh"), (2, "-c"), (2, script), (3, 1))
+    begun = time.monotonic()
+    for second in range(seconds):
+        time.sleep(max(0, begun + second - time.monotonic()))
+        call(channel, "ExecSync", request)
 
 
 def main():
     socket, verb, *rest = sys.argv[1:]
-    with grpc.insecure_channel(f"unix:{socket}") as channel, ThreadPoolExecutor(AT_ONCE) as pool:
+    with grpc.insecure_channel(f"unix:{socket}") as channel, ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(AT_ONCE))
         if verb == "run":
             image, marks, cgroup, *names = rest
             work = [pool.submit(run, channel, name, image, marks, cgroup) for name in names]
         elif verb == "remove":
-            work = [pool.submit(remove, channel, pod) for pod in pods(channel, *rest)]
+            work = [pool.submit(remove, channel, pod) for pod, _ in pods(channel, *rest)]
+        elif verb == "probe":
+            prefix, seconds = rest
+            every = list(pods(channel, prefix))
+            # Each has a thread of its own, as with the kubelet.
+            pool = stack.enter_context(ThreadPoolExecutor(max(1, len(every))))
+            work = [pool.submit(probe, channel, pod, name, int(seconds)) for pod, name in every]
         else:
             sys.exit(__doc__)
         for each in work:
