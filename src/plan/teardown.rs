@@ -101,7 +101,11 @@ impl Stop {
         let over = stop.is_over(round.input.now);
         for container in live.iter().filter(running) {
             // One that was told before (for a new image, say) is never forgotten.
-            let told = container.record.stopping.as_ref().is_some_and(|stopping| !stopping.pre_stop);
+            // Nor does one wait longer than the time that it was given, which may have begun before this stop.
+            let is_due = |stopping: &Stopping| {
+                !stopping.pre_stop || passed(stopping.since, stopping.grace_seconds.min(stop.grace), round.input.now)
+            };
+            let told = container.record.stopping.as_ref().is_some_and(is_due);
             if told || over || stop.grace == 0 || Some(rank(container)) == turn {
                 stop.one(round, pod, container, draft);
             } else {

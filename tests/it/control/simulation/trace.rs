@@ -74,9 +74,9 @@ pub(super) enum Event {
         kind: ProbeKind,
         passed: bool,
     },
-    /// The machine hindered what was to be done for a pod; until this moment nobody can keep its times.
+    /// The machine hindered what was to be done for a pod, or for all; until this moment nobody can keep its times.
     Hindered {
-        pod: String,
+        pod: Option<String>,
         until: Moment,
     },
     /// What people see of a pod; of the containers that are ready, the name and the number of the instance.
@@ -119,9 +119,8 @@ pub(super) fn told(trace: &Trace, pod: &str) -> String {
     let uids: Vec<&String> = trace.iter().filter_map(|(_, event)| uid_of_record(event, pod)).collect();
     let is_of = |event: &Event| match event {
         Event::AgentBegan | Event::AgentDied | Event::Over => true,
-        Event::Recorded { pod: own, .. } | Event::Hindered { pod: own, .. } | Event::Unlike { pod: own, .. } => {
-            own == pod
-        }
+        Event::Recorded { pod: own, .. } | Event::Unlike { pod: own, .. } => own == pod,
+        Event::Hindered { pod: own, .. } => own.as_ref().is_none_or(|own| own == pod),
         Event::Began { of, .. } | Event::Ended { of, .. } | Event::Told { of, .. } | Event::Answered { of, .. } => {
             of.pod == pod
         }

@@ -167,8 +167,10 @@ impl World {
                 now + (10_000 << (*failures - 1).min(5)).min(300_000)
             }
         };
-        let pod = pod.map(|pod| pod.name.clone());
-        state.trace.extend(pod.map(|pod| (now, Event::Hindered { pod, until })));
+        // What is not about a pod is about all of them, unless it may wait.
+        if pod.is_some() || !may_wait {
+            state.trace.push((now, Event::Hindered { pod: pod.map(|pod| pod.name.clone()), until }));
+        }
         fault
     }
 

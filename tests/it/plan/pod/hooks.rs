@@ -278,6 +278,13 @@ const ROWS: &[Row] = &[
         "hold c Terminating until 130: told to stop, waiting for its end",
         "wake 130",
     ]),
+    ("going, the sidecar's own time began before that and is over", |w| { going(w); w.pre_stopped("side", 74, 30, Succeeded); }, &[
+        "stop side#0 2s: removed from the manifests",
+        "hold a Terminating until 130: its preStop hook runs",
+        "hold b Terminating until 130: its preStop hook runs",
+        "hold c Terminating until 130: told to stop, waiting for its end",
+        "wake 130",
+    ]),
     ("going, the time is over", |w| { going(w); w.now = at(130); }, &[
         "stop a#0 2s: removed from the manifests",
         "stop b#0 2s: removed from the manifests",

@@ -57,12 +57,19 @@ pub(super) fn kept(trace: &Trace) -> Result<(), String> {
     Ok(())
 }
 
-/// None is killed while it still has time.
+/// None is killed while it still has time. What is stopped for one reason has one time together, from the first stop on: the one
+/// that is told later has what is left.
 pub(super) fn granted(trace: &Trace) -> Result<(), String> {
     let of_pods = deletions(trace);
-    for stop in stops(trace).into_iter().filter(|stop| !stop.is_sidecar) {
+    let stops = stops(trace);
+    let mut begun: BTreeMap<(&str, &str), Moment> = BTreeMap::new();
+    for stop in stops.iter().filter(|stop| !stop.why.ends_with("probe failed")) {
+        begun.entry((&stop.of.uid, stop.why)).and_modify(|at| *at = stop.at.min(*at)).or_insert(stop.at);
+    }
+    for stop in stops.into_iter().filter(|stop| !stop.is_sidecar) {
         let of_pod = of_pods.get(stop.of.uid.as_str()).map(|(at, grace)| at + seconds(*grace));
-        let own = stop.at + seconds(stop.grace.min(stop.grace_of_pod));
+        let began = begun.get(&(stop.of.uid.as_str(), stop.why)).copied().unwrap_or(stop.at);
+        let own = began + seconds(stop.grace.min(stop.grace_of_pod));
         let end = own.min(of_pod.unwrap_or(own));
         if let Some(killed) = stop.killed.filter(|killed| *killed < end) {
             let (at, grace) = (stop.at, stop.grace);
@@ -92,7 +99,7 @@ fn hindrances(trace: &Trace) -> Vec<(Option<&str>, Moment, Moment)> {
         match event {
             Event::AgentDied => died = Some(*at),
             Event::AgentBegan => all.extend(died.take().map(|died| (None, died, *at))),
-            Event::Hindered { pod, until } => all.push((Some(pod.as_str()), *at, *until)),
+            Event::Hindered { pod, until } => all.push((pod.as_deref(), *at, *until)),
             _ => {}
         }
     }

@@ -97,13 +97,13 @@ fn a_grace_period_that_is_exceeded_is_found() {
         broken(app(), begin.into_iter().chain(lines.iter().cloned()).chain([ended(ends, "app", 0, 137)]))
     };
     assert_eq!((story(7_000, &[]).as_slice(), story(7_001, &[]).as_slice()), (&NONE[..], &["grace"][..]));
-    let hindered = [(4_000, Event::Hindered { pod: "p".into(), until: 35_000 })];
+    let hindered = [(4_000, Event::Hindered { pod: Some("p".into()), until: 35_000 })];
     assert_eq!((story(38_000, &hindered), story(38_001, &hindered)), (vec![], vec!["grace"]));
     let outage = [(2_000, Event::AgentDied), (9_000, Event::AgentBegan)];
     assert_eq!((story(12_000, &outage), story(12_001, &outage)), (vec![], vec!["grace"]));
     let deleted = [(2_000, Event::Deleted { uid: "u".into(), grace: 1 })];
     assert_eq!((story(4_000, &deleted), story(4_001, &deleted)), (vec![], vec!["grace"]));
-    let other = (5_000, Event::Hindered { pod: "q".into(), until: 20_000 });
+    let other = (5_000, Event::Hindered { pod: Some("q".into()), until: 20_000 });
     assert_eq!(story(7_001, &[other]), ["grace"]);
     let hook = [told(1_000, "app", Signal::PreStop)];
     let with_hook = |ends: Moment| {
