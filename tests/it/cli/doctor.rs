@@ -115,7 +115,7 @@ fn e2e_each_lack_of_a_machine_is_found() {
     }
     let place = Place::new();
     let root = |options: &str| ROOT.replace("OPTIONS", options);
-    let rows: [(&str, String, &str, &str); 12] = [
+    let rows: [(&str, String, &str, &str); 16] = [
         (
             "-m",
             root("").replace("--root root", "--root root/$on"),
@@ -159,10 +159,54 @@ fn e2e_each_lack_of_a_machine_is_found() {
         ),
         ("-m", format!("ulimit -Sn 4096; {MACHINE}"), "ulimit -n 1024", "open files: lacking"),
         ("-m", MACHINE.into(), "mount --bind /dev/null /proc/sys/kernel/random/boot_id", "boot id: lacking"),
+        ("-m", MACHINE.into(), "mount --bind /dev/null /proc/sys/kernel/seccomp/actions_avail", "seccomp: lacking"),
+        (
+            "-m",
+            "echo Filename >swaps; LACK; mount --bind swaps /proc/swaps; $doctor --root .".into(),
+            "echo /dev/sda2 >>swaps",
+            "swap: lacking",
+        ),
+        ("-m", MACHINE.into(), WITHOUT_PIDS, "cgroup controllers: lacking"),
+        (
+            "-mn",
+            "echo 0 >/proc/sys/net/ipv6/conf/all/disable_ipv6; LACK; $doctor --root .".into(),
+            "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6",
+            "ipv6: lacking",
+        ),
     ];
-    for (unshare, script, lack, expected) in rows {
-        assert_eq!(lacks(&place, unshare, (&script, lack)), expected, "{lack}");
-    }
+    let rows = rows.into_iter().chain(of_the_kernel());
+    let wrong = rows.filter_map(|(unshare, script, lack, expected)| {
+        let found = lacks(&place, unshare, (&script, lack));
+        (found != expected).then(|| format!("{lack}: {found} and not {expected}"))
+    });
+    assert_eq!(wrong.collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+/// Neither version of cgroups has the controller any more.
+const WITHOUT_PIDS: &str = "\
+    for at in $(sed -n 's/^[^ ]* \\([^ ]*\\) cgroup [^ ]*,pids[, ].*/\\1/p' /proc/mounts); do umount $at; done; \
+    for at in $(sed -n 's/^[^ ]* \\([^ ]*\\) cgroup2 .*/\\1/p' /proc/mounts); do \
+    sed s/pids// $at/cgroup.controllers >controllers; mount --bind controllers $at/cgroup.controllers; done";
+
+/// What only the kernel itself can lack: limits of a namespace of its own, rights, and calls that are answered as by a kernel
+/// that does not know them.
+fn of_the_kernel() -> impl Iterator<Item = (&'static str, String, &'static str, &'static str)> {
+    const CALL: &str = "strace -f -qq -o /dev/null -e signal=none -e inject=$call:error=ENOSYS";
+    let calls = [
+        ("call=openat2", "kernel: blocking"),
+        ("call=pidfd_open", "kernel: blocking"),
+        ("call=mount_setattr", "kernel: blocking, user namespaces: lacking"),
+        ("call=close_range", "kernel: blocking"),
+    ];
+    let calls = calls.map(|(lack, found)| ("-m", format!("LACK; ${{call:+{CALL}}} $doctor --root ."), lack, found));
+    let limits = ["echo 0 >/proc/sys/user/max_inotify_instances", "echo 0 >/proc/sys/user/max_inotify_watches"];
+    let limits = limits.map(|lack| ("-Urm", MACHINE.to_owned(), lack, "watches: lacking"));
+    let rights = [
+        "exec setpriv --bounding-set -mknod --inh-caps -mknod",
+        "exec setpriv --bounding-set -setfcap --inh-caps -setfcap",
+    ];
+    let rights = rights.map(|lack| ("-m", "LACK $doctor --root .".to_owned(), lack, "capabilities: lacking"));
+    calls.into_iter().chain(limits).chain(rights)
 }
 
 /// Answers two questions about the clock in the place of the kernel.
