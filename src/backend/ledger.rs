@@ -79,24 +79,47 @@ fn load(path: &Path) -> Result<Durable, PortError> {
     };
     let mut bytes = Vec::new();
     file.take(LARGEST).read_to_end(&mut bytes).map_err(|e| PortError::io(LOAD, subject(), &e))?;
-    // First, since the rest of a newer one may be anything.
-    let version = Versioned::of(&bytes);
-    if version > VERSION {
-        let message = format!("its version {version} is newer than this program's");
-        return Err(PortError::new(ErrorKind::Invalid, LOAD, subject(), message)
-            .with_help("use the podwright that wrote it, or a newer one"));
+    if let Some(place) = later(path, &bytes) {
+        return Ok(Durable { set_aside: Some(place.display().to_string()), ..Durable::default() });
     }
     let written: Written<Durable> = serde_json::from_slice(&bytes).map_err(|e| {
         PortError::new(ErrorKind::Corrupt, LOAD, subject(), e.to_string()).with_help("remove it; it is written anew")
     })?;
-    Ok(written.durable)
+    let mut durable = written.durable;
+    // Somebody may have put it back, or thrown it away.
+    durable.set_aside = durable.set_aside.filter(|place| Path::new(place).exists());
+    Ok(durable)
+}
+
+/// Where a ledger is kept that a later program wrote; `None` for one that this program may write over. The rest of a later
+/// one may be anything.
+fn later(path: &Path, bytes: &[u8]) -> Option<PathBuf> {
+    let version = Versioned::of(bytes);
+    (version > VERSION).then(|| path.with_extension(format!("v{version}.json")))
 }
 
 fn save(path: &Path, durable: &Durable) -> std::io::Result<()> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
         return Err(std::io::ErrorKind::InvalidInput.into());
     };
+    if durable.set_aside.is_some() {
+        set_aside(path)?;
+    }
     let mut bytes = serde_json::to_vec(&Written { version: VERSION, durable })?;
     bytes.push(b'\n');
     effect::replace(&Dir::open(directory)?, name, &bytes)
+}
+
+/// Keeps the ledger of a later program under another name, on the disk before anything takes its place.
+fn set_aside(path: &Path) -> std::io::Result<()> {
+    let mut bytes = Vec::new();
+    match std::fs::File::open(path) {
+        Ok(file) => file.take(LARGEST).read_to_end(&mut bytes)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if let Some(place) = later(path, &bytes) {
+        effect::move_path(path, &place)?;
+    }
+    Ok(())
 }

@@ -53,7 +53,15 @@ impl Revisions {
     /// is needed only while the newest one is invalid: the pods are kept by their records then.
     pub(super) async fn load(&mut self) {
         match self.ledger.load().await {
-            Ok(durable) => self.durable = durable,
+            Ok(durable) => {
+                if let Some(place) = &durable.set_aside {
+                    tracing::warn!(
+                        place,
+                        "a later podwright wrote a ledger that this one cannot read; it is kept there"
+                    );
+                }
+                self.durable = durable;
+            }
             Err(error) => tracing::warn!("{error}; going on without it"),
         }
     }
@@ -97,7 +105,8 @@ impl Revisions {
         let revision = snapshot.revision.clone();
         match self.admit(snapshot).await {
             Ok(admitted) => {
-                let durable = Durable { last_applied: Some(revision.clone()), last_attempted: Some(revision.clone()) };
+                let both = Some(revision.clone());
+                let durable = Durable { last_applied: both.clone(), last_attempted: both, ..self.durable.clone() };
                 self.remember(durable).await?;
                 let warnings = admitted.diagnostics.counts().1;
                 tracing::info!(revision = %revision.short(), pods = admitted.pods.len(), warnings, "revision is valid");

@@ -17,6 +17,9 @@ pub struct Durable {
     /// The last revision that was looked at, valid or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_attempted: Option<Revision>,
+    /// Where the ledger of a later program is kept that this one cannot read: that one, when it runs again, may want it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_aside: Option<String>,
 }
 
 /// A step that failed and is to be tried again.

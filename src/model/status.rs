@@ -19,7 +19,7 @@ pub struct StatusDocument {
     pub last_attempted_revision: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_applied_revision: Option<String>,
-    /// Ready, Reconciling, Stalled.
+    /// Ready, Reconciling, Stalled; LedgerSetAside while a ledger is kept that this program cannot read.
     pub conditions: Vec<ConditionEntry>,
     /// `path:line:column: error: message` of a refused revision, all of them up to a bound.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -89,7 +89,8 @@ fn verdict(pod: &ShownPod) -> Verdict {
     }
 }
 
-/// Ready, Reconciling and Stalled, as Flux uses them: at most one of the last two is True, and neither when Ready is.
+/// Ready, Reconciling and Stalled, as Flux uses them: at most one of the last two is True, and neither when Ready is. Another
+/// one while a ledger is kept that this program cannot read.
 fn conditions(input: &StatusInput<'_>, by_key: &[&Arc<ShownPod>]) -> Vec<ConditionEntry> {
     let (mut progressing, mut failed) = (Vec::new(), Vec::new());
     let unsettled: BTreeSet<&PodKey> = input.unsettled.iter().collect();
@@ -126,20 +127,35 @@ fn conditions(input: &StatusInput<'_>, by_key: &[&Arc<ShownPod>]) -> Vec<Conditi
         ("Succeeded", all_well(input.pods), "Ready")
     };
     let (reason, message, which) = verdict;
+    let one = |kind: &str| {
+        let set = kind == which;
+        let told = set || kind == "Ready";
+        ConditionEntry {
+            kind: kind.into(),
+            status: if set { "True" } else { "False" }.into(),
+            reason: told.then(|| reason.to_owned()),
+            message: told.then(|| message.clone()),
+            last_transition_time: if kind == "Ready" && set { ready_since(input.pods) } else { None },
+        }
+    };
     ["Ready", "Reconciling", "Stalled"]
+        .map(one)
         .into_iter()
-        .map(|kind| {
-            let set = kind == which;
-            let told = set || kind == "Ready";
-            ConditionEntry {
-                kind: kind.into(),
-                status: if set { "True" } else { "False" }.into(),
-                reason: told.then(|| reason.to_owned()),
-                message: told.then(|| message.clone()),
-                last_transition_time: if kind == "Ready" && set { ready_since(input.pods) } else { None },
-            }
-        })
+        .chain(durable.set_aside.as_deref().map(set_aside))
         .collect()
+}
+
+fn set_aside(place: &str) -> ConditionEntry {
+    ConditionEntry {
+        kind: "LedgerSetAside".into(),
+        status: "True".into(),
+        reason: Some("LaterVersion".into()),
+        message: Some(format!(
+            "a later podwright wrote the ledger {place}, which this one cannot read: keep it for when that one runs again, \
+             or remove it"
+        )),
+        last_transition_time: None,
+    }
 }
 
 fn all_well(pods: &[Arc<ShownPod>]) -> String {

@@ -11,7 +11,7 @@ fn durable(applied: &str) -> Durable {
         subject: Some("first".into()),
         branch: Some("main".into()),
     };
-    Durable { last_applied: Some(revision(applied)), last_attempted: Some(revision("other")) }
+    Durable { last_applied: Some(revision(applied)), last_attempted: Some(revision("other")), set_aside: None }
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn the_ledger_of_each_format_is_read() {
 }
 
 #[tokio::test]
-async fn a_ledger_of_another_version_is_read_or_left_as_it_is() {
+async fn a_ledger_of_another_version_is_read_or_kept_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.json");
     let ledger = LedgerFile::new(&path);
@@ -67,11 +67,26 @@ async fn a_ledger_of_another_version_is_read_or_left_as_it_is() {
         std::fs::write(&path, same).unwrap();
         assert_eq!(ledger.load().await.unwrap(), durable("one"));
     }
+    let kept = dir.path().join("ledger.v2.json");
     for newer in [text.replace(r#""version":1"#, r#""version":2"#), r#"{"version":2,"lastApplied":[1]}"#.to_owned()] {
-        std::fs::write(&path, newer).unwrap();
-        let error = ledger.load().await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Invalid);
-        assert!(error.to_string().contains("its version 2 is newer"), "{error}");
-        assert!(error.to_string().contains("use the podwright that wrote it"), "{error}");
+        std::fs::write(&path, &newer).unwrap();
+        let loaded = ledger.load().await.unwrap();
+        let place = Some(kept.display().to_string());
+        assert_eq!(loaded, Durable { set_aside: place, ..Durable::default() }, "nothing of it is understood");
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            newer,
+            "until there is something to save it is in its place"
+        );
+        let own = Durable { set_aside: loaded.set_aside, ..durable("two") };
+        for _ in 0..2 {
+            ledger.save(&own).await.unwrap();
+            assert_eq!(std::fs::read_to_string(&kept).unwrap(), newer);
+            assert_eq!(ledger.load().await.unwrap(), own);
+        }
     }
+    // Who runs the later program again finds in the ledger where its own is; who does not may remove it.
+    assert!(std::fs::read_to_string(&path).unwrap().contains("ledger.v2.json"));
+    std::fs::remove_file(&kept).unwrap();
+    assert_eq!(ledger.load().await.unwrap(), durable("two"));
 }

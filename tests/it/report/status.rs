@@ -20,7 +20,7 @@ fn revision(id: &str) -> Revision {
 
 fn durable(attempted: &str, applied: &str) -> Durable {
     let some = |id: &str| (!id.is_empty()).then(|| revision(id));
-    Durable { last_attempted: some(attempted), last_applied: some(applied) }
+    Durable { last_attempted: some(attempted), last_applied: some(applied), set_aside: None }
 }
 
 fn refused(count: usize) -> Diagnostics {
@@ -123,6 +123,17 @@ fn exactly_one_condition_is_true_and_says_why() {
         let world = World::with(durable, pods);
         assert_eq!(world.verdict(), expected, "{:?}", world.durable);
     }
+}
+
+#[test]
+fn a_ledger_that_is_kept_for_a_later_program_is_told_of() {
+    let set_aside = Some("/var/lib/podwright/ledger.v2.json".to_owned());
+    let world = World::with(Durable { set_aside, ..durable("r1", "r1") }, vec![pod("Always", "a=run")]);
+    let conditions = world.document().conditions;
+    let kinds: Vec<_> = conditions.iter().map(|c| format!("{} {}", c.kind, c.status)).collect();
+    assert_eq!(kinds, ["Ready True", "Reconciling False", "Stalled False", "LedgerSetAside True"]);
+    let told = conditions[3].message.as_deref().unwrap();
+    assert!(told.contains("/var/lib/podwright/ledger.v2.json") && told.contains("or remove it"), "{told}");
 }
 
 #[test]
