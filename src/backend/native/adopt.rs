@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::de::IgnoredAny;
+
 use super::leavings::Leaving;
-use super::paths::{POINTS, Paths, is_uid, shown};
+use super::paths::{InstanceName, POINTS, Paths, is_uid, shown};
 use super::{Inner, blocking, levels, observe, open, records};
 use crate::model::PodUid;
 use crate::port::{ErrorKind, PortError};
@@ -24,9 +27,14 @@ pub(super) async fn sweep(inner: &Arc<Inner>, keep: &BTreeSet<PodUid>) {
         tracing::info!(count = strays.len(), "clearing away what is left of pods without a record");
     }
     let (paths, known) = (inner.paths.clone(), keep.clone());
-    let removed = blocking(move || remove_half_written(&paths, &known)).await;
-    if let Err(error) = removed {
-        tracing::warn!("{error}; what an agent before was writing stays until the next start");
+    let removed = blocking(move || {
+        known
+            .iter()
+            .map(|uid| remove_half_written(&paths, uid).and(remove_returned(&paths, uid)))
+            .fold(Ok(()), Result::and)
+    });
+    if let Err(error) = removed.await {
+        tracing::warn!("{error}; what an agent before was writing or removing stays until the next start");
     }
     let gone = inner.network.strangers(keep).await;
     let mut all = vec![Leaving::Removed(inner.paths.pods()), Leaving::Logs];
@@ -41,7 +49,7 @@ pub(super) async fn sweep(inner: &Arc<Inner>, keep: &BTreeSet<PodUid>) {
 
 /// Removes records that an agent before, a shim or a monitor was writing when it ended, under the names that these have before
 /// their own. No verb has begun; where a shim or a monitor is at work the lock is held.
-fn remove_half_written(paths: &Paths, known: &BTreeSet<PodUid>) -> Result<(), PortError> {
+fn remove_half_written(paths: &Paths, uid: &PodUid) -> Result<(), PortError> {
     let remove = |dir: &Path, name: &str| {
         let place = dir.join(effect::temporary(name));
         match place.symlink_metadata().is_ok() {
@@ -49,23 +57,63 @@ fn remove_half_written(paths: &Paths, known: &BTreeSet<PodUid>) -> Result<(), Po
             false => Ok(()),
         }
     };
-    let listed = |dir: &Path| records::directories(dir).map_err(|e| PortError::io("list", shown(dir), &e));
-    let of_pod = |uid: &PodUid| {
-        remove(&paths.pod(uid), records::POD)?;
-        for container in listed(&paths.containers(uid))? {
-            let instances = paths.containers(uid).join(container);
-            for instance in listed(&instances)? {
-                let dir = instances.join(instance);
-                remove(&dir, records::CONTAINER)?;
-                if !lock::is_held(&dir.join(records::LOCK)).unwrap_or(true) {
-                    remove(&dir, records::STARTED)?;
-                    remove(&dir, records::EXIT)?;
-                }
-            }
+    remove(&paths.pod(uid), records::POD)?;
+    for name in observe::instances(paths, uid)? {
+        let dir = paths.instance_dir(&name);
+        remove(&dir, records::CONTAINER)?;
+        if !lock::is_held(&dir.join(records::LOCK)).unwrap_or(true) {
+            remove(&dir, records::STARTED)?;
+            remove(&dir, records::EXIT)?;
         }
-        Ok(())
-    };
-    known.iter().map(of_pod).fold(Ok(()), Result::and)
+    }
+    Ok(())
+}
+
+/// Removes what a power cut has brought back of instances that were removed, since nobody waits for the disk then: directories
+/// without any record, as starts leave them that were cut short before they began, and logs of no instance. No verb has begun.
+fn remove_returned(paths: &Paths, uid: &PodUid) -> Result<(), PortError> {
+    for name in observe::instances(paths, uid)? {
+        let dir = paths.instance_dir(&name);
+        let failed = |e: io::Error| PortError::io("remove what is left in", shown(&dir), &e);
+        let is_bare = matches!(observe::state(&dir).map_err(failed)?, observe::State::Created)
+            && matches!(
+                records::read::<IgnoredAny>(&dir, records::CONTAINER).map_err(failed)?,
+                records::Stored::Missing
+            );
+        if is_bare {
+            remove_tree(&dir).map_err(failed)?;
+        }
+    }
+    let logs = paths.logs();
+    let suffix = format!("_{uid}");
+    for pod in open::pod_directories(&logs)?.into_iter().filter(|name| name.ends_with(&suffix)) {
+        for container in open::pod_directories(&logs.join(&pod))? {
+            remove_logs(paths, &logs.join(pod.as_str()).join(&container), (uid, &container))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes logs, `<attempt>.log` and their older parts, of instances of a container that are not there.
+fn remove_logs(paths: &Paths, place: &Path, (uid, container): (&PodUid, &str)) -> Result<(), PortError> {
+    let failed = |e: io::Error| PortError::io("remove old logs in", shown(place), &e);
+    let dir = Dir::open(place).map_err(failed)?;
+    for file in dir.names().map_err(failed)? {
+        let attempt =
+            file.to_str().and_then(|name| name.split_once(".log")).and_then(|(attempt, _)| attempt.parse().ok());
+        let Some(name) = attempt.and_then(|attempt| InstanceName::new(uid, container, attempt).ok()) else { continue };
+        if !paths.instance_dir(&name).try_exists().map_err(failed)? {
+            dir.remove_tree(&file).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_tree(path: &Path) -> io::Result<()> {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => Dir::open(parent)?.remove_tree(name),
+        _ => Ok(()),
+    }
 }
 
 /// The uids that something on the machine is named after, but for those that are known.

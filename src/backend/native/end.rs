@@ -365,13 +365,14 @@ pub(super) async fn quarantine(inner: &Arc<Inner>, uid: &PodUid, why: &str) -> R
         tracing::error!(pod = %uid, "the data of a damaged pod is lost: {error}");
     }
     clear(inner, uid, None).await?;
-    let (inner, uid, why) = (inner.clone(), uid.clone(), why.to_owned());
+    let (own, uid, why) = (inner.clone(), uid.clone(), why.to_owned());
     blocking(move || {
-        let damaged = inner.paths.state.join("damaged");
+        let damaged = own.paths.state.join("damaged");
         let to = damaged.join(format!("{uid}-{}", Timestamp::now().as_second()));
         let failed = |e: io::Error| PortError::io("set aside", shown(&from), &e);
         let dir = Dir::make(&damaged, 0o700).map_err(failed)?;
         effect::move_path(&from, &to).map_err(failed)?;
+        own.forget_uid(&uid);
         tracing::error!(pod = %uid, place = %to.display(), why, "a pod's record was damaged: the pod was ended and set aside");
         if let Err(error) = keep_newest(&dir) {
             tracing::warn!(place = %damaged.display(), %error, "old damaged pods could not be removed");

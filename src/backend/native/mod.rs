@@ -276,8 +276,13 @@ impl Inner {
     }
 
     fn forget(&self, key: &PodKey, uid: &PodUid) {
-        lock(&self.index).remove(key);
+        self.forget_uid(uid);
         lock(&self.verbs).remove(key);
+    }
+
+    /// The same of a pod whose name nobody knows any more.
+    fn forget_uid(&self, uid: &PodUid) {
+        lock(&self.index).retain(|_, known| known != uid);
         lock(&self.settled).remove(uid);
     }
 

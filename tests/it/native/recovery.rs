@@ -246,6 +246,71 @@ fn e2e_a_damaged_pod_is_ended_and_set_aside_and_hides_no_other() {
 }
 
 #[test]
+fn e2e_nothing_is_remembered_of_a_damaged_pod() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let pod = TestPod::script("bad", "sleep 1000");
+        pod.create(&native).await;
+        pod.start(&native, "app", 0).await;
+        let knows = || format!("{native:?}").contains(&pod.uid().0);
+        assert!(knows());
+        std::fs::write(root.pod_dir(&pod).join("record.json"), "{").unwrap();
+        assert_eq!(native.list().await.unwrap(), []);
+        // Whoever watched it hears that it ended.
+        until("it to be forgotten", async || (!knows()).then_some(())).await;
+        // One of the same uid waits for the disk as any new one.
+        pod.create(&native).await;
+        pod.start(&native, "app", 0).await;
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_what_a_power_cut_brought_back_of_removed_instances_goes_at_the_start() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let pod = TestPod::script("web", "echo up; exec sleep 1000");
+        pod.create(&native).await;
+        pod.start(&native, "app", 3).await;
+        let (own, log) = (root.instance_dir(&pod, "app", 3), root.state().join("logs/default_web_uid-web/app/3.log"));
+        // Its record, removed with the rest, is not back; of another one only the log is.
+        let (back, lock_file) = (own.with_file_name("1"), own.with_file_name("2").join("lock"));
+        std::fs::create_dir_all(back.join("upper/etc")).unwrap();
+        std::fs::write(back.join("upper/etc/file"), "x").unwrap();
+        std::fs::create_dir(own.with_file_name("2")).unwrap();
+        let held = lock::acquire(&lock_file).unwrap().unwrap();
+        let logs = ["0.log", "1.log", "1.log.20261127-000000"].map(|name| log.with_file_name(name));
+        let foreign = log.with_file_name("notes");
+        for file in logs.iter().chain([&foreign]) {
+            std::fs::write(file, "x").unwrap();
+        }
+        let native = {
+            drop(native);
+            root.open()
+        };
+        // A look waits for the start that is under way.
+        tokio::time::pause();
+        native.list().await.unwrap();
+        tokio::time::resume();
+        assert!(!back.exists(), "{}", back.display());
+        assert_eq!(logs.map(|log| log.exists()), [false; 3]);
+        assert!(own.join("record.json").exists() && log.exists() && foreign.exists(), "what is not known stays");
+        assert!(lock_file.exists(), "a start is under way");
+        drop(held);
+        pod.wait_log(&native, "app", "up").await;
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
 fn e2e_records_of_a_newer_program_are_left_alone() {
     if !support::e2e() {
         return;
