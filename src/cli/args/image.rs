@@ -14,7 +14,7 @@ pub enum ImageVerb {
         #[arg(value_name = "REFERENCE")]
         references: Vec<String>,
         /// How it is printed; json and yaml have all that is known: layers, platform, and what each image says of its
-        /// process, its volumes and labels
+        /// process, its volumes and labels. Its environment is shown as it is: whoever can pull the image has it
         #[arg(short, long, value_enum, default_value_t)]
         output: ImageFormat,
     },

@@ -27,7 +27,7 @@ fn an_image_is_listed_with_what_it_says_of_its_process_and_its_labels() {
     };
     assert_eq!(list(), json!({"images": []}));
     assert!(!place.path("root").exists(), "looking makes no directories");
-    let says = json!({"Entrypoint": ["/bin/tool"], "Cmd": ["-v"], "Env": ["A=1", "A=2"], "User": "7:8", "WorkingDir": "/work",
+    let says = json!({"Entrypoint": ["/bin/tool"], "Cmd": ["-v"], "Env": ["A=1", "A=2", "DB_PASSWORD=hunter2"], "User": "7:8", "WorkingDir": "/work",
         "StopSignal": "SIGQUIT", "Volumes": {"/data": {}}, "Labels": {"org.opencontainers.image.version": "\u{1b}[31m3"}});
     let layer = Layer::new().dir("bin").file("bin/tool", "x").tar();
     std::fs::write(place.path("tool.tar"), oci_archive("example.com/tool:1", std::slice::from_ref(&layer), says))
@@ -37,7 +37,7 @@ fn an_image_is_listed_with_what_it_says_of_its_process_and_its_labels() {
     let image = &listed["images"][0];
     assert_eq!(image["reference"], "example.com/tool:1");
     assert!(image["id"].as_str().unwrap().starts_with("sha256:") && image["size"].as_u64().unwrap() > 0, "{image}");
-    let expected = json!({"entrypoint": ["/bin/tool"], "cmd": ["-v"], "env": [["A", "2"]], "user": "7:8", "workingDir": "/work",
+    let expected = json!({"entrypoint": ["/bin/tool"], "cmd": ["-v"], "env": [["A", "2"], ["DB_PASSWORD", "hunter2"]], "user": "7:8", "workingDir": "/work",
         "stopSignal": "SIGQUIT", "volumes": ["/data"], "labels": {"org.opencontainers.image.version": "\u{1b}[31m3"}});
     assert_eq!(image["config"], expected);
     let size = &image["layers"][0]["size"];
@@ -48,6 +48,8 @@ fn an_image_is_listed_with_what_it_says_of_its_process_and_its_labels() {
     let yaml: serde_json::Value = serde_yaml::from_str(&said.out).unwrap();
     assert_eq!((said.code, &yaml), (Some(0), &listed));
     assert!(!said.out.contains('\u{1b}'), "{said:?}");
+    let help = place.run(&["image", "ls", "--help"]).out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains("Its environment is shown as it is: whoever can pull the image has it"), "{help}");
     // Whatever is not as it should be is said, too.
     let layers = place.path("root/images/layers");
     std::fs::remove_dir_all(layers).unwrap();
