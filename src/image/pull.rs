@@ -274,7 +274,7 @@ impl Pull<'_> {
                 wanted.push(Wanted { hex, size: layer.size });
             }
         }
-        self.downloads.make_sure_of_room(&wanted)?;
+        let _promise = self.downloads.make_sure_of_room(&wanted, &self.store.promised)?;
         let waiting =
             |w: &Wanted| LayerProgress { hex: w.hex.clone(), bytes: 0, size: w.size, stage: LayerStage::Waiting };
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = wanted.iter().map(waiting).collect();

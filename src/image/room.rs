@@ -2,9 +2,11 @@
 //! when it is unpacked, and a device whose file system is full can no longer write down what runs on it.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::model::kept_free;
 use crate::sys::effect;
@@ -34,6 +36,56 @@ pub(super) fn space(of: impl AsFd) -> io::Result<Option<Space>> {
 /// Whether an error says that there is no space.
 pub(super) fn is_full(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// The blobs that pulls of this process are bringing, by their digests: their sizes, and how many pulls want them. What of
+/// them is still to come counts as taken, so that no two pulls rely on the same space.
+#[derive(Debug, Default)]
+pub(super) struct Promised(Mutex<BTreeMap<String, (u64, usize)>>);
+
+impl Promised {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, (u64, usize)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Promises room for blobs of these digests and sizes, if `fits` says so of what others are promised. Until it has said
+    /// so nobody else is promised anything.
+    pub(super) fn promise<E>(
+        &self,
+        wanted: Vec<(String, u64)>,
+        fits: impl FnOnce(&[(&str, u64)]) -> Result<(), E>,
+    ) -> Result<Promise<'_>, E> {
+        let mut all = self.all();
+        let is_other = |hex: &String| wanted.iter().all(|(own, _)| own != hex);
+        let others = all.iter().filter(|(hex, _)| is_other(hex)).map(|(hex, (size, _))| (hex.as_str(), *size));
+        fits(&others.collect::<Vec<_>>())?;
+        let hexes = wanted.into_iter().map(|(hex, size)| {
+            all.entry(hex.clone()).or_insert((size, 0)).1 += 1;
+            hex
+        });
+        Ok(Promise { of: self, hexes: hexes.collect() })
+    }
+}
+
+/// Room that is promised while this is held.
+#[must_use]
+pub(super) struct Promise<'a> {
+    of: &'a Promised,
+    hexes: Vec<String>,
+}
+
+impl Drop for Promise<'_> {
+    fn drop(&mut self) {
+        let mut all = self.of.all();
+        for hex in &self.hexes {
+            if let Some((_, pulls)) = all.get_mut(hex) {
+                *pulls -= 1;
+                if *pulls == 0 {
+                    all.remove(hex);
+                }
+            }
+        }
+    }
 }
 
 /// What may still be written to a file system.

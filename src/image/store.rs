@@ -11,7 +11,7 @@ use super::document::{Configuration, digest_hex};
 use super::input::Input;
 use super::limits::Limits;
 use super::load::{Loader, read_stored};
-use super::room::MAKE_ROOM;
+use super::room::{MAKE_ROOM, Promised};
 use super::unpack::is_refusal;
 use super::unusable::Unusable;
 use super::{HostImage, Image, ImageConfig, ListedImage, ListedLayer, LoadedImage, Pruned, reference};
@@ -32,6 +32,8 @@ pub struct Store {
     verified: Mutex<BTreeSet<String>>,
     /// Images that this process has downloaded in vain.
     pub(super) unusable: Unusable,
+    /// What its pulls are bringing.
+    pub(super) promised: Promised,
 }
 
 impl Store {
@@ -42,7 +44,14 @@ impl Store {
     /// When the directory cannot be made.
     pub fn open(dir: &Path, host: Option<HostImage>) -> Result<Self, PortError> {
         let disk = Disk::open(dir).map_err(|e| PortError::io("open image store", dir.display().to_string(), &e))?;
-        Ok(Self { disk, host, limits: Limits::default(), verified: Mutex::default(), unusable: Unusable::default() })
+        Ok(Self {
+            disk,
+            host,
+            limits: Limits::default(),
+            verified: Mutex::default(),
+            unusable: Unusable::default(),
+            promised: Promised::default(),
+        })
     }
 
     /// The same store with other bounds on what a load takes in.

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::transport::Answer;
 use super::{Client, Failure, Fault};
-use crate::image::room::{Space, space};
+use crate::image::room::{Promise, Promised, Space, space};
 use crate::image::stream::hex;
 use crate::sys::beneath::Dir;
 use crate::sys::effect;
@@ -119,26 +119,33 @@ impl Downloads {
         }
     }
 
-    /// Refuses blobs that the file system has no space for, before one byte of them is asked for. What they unpack to is
-    /// not known yet: unpacking ends where they do not fit.
-    pub(in crate::image) fn make_sure_of_room(&self, wanted: &[Wanted]) -> Result<(), Failure> {
-        if wanted.is_empty() {
-            return Ok(());
-        }
+    /// Refuses blobs that the file system has no space for, besides what other pulls are promised, before one byte of them is
+    /// asked for. What they unpack to is not known yet: unpacking ends where they do not fit.
+    pub(in crate::image) fn make_sure_of_room<'a>(
+        &self,
+        wanted: &[Wanted],
+        promised: &'a Promised,
+    ) -> Result<Promise<'a>, Failure> {
         let length = |path: PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        let here = |wanted: &Wanted| length(self.whole(&wanted.hex)).max(length(self.part(&wanted.hex)));
-        let lacking = |wanted: &Wanted| wanted.size.saturating_sub(here(wanted));
-        let needed = wanted.iter().fold(0_u64, |sum, wanted| sum.saturating_add(lacking(wanted)));
-        let found = Dir::open(&self.dir).and_then(space).map_err(|e| Failure::local(self.dir.display(), &e))?;
-        let Some(Space { free, reserve, .. }) = found else { return Ok(()) };
-        if needed.saturating_add(reserve) <= free {
-            return Ok(());
-        }
-        let message = format!(
-            "{needed} bytes are to be downloaded, and the file system of {} has {free} free, of which {reserve} stay so",
-            self.dir.display()
-        );
-        Err(Failure::new(Fault::Local(io::ErrorKind::StorageFull), message))
+        let here = |hex: &str| length(self.whole(hex)).max(length(self.part(hex)));
+        let lacking = |hex: &str, size: u64| size.saturating_sub(here(hex));
+        let own: Vec<(String, u64)> = wanted.iter().map(|wanted| (wanted.hex.clone(), wanted.size)).collect();
+        let needed = own.iter().fold(0_u64, |sum, (hex, size)| sum.saturating_add(lacking(hex, *size)));
+        promised.promise(own, |others| {
+            let found = Dir::open(&self.dir).and_then(space).map_err(|e| Failure::local(self.dir.display(), &e))?;
+            let taken = others.iter().fold(0_u64, |sum, (hex, size)| sum.saturating_add(lacking(hex, *size)));
+            let Some(Space { free, reserve, .. }) = found.filter(|_| needed > 0) else { return Ok(()) };
+            if needed.saturating_add(taken).saturating_add(reserve) <= free {
+                return Ok(());
+            }
+            let besides = if taken > 0 { format!(" besides the {taken} of other pulls") } else { String::new() };
+            let message = format!(
+                "{needed} bytes are to be downloaded{besides}, and the file system of {} has {free} free, of which {reserve} \
+                 stay so",
+                self.dir.display()
+            );
+            Err(Failure::new(Fault::Local(io::ErrorKind::StorageFull), message))
+        })
     }
 
     /// Removes what nobody works on any more; with `all` whatever its age.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::pull::{Place, layer_digests};
 use crate::support::images::{Layer, Layout, Packing, arch, digest, oci_archive, pack};
-use crate::support::registry::Server;
+use crate::support::registry::{Gate, Server};
 use crate::support::{e2e, is_root};
 
 fn downloads(place: &Place) -> Vec<String> {
@@ -26,7 +26,7 @@ fn an_image_larger_than_the_disk_is_refused_before_its_layers_are_asked_for() {
     if !is_root() {
         return;
     }
-    let (layout, image) = said_to_be(1 << 60);
+    let (layout, image) = said_to_be("x", 1 << 60);
     let server = Server::of(&layout, &image, |_| None);
     let Place { dir, store } = Place::new();
     let limits = podwright::image::Limits { archive_bytes: u64::MAX, ..Default::default() };
@@ -39,19 +39,23 @@ fn an_image_larger_than_the_disk_is_refused_before_its_layers_are_asked_for() {
     assert!(downloads(&place).is_empty() && place.is_empty());
 }
 
-/// An image whose one layer is said to be of a size.
-fn said_to_be(size: u64) -> (Layout, Value) {
+/// An image whose one layer, of one directory, is said to be of a size.
+fn said_to_be(directory: &str, size: u64) -> (Layout, Value) {
     let mut layout = Layout::new();
-    let mut image = layout.image(&[(Layer::new().dir("x").tar(), Packing::Gzip)], json!({}), arch());
-    let path = |digest: &str| format!("blobs/sha256/{}", &digest[7..]);
-    let old = layout.files.remove(&path(image["digest"].as_str().unwrap())).unwrap();
+    let mut image = layout.image(&[(Layer::new().dir(directory).tar(), Packing::Gzip)], json!({}), arch());
+    let old = layout.files.remove(&path_of(&image)).unwrap();
     let mut manifest: Value = serde_json::from_slice(&old).unwrap();
     manifest["layers"][0]["size"] = json!(size);
     let bytes = serde_json::to_vec(&manifest).unwrap();
     image["digest"] = json!(digest(&bytes));
     image["size"] = json!(bytes.len());
-    layout.files.insert(path(&digest(&bytes)), bytes);
+    layout.files.insert(path_of(&image), bytes);
     (layout, image)
+}
+
+/// Where the layout of an image has what its descriptor names.
+fn path_of(descriptor: &Value) -> String {
+    format!("blobs/sha256/{}", &descriptor["digest"].as_str().unwrap()[7..])
 }
 
 /// Works with a store on a tmpfs of its own, made with these options.
@@ -89,7 +93,7 @@ fn e2e_a_pull_leaves_a_part_of_the_file_system_free() {
         let reserve = 2 << 20;
         for (spare, kind) in [(reserve - (64 << 10), ErrorKind::Exhausted), (reserve + (64 << 10), ErrorKind::Invalid)]
         {
-            let (layout, image) = said_to_be(free(images) - spare);
+            let (layout, image) = said_to_be("x", free(images) - spare);
             let server = Server::of(&layout, &image, |_| None);
             let error = place.pull(&format!("{}/app", server.address)).unwrap_err();
             // With room enough it is asked for, and found to be of another size.
@@ -97,6 +101,52 @@ fn e2e_a_pull_leaves_a_part_of_the_file_system_free() {
             let told = error.message.contains("of which 2097152 stay so");
             assert_eq!(told, kind == ErrorKind::Exhausted, "{error}");
         }
+    });
+}
+
+#[test]
+fn e2e_what_one_pull_is_promised_no_other_one_relies_on() {
+    if !e2e() {
+        return;
+    }
+    on_tmpfs("size=100m", |place, _| {
+        let gate = Gate::default();
+        let server = |directory: &str, gate: Gate| {
+            let (layout, image) = said_to_be(directory, 60 << 20);
+            let asked_for = layout.files[&path_of(&image)].clone();
+            let manifest: Value = serde_json::from_slice(&asked_for).unwrap();
+            let layer = manifest["layers"][0]["digest"].as_str().unwrap().to_owned();
+            Server::of(&layout, &image, move |asked| {
+                if asked.path.ends_with(&layer) {
+                    gate.wait();
+                }
+                None
+            })
+        };
+        let (first, second) = (server("first", gate.clone()), server("second", gate.clone()));
+        let pull = |server: &Server| place.pull(&format!("{}/app", server.address)).unwrap_err();
+        std::thread::scope(|scope| {
+            let begun = scope.spawn(|| pull(&first));
+            // Manifest and configuration come first.
+            while first.paths().iter().filter(|path| path.contains("/blobs/")).count() < 2 {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            let error = pull(&second);
+            assert_eq!(error.kind, ErrorKind::Exhausted, "{error}");
+            let told = "62914560 bytes are to be downloaded besides the 62914560 of other pulls";
+            assert!(error.message.contains(told), "{error}");
+            // What several pulls want comes once.
+            let again = scope.spawn(|| pull(&first));
+            while first.paths().iter().filter(|path| path.contains("/manifests/")).count() < 2 {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            gate.open();
+            for pull in [begun, again] {
+                let error = pull.join().unwrap();
+                assert_eq!(error.kind, ErrorKind::Invalid, "it is asked for, and of another size: {error}");
+            }
+        });
+        assert_eq!(pull(&second).kind, ErrorKind::Invalid, "nothing is promised any more");
     });
 }
 
