@@ -16,9 +16,10 @@ pub fn pod_name(word: &str) -> &str {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chosen {
     pub name: String,
-    /// What kubectl says on standard error when none was named: which one was taken out of several, or that the pod's default
-    /// is none of its containers.
-    pub notes: Vec<String>,
+    /// That the pod's default is none of its containers: `kubectl logs` says it on standard error, and no other command.
+    pub missing: Option<String>,
+    /// What kubectl says on standard error when none was named: which one was taken out of several.
+    pub note: Option<String>,
 }
 
 /// What is said of a pod that has no container of the name.
@@ -64,23 +65,21 @@ fn names(pod: &Pod) -> String {
 pub fn choose(pod: &Pod, wanted: Option<&str>, unknown: Unknown) -> Result<Chosen, CliError> {
     let (apps, init) = lists(pod);
     let has = |name: &str| apps.iter().chain(init).any(|c| c.name == name);
-    let (only, mut notes) = (|name: &str| Chosen { name: name.to_owned(), notes: Vec::new() }, Vec::new());
+    let only = |name: &str| Chosen { name: name.to_owned(), missing: None, note: None };
     if let Some(wanted) = wanted {
         return if has(wanted) { Ok(only(wanted)) } else { Err(unknown(pod, wanted)) };
     }
     let annotated = pod.metadata.annotations.as_ref().and_then(|a| a.get(DEFAULT));
-    match annotated.filter(|default| !default.is_empty()) {
+    let missing = match annotated.filter(|default| !default.is_empty()) {
         Some(default) if has(default) => return Ok(only(default)),
-        Some(default) => notes.push(format!("Default container name {default:?} not found in pod {}", name(pod))),
-        None => {}
-    }
+        Some(default) => Some(format!("Default container name {default:?} not found in pod {}", name(pod))),
+        None => None,
+    };
     let Some(Container { name, .. }) = apps.first() else {
         return Err(CliError::new(format!("pod {} has no containers", self::name(pod))));
     };
-    if apps.len() + init.len() > 1 {
-        notes.push(format!("Defaulted container {name:?} out of: {}", names(pod)));
-    }
-    Ok(Chosen { name: name.clone(), notes })
+    let note = (apps.len() + init.len() > 1).then(|| format!("Defaulted container {name:?} out of: {}", names(pod)));
+    Ok(Chosen { name: name.clone(), missing, note })
 }
 
 /// The names of every container of a pod, in the order in which they start.
@@ -106,7 +105,8 @@ mod tests {
     #[test]
     fn the_container_is_the_one_named_or_annotated_or_the_first() {
         let chosen = |pod: &Pod, wanted: Option<&str>| {
-            choose(pod, wanted, unknown_to_server).map(|c| format!("{}: {}", c.name, c.notes.join("; "))).unwrap()
+            let Chosen { name, missing, note } = choose(pod, wanted, unknown_to_server).unwrap();
+            format!("{name}: {}", missing.into_iter().chain(note).collect::<Vec<_>>().join("; "))
         };
         let plain = pod(json!({}));
         assert_eq!(chosen(&plain, Some("b")), "b: ");

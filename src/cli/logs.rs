@@ -156,7 +156,7 @@ fn requests(args: &LogsArgs, request: &LogRequest, pods: &[Pod]) -> Result<Vec<L
             container::all(pod)
         } else {
             let chosen = container::choose(pod, wanted, container::unknown_to_logs)?;
-            chosen.notes.iter().for_each(|note| printer::note(note));
+            chosen.missing.iter().chain(&chosen.note).for_each(|note| printer::note(note));
             vec![chosen.name]
         };
         let name = pod.metadata.name.as_deref().unwrap_or_default();

@@ -60,7 +60,7 @@ pub fn find(layout: &Layout, wanted: &Wanted<'_>) -> Result<Found, CliError> {
     }
     let pod = record.realised.effective.open();
     let chosen = container::choose(&pod, wanted.container, wanted.unknown)?;
-    chosen.notes.iter().filter(|_| !wanted.quiet).for_each(|note| printer::note(note));
+    chosen.note.iter().filter(|_| !wanted.quiet).for_each(|note| printer::note(note));
     let container = chosen.name;
     let Some(instance) = records::instances(layout, &record.uid, &container)?.pop() else {
         return Err(not_running(&pod, &container, "it was not started yet"));

@@ -8,7 +8,10 @@ use super::harness::{World, run, text};
 const POD: &str = r#"
 apiVersion: v1
 kind: Pod
-metadata: {name: web, labels: {app: web}}
+metadata:
+  name: web
+  labels: {app: web}
+  annotations: {kubectl.kubernetes.io/default-container: gone}
 spec:
   terminationGracePeriodSeconds: 0
   containers:
@@ -48,7 +51,9 @@ fn e2e_get_describe_logs_and_exec_speak_as_kubectl_does() {
     let logs = world.ok(&["logs", "web", "-c", "a"]);
     assert!(logs.starts_with("out\nerr\n") || logs.starts_with("err\nout\n"), "{logs}");
     let which = world.output(&["logs", "web"]);
-    assert!(text(&which).contains("a") && text(&which).contains("b"), "{}", text(&which));
+    let said = String::from_utf8_lossy(&which.stderr);
+    let chosen = "Default container name \"gone\" not found in pod web\nDefaulted container \"a\" out of: a, b\n";
+    assert_eq!(said, chosen, "of these commands `kubectl logs` alone tells of a default that is not there");
     let mut follow = world.podwright(&["logs", "-f", "web", "-c", "a"]).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(follow.stdout.take().unwrap()).lines();
     let ticks = lines.map_while(Result::ok).filter(|l| l.ends_with("tick")).take(3).count();
