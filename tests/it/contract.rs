@@ -67,11 +67,16 @@ impl Contract {
         self.what_probes_said_is_kept_with_the_pod().await;
         self.what_is_gone_may_be_removed_again().await;
         self.two_pods_do_not_meet().await;
+        self.a_pod_has_a_network_of_its_own().await;
         let left = self.backend.list().await.unwrap();
         assert!(left.is_empty(), "left behind: {left:?}");
     }
 
     fn record(&self, name: &str) -> PodRecord {
+        self.record_of(name, true)
+    }
+
+    fn record_of(&self, name: &str, host_network: bool) -> PodRecord {
         let containers: Vec<_> = CONTAINERS
             .iter()
             .map(|(name, script)| {
@@ -81,7 +86,7 @@ impl Contract {
             })
             .collect();
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
-            "spec": {"containers": containers, "terminationGracePeriodSeconds": 1, "hostNetwork": true}});
+            "spec": {"containers": containers, "terminationGracePeriodSeconds": 1, "hostNetwork": host_network}});
         let key = PodKey::new("default", name);
         PodRecord {
             version: PodRecord::VERSION,
@@ -103,7 +108,10 @@ impl Contract {
 
     /// A pod on record, with a sandbox.
     async fn pod(&self, name: &str) -> PodKey {
-        let record = self.record(name);
+        self.pod_of(self.record(name)).await
+    }
+
+    async fn pod_of(&self, record: PodRecord) -> PodKey {
         self.backend.put_record(&record).await.unwrap();
         self.backend.sync_volumes(&record.key, &[]).await.unwrap();
         self.backend.run_sandbox(&record.key, 0).await.unwrap();
@@ -485,6 +493,30 @@ impl Contract {
         self.clear(&one).await;
         assert_eq!(self.observe(&two).await, before);
         self.clear(&two).await;
+    }
+
+    /// The same as the pods of the machine's network, and with addresses that no other pod has.
+    async fn a_pod_has_a_network_of_its_own(&self) {
+        let shared = self.pod("shared").await;
+        let mut keys = vec![shared.clone()];
+        for name in ["own", "other"] {
+            keys.push(self.pod_of(self.record_of(name, false)).await);
+        }
+        let mut met = Vec::new();
+        for key in &keys {
+            let Sandbox::Ready { ips, .. } = self.observe(key).await.sandbox else { panic!("{key} has no sandbox") };
+            assert!(!ips.is_empty() && ips.iter().all(|ip| !met.contains(ip)), "{key}: {ips:?} of {met:?}");
+            met.extend(ips.clone());
+            self.backend.run_sandbox(key, 0).await.unwrap();
+            let again = self.observe(key).await.sandbox;
+            assert!(matches!(&again, Sandbox::Ready { ips: same, .. } if *same == ips), "{again:?}");
+            self.start(key, "runs", 0).await;
+            let state = self.instance(key, "runs", 0).await.map(|c| c.state);
+            assert!(matches!(state, Some(ContainerState::Running { .. })), "{key}: {state:?}");
+        }
+        for key in &keys {
+            self.clear(key).await;
+        }
     }
 }
 

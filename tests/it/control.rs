@@ -13,7 +13,7 @@ mod placement;
 mod probes;
 mod real;
 mod resize;
-mod rig;
+pub(crate) mod rig;
 mod simulation;
 mod stale;
 mod status;

@@ -1,17 +1,27 @@
 //! When the native backend asks a registry for an image, and what it does without one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use podwright::backend::LedgerFile;
 use podwright::backend::native::{Native, NativeOptions};
-use podwright::model::{ImageNeed, ImageSource, Mirror, PullSettings, RegistryEntry};
+use podwright::control::{Agent, Kubelet, KubeletParts, Parts, Progress, run};
+use podwright::manifest::Reader;
+use podwright::model::{ImageNeed, ImageSource, Mirror, NodeInfo, Projection, PullSettings, RegistryEntry};
 use podwright::port::{ContainerBackend, ErrorKind, ImageStatus, PortError};
-use serde_json::json;
+use podwright::sys::clock::SystemClock;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::fixture::{Root, TestPod, with_loopback};
+use crate::control::rig::{Directory, Sink};
 use crate::support;
 use crate::support::images::{Layer, Layout, Packing, arch, oci_archive};
-use crate::support::registry::Server;
+use crate::support::registry::{Gate, Server};
 
 const IMAGE: &str = "registry.example/app:1";
 
@@ -78,6 +88,72 @@ fn e2e_the_policy_decides_when_a_registry_is_asked() {
         let (renewed, begun) = ensure(&native, "Always").await;
         assert!(matches!(renewed.unwrap().source, ImageSource::Pulled { .. }));
         assert_eq!((begun, asked("/blobs/") <= 1), (1, true), "no layer is fetched again");
+    });
+}
+
+/// A pod that waits for its image.
+fn waiting_pod(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
+        "terminationGracePeriodSeconds": 0, "hostNetwork": true,
+        "containers": [{"name": "c", "image": IMAGE, "command": ["sleep", "100000"]}]}})
+}
+
+#[test]
+fn e2e_however_many_pods_wait_for_an_image_an_agent_pulls_it_once() {
+    if !support::e2e() {
+        return;
+    }
+    with_loopback(async |root| {
+        let (layout, image) = Layout::of_test_image("busybox");
+        let gate = Gate::default();
+        let held = gate.clone();
+        let server = Server::of(&layout, &image, move |_| {
+            held.wait();
+            None
+        });
+        let native = native(root, &server.address, false);
+        let (clock, node) = (Arc::new(SystemClock), NodeInfo { name: "edge-1".into(), ..NodeInfo::default() });
+        let kubelet = Kubelet::start(KubeletParts {
+            backend: native.clone(),
+            clock: clock.clone(),
+            node: node.clone(),
+            instance: root.instance.clone(),
+            resync: Duration::ZERO,
+            starts: 8,
+        });
+        let (directory, mut reader) = (Arc::new(Directory::default()), Reader::new());
+        directory.commit(&["a", "b", "c", "d", "e"].map(waiting_pod));
+        let agent = Agent::new(Parts {
+            source: directory.clone(),
+            parse: Box::new(move |snapshot| reader.read(snapshot)),
+            kubelet,
+            sink: Arc::new(Sink::default()),
+            ledger: Arc::new(LedgerFile::new(root.temp.path().join("ledger.json"))),
+            clock,
+            node,
+            resync: Duration::ZERO,
+        });
+        let (mut progress, mut shown) = (agent.progress(), agent.projection());
+        let (cancel, (hint, hints)) = (CancellationToken::new(), mpsc::channel(1));
+        let task = tokio::spawn(run(agent, hints, cancel.clone()));
+        let pulling = |shown: &Arc<Projection>| shown.events.iter().filter(|e| e.reason == "Pulling").count() == 5;
+        timeout(Duration::from_secs(60), shown.wait_for(pulling)).await.expect("all of them wait").unwrap();
+        gate.open();
+        let last = progress.clone();
+        let ready = timeout(Duration::from_secs(60), progress.wait_for(|p| p.pods.len() == 5 && p.is_done())).await;
+        ready.unwrap_or_else(|_| panic!("{:#?}, {:?}", last.borrow(), server.paths())).unwrap();
+        let mut asked = server.paths();
+        asked.retain(|path| path.contains("/manifests/") || path.contains("/blobs/"));
+        let once: BTreeSet<&String> = asked.iter().collect();
+        assert_eq!(asked.len(), once.len(), "{asked:?}");
+        let none = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "none"}});
+        let empty = directory.commit(&[none]);
+        hint.send(()).await.unwrap();
+        let gone = |p: &Progress| p.applied.as_ref().is_some_and(|r| r.id == empty) && p.pods.is_empty();
+        timeout(Duration::from_secs(60), progress.wait_for(|p| gone(p))).await.unwrap().unwrap();
+        cancel.cancel();
+        task.await.unwrap();
+        native.teardown_root().await.unwrap();
     });
 }
 

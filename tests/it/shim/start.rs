@@ -153,7 +153,10 @@ fn e2e_a_terminal_is_a_terminal_and_stdin_stays_open() {
         return;
     }
     let place = Place::new();
-    let script = "tty; test -t 0 && test -t 1 && test -t 2 && echo all; read -t 1 x; echo $?; exit 4";
+    // The console is the terminal, as with containerd and CRI-O.
+    let script = "tty; test -t 0 && test -t 1 && test -t 2 && echo all; \
+                  number() { stat -c %t:%T $1; }; [ $(number /dev/console) = $(number $(tty)) ] && echo console; \
+                  read -t 1 x; echo $?; exit 4";
     let (exit, log) = place
         .container("tty", script)
         .edit(|s| {
@@ -163,7 +166,7 @@ fn e2e_a_terminal_is_a_terminal_and_stdin_stays_open() {
         .run();
     // A terminal ends lines with a carriage return. `read` gives up after a second (above 128) and meets no end (1).
     assert_eq!(exit.exit_code, 4);
-    assert_eq!(log, "stdout F /dev/pts/0\r\nstdout F all\r\nstdout F 142\r\n");
+    assert_eq!(log, "stdout F /dev/pts/0\r\nstdout F all\r\nstdout F console\r\nstdout F 142\r\n");
     for (name, stdin, code) in [("open", true, "142"), ("closed", false, "1")] {
         let mut container = place.container(name, "read -t 1 x; echo $?");
         container = container.edit(|s| s["process"]["args"][0] = "/bin/bash".into());
