@@ -74,12 +74,13 @@ fn failed(error: rtnetlink::Error) -> io::Error {
 }
 
 /// Sends a request that changes something.
-async fn change(
+#[track_caller]
+fn change(
     name: &'static str,
     subject: &str,
     request: impl Future<Output = Result<(), rtnetlink::Error>>,
-) -> io::Result<()> {
-    effect::during(name, subject, async { request.await.map_err(failed) }).await
+) -> impl Future<Output = io::Result<()>> {
+    effect::during(name, subject, async { request.await.map_err(failed) })
 }
 
 /// Success when the thing is there already.

@@ -111,7 +111,10 @@ impl Entrance {
     /// # Errors
     /// From the system.
     pub(crate) fn enter(&self) -> io::Result<()> {
-        self.files(false).try_for_each(effect::enter)
+        for file in self.files(false) {
+            effect::enter(file)?;
+        }
+        Ok(())
     }
 
     /// What is open: the files, and behind them the directory, if there is one.

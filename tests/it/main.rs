@@ -25,6 +25,8 @@ mod native;
 #[cfg(target_os = "linux")]
 mod net;
 mod plan;
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+mod points;
 #[cfg(target_os = "linux")]
 mod readers;
 mod report;

@@ -13,6 +13,7 @@ use super::{Place, effect};
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn change_mode(file: impl AsFd, mode: u32) -> io::Result<()> {
     effect("chmod", Place::Open(file.as_fd()), || {
         Ok(rustix::fs::fchmod(file.as_fd(), Mode::from_raw_mode(mode & 0o7777))?)
@@ -23,6 +24,7 @@ pub(crate) fn change_mode(file: impl AsFd, mode: u32) -> io::Result<()> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn change_mode_at(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) -> io::Result<()> {
     let (dir, name, mode) = (dir.as_fd(), name.as_ref(), Mode::from_raw_mode(mode & 0o7777));
     effect("chmod", Place::Below(dir, name), || Ok(rustix::fs::chmodat(dir, name, mode, AtFlags::empty())?))
@@ -32,6 +34,7 @@ pub(crate) fn change_mode_at(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) 
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn change_mode_of(path: &Path, mode: u32) -> io::Result<()> {
     change_mode_at(CWD, path, mode)
 }
@@ -40,6 +43,7 @@ pub(crate) fn change_mode_of(path: &Path, mode: u32) -> io::Result<()> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn change_owner(file: impl AsFd, uid: u32, gid: Option<u32>) -> io::Result<()> {
     effect("chown", Place::Open(file.as_fd()), || {
         Ok(rustix::fs::fchown(file.as_fd(), Some(Uid::from_raw(uid)), gid.map(Gid::from_raw))?)
@@ -50,6 +54,7 @@ pub(crate) fn change_owner(file: impl AsFd, uid: u32, gid: Option<u32>) -> io::R
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn change_owner_at(dir: impl AsFd, name: &OsStr, uid: u32, gid: u32) -> io::Result<()> {
     let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     effect("chown", Place::Below(dir.as_fd(), Path::new(name)), || {
@@ -61,6 +66,7 @@ pub(crate) fn change_owner_at(dir: impl AsFd, name: &OsStr, uid: u32, gid: u32) 
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn change_owner_of(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     effect("chown", path, || Ok(rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::empty())?))
@@ -70,6 +76,7 @@ pub(crate) fn change_owner_of(path: &Path, uid: u32, gid: u32) -> io::Result<()>
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn change_times(file: impl AsFd, times: &Timestamps) -> io::Result<()> {
     effect("utimens", Place::Open(file.as_fd()), || Ok(rustix::fs::futimens(file.as_fd(), times)?))
 }
@@ -78,6 +85,7 @@ pub(crate) fn change_times(file: impl AsFd, times: &Timestamps) -> io::Result<()
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn change_times_at(dir: impl AsFd, name: &OsStr, times: &Timestamps) -> io::Result<()> {
     effect("utimens", Place::Below(dir.as_fd(), Path::new(name)), || {
         Ok(rustix::fs::utimensat(dir.as_fd(), name, times, AtFlags::SYMLINK_NOFOLLOW)?)
@@ -88,6 +96,7 @@ pub(crate) fn change_times_at(dir: impl AsFd, name: &OsStr, times: &Timestamps) 
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn set_attribute(file: impl AsFd, name: &[u8], value: &[u8]) -> io::Result<()> {
     effect("setxattr", Place::Open(file.as_fd()), || {
         Ok(rustix::fs::fsetxattr(file.as_fd(), name, value, XattrFlags::empty())?)
@@ -98,6 +107,7 @@ pub(crate) fn set_attribute(file: impl AsFd, name: &[u8], value: &[u8]) -> io::R
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn remove_attribute(file: impl AsFd, name: &[u8]) -> io::Result<()> {
     effect("removexattr", Place::Open(file.as_fd()), || Ok(rustix::fs::fremovexattr(file.as_fd(), name)?))
 }

@@ -17,7 +17,7 @@
 //!
 //! `<who>` is `agent`, `shim` or `monitor`, which the shim tells (`src/sys/embedded/fault.rs`). A point is a line `<before or after> <name> <place>`. The place is the end of the path
 //! without its numbers, so that the same step of another process or another day is the same point; a cgroup is one place
-//! in all hierarchies.
+//! in all hierarchies. Behind a tab comes the line of the source that first had it.
 
 pub(super) use steering::{after, before};
 pub(crate) use steering::{after_fork, of_monitor, passed_on};
@@ -28,6 +28,7 @@ mod steering {
     use std::fs::File;
     use std::io::{self, Read, Seek, Write};
     use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+    use std::panic::Location;
     use std::path::{Component, Path, PathBuf};
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Mutex, OnceLock, PoisonError};
@@ -119,27 +120,27 @@ mod steering {
         close(Some(file.as_fd()))
     }
 
-    pub(in super::super) fn before(name: &str, place: Place<'_>) -> io::Result<()> {
+    pub(in super::super) fn before(name: &str, place: Place<'_>, from: &Location<'_>) -> io::Result<()> {
         match steering() {
-            Some(steering) => pass(steering, "before", name, place),
+            Some(steering) => pass(steering, ("before", name), place, from),
             None => Ok(()),
         }
     }
 
-    pub(in super::super) fn after(name: &str, place: Place<'_>) {
+    pub(in super::super) fn after(name: &str, place: Place<'_>, from: &Location<'_>) {
         if let Some(steering) = steering().filter(|s| !matches!(s.what, What::Fail(_))) {
             // Nothing but `fail` ends with an error, or a file of the test that cannot be written.
-            pass(steering, "after", name, place).expect("invariant: the points can be written down");
+            pass(steering, ("after", name), place, from).expect("invariant: the points can be written down");
         }
     }
 
-    fn pass(steering: &Steering, when: &str, name: &str, place: Place<'_>) -> io::Result<()> {
+    fn pass(steering: &Steering, (when, name): (&str, &str), place: Place<'_>, from: &Location<'_>) -> io::Result<()> {
         let point = format!("{when} {name} {}", normal(&path(place)));
         let (of, which) = steering.sample;
         if sum(&point) % of != which {
             return Ok(());
         }
-        let Some(number) = steering.note(&point)? else { return Ok(()) };
+        let Some(number) = steering.note(&point, from)? else { return Ok(()) };
         match &steering.what {
             What::Record => Ok(()),
             What::Fail(numbers) => Err(io::Error::from_raw_os_error(numbers[number % numbers.len()])),
@@ -162,27 +163,27 @@ mod steering {
         }
 
         /// Adds the point unless the file has it. Which one in the file it is if it was added.
-        fn note(&self, point: &str) -> io::Result<Option<usize>> {
+        fn note(&self, point: &str, from: &Location<'_>) -> io::Result<Option<usize>> {
             let mut held = self.file.lock().unwrap_or_else(PoisonError::into_inner);
             let file = match &mut *held {
                 Some(file) => file,
                 none => none.insert(Self::open(&self.path)?),
             };
             rustix::fs::flock(&*file, FlockOperation::LockExclusive)?;
-            let noted = add(file, point);
+            let noted = add(file, point, from);
             rustix::fs::flock(&*file, FlockOperation::Unlock)?;
             noted
         }
     }
 
-    fn add(file: &mut File, point: &str) -> io::Result<Option<usize>> {
+    fn add(file: &mut File, point: &str, from: &Location<'_>) -> io::Result<Option<usize>> {
         let mut text = String::new();
         file.rewind()?;
         file.read_to_string(&mut text)?;
-        if text.lines().any(|line| line == point) {
+        if text.lines().any(|line| line.split('\t').next() == Some(point)) {
             return Ok(None);
         }
-        file.write_all(format!("{point}\n").as_bytes())?;
+        file.write_all(format!("{point}\t{from}\n").as_bytes())?;
         Ok(Some(text.lines().count()))
     }
 
@@ -293,11 +294,13 @@ mod steering {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("points");
             let steering = Steering { what: What::Fail(vec![28, 5]), sample: (1, 0), path, file: Mutex::default() };
-            let pass = |name| pass(&steering, "before", name, "x".into());
+            let from = Location::caller();
+            let pass = |name| pass(&steering, ("before", name), "x".into(), from);
             assert_eq!(pass("write").unwrap_err().raw_os_error(), Some(28));
             pass("write").unwrap();
             assert_eq!(pass("sync").unwrap_err().raw_os_error(), Some(5));
-            assert_eq!(std::fs::read_to_string(&steering.path).unwrap(), "before write x\nbefore sync x\n");
+            let expected = format!("before write x\t{from}\nbefore sync x\t{from}\n");
+            assert_eq!(std::fs::read_to_string(&steering.path).unwrap(), expected);
         }
     }
 }
@@ -307,6 +310,7 @@ mod steering {
     use std::ffi::OsString;
     use std::io;
     use std::os::fd::BorrowedFd;
+    use std::panic::Location;
 
     use super::super::Place;
 
@@ -323,10 +327,10 @@ mod steering {
     }
 
     #[inline(always)]
-    pub(in super::super) fn before(_: &str, _: Place<'_>) -> io::Result<()> {
+    pub(in super::super) fn before(_: &str, _: Place<'_>, _: &Location<'_>) -> io::Result<()> {
         Ok(())
     }
 
     #[inline(always)]
-    pub(in super::super) fn after(_: &str, _: Place<'_>) {}
+    pub(in super::super) fn after(_: &str, _: Place<'_>, _: &Location<'_>) {}
 }

@@ -3,23 +3,25 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixListener;
+use std::panic::Location;
 use std::path::Path;
 use std::sync::OnceLock;
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::net::SocketAddrUnix;
 
-use super::{Place, effect};
+use super::{Place, effect, effect_of};
 use crate::sys::beneath::Dir;
 
 /// Opens a file by a path that the caller trusts, making it with `mode` (subject to the umask) if it is missing.
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn create(path: &Path, flags: OFlags, mode: u32) -> io::Result<File> {
     effect("create", path, || {
         let flags = flags | OFlags::CREATE | OFlags::CLOEXEC;
@@ -31,6 +33,7 @@ pub(crate) fn create(path: &Path, flags: OFlags, mode: u32) -> io::Result<File> 
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn create_below(
     dir: impl AsFd,
     path: &Path,
@@ -62,6 +65,7 @@ pub(crate) fn null() -> io::Result<File> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn write(mut file: &File, bytes: &[u8]) -> io::Result<()> {
     effect("write", Place::Open(file.as_fd()), || file.write_all(bytes))
 }
@@ -70,6 +74,7 @@ pub(crate) fn write(mut file: &File, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn truncate(file: &File, length: u64) -> io::Result<()> {
     if file.metadata()?.len() <= length {
         return Ok(());
@@ -81,6 +86,7 @@ pub(crate) fn truncate(file: &File, length: u64) -> io::Result<()> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn set_length(file: &File, length: u64) -> io::Result<()> {
     effect("truncate", Place::Open(file.as_fd()), || file.set_len(length))
 }
@@ -89,6 +95,7 @@ pub(crate) fn set_length(file: &File, length: u64) -> io::Result<()> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     effect("write", Place::Open(file.as_fd()), || file.write_all_at(bytes, offset))
 }
@@ -111,6 +118,7 @@ impl Write for Writer<'_> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn write_existing(path: &Path, text: &str) -> io::Result<()> {
     effect("write", path, || File::options().write(true).truncate(true).open(path)?.write_all(text.as_bytes()))
 }
@@ -127,6 +135,7 @@ pub(crate) fn open_existing(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     effect("fallocate", Place::Open(file.as_fd()), || {
         match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
@@ -140,6 +149,7 @@ pub(crate) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn sync(file: impl AsFd) -> io::Result<()> {
     effect("fsync", Place::Open(file.as_fd()), || Ok(rustix::fs::fsync(file.as_fd())?))
 }
@@ -148,6 +158,7 @@ pub(crate) fn sync(file: impl AsFd) -> io::Result<()> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn sync_all(file: impl AsFd) -> io::Result<()> {
     effect("syncfs", Place::Open(file.as_fd()), || Ok(rustix::fs::syncfs(file.as_fd())?))
 }
@@ -156,6 +167,7 @@ pub(crate) fn sync_all(file: impl AsFd) -> io::Result<()> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn rename_at(dir: impl AsFd, from: &OsStr, to: &OsStr) -> io::Result<()> {
     let place = Place::Below(dir.as_fd(), Path::new(to));
     effect("rename", place, || Ok(rustix::fs::renameat(dir.as_fd(), from, dir.as_fd(), to)?))?;
@@ -166,6 +178,7 @@ pub(crate) fn rename_at(dir: impl AsFd, from: &OsStr, to: &OsStr) -> io::Result<
 ///
 /// # Errors
 /// From the system; `CrossesDevices` when they are on different file systems.
+#[track_caller]
 pub(crate) fn move_at(from: (impl AsFd, &OsStr), to: (impl AsFd, &OsStr)) -> io::Result<()> {
     let place = Place::Below(to.0.as_fd(), Path::new(to.1));
     effect("rename", place, || Ok(rustix::fs::renameat(from.0.as_fd(), from.1, to.0.as_fd(), to.1)?))
@@ -175,6 +188,7 @@ pub(crate) fn move_at(from: (impl AsFd, &OsStr), to: (impl AsFd, &OsStr)) -> io:
 ///
 /// # Errors
 /// As [`move_at`].
+#[track_caller]
 pub(crate) fn move_path(from: &Path, to: &Path) -> io::Result<()> {
     let place = |path: &Path| -> io::Result<Dir> { Dir::open(path.parent().unwrap_or(Path::new("/"))) };
     let name = |path: &Path| path.file_name().map(OsStr::to_owned).ok_or(io::ErrorKind::InvalidInput);
@@ -188,9 +202,15 @@ pub(crate) fn move_path(from: &Path, to: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn make_dir_at(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) -> io::Result<()> {
     let (dir, name) = (dir.as_fd(), name.as_ref());
-    effect("mkdir", Place::Below(dir, name), || Ok(rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(mode))?))
+    make_dir_for(Location::caller(), (dir, name), mode)
+}
+
+fn make_dir_for(from: &Location<'_>, (dir, name): (BorrowedFd<'_>, &Path), mode: u32) -> io::Result<()> {
+    let make = || Ok(rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(mode))?);
+    effect_of(from, "mkdir", Place::Below(dir, name), make)
 }
 
 /// Makes a directory of exactly this mode, whatever the umask. Nobody ever finds it with another one, also when this process
@@ -198,17 +218,19 @@ pub(crate) fn make_dir_at(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) -> 
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn make_dir_of_mode(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) -> io::Result<()> {
     let (dir, name) = (dir.as_fd(), name.as_ref());
+    let from = Location::caller();
     if mode & umask() == 0 {
-        return make_dir_at(dir, name, mode);
+        return make_dir_for(from, (dir, name), mode);
     }
     std::thread::scope(|scope| {
         // The umask is of all threads but one that stopped sharing it.
         let make = || {
             effect("unshare", "umask", || Ok(nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS)?))?;
             rustix::process::umask(Mode::empty());
-            make_dir_at(dir, name, mode)
+            make_dir_for(from, (dir, name), mode)
         };
         let made = std::thread::Builder::new().spawn_scoped(scope, make)?;
         made.join().unwrap_or_else(|_| Err(io::Error::other("the thread that makes a directory panicked")))
@@ -229,6 +251,7 @@ fn umask() -> u32 {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn make_dirs(path: &Path, mode: u32) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -246,6 +269,7 @@ pub(crate) fn make_dirs(path: &Path, mode: u32) -> io::Result<()> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn symlink_at(target: impl AsRef<Path>, dir: impl AsFd, name: impl AsRef<Path>) -> io::Result<()> {
     let (dir, name) = (dir.as_fd(), name.as_ref());
     effect("symlink", Place::Below(dir, name), || Ok(rustix::fs::symlinkat(target.as_ref(), dir, name)?))
@@ -255,6 +279,7 @@ pub(crate) fn symlink_at(target: impl AsRef<Path>, dir: impl AsFd, name: impl As
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn link_at(from: (impl AsFd, &OsStr), to: (impl AsFd, &OsStr)) -> io::Result<()> {
     let place = Place::Below(to.0.as_fd(), Path::new(to.1));
     effect("link", place, || Ok(rustix::fs::linkat(from.0.as_fd(), from.1, to.0.as_fd(), to.1, AtFlags::empty())?))
@@ -264,6 +289,7 @@ pub(crate) fn link_at(from: (impl AsFd, &OsStr), to: (impl AsFd, &OsStr)) -> io:
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn make_node_at(dir: impl AsFd, name: &OsStr, kind: FileType, mode: u32) -> io::Result<()> {
     let place = Place::Below(dir.as_fd(), Path::new(name));
     effect("mknod", place, || Ok(rustix::fs::mknodat(dir.as_fd(), name, kind, Mode::from_raw_mode(mode), 0)?))
@@ -273,6 +299,7 @@ pub(crate) fn make_node_at(dir: impl AsFd, name: &OsStr, kind: FileType, mode: u
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn make_device_at(
     dir: impl AsFd,
     name: &OsStr,
@@ -287,6 +314,7 @@ pub(crate) fn make_device_at(
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn remove_at(dir: impl AsFd, name: impl AsRef<Path>, flags: AtFlags) -> io::Result<()> {
     let (dir, name) = (dir.as_fd(), name.as_ref());
     let what = if flags.contains(AtFlags::REMOVEDIR) { "rmdir" } else { "unlink" };
@@ -297,6 +325,7 @@ pub(crate) fn remove_at(dir: impl AsFd, name: impl AsRef<Path>, flags: AtFlags) 
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
     remove_at(CWD, path, AtFlags::empty())
 }
@@ -305,6 +334,7 @@ pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn remove_dir(path: &Path) -> io::Result<()> {
     match remove_at(CWD, path, AtFlags::REMOVEDIR) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -316,6 +346,7 @@ pub(crate) fn remove_dir(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn bind_socket(socket: impl AsFd, address: &SocketAddrUnix) -> io::Result<()> {
     let path = address.path_bytes().unwrap_or_default();
     effect("bind", Path::new(OsStr::from_bytes(path)), || Ok(rustix::net::bind(socket, address)?))
@@ -325,6 +356,7 @@ pub(crate) fn bind_socket(socket: impl AsFd, address: &SocketAddrUnix) -> io::Re
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
     effect("bind", path, || UnixListener::bind(path))
 }

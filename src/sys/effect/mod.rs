@@ -16,6 +16,7 @@ mod replace;
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::panic::Location;
 use std::path::Path;
 
 pub(crate) use attribute::{
@@ -61,19 +62,31 @@ impl<'a> From<&'a str> for Place<'a> {
     }
 }
 
-/// Does one thing to a place. The name says what, in the words of the system call or of the program that does it.
+/// Does one thing to a place. The name says what, in the words of the system call or of the program that does it. Who calls
+/// this, or a wrapper of it, is told apart by the tests: all of them have `track_caller`.
 ///
 /// # Errors
 /// Those of `work`.
+#[track_caller]
 pub(crate) fn effect<'a, T>(
     name: &'static str,
     place: impl Into<Place<'a>>,
     work: impl FnOnce() -> io::Result<T>,
 ) -> io::Result<T> {
+    effect_of(Location::caller(), name, place, work)
+}
+
+/// The same, of whoever is at that line.
+fn effect_of<'a, T>(
+    from: &Location<'_>,
+    name: &'static str,
+    place: impl Into<Place<'a>>,
+    work: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
     let place = place.into();
-    fault::before(name, place)?;
+    fault::before(name, place, from)?;
     let done = work();
-    fault::after(name, place);
+    fault::after(name, place, from);
     done
 }
 
@@ -81,14 +94,17 @@ pub(crate) fn effect<'a, T>(
 ///
 /// # Errors
 /// Those of `work`.
-pub(crate) async fn during<'a, T>(
+#[track_caller]
+pub(crate) fn during<'a, T>(
     name: &'static str,
     place: impl Into<Place<'a>>,
     work: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
-    let place = place.into();
-    fault::before(name, place)?;
-    let done = work.await;
-    fault::after(name, place);
-    done
+) -> impl Future<Output = io::Result<T>> {
+    let (place, from) = (place.into(), Location::caller());
+    async move {
+        fault::before(name, place, from)?;
+        let done = work.await;
+        fault::after(name, place, from);
+        done
+    }
 }

@@ -20,6 +20,7 @@ use super::{Place, effect};
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn mount(kind: &'static str, target: &Path, flags: MountFlags, options: &CStr) -> io::Result<()> {
     effect("mount", target, || Ok(rustix::mount::mount(kind, target, kind, flags, options)?))
 }
@@ -28,6 +29,7 @@ pub(crate) fn mount(kind: &'static str, target: &Path, flags: MountFlags, option
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn bind(source: &Path, target: &Path) -> io::Result<()> {
     effect("bind mount", target, || Ok(rustix::mount::mount_bind(source, target)?))
 }
@@ -36,6 +38,7 @@ pub(crate) fn bind(source: &Path, target: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn remount(target: &Path, flags: MountFlags) -> io::Result<()> {
     effect("remount", target, || Ok(rustix::mount::mount_remount(target, flags, "")?))
 }
@@ -44,6 +47,7 @@ pub(crate) fn remount(target: &Path, flags: MountFlags) -> io::Result<()> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn propagate(target: &Path, flags: MountPropagationFlags) -> io::Result<()> {
     effect("change mount", target, || Ok(rustix::mount::mount_change(target, flags)?))
 }
@@ -52,6 +56,7 @@ pub(crate) fn propagate(target: &Path, flags: MountPropagationFlags) -> io::Resu
 ///
 /// # Errors
 /// From the system; `InvalidInput` when nothing is mounted there.
+#[track_caller]
 pub(crate) fn unmount(target: &Path, flags: UnmountFlags) -> io::Result<()> {
     let path = CString::new(target.as_os_str().as_bytes())?;
     effect("umount", target, || Ok(rustix::mount::unmount(path.as_c_str(), flags)?))
@@ -61,6 +66,7 @@ pub(crate) fn unmount(target: &Path, flags: UnmountFlags) -> io::Result<()> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn own_mounts() -> io::Result<()> {
     own_namespaces("mounts", CloneFlags::CLONE_NEWNS)
 }
@@ -69,6 +75,7 @@ pub(crate) fn own_mounts() -> io::Result<()> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn own_namespaces(name: &'static str, which: CloneFlags) -> io::Result<()> {
     effect("unshare", name, || Ok(nix::sched::unshare(which)?))
 }
@@ -77,6 +84,7 @@ pub(crate) fn own_namespaces(name: &'static str, which: CloneFlags) -> io::Resul
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn make_mount(
     at: &Path,
     (kind, source): (&str, &Path),
@@ -102,6 +110,7 @@ pub(crate) fn make_mount(
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn copy_mount(of: impl AsFd, with_those_below: bool) -> io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_EMPTY_PATH;
     flags.set(OpenTreeFlags::AT_RECURSIVE, with_those_below);
@@ -109,6 +118,7 @@ pub(crate) fn copy_mount(of: impl AsFd, with_those_below: bool) -> io::Result<Ow
 }
 
 /// `at` is where it is to be: what is mounted nowhere yet has no path.
+#[track_caller]
 fn set_mount((mount, at): (impl AsFd, &Path), attributes: &libc::mount_attr, with_those_below: bool) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if with_those_below { libc::AT_RECURSIVE } else { 0 };
     effect("change mount", at, || {
@@ -131,6 +141,7 @@ fn set_mount((mount, at): (impl AsFd, &Path), attributes: &libc::mount_attr, wit
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn add_attributes((mount, at): (impl AsFd, &Path), attributes: MountAttrFlags) -> io::Result<()> {
     let times = attributes & MountAttrFlags::MOUNT_ATTR__ATIME;
     // Which times are kept is one setting of several values, and not a set of flags.
@@ -143,6 +154,7 @@ pub(crate) fn add_attributes((mount, at): (impl AsFd, &Path), attributes: MountA
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn set_propagation(
     mount: (impl AsFd, &Path),
     to: MountPropagationFlags,
@@ -157,6 +169,7 @@ pub(crate) fn set_propagation(
 ///
 /// # Errors
 /// From the system; `InvalidInput` when the file system cannot.
+#[track_caller]
 pub(crate) fn map_owners(mount: (impl AsFd, &Path), users: impl AsFd) -> io::Result<()> {
     let userns_fd = u64::from(users.as_fd().as_raw_fd().unsigned_abs());
     set_mount(
@@ -170,6 +183,7 @@ pub(crate) fn map_owners(mount: (impl AsFd, &Path), users: impl AsFd) -> io::Res
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn place_mount(mount: impl AsFd, on: impl AsFd) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     effect("place mount", Place::Open(on.as_fd()), || {
@@ -182,6 +196,7 @@ pub(crate) fn place_mount(mount: impl AsFd, on: impl AsFd) -> io::Result<()> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn change_root(root: impl AsFd, old: impl AsFd) -> io::Result<()> {
     effect("pivot_root", Place::Open(root.as_fd()), || {
         rustix::process::fchdir(root.as_fd())?;

@@ -11,6 +11,7 @@ use super::{Place, effect};
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn enter(file: BorrowedFd<'_>) -> io::Result<()> {
     effect("enter", Place::Open(file), || Ok(rustix::io::write(file, b"0").map(drop)?))
 }
@@ -19,6 +20,7 @@ pub(crate) fn enter(file: BorrowedFd<'_>) -> io::Result<()> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
     let program = command.get_program().to_owned();
     effect("spawn", Path::new(&program), || command.spawn())
@@ -28,6 +30,7 @@ pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
 ///
 /// # Errors
 /// From the system.
+#[track_caller]
 pub(crate) fn spawn_async(command: &mut tokio::process::Command) -> io::Result<tokio::process::Child> {
     let program = command.as_std().get_program().to_owned();
     effect("spawn", Path::new(&program), || command.spawn())

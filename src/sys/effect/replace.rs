@@ -41,10 +41,13 @@ impl Replacement<'_> {
     /// # Errors
     /// From the system or the writer; then the old file is in its place, or the new one without a promise for the next
     /// power cut.
+    #[track_caller]
     pub(crate) fn write(&self, text: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
         let via = OsStr::new(self.via.1);
-        let written =
-            self.write_aside(text).and_then(|()| move_at((self.via.0, via), (self.file.0, OsStr::new(self.file.1))));
+        let written = match self.write_aside(text) {
+            Ok(()) => move_at((self.via.0, via), (self.file.0, OsStr::new(self.file.1))),
+            other => other,
+        };
         let written = match written {
             Ok(()) if self.lasting == Lasting::Whole => sync(self.file.0),
             other => other,
@@ -56,6 +59,7 @@ impl Replacement<'_> {
         written
     }
 
+    #[track_caller]
     fn write_aside(&self, text: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
         let file = self.create()?;
         let mut buffer = BufWriter::new(Writer(&file));
@@ -69,6 +73,7 @@ impl Replacement<'_> {
         if self.lasting == Lasting::Nothing { Ok(()) } else { sync(&file) }
     }
 
+    #[track_caller]
     fn create(&self) -> io::Result<File> {
         let (dir, via) = (self.via.0, OsStr::new(self.via.1));
         let flags = if self.shared { OFlags::WRONLY | OFlags::EXCL } else { OFlags::WRONLY };
@@ -92,6 +97,7 @@ fn is_one(error: &io::Error, of: &[Errno]) -> bool {
 ///
 /// # Errors
 /// As [`Replacement::write`].
+#[track_caller]
 pub(crate) fn replace(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
     record(dir, name, bytes, Lasting::Whole)
 }
@@ -101,6 +107,7 @@ pub(crate) fn replace(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// As [`Replacement::write`].
+#[track_caller]
 pub(crate) fn replace_and_sync_later(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
     record(dir, name, bytes, Lasting::Content)
 }
@@ -110,6 +117,7 @@ pub(crate) fn replace_and_sync_later(dir: &Dir, name: &str, bytes: &[u8]) -> io:
 ///
 /// # Errors
 /// As [`Replacement::write`].
+#[track_caller]
 pub(crate) fn replace_for_now(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
     record(dir, name, bytes, Lasting::Nothing)
 }
@@ -118,6 +126,7 @@ pub(crate) fn replace_for_now(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result
 ///
 /// # Errors
 /// As [`Replacement::write`].
+#[track_caller]
 pub(crate) fn replace_path_for_now(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(OsStr::to_str)) else {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -125,6 +134,7 @@ pub(crate) fn replace_path_for_now(path: &Path, bytes: &[u8]) -> io::Result<()> 
     replace_for_now(&Dir::open(dir)?, name, bytes)
 }
 
+#[track_caller]
 fn record(dir: &Dir, name: &str, bytes: &[u8], lasting: Lasting) -> io::Result<()> {
     let via = temporary(name);
     let new = Replacement { file: (dir, name), via: (dir, &via), mode: RECORD_MODE, lasting, shared: false };

@@ -11,16 +11,18 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use podwright::sys::{cgroup, mount, users};
 
 use super::harness::{World, run, text, walk};
 use super::phases::{
-    self, CREATE, CREATE_WITH_USERS, Phase, RECREATE, RECREATE_AMID_RESTARTS, REMOVE, RESTART, UPDATE, only_pod,
+    self, CREATE, CREATE_WITH_USERS, Phase, RECREATE, RECREATE_AMID_RESTARTS, REMOVE, REMOVE_AMID_RESTARTS, RESTART,
+    UPDATE, only_pod,
 };
 use super::picture::picture;
-use crate::support;
+use crate::{points as written, support};
 
 /// For one phase on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(400);
@@ -39,7 +41,13 @@ fn points(world: &World) -> PathBuf {
 
 /// The points that were met in this phase, those among them that were to be passed.
 fn met(world: &World) -> Vec<String> {
-    std::fs::read_to_string(points(world)).unwrap_or_default().lines().map(str::to_owned).collect()
+    let text = std::fs::read_to_string(points(world)).unwrap_or_default();
+    written::plain(&text).lines().map(str::to_owned).collect()
+}
+
+/// The effects that these are points of.
+fn effects(world: &World) -> BTreeSet<String> {
+    written::effects(&std::fs::read_to_string(points(world)).unwrap_or_default())
 }
 
 /// Of so many points one, and which.
@@ -233,18 +241,21 @@ fn in_peace(world: &mut World, phases: &[Phase], look: fn(&World) -> BTreeSet<St
     phases.iter().map(go).collect()
 }
 
-/// A world for each fault, side by side, each brought through the phases and then to its own end.
+/// A world for each fault, side by side, each brought through the phases and then to its own end. At which effects it was that
+/// somebody had it.
 fn amid(
     faults: &[Fault],
     expected: &Expected,
     look: fn(&World) -> BTreeSet<String>,
     last: impl Fn(&mut World, Fault) + Sync,
-) {
+) -> BTreeSet<String> {
+    let all = Mutex::new(BTreeSet::new());
     let go = |fault: Fault| {
         let mut world = World::in_memory().expect("another world");
         for (phase, expected, points) in expected {
             let (before, began) = (world.identities(), Instant::now());
             let met = settle(&mut world, phase, fault);
+            all.lock().unwrap().extend(effects(&world));
             let makes_one = [CREATE.name, RECREATE.name].contains(&phase.name);
             if matches!(fault, Fault::Reboot(_)) && makes_one && !has_lost_one(&world) {
                 // No point of this share is met after the container's start.
@@ -265,6 +276,7 @@ fn amid(
             scope.spawn(move || go(*fault));
         }
     });
+    all.into_inner().unwrap()
 }
 
 #[test]
@@ -274,7 +286,8 @@ fn e2e_an_agent_killed_at_every_effect_comes_to_the_same_end() {
     }
     let Some(mut peaceful) = World::in_memory() else { return };
     let expected = in_peace(&mut peaceful, &[CREATE, UPDATE, RESTART, RECREATE, REMOVE], picture);
-    amid(&SHARES.map(Fault::Kill), &expected, picture, |_, _| {});
+    let killed = amid(&SHARES.map(Fault::Kill), &expected, picture, |_, _| {});
+    written::check("agent", &killed);
 }
 
 #[test]
@@ -355,6 +368,7 @@ fn e2e_an_agent_killed_while_a_pod_gets_its_user_ids_leaks_none() {
     }
     let left: Vec<&String> = killing.iter().filter(|point| !met(&world).contains(point)).collect();
     assert!(left.is_empty(), "nobody died at {left:#?}");
+    written::check("users", &effects(&world));
     assert_eq!(recorded.len(), 1, "the pod got other ids after a death");
     let (on_record, sandbox) = user_ids(&world);
     assert_eq!(on_record, sandbox);
@@ -411,7 +425,7 @@ fn e2e_a_machine_that_is_restarted_at_any_effect_comes_to_the_same_end() {
     reboot(&peaceful);
     let at_rest = whichever_try(&peaceful);
     amid(&SHARES.map(Fault::Reboot), &expected, whichever_try, |world, fault| {
-        settle(world, &REMOVE, fault);
+        settle(world, &REMOVE_AMID_RESTARTS, fault);
         // What is there for all pods comes with the first one after a restart.
         let more: Vec<String> = whichever_try(world).difference(&removed).cloned().collect();
         assert!(more.is_empty(), "{more:#?}");
@@ -443,29 +457,45 @@ fn e2e_down_killed_at_every_effect_is_finished_by_the_next_one() {
     }
     println!("{deaths} deaths, {} s", began.elapsed().as_secs());
     assert_eq!(deaths, met(&world).len());
+    written::check("down", &effects(&world));
     for point in ["after nft script", "after rmdir", "before unlink"] {
         assert!(met(&world).iter().any(|met| met.starts_with(point)), "nobody died {point}: {:#?}", met(&world));
     }
     assert_same(&picture(&peaceful), &picture(&world), &Phase { name: "down", ..REMOVE }, &world);
 }
 
-/// Calls of the system that fail now and then, and how.
-const CALLS: &[(&str, &str)] = &[
-    ("fsync", "EIO"),
-    ("mkdirat", "ENOSPC"),
-    ("unlinkat", "EROFS"),
-    ("renameat,renameat2", "EIO"),
-    ("umount2", "EIO"),
+/// Calls of the system that fail now and then, how, and on what: everything, or what lies below the root.
+const CALLS: &[(&str, &str, bool)] = &[
+    ("fsync", "EIO", false),
+    ("mkdirat", "ENOSPC", false),
+    ("unlinkat", "EROFS", false),
+    ("renameat,renameat2", "EIO", false),
+    ("umount2", "EIO", false),
+    ("write,pwrite64,writev", "ENOSPC", true),
+    ("openat,openat2", "EROFS", true),
 ];
 
+/// What is below the root, as words for strace: it knows no patterns. Files are written under another name at first.
+fn below_the_root(world: &World) -> Vec<String> {
+    let mut places = directories(&world.root());
+    places.extend(walk(&world.root()).into_iter().flat_map(|file| {
+        let name = format!(".{}", file.file_name().unwrap().to_string_lossy());
+        [file.with_file_name(name), file]
+    }));
+    places.push(world.root());
+    places.iter().flat_map(|place| ["-P".to_owned(), place.display().to_string()]).collect()
+}
+
 /// One agent, of whose calls each third fails from this one on, until it is done or waits for its next try. How many failed.
-fn traced(world: &mut World, phase: &Phase, (call, error): (&str, &str), first: u32) -> usize {
+fn traced(world: &mut World, phase: &Phase, (call, error, below): (&str, &str, bool), first: u32) -> usize {
     let (trace, told, began) = (world.scratch().join("trace"), world.log_length(), Instant::now());
     world.set_fault(None);
     let (trace_only, inject) = (format!("trace={call}"), format!("inject={call}:error={error}:when={first}+3"));
     // The agent alone, with all its threads: what it starts is left to itself at its `execve`.
     let strace = ["strace", "-D", "-f", "-b", "execve", "-qqq", "-o", trace.to_str().unwrap()];
-    world.spawn_under(&[&strace[..], &["-e", &trace_only, "-e", &inject]].concat());
+    let places = if below { below_the_root(world) } else { Vec::new() };
+    let places: Vec<&str> = places.iter().map(String::as_str).collect();
+    world.spawn_under(&[&strace[..], &places, &["-e", &trace_only, "-e", &inject]].concat());
     // One that is killed before it is traced leaves a process of strace that waits for that.
     let name = format!("/proc/{}/comm", world.agent_pid());
     while world.ended().is_none() && std::fs::read_to_string(&name).is_ok_and(|name| name.starts_with("strace")) {

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
-use super::harness::{World, signal};
+use super::harness::{World, run, signal};
+use super::picture;
 
 const PODS: &str = r#"
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: settings}
-data: {key: VALUE}
+data: {key: VALUE, of-VALUE: x}
 ---
 apiVersion: v1
 kind: Secret
@@ -27,6 +28,8 @@ spec:
   - {name: keys, secret: {secretName: token}}
   - {name: disk, emptyDir: {}}
   - {name: memory, emptyDir: {medium: Memory}}
+  - {name: made, hostPath: {path: SCRATCH/machine/made, type: DirectoryOrCreate}}
+  - {name: file, hostPath: {path: SCRATCH/file, type: FileOrCreate}}
   initContainers:
   - name: first
     image: podwright.invalid/host
@@ -37,19 +40,31 @@ spec:
     image: podwright.invalid/host
     command: [sleep, "COMMAND"]
     resources: {limits: {cpu: CPU, memory: 64Mi}}
-    ports: [{containerPort: 8080, hostPort: 8080}]
+    ports: [{containerPort: 8080, hostPort: 8080}, {containerPort: 53, hostPort: 8053, protocol: UDP}]
     volumeMounts:
     - {name: config, mountPath: /config}
+    - {name: config, mountPath: /key, subPath: key}
     - {name: keys, mountPath: /keys}
     - {name: disk, mountPath: /part, subPath: part}
     - {name: memory, mountPath: /memory}
+    - {name: made, mountPath: /made}
+    - {name: file, mountPath: /file}
 "#;
 
 /// A revision without the pod: one without any manifest is refused.
 const OTHER: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {key: two}\n";
 
-fn pods(value: &str, command: &str, cpu: &str) -> String {
-    PODS.replace("VALUE", value).replace("COMMAND", command).replace("CPU", cpu)
+fn pods(world: &World, value: &str, command: &str, cpu: &str) -> String {
+    let scratch = world.scratch().display().to_string();
+    PODS.replace("VALUE", value).replace("COMMAND", command).replace("CPU", cpu).replace("SCRATCH", &scratch)
+}
+
+/// Begins a conversation with the pod's port of UDP that does not end by itself.
+fn ask_by_udp(world: &World) {
+    let ask = "echo 1000 > /proc/sys/net/netfilter/nf_conntrack_udp_timeout; echo > /dev/udp/127.0.0.1/8053";
+    run(world.inside("bash").args(["-c", ask]));
+    let is_told = Path::new("/proc/net/nf_conntrack").exists();
+    assert!(!is_told || !picture::conversations(world).is_empty(), "the kernel knows of none");
 }
 
 /// What is changed, and what tells that the change has been made.
@@ -60,13 +75,16 @@ pub struct Phase {
     pub is_done: fn(&World) -> bool,
 }
 
-pub const CREATE: Phase =
-    Phase { name: "create", change: |w| w.commit(&[("pods.yaml", &pods("one", "100000", "500m"))]), is_done: is_ready };
+pub const CREATE: Phase = Phase {
+    name: "create",
+    change: |w| w.commit(&[("pods.yaml", &pods(w, "one", "100000", "500m"))]),
+    is_done: is_ready,
+};
 
 pub const CREATE_WITH_USERS: Phase = Phase {
     name: "create with user ids of its own",
     change: |w| {
-        let pods = pods("one", "100000", "500m").replace("spec:\n  term", "spec:\n  hostUsers: false\n  term");
+        let pods = pods(w, "one", "100000", "500m").replace("spec:\n  term", "spec:\n  hostUsers: false\n  term");
         w.commit(&[("pods.yaml", &pods)]);
     },
     is_done: is_ready,
@@ -74,7 +92,7 @@ pub const CREATE_WITH_USERS: Phase = Phase {
 
 pub const UPDATE: Phase = Phase {
     name: "update in place",
-    change: |w| w.commit(&[("pods.yaml", &pods("two", "100000", "250m"))]),
+    change: |w| w.commit(&[("pods.yaml", &pods(w, "two", "100000", "250m"))]),
     is_done: |w| is_ready(w) && holds_value(w, "two") && has_quota(w, "25000"),
 };
 
@@ -83,18 +101,36 @@ pub const RESTART: Phase =
 
 pub const RECREATE: Phase = Phase {
     name: "recreate",
-    change: |w| w.commit(&[("pods.yaml", &pods("two", "200000", "250m"))]),
+    change: |w| {
+        ask_by_udp(w);
+        recreate(w);
+    },
     is_done: |w| is_ready(w) && restarts(w) == Some(0),
 };
 
 /// The same where containers are restarted now and then.
-pub const RECREATE_AMID_RESTARTS: Phase = Phase { is_done: |w| is_ready(w) && has_command(w, "200000"), ..RECREATE };
+pub const RECREATE_AMID_RESTARTS: Phase =
+    Phase { change: recreate, is_done: |w| is_ready(w) && has_command(w, "200000"), ..RECREATE };
 
 pub const REMOVE: Phase = Phase {
     name: "remove",
-    change: |w| w.commit(&[("pods.yaml", OTHER)]),
+    change: |w| {
+        ask_by_udp(w);
+        remove(w);
+    },
     is_done: |w| is_applied(w) && has_no_pod(w),
 };
+
+/// The same where the machine is started anew, which forgets all conversations: these machines are not in truth.
+pub const REMOVE_AMID_RESTARTS: Phase = Phase { change: remove, ..REMOVE };
+
+fn recreate(world: &World) {
+    world.commit(&[("pods.yaml", &pods(world, "two", "200000", "250m"))]);
+}
+
+fn remove(world: &World) {
+    world.commit(&[("pods.yaml", OTHER)]);
+}
 
 pub fn status(world: &World) -> String {
     std::fs::read_to_string(world.repo().join("status.yaml")).unwrap_or_default()

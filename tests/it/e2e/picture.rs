@@ -11,7 +11,8 @@ use podwright::net::subnet6::candidates;
 use super::harness::{World, run};
 
 /// Every file and directory of the root, every mount below it, namespaces that are kept, cgroups with the names of their
-/// processes, processes in none of them, links with addresses, and the rules. Numbers that differ by nature are left out: uids, times, the instance.
+/// processes, processes in none of them, links with addresses, the rules,
+/// and conversations with the host port of UDP. Numbers that differ by nature are left out: uids, times, the instance.
 pub fn picture(world: &World) -> BTreeSet<String> {
     let root = world.root();
     let instance = std::fs::read_to_string(root.join("instance")).unwrap_or_default().trim().to_owned();
@@ -39,8 +40,16 @@ pub fn picture(world: &World) -> BTreeSet<String> {
         let words: Vec<&str> = words.collect();
         format!("link {}", words.join(" ").split('@').next().unwrap_or_default())
     }));
+    lines.extend(conversations(world));
     lines.extend(run(world.inside("nft").args(["list", "ruleset"])).lines().map(|l| format!("rule {}", l.trim())));
     lines.iter().map(|line| of_any_instance(&normal(line), &instance)).collect()
+}
+
+/// The conversations by UDP with the pod's host port (see `phases`) that the kernel knows of, if it tells.
+pub fn conversations(world: &World) -> Vec<String> {
+    let known = run(world.inside("sh").args(["-c", "cat /proc/net/nf_conntrack 2> /dev/null || true"]));
+    let of_udp = |line: &&str| line.contains(" udp ") && line.contains(" dport=8053 ");
+    known.lines().filter(of_udp).map(|_| "conversation udp 8053".to_owned()).collect()
 }
 
 /// A line without the name of an instance, which decides about the subnet of IPv6 too.

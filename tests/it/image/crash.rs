@@ -8,13 +8,17 @@ use podwright::image::Store;
 use serde_json::json;
 use tar::EntryType;
 
+use crate::points;
 use crate::support::images::{Layer, Layout, Packing, arch};
 use crate::support::registry::Server;
 use crate::support::{self, is_root};
 
 /// An image with whatever a layer may have.
 fn server() -> Server {
-    let base = Layer::new().dir("etc").file("etc/name", "base").file("etc/hidden", "x").tar();
+    let base = Layer::new().dir("etc").file("etc/name", "base").file("etc/hidden", "x");
+    // Attributes of a file and of a directory; a directory that no entry makes.
+    let attribute: &[(&str, &[u8])] = &[("SCHILY.xattr.user.of", b"x")];
+    let base = base.pax(attribute).file("etc/marked", "x").pax(attribute).dir("marked").file("implied/file", "x").tar();
     let top = Layer::new().file("etc/.wh.hidden", "").dir("new").file("new/.wh..wh..opq", "");
     let top = top.file("bin/tool", &"tool".repeat(50_000)).link(EntryType::Symlink, "bin/link", "tool");
     let top = top.link(EntryType::Link, "bin/same", "bin/tool").link(EntryType::Fifo, "fifo", "").tar();
@@ -84,6 +88,10 @@ fn compare(fault: &str, ended: impl Fn(&Output)) {
         tries += 1;
     }
     println!("{tries} tries");
+    let met = std::fs::read_to_string(root.points()).unwrap();
+    if fault == "kill" {
+        points::check("pull", &points::effects(&met));
+    }
     let store = Store::open(&root.images(), None).unwrap();
     // A blob whose pull was killed just when its layer was unpacked stays for a day, or until the next `image prune`.
     store.prune(&[], std::slice::from_ref(&name)).unwrap();
@@ -91,7 +99,6 @@ fn compare(fault: &str, ended: impl Fn(&Output)) {
     assert!(left.is_empty(), "{left:#?}");
     let image = store.resolve(&name).unwrap().expect("an image that was pulled");
     assert_eq!(std::fs::read_to_string(image.lower[0].join("bin/tool")).unwrap().len(), 200_000);
-    let met = std::fs::read_to_string(root.points()).unwrap();
     for effect in ["write", "chown", "utimens", "mknod", "link", "symlink", "setxattr", "syncfs", "rename", "fsync"] {
         assert!(met.contains(&format!("before {effect} ")), "{effect} is not among {met}");
     }

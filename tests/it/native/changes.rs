@@ -10,14 +10,34 @@ use serde_json::json;
 
 use super::crash::{FAILS, POINTS, is_steered, start_until_it_runs, steered_test};
 use super::fixture::{HOST, Root, TestPod, on_root, until};
+use crate::points;
 
 fn steered(name: &str, steering: &str, passed: &str) -> String {
-    steered_test(&format!("native::changes::{name}"), steering, passed)
+    steered_test(&format!("native::changes::{name}"), steering, passed).0
+}
+
+/// Death and each error, and how many points are met at the least.
+fn faults(who: &str, [deaths, errors]: [usize; 2]) -> Vec<(String, usize)> {
+    let fails = FAILS.map(|what| (format!("{who}:{what}"), errors));
+    [(format!("{who}:kill"), deaths)].into_iter().chain(fails).collect()
+}
+
+/// Runs a test in processes of its own that are steered so, with these points met already.
+fn side_by_side(name: &str, passed: &str, faults: &[(String, usize)]) {
+    std::thread::scope(|scope| {
+        for (what, least) in faults {
+            scope.spawn(move || {
+                let met = steered(name, what, passed);
+                println!("{what}: {} points", met.lines().count());
+                assert!(met.lines().count() > *least, "{met}");
+            });
+        }
+    });
 }
 
 /// The points that were met in this process.
 fn met() -> String {
-    std::fs::read_to_string(std::env::var_os(POINTS).unwrap()).unwrap()
+    points::plain(&std::fs::read_to_string(std::env::var_os(POINTS).unwrap()).unwrap())
 }
 
 /// Whether points are not only written down.
@@ -51,11 +71,7 @@ fn e2e_a_shim_that_dies_or_fails_at_any_effect_of_an_update_leaves_nothing_and_t
         None => {}
         Some(false) => {
             let all = steered(NAME, "shim:record", "");
-            for (what, least) in [("kill", 50)].into_iter().chain(FAILS.map(|what| (what, 25))) {
-                let met = steered(NAME, &format!("shim:{what}"), &all);
-                println!("{what}: {} points of {}", met.lines().count(), all.lines().count());
-                assert!(met.lines().count() > least, "{met}");
-            }
+            side_by_side(NAME, &all, &faults("shim", [50, 25]));
         }
         Some(true) => on_root(async |root| {
             let (native, pod) = (root.open(), pod());
@@ -131,11 +147,7 @@ fn e2e_a_monitor_that_dies_or_fails_at_any_effect_of_an_update_leaves_nothing_an
         None => {}
         Some(false) => {
             let all = steered(NAME, "monitor:record", "");
-            for (what, least) in [("kill", 10)].into_iter().chain(FAILS.map(|what| (what, 5))) {
-                let met = steered(NAME, &format!("monitor:{what}"), &all);
-                println!("{what}: {} points", met.lines().count());
-                assert!(met.lines().count() > least, "{met}");
-            }
+            side_by_side(NAME, &all, &faults("monitor", [10, 5]));
         }
         Some(true) => on_root(async |root| updated_again_and_again(root).await),
     }
@@ -190,17 +202,7 @@ fn e2e_a_pod_whose_shim_or_monitor_dies_or_fails_at_any_effect_is_removed_and_le
     match is_steered() {
         None => {}
         Some(false) => {
-            std::thread::scope(|scope| {
-                let fails = |who: &str, least| FAILS.map(|what| (format!("{who}:{what}"), least));
-                let kills = [("shim:kill".to_owned(), 50), ("monitor:kill".to_owned(), 10)];
-                for (what, least) in kills.into_iter().chain(fails("shim", 25)).chain(fails("monitor", 5)) {
-                    scope.spawn(move || {
-                        let met = steered(NAME, &what, "");
-                        println!("{what}: {} points", met.lines().count());
-                        assert!(met.lines().count() > least, "{met}");
-                    });
-                }
-            });
+            side_by_side(NAME, "", &[faults("shim", [50, 25]), faults("monitor", [10, 5])].concat());
         }
         Some(true) => on_root(async |root| removed_again_and_again(root).await),
     }

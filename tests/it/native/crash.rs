@@ -1,16 +1,18 @@
 //! Shims that die or fail at every effect they have, and records of other versions.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::mount::{MsFlags, mount, umount};
+use podwright::backend::native::{Native, NativeOptions};
 use podwright::model::{ContainerState, ExitRecord, Signal, SignalOrder};
 use podwright::port::{ContainerBackend, ErrorKind};
 use podwright::sys::{cgroup, lock};
 use serde_json::{Value, json};
 
 use super::fixture::{Root, TestPod, on_root, until};
-use crate::support;
+use crate::{points, support};
 
 /// Where the shims of a test write their fault points: set for the process that starts them.
 pub const POINTS: &str = "PODWRIGHT_TEST_POINTS";
@@ -31,8 +33,8 @@ pub fn is_steered() -> Option<bool> {
 }
 
 /// Runs a test again in a process of its own that is steered so (src/sys/effect/fault.rs), with these points met already.
-/// Which ones are then.
-pub fn steered_test(name: &str, steering: &str, passed: &str) -> String {
+/// Which ones are then, and the effects that they are points of.
+pub fn steered_test(name: &str, steering: &str, passed: &str) -> (String, BTreeSet<String>) {
     let temp = tempfile::tempdir().unwrap();
     let points = temp.path().join("points");
     std::fs::write(&points, passed).unwrap();
@@ -42,28 +44,34 @@ pub fn steered_test(name: &str, steering: &str, passed: &str) -> String {
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
-    std::fs::read_to_string(&points).unwrap()
+    let met = std::fs::read_to_string(&points).unwrap();
+    (points::plain(&met), points::effects(&met))
 }
 
 fn steered(name: &str, steering: &str, passed: &str) -> String {
-    steered_test(&format!("native::crash::{name}"), steering, passed)
+    steered_test(&format!("native::crash::{name}"), steering, passed).0
 }
 
 /// Every effect failing once, with each of these errors: ENOSPC, EIO and EROFS.
 pub const FAILS: [&str; 3] = ["fail:28", "fail:5", "fail:30"];
 
-/// Runs a test again in processes of its own, one after the other, whose shims are steered so. `false` in those processes.
-fn in_processes_of_its_own(name: &str, steerings: &[&str]) -> bool {
+/// Runs a test again in processes of its own, side by side, whose shims are steered so. `false` in those processes.
+/// Those that are killed are at every effect of this list.
+fn in_processes_of_its_own(name: &str, steerings: &[&str], list: &str) -> bool {
     match is_steered() {
         Some(true) => return false,
         Some(false) => {}
         None => return true,
     }
-    for steering in steerings {
-        let met = steered(name, &format!("shim:{steering}"), "");
+    let go = |steering: &str| {
+        let (met, effects) = steered_test(&format!("native::crash::{name}"), &format!("shim:{steering}"), "");
         println!("{steering}: {} points", met.lines().count());
+        if steering == "kill" {
+            points::check(list, &effects);
+        }
         for one in [
             "mount #/bundle/rootfs",
+            "place mount rootfs/dev/shm",
             "create container",
             "rename app/#/started.json",
             "start container",
@@ -71,7 +79,12 @@ fn in_processes_of_its_own(name: &str, steerings: &[&str]) -> bool {
         ] {
             assert!(met.contains(&format!("before {one}\n")), "{one} is not among {met}");
         }
-    }
+    };
+    std::thread::scope(|scope| {
+        for steering in steerings {
+            scope.spawn(move || go(steering));
+        }
+    });
     true
 }
 
@@ -153,7 +166,12 @@ fn pods() -> [TestPod; 3] {
 
 /// What is left when the shims of these pods, one after the other, were through with their points.
 async fn through(root: &Root, pods: &[TestPod]) -> Vec<ExitRecord> {
-    let (native, mut all) = (root.open(), Vec::new());
+    // A directory and a file that containers do not get to see.
+    let covered = ["covered", "hidden"].map(|name| root.temp.path().join(name));
+    std::fs::create_dir_all(&covered[0]).unwrap();
+    std::fs::write(&covered[1], "").unwrap();
+    let native = Native::open(NativeOptions { covered: covered.to_vec(), ..root.options() }).unwrap();
+    let mut all = Vec::new();
     for pod in pods {
         pod.create(&native).await;
         let ends = start_until_it_runs(root, &native, pod, 0).await;
@@ -169,9 +187,21 @@ async fn through(root: &Root, pods: &[TestPod]) -> Vec<ExitRecord> {
     all
 }
 
+/// No container ran without a mount that could not be placed within its root: each such failure is told of a start.
+fn check_mounts(ends: &[ExitRecord]) {
+    const STEPS: [&str; 4] = ["mounting ", "making read-only ", "hiding ", "showing the device "];
+    let met = points::plain(&std::fs::read_to_string(std::env::var_os(POINTS).unwrap()).unwrap());
+    let starts = ["before place mount rootfs/", "before place mount bundle/rootfs/", "before place mount fs/cgroup/"];
+    let failed = met.lines().filter(|point| starts.iter().any(|start| point.starts_with(start))).count();
+    let is_told = |exit: &&ExitRecord| exit.message.as_ref().is_some_and(|m| STEPS.iter().any(|step| m.contains(step)));
+    let told = ends.iter().filter(is_told).count();
+    assert!(failed > 20 && told >= failed, "{told} starts failed at {failed} mounts: {ends:#?}");
+}
+
 #[test]
 fn e2e_a_shim_killed_at_every_effect_leaves_nothing_and_is_tried_again() {
-    if in_processes_of_its_own("e2e_a_shim_killed_at_every_effect_leaves_nothing_and_is_tried_again", &["kill"]) {
+    const NAME: &str = "e2e_a_shim_killed_at_every_effect_leaves_nothing_and_is_tried_again";
+    if in_processes_of_its_own(NAME, &["kill"], "shim") {
         return;
     }
     on_root(async |root| {
@@ -190,11 +220,14 @@ fn e2e_a_shim_killed_at_every_effect_leaves_nothing_and_is_tried_again() {
 
 #[test]
 fn e2e_a_shim_whose_effects_each_fail_once_says_so_and_leaves_nothing() {
-    if in_processes_of_its_own("e2e_a_shim_whose_effects_each_fail_once_says_so_and_leaves_nothing", &FAILS) {
+    const NAME: &str = "e2e_a_shim_whose_effects_each_fail_once_says_so_and_leaves_nothing";
+    if in_processes_of_its_own(NAME, &FAILS, "") {
         return;
     }
     on_root(async |root| {
-        for exit in through(root, &pods()).await {
+        let ends = through(root, &pods()).await;
+        check_mounts(&ends);
+        for exit in ends {
             let reason = exit.reason.as_deref();
             assert!(matches!(reason, Some("StartError" | "ContainerStatusUnknown")), "{exit:?}");
             let message = exit.message.unwrap_or_default();
@@ -211,10 +244,8 @@ fn pod_with_users() -> TestPod {
 
 #[test]
 fn e2e_a_shim_of_a_pod_with_users_of_its_own_killed_at_every_effect_leaves_nothing() {
-    if in_processes_of_its_own(
-        "e2e_a_shim_of_a_pod_with_users_of_its_own_killed_at_every_effect_leaves_nothing",
-        &["kill"],
-    ) {
+    const NAME: &str = "e2e_a_shim_of_a_pod_with_users_of_its_own_killed_at_every_effect_leaves_nothing";
+    if in_processes_of_its_own(NAME, &["kill"], "shim-with-users") {
         return;
     }
     on_root(async |root| {
@@ -227,11 +258,13 @@ fn e2e_a_shim_of_a_pod_with_users_of_its_own_killed_at_every_effect_leaves_nothi
 #[test]
 fn e2e_a_shim_of_a_pod_with_users_of_its_own_whose_effects_each_fail_once_says_so() {
     const NAME: &str = "e2e_a_shim_of_a_pod_with_users_of_its_own_whose_effects_each_fail_once_says_so";
-    if in_processes_of_its_own(NAME, &FAILS) {
+    if in_processes_of_its_own(NAME, &FAILS, "") {
         return;
     }
     on_root(async |root| {
-        for exit in through(root, &[pod_with_users()]).await {
+        let ends = through(root, &[pod_with_users()]).await;
+        check_mounts(&ends);
+        for exit in ends {
             let message = exit.message.unwrap_or_default();
             assert!(exit.reason.as_deref() != Some("StartError") || message.contains("(os error "), "{message}");
         }

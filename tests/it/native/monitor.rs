@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::crash::{FAILS, POINTS, is_steered, steered_test};
 use super::fixture::{Root, TestPod, on_root, until};
+use crate::points;
 
 /// What a monitor has to do at the least.
 const EFFECTS: &[&str] = &[
@@ -35,7 +36,7 @@ const EFFECTS: &[&str] = &[
 const CODE: i32 = 7;
 
 fn steered(name: &str, steering: &str, passed: &str) -> String {
-    steered_test(&format!("native::monitor::{name}"), &format!("monitor:{steering}"), passed)
+    steered_test(&format!("native::monitor::{name}"), &format!("monitor:{steering}"), passed).0
 }
 
 /// A pod whose container logs more than is kept of it, leaves a process behind and last words.
@@ -107,6 +108,10 @@ fn in_processes_of_its_own(name: &str, steerings: &[&str], whens: &[&str]) -> bo
     for steering in steerings {
         let met = steered(name, steering, "");
         println!("{steering}: {} points", met.lines().count());
+        if *steering == "kill" {
+            let name = |point: &str| format!("monitor {}", point.split_once(' ').unwrap().1);
+            points::check("monitor", &met.lines().map(name).collect());
+        }
         for point in whens.iter().flat_map(|when| EFFECTS.iter().map(move |effect| format!("{when} {effect}"))) {
             assert!(met.lines().any(|line| line == point), "{point} is not among {met}");
         }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use super::scan::{Named, What, names};
 use super::{is_embedded_program, is_test_file, root, sources};
+use crate::points;
 
 /// Files whose effects pass no fault point: what they leave when they are cut short is nobody's state. File or folder, and why.
 const WITHOUT_FAULT_POINTS: &[(&str, &str)] = &[
@@ -332,6 +333,82 @@ fn every_effect_of_the_runtime_passes_a_fault_point() {
     let gone: Vec<_> =
         WITHOUT_FAULT_POINTS.iter().filter(|(f, _)| !names.iter().any(|(n, _)| n.starts_with(f))).collect();
     assert!(gone.is_empty(), "no such files: {gone:?}");
+}
+
+/// Functions of the wrappers that have no effect themselves.
+const NONE: &str = "after_fork null of_monitor open_existing passed_on temporary";
+
+/// The wrapper that all changes of links go by.
+const LINKS: &str = "src/net/link.rs";
+const CHANGE: &str = "change";
+
+/// The effects of a file, as the lists of the tests call them (`tests/it/points.rs`).
+fn called_effects(name: &str, text: &str) -> BTreeSet<String> {
+    let called = |named: Named| {
+        let What::Path(path) = named.what else { return None };
+        let wrapper: &str = match &path[..] {
+            [.., of, function] if of == "effect" && !starts_large(function) && !has(NONE, function) => function,
+            // One is made where it is written.
+            [.., replacement] if replacement == "Replacement" => "write",
+            [function] if name == LINKS && function == CHANGE => function,
+            _ => return None,
+        };
+        let function = points::function(text, named.line);
+        let is_way = name == LINKS && function == CHANGE;
+        (!is_way).then(|| points::named(name, function, wrapper))
+    };
+    names(text).into_iter().filter_map(called).collect()
+}
+
+/// The same of a program without a library: each has a name of its own.
+fn embedded_effects(text: &str) -> BTreeSet<String> {
+    let named = |line: &str| {
+        let (_, rest) = line.split_once("(b\"")?;
+        let is_call = line.contains("effect::") || line.trim_start().starts_with("remove(b\"");
+        is_call.then(|| format!("monitor {}", rest.split('"').next().unwrap_or_default()))
+    };
+    text.lines().filter_map(named).collect()
+}
+
+#[test]
+fn somebody_is_killed_at_every_effect() {
+    let mut all = BTreeSet::new();
+    for (name, text) in sources() {
+        let excused = WITHOUT_FAULT_POINTS.iter().any(|(place, _)| name.starts_with(place));
+        if excused || name.starts_with(WRAPPERS) || is_test_file(&name) {
+            continue;
+        }
+        match is_embedded_program(&root().join(&name)) {
+            true => all.extend(embedded_effects(&text)),
+            false => all.extend(called_effects(&name, &text)),
+        }
+    }
+    let lists = std::fs::read_dir(points::lists()).unwrap().flatten().map(|list| list.path());
+    let lists = lists.filter(|path| path.extension().is_some_and(|e| e == "txt"));
+    let killed: BTreeSet<String> = lists.flat_map(|list| points::list(&list)).collect();
+    // What is within the wrappers is of whoever calls them.
+    let gone: Vec<&String> = killed.difference(&all).filter(|effect| !effect.starts_with(WRAPPERS)).collect();
+    assert!(gone.is_empty(), "the sources have these no more: write the lists anew (`UPDATE_EXPECTED=1`): {gone:#?}");
+    let left: Vec<&String> = all.difference(&killed).collect();
+    let excused = points::excused();
+    let excuse = |effect: &str| excused.keys().find(|start| effect.starts_with(*start));
+    let found: Vec<&&String> = left.iter().filter(|effect| excuse(effect).is_none()).collect();
+    assert!(found.is_empty(), "no test with a list kills anybody at these: {found:#?}");
+    let used: BTreeSet<&String> = left.iter().filter_map(|effect| excuse(effect)).collect();
+    let idle: Vec<&String> = excused.keys().filter(|start| !used.contains(start)).collect();
+    assert!(idle.is_empty(), "these need no excuse any more: {idle:#?}");
+}
+
+#[test]
+fn effects_are_called_by_file_function_and_wrapper() {
+    let code = "use crate::sys::effect;\nfn one() {\n    let n = effect::null();\n    x.and_then(|x| effect::sync(x));\n}\n\
+                pub fn two() {\n    effect::effect(\"a\", b, c)\n}\n";
+    assert_eq!(
+        called_effects("src/x.rs", code).into_iter().collect::<Vec<_>>(),
+        ["src/x.rs one sync", "src/x.rs two effect"]
+    );
+    let code = "let fd = effect::create(b\"create x\", p);\nremove(b\"unlink y\", q);\nother(b\"z\");\n";
+    assert_eq!(embedded_effects(code).into_iter().collect::<Vec<_>>(), ["monitor create x", "monitor unlink y"]);
 }
 
 /// Effects on what is open, or on a name of a directory that is: in volumes, where containers write too, no others are had.
