@@ -279,7 +279,13 @@ impl ContainerBackend for Wire {
     }
 
     async fn remove_pod(&self, key: &PodKey) -> Result<(), PortError> {
-        self.call((Some(key), "remove"), false, self.world.fake.remove_pod(key)).await
+        let work = async {
+            self.world.fake.remove_pod(key).await?;
+            // Nothing happens at one moment with what follows it: a uid is made of the moment.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            Ok(())
+        };
+        self.call((Some(key), "remove"), false, work).await
     }
 
     fn hints(&self) -> mpsc::Receiver<Hint> {
