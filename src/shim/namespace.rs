@@ -60,7 +60,9 @@ fn needed(request: &ShimRequest) -> Vec<Needed> {
 
 /// The path without symbolic links, as the kernel has found it: asking at each of its elements takes longer than a mount.
 fn real(path: &Path) -> io::Result<PathBuf> {
-    fs::read_link(format!("/proc/self/fd/{}", open(path)?.as_raw_fd()))
+    // Open until it was read.
+    let file = open(path)?;
+    fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 fn open(path: &Path) -> io::Result<OwnedFd> {
@@ -135,6 +137,16 @@ fn select(kept: &[Needed], place: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_needed_is_where_its_links_lead() {
+        let temp = tempfile::tempdir().unwrap();
+        let top = fs::canonicalize(temp.path()).unwrap();
+        fs::create_dir_all(top.join("there/below")).unwrap();
+        std::os::unix::fs::symlink("there", top.join("link")).unwrap();
+        assert_eq!(real(&top.join("link/below")).unwrap(), top.join("there/below"));
+        assert!(real(&top.join("none")).is_err());
+    }
 
     #[test]
     fn only_mounts_that_nothing_needs_go() {
