@@ -44,6 +44,8 @@ pub struct Agent {
     /// How often in a row a round failed.
     rounds: PodMemory,
     handed_out: Option<HandedOut>,
+    /// Every pod was seen once: each has a worker since.
+    has_listed: bool,
 }
 
 /// What the targets were made of that the kubelet was given: of the same they would be the same, and it has them still.
@@ -64,6 +66,7 @@ impl Agent {
             resync,
             rounds: PodMemory::default(),
             handed_out: None,
+            has_listed: false,
         }
     }
 
@@ -77,10 +80,17 @@ impl Agent {
         self.publisher.progress()
     }
 
-    /// Reads, admits and hands out targets. What fails is told and tried again.
-    async fn round(&mut self) {
-        // Neither needs the other.
-        let (observed, ()) = tokio::join!(self.kubelet.observe(), self.revisions.look());
+    /// Reads, admits and hands out targets. What fails is told and tried again. A hint tells of the directory alone: what is
+    /// known about the pods is enough then, for each worker looks at its own before it does anything.
+    async fn round(&mut self, occasion: Event) {
+        let observed = if occasion == Event::SourceHint && self.has_listed {
+            self.revisions.look().await;
+            Ok(self.kubelet.seen())
+        } else {
+            // Neither needs the other.
+            tokio::join!(self.kubelet.observe(), self.revisions.look()).0
+        };
+        self.has_listed |= observed.is_ok();
         let acted = match observed {
             Ok(observed) => self.act(observed).await,
             Err(error) => Err(error),
@@ -198,7 +208,7 @@ pub async fn run(mut agent: Agent, hints: mpsc::Receiver<()>, cancel: Cancellati
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
-                () = agent.round() => {}
+                () = agent.round(event) => {}
             }
         }
         let began = agent.clock.now();

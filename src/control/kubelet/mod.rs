@@ -142,6 +142,11 @@ impl Kubelet {
         self.shared.lock().fleet()
     }
 
+    /// The pods there are, each as it was seen last.
+    pub(super) fn seen(&self) -> Vec<Arc<ObservedPod>> {
+        self.shared.lock().seen()
+    }
+
     /// Tells that [`Kubelet::fleet`] may give something new.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.shared.changed.subscribe()

@@ -230,6 +230,11 @@ impl State {
         self.slots.get(key)?.state.observed.clone()
     }
 
+    /// Every pod as it was seen last.
+    pub(super) fn seen(&self) -> Vec<Arc<ObservedPod>> {
+        self.slots.values().filter_map(|slot| slot.state.observed.clone()).collect()
+    }
+
     /// Ends a worker: its slot goes, unless a newer target came in. Returns whether it went.
     pub(super) fn retire(&mut self, key: &PodKey, sequence: u64) -> bool {
         let over = self.is_current(key, sequence);

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use podwright::backend::fake::Verb;
 use podwright::control::{PodStanding, Verdict};
 use podwright::model::{ContainerState, Kind, ObjectKey};
 use serde_json::{Value, json};
@@ -274,4 +275,20 @@ async fn a_dead_watcher_costs_only_the_resync() {
     let begun = rig.now();
     agent.done(&second).await;
     assert!(rig.now().duration_since(begun).as_secs() <= 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_is_followed_without_a_look_at_every_pod() {
+    let rig = Rig::new(&[pod("web", "i:1")]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    let lists = || rig.fake.calls().iter().filter(|call| call.verb == Verb::List).count();
+    let before = lists();
+    let second = rig.commit(&agent, &[pod("web", "i:1"), pod("other", "i:1")]);
+    agent.done(&second).await;
+    let third = rig.commit(&agent, &[pod("other", "i:2")]);
+    agent.done(&third).await;
+    assert_eq!(rig.uids().into_keys().collect::<Vec<_>>(), ["other"]);
+    assert_eq!((before, lists()), (1, 1), "the workers look at their pods themselves");
+    agent.stop().await;
 }

@@ -2,6 +2,7 @@
 //! outlives what it was made of.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use podwright::model::{Kind, ObjectKey, Packed, PodEntry, PodKey, PodUid, Projected};
 use podwright::port::{ContainerBackend, ErrorKind, PortError};
@@ -143,8 +144,9 @@ async fn a_pod_of_the_same_name_is_another_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pod_that_appears_behind_the_agents_back_is_seen_by_the_next_round() {
-    let rig = Rig::new(&[pod("web", "i:1")]);
+async fn a_pod_that_appears_behind_the_agents_back_is_seen_by_the_next_resync() {
+    let mut rig = Rig::new(&[pod("web", "i:1")]);
+    rig.resync = Duration::from_secs(60);
     let agent = quiet(&rig).await;
     let mut record = rig.pod("web").record;
     record.key = PodKey::new("default", "stranger");
@@ -156,14 +158,17 @@ async fn a_pod_that_appears_behind_the_agents_back_is_seen_by_the_next_round() {
 
 #[tokio::test(start_paused = true)]
 async fn a_round_that_failed_is_not_taken_for_one_that_was_done() {
-    let rig = Rig::new(&[pod("web", "i:1")]);
+    let mut rig = Rig::new(&[pod("web", "i:1")]);
+    rig.resync = Duration::from_secs(60);
     let mut agent = quiet(&rig).await;
     rig.fake.on_call(|call| {
         let error = PortError::new(ErrorKind::Unavailable, "list pods", "the machine", "told to");
         (call.verb == Verb::List).then_some(Fault::Fail(error))
     });
-    let second = rig.commit(&agent, &[pod("web", "i:2")]);
-    rig.pass(1).await;
+    // All pods are looked at by the resync, not because of a hint.
+    let second = rig.directory.commit(&[pod("web", "i:2")]);
+    rig.pass(61).await;
+    assert_ne!(rig.pod("web").latest("app").unwrap().record.image, "i:2");
     rig.fake.heal();
     agent.done(&second).await;
     assert_eq!(rig.pod("web").latest("app").unwrap().record.image, "i:2");
