@@ -23,6 +23,7 @@ use super::{HostPort, busy, ipv6, nft};
 use crate::model::PodUid;
 use crate::port::{ErrorKind, PortError};
 use crate::sys::infra::Infra;
+use crate::sys::netns::NetNs;
 
 /// Kubernetes' waiting reason of a pod without a network.
 const WAITING: &str = "CreatePodSandboxError";
@@ -151,7 +152,19 @@ impl Network {
     /// `NotFound` when the process has ended, `Conflict` for a busy host port or subnet, `Exhausted` without a free address,
     /// `Denied` when the machine refuses, or has no IPv6 for a host port at an address of it.
     pub async fn attach(&self, uid: &PodUid, infra: Infra, ports: &[HostPort]) -> Result<Vec<IpAddr>, PortError> {
-        let namespace = pod::namespace(uid, infra)?;
+        self.attach_namespace(uid, &pod::namespace(uid, infra)?, ports).await
+    }
+
+    /// The same of a namespace that the pod's infra process is to be in.
+    ///
+    /// # Errors
+    /// As [`Network::attach`].
+    pub async fn attach_namespace(
+        &self,
+        uid: &PodUid,
+        namespace: &NetNs,
+        ports: &[HostPort],
+    ) -> Result<Vec<IpAddr>, PortError> {
         let links = open_links()?;
         let (base, address, address6) = {
             let mut inner = self.inner.lock().await;

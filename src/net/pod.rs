@@ -19,7 +19,7 @@ use crate::sys::netns::NetNs;
 #[derive(Debug)]
 pub(super) struct Pod<'a> {
     pub(super) uid: &'a PodUid,
-    pub(super) namespace: NetNs,
+    pub(super) namespace: &'a NetNs,
     pub(super) base: Base,
     pub(super) address: Ipv4Addr,
     /// With a base that has a subnet of IPv6.
@@ -90,13 +90,13 @@ impl Network {
                 other => other,
             }
         };
-        let inside = Links::open_in(&pod.namespace, prepare).map_err(at("enter its network namespace"))?;
+        let inside = Links::open_in(pod.namespace, prepare).map_err(at("enter its network namespace"))?;
         let name = self.link_name(pod.base.subnet, pod.address).expect("invariant: a lease is in its subnet");
         let veth = Veth {
             name: &name,
             bridge: pod.base.index,
             mtu: pod.base.mtu,
-            peer: &pod.namespace,
+            peer: pod.namespace,
             peer_mac: mac(pod.address),
             alias: &pod.uid.0,
         };

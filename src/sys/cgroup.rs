@@ -201,6 +201,37 @@ pub fn create(path: &str) -> io::Result<()> {
     hierarchies()?.iter().try_for_each(|h| create_in(h, &h.dir(path)))
 }
 
+/// Makes the cgroup for one process alone, which its parent could have as well: where version 2 asks for leaves, and where
+/// memory is counted, for the kernel says there whether the process had enough. Without either the first hierarchy has it: who
+/// is in it is found there. Elsewhere that process belongs into the parent: see [`places_alone`].
+///
+/// # Errors
+/// As [`create`].
+pub(super) fn create_alone(path: &str) -> io::Result<()> {
+    let path = relative(path)?;
+    let hierarchies = hierarchies()?;
+    hierarchies.iter().filter(|h| has_leaves(h, &hierarchies)).try_for_each(|h| create_in(h, &h.dir(path)))
+}
+
+/// As [`places`], of a cgroup that [`create_alone`] makes.
+///
+/// # Errors
+/// As [`places`].
+pub(super) fn places_alone(path: &str) -> io::Result<Vec<(PathBuf, bool)>> {
+    let path = relative(path)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent =
+        parent.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a cgroup of its own has a parent"))?;
+    let hierarchies = hierarchies()?;
+    let place = |h: &Hierarchy| (h.dir(if has_leaves(h, &hierarchies) { path } else { parent }), h.unified);
+    Ok(hierarchies.iter().map(place).collect())
+}
+
+fn has_leaves(hierarchy: &Hierarchy, all: &[Hierarchy]) -> bool {
+    let wants = |h: &Hierarchy| h.unified || h.options.iter().any(|option| option == "memory");
+    wants(hierarchy) || !all.iter().any(wants) && all.first() == Some(hierarchy)
+}
+
 /// The cgroup's directory in every hierarchy, whether or not it exists, and whether that is the one of version 2.
 ///
 /// # Errors
@@ -473,6 +504,24 @@ mod tests {
         let before = Instant::now().checked_sub(SEEN).unwrap();
         *FOUND.lock().unwrap() = Some(([gone].into(), before));
         assert_eq!(hierarchies().unwrap(), found);
+    }
+
+    #[test]
+    fn a_process_alone_has_a_cgroup_where_it_needs_one() {
+        let named = |kinds: &[&str]| {
+            let one = |(device, kind): (usize, &&str)| Hierarchy {
+                mount: "/".into(),
+                device: device as u64,
+                unified: *kind == "unified",
+                options: vec!["rw".to_owned(), (*kind).to_owned()],
+            };
+            let all: Vec<Hierarchy> = kinds.iter().enumerate().map(one).collect();
+            all.iter().map(|h| has_leaves(h, &all)).collect::<Vec<_>>()
+        };
+        assert_eq!(named(&["unified"]), [true]);
+        assert_eq!(named(&["cpu", "pids"]), [true, false]);
+        assert_eq!(named(&["cpu", "unified", "pids"]), [false, true, false]);
+        assert_eq!(named(&["cpu", "memory", "unified"]), [false, true, true]);
     }
 
     #[test]

@@ -59,6 +59,22 @@ impl Entrance {
         Ok(Self { tasks: open, unified })
     }
 
+    /// Of a cgroup for one process alone ([`cgroup::create_alone`]), which is made where it is missing.
+    ///
+    /// # Errors
+    /// As [`cgroup::create`].
+    pub(crate) fn open_alone(path: &str) -> io::Result<Self> {
+        cgroup::create_alone(path)?;
+        match Self::of(cgroup::places_alone(path)?) {
+            // Not even the parent is there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                cgroup::create(path)?;
+                Self::of(cgroup::places_alone(path)?)
+            }
+            other => other,
+        }
+    }
+
     /// Of the cgroups that a process is in.
     ///
     /// # Errors

@@ -4,19 +4,20 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use serde::{Deserialize, Serialize};
 
 use super::entrance::Entrance;
+use super::netns::NetNs;
 use super::{effect, embedded, process, spawn, users};
 
 /// Who it runs as: what Kubernetes' own pause image uses, an id without a name that owns nothing.
@@ -24,13 +25,23 @@ const USER: libc::uid_t = 65535;
 /// Not to be killed for want of memory: with it the whole pod would go (the kubelet's value for it).
 const OOM_SCORE_ADJ: &str = "-998";
 
+/// The network namespace of an infra process.
+#[derive(Clone, Debug)]
+pub enum Net {
+    /// The machine's.
+    Machine,
+    /// One of its own, which its user namespace owns if it has one.
+    Own,
+    /// One that is there already and nobody else's.
+    Made(Arc<NetNs>),
+}
+
 /// What an infra process is to hold.
 #[derive(Clone, Debug)]
 pub struct InfraSpec {
     /// An empty directory: all that the process (and whoever looks through `/proc/1/root`) sees of the machine.
     pub empty: PathBuf,
-    /// A network namespace of its own; the machine's otherwise.
-    pub net: bool,
+    pub net: Net,
     /// An IPC namespace of its own; the machine's otherwise.
     pub ipc: bool,
     /// A UTS namespace of its own with this host name; the machine's otherwise.
@@ -40,7 +51,7 @@ pub struct InfraSpec {
     /// A user namespace of its own that owns the others, with the [`users::IDS`] ids of the machine from this one on; the
     /// machine's otherwise.
     pub users: Option<u32>,
-    /// Its cgroup in every hierarchy, a leaf.
+    /// Its cgroup, a leaf where it has to be one ([`super::cgroup::create_alone`]).
     pub cgroup: String,
 }
 
@@ -83,6 +94,7 @@ enum Step {
     Session,
     Cgroup,
     Users,
+    Network,
     HostName,
     PrivateMounts,
     EmptyRoot,
@@ -93,10 +105,11 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Session,
         Self::Cgroup,
         Self::Users,
+        Self::Network,
         Self::HostName,
         Self::PrivateMounts,
         Self::EmptyRoot,
@@ -111,6 +124,7 @@ impl Step {
             Self::Session => "begin a session",
             Self::Cgroup => "enter its cgroup",
             Self::Users => "get its user ids",
+            Self::Network => "join its network namespace",
             Self::HostName => "set the host name",
             Self::PrivateMounts => "make its mounts private",
             Self::EmptyRoot => "change to an empty root",
@@ -126,6 +140,8 @@ impl Step {
 /// lock, the allocator's too, so the child makes system calls and nothing else.
 struct Prepared {
     flags: u64,
+    /// To be joined.
+    net: Option<RawFd>,
     hostname: Option<Vec<u8>>,
     empty: CString,
     entrance: Entrance,
@@ -150,7 +166,7 @@ struct Prepared {
 pub fn start(spec: &InfraSpec) -> io::Result<Infra> {
     let flag = |wanted: bool, flag: libc::c_int| if wanted { flag as u64 } else { 0 };
     let flags = flag(true, libc::CLONE_NEWNS)
-        | flag(spec.net, libc::CLONE_NEWNET)
+        | flag(matches!(spec.net, Net::Own), libc::CLONE_NEWNET)
         | flag(spec.ipc, libc::CLONE_NEWIPC)
         | flag(spec.uts.is_some(), libc::CLONE_NEWUTS)
         | flag(spec.pid, libc::CLONE_NEWPID)
@@ -159,9 +175,10 @@ pub fn start(spec: &InfraSpec) -> io::Result<Infra> {
     let (report, sender) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let mut prepared = Prepared {
         flags,
+        net: if let Net::Made(namespace) = &spec.net { Some(namespace.as_fd().as_raw_fd()) } else { None },
         hostname: spec.uts.as_ref().map(|name| name.clone().into_bytes()),
         empty: CString::new(spec.empty.as_os_str().as_bytes())?,
-        entrance: Entrance::open(&spec.cgroup)?,
+        entrance: Entrance::open_alone(&spec.cgroup)?,
         is_begun_there: false,
         runs: AtomicBool::new(false),
         null: effect::null()?,
@@ -311,6 +328,7 @@ extern "C" fn child(argument: *mut libc::c_void) -> libc::c_int {
         (Step::Session, begin_session as fn(&Prepared) -> bool),
         (Step::Cgroup, enter_cgroup),
         (Step::Users, wait_for_ids),
+        (Step::Network, join_network),
         (Step::HostName, set_hostname),
         (Step::PrivateMounts, private_mounts),
         (Step::EmptyRoot, empty_root),
@@ -355,6 +373,11 @@ fn wait_for_ids(prepared: &Prepared) -> bool {
     // SAFETY: the byte is valid for reading and writing; the descriptors are this process's own copies.
     let told = unsafe { libc::close(other) == 0 && libc::write(own, place, 1) == 1 && libc::read(own, place, 1) == 1 };
     told && [byte] == users::MAPPED
+}
+
+fn join_network(prepared: &Prepared) -> bool {
+    // SAFETY: plain numbers; the caller of `start` keeps the namespace open.
+    prepared.net.is_none_or(|net| unsafe { libc::setns(net, libc::CLONE_NEWNET) } == 0)
 }
 
 fn set_hostname(prepared: &Prepared) -> bool {

@@ -4,7 +4,10 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use nix::sched::CloneFlags;
 use rustix::thread::LinkNameSpaceType;
+
+use super::effect;
 
 /// A handle on a network namespace, which keeps it alive.
 #[derive(Debug)]
@@ -23,6 +26,17 @@ impl NetNs {
     /// `NotFound` when there is no such process; from the system.
     pub fn of_process(pid: i32) -> io::Result<Self> {
         Ok(Self(File::open(format!("/proc/{pid}/ns/net"))?))
+    }
+
+    /// A new one, which nobody is in.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn make() -> io::Result<Self> {
+        on_thread(|| {
+            effect::own_namespaces("net", CloneFlags::CLONE_NEWNET)?;
+            Self::own()
+        })?
     }
 
     /// The namespace the calling thread is in.
@@ -60,13 +74,17 @@ impl NetNs {
     /// # Errors
     /// When the thread cannot be started or may not enter.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
-        std::thread::scope(|scope| {
-            let inside = move || {
-                rustix::thread::move_into_link_name_space(self.as_fd(), Some(LinkNameSpaceType::Network))?;
-                Ok(work())
-            };
-            let thread = std::thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, inside)?;
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        on_thread(|| {
+            rustix::thread::move_into_link_name_space(self.as_fd(), Some(LinkNameSpaceType::Network))?;
+            Ok(work())
+        })?
     }
+}
+
+/// Runs `work` on a thread that ends with it, and waits for it.
+fn on_thread<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, work)?;
+        Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
 }

@@ -6,19 +6,20 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodSpec;
 
-use super::paths::{INFRA, Paths, shown};
+use super::paths::{INFRA, InstanceName, Paths, shown};
 use super::records::{self, SANDBOX, SandboxRecord, Stored};
 use super::{Inner, blocking, end, etc, here, observe, settle, subpath, users, verdicts};
 use crate::model::{PodAmounts, PodKey, PodRecord, PodUid};
 use crate::net;
 use crate::port::{ErrorKind, PortError};
-use crate::sys::infra::{self, Infra, InfraSpec};
+use crate::sys::infra::{self, Infra, InfraSpec, Net};
+use crate::sys::netns::NetNs;
 use crate::sys::{cgroup, effect, limits, mount, pidfd, process};
 
 const RUN: &str = "run sandbox of pod";
@@ -35,17 +36,19 @@ const REAP_PATIENCE: Duration = Duration::from_secs(1);
 /// Starts the sandbox, or completes what an earlier call began. Blocks.
 pub(super) fn run(inner: &Arc<Inner>, key: &PodKey, uid: &PodUid, attempt: u32) -> Result<(), PortError> {
     let record = inner.read_record(key, uid)?;
-    let Some(infra) = prepare(inner, &record, attempt)? else { return Ok(()) };
-    let (own, pod, settled) = (inner.clone(), record.clone(), inner.settled(uid));
-    // The disk has time until a container starts, which waits for it.
-    drop(tokio::task::spawn_blocking(move || match settle::begin(&own.paths, &pod.uid, &settled) {
-        // The pod was removed meanwhile.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => tracing::warn!(pod = %pod.key, %error, "its record is not on the disk; it is written again"),
-        Ok(()) => {}
-    }));
-    match here(connect(inner, &record, &infra)) {
-        Ok(ips) => keep(inner, &record, attempt, (&infra, ips)),
+    if let Stored::There(old) = observe::sandbox_record(&inner.paths, uid)?
+        && observe::infra_lives(&old)
+    {
+        if old.attempt == attempt {
+            return Ok(());
+        }
+        let message = format!("sandbox {} still runs, and {attempt} was asked for", old.attempt);
+        return Err(PortError::new(ErrorKind::Conflict, RUN, key.to_string(), message).waiting(WAITING));
+    }
+    let spec = record.realised.effective.open().spec.unwrap_or_default();
+    settle_meanwhile(inner, &record);
+    match make(inner, &record, &spec) {
+        Ok((infra, ips)) => keep(inner, &record, attempt, (&infra, ips)),
         Err(error) => {
             // Nothing half-made stays: the next try starts from the beginning.
             if let Err(error) = here(release(inner, uid)) {
@@ -56,21 +59,80 @@ pub(super) fn run(inner: &Arc<Inner>, key: &PodKey, uid: &PodUid, attempt: u32) 
     }
 }
 
-/// The infra process in its namespaces, with the pod's shared memory; `None` when the sandbox runs already.
-fn prepare(inner: &Inner, record: &PodRecord, attempt: u32) -> Result<Option<Infra>, PortError> {
+/// The infra process, and the pod's addresses. Where the network namespace is owned by nobody but the machine, it is connected
+/// while the process is made: each takes about as long.
+fn make(inner: &Arc<Inner>, record: &PodRecord, spec: &PodSpec) -> Result<(Infra, Vec<IpAddr>), PortError> {
+    let ports = net::host_ports(spec)?;
+    if spec.host_network == Some(true) {
+        let infra = prepare(inner, record, spec, || Ok(Net::Machine))?;
+        here(inner.network.host_network_ports(&record.uid, &ports))?;
+        return Ok((infra, inner.node.host_ips()));
+    }
+    if users::are_own(spec) {
+        let infra = prepare(inner, record, spec, || Ok(Net::Own))?;
+        let ips = here(inner.network.attach(&record.uid, infra, &ports))?;
+        return Ok((infra, ips));
+    }
+    let (made, namespace) = mpsc::channel();
+    let (connected, ips) = mpsc::channel();
+    let (own, key, uid) = (inner.clone(), record.key.clone(), record.uid.clone());
+    drop(tokio::task::spawn_blocking(move || {
+        let failed = |e| PortError::io(RUN, key.to_string(), &e).waiting(WAITING).see_doctor();
+        let ips = NetNs::make().map(Arc::new).map_err(failed).and_then(|namespace| {
+            // Nobody waits for it when the cgroups could not be made.
+            let _ = made.send(Arc::clone(&namespace));
+            here(own.network.attach_namespace(&uid, &namespace, &ports))
+        });
+        // The other side waits to the end.
+        let _ = connected.send(ips);
+    }));
+    let infra = prepare(inner, record, spec, || namespace.recv().map(Net::Made).map_err(|_| no_namespace(record)));
+    if infra.is_ok() {
+        make_first_cgroup(inner, record, spec);
+    }
+    // Without a namespace, why there is none is told here.
+    let ips = ips.recv().unwrap_or_else(|_| Err(no_namespace(record)))?;
+    Ok((infra?, ips))
+}
+
+/// Makes the cgroup of a new pod's first container while the network is made: what its start would take longest for.
+fn make_first_cgroup(inner: &Inner, record: &PodRecord, spec: &PodSpec) {
+    let first = spec.init_containers.iter().flatten().chain(&spec.containers).next();
+    let is_new = || !inner.paths.containers(&record.uid).exists();
+    let name = first.filter(|_| is_new()).and_then(|c| InstanceName::new(&record.uid, &c.name, 0).ok());
+    if let Some(name) = name {
+        // The start makes what is missing, and says what is wrong.
+        let _ = inner.paths.container_cgroup(&name).and_then(|path| cgroup::create(&path));
+    }
+}
+
+fn no_namespace(record: &PodRecord) -> PortError {
+    let message = "its network namespace could not be made";
+    PortError::new(ErrorKind::Internal, RUN, record.key.to_string(), message).waiting(WAITING)
+}
+
+/// Has the record of the pod put on the disk. There is time until a container starts, which waits for it.
+fn settle_meanwhile(inner: &Arc<Inner>, record: &PodRecord) {
+    let (own, key, uid) = (inner.clone(), record.key.clone(), record.uid.clone());
+    let settled = inner.settled(&uid);
+    drop(tokio::task::spawn_blocking(move || match settle::begin(&own.paths, &uid, &settled) {
+        // The pod was removed meanwhile.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!(pod = %key, %error, "its record is not on the disk; it is written again"),
+        Ok(()) => {}
+    }));
+}
+
+/// The infra process in its namespaces, with the pod's shared memory.
+fn prepare(
+    inner: &Arc<Inner>,
+    record: &PodRecord,
+    spec: &PodSpec,
+    network: impl FnOnce() -> Result<Net, PortError>,
+) -> Result<Infra, PortError> {
     let (paths, key, uid) = (&inner.paths, &record.key, &record.uid);
     let failed = |e: &std::io::Error| PortError::io(RUN, key.to_string(), e).waiting(WAITING);
-    if let Stored::There(old) = observe::sandbox_record(paths, uid)?
-        && observe::infra_lives(&old)
-    {
-        if old.attempt == attempt {
-            return Ok(None);
-        }
-        let message = format!("sandbox {} still runs, and {attempt} was asked for", old.attempt);
-        return Err(PortError::new(ErrorKind::Conflict, RUN, key.to_string(), message).waiting(WAITING));
-    }
-    let spec = record.realised.effective.open().spec.unwrap_or_default();
-    let pod = inner.levels.enter(paths, record, &spec).map_err(|e| failed(&e).see_doctor())?;
+    let pod = inner.levels.enter(paths, record, spec).map_err(|e| failed(&e).see_doctor())?;
     let cgroup = format!("{pod}/{INFRA}");
     // Of an earlier try.
     end_processes(&cgroup).map_err(|e| failed(&e).see_doctor())?;
@@ -83,20 +145,20 @@ fn prepare(inner: &Inner, record: &PodRecord, attempt: u32) -> Result<Option<Inf
         make_shm(&paths.shm(uid)).map_err(|e| failed(&e).see_doctor())?;
     }
     let host_network = spec.host_network == Some(true);
-    let users = users::are_own(&spec).then(|| users::take(inner, uid)).transpose();
+    let users = users::are_own(spec).then(|| users::take(inner, uid)).transpose();
     let users = users.map_err(|e| e.waiting(WAITING))?;
     let infra = infra::start(&InfraSpec {
         empty: paths.empty(),
-        net: !host_network,
+        net: network()?,
         ipc: !host_ipc,
-        uts: (!host_network).then(|| etc::hostname(&spec, &key.name)),
+        uts: (!host_network).then(|| etc::hostname(spec, &key.name)),
         pid: spec.share_process_namespace == Some(true) && spec.host_pid != Some(true),
         users,
         cgroup: cgroup.clone(),
     });
-    infra.map(Some).map_err(|e| {
+    infra.map_err(|e| {
         let error = failed(&e);
-        if is_of_memory(&e, &cgroup, &spec) {
+        if is_of_memory(&e, &cgroup, spec) {
             let message = format!("the limit of memory of its containers together is too low for a pod: {e}");
             return PortError { message, ..error };
         }
@@ -123,17 +185,6 @@ fn make_shm(shm: &Path) -> std::io::Result<()> {
         return Ok(());
     }
     mount::tmpfs(shm, SHM_SIZE, 0o1777)
-}
-
-/// The pod's addresses, once its network is there.
-async fn connect(inner: &Inner, record: &PodRecord, infra: &Infra) -> Result<Vec<IpAddr>, PortError> {
-    let spec = record.realised.effective.open().spec.unwrap_or_default();
-    let ports = net::host_ports(&spec)?;
-    if spec.host_network == Some(true) {
-        inner.network.host_network_ports(&record.uid, &ports).await?;
-        return Ok(inner.node.host_ips());
-    }
-    inner.network.attach(&record.uid, *infra, &ports).await
 }
 
 /// Writes down a sandbox that is complete, and watches it.

@@ -71,7 +71,8 @@ pub(crate) fn own_mounts() -> io::Result<()> {
     own_namespaces("mounts", CloneFlags::CLONE_NEWNS)
 }
 
-/// Gives this process, which has one thread, namespaces of its own. `name` says which.
+/// Gives this process, which has one thread, namespaces of its own; or this thread, of those that a thread has. `name` says
+/// which.
 ///
 /// # Errors
 /// From the system.

@@ -12,7 +12,7 @@ use podwright::model::{
 };
 use podwright::port::PortError;
 use podwright::shim::{LogLimits, Shim, ShimRequest, Started};
-use podwright::sys::infra::{Infra, InfraSpec};
+use podwright::sys::infra::{Infra, InfraSpec, Net};
 use podwright::sys::{cgroup, infra, lock, pidfd};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -54,7 +54,7 @@ impl Place {
     pub fn infra_spec(&self) -> InfraSpec {
         InfraSpec {
             empty: self.temp.path().join("empty"),
-            net: true,
+            net: Net::Own,
             ipc: true,
             uts: Some("pod-name".into()),
             pid: false,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use podwright::sys::infra::Net;
 use podwright::sys::{cgroup, pidfd, process};
 
 use super::fixture::{Place, SIGKILL, SIGTERM, until};
@@ -31,16 +32,21 @@ fn e2e_the_infra_process_holds_what_was_asked_and_nothing_else() {
     for name in ["pid", "user"] {
         assert_eq!(ns(some.pid, name), ns("self", name), "{name}");
     }
-    let none = place.infra(|s| (s.net, s.ipc, s.uts) = (false, false, None));
+    let none = place.infra(|s| (s.net, s.ipc, s.uts) = (Net::Machine, false, None));
     for name in ["net", "ipc", "uts", "pid"] {
         assert_eq!(ns(none.pid, name), ns("self", name), "{name}");
     }
     assert_eq!(process::start_ticks(some.pid), Some(some.start_ticks));
     assert_eq!(cgroup::pids(&format!("{}/infra0", place.cgroup)).unwrap(), BTreeSet::from([some.pid]));
     let proc = |name: &str| format!("/proc/{}/{name}", some.pid);
-    for line in fs::read_to_string(proc("cgroup")).unwrap().lines() {
-        assert!(line.ends_with(&format!("{}/infra0", place.cgroup)), "in every hierarchy: {line}");
+    // Of its own where version 2 asks for leaves and where memory is counted, that of the pod in the other hierarchies.
+    let places = fs::read_to_string(proc("cgroup")).unwrap();
+    let own = format!("{}/infra0", place.cgroup);
+    for line in places.lines() {
+        let has_own = matches!(line.split(':').nth(1), Some("" | "memory"));
+        assert!(line.ends_with(if has_own { &own } else { &place.cgroup }), "{line}");
     }
+    assert!(places.lines().any(|line| line.ends_with(&own)), "{places}");
     assert_eq!(fs::read(proc("cmdline")).unwrap(), b"/pause\0");
     assert_eq!(fs::read(proc("comm")).unwrap(), b"pause\n");
     assert_eq!(fs::read(proc("environ")).unwrap(), b"");

@@ -131,6 +131,7 @@ const CRATES: &str = "anstream async-trait axum base64 crc32fast clap flate2 fol
 /// Lines that look like an effect and are none, or are part of one: file, words of the line, why.
 const NO_EFFECTS: &[(&str, &str, &str)] = &[
     ("src/sys/infra.rs", "libc::sethostname", "of the pod alone, within the effect `clone`"),
+    ("src/sys/infra.rs", "libc::setns", "of the process that the effect `clone` makes, which is told from outside"),
     ("src/sys/infra.rs", "libc::syscall", "of the process that the effect `clone` makes, which is told from outside"),
     ("src/net/link.rs", ".get()", "a question"),
     ("src/net/link.rs", ".get(any)", "a question"),
