@@ -17,6 +17,7 @@ mod proc;
 mod pulling;
 mod recovery;
 mod refused;
+mod sight;
 mod spec;
 mod user;
 mod users;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use k8s_openapi::api::core::v1::PodSpec;
 
@@ -153,7 +153,7 @@ impl Levels {
     ///
     /// # Errors
     /// From the system.
-    pub(super) fn adopt(&self, paths: &Paths, pods: &[ObservedPod]) -> io::Result<()> {
+    pub(super) fn adopt(&self, paths: &Paths, pods: &[Arc<ObservedPod>]) -> io::Result<()> {
         let mut shares = lock(&self.shares);
         let standing = standing(paths)?;
         let (mut all, mut levels) = (Vec::new(), Vec::new());

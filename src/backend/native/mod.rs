@@ -40,6 +40,7 @@ mod resize;
 mod rootfs;
 mod sandbox;
 mod settle;
+mod sight;
 mod signal;
 pub mod spec;
 mod start;
@@ -67,6 +68,7 @@ use self::observe::{Found, Seen};
 use self::paths::Paths;
 use self::records::Stored;
 use self::settle::Settled;
+use self::sight::{Marks, Sights};
 use self::watch::Hub;
 use crate::image::{HostImage, Puller, Store};
 use crate::model::{NodeInfo, ObservedPod, PodKey, PodRecord, PodUid, PullSettings, Sandbox};
@@ -136,6 +138,8 @@ struct Inner {
     verbs: Mutex<BTreeMap<PodKey, Arc<tokio::sync::Mutex<()>>>>,
     /// Whether the directory of a pod was synced since this process began, or it is just being done.
     settled: Mutex<BTreeMap<PodUid, Arc<Mutex<Settled>>>>,
+    /// What was seen of the pods.
+    sights: Sights,
     /// Which user ids pods get.
     user_ids: users::Ids,
     /// The pods that have a cgroup, by what they ask for.
@@ -144,6 +148,14 @@ struct Inner {
     leavings: Leavings,
     /// Every record was read once, and what belongs to no pod was cleared away: before that no verb begins.
     adopted: tokio::sync::OnceCell<()>,
+}
+
+/// What a look at one pod gives.
+enum Look {
+    /// With whether some instance is being started.
+    Pod(Arc<ObservedPod>, bool),
+    Nothing,
+    Damaged(String),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -195,6 +207,7 @@ impl Native {
             index: Mutex::default(),
             verbs: Mutex::default(),
             settled: Mutex::default(),
+            sights: Sights::default(),
             user_ids: users::Ids::from(first_user_id),
             levels: Levels::default(),
             leavings: Leavings::default(),
@@ -284,6 +297,7 @@ impl Inner {
     fn forget_uid(&self, uid: &PodUid) {
         lock(&self.index).retain(|_, known| known != uid);
         lock(&self.settled).remove(uid);
+        self.sights.forget(uid);
     }
 
     /// Whether the disk has the record of a pod: for [`settle::settle`].
@@ -302,23 +316,29 @@ impl Inner {
     }
 
     /// Looks at one pod, waiting for containers that are being started, and watches what lives.
-    async fn look(self: &Arc<Self>, uid: &PodUid, deadline: Instant) -> Result<Option<ObservedPod>, PortError> {
+    async fn look(self: &Arc<Self>, uid: &PodUid, deadline: Instant) -> Result<Option<Arc<ObservedPod>>, PortError> {
         loop {
             let (inner, pod) = (self.clone(), uid.clone());
             let found = blocking(move || {
-                let found = observe::look(&inner.paths, &pod)?;
-                if let Found::Pod(seen) = &found {
-                    inner.watch(seen);
+                let marks = Marks::of(&inner.paths, &pod);
+                if let Some(known) = marks.as_ref().and_then(|marks| inner.sights.known(&pod, marks)) {
+                    return Ok(Look::Pod(known, false));
                 }
-                Ok(found)
+                Ok(match observe::look(&inner.paths, &pod)? {
+                    Found::Pod(seen) => {
+                        inner.watch(&seen);
+                        let in_flight = seen.in_flight;
+                        Look::Pod(inner.sights.keep(&pod, marks, *seen), in_flight)
+                    }
+                    Found::Nothing => Look::Nothing,
+                    Found::Damaged(why) => Look::Damaged(why),
+                })
             });
             match found.await? {
-                Found::Pod(seen) if seen.in_flight && Instant::now() < deadline => {
-                    tokio::time::sleep(START_PAUSE).await;
-                }
-                Found::Pod(seen) => return Ok(Some(seen.pod)),
-                Found::Nothing => return Ok(None),
-                Found::Damaged(why) => {
+                Look::Pod(_, true) if Instant::now() < deadline => tokio::time::sleep(START_PAUSE).await,
+                Look::Pod(pod, _) => return Ok(Some(pod)),
+                Look::Nothing => return Ok(None),
+                Look::Damaged(why) => {
                     end::quarantine(self, uid, &why).await?;
                     return Ok(None);
                 }
@@ -344,20 +364,20 @@ impl Inner {
             if let Err(error) = inner.levels.adopt(&inner.paths, &pods) {
                 tracing::warn!("the weights and limits of pods may be wrong: {error}");
             }
-            Ok(pods.into_iter().map(|pod| pod.record.uid).collect())
+            Ok(pods.iter().map(|pod| pod.record.uid.clone()).collect())
         });
         adopt::sweep(&self, &keep.await?).await;
         Ok(())
     }
 
     /// Looks at every pod.
-    async fn look_at_all(self: &Arc<Self>) -> Result<Vec<ObservedPod>, PortError> {
+    async fn look_at_all(self: &Arc<Self>) -> Result<Vec<Arc<ObservedPod>>, PortError> {
         self.adopt().await?;
         self.look_at_each().await
     }
 
     /// Looks at every pod and renews the index. A pod that is made meanwhile keeps its place in it.
-    async fn look_at_each(self: &Arc<Self>) -> Result<Vec<ObservedPod>, PortError> {
+    async fn look_at_each(self: &Arc<Self>) -> Result<Vec<Arc<ObservedPod>>, PortError> {
         let inner = self.clone();
         let uids = blocking(move || observe::uids(&inner.paths)).await?;
         let deadline = Instant::now() + START_PATIENCE;
@@ -375,12 +395,12 @@ impl Inner {
 
     /// A pod of which the record alone can be read: the others are looked after nevertheless, and whoever looks at this one is
     /// told why that cannot be.
-    async fn unseen(self: &Arc<Self>, uid: &PodUid, error: PortError) -> Result<ObservedPod, PortError> {
+    async fn unseen(self: &Arc<Self>, uid: &PodUid, error: PortError) -> Result<Arc<ObservedPod>, PortError> {
         let (inner, pod) = (self.clone(), uid.clone());
         match blocking(move || observe::record(&inner.paths, &pod)).await? {
             Stored::There(record) => {
                 tracing::warn!(pod = %record.key, "{error}; nothing is done for it until that can be read");
-                Ok(ObservedPod { record, sandbox: Sandbox::Absent, containers: Vec::new() })
+                Ok(Arc::new(ObservedPod { record, sandbox: Sandbox::Absent, containers: Vec::new() }))
             }
             Stored::Missing | Stored::Damaged(_) => Err(error),
         }

@@ -95,13 +95,13 @@ fn put(inner: &Inner, record: &PodRecord) -> Result<(), PortError> {
 #[async_trait]
 impl ContainerBackend for Native {
     async fn list(&self) -> Result<Vec<Arc<ObservedPod>>, PortError> {
-        Ok(self.inner.look_at_all().await?.into_iter().map(Arc::new).collect())
+        self.inner.look_at_all().await
     }
 
     async fn observe(&self, key: &PodKey) -> Result<Option<Arc<ObservedPod>>, PortError> {
         let Some(uid) = self.inner.find(key).await? else { return Ok(None) };
         self.inner.settle_again(key, &uid).await;
-        Ok(self.inner.look(&uid, Instant::now() + START_PATIENCE).await?.map(Arc::new))
+        self.inner.look(&uid, Instant::now() + START_PATIENCE).await
     }
 
     async fn put_record(&self, record: &PodRecord) -> Result<(), PortError> {

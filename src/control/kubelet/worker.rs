@@ -31,7 +31,9 @@ use super::probes::Probers;
 use super::state::{Brief, Goal, PodState};
 use super::usage::Usage;
 use super::{Shared, after};
-use crate::model::{Hold, HoldKind, ObservedPod, PodKey, PodPlan, PodRecord, PodStep, ProbeRun};
+use crate::model::{
+    DataObjects, Hold, HoldKind, ObservedPod, PodKey, PodMemory, PodPlan, PodRecord, PodStep, ProbeRun,
+};
 use crate::plan::{self, PodInput, Target};
 
 /// A worker that ended in a panic begins anew after this.
@@ -87,7 +89,32 @@ pub(super) struct Worker {
     pub(super) hooks: Hooks,
     /// The number of the target the present round works for.
     sequence: u64,
+    quiet: Option<Box<Quiet>>,
     pub(super) bell: Arc<Notify>,
+}
+
+/// A round in which there was nothing to do, with what was seen in it: of the same another plan would be the same.
+struct Quiet {
+    observed: Arc<ObservedPod>,
+    calm: Calm,
+}
+
+/// What else the plan of such a round depended on, and when it wants to be made again.
+struct Calm {
+    data: Option<Arc<DataObjects>>,
+    memory: PodMemory,
+    at: Timestamp,
+    until: Option<Timestamp>,
+}
+
+impl Calm {
+    fn holds(&self, data: Option<&Arc<DataObjects>>, memory: &PodMemory, now: Timestamp) -> bool {
+        self.data.as_ref().map(Arc::as_ptr) == data.map(Arc::as_ptr)
+            && self.memory == *memory
+            // A clock that was set back changes what is over.
+            && self.at <= now
+            && self.until.is_none_or(|until| now < until)
+    }
 }
 
 /// What follows a round.
@@ -114,6 +141,7 @@ impl Worker {
             recalled: false,
             usage: None,
             sequence: 0,
+            quiet: None,
             bell,
         }
     }
@@ -191,6 +219,7 @@ impl Worker {
         if brief.sequence != self.sequence {
             self.sequence = brief.sequence;
             self.memory.retarget();
+            self.quiet = None;
         }
         let observed = match self.shared.parts.backend.observe(&self.key).await {
             Ok(observed) => observed,
@@ -210,6 +239,13 @@ impl Worker {
         self.memory.plan.hooks = self.hooks.states();
         let now = self.shared.now();
         self.take_over_eviction(now);
+        if let (Some(quiet), Some(observed)) = (&self.quiet, &self.observed)
+            && Arc::ptr_eq(&quiet.observed, observed)
+            && quiet.calm.holds(brief.data.as_ref(), &self.memory.plan, now)
+        {
+            return Next::Wait(quiet.calm.until);
+        }
+        self.quiet = None;
         let plan = self.plan(goal, &brief, now);
         let (steps, wake_at) = self.report(plan, now);
         if self.observed.is_none() && steps.is_empty() {
@@ -217,12 +253,29 @@ impl Worker {
         }
         let planned = steps.len();
         let wake_at = wake_at.map(|at| not_at_once(at, now));
+        if planned == 0 {
+            self.quiet = self.note_quiet(&brief, now, wake_at);
+        }
         let outcome = self.perform(steps, goal, wake_at).await;
         tracing::debug!(pod = %self.key, steps = planned, tried = outcome.tried, "round");
         if outcome.tried > 0 || self.is_stale() {
             return Next::Again;
         }
         Next::Wait([wake_at, outcome.retry_at].into_iter().flatten().min())
+    }
+
+    /// Only where somebody else keeps what was seen, too: a backend that gives something new each time would have it for this alone.
+    /// Not of a pod whose probes or volumes are followed: a round begins those anew that ended.
+    fn note_quiet(&self, brief: &Brief, at: Timestamp, until: Option<Timestamp>) -> Option<Box<Quiet>> {
+        if self.probers.is_some() || self.usage.is_some() {
+            return None;
+        }
+        let observed = self
+            .observed
+            .clone()
+            .filter(|own| self.shared.lock().observed(&self.key).is_some_and(|known| Arc::ptr_eq(&known, own)))?;
+        let calm = Calm { data: brief.data.clone(), memory: self.memory.plan.clone(), at, until };
+        Some(Box::new(Quiet { observed, calm }))
     }
 
     fn plan(&self, goal: &Goal, brief: &Brief, now: Timestamp) -> PodPlan {
@@ -295,5 +348,18 @@ mod tests {
             assert_eq!(not_at_once(at(wake_at), at(100)), at(expected), "{wake_at}");
         }
         assert_eq!(not_at_once(Timestamp::MIN, Timestamp::MAX), Timestamp::MAX);
+    }
+
+    #[test]
+    fn a_quiet_round_holds_as_long_as_all_that_it_knew_is_the_same() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let (data, other) = (Arc::new(DataObjects::default()), Arc::new(DataObjects::default()));
+        let calm = Calm { data: Some(data.clone()), memory: PodMemory::default(), at: at(100), until: Some(at(200)) };
+        let holds = |data: Option<&Arc<DataObjects>>, memory, second| calm.holds(data, &memory, at(second));
+        assert!(holds(Some(&data), PodMemory::default(), 100) && holds(Some(&data), PodMemory::default(), 199));
+        assert!(!holds(Some(&data), PodMemory::default(), 200), "it is time");
+        assert!(!holds(Some(&data), PodMemory::default(), 99), "the clock was set back");
+        assert!(!holds(Some(&other), PodMemory::default(), 100) && !holds(None, PodMemory::default(), 100));
+        assert!(!holds(Some(&data), PodMemory { grace_limit: Some(1), ..PodMemory::default() }, 100));
     }
 }
