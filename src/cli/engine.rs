@@ -114,6 +114,7 @@ impl Engine {
         let (cancel, over) = (CancellationToken::new(), CancellationToken::new());
         let logs = Arc::new(BackendLogs { backend: self.native.clone() });
         let server = tokio::spawn(serve(server, projection.clone(), logs));
+        resident::map_in_parts();
         // Nobody waits for its end: it keeps nothing.
         tokio::spawn(rest::give_back_when_quiet());
         let saver = tokio::spawn(saver::keep(layout.snapshot(), projection, over.clone()));

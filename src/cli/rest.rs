@@ -8,7 +8,7 @@ use crate::sys::resident;
 const QUIET: Duration = Duration::from_secs(5);
 /// For so many looks a row of changes puts it off: a minute.
 const LATE: u32 = 12;
-/// Pages taken since the last time that are worth it: some hundred kB, for the kernel maps up to sixteen of a file at once.
+/// Faults since the last time that are worth it: some hundred kB, for the kernel maps several pages of a file at once.
 const WORTH: u64 = 64;
 /// Pages that are taken by looking, and by what waits.
 const NOTHING: u64 = 8;

@@ -16,6 +16,10 @@ const HEAPS: c_int = 1;
 /// which grows as soon as such memory is freed once, unless it is set.
 const LARGE: c_int = 128 << 10;
 
+const PAGE: usize = 4096;
+/// Bytes of the program that are mapped together. Smaller ones take more faults, and memory of the kernel for each.
+const PART: usize = 4 * PAGE;
+
 /// To be called before threads are started. What the C library refuses stays as it was.
 pub fn stay_small() {
     // SAFETY: mallopt takes any values, and glibc guards its parameters by the lock of the first heap.
@@ -34,7 +38,7 @@ pub fn taken() -> u64 {
 
 /// Gives back what is freed amid the heaps, and the pages of the program itself: those that are run or read again are
 /// found in the page cache, or in the file, as at the start. Costs some milliseconds now, and a fault for each sixteen pages
-/// that are used again.
+/// that are used again, or each part of [`map_in_parts`].
 pub fn give_back() {
     // SAFETY: malloc_trim takes the lock of each heap in turn and gives back only pages on which nothing is allocated.
     unsafe { libc::malloc_trim(0) };
@@ -42,23 +46,56 @@ pub fn give_back() {
     unsafe { libc::dl_iterate_phdr(Some(forget), ptr::null_mut()) };
 }
 
-/// Drops the pages of one loaded file, the program or a library, that cannot differ from the file.
-unsafe extern "C" fn forget(info: *mut libc::dl_phdr_info, _: libc::size_t, _: *mut libc::c_void) -> c_int {
+/// Has the kernel map the program in parts of [`PART`], each a mapping of its own. Around each page that is touched it maps
+/// those beside it that it has at hand, sixteen together but never beyond a mapping (`do_fault_around`, mm/memory.c). What is run
+/// together lies all over a program, and most of what is mapped so is never run.
+///
+/// What the kernel refuses stays as it was.
+pub fn map_in_parts() {
+    // SAFETY: the callback neither keeps its arguments nor unwinds, and takes no data.
+    unsafe { libc::dl_iterate_phdr(Some(divide), ptr::null_mut()) };
+}
+
+/// Marks every other part of the first loaded file, which is the program, so that no two beside each other are alike. The mark
+/// leaves it out of core dumps, where what is in a file is of no use.
+unsafe extern "C" fn divide(info: *mut libc::dl_phdr_info, _: libc::size_t, _: *mut libc::c_void) -> c_int {
+    // SAFETY: as the loader calls it.
+    for (start, length) in unsafe { segments(info) } {
+        let pages = whole_pages(start, length);
+        for part in pages.clone().step_by(2 * PART) {
+            let size = PART.min(pages.end - part);
+            // SAFETY: the mark changes nothing of what is mapped; the kernel refuses what is not.
+            unsafe { libc::madvise(part as *mut libc::c_void, size, libc::MADV_DONTDUMP) };
+        }
+    }
+    1
+}
+
+/// The addresses and sizes of what is loaded of a file and cannot differ from it.
+///
+/// # Safety
+/// `info` is what the loader hands to a callback, and the callback has not returned.
+unsafe fn segments(info: *mut libc::dl_phdr_info) -> impl Iterator<Item = (usize, usize)> {
     // SAFETY: the loader hands a valid record, whose headers stay while the file is loaded; it holds its lock meanwhile.
     let (base, headers) = unsafe {
         let info = &*info;
-        if info.dlpi_phdr.is_null() {
-            return 0;
-        }
-        (info.dlpi_addr, std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)))
+        let count = if info.dlpi_phdr.is_null() { 0 } else { usize::from(info.dlpi_phnum) };
+        let first = if count == 0 { ptr::NonNull::dangling().as_ptr() } else { info.dlpi_phdr.cast_mut() };
+        (info.dlpi_addr, std::slice::from_raw_parts(first, count))
     };
-    for header in headers.iter().filter(|header| is_as_in_the_file(header.p_type, header.p_flags)) {
-        let start = (base + header.p_vaddr) as usize;
+    let kept = headers.iter().filter(|header| is_as_in_the_file(header.p_type, header.p_flags));
+    kept.map(move |header| ((base + header.p_vaddr) as usize, header.p_memsz as usize))
+}
+
+/// Drops the pages of one loaded file, the program or a library, that cannot differ from the file.
+unsafe extern "C" fn forget(info: *mut libc::dl_phdr_info, _: libc::size_t, _: *mut libc::c_void) -> c_int {
+    // SAFETY: as the loader calls it.
+    for (start, length) in unsafe { segments(info) } {
         // SAFETY: the range is a segment of a file that is loaded, mapped privately and never writable, so no page of it was
         // changed: one that is dropped has the same bytes when it is read from the file again. (A segment whose pages are
         // changed while the file is loaded, such as one for relocations, is mapped writable.) Pages that are not whole are
         // left out.
-        unsafe { drop_pages(start, header.p_memsz as usize) };
+        unsafe { drop_pages(start, length) };
     }
     0
 }
@@ -71,13 +108,16 @@ fn is_as_in_the_file(kind: u32, flags: u32) -> bool {
 /// # Safety
 /// All whole pages of the range are mapped from a file and were never changed.
 unsafe fn drop_pages(start: usize, length: usize) {
-    const PAGE: usize = 4096;
-    let first = start.next_multiple_of(PAGE);
-    let end = (start + length) / PAGE * PAGE;
-    if first < end {
+    let pages = whole_pages(start, length);
+    if !pages.is_empty() {
         // SAFETY: as the caller promises; the kernel refuses what is not mapped.
-        unsafe { libc::madvise(first as *mut libc::c_void, end - first, libc::MADV_DONTNEED) };
+        unsafe { libc::madvise(pages.start as *mut libc::c_void, pages.len(), libc::MADV_DONTNEED) };
     }
+}
+
+/// The addresses of the pages that lie within a range.
+fn whole_pages(start: usize, length: usize) -> std::ops::Range<usize> {
+    start.next_multiple_of(PAGE)..(start + length) / PAGE * PAGE
 }
 
 #[cfg(test)]
@@ -140,5 +180,30 @@ mod tests {
         let mut again = vec![0; bytes.len()];
         std::os::unix::fs::FileExt::read_exact_at(&memory, &mut again, start).unwrap();
         assert!(bytes == again, "other bytes than before");
+    }
+
+    /// In a process of its own: the mappings are those of all tests.
+    #[test]
+    fn the_program_is_mapped_in_parts() {
+        const ALONE: &str = "PODWRIGHT_TEST_ALONE";
+        let program = std::env::current_exe().unwrap();
+        if std::env::var_os(ALONE).is_none() {
+            let name = "sys::resident::tests::the_program_is_mapped_in_parts";
+            let mut again = std::process::Command::new(&program);
+            assert!(again.args(["--exact", name]).env(ALONE, "1").status().unwrap().success());
+            return;
+        }
+        let code = ["r-xp", program.to_str().unwrap()];
+        let count = || {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+            maps.lines().filter(|line| code.iter().all(|word| line.contains(word))).count()
+        };
+        let (mappings, kilobytes) = (count(), sum("Size:", &code));
+        assert_eq!(mappings, 1);
+        map_in_parts();
+        assert_eq!(sum("Size:", &code), kilobytes);
+        assert!(count() as u64 >= kilobytes / 16, "{kilobytes} kB in {} parts", count());
+        give_back();
+        assert!(sum("Rss:", &code) * 2 < kilobytes);
     }
 }
