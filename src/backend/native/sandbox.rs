@@ -77,7 +77,11 @@ fn make(inner: &Arc<Inner>, record: &PodRecord, spec: &PodSpec) -> Result<(Infra
     let (connected, ips) = mpsc::channel();
     let (own, key, uid) = (inner.clone(), record.key.clone(), record.uid.clone());
     drop(tokio::task::spawn_blocking(move || {
-        let failed = |e| PortError::io(RUN, key.to_string(), &e).waiting(WAITING).see_doctor();
+        let failed = |e| {
+            let error = PortError::io(RUN, key.to_string(), &e).waiting(WAITING);
+            let is_denied = error.kind == ErrorKind::Denied;
+            if is_denied { error.with_help(super::open::NEEDS_ROOT).see_doctor() } else { error.see_doctor() }
+        };
         let ips = NetNs::make().map(Arc::new).map_err(failed).and_then(|namespace| {
             // Nobody waits for it when the cgroups could not be made.
             let _ = made.send(Arc::clone(&namespace));
