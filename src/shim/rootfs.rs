@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -17,6 +18,11 @@ use crate::sys::effect;
 
 /// Room for the bundle: the configuration, and what covers paths.
 const BUNDLE_BYTES: u64 = 16 << 20;
+
+/// How long is waited for a module of the kernel: far longer than loading one takes, and no longer than the start of a container
+/// may be put off on a machine that has none.
+const LOADING: Duration = Duration::from_millis(50);
+const LOADING_TRIES: u32 = 20;
 
 /// Room for a container's last words. A few kilobytes are kept of them; a program may well write all of its log there.
 const MESSAGE_ROOM: u64 = 256 << 10;
@@ -112,7 +118,7 @@ fn overlay(request: &ShimRequest, layout: &Layout, users: Option<&Users>) -> io:
     let options = CString::new(format!("lowerdir={},upperdir=u,workdir=w", lowers.join(":")))?;
     let mount = || -> io::Result<()> {
         std::env::set_current_dir(&links)?;
-        let mounted = effect::mount("overlay", &layout.rootfs, MountFlags::empty(), &options);
+        let mounted = once_loaded(|| effect::mount("overlay", &layout.rootfs, MountFlags::empty(), &options));
         std::env::set_current_dir("/")?;
         mounted
     };
@@ -123,6 +129,21 @@ fn overlay(request: &ShimRequest, layout: &Layout, users: Option<&Users>) -> io:
             mount()
         }
         other => other,
+    }
+}
+
+/// Mounts a file system whose module may just be loaded for somebody else: until that is done the kernel does not know it. After
+/// a start of the machine several containers are the first at the same time.
+fn once_loaded(mount: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    let mut tries = LOADING_TRIES;
+    loop {
+        match mount() {
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) && tries > 0 => {
+                tries -= 1;
+                std::thread::sleep(LOADING);
+            }
+            other => return other,
+        }
     }
 }
 
@@ -193,4 +214,29 @@ fn cover(layout: &Layout, path: &Path) -> io::Result<()> {
     effect::remount(&empty, flags)?;
     effect::bind(&empty, &place)?;
     effect::unmount(&empty, UnmountFlags::DETACH)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_file_system_that_is_being_loaded_is_waited_for() {
+        let refused = Cell::new(0);
+        let mount = |refusals, error: rustix::io::Errno| {
+            refused.set(0);
+            once_loaded(|| {
+                refused.set(refused.get() + 1);
+                if refused.get() <= refusals { Err(error.into()) } else { Ok(()) }
+            })
+        };
+        mount(2, rustix::io::Errno::NODEV).unwrap();
+        assert_eq!(refused.get(), 3);
+        mount(1, rustix::io::Errno::INVAL).unwrap_err();
+        assert_eq!(refused.get(), 1);
+        mount(u32::MAX, rustix::io::Errno::NODEV).unwrap_err();
+        assert_eq!(refused.get(), LOADING_TRIES + 1);
+    }
 }
