@@ -304,6 +304,7 @@ async fn secure(native: &Native, pod: &TestPod) {
     let told = format!("Get {url:?}: http: server gave HTTP response to HTTPS client");
     assert_eq!(answer, (HandlerOutcome::Failure, told));
     fallback(native, pod).await;
+    only_http_is_fallen_back_to(native, pod).await;
 }
 
 /// A hook over HTTPS is asked over HTTP by a server that does not know better, without what it is authorized by.
@@ -329,6 +330,46 @@ async fn fallback(native: &Native, pod: &TestPod) {
     let asked = served.join().unwrap();
     assert!(asked[1].starts_with("get /hook http/1.1\r\n") && asked[1].contains("x-test: 1"), "{}", asked[1]);
     assert!(!asked[1].contains("authorization"), "{}", asked[1]);
+}
+
+/// What a server without TLS says first, and what comes of a hook over HTTPS: only what begins as an answer of HTTP has it asked
+/// again (`isHTTPResponseError` in pkg/kubelet/lifecycle/handlers.go of Kubernetes 1.36, `send` in Go's net/http/client.go).
+const FIRST_WORDS: &[(&str, &[u8], &str)] = &[
+    ("an answer of HTTP/1", b"HTTP/1.1 400 Bad Request\r\n\r\n", "asked again"),
+    ("the shortest that is one", b"HTTP/", "asked again"),
+    ("another protocol", b"SSH-2.0-OpenSSH_9.9\r\n", "tls: first record does not look like a TLS handshake"),
+    ("nearly one", b"HTTPS/1.1 400\r\n\r\n", "tls: first record does not look like a TLS handshake"),
+    ("one without its beginning", b"<html>Bad Request</html>", "tls: first record does not look like a TLS handshake"),
+    ("an alert of TLS", b"\x15\x03\x03\x00\x02\x02\x28", "tls: received fatal alert: HandshakeFailure"),
+    ("nothing", b"", "EOF"),
+];
+
+async fn only_http_is_fallen_back_to(native: &Native, pod: &TestPod) {
+    for (what, words, expected) in FIRST_WORDS {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = server.local_addr().unwrap().port();
+        let served = std::thread::spawn(move || {
+            let (mut stream, _) = server.accept().unwrap();
+            assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+            stream.write_all(words).unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            // Whoever is asked again answers in plain; nobody else is asked at all.
+            if words.starts_with(b"HTTP/") {
+                let (mut stream, _) = server.accept().unwrap();
+                assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+                stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n").unwrap();
+            }
+        });
+        let get = HttpGet { https: true, host: Some("127.0.0.1".into()), port, path: "/".into(), headers: Vec::new() };
+        let answer = ask(native, pod, call_of(Handler::HttpGet(get), Caller::Hook, PATIENCE)).await;
+        if *expected == "asked again" {
+            assert_eq!(answer.0, HandlerOutcome::Warning, "{what}: {answer:?}");
+        } else {
+            let told = format!("Get \"https://127.0.0.1:{port}/\": {expected}");
+            assert_eq!(answer, (HandlerOutcome::Failure, told), "{what}");
+        }
+        served.join().unwrap();
+    }
 }
 
 /// Bodies that end before they are whole.

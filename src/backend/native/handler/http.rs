@@ -17,6 +17,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, InvalidMessage};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::heard::Heard;
 use super::{answer, dial, dial_failure, failure, joined, tls};
 use crate::model::{Caller, HandlerAnswer, HandlerCall, HandlerOutcome, HttpGet};
 use crate::port::HANDLER_BYTES;
@@ -28,6 +29,8 @@ const HEAD_BYTES: usize = 64 << 10;
 const HEADERS: usize = 100;
 /// What Go says of a server that does not speak TLS.
 const PLAIN: &str = "http: server gave HTTP response to HTTPS client";
+/// What Go says of one that speaks neither (crypto/tls/conn.go).
+const NO_TLS: &str = "tls: first record does not look like a TLS handshake";
 /// What Go says when a client's time is over.
 const NO_HEAD: &str = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
 const NO_BODY: &str = "context deadline exceeded (Client.Timeout or context cancellation while reading body)";
@@ -204,7 +207,8 @@ async fn send(address: &Address, headers: &HeaderMap, host: Option<&HeaderValue>
     }
     let server = ServerName::try_from(name.clone()).map_err(|e| format!("tls: {e}"))?;
     let connector = TlsConnector::from(tls::config().map_err(|e| format!("tls: {e}"))?);
-    exchange(connector.connect(server, tcp).await.map_err(|e| tls_failure(&e))?, request).await
+    let connected = connector.connect(server, Heard::new(tcp)).into_fallible().await;
+    exchange(connected.map_err(|(error, heard)| tls_failure(&error, &heard))?, request).await
 }
 
 async fn exchange<T>(io: T, request: Request<Empty<Bytes>>) -> Result<Answered, String>
@@ -234,9 +238,11 @@ fn broken(error: &hyper::Error) -> String {
     }
 }
 
-fn tls_failure(error: &std::io::Error) -> String {
+/// Only what begins as an answer of HTTP does is one: Go looks at the first five bytes (`send` in its net/http/client.go).
+fn tls_failure<T>(error: &std::io::Error, heard: &Heard<T>) -> String {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => PLAIN.to_owned(),
+        Some(rustls::Error::InvalidMessage(_)) if heard.first() == b"HTTP/" => PLAIN.to_owned(),
+        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => NO_TLS.to_owned(),
         Some(error) => format!("tls: {error}"),
         None if error.kind() == std::io::ErrorKind::UnexpectedEof => "EOF".to_owned(),
         None => super::reason(error),

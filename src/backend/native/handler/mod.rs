@@ -2,6 +2,7 @@
 
 mod exec;
 mod grpc;
+mod heard;
 mod http;
 mod tcp;
 mod tls;
