@@ -39,6 +39,10 @@ pub enum Reason {
     FirstStart,
     /// The container ended and the policy says to run it again.
     Restart { policy: String, exit: ExitRecord },
+    /// A container ended as one of its rules says for which all of the pod are restarted.
+    RestartAll { container: String, exit_code: i32 },
+    /// All containers of the pod are restarted together.
+    RestartingAll,
     /// The container's image changed in place.
     ImageChanged { before: String, after: String },
     /// What the container may use of cpu and memory changed in place.
@@ -105,6 +109,10 @@ impl fmt::Display for Reason {
             Reason::VolumeData => f.write_str("volume data changed"),
             Reason::FirstStart => f.write_str("first start"),
             Reason::Restart { policy, exit } => write!(f, "exited with {}, restartPolicy {policy}", exit.exit_code),
+            Reason::RestartAll { container, exit_code } => {
+                write!(f, "container {container} exited with {exit_code}: {}", Reason::RestartingAll)
+            }
+            Reason::RestartingAll => f.write_str("all containers are restarted"),
             Reason::ImageChanged { before, after } => write!(f, "image changed from {before} to {after}"),
             Reason::ResourcesChanged(changes) => {
                 let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();

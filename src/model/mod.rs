@@ -62,8 +62,8 @@ pub use masked::Masked;
 pub use node::{NodeInfo, Taint, architecture, well_known};
 pub use object::{Desired, DesiredObject, Excluded, PodPreset, PodPresetSpec};
 pub use observed::{
-    ContainerKind, ContainerRecord, ContainerState, DataDigests, Deletion, ExitRecord, ImageSource, ObservedContainer,
-    ObservedPod, PodRecord, Sandbox, Stopping, TerminalCause,
+    AllRestarted, ContainerKind, ContainerRecord, ContainerState, DataDigests, Deletion, ExitRecord, ImageSource,
+    ObservedContainer, ObservedPod, PodRecord, Sandbox, Stopping, TerminalCause,
 };
 pub use oom::oom_score_adj;
 pub use packed::Packed;

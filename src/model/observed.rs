@@ -28,6 +28,16 @@ pub struct TerminalCause {
     pub message: String,
 }
 
+/// All containers of a pod were restarted together for how one of them had ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AllRestarted {
+    /// How often that was, from 1.
+    pub count: u32,
+    /// When it last began.
+    pub at: Timestamp,
+}
+
 /// What a backend remembers of a pod, durably, from before its first process until after its last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -64,6 +74,8 @@ pub struct PodRecord {
     /// that kept none: what changed since is not known then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_digests: Option<Packed<DataDigests>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all_restarted: Option<AllRestarted>,
 }
 
 /// Digests keyed with the pod's uid, by object (`ConfigMap name`) and key. They never leave the record.
@@ -73,6 +85,11 @@ impl PodRecord {
     /// When the machine took the pod: Kubernetes' `status.startTime`, from which `activeDeadlineSeconds` counts.
     pub fn begun_at(&self) -> Timestamp {
         self.placed_at.unwrap_or(self.created_at)
+    }
+
+    /// How often all its containers were restarted together: an instance of an earlier round has to go.
+    pub fn round(&self) -> u32 {
+        self.all_restarted.map_or(0, |restarted| restarted.count)
     }
 
     /// The layout this code writes.
@@ -157,6 +174,10 @@ impl ImageSource {
     }
 }
 
+fn is_first_round(round: &u32) -> bool {
+    *round == 0
+}
+
 /// What a backend remembers of one instance of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -169,6 +190,9 @@ pub struct ContainerRecord {
     pub id: String,
     /// The sandbox attempt it belongs to.
     pub sandbox_attempt: u32,
+    /// The pod's [`PodRecord::round`] when it was started.
+    #[serde(default, skip_serializing_if = "is_first_round")]
+    pub round: u32,
     /// The image as the pod asks for it.
     pub image: String,
     /// Digest of the image that was used.
@@ -245,6 +269,11 @@ impl ObservedContainer {
     /// Whether a process of it may be alive.
     pub fn is_live(&self) -> bool {
         matches!(self.state, ContainerState::Running { .. } | ContainerState::Created | ContainerState::Lost)
+    }
+
+    /// Whether it belongs to what its pod has now: this sandbox, and the containers that were started together.
+    pub fn is_of(&self, sandbox_attempt: u32, pod: &PodRecord) -> bool {
+        self.record.sandbox_attempt == sandbox_attempt && self.record.round == pod.round()
     }
 
     /// How it ended, if it did.

@@ -49,6 +49,7 @@ pub const RULES: &[Rule] = &[
     rule("missing-object", "An object that is needed is not among the manifests", "add it"),
     rule("name", "A name is not well formed", "choose another name"),
     rule("namespace", "An object that is in no namespace names one", "remove the line"),
+    rule("never-ready", "A pod that waits for what nobody tells it here", "remove the gate"),
     rule("no-container", "A pod without a container", "add an item to `containers`"),
     rule("no-effect", "A field that has no effect here", "remove it"),
     rule("no-file", "What should be a file is none", "put a file here, or exclude the name in .podwrightignore"),

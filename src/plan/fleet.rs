@@ -121,6 +121,7 @@ fn running(pod: &Arc<AdmittedPod>, effective: &Pod, revision: &str, now: Timesta
             terminal: failed.then(|| "Failed".to_owned()),
             terminal_cause: None,
             data_digests: None,
+            all_restarted: None,
         },
         sandbox: match pod.unplaced {
             None => Sandbox::Ready { attempt: 0, pid: 0, started_at: now, ips: Vec::new() },
@@ -150,6 +151,7 @@ fn instance(container: &Container, kind: ContainerKind, now: Timestamp) -> Obser
             attempt: 0,
             id: String::new(),
             sandbox_attempt: 0,
+            round: 0,
             image: container.image.clone().unwrap_or_default(),
             image_id: String::new(),
             image_source: crate::model::ImageSource::Present,

@@ -26,6 +26,7 @@ mod restart;
 mod rules;
 mod start;
 mod teardown;
+mod together;
 mod walk;
 
 use std::sync::Arc;

@@ -13,8 +13,9 @@ use super::data::View;
 use super::draft::Draft;
 use super::failure::files_digest;
 use super::opened::Opened;
+use super::restart::{self, Policy};
 use super::teardown::{self, Stop, grace_of};
-use super::{PodInput, Target, eviction, payload, placement, probe, resize, restart, start};
+use super::{PodInput, Target, eviction, payload, placement, probe, resize, start, together};
 use crate::model::{
     AdmittedPod, Cause, ContainerKind, ContainerState, DataObjects, Failure, ObservedContainer, ObservedPod, Outcome,
     PodAction, PodKey, PodPlan, PodRecord, PodUid, Reason, Sandbox, TerminalCause, Unplaced,
@@ -166,6 +167,9 @@ fn run(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
     match &pod.sandbox {
         Sandbox::Ready { attempt, .. } => {
             draft.plan.limits = eviction::limits(spec);
+            if together::restart(round, spec, pod, draft) {
+                return;
+            }
             probe::probes(pod, round.input.memory, false, draft);
             let is_current = sync_volumes(round, pod, draft);
             start::containers(round, pod, (*attempt, is_current), draft);
@@ -299,13 +303,18 @@ impl Ending {
 
 /// The terminal phase, once nothing may run again, and why what still runs is stopped.
 fn verdict(spec: &PodSpec, pod: &ObservedPod) -> Option<(&'static str, Reason)> {
+    if together::asked(spec, pod).is_some() {
+        return None;
+    }
     let policy = spec.restart_policy.as_deref().unwrap_or("Always");
     for container in spec.init_containers.iter().flatten() {
         let kind = restart::kind_of(container, true);
-        let exit = pod.latest(&container.name).and_then(ObservedContainer::exit);
+        let latest = pod.latest(&container.name);
+        let exit = latest.and_then(ObservedContainer::exit);
         if let (ContainerKind::Init, Some(exit)) = (kind, exit)
             && exit.exit_code != 0
-            && !restart::may_restart(restart::policy_of(container, kind, policy), exit)
+            && !latest.is_some_and(|latest| together::is_due(pod, latest))
+            && !Policy::of(container, kind, policy).restarts(exit)
         {
             return Some(("Failed", Reason::Terminating(format!("init container {} failed", container.name))));
         }
@@ -313,9 +322,9 @@ fn verdict(spec: &PodSpec, pod: &ObservedPod) -> Option<(&'static str, Reason)> 
     let mut all_succeeded = true;
     let mut all_ended = true;
     for container in &spec.containers {
-        let policy = restart::policy_of(container, ContainerKind::App, policy);
+        let policy = Policy::of(container, ContainerKind::App, policy);
         match pod.latest(&container.name).and_then(|c| Some((c, c.exit()?))) {
-            Some((latest, exit)) if !start::runs_again(latest, policy) => {
+            Some((latest, exit)) if !start::runs_again(latest, policy) && !together::is_due(pod, latest) => {
                 all_succeeded &= exit.exit_code == 0;
             }
             _ => all_ended = false,
@@ -366,6 +375,7 @@ fn new_record(input: &PodInput<'_>, pod: &Arc<AdmittedPod>, revision: &str) -> P
         terminal: None,
         terminal_cause: None,
         data_digests,
+        all_restarted: None,
     }
 }
 

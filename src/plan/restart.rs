@@ -1,7 +1,7 @@
 //! When an ended container runs again: restart policies and the crash back-off.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1::{Container, ContainerRestartRule};
 
 use super::failure::double;
 use crate::model::{ContainerKind, ContainerRecord, ExitRecord, ObservedContainer};
@@ -18,27 +18,75 @@ pub(super) fn kind_of(container: &Container, init: bool) -> ContainerKind {
     }
 }
 
-/// The policy that counts for a container: its own, else the pod's. An init container has to succeed once, so `Always`
-/// of the pod means `OnFailure` for it.
-pub(super) fn policy_of<'a>(container: &'a Container, kind: ContainerKind, pod_policy: &'a str) -> &'a str {
-    match (kind, container.restart_policy.as_deref().unwrap_or(pod_policy)) {
-        (ContainerKind::Sidecar, _) => "Always",
-        (ContainerKind::Init, "Always") => "OnFailure",
-        (_, policy) => policy,
+/// What decides whether an ended container runs again: its own policy with its rules, else the pod's policy
+/// (pkg/api/v1/pod/util.go of 1.36, `ContainerShouldRestart`).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Policy<'a> {
+    name: &'a str,
+    container: &'a Container,
+}
+
+impl<'a> Policy<'a> {
+    /// Of a container in its list. An init container has to succeed once, so `Always` of the pod means `OnFailure` for it.
+    pub(super) fn of(container: &'a Container, kind: ContainerKind, pod_policy: &'a str) -> Self {
+        let name = match (kind, container.restart_policy.as_deref().unwrap_or(pod_policy)) {
+            (ContainerKind::Sidecar, _) => "Always",
+            (ContainerKind::Init, "Always") => "OnFailure",
+            (_, policy) => policy,
+        };
+        Self { name, container }
+    }
+
+    /// Whether an ended container runs again. A start that was cut short has not run it: kubelet, too, always starts what it
+    /// finds merely created.
+    pub(super) fn restarts(self, exit: &ExitRecord) -> bool {
+        if exit.started_at.is_none() && exit.reason.as_deref() == Some("ContainerStatusUnknown") {
+            return true;
+        }
+        if rule(self.container, exit.exit_code).is_some() {
+            return true;
+        }
+        match self.name {
+            "Never" => false,
+            "OnFailure" => exit.exit_code != 0,
+            _ => true,
+        }
+    }
+
+    /// Whether one that failed its probe or its hook runs again whatever its exit code is.
+    pub(super) fn restarts_what_failed(self) -> bool {
+        self.name != "Never"
+    }
+
+    /// Whether one that ended in an earlier sandbox runs again in a new one: only success under `OnFailure` lasts
+    /// (pkg/kubelet/kuberuntime/kuberuntime_manager.go, `computePodActions`, the containers that run once).
+    pub(super) fn runs_anew(self, exit: &ExitRecord) -> bool {
+        self.name != "OnFailure" || exit.exit_code != 0
+    }
+
+    /// In words, for one that ended so.
+    pub(super) fn told(self, exit: &ExitRecord) -> String {
+        match rule(self.container, exit.exit_code) {
+            Some((index, _)) => format!("{} overruled by restartPolicyRules[{index}]", self.name),
+            None => self.name.to_owned(),
+        }
     }
 }
 
-/// Whether the policy runs an ended container again. A start that was cut short has not run it: kubelet, too, always
-/// starts what it finds merely created.
-pub(super) fn may_restart(policy: &str, exit: &ExitRecord) -> bool {
-    if exit.started_at.is_none() && exit.reason.as_deref() == Some("ContainerStatusUnknown") {
-        return true;
-    }
-    match policy {
-        "Never" => false,
-        "OnFailure" => exit.exit_code != 0,
-        _ => true,
-    }
+/// The first rule of a container for this exit code, with its place (`FindMatchingContainerRestartRule`). Each action there is
+/// restarts the container itself; rules without a policy of the container's own are refused by the API.
+pub(super) fn rule(container: &Container, exit_code: i32) -> Option<(usize, &ContainerRestartRule)> {
+    container.restart_policy.as_ref()?;
+    let mut rules = container.restart_policy_rules.iter().flatten().enumerate();
+    rules.find(|(_, rule)| {
+        let Some(codes) = &rule.exit_codes else { return false };
+        let is_listed = codes.values.iter().flatten().any(|code| *code == exit_code);
+        match codes.operator.as_str() {
+            "In" => is_listed,
+            "NotIn" => !is_listed,
+            _ => false,
+        }
+    })
 }
 
 /// When the next instance may start and the back-off it will have waited for.
@@ -98,6 +146,7 @@ mod tests {
                 attempt,
                 id: String::new(),
                 sandbox_attempt: 0,
+                round: 0,
                 image: "i".into(),
                 image_id: String::new(),
                 image_source: crate::model::ImageSource::Present,

@@ -1,6 +1,6 @@
 //! The containers of a pod whose sandbox runs: init containers in order, then the others side by side.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::data;
@@ -12,8 +12,9 @@ use super::opened::Opened;
 use super::pod::Round;
 use super::probe;
 use super::resize;
-use super::restart::{self, Next, go_duration};
+use super::restart::{self, Next, Policy, go_duration};
 use super::teardown::{self, Stop, grace_of};
+use super::together;
 use crate::model::{
     ContainerKind, ContainerRecord, ContainerStart, ContainerState, Failure, HookKind, HookState, ImageNeed,
     ImageSource, Masked, ObservedContainer, ObservedPod, PodAction, ProbeKind, Reason, ResizeOrder, Resources,
@@ -106,10 +107,24 @@ fn creating(spec: &PodSpec) -> &'static str {
 }
 
 /// Whether an ended app container gets another instance, sooner or later.
-pub(super) fn runs_again(latest: &ObservedContainer, policy: &str) -> bool {
+pub(super) fn runs_again(latest: &ObservedContainer, policy: Policy<'_>) -> bool {
     let Some(exit) = latest.exit() else { return true };
     let has_failed = latest.record.stopping.as_ref().is_some_and(has_failed);
-    restart::may_restart(policy, exit) || was_stopped(latest) || (has_failed && policy != "Never")
+    policy.restarts(exit) || was_stopped(latest) || (has_failed && policy.restarts_what_failed())
+}
+
+/// When the next instance of a container that ended may start: what it is made of anew waits for nothing.
+pub(super) fn next(
+    container: &Container,
+    latest: &ObservedContainer,
+    pod: &Opened<'_>,
+    now: Timestamp,
+) -> Option<Next> {
+    let is_fresh = latest.record.image != container.image.as_deref().unwrap_or_default()
+        || !resize::due(&latest.record, container).is_empty()
+        || data::restart_due(&latest.record, container, pod)
+        || latest.earlier_boot;
+    Some(restart::next(latest, latest.exit()?, is_fresh, now))
 }
 
 /// Whether it was stopped, for another image, other resources or other data, or since its sandbox died: it did not end by
@@ -169,7 +184,7 @@ impl Pod<'_> {
 
     /// Plans the init containers strictly in order. Returns whether all are through, so that the others may start.
     fn init(&self, draft: &mut Draft) -> bool {
-        let here = |c: &ObservedContainer| c.record.sandbox_attempt == self.sandbox;
+        let here = |c: &ObservedContainer| c.is_of(self.sandbox, &self.observed.record);
         // Once an app container was started in this sandbox the init containers are history.
         let started = self.observed.containers.iter().any(|c| c.record.kind == ContainerKind::App && here(c));
         let mut through = true;
@@ -203,7 +218,7 @@ impl Pod<'_> {
 
     /// Plans one container. Returns whether it runs and stays.
     fn plan(&self, container: &Container, kind: ContainerKind, draft: &mut Draft) -> bool {
-        let policy = restart::policy_of(container, kind, self.policy);
+        let policy = Policy::of(container, kind, self.policy);
         let Some(latest) = self.observed.latest(&container.name) else {
             self.start(container, (kind, 0, SignedDuration::ZERO), Reason::FirstStart, draft);
             return false;
@@ -228,13 +243,18 @@ impl Pod<'_> {
                 true
             }
             ContainerState::Exited(exit) => {
-                let here = record.sandbox_attempt == self.sandbox;
-                let reason = if here && was_stopped(latest) {
+                let (is_here, is_due) =
+                    (record.sandbox_attempt == self.sandbox, together::is_due(self.observed, latest));
+                let again =
+                    if is_here { runs_again(latest, policy) } else { policy.runs_anew(exit) || was_stopped(latest) };
+                let reason = if is_here && is_due {
+                    Reason::RestartingAll
+                } else if is_here && was_stopped(latest) {
                     self.another(container, kind, record).unwrap_or(Reason::ChangedBack)
-                } else if kind != ContainerKind::Init && !runs_again(latest, policy) {
+                } else if kind != ContainerKind::Init && !again {
                     return false;
-                } else if here {
-                    Reason::Restart { policy: policy.to_owned(), exit: exit.clone() }
+                } else if is_here {
+                    Reason::Restart { policy: policy.told(exit), exit: exit.clone() }
                 } else {
                     Reason::FirstStart
                 };
@@ -338,14 +358,10 @@ impl Pod<'_> {
         reason: Reason,
         draft: &mut Draft,
     ) {
-        let Some(exit) = latest.exit() else { return };
+        let Some(next) = next(container, latest, self.observed, self.round.input.now) else { return };
         let attempt = latest.record.attempt.saturating_add(1);
-        let is_fresh = latest.record.image != container.image.as_deref().unwrap_or_default()
-            || !resize::due(&latest.record, container).is_empty()
-            || data::restart_due(&latest.record, container, self.observed)
-            || latest.earlier_boot;
         let replaced = !matches!(reason, Reason::Restart { .. } | Reason::FirstStart);
-        match restart::next(latest, exit, is_fresh, self.round.input.now) {
+        match next {
             Next::At { until, backoff } if !replaced => {
                 let record = &self.observed.record;
                 let message = format!(

@@ -38,12 +38,14 @@ impl Verdict {
     }
 }
 
-/// PodReadyToStartContainers, Initialized, Ready, ContainersReady and PodScheduled, in the kubelet's order; then
-/// PodResizeInProgress and our own ImageStale, while they are.
+/// PodReadyToStartContainers, Initialized, Ready, ContainersReady and PodScheduled, in the kubelet's order; AllContainersRestarting
+/// of a pod that may come to it; then PodResizeInProgress and our own ImageStale, while they are.
 pub fn conditions(input: ConditionInput<'_>) -> Vec<PodCondition> {
     let created = input.observed.map(|pod| pod.record.created_at);
     let containers_ready = containers_ready(input);
-    let ready = match readiness_gates(input) {
+    let (sandbox, initialized) = (sandbox(input), initialized(input));
+    let before = [("PodReadyToStartContainers", sandbox.met), ("Initialized", initialized.met)];
+    let ready = match readiness_gates(input, &before) {
         Some(message) if containers_ready.met => {
             Verdict::unmet("ReadinessGatesNotReady", Some(message), containers_ready.since)
         }
@@ -56,13 +58,14 @@ pub fn conditions(input: ConditionInput<'_>) -> Vec<PodCondition> {
     };
     let generation = input.observed.map(|pod| pod.record.generation);
     [
-        ("PodReadyToStartContainers", sandbox(input)),
-        ("Initialized", initialized(input)),
+        ("PodReadyToStartContainers", sandbox),
+        ("Initialized", initialized),
         ("Ready", ready),
         ("ContainersReady", containers_ready),
         ("PodScheduled", Verdict::met(input.observed.map(|pod| pod.record.begun_at()))),
     ]
     .into_iter()
+    .chain(all_restarting(input).map(|verdict| ("AllContainersRestarting", verdict)))
     .chain(resizing(input).map(|verdict| ("PodResizeInProgress", verdict)))
     .chain(stale(input).map(|verdict| ("ImageStale", verdict)))
     .map(|(kind, verdict)| PodCondition {
@@ -75,6 +78,35 @@ pub fn conditions(input: ConditionInput<'_>) -> Vec<PodCondition> {
         last_probe_time: None,
     })
     .collect()
+}
+
+/// It is there of a pod with a rule that restarts all containers; True while those of before are killed
+/// (pkg/kubelet/status/generate.go of 1.36, `GenerateAllContainersRestartingCondition`).
+fn all_restarting(input: ConditionInput<'_>) -> Option<Verdict> {
+    let all = input.spec.init_containers.iter().flatten().chain(&input.spec.containers);
+    let mut rules = all.flat_map(|container| container.restart_policy_rules.iter().flatten());
+    rules.find(|rule| rule.action == "RestartAllContainers")?;
+    let statuses = input.statuses.init.iter().chain(&input.statuses.app);
+    let ended = statuses.filter_map(finished).max();
+    let not = |reason| Verdict { met: false, reason, message: None, since: ended };
+    match input.phase {
+        "Succeeded" => return Some(not(Some("PodCompleted"))),
+        "Failed" => return Some(not(Some("PodFailed"))),
+        _ => {}
+    }
+    let begun = input.observed.and_then(|pod| {
+        let is_under_way = pod.containers.iter().any(|c| c.is_live() && c.record.round < pod.record.round());
+        pod.record.all_restarted.filter(|_| is_under_way)
+    });
+    Some(match begun {
+        Some(restarted) => Verdict {
+            met: true,
+            reason: Some("RestartAllContainersStarted"),
+            message: Some("container exited with restart policy rule".to_owned()),
+            since: Some(restarted.at),
+        },
+        None => not(None),
+    })
 }
 
 /// It is there only while a resize is under way; with the reason of its last failure.
@@ -173,12 +205,16 @@ fn containers_ready(input: ConditionInput<'_>) -> Verdict {
     Verdict::unmet("ContainersNotReady", Some(message), unready_since)
 }
 
-/// What is missing of the pod's readiness gates. Nothing sets such conditions here, so any gate is missing.
-fn readiness_gates(input: ConditionInput<'_>) -> Option<String> {
-    let gates = input.spec.readiness_gates.as_deref().unwrap_or_default();
+/// What is missing of the pod's readiness gates (pkg/kubelet/status/generate.go, `GeneratePodReadyCondition`), which are
+/// conditions that are known before. Nobody else sets one here, so any other is missing.
+fn readiness_gates(input: ConditionInput<'_>, before: &[(&str, bool)]) -> Option<String> {
+    let gates = input.spec.readiness_gates.iter().flatten().map(|gate| gate.condition_type.as_str());
     let messages: Vec<String> = gates
-        .iter()
-        .map(|g| format!("corresponding condition of pod readiness gate {:?} does not exist.", g.condition_type))
+        .filter_map(|gate| match before.iter().find(|(kind, _)| *kind == gate) {
+            Some((_, true)) => None,
+            Some((_, false)) => Some(format!("the status of pod readiness gate {gate:?} is not \"True\", but False")),
+            None => Some(format!("corresponding condition of pod readiness gate {gate:?} does not exist.")),
+        })
         .collect();
     (!messages.is_empty()).then(|| messages.join(", "))
 }

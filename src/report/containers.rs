@@ -9,7 +9,14 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::resize;
-use crate::model::{ContainerState, ExitRecord, ObservedContainer, ObservedPod, Probed, ProbedContainers, is_sidecar};
+use crate::model::{
+    ContainerState, ExitRecord, ObservedContainer, ObservedPod, Probed, ProbedContainers, Reason, is_sidecar,
+};
+
+/// How a container ended that was killed to restart all of its pod (pkg/kubelet/kubelet_pods.go of 1.36,
+/// `convertToAPIContainerStatuses`).
+const RESTARTING_ALL: (&str, &str) =
+    ("RestartingAllContainers", "The container is removed because RestartAllContainers in place");
 
 /// Waiting reason and message by container name; the empty name stands for the pod itself.
 pub type Waiting = BTreeMap<String, (String, String)>;
@@ -161,14 +168,20 @@ fn completed() -> ApiState {
 
 /// How an instance ended, as Kubernetes writes it; `None` while it may be alive.
 fn terminated(instance: &ObservedContainer) -> Option<ContainerStateTerminated> {
+    let stopping = instance.record.stopping.as_ref();
+    let is_of_all = stopping.is_some_and(|stopping| stopping.is_for(&Reason::RestartingAll));
     match &instance.state {
         ContainerState::Exited(exit) => Some(ContainerStateTerminated {
             container_id: Some(container_id(&instance.record.id)),
             exit_code: exit.exit_code,
             finished_at: Some(Time(exit.finished_at)),
             started_at: exit.started_at.map(Time),
-            reason: Some(exit_reason(exit)),
-            message: exit.message.clone().filter(|m| !m.is_empty()),
+            reason: Some(if is_of_all { RESTARTING_ALL.0.to_owned() } else { exit_reason(exit) }),
+            message: exit
+                .message
+                .clone()
+                .filter(|m| !m.is_empty())
+                .or_else(|| is_of_all.then(|| RESTARTING_ALL.1.to_owned())),
             signal: None,
         }),
         ContainerState::Lost => Some(ContainerStateTerminated {

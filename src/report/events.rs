@@ -285,7 +285,8 @@ fn killing_message(pod: &ObservedPod, container: &ObservedContainer) -> String {
 /// called an init container (pkg/kubelet/kuberuntime/kuberuntime_container.go, `computeInitContainerActions`).
 fn probe_killing(spec: Option<&PodSpec>, record: &ContainerRecord, kind: ProbeKind) -> String {
     let name = &record.name;
-    match spec.and_then(|spec| spec.restart_policy.as_deref()) {
+    let own = spec.and_then(|spec| spec.containers.iter().find(|c| c.name == *name)?.restart_policy.as_deref());
+    match own.or_else(|| spec?.restart_policy.as_deref()) {
         _ if record.kind != ContainerKind::App => format!("Init container {name} failed {kind} probe"),
         Some("Never") => format!("Container {name} failed {kind} probe"),
         _ => format!("Container {name} failed {kind} probe, will be restarted"),

@@ -1,7 +1,9 @@
 //! The part of a pod that its status depends on. Most of a pod are variables, mounts and volumes, and to open them takes
 //! several times as long as to open the rest: of thousands of pods that are shown, only this part is.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodReadinessGate, PodSpec, Probe, ResourceRequirements};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerRestartRule, Pod, PodReadinessGate, PodSpec, Probe, ResourceRequirements,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
@@ -33,6 +35,7 @@ struct ContainerPart {
     image: Option<String>,
     resources: Option<ResourceRequirements>,
     restart_policy: Option<String>,
+    restart_policy_rules: Option<Vec<ContainerRestartRule>>,
     startup_probe: Option<Probe>,
     readiness_probe: Option<Probe>,
 }
@@ -53,6 +56,14 @@ pub(super) fn open(pod: &Packed<Pod>) -> Pod {
 }
 
 fn container(part: ContainerPart) -> Container {
-    let ContainerPart { name, image, resources, restart_policy, startup_probe, readiness_probe } = part;
-    Container { name, image, resources, restart_policy, startup_probe, readiness_probe, ..Container::default() }
+    Container {
+        name: part.name,
+        image: part.image,
+        resources: part.resources,
+        restart_policy: part.restart_policy,
+        restart_policy_rules: part.restart_policy_rules,
+        startup_probe: part.startup_probe,
+        readiness_probe: part.readiness_probe,
+        ..Container::default()
+    }
 }

@@ -81,7 +81,7 @@ fn shown_as(view: &PodView<'_>, open: impl Fn(&Packed<Pod>) -> Pod) -> Pod {
 /// `HasAnyActiveRegularContainerStarted` (pkg/kubelet/container/helpers.go).
 fn is_initialized(pod: &ObservedPod) -> bool {
     let Sandbox::Ready { attempt, .. } = pod.sandbox else { return false };
-    pod.containers.iter().any(|c| c.record.kind == ContainerKind::App && c.record.sandbox_attempt == attempt)
+    pod.containers.iter().any(|c| c.record.kind == ContainerKind::App && c.is_of(attempt, &pod.record))
 }
 
 fn put_record(pod: &mut Pod, observed: &ObservedPod) {

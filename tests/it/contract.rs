@@ -102,6 +102,7 @@ impl Contract {
             terminal: None,
             terminal_cause: None,
             data_digests: None,
+            all_restarted: None,
             key,
         }
     }

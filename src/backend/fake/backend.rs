@@ -318,6 +318,7 @@ impl Fake {
             attempt: start.attempt,
             id: format!("{}-{}-{}", pod.observed.record.uid, start.name, start.attempt),
             sandbox_attempt,
+            round: pod.observed.record.round(),
             image_id: image::id_of(&image),
             image_source: start.image_source.clone(),
             image,

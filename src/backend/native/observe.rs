@@ -303,6 +303,7 @@ fn made_up(paths: &Paths, pod: &ObservedPod, name: &InstanceName) -> io::Result<
         attempt: name.attempt,
         id: instance_id(paths, name),
         sandbox_attempt,
+        round: pod.record.round(),
         image: found.and_then(|(c, _)| c.image.clone()).unwrap_or_default(),
         image_id: String::new(),
         image_source: ImageSource::Present,

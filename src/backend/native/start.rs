@@ -43,6 +43,8 @@ struct Start<'a> {
     pod: &'a PodSpec,
     container: &'a Container,
     plan: &'a ContainerStart,
+    /// The pod's round of restarts.
+    round: u32,
     name: InstanceName,
     dir: PathBuf,
     cgroup: String,
@@ -78,7 +80,7 @@ pub(super) fn start(inner: &Arc<Inner>, key: &PodKey, uid: &PodUid, plan: &Conta
     let sandbox = sandbox(inner, uid, pod)?;
     let sandbox = sandbox.ok_or_else(|| fail(ErrorKind::Unavailable, "the pod's sandbox does not run"))?;
     let cgroup = inner.paths.container_cgroup(&name).map_err(|e| PortError::io(OPERATION, subject.clone(), &e))?;
-    Start { inner, key, pod, container, plan, name, dir, cgroup }.run(&sandbox)
+    Start { inner, key, pod, container, plan, round: record.round(), name, dir, cgroup }.run(&sandbox)
 }
 
 /// Another instance of the same container that runs.
@@ -369,6 +371,7 @@ impl Start<'_> {
             attempt: self.plan.attempt,
             id: observe::instance_id(paths, &self.name),
             sandbox_attempt: sandbox.attempt,
+            round: self.round,
             image: self.container.image.clone().unwrap_or_default(),
             image_id: image.id.clone(),
             image_source: self.plan.image_source.clone(),

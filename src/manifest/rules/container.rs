@@ -2,8 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Subject, View, choice, names as shapes, quantity, shape};
+use super::{Subject, View, names as shapes, quantity, shape};
 use crate::manifest::problem::{Finding, field_path, quoted};
+
+/// So many rules a container may have, and so many exit codes a rule.
+const RESTART_RULES: usize = 20;
+const EXIT_CODES: usize = 255;
 
 /// Names unique among containers and init containers.
 pub(super) fn names(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
@@ -27,12 +31,29 @@ pub(super) fn names(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// `Always` makes an init container a sidecar.
-pub(super) fn restart_policy(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
-    let Some(spec) = subject.root.get("spec") else { return };
-    for container in spec.list("initContainers") {
-        if let Some(policy) = container.get("restartPolicy") {
-            choice(&policy, "restartPolicy", &["Always", "OnFailure", "Never"], out);
+/// Rules overrule a policy of the container's own, which has to be there (`validateContainerRestartPolicy` of Kubernetes 1.36).
+pub(super) fn restart_rules(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    let at_most = |view: &View<'_>, field: &str, most: usize, out: &mut Vec<Finding>| {
+        let Some(list) = view.get(field) else { return };
+        let count = list.items().count();
+        if count > most {
+            let message = format!("`{field}` must have at most {most} items, not {count}");
+            out.push(list.error("number-range", message).at_key().help("say it with fewer"));
+        }
+    };
+    for container in subject.containers() {
+        let rules = container.list("restartPolicyRules");
+        if !rules.is_empty() && container.text_of("restartPolicy").is_none() {
+            let message = "missing field `restartPolicy`, which must be given when restart rules are used";
+            let missing = container.missing("restartPolicy");
+            out.push(Finding { message: message.to_owned(), ..missing });
+        }
+        at_most(container, "restartPolicyRules", RESTART_RULES, out);
+        for rule in rules {
+            match rule.get("exitCodes") {
+                Some(codes) => at_most(&codes, "values", EXIT_CODES, out),
+                None => out.push(rule.missing("exitCodes")),
+            }
         }
     }
 }

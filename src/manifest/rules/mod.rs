@@ -68,7 +68,7 @@ const RULES: &[(&[Kind], Check)] = &[
     (POD, pod::host_aliases),
     (POD, container::names),
     (POD, image::reference),
-    (POD, container::restart_policy),
+    (POD, container::restart_rules),
     (POD, container::termination),
     (POD, container::privileges),
     (POD, container::resources),

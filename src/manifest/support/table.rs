@@ -86,6 +86,8 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
         "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[].matchFields[].values",
         PLACED,
     ),
+    ("spec.readinessGates", "a_gate_is_met_by_a_condition_that_is_known"),
+    ("spec.readinessGates[].conditionType", "a_gate_is_met_by_a_condition_that_is_known"),
     ("spec.restartPolicy", "e2e_restart_policies_do_what_they_say"),
     ("spec.serviceAccount", "a_pod_does_not_start_before_its_account_is_there"),
     ("spec.serviceAccountName", "a_pod_does_not_start_before_its_account_is_there"),
@@ -237,6 +239,12 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("@.securityContext.seccompProfile.localhostProfile", OWN_SECCOMP),
     ("@.securityContext.seccompProfile.type", SECCOMP),
     ("spec.initContainers[].restartPolicy", "e2e_a_sidecar_runs_beside_the_others"),
+    ("spec.containers[].restartPolicy", RULED),
+    ("@.restartPolicyRules", RULED),
+    ("@.restartPolicyRules[].action", RULED),
+    ("@.restartPolicyRules[].exitCodes", RULED),
+    ("@.restartPolicyRules[].exitCodes.operator", "policies_and_rules_of_containers_decide_over_restarts"),
+    ("@.restartPolicyRules[].exitCodes.values", RULED),
     // Presets.
     ("spec.selector", PRESET),
     ("spec.selector.matchLabels", PRESET),
@@ -251,6 +259,7 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("type", "keys_that_a_type_needs_are_asked_for"),
 ];
 
+const RULED: &str = "e2e_rules_restart_one_container_or_all_of_a_pod";
 const PLACED: &str = "each_row_of_the_placement_table";
 const SELECTED: &str = "e2e_seed_a_pod_waits_for_a_machine_with_the_label_it_selects";
 const TOGETHER: &str = "e2e_seed_a_projected_volume_shows_two_secrets";
@@ -311,7 +320,6 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("spec.setHostnameAsFQDN", "the host name is the short one"),
     ("spec.os", "every pod runs on Linux"),
     ("spec.overhead", "set `resources` of the containers"),
-    ("spec.readinessGates", "a pod is ready when its containers are"),
     ("spec.resourceClaims", "use a hostPath volume for a device"),
     ("spec.resources", "set `resources` of the containers"),
     ("spec.runtimeClassName", "there is one runtime"),
@@ -323,8 +331,6 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("spec.securityContext.supplementalGroupsPolicy", "groups of the image are merged"),
     ("spec.securityContext.sysctls", "set them on the machine"),
     ("spec.securityContext.windowsOptions", "every pod runs on Linux"),
-    ("spec.containers[].restartPolicy", "the pod's `restartPolicy` counts for every container"),
-    ("@.restartPolicyRules", "the pod's `restartPolicy` counts for every exit code"),
     ("@.lifecycle.postStart.tcpSocket", NO_CONNECTION),
     ("@.lifecycle.preStop.tcpSocket", NO_CONNECTION),
     ("@.resources.claims", "use a hostPath volume for a device"),

@@ -16,7 +16,7 @@ pub(super) fn check(kind: Kind, root: &View<'_>, out: &mut Vec<Finding>) {
             if !spec.is_true("hostNetwork") {
                 containers.iter().for_each(|container| host_addresses(container, out));
             }
-            init_policies(&spec, out);
+            readiness_gates(&spec, out);
             comparisons(&spec, out);
             token(&spec, out);
             annotations(root, out);
@@ -81,14 +81,15 @@ fn comparisons(spec: &View<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// An init container with another policy than the pod's (`ContainerRestartRules`).
-fn init_policies(spec: &View<'_>, out: &mut Vec<Finding>) {
-    for container in spec.list("initContainers") {
-        let policy =
-            container.get("restartPolicy").filter(|policy| matches!(policy.text(), Some("OnFailure" | "Never")));
-        if let Some(policy) = policy {
-            let help = "remove it: the pod's `restartPolicy` counts";
-            out.push(not_yet(Kind::Pod, &policy, "a policy of its own of an init container", help));
+/// The conditions of a pod that are known before it is said to be ready: the only ones that a gate can wait for here.
+const KNOWN_CONDITIONS: [&str; 2] = ["PodReadyToStartContainers", "Initialized"];
+
+/// A gate is met by whoever sets its condition, such as a load balancer, through an API server.
+fn readiness_gates(spec: &View<'_>, out: &mut Vec<Finding>) {
+    for gate in spec.list("readinessGates").iter().filter_map(|gate| gate.get("conditionType")) {
+        if let Some(text) = gate.text().filter(|text| !KNOWN_CONDITIONS.contains(text)) {
+            let message = format!("nobody sets the condition {} here: the pod will never be ready", quoted(text));
+            out.push(Finding::warning("never-ready", &gate.pointer(), message));
         }
     }
 }

@@ -384,3 +384,66 @@ fn e2e_hooks_of_each_kind_are_run_around_a_container() {
     let asked = std::fs::read_to_string(out.join("access.log")).unwrap();
     assert!(asked.contains("\"GET /bye HTTP/1.1\"") && asked.contains("kube-lifecycle/1.36"), "{asked}");
 }
+
+#[test]
+fn e2e_rules_restart_one_container_or_all_of_a_pod() {
+    let Some(mut world) = World::new() else { return };
+    world.load("busybox");
+    let shared = world.scratch().join("v");
+    std::fs::create_dir(&shared).unwrap();
+    let mounts = "volumeMounts: [{name: v, mountPath: /v}]";
+    let rules = |action: &str, code: u32| {
+        format!(
+            "    restartPolicy: Never\n    restartPolicyRules: [{{action: {action}, exitCodes: {{operator: In, values: [{code}]}}}}]\n"
+        )
+    };
+    let never = format!(
+        "  restartPolicy: Never\n  volumes: [{{name: v, hostPath: {{path: {}}}}}]\n  initContainers:\n  - {{name: first, image: busybox, {mounts}, command: [sh, -c, \"echo first >> /v/NAME\"]}}\n",
+        shared.display()
+    );
+    // It ends with a code of its rule, the first time alone, and not before the other one has begun.
+    let main = |name: &str, code: u32| {
+        format!(
+            "    command: [sh, -c, \"echo main >> /v/{name}; test $(grep -c main /v/{name}) = 1 || exec sleep 100000; until grep -q other /v/{name}; do sleep 0.1; done; exit {code}\"]\n    {mounts}\n"
+        )
+    };
+    // Neither its hook nor its grace period is waited for.
+    let other = |name: &str| {
+        format!(
+            "  - name: other\n    image: busybox\n    {mounts}\n    lifecycle: {{preStop: {{exec: {{command: [touch, /v/hook]}}}}}}\n    command: [sh, -c, \"trap '' TERM; echo other >> /v/{name}; while :; do sleep 1; done\"]\n"
+        )
+    };
+    let manifest = |name: &str, action: &str| {
+        let container = format!("{}{}{}", main(name, 88), rules(action, 88), other(name));
+        let pod = pod(name, &never.replace("NAME", name), &container);
+        pod.replacen("terminationGracePeriodSeconds: 0", "terminationGracePeriodSeconds: 600", 1)
+    };
+    world.commit(&[("one.yaml", &manifest("one", "Restart")), ("all.yaml", &manifest("all", "RestartAllContainers"))]);
+    world.start();
+    let restarted = |name: &str, count: &str| {
+        world.wait(&format!("{name} to restart"), || {
+            let (ready, status, restarts) = world.row(name)?;
+            (ready == "2/2" && status == "Running" && restarts.starts_with(count)).then_some(())
+        });
+        let told = std::fs::read_to_string(shared.join(name)).unwrap();
+        let mut lines: Vec<&str> = told.lines().collect();
+        // Containers after the first are started side by side.
+        lines.chunks_mut(3).for_each(<[_]>::sort_unstable);
+        lines.join(" ")
+    };
+    assert_eq!(restarted("one", "1"), "first main other main");
+    assert_eq!(restarted("all", "2"), "first main other first main other");
+    assert!(!shared.join("hook").exists(), "no preStop hook is run");
+    let pod = world.pod("all").unwrap();
+    let last = |index: usize| pod["status"]["containerStatuses"][index]["lastState"]["terminated"].clone();
+    assert_eq!((&last(0)["exitCode"], &last(0)["reason"]), (&88.into(), &"Error".into()), "who asked for it");
+    assert_eq!((&last(1)["exitCode"], &last(1)["reason"]), (&137.into(), &"RestartingAllContainers".into()));
+    assert_eq!(pod["status"]["initContainerStatuses"][0]["restartCount"], 1);
+    let condition =
+        pod["status"]["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "AllContainersRestarting");
+    assert_eq!(condition.unwrap()["status"], "False", "it is over");
+    // Who takes them down need not wait for their grace period either.
+    world.kill();
+    world.ok(&["down", "--grace-period", "1"]);
+    assert!(world.identities().is_empty());
+}

@@ -124,7 +124,7 @@ fn what_is_not_honoured_is_told_for_each_field() {
             told += 1;
         }
     }
-    assert!(told > 140, "{told}");
+    assert!(told > 100, "{told}");
 }
 
 #[test]

@@ -248,6 +248,7 @@ impl TestPod {
             terminal: None,
             terminal_cause: None,
             data_digests: None,
+            all_restarted: None,
         };
         Self { record }
     }

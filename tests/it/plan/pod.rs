@@ -6,6 +6,7 @@ mod hooks;
 mod init;
 mod probes;
 mod resize;
+mod rules;
 mod running;
 
 use std::sync::Arc;

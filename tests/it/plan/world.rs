@@ -229,6 +229,7 @@ impl World {
             attempt: start.attempt,
             id: format!("{}-{}", start.name, start.attempt),
             sandbox_attempt,
+            round: pod.record.round(),
             image,
             image_id: String::new(),
             image_source: start.image_source.clone(),

@@ -1,10 +1,13 @@
 //! The phase and the conditions, row by row.
 
-use podwright::model::{Deletion, ObservedPod, PodRecord, Sandbox, TerminalCause};
-
-use super::fixture::{at, exited, instance, object, scripted};
 use k8s_openapi::api::core::v1::Pod;
-use podwright::model::ContainerKind;
+use podwright::model::{
+    AllRestarted, ContainerKind, Deletion, ObservedPod, PodRecord, Reason, Sandbox, Stopping, TerminalCause,
+};
+use podwright::report::pod_row;
+use serde_json::json;
+
+use super::fixture::{admitted, at, exited, instance, object, observed, scripted};
 
 fn phase(pod: &Pod) -> String {
     pod.status.as_ref().unwrap().phase.clone().unwrap()
@@ -229,4 +232,79 @@ fn the_object_does_not_depend_on_the_time_of_day_and_names_the_machine() {
     assert_eq!(hosts, ["192.168.7.2", "fd00::2"]);
     assert_eq!(status.qos_class.as_deref(), Some("BestEffort"));
     assert_eq!(pod.spec.unwrap().node_name.as_deref(), Some("edge-1"));
+}
+
+#[test]
+fn a_gate_is_met_by_a_condition_that_is_known() {
+    let ready = |gates: &[&str], apps| {
+        let (mut pod, _) = scripted("Always", "i=run", apps);
+        let gates: Vec<_> = gates.iter().map(|gate| json!({"conditionType": gate})).collect();
+        let spec = json!({"readinessGates": gates, "initContainers": [{"name": "i", "image": "nginx"}],
+            "containers": [{"name": "a", "image": "nginx"}]});
+        pod.record.realised = observed(admitted("web", json!({}), spec)).record.realised;
+        let pod = object(&pod, &[]);
+        let told = pod.status.as_ref().unwrap().conditions.clone().unwrap();
+        let of = |kind: &str| {
+            let condition = told.iter().find(|c| c.type_ == kind).unwrap();
+            format!(
+                "{} {}",
+                condition.reason.clone().unwrap_or(condition.status.clone()),
+                condition.message.clone().unwrap_or_default()
+            )
+        };
+        assert!(of("ContainersReady").starts_with(if apps == "a=run" { "True" } else { "ContainersNotReady" }));
+        (of("Ready"), pod_row(&pod, at(60)).readiness_gates)
+    };
+    let missing = |gate: &str| format!("corresponding condition of pod readiness gate \"{gate}\" does not exist.");
+    assert_eq!(ready(&[], "a=run"), ("True ".into(), "<none>".into()));
+    assert_eq!(ready(&["x.io/a"], "a=run"), (format!("ReadinessGatesNotReady {}", missing("x.io/a")), "0/1".into()));
+    let both = format!("ReadinessGatesNotReady {}, {}", missing("b"), missing("a"));
+    assert_eq!(ready(&["b", "Initialized", "a"], "a=run"), (both, "1/3".into()));
+    assert_eq!(ready(&["Initialized", "PodReadyToStartContainers"], "a=run"), ("True ".into(), "2/2".into()));
+    // Containers come first, and are what it is said to wait for.
+    let unready = "ContainersNotReady containers with unready status: [a]".to_owned();
+    assert_eq!(ready(&["x.io/a"], "a"), (unready, "0/1".into()));
+}
+
+#[test]
+fn a_restart_of_all_containers_is_a_condition_while_it_kills() {
+    let rules = json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [88]}}]);
+    let spec = json!({"restartPolicy": "Never", "containers": [{"name": "a", "image": "nginx", "restartPolicy": "Never",
+        "restartPolicyRules": rules}, {"name": "b", "image": "nginx"}]});
+    let (mut pod, _) = scripted("Never", "", "a=exit88 b=run");
+    let told = |pod: &ObservedPod, waiting: &[(&str, &str, &str)]| conditions(&object(pod, waiting)).pop().unwrap();
+    assert_eq!(told(&pod, &[]), "PodScheduled=True@0", "a pod without such a rule has no such condition");
+    pod.record.realised = observed(admitted("web", json!({}), spec)).record.realised;
+    assert_eq!(told(&pod, &[]), "AllContainersRestarting=False@10");
+    pod.record.all_restarted = Some(AllRestarted { count: 1, at: at(11) });
+    let waiting = [("a", "RestartingAllContainers", "why")];
+    assert_eq!(told(&pod, &waiting), "AllContainersRestarting=True(RestartAllContainersStarted)@11");
+    let message = object(&pod, &waiting).status.unwrap().conditions.unwrap().pop().unwrap().message;
+    assert_eq!(message.as_deref(), Some("container exited with restart policy rule"));
+    // What was killed for it is told as such, whatever its exit code says; who asked for it has its own end.
+    pod.containers[1].record.stopping = Some(Stopping {
+        since: at(11),
+        grace_seconds: 0,
+        pre_stop: false,
+        killed_at: Some(at(11)),
+        reason: Reason::RestartingAll.to_string(),
+    });
+    pod.containers[1].state = exited(137, 12);
+    let shown = object(&pod, &[]);
+    assert_eq!(conditions(&shown).pop().unwrap(), "AllContainersRestarting=False@12");
+    let ended = |name: &str| {
+        let statuses = shown.status.as_ref().unwrap().container_statuses.as_ref().unwrap();
+        let status = statuses.iter().find(|status| status.name == name).unwrap();
+        let ended = status.state.as_ref().unwrap().terminated.clone().unwrap();
+        format!("{} {} {}", ended.exit_code, ended.reason.unwrap(), ended.message.unwrap_or_default())
+    };
+    assert_eq!(ended("a"), "88 Error ");
+    assert_eq!(
+        ended("b"),
+        "137 RestartingAllContainers The container is removed because RestartAllContainers in place"
+    );
+    for (phase, condition) in [("Succeeded", "PodCompleted"), ("Failed", "PodFailed")] {
+        pod.record.terminal = Some(phase.to_owned());
+        assert_eq!(told(&pod, &[]), format!("AllContainersRestarting=False({condition})@12"));
+    }
 }

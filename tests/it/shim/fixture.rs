@@ -252,6 +252,7 @@ fn pod_record(name: &str) -> PodRecord {
         terminal: None,
         terminal_cause: None,
         data_digests: None,
+        all_restarted: None,
     }
 }
 
@@ -262,6 +263,7 @@ fn container_record() -> ContainerRecord {
         attempt: 0,
         id: "main-0".into(),
         sandbox_attempt: 0,
+        round: 0,
         image: "image".into(),
         image_id: "sha256:0".into(),
         image_source: ImageSource::Present,
