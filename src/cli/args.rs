@@ -279,9 +279,26 @@ pub struct DeleteArgs {
     /// Read uncommitted edits too
     #[arg(long)]
     pub worktree: bool,
+    #[command(flatten)]
+    pub grace: GraceArgs,
     /// How long it may take
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
     pub timeout: Duration,
+}
+
+/// How long pods may take to end.
+#[derive(Args, Debug)]
+pub struct GraceArgs {
+    /// Seconds that each pod has to end, where its own grace period is longer; 0 counts as 1, what is negative does not count
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub grace_period: Option<i64>,
+}
+
+impl GraceArgs {
+    /// As kubectl's `delete` has it without `--force` (staging/src/k8s.io/kubectl/pkg/cmd/delete/delete.go of 1.36).
+    pub fn limit(&self) -> Option<i64> {
+        self.grace_period.filter(|seconds| *seconds >= 0).map(|seconds| seconds.max(1))
+    }
 }
 
 /// `status`.
@@ -406,6 +423,8 @@ impl Attempt {
 /// `down`.
 #[derive(Args, Debug)]
 pub struct DownArgs {
+    #[command(flatten)]
+    pub grace: GraceArgs,
     /// How long it may take
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
     pub timeout: Duration,

@@ -33,7 +33,7 @@ pub fn delete(args: &DeleteArgs, settings: Settings) -> Result<Ending, CliError>
     let engine = Engine::open(settings, "delete")?;
     engine::runtime()?.block_on(async {
         let running: BTreeSet<PodKey> = engine.native.list().await?.iter().map(|pod| pod.record.key.clone()).collect();
-        let removed = remove(&engine, Some(&wanted), args.timeout).await?;
+        let removed = remove(&engine, Some(&wanted), (args.grace.limit(), args.timeout)).await?;
         let is_here = |key: &&PodKey| admitted.pods.get(*key).is_some_and(|pod| !pod.is_elsewhere());
         let missing: Vec<&PodKey> = wanted.difference(&running).filter(is_here).collect();
         for key in &missing {
@@ -54,7 +54,7 @@ pub fn down(args: &DownArgs, settings: Settings) -> Result<Ending, CliError> {
     probe::can_run_pods("down")?;
     let engine = Engine::open(settings, "down")?;
     engine::runtime()?.block_on(async {
-        let removed = remove(&engine, None, args.timeout).await?;
+        let removed = remove(&engine, None, (args.grace.limit(), args.timeout)).await?;
         tell(&removed, args.timeout)?;
         engine.native.teardown_root().await?;
         forget_reports(&engine.settings.layout)?;
@@ -81,11 +81,15 @@ fn forget_reports(layout: &Layout) -> Result<(), CliError> {
     }
 }
 
-async fn remove(engine: &Engine, which: Option<&BTreeSet<PodKey>>, timeout: Duration) -> Result<Removed, CliError> {
+async fn remove(
+    engine: &Engine,
+    which: Option<&BTreeSet<PodKey>>,
+    (grace, timeout): (Option<i64>, Duration),
+) -> Result<Removed, CliError> {
     let kubelet = engine.kubelet();
     let deadline = Timestamp::now().checked_add(timeout).ok();
     let removed = tokio::select! {
-        removed = remove_pods(&kubelet, which, None, deadline) => removed?,
+        removed = remove_pods(&kubelet, which, grace, deadline) => removed?,
         _ = tokio::signal::ctrl_c() => return Err(CliError::silent(Ending::Interrupted)),
     };
     kubelet.shutdown(Duration::from_secs(5)).await;

@@ -5,7 +5,7 @@ use podwright::sys::process::start_ticks;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::harness::{World, signal, walk};
+use super::harness::{World, run, signal, walk};
 
 fn pod(name: &str, policy: &str) -> String {
     format!(
@@ -93,6 +93,91 @@ fn e2e_a_container_without_its_monitor_is_ended_recorded_and_restarted_by_policy
 #[test]
 fn e2e_deaths_that_a_dead_agent_did_not_see_are_made_good_by_the_next_one() {
     after_deaths(true);
+}
+
+/// A pod whose hook notes that it has begun, and does not end.
+fn with_hook(world: &World, name: &str, kind: &str) -> String {
+    let volume = world.scratch().join("v");
+    let hook = format!("echo begun >> /v/{name}; exec sleep {}", sleep_of(name));
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  terminationGracePeriodSeconds: 6000\n  \
+         volumes: [{{name: v, hostPath: {{path: {}}}}}]\n  containers:\n  - name: c\n    image: podwright.invalid/host\n    \
+         command: [sleep, \"100000\"]\n    volumeMounts: [{{name: v, mountPath: /v}}]\n    \
+         lifecycle: {{{kind}: {{exec: {{command: [sh, -c, {hook:?}]}}}}}}\n",
+        volume.display()
+    )
+}
+
+/// For how long the hook of a pod sleeps: no other process of this machine does for the same time.
+fn sleep_of(name: &str) -> String {
+    let letters: u32 = name.bytes().map(u32::from).sum();
+    format!("{}{letters:04}", std::process::id())
+}
+
+/// How often the hook of a pod has begun, and how many of its processes there are.
+fn hook(world: &World, name: &str) -> (usize, usize) {
+    let told = std::fs::read_to_string(world.scratch().join("v").join(name)).unwrap_or_default();
+    let line = format!("sleep\0{}\0", sleep_of(name)).into_bytes();
+    let pids = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path().join("cmdline"));
+    (told.lines().count(), pids.filter(|path| std::fs::read(path).is_ok_and(|own| own == line)).count())
+}
+
+#[test]
+fn e2e_a_hook_ends_with_its_container_and_is_begun_once_for_each() {
+    let Some(mut world) = World::new() else { return };
+    std::fs::create_dir(world.scratch().join("v")).unwrap();
+    let [starting, going] = ["postStart", "preStop"]
+        .map(|kind| ["container", "monitor", "agent"].map(|who| (format!("{who}-{}", kind.to_lowercase()), kind)));
+    let all = starting.iter().chain(&going);
+    let files: Vec<_> = all.map(|(name, kind)| (format!("{name}.yaml"), with_hook(&world, name, kind))).collect();
+    world.commit(&files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect::<Vec<_>>());
+    world.start();
+    let comes_to = |world: &World, name: &str, expected: (usize, usize)| {
+        world.wait(&format!("the hook of {name}: {expected:?}"), || (hook(world, name) == expected).then_some(()));
+    };
+    for (name, _) in &starting {
+        comes_to(&world, name, (1, 1));
+        assert_eq!(world.row(name).unwrap().1, "ContainerCreating", "{name}");
+    }
+    for (name, _) in &going {
+        world.wait_row(name, "1/1", "Running");
+        run(world.git().args(["rm", "-q", &format!("{name}.yaml")]));
+    }
+    let other = ("other.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n");
+    world.commit(&[other]);
+    going.iter().for_each(|(name, _)| comes_to(&world, name, (1, 1)));
+    let kill = |world: &World, name: &str, who: &str| {
+        signal(u32::try_from(number(&record(world, name, "started.json"), who)).unwrap(), Signal::KILL);
+    };
+    for list in [&starting, &going] {
+        kill(&world, &list[0].0, "pid");
+        kill(&world, &list[1].0, "monitorPid");
+    }
+    // The next instance has a hook of its own; a pod that goes is gone, long before its time.
+    starting[..2].iter().for_each(|(name, _)| comes_to(&world, name, (2, 1)));
+    for (name, _) in &going[..2] {
+        world.wait_gone(name);
+        assert_eq!(hook(&world, name), (1, 0), "{name}");
+    }
+    // An agent's death ends the hooks it waits for. Of one that follows a start nothing is known to the next agent; a stop goes
+    // on with a hook anew, and with what is left of its time.
+    let (post, pre) = (&starting[2].0, &going[2].0);
+    let stopping = |world: &World| record(world, pre, "container.json")["stopping"].clone();
+    let before = stopping(&world);
+    assert_eq!((&before["graceSeconds"], &before["preStop"]), (&6000.into(), &true.into()));
+    world.kill();
+    comes_to(&world, post, (1, 0));
+    comes_to(&world, pre, (1, 0));
+    world.start();
+    comes_to(&world, pre, (2, 1));
+    world.wait_row(post, "1/1", "Running");
+    assert_eq!(stopping(&world), before, "no second has come back");
+    assert_eq!(hook(&world, post), (1, 0), "it is not run again");
+    // Somebody asks for less time: it is over, for the hook too.
+    world.kill();
+    let deleted = world.ok(&["down", "--grace-period", "0"]);
+    assert!(deleted.contains(&format!("pod \"{pre}\" deleted")), "{deleted}");
+    assert_eq!((hook(&world, pre).1, world.identities().len()), (0, 0));
 }
 
 /// The processes that an agent has its shims forked from.
