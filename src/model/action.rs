@@ -313,6 +313,8 @@ pub struct PodStep {
 pub enum HoldKind {
     /// For the end of a container that was told to stop: it comes by itself, or SIGKILL follows.
     Stopping,
+    /// For an image that is being pulled, meanwhile: its end wakes the pod.
+    Pulling,
     /// For something that keeps the pod from where it should be.
     Waiting,
 }

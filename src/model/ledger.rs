@@ -58,6 +58,8 @@ pub struct PodMemory {
     pub probes: ProbeVerdicts,
     /// How far the hooks of its instances came.
     pub hooks: HookStates,
+    /// The image that is being made present for a container, by its name: what it comes to is asked for once that is over.
+    pub pulls: BTreeMap<String, String>,
 }
 
 /// Both halves.

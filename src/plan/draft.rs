@@ -27,6 +27,12 @@ impl Draft {
         self.holds(Hold { kind: HoldKind::Stopping, container: container.to_owned(), reason, message, until });
     }
 
+    /// A container whose image is being pulled.
+    pub(super) fn pulling(&mut self, container: &str, image: &str) {
+        let (reason, message) = ("Pulling".to_owned(), format!("image {image:?} is being pulled"));
+        self.holds(Hold { kind: HoldKind::Pulling, container: container.to_owned(), reason, message, until: None });
+    }
+
     fn holds(&mut self, hold: Hold) {
         if let Some(until) = hold.until {
             self.wake(until);

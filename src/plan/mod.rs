@@ -40,7 +40,7 @@ pub use eviction::{eviction, next_look};
 pub use failure::{note_failure, note_step, note_success, note_synced};
 pub use fleet::{converged, converged_on, fleet, fleet_on};
 pub use pod::pod;
-pub use probe::Tally;
+pub use probe::{Tally, probed};
 
 /// What one pod should be.
 #[derive(Clone, Copy, Debug)]

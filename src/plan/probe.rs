@@ -21,8 +21,8 @@ use super::hook;
 use super::opened::Opened;
 use super::restart;
 use crate::model::{
-    ContainerKind, ContainerRecord, ContainerState, Handler, PodMemory, ProbeKey, ProbeKind, ProbeRun, ProbeVerdict,
-    Probed,
+    ContainerKind, ContainerRecord, ContainerState, Handler, ObservedPod, PodMemory, ProbeKey, ProbeKind, ProbeRun,
+    ProbeVerdict, ProbeVerdicts, Probed, ProbedContainers,
 };
 
 /// Kubernetes' defaults (pkg/apis/core/v1/defaults.go, `SetDefaults_Probe`), which also stand for a zero.
@@ -148,6 +148,14 @@ pub(super) fn probes(pod: &Opened<'_>, memory: &PodMemory, ends: bool, draft: &m
             of_one(container, (&latest.record, started_at), memory, ends, draft);
         }
     }
+}
+
+/// What probes have said of a pod's containers, for whoever shows it before the first plan.
+pub fn probed(pod: &ObservedPod, verdicts: ProbeVerdicts) -> ProbedContainers {
+    let memory = PodMemory { probes: verdicts, ..PodMemory::default() };
+    let mut draft = Draft::default();
+    probes(&Opened::new(pod), &memory, true, &mut draft);
+    draft.plan.probed
 }
 
 fn of_one(

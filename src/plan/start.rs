@@ -54,12 +54,15 @@ pub(super) fn containers(
     teardown::reap(&live, draft);
     remove_old(observed, draft);
     let initialized = pod.init(draft);
-    let mut held = false;
+    let (mut held, mut is_pulled) = (false, false);
     for container in &spec.containers {
-        if initialized && (!held || pod.is_live(container)) {
+        let is_first = is_pulled && !pod.has_run(container);
+        if initialized && ((!held && !is_first) || pod.is_live(container)) {
             pod.plan(container, ContainerKind::App, draft);
-            // As with the kubelet, the next one waits for the hook that follows its start.
+            // As with the kubelet, the next one waits for the hook that follows its start, and for its image when it has not
+            // run yet itself.
             held |= pod.is_held_by_hook(container, draft);
+            is_pulled |= pod.is_pulled(container);
         } else if initialized && observed.latest(&container.name).is_none() {
             draft.waiting(&container.name, creating(spec), "");
         } else if !initialized && !pod.is_live(container) {
@@ -180,6 +183,17 @@ impl Pod<'_> {
             _ => false,
         });
         begins || self.observed.latest(name).is_some_and(starting)
+    }
+
+    /// Whether the image that it needs now is being pulled.
+    fn is_pulled(&self, container: &Container) -> bool {
+        self.round.input.memory.pulls.get(&container.name).is_some_and(|own| Some(own) == container.image.as_ref())
+    }
+
+    /// Whether it was started in the sandbox that the pod has now, together with the others there are.
+    fn has_run(&self, container: &Container) -> bool {
+        let latest = self.observed.latest(&container.name);
+        latest.is_some_and(|latest| latest.is_of(self.sandbox, &self.observed.record))
     }
 
     /// Plans the init containers strictly in order. Returns whether all are through, so that the others may start.
@@ -414,6 +428,9 @@ impl Pod<'_> {
                 draft.waiting(name, HOOK_FAILED, "");
             }
             None => {}
+        }
+        if self.is_pulled(container) {
+            return draft.pulling(name, &image);
         }
         draft.step(PodAction::EnsureImage(self.need(container)), reason.clone());
         let start = ContainerStart {

@@ -49,7 +49,7 @@ pub use pod::{PodView, pod_object};
 pub use project::{ProjectInput, project, stable_uid};
 pub use row::{PodRow, pod_row};
 pub use shown::{shown, shown_pod};
-pub use similar::aggregate;
+pub use similar::EventLog;
 pub use status::{StatusInput, status_document};
 pub use table::{Column, Listed, TableOptions, cells, columns, objects_table, pods_table};
 pub use unknown::as_unknown;

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,11 +11,9 @@ use super::history;
 use super::memory::{Scope, scope};
 use super::state::Goal;
 use super::worker::Worker;
-use crate::model::{
-    ContainerStart, HookKind, ImageNeed, PodAction, PodRecord, PodStep, Signal, SignalOrder, TerminalCause,
-};
+use crate::model::{ContainerStart, HookKind, PodAction, PodRecord, PodStep, Signal, SignalOrder, TerminalCause};
 use crate::port::PortError;
-use crate::report::{pulling_event, waiting_events};
+use crate::report::waiting_events;
 
 /// So long a start may hold up others.
 const TURN: Duration = Duration::from_secs(60);
@@ -34,8 +31,9 @@ pub(super) struct Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Done {
     Whole,
-    /// It is not wanted any more.
+    /// It goes on by itself, and the next plan knows of it.
     Left,
+    Failed,
 }
 
 impl Outcome {
@@ -45,8 +43,8 @@ impl Outcome {
 }
 
 impl Worker {
-    /// Performs steps until one ends the round, another target comes in or the agent ends. None waits for an image or its turn
-    /// longer than until `due`, when there is something else to do.
+    /// Performs steps until one ends the round, another target comes in or the agent ends. None waits for its turn longer than
+    /// until `due`, when there is something else to do.
     pub(super) async fn perform(&mut self, steps: Vec<PodStep>, goal: &Goal, due: Option<Timestamp>) -> Outcome {
         let shared = Arc::clone(&self.shared);
         let mut outcome = Outcome::default();
@@ -60,10 +58,10 @@ impl Worker {
             }
             let word = word(&step.action);
             let resting = self.memory.rests(&word, self.shared.now()).map(|(_, until)| until);
-            let failed = match resting {
+            let done = match resting {
                 Some(until) => {
                     outcome.rest(until);
-                    true
+                    Done::Failed
                 }
                 None => {
                     outcome.tried += 1;
@@ -77,9 +75,14 @@ impl Worker {
                     if turn.is_some() && self.is_stale() {
                         break;
                     }
-                    !shared.lending(turn, TURN, self.step(&step, &word, (goal, due))).await
+                    shared.lending(turn, TURN, self.step(&step, &word, (goal, due))).await
                 }
             };
+            // What follows was planned without knowing that.
+            if done == Done::Left {
+                break;
+            }
+            let failed = done == Done::Failed;
             match scope(&step.action) {
                 Scope::Pod if failed => break,
                 Scope::Container(name) if failed => drop(over.insert(name.to_owned())),
@@ -96,21 +99,20 @@ impl Worker {
         outcome
     }
 
-    /// Performs one step. Returns whether it succeeded.
-    async fn step(&mut self, step: &PodStep, word: &str, (goal, due): (&Goal, Option<Timestamp>)) -> bool {
+    /// Performs one step.
+    async fn step(&mut self, step: &PodStep, word: &str, (goal, due): (&Goal, Option<Timestamp>)) -> Done {
         tracing::debug!(pod = %self.key, "begin: {word}");
         let result = self.act(step, due).await;
         let now = self.shared.now();
         match result {
-            // Nobody waited for it to its end; the next round asks for what it needs.
-            Ok(Done::Left) => false,
+            Ok(done @ (Done::Left | Done::Failed)) => done,
             Ok(Done::Whole) => {
                 tracing::info!(pod = %self.key, reason = %step.reason, "{word}");
                 self.memory.done(word, &step.action);
                 if let Some(entry) = history::entry(&self.key, goal, step, now) {
                     self.shared.lock().history.act(entry);
                 }
-                true
+                Done::Whole
             }
             Err(error) => {
                 let reason = error.waiting_reason.unwrap_or_else(|| waiting_reason(&step.action));
@@ -120,7 +122,7 @@ impl Worker {
                 }
                 let wait = until.duration_since(now).as_secs();
                 tracing::warn!(pod = %self.key, reason = %step.reason, "{word}: {error}; next try in {wait} s");
-                false
+                Done::Failed
             }
         }
     }
@@ -134,14 +136,8 @@ impl Worker {
             PodAction::RunSandbox { attempt } => backend.run_sandbox(key, *attempt).await,
             PodAction::StopSandbox => backend.stop_sandbox(key).await,
             PodAction::EnsureImage(need) => {
-                let is_told = AtomicBool::new(self.images.is_left(need));
-                let pulling = || {
-                    if !is_told.swap(true, Ordering::Relaxed) {
-                        self.tell_pulling(need);
-                    }
-                };
-                let status = self.while_wanted(backend.ensure_image(need, &pulling), due).await;
-                self.images.leave(need, status.is_none() && is_told.into_inner());
+                let (shared, observed) = (&self.shared, self.observed.as_ref());
+                let status = self.pulls.ensure(need, (shared, &self.bell), observed, due).await;
                 let Some(status) = status else { return Ok(Done::Left) };
                 self.images.note(need, status?.source);
                 Ok(())
@@ -177,8 +173,7 @@ impl Worker {
         done.map(|()| Done::Whole)
     }
 
-    /// Waits for an image or a turn, which may take long, but no longer than it is wanted, nor than until `due`. `None` when it
-    /// was left: a pull goes on without us, and the next round waits for it again.
+    /// Waits for a turn, which may take long, but no longer than it is wanted, nor than until `due`. `None` when it was left.
     async fn while_wanted<T>(&self, work: impl Future<Output = T>, due: Option<Timestamp>) -> Option<T> {
         let mut work = std::pin::pin!(work);
         while !self.is_stale() && due.is_none_or(|due| self.shared.now() < due) {
@@ -192,14 +187,6 @@ impl Worker {
             }
         }
         None
-    }
-
-    /// The kubelet's event, when a pull begins.
-    fn tell_pulling(&self, need: &ImageNeed) {
-        let Some(pod) = &self.observed else { return };
-        let event = pulling_event(pod, &need.container, &need.image, self.shared.now());
-        self.shared.lock().history.tell(vec![event]);
-        self.shared.announce();
     }
 
     /// The events of a failed pull. What follows is a back-off: it is told as such, and no more of the pull itself.

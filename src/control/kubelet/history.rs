@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::state::{Goal, PodState};
 use crate::model::{ActionEntry, EventRecord, PodAction, PodKey, PodStep, Reason, Verb};
-use crate::report::{aggregate, events_between, waiting_events};
+use crate::report::{EventLog, events_between, waiting_events};
 
 /// How many different events are kept.
 const EVENTS: usize = 1000;
@@ -16,7 +16,7 @@ const ACTIONS: usize = 50;
 
 #[derive(Default)]
 pub(super) struct History {
-    pub(super) events: Vec<Arc<EventRecord>>,
+    events: EventLog,
     pub(super) actions: VecDeque<ActionEntry>,
 }
 
@@ -30,10 +30,15 @@ impl History {
         self.tell(events);
     }
 
+    /// What is told so far.
+    pub(super) fn told(&self) -> Vec<Arc<EventRecord>> {
+        self.events.told().to_vec()
+    }
+
     /// Adds events that were not there before.
     pub(super) fn tell(&mut self, events: Vec<EventRecord>) {
         for event in events {
-            aggregate(&mut self.events, event, EVENTS);
+            self.events.add(event, EVENTS);
         }
     }
 

@@ -10,8 +10,6 @@ use crate::model::{ImageNeed, ImageSource, ObservedPod};
 pub(super) struct Images {
     /// The image, and how it came to be here; only where there is something to tell.
     sources: BTreeMap<String, (String, ImageSource)>,
-    /// The image whose pull was told of and goes on while nobody waits for it.
-    left: BTreeMap<String, String>,
 }
 
 impl Images {
@@ -21,20 +19,6 @@ impl Images {
             self.sources.insert(need.container.clone(), (need.image.clone(), source));
         } else if self.sources.get(&need.container).is_some_and(|(image, _)| *image != need.image) {
             self.sources.remove(&need.container);
-        }
-    }
-
-    /// Whether the pull of an image was told of, and then left.
-    pub(super) fn is_left(&self, need: &ImageNeed) -> bool {
-        self.left.get(&need.container) == Some(&need.image)
-    }
-
-    /// The pull of an image is left, or is not to be told of as the same one again.
-    pub(super) fn leave(&mut self, need: &ImageNeed, is_left: bool) {
-        if is_left {
-            self.left.insert(need.container.clone(), need.image.clone());
-        } else {
-            self.left.remove(&need.container);
         }
     }
 

@@ -6,10 +6,12 @@ mod hooks;
 mod images;
 mod memory;
 mod probes;
+mod pulls;
 mod state;
 mod usage;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::model::{AdmittedPod, DataObjects, NodeInfo, ObservedPod, PodKey, Reason};
+use crate::plan;
 use crate::port::{Capabilities, Clock, ContainerBackend, Hint, PodBackend, PortError};
 
 pub use state::{FleetState, PodState};
@@ -207,7 +210,16 @@ impl Drop for Kubelet {
 impl PodBackend for Kubelet {
     async fn observe(&self) -> Result<Vec<Arc<ObservedPod>>, PortError> {
         let pods = self.shared.parts.backend.list().await?;
-        self.shared.lock().seed(&pods);
+        let new = self.shared.lock().unseen(&pods);
+        let mut probed = BTreeMap::new();
+        for pod in new {
+            // Whoever looks before its worker does is told what was known last; an error is told by the worker.
+            let kept = self.shared.parts.backend.kept_verdicts(&pod.record.key).await.unwrap_or_default();
+            if !kept.is_empty() {
+                probed.insert(pod.record.key.clone(), plan::probed(&pod, kept));
+            }
+        }
+        self.shared.lock().seed(&pods, probed);
         Ok(pods)
     }
 

@@ -175,14 +175,26 @@ impl State {
         self.slots.get(key).is_some_and(|slot| slot.sequence == sequence)
     }
 
-    /// The world as a full relist saw it, for pods that no worker has looked at yet.
-    pub(super) fn seed(&mut self, pods: &[Arc<ObservedPod>]) {
+    /// Those of these pods that are not known yet.
+    pub(super) fn unseen(&self, pods: &[Arc<ObservedPod>]) -> Vec<Arc<ObservedPod>> {
+        let is_new = |pod: &&Arc<ObservedPod>| {
+            self.slots.get(&pod.record.key).is_none_or(|slot| !slot.working && slot.state.observed.is_none())
+        };
+        pods.iter().filter(is_new).cloned().collect()
+    }
+
+    /// The world as a full relist saw it, for pods that no worker has looked at yet, with what their probes have said.
+    pub(super) fn seed(&mut self, pods: &[Arc<ObservedPod>], mut probed: BTreeMap<PodKey, ProbedContainers>) {
         let there = |key: &PodKey| pods.iter().any(|pod| pod.record.key == *key);
         self.slots.retain(|key, slot| slot.working || slot.goal.is_some() || there(key));
         for pod in pods {
             let slot = self.slot(&pod.record.key);
             if !slot.working && slot.state.observed.as_ref() != Some(pod) {
-                Arc::make_mut(&mut slot.state).observed = Some(Arc::clone(pod));
+                let state = Arc::make_mut(&mut slot.state);
+                state.observed = Some(Arc::clone(pod));
+                if let Some(probed) = probed.remove(&pod.record.key) {
+                    state.probed = probed;
+                }
             }
         }
     }
@@ -247,7 +259,7 @@ impl State {
     pub(super) fn fleet(&self) -> FleetState {
         FleetState {
             pods: self.slots.iter().map(|(key, slot)| (Arc::clone(key), Arc::clone(&slot.state))).collect(),
-            events: self.history.events.clone(),
+            events: self.history.told(),
             actions: self.history.actions.iter().cloned().collect(),
         }
     }

@@ -28,6 +28,7 @@ use super::hooks::Hooks;
 use super::images::Images;
 use super::memory::Memory;
 use super::probes::Probers;
+use super::pulls::Pulls;
 use super::state::{Brief, Goal, PodState};
 use super::usage::Usage;
 use super::{Shared, after};
@@ -41,7 +42,7 @@ const AFTER_PANIC: Duration = Duration::from_secs(10);
 /// So many rounds with steps in a row are more than any pod needs: the next one comes later.
 const ROUNDS: u32 = 100;
 const PAUSE: Duration = Duration::from_secs(1);
-/// So long rounds may keep those of other pods waiting: steps that take longer, such as pulling an image, wait for others.
+/// So long rounds may keep those of other pods waiting: steps that take longer, such as a start, wait for others.
 const KEPT: Duration = Duration::from_secs(1);
 
 /// Runs a pod's worker until the pod is gone or the agent ends. A panic ends neither the agent nor the pod.
@@ -80,6 +81,7 @@ pub(super) struct Worker {
     /// Its record, when this round wrote it after that.
     pub(super) record: Option<Box<PodRecord>>,
     pub(super) images: Images,
+    pub(super) pulls: Pulls,
     /// Nothing but a place while the pod has no probes.
     pub(super) probers: Option<Box<Probers>>,
     /// Whether it was asked what an agent before kept of them.
@@ -136,6 +138,7 @@ impl Worker {
             observed: None,
             record: None,
             images,
+            pulls: Pulls::default(),
             hooks: Hooks::default(),
             probers: None,
             recalled: false,
@@ -237,6 +240,7 @@ impl Worker {
         self.memory.plan.probes = self.verdicts().await;
         self.hooks.follow(self.observed.as_deref());
         self.memory.plan.hooks = self.hooks.states();
+        self.memory.plan.pulls = self.pulls.states();
         let now = self.shared.now();
         self.take_over_eviction(now);
         if let (Some(quiet), Some(observed)) = (&self.quiet, &self.observed)
@@ -300,6 +304,7 @@ impl Worker {
     fn report(&mut self, plan: PodPlan, now: Timestamp) -> (Vec<PodStep>, Option<Timestamp>) {
         let PodPlan { steps, mut holds, wake_at, waiting, probes, probed, limits } = plan;
         self.probe(probes);
+        self.pulls.follow(&steps, &holds);
         self.watch_usage(limits, now);
         let resting = steps.iter().filter_map(|step| self.memory.rests(&word(&step.action), now));
         let resting = resting.map(|(failure, until)| Hold {

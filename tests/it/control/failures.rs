@@ -228,6 +228,44 @@ async fn a_pod_that_is_to_go_or_to_change_waits_for_no_image() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_long_pull_keeps_no_other_container_from_being_restarted() {
+    let spec = |slow: &str, other: &str| {
+        let containers = json!([{"name": "first", "image": "i:1"}, {"name": "slow", "image": slow}, {"name": "last", "image": other}]);
+        pod_with("web", json!({"terminationGracePeriodSeconds": 1, "containers": containers}))
+    };
+    let rig = Rig::new(&[spec("slow:1", "i:1")]);
+    rig.fake
+        .on_call(|call| (call.verb == Verb::EnsureImage && call.subject.starts_with("slow:")).then_some(Fault::Hang));
+    let mut agent = rig.start();
+    let attempt = |name: &str| rig.fake.pod(&key("web")).and_then(|pod| Some(pod.latest(name)?.record.attempt));
+    let restarted = async |name: &str, count: u32| {
+        eventually(&format!("{name}#{count}"), || attempt(name) == Some(count)).await;
+    };
+    restarted("first", 0).await;
+    rig.fake.exit(&key("web"), "first", 1);
+    restarted("first", 1).await;
+    assert_eq!(attempt("last"), None, "the first starts keep their order, as with the kubelet");
+    let why = agent.kubelet.fleet().why(&key("web"));
+    assert!(why.contains("slow: ContainerCreating"), "{why}");
+    assert!(!agent.progress.borrow().pods[0].stuck, "it waits for what comes by itself");
+    rig.fake.heal();
+    let id = rig.commit(&agent, &[spec("i:1", "i:1")]);
+    agent.done(&id).await;
+    // Another image of a container that has run: what comes after it has run, too, and is not held up either.
+    rig.fake
+        .on_call(|call| (call.verb == Verb::EnsureImage && call.subject.starts_with("slow:")).then_some(Fault::Hang));
+    rig.commit(&agent, &[spec("slow:2", "i:1")]);
+    eventually("slow ends", || rig.pod("web").latest("slow").is_some_and(|latest| latest.exit().is_some())).await;
+    rig.fake.exit(&key("web"), "last", 1);
+    restarted("last", 1).await;
+    let told = agent.kubelet.fleet().events.iter().any(|event| event.reason == "Failed");
+    assert!(!told, "nothing has failed");
+    // What goes waits for no image.
+    rig.commit(&agent, &[pod("other", "i:1")]);
+    eventually("it is gone", || rig.fake.pod(&key("web")).is_none()).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_container_that_cannot_be_started_is_told_with_its_reason() {
     let rig = Rig::new(&[pod("web", "i:1")]);
     let behaviour = Behaviour { fails_to_start: Some("exec: no such file".into()), ..Behaviour::default() };

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use podwright::model::{
-    Admitted, DataObjects, Diagnostics, EventRecord, Kind, ObjectKey, Packed, Projection, Revision, RevisionKind,
-    ShownPod,
+    Admitted, DataObjects, Diagnostics, EventRecord, Kind, NodeInfo, NodeSystem, ObjectKey, Packed, Projection,
+    Revision, RevisionKind, ShownPod,
 };
 use podwright::report::{
-    PodView, ProjectInput, aggregate, event_object, event_record, events_between, pod_object, project, shown,
-    shown_pod, waiting_events,
+    EventLog, PodView, ProjectInput, describe_node, event_object, event_record, events_between, pod_object, project,
+    shown, shown_pod, waiting_events,
 };
 use serde_json::{Value, json};
 
@@ -329,56 +329,86 @@ fn waiting_reasons_become_events_once() {
 fn equal_events_are_counted_and_the_list_is_bounded() {
     let (pod, _) = scripted("Always", "", "a=run");
     let one = events_between(None, Some(&pod), at(9)).remove(0);
-    let mut events = Vec::new();
-    aggregate(&mut events, one.clone(), 2);
-    aggregate(&mut events, EventRecord { first: at(30), last: at(30), ..one.clone() }, 2);
-    assert_eq!((events.len(), events[0].count, events[0].first, events[0].last), (1, 2, at(0), at(30)));
+    let mut log = EventLog::default();
+    log.add(one.clone(), 2);
+    log.add(EventRecord { first: at(30), last: at(30), ..one.clone() }, 2);
+    let first = &log.told()[0];
+    assert_eq!((log.told().len(), first.count, first.first, first.last), (1, 2, at(0), at(30)));
     for (second, message) in [(40, "x"), (50, "y")] {
-        let new = EventRecord { message: message.into(), first: at(second), last: at(second), ..one.clone() };
-        aggregate(&mut events, new, 2);
+        log.add(EventRecord { message: message.into(), first: at(second), last: at(second), ..one.clone() }, 2);
     }
-    assert_eq!(events.iter().map(|e| e.message.as_str()).collect::<Vec<_>>(), ["x", "y"]);
+    assert_eq!(log.told().iter().map(|e| e.message.as_str()).collect::<Vec<_>>(), ["x", "y"]);
+}
+
+/// An event of a reason, from a container.
+fn unhealthy() -> EventRecord {
+    let (pod, _) = scripted("Always", "", "a=run");
+    EventRecord { reason: "Unhealthy".into(), ..events_between(None, Some(&pod), at(9)).remove(0) }
+}
+
+fn said(path: &str, message: &str, second: i64) -> EventRecord {
+    let (message, field_path) = (message.to_owned(), Some(path.to_owned()));
+    EventRecord { message, field_path, first: at(second), last: at(second), ..unhealthy() }
+}
+
+fn shown_events(log: &EventLog) -> Vec<(&str, u32)> {
+    log.told().iter().map(|event| (event.message.as_str(), event.count)).collect()
 }
 
 #[test]
 fn many_similar_events_leave_room_for_others() {
-    let (pod, _) = scripted("Always", "", "a=run");
-    let one = EventRecord { reason: "Unhealthy".into(), ..events_between(None, Some(&pod), at(9)).remove(0) };
-    let told = |events: &mut Vec<_>, path: &str, message: String, second| {
-        let time = at(second);
-        let field_path = Some(path.to_owned());
-        aggregate(events, EventRecord { message, field_path, first: time, last: time, ..one.clone() }, 1000);
-    };
-    let mut events = Vec::new();
-    told(&mut events, "b", "other".into(), 0);
-    (0..30).for_each(|n| told(&mut events, "a", format!("text {n}"), 100 + n));
-    let shown: Vec<_> = events.iter().map(|e| (e.message.as_str(), e.count)).collect();
-    let mut expected: Vec<(String, u32)> = (0..9).map(|n| (format!("text {n}"), 1)).collect();
+    let mut log = EventLog::default();
+    log.add(said("b", "other", 0), 1000);
+    // As seldom as a source may tell them.
+    (0..30).for_each(|n| log.add(said("a", &format!("text {n}"), 300 * (n + 1)), 1000));
+    let mut expected: Vec<(String, u32)> = (0..8).map(|n| (format!("text {n}"), 1)).collect();
     expected.insert(0, ("other".to_owned(), 1));
-    expected.push(("(combined from similar events): text 29".to_owned(), 21));
-    assert_eq!(shown, expected.iter().map(|(text, count)| (text.as_str(), *count)).collect::<Vec<_>>());
+    expected.push(("(combined from similar events): text 29".to_owned(), 22));
+    let expected: Vec<(&str, u32)> = expected.iter().map(|(text, count)| (text.as_str(), *count)).collect();
+    assert_eq!(shown_events(&log), expected, "nine, whichever container they are of, and one for the others");
     let name = |event: &EventRecord| event_object(event, 7)["metadata"]["name"].clone();
-    let combined = events[10].clone();
-    told(&mut events, "a", "text 3".into(), 200);
-    told(&mut events, "a", "text 30".into(), 201);
-    assert_eq!((events.len(), events[4].count, events[10].count), (11, 2, 22), "a known one is counted");
-    assert_eq!((events[10].first, events[10].last), (at(109), at(201)));
-    assert_eq!(name(&events[10]), name(&combined), "one event, whatever it says");
-    // As long as the one that stands for others is told from time to time, it goes on.
-    (1..4).for_each(|n| told(&mut events, "a", format!("slow {n}"), 201 + 500 * n));
-    assert_eq!((events.len(), events[10].count, events[10].last), (11, 25, at(1701)));
-    told(&mut events, "a", "set back".into(), 1600);
-    assert_eq!((events[10].message.as_str(), events[10].last), ("(combined from similar events): set back", at(1701)));
-    told(&mut events, "a", "far back".into(), 1000);
-    assert_eq!((events.len(), events[11].message.as_str()), (12, "far back"), "no wait can be measured");
-    // After a pause they are told one by one again, and still not without end.
-    for n in 0..40 {
-        told(&mut events, "a", format!("later {n}"), 3000 + 700 * n);
-    }
-    let of_a = events.iter().filter(|e| e.field_path.as_deref() == Some("a"));
-    let texts: Vec<&str> = of_a.map(|e| e.message.as_str()).collect();
-    assert_eq!((texts.len(), texts.first(), texts.last()), (25, Some(&"later 15"), Some(&"later 39")));
-    assert!(events.iter().any(|e| e.message == "other"));
+    let combined = log.told()[9].clone();
+    assert_eq!((combined.first, combined.last), (at(300 * 9), at(9000)));
+    // As long as one is told from time to time it goes on.
+    log.add(said("b", "slow", 9600), 1000);
+    assert_eq!(log.told()[9].message, "(combined from similar events): slow");
+    assert_eq!((name(&log.told()[9]), log.told().len()), (name(&combined), 10), "one event, whatever it says");
+    log.add(said("a", "set back", 9000), 1000);
+    assert_eq!((log.told()[9].count, log.told()[9].last), (24, at(9600)));
+    log.add(said("a", "after a pause", 9601), 1000);
+    assert_eq!(shown_events(&log).last(), Some(&("after a pause", 1)));
+    // One by one, and still not without end.
+    (0..40).for_each(|n| log.add(said("a", &format!("later {n}"), 11_000 + 700 * n), 1000));
+    let texts = shown_events(&log);
+    assert_eq!((texts.len(), texts.first(), texts.last()), (25, Some(&("later 15", 1)), Some(&("later 39", 1))));
+}
+
+#[test]
+fn a_source_tells_25_events_of_an_object_and_then_one_in_five_minutes() {
+    let mut log = EventLog::default();
+    (0..40).for_each(|n| log.add(said("a", "text", 100 + n), 1000));
+    assert_eq!(shown_events(&log), [("text", 25)]);
+    assert_eq!(log.told()[0].last, at(124), "what is told stays as it is");
+    // What it ends for is told whatever else there was to tell.
+    let killing = |second| EventRecord { reason: "Killing".into(), ..said("a", "container a failed", second) };
+    (140..142).for_each(|second| log.add(killing(second), 1000));
+    assert_eq!((shown_events(&log)[1], log.told().len()), (("container a failed", 1), 2));
+    // Who else there is has an allowance of its own, and what is new is counted until it is told.
+    let other = EventRecord { component: "podwright".into(), ..said("a", "text", 140) };
+    let elsewhere = EventRecord { uid: "another".into(), ..said("a", "text", 140) };
+    [other, elsewhere, said("a", "new", 141), said("a", "new", 142)].into_iter().for_each(|event| log.add(event, 1000));
+    assert_eq!(shown_events(&log), [("text", 25), ("container a failed", 1), ("text", 1), ("text", 1)]);
+    log.add(said("a", "new", 399), 1000);
+    assert_eq!(log.told().len(), 4, "a second early");
+    log.add(said("a", "new", 400), 1000);
+    let told = log.told()[4].clone();
+    assert_eq!((told.message.as_str(), told.count, told.first, told.last), ("new", 4, at(141), at(400)));
+    log.add(said("a", "text", 699), 1000);
+    assert_eq!(log.told()[0].count, 25);
+    // A clock that was set back brings nothing, and takes nothing.
+    log.add(said("a", "text", 0), 1000);
+    log.add(said("a", "text", 700), 1000);
+    assert_eq!((log.told()[0].count, log.told()[0].last), (43, at(700)), "all that was said is in the count");
 }
 
 #[test]
@@ -406,4 +436,35 @@ fn an_instance_that_never_started_is_a_failure() {
     pod.containers = vec![instance];
     let events = events_between(Some(&born), Some(&pod), at(50));
     assert_eq!(told(&events)[2], "Warning Failed spec.containers{a} Error: exec /nope: no such file @10");
+}
+
+#[test]
+fn a_node_tells_what_it_is_made_of_as_a_kubelet_does() {
+    let amounts = |cpu: &str| [("cpu".to_owned(), cpu.to_owned())].into();
+    let system = NodeSystem {
+        machine_id: "m".into(),
+        system_uuid: "u".into(),
+        boot_id: "b".into(),
+        kernel_version: "6.12.1".into(),
+        os_image: "One Linux".into(),
+        architecture: "arm64".into(),
+    };
+    let node = NodeInfo { allocatable: amounts("2"), capacity: amounts("4"), system, ..node() };
+    let input = ProjectInput { admitted: None, pods: &[], events: &[], node: &node, now: at(1) };
+    let shown = project(&input, &Projection::default()).node.unwrap().value.clone();
+    let version = env!("CARGO_PKG_VERSION");
+    let expected = json!({
+        "machineID": "m", "systemUUID": "u", "bootID": "b", "kernelVersion": "6.12.1", "osImage": "One Linux",
+        "architecture": "arm64", "operatingSystem": "linux", "kubeletVersion": format!("v{version}"),
+        "containerRuntimeVersion": format!("podwright://{version}"),
+    });
+    assert_eq!(shown["status"]["nodeInfo"], expected);
+    assert_eq!(
+        (&shown["status"]["capacity"], &shown["status"]["allocatable"]),
+        (&json!({"cpu": "4"}), &json!({"cpu": "2"}))
+    );
+    let described = describe_node(&shown, &[], &[], at(1));
+    for line in ["Capacity:\n  cpu:  4\n", "Allocatable:\n  cpu:  2\n", "OS Image:                   One Linux\n"] {
+        assert!(described.contains(line), "{described}");
+    }
 }

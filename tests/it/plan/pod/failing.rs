@@ -165,6 +165,59 @@ const ROWS: &[Row] = &[
     ]),
 ];
 
+/// The image of a container is being pulled.
+fn pulls(world: &mut World, name: &str, image: &str) {
+    world.memory.pulls.insert(name.to_owned(), image.to_owned());
+}
+
+fn three() -> World {
+    settled(
+        json!({"containers": [
+            {"name": "a", "image": "a:1"}, {"name": "b", "image": "b:1"}, {"name": "c", "image": "c:1"},
+        ]}),
+        &[],
+    )
+}
+
+#[rustfmt::skip]
+const PULLED: &[Row] = &[
+    ("it is waited for, and those that have not run come after it", |w| { w.forget("b"); w.forget("c"); pulls(w, "b", "b:1"); }, &[
+        "hold b Pulling: image \"b:1\" is being pulled", "b waits: ContainerCreating", "c waits: ContainerCreating",
+    ]),
+    ("one before it has not run", |w| { w.forget("a"); w.forget("b"); pulls(w, "b", "b:1"); }, &[
+        "image a:1: first start", "start a#0: first start", "hold b Pulling: image \"b:1\" is being pulled",
+        "a waits: ContainerCreating", "b waits: ContainerCreating",
+    ]),
+    ("one after it that has run restarts", |w| { w.forget("b"); w.ended("c", 1, 100); pulls(w, "b", "b:1"); }, &[
+        "image c:1: exited with 1, restartPolicy Always", "start c#1: exited with 1, restartPolicy Always",
+        "hold b Pulling: image \"b:1\" is being pulled", "b waits: ContainerCreating",
+    ]),
+    ("another image is wanted by now", |w| { w.forget("b"); pulls(w, "b", "b:0"); }, &[
+        "image b:1: first start", "start b#0: first start", "b waits: ContainerCreating",
+    ]),
+    ("it is pulled for a container that runs on", |w| pulls(w, "b", "b:1"), &[]),
+    ("a restart waits for its own image", |w| { w.ended("b", 1, 100); pulls(w, "b", "b:1"); }, &[
+        "hold b Pulling: image \"b:1\" is being pulled",
+    ]),
+    ("a kill that is due comes meanwhile", |w| {
+        w.forget("b");
+        pulls(w, "b", "b:1");
+        w.stubborn.insert("a".into());
+        w.edit(|v| v["spec"]["containers"][0]["image"] = json!("a:2"));
+        w.settle();
+        w.now = at(130);
+    }, &["kill a#0: grace period exceeded", "hold b Pulling: image \"b:1\" is being pulled", "b waits: ContainerCreating"]),
+    ("the pod is to go", |w| { w.forget("b"); pulls(w, "b", "b:1"); w.target = None; }, &[
+        "mark deleted 30s: removed from the manifests", "stop a#0 30s: removed from the manifests",
+        "stop c#0 30s: removed from the manifests",
+    ]),
+];
+
+#[test]
+fn an_image_that_is_being_pulled_holds_up_what_comes_after_it_for_the_first_time() {
+    check(three, PULLED);
+}
+
 #[test]
 fn what_fails_waits_and_the_rest_goes_on() {
     check(base, ROWS);

@@ -1,0 +1,124 @@
+//! The images of a pod's containers that are being made present: a task for each, so that the worker goes on meanwhile. A long
+//! pull keeps no other container of the pod from being restarted, nor from being killed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::Shared;
+use crate::model::{Hold, HoldKind, ImageNeed, ObservedPod, PodAction, PodStep};
+use crate::port::{ErrorKind, ImageStatus, PortError};
+use crate::report::pulling_event;
+
+type Outcome = Option<Result<ImageStatus, PortError>>;
+
+/// By container.
+#[derive(Default)]
+pub(super) struct Pulls {
+    tasks: BTreeMap<String, Task>,
+}
+
+struct Task {
+    need: ImageNeed,
+    outcome: Arc<Mutex<Outcome>>,
+    /// Something is being pulled: it may take long.
+    is_long: Arc<Notify>,
+    /// Who does not want it any more leaves it. The pull itself is the backend's.
+    handle: AbortOnDropHandle<()>,
+}
+
+/// The end of a task, however it comes. Wakes the worker.
+struct End {
+    image: String,
+    outcome: Arc<Mutex<Outcome>>,
+    bell: Arc<Notify>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let panicked =
+            || PortError::new(ErrorKind::Internal, "use image", &self.image, "the pull ended without a result");
+        lock(&self.outcome).get_or_insert_with(|| Err(panicked().waiting("ErrImagePull")));
+        self.bell.notify_one();
+    }
+}
+
+impl Pulls {
+    /// Which image is being made present, by container.
+    pub(super) fn states(&self) -> BTreeMap<String, String> {
+        let under_way = self.tasks.iter().filter(|(_, task)| lock(&task.outcome).is_none());
+        under_way.map(|(container, task)| (container.clone(), task.need.image.clone())).collect()
+    }
+
+    /// Leaves those that a plan does not want any more.
+    pub(super) fn follow(&mut self, steps: &[PodStep], holds: &[Hold]) {
+        self.tasks.retain(|container, _| {
+            let is_step =
+                |step: &PodStep| matches!(&step.action, PodAction::EnsureImage(need) if need.container == *container);
+            let is_hold = |hold: &Hold| hold.kind == HoldKind::Pulling && hold.container == *container;
+            steps.iter().any(is_step) || holds.iter().any(is_hold)
+        });
+    }
+
+    /// Makes an image present, or waits for the task that does. `None` when it goes on by itself, since it takes long, the worker
+    /// has something else to do, or it is `due`.
+    pub(super) async fn ensure(
+        &mut self,
+        need: &ImageNeed,
+        (shared, bell): (&Arc<Shared>, &Arc<Notify>),
+        observed: Option<&Arc<ObservedPod>>,
+        due: Option<Timestamp>,
+    ) -> Outcome {
+        let is_same = self.tasks.get(&need.container).is_some_and(|task| task.need == *need);
+        if !is_same {
+            let task = begin(need.clone(), (shared, bell), observed.cloned());
+            self.tasks.insert(need.container.clone(), task);
+        }
+        let task = self.tasks.get_mut(&need.container)?;
+        if lock(&task.outcome).is_none() {
+            // Cancel-safe: a task that is not waited for goes on, and a ring that is taken here is followed by a round.
+            tokio::select! {
+                biased;
+                _ = &mut task.handle => {}
+                () = task.is_long.notified() => {}
+                () = shared.cancel.cancelled() => {}
+                () = bell.notified() => {}
+                () = shared.sleep_until(due) => {}
+            }
+        }
+        let outcome = lock(&task.outcome).take()?;
+        self.tasks.remove(&need.container);
+        Some(outcome)
+    }
+}
+
+fn lock(outcome: &Mutex<Outcome>) -> MutexGuard<'_, Outcome> {
+    outcome.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn begin(need: ImageNeed, (shared, bell): (&Arc<Shared>, &Arc<Notify>), observed: Option<Arc<ObservedPod>>) -> Task {
+    let (outcome, is_long) = (Arc::new(Mutex::new(None)), Arc::new(Notify::new()));
+    let end = End { image: need.image.clone(), outcome: Arc::clone(&outcome), bell: Arc::clone(bell) };
+    let (shared, asked, tells) = (Arc::clone(shared), need.clone(), Arc::clone(&is_long));
+    let work = async move {
+        let pulling = || {
+            tell(&shared, observed.as_deref(), &asked);
+            tells.notify_one();
+        };
+        let result = shared.parts.backend.ensure_image(&asked, &pulling).await;
+        *lock(&end.outcome) = Some(result);
+        drop(end);
+    };
+    Task { need, outcome, is_long, handle: AbortOnDropHandle::new(tokio::spawn(work)) }
+}
+
+/// The kubelet's event, when a pull begins.
+fn tell(shared: &Shared, pod: Option<&ObservedPod>, need: &ImageNeed) {
+    let Some(pod) = pod else { return };
+    let event = pulling_event(pod, &need.container, &need.image, shared.now());
+    shared.lock().history.tell(vec![event]);
+    shared.announce();
+}
