@@ -82,7 +82,9 @@ pub fn node(config: &Config, name: Option<&str>, machine: &Machine) -> NodeInfo 
         taints: config.taints.clone(),
         fleet: config.fleet,
         ips: machine.ips.clone(),
-        allocatable: allocatable(&config.allocatable, machine),
+        allocatable: offered(machine).into_iter().chain(config.allocatable.clone()).collect(),
+        capacity: offered(machine),
+        system: machine.system.clone(),
         untold: BTreeSet::new(),
         name,
     }
@@ -96,7 +98,8 @@ fn log_limits(config: &Config) -> LogLimits {
     }
 }
 
-fn allocatable(configured: &BTreeMap<String, String>, machine: &Machine) -> BTreeMap<String, String> {
+/// What the machine has at all. Pods may have all of it, unless the configuration says otherwise.
+fn offered(machine: &Machine) -> BTreeMap<String, String> {
     let mut all = BTreeMap::from([("pods".to_owned(), PODS.to_string())]);
     if machine.cpus > 0 {
         all.insert("cpu".to_owned(), machine.cpus.to_string());
@@ -104,7 +107,6 @@ fn allocatable(configured: &BTreeMap<String, String>, machine: &Machine) -> BTre
     if machine.memory > 0 {
         all.insert("memory".to_owned(), format!("{}Ki", machine.memory));
     }
-    all.extend(configured.clone());
     all
 }
 
@@ -117,7 +119,7 @@ mod tests {
 
     fn machine() -> Machine {
         let ips = vec!["192.0.2.7".parse().unwrap()];
-        Machine { host_name: "Edge-7".into(), architecture: "arm64", cpus: 2, memory: 1024, ips }
+        Machine { host_name: "Edge-7".into(), architecture: "arm64", cpus: 2, memory: 1024, ips, ..Machine::default() }
     }
 
     fn of(args: &str, config: &Config) -> Settings {

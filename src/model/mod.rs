@@ -59,7 +59,7 @@ pub use key::{Kind, ObjectKey, PodKey, PodUid};
 pub use ledger::{Durable, Eviction, Failure, Ledger, PodMemory};
 pub use machine::{IDS_PER_POD, INSTALL_NFT, MachineFacts, Overlay, RUN_AS_ROOT, Space, Trial, kept_free};
 pub use masked::Masked;
-pub use node::{NodeInfo, Taint, architecture, well_known};
+pub use node::{NodeInfo, NodeSystem, Taint, architecture, well_known};
 pub use object::{Desired, DesiredObject, Excluded, PodPreset, PodPresetSpec};
 pub use observed::{
     AllRestarted, ContainerKind, ContainerRecord, ContainerState, DataDigests, Deletion, ExitRecord, ImageSource,

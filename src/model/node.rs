@@ -15,6 +15,22 @@ pub struct Taint {
     pub effect: String,
 }
 
+/// What a node says of its kernel and programs: `status.nodeInfo`, without what follows from this program. What is not known is
+/// empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeSystem {
+    #[serde(rename = "machineID")]
+    pub machine_id: String,
+    #[serde(rename = "systemUUID")]
+    pub system_uuid: String,
+    #[serde(rename = "bootID")]
+    pub boot_id: String,
+    pub kernel_version: String,
+    pub os_image: String,
+    pub architecture: String,
+}
+
 /// What this machine is called and offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,6 +43,11 @@ pub struct NodeInfo {
     pub ips: Vec<IpAddr>,
     /// Resource name → quantity, such as `cpu: "2"`, `memory: 24Gi`, `pods: "110"`.
     pub allocatable: BTreeMap<String, String>,
+    /// The same of what the machine has at all.
+    #[serde(default)]
+    pub capacity: BTreeMap<String, String>,
+    #[serde(default)]
+    pub system: NodeSystem,
     /// It is one of a fleet with the same manifests: a pod that it does not fit is another machine's.
     pub fleet: bool,
     /// Labels that every machine has and nobody told the values of: only where the machine itself is not asked.

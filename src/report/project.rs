@@ -236,6 +236,10 @@ fn served(kind: Kind, mut value: Value) -> Value {
 fn node_object(node: &NodeInfo) -> Value {
     let addresses = node.ips.iter().map(|ip| json!({"type": "InternalIP", "address": ip.to_string()}));
     let addresses: Vec<Value> = addresses.chain([json!({"type": "Hostname", "address": node.name})]).collect();
+    let mut info = json!(node.system);
+    info["operatingSystem"] = json!("linux");
+    info["kubeletVersion"] = json!(concat!("v", env!("CARGO_PKG_VERSION")));
+    info["containerRuntimeVersion"] = json!(concat!("podwright://", env!("CARGO_PKG_VERSION")));
     let mut value = json!({
         "apiVersion": "v1",
         "kind": "Node",
@@ -244,8 +248,9 @@ fn node_object(node: &NodeInfo) -> Value {
         "status": {
             "addresses": addresses,
             "allocatable": node.allocatable,
+            "capacity": node.capacity,
             "conditions": [{"type": "Ready", "status": "True", "reason": "AgentReady"}],
-            "nodeInfo": {"kubeletVersion": concat!("v", env!("CARGO_PKG_VERSION")), "operatingSystem": "linux"},
+            "nodeInfo": info,
         },
     });
     if !node.taints.is_empty() {

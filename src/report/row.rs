@@ -1,4 +1,5 @@
-//! The READY, STATUS and RESTARTS columns of `get pods`: kubectl's own algorithm over the pod object.
+//! The READY, STATUS and RESTARTS columns of `get pods`: the API server's own algorithm over the pod object, `printPod` in
+//! pkg/printers/internalversion/printers.go of Kubernetes 1.36.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus};

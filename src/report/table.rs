@@ -1,5 +1,7 @@
 //! `get` tables: columns and cells of every kind, as kubectl prints them and as the API's Table carries them.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
@@ -161,14 +163,27 @@ fn event_cells(event: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
+/// What a node is labelled as, each once and in order: `findNodeRoles` of kubectl and of the API server.
+pub(super) fn node_roles(labels: &Value) -> Vec<String> {
+    let of_label = |(key, value): (&String, &Value)| match key.strip_prefix("node-role.kubernetes.io/") {
+        Some(role) => Some(role.to_owned()),
+        None if key == "kubernetes.io/role" => value.as_str().map(str::to_owned),
+        None => None,
+    };
+    let roles = labels.as_object().into_iter().flatten().filter_map(of_label).filter(|role| !role.is_empty());
+    roles.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 fn node_cells(node: &Value, created: String) -> Vec<Value> {
     let conditions = node["status"]["conditions"].as_array();
     let ready = conditions.and_then(|c| c.iter().find(|c| c["type"] == "Ready")).map(|c| &c["status"]);
+    // As `printNode` in pkg/printers/internalversion/printers.go of Kubernetes 1.36 has it.
     let status = match ready.and_then(Value::as_str) {
         Some("True") => "Ready",
-        Some("False") => "NotReady",
-        _ => "Unknown",
+        Some(_) => "NotReady",
+        None => "Unknown",
     };
+    let roles = node_roles(&node["metadata"]["labels"]);
     let address = |kind: &str| {
         let found = node["status"]["addresses"].as_array().and_then(|a| a.iter().find(|a| a["type"] == kind));
         found.map_or_else(|| json!("<none>"), |a| a["address"].clone())
@@ -180,7 +195,7 @@ fn node_cells(node: &Value, created: String) -> Vec<Value> {
     vec![
         node["metadata"]["name"].clone(),
         json!(status),
-        json!("<none>"),
+        json!(if roles.is_empty() { "<none>".to_owned() } else { roles.join(",") }),
         json!(created),
         info("kubeletVersion"),
         address("InternalIP"),

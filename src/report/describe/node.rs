@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{events_section, long_time, map, texts};
 use crate::model::{AmountList, EventRecord, pod_total, quantity};
 use crate::report::duration::age;
+use crate::report::table::node_roles;
 use crate::report::tabs;
 
 /// Resources that are always counted, however little the machine has of them.
@@ -68,9 +69,7 @@ fn plain(value: &Value) -> &str {
 fn head(out: &mut String, node: &Value) {
     let metadata = &node["metadata"];
     let _ = writeln!(out, "Name:\t{}", plain(&metadata["name"]));
-    let role = |key: &String| key.strip_prefix("node-role.kubernetes.io/").map(str::to_owned).filter(|r| !r.is_empty());
-    let roles: Vec<String> =
-        metadata["labels"].as_object().into_iter().flatten().filter_map(|(k, _)| role(k)).collect();
+    let roles = node_roles(&metadata["labels"]);
     let _ = writeln!(out, "Roles:\t{}", if roles.is_empty() { "<none>".to_owned() } else { roles.join(",") });
     map(out, "Labels:", Some(&texts(&metadata["labels"])), "=");
     map(out, "Annotations:", Some(&texts(&metadata["annotations"])), ": ");

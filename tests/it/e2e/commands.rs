@@ -19,6 +19,18 @@ spec:
   - {name: b, image: podwright.invalid/host, command: [sleep, "100000"]}
 "#;
 
+/// The machine, with what it is made of and the pod `web`.
+fn nodes(world: &World) {
+    let nodes = world.ok(&["get", "nodes", "-o", "wide"]);
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let runtime = concat!("podwright://", env!("CARGO_PKG_VERSION"));
+    assert!(nodes.contains(&format!(" {} ", kernel.trim())) && nodes.contains(runtime), "{nodes}");
+    let node = world.ok(&["describe", "node"]);
+    assert!(node.contains(kernel.trim()) && node.contains("Capacity:\n"), "{node}");
+    assert!(node.contains("Non-terminated Pods:") && node.contains("default"), "{node}");
+    assert!(node.lines().any(|l| l.split_whitespace().take(2).eq(["default", "web"])), "{node}");
+}
+
 #[test]
 fn e2e_get_describe_logs_and_exec_speak_as_kubectl_does() {
     let Some(mut world) = World::new() else { return };
@@ -39,9 +51,7 @@ fn e2e_get_describe_logs_and_exec_speak_as_kubectl_does() {
     assert_eq!(missing.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&missing.stderr), "Error from server (NotFound): pods \"nope\" not found\n");
 
-    let node = world.ok(&["describe", "node"]);
-    assert!(node.contains("Non-terminated Pods:") && node.contains("default"), "{node}");
-    assert!(node.lines().any(|l| l.split_whitespace().take(2).eq(["default", "web"])), "{node}");
+    nodes(&world);
     let event = world.ok(&["describe", "events"]);
     assert!(event.contains("Involved Object:\n") && event.contains("Reason:"), "{event}");
     let described = world.ok(&["describe", "pod", "web"]);

@@ -162,7 +162,7 @@ fn e2e_a_hook_ends_with_its_container_and_is_begun_once_for_each() {
     // An agent's death ends the hooks it waits for. Of one that follows a start nothing is known to the next agent; a stop goes
     // on with a hook anew, and with what is left of its time.
     let (post, pre) = (&starting[2].0, &going[2].0);
-    let stopping = |world: &World| record(world, pre, "container.json")["stopping"].clone();
+    let stopping = |world: &World| record(world, pre, "c/0/record.json")["stopping"].clone();
     let before = stopping(&world);
     assert_eq!((&before["graceSeconds"], &before["preStop"]), (&6000.into(), &true.into()));
     world.kill();

@@ -420,19 +420,21 @@ fn e2e_rules_restart_one_container_or_all_of_a_pod() {
     };
     world.commit(&[("one.yaml", &manifest("one", "Restart")), ("all.yaml", &manifest("all", "RestartAllContainers"))]);
     world.start();
-    let restarted = |name: &str, count: &str| {
+    let restarted = |name: &str, count: &str, expected: &str| {
         world.wait(&format!("{name} to restart"), || {
             let (ready, status, restarts) = world.row(name)?;
             (ready == "2/2" && status == "Running" && restarts.starts_with(count)).then_some(())
         });
-        let told = std::fs::read_to_string(shared.join(name)).unwrap();
-        let mut lines: Vec<&str> = told.lines().collect();
-        // Containers after the first are started side by side.
-        lines.chunks_mut(3).for_each(<[_]>::sort_unstable);
-        lines.join(" ")
+        world.wait(&format!("{name} to have run {expected}"), || {
+            let told = std::fs::read_to_string(shared.join(name)).unwrap();
+            let mut lines: Vec<&str> = told.lines().collect();
+            // Containers after the first are started side by side.
+            lines.chunks_mut(3).for_each(<[_]>::sort_unstable);
+            (lines.join(" ") == expected).then_some(())
+        });
     };
-    assert_eq!(restarted("one", "1"), "first main other main");
-    assert_eq!(restarted("all", "2"), "first main other first main other");
+    restarted("one", "1", "first main other main");
+    restarted("all", "2", "first main other first main other");
     assert!(!shared.join("hook").exists(), "no preStop hook is run");
     let pod = world.pod("all").unwrap();
     let last = |index: usize| pod["status"]["containerStatuses"][index]["lastState"]["terminated"].clone();

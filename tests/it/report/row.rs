@@ -195,3 +195,22 @@ fn without_an_agent_a_pod_is_unknown_unless_it_had_ended() {
     let (_, job) = scripted("Never=Succeeded", "", "a=exit0");
     assert_eq!(pod_row(&as_unknown(&job), at(60)).status, "Completed");
 }
+
+#[test]
+fn a_node_is_listed_with_its_roles_and_what_it_is_made_of() {
+    let labels = json!({"node-role.kubernetes.io/gateway": "", "kubernetes.io/role": "edge", "node-role.kubernetes.io/": "x", "a": "b"});
+    let node = json!({
+        "metadata": {"name": "edge-1", "labels": labels, "creationTimestamp": at(0).to_string()},
+        "status": {
+            "conditions": [{"type": "Ready", "status": "Unknown"}],
+            "addresses": [{"type": "InternalIP", "address": "192.0.2.7"}],
+            "nodeInfo": {"kubeletVersion": "v1", "osImage": "One Linux", "kernelVersion": "6.12", "containerRuntimeVersion": "r://1"},
+        },
+    });
+    let options = TableOptions { wide: true, no_headers: true, ..TableOptions::default() };
+    let row = objects_table(Listed::Node, &[node], options, at(60));
+    let cells: Vec<&str> = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+    let expected =
+        ["edge-1", "NotReady", "edge,gateway", "60s", "v1", "192.0.2.7", "<none>", "One Linux", "6.12", "r://1"];
+    assert_eq!(cells, expected);
+}
