@@ -196,6 +196,8 @@ pub enum VolumeMaterial {
 pub struct VolumePayload {
     pub name: String,
     pub material: VolumeMaterial,
+    /// The group it is made for (`fsGroup`): its directories and files are that group's. A path of the machine has none.
+    pub group: Option<u32>,
 }
 
 /// Where a mount's content comes from.
@@ -205,12 +207,32 @@ pub enum MountSource {
     Volume { name: String, sub_path: Option<String> },
 }
 
+/// Whom a mount tells of what is mounted below it, or its volume, later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Propagation {
+    #[default]
+    None,
+    /// What the machine mounts appears in the container.
+    HostToContainer,
+    /// And what the container mounts, on the machine and in other containers.
+    Bidirectional,
+}
+
+/// How something is mounted in a container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MountMode {
+    pub read_only: bool,
+    /// What is mounted below it is read-only, too.
+    pub recursively: bool,
+    pub propagation: Propagation,
+}
+
 /// One mount of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeMountPlan {
     pub source: MountSource,
     pub mount_path: String,
-    pub read_only: bool,
+    pub mode: MountMode,
 }
 
 /// An image that must be present.

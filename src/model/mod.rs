@@ -42,8 +42,9 @@ mod status;
 mod versioned;
 
 pub use action::{
-    ContainerStart, EnvValue, Hold, HoldKind, ImageNeed, MountSource, PayloadFile, PodAction, PodPlan, PodStep, Reason,
-    ResizeOrder, Signal, SignalOrder, VolumeLimit, VolumeMaterial, VolumeMountPlan, VolumePayload, VolumeUse,
+    ContainerStart, EnvValue, Hold, HoldKind, ImageNeed, MountMode, MountSource, PayloadFile, PodAction, PodPlan,
+    PodStep, Propagation, Reason, ResizeOrder, Signal, SignalOrder, VolumeLimit, VolumeMaterial, VolumeMountPlan,
+    VolumePayload, VolumeUse,
 };
 pub use admitted::{
     Admitted, AdmittedPod, AppliedPreset, ConflictSide, DataObjects, FieldOrigin, Origin, PresetConflict, SkippedPreset,

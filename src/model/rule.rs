@@ -93,6 +93,7 @@ pub const RULES: &[Rule] = &[
         "The manifests are valid, and more than one agent reads",
         "divide them among several directories, each with an agent of its own",
     ),
+    rule("unknown-container", "A file or variable shows a container that the pod does not have", "write another name"),
     rule("unknown-field", "A field that the kind does not have", "remove it, or correct its spelling"),
     rule("unknown-kind", "A kind that is not read", "exclude it with .podwrightignore"),
     rule("unknown-port", "A probe or hook names a port that its container does not have", "write its number"),

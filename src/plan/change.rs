@@ -6,7 +6,7 @@
 //! Where an object stands is no part of it: a file may be moved and renamed.
 
 use super::data::View;
-use super::{placement, rules, walk};
+use super::{marks, placement, rules, walk};
 use crate::model::{AdmittedPod, FieldChange, PodRecord, Verb};
 
 /// What it takes to get from one state of a pod to another.
@@ -46,7 +46,12 @@ pub(super) fn of_arrival(realised: &AdmittedPod, target: &AdmittedPod) -> Vec<Fi
 }
 
 fn fields(realised: &AdmittedPod, target: &AdmittedPod) -> Vec<FieldChange> {
-    if realised.spec == target.spec { Vec::new() } else { walk::differences(realised, target) }
+    if realised.spec == target.spec {
+        return Vec::new();
+    }
+    let mut found = walk::differences(realised, target);
+    marks::note(&mut found, target);
+    found
 }
 
 /// Whether not the same presets are merged into both, whatever they hold.

@@ -294,7 +294,7 @@ fn parts_note(volume: &str, spec: &PodSpec) -> Option<String> {
 }
 
 /// `container a`, `containers a, b and c`
-fn named(containers: &[&str]) -> String {
+pub(super) fn named(containers: &[&str]) -> String {
     match containers.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("containers {} and {last}", rest.join(", ")),
         _ => format!("container {}", containers.join("")),

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    ConfigMapKeySelector, Container, EnvFromSource, EnvVar, Pod, ResourceFieldSelector, SecretKeySelector,
+    ConfigMapKeySelector, Container, EnvFromSource, EnvVar, ResourceFieldSelector, SecretKeySelector,
 };
 
-use super::{expand, field};
-use crate::model::{DataObjects, EnvValue, Masked, MountSource, VolumeMountPlan};
+use super::{expand, field, mounts};
+use crate::model::{DataObjects, EnvValue, Masked, VolumeMountPlan};
 
 /// What values may refer to.
 pub(super) struct Scope<'a> {
@@ -43,7 +43,7 @@ pub(super) fn resolve(container: &Container, scope: &Scope<'_>) -> Result<Resolv
     Ok(Resolved {
         command: words(&container.command).filter(|words: &Vec<_>| !words.is_empty()),
         args: words(&container.args).filter(|words: &Vec<_>| !words.is_empty()),
-        mounts: mounts(container, scope.fields.pod, &vars)?,
+        mounts: mounts::of(container, scope.fields.pod, &|name| vars.get(name))?,
         env: vars.values,
     })
 }
@@ -166,13 +166,9 @@ impl Scope<'_> {
     }
 
     fn resource(&self, reference: &ResourceFieldSelector, container: &Container) -> Result<String, String> {
-        let name = reference.container_name.as_deref().filter(|name| !name.is_empty());
-        match name {
-            Some(name) if name != container.name => {
-                let other = self.fields.container(name).ok_or_else(|| format!("container {name} not found"))?;
-                self.fields.resource(reference, other)
-            }
-            _ => self.fields.resource(reference, container),
+        match reference.container_name.as_deref().filter(|name| !name.is_empty()) {
+            Some(name) => self.fields.resource(reference, self.fields.named(name)?),
+            None => self.fields.resource(reference, container),
         }
     }
 }
@@ -186,44 +182,4 @@ fn utf8(bytes: &[u8], secret: &str, key: &str) -> Result<String, String> {
         return Err(format!("key {key} of secret \"{secret}\" holds a NUL byte and cannot be a variable"));
     }
     Ok(text.to_owned())
-}
-
-fn mounts(container: &Container, pod: &Pod, vars: &Variables) -> Result<Vec<VolumeMountPlan>, String> {
-    let mut plans = Vec::new();
-    for mount in container.volume_mounts.iter().flatten() {
-        let expr = mount.sub_path_expr.as_deref().filter(|expr| !expr.is_empty());
-        let sub_path = match expr {
-            Some(expr) => {
-                let (path, unknown) = expand::expand(expr, |name| vars.get(name));
-                if let Some(name) = unknown.first() {
-                    return Err(format!(
-                        "missing value for {name:?} in subPathExpr {expr:?} of volume mount {}",
-                        mount.name
-                    ));
-                }
-                Some(path)
-            }
-            None => mount.sub_path.clone().filter(|path| !path.is_empty()),
-        };
-        if let Some(path) = &sub_path {
-            if path.starts_with('/') {
-                return Err(format!("subPath {path:?} of volume mount {} must be a relative path", mount.name));
-            }
-            if path.split('/').any(|part| part == "..") {
-                return Err(format!("subPath {path:?} of volume mount {} must not contain \"..\"", mount.name));
-            }
-        }
-        plans.push(VolumeMountPlan {
-            source: MountSource::Volume { name: mount.name.clone(), sub_path },
-            mount_path: mount.mount_path.clone(),
-            read_only: mount.read_only == Some(true) || is_always_read_only(pod, &mount.name),
-        });
-    }
-    Ok(plans)
-}
-
-/// The files of these kinds are the agent's: as with the kubelet, no container writes to them, whatever the mount asks.
-fn is_always_read_only(pod: &Pod, volume: &str) -> bool {
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    volumes.filter(|v| v.name == volume).any(|v| v.config_map.is_some() || v.secret.is_some())
 }

@@ -1,30 +1,71 @@
 //! What each volume of a pod is made of: kind, bytes and modes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{
-    ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath, Pod, ProjectedVolumeSource, SecretVolumeSource, Volume,
-    VolumeProjection,
+    ConfigMapVolumeSource, DownwardAPIVolumeFile, EmptyDirVolumeSource, KeyToPath, Pod, ProjectedVolumeSource,
+    SecretVolumeSource, Volume, VolumeProjection,
 };
 
+use super::env::Scope;
+use super::field::Fields;
 use crate::model::quantity;
 use crate::model::{DataObjects, Masked, PayloadFile, VolumeMaterial, VolumePayload};
 
 /// Permission bits of a projected file unless the volume or the item says otherwise.
 const FILE_MODE: i32 = 0o644;
 
+/// What a file is to its owner and its group at least, when it is made for one.
+const GROUP_READS: u32 = 0o440;
+
+const SUPPORTED: &str = "emptyDir, hostPath, configMap, secret, projected or downwardAPI";
+
 /// Every volume of the pod, or the messages of those that cannot be made (`FailedMount`).
-pub(super) fn volumes(pod: &Pod, data: &DataObjects) -> Result<Vec<VolumePayload>, Vec<String>> {
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+pub(super) fn volumes(scope: &Scope<'_>) -> Result<Vec<VolumePayload>, Vec<String>> {
     let mut made = Vec::new();
     let mut failed = Vec::new();
-    for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
-        match material(volume, namespace, data) {
-            Ok(material) => made.push(VolumePayload { name: volume.name.clone(), material }),
-            Err(why) => failed.push(format!("MountVolume.SetUp failed for volume \"{}\" : {why}", volume.name)),
+    let group = group(scope.fields.pod);
+    for volume in scope.fields.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+        match group.clone().and_then(|group| payload(volume, group, scope)) {
+            Ok(payload) => made.push(payload),
+            Err(why) => failed.push(format!("MountVolume.SetUp failed for volume \"{}\" : {}", volume.name, told(why))),
         }
     }
     if failed.is_empty() { Ok(made) } else { Err(failed) }
+}
+
+/// The group that the pod's volumes are made for.
+fn group(pod: &Pod) -> Result<Option<u32>, Wrong> {
+    let wanted = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref()?.fs_group);
+    wanted.map(|gid| u32::try_from(gid).map_err(|_| wrong(format!("fsGroup {gid} is out of range")))).transpose()
+}
+
+/// A volume as its group has it: it may read every file (pkg/volume/volume_linux.go, `SetVolumeOwnership`). What is the
+/// machine's stays as it is.
+fn payload(volume: &Volume, group: Option<u32>, scope: &Scope<'_>) -> Result<VolumePayload, Wrong> {
+    let mut material = material(volume, scope)?;
+    let group = group.filter(|_| !matches!(material, VolumeMaterial::HostPath { .. }));
+    if let (Some(_), VolumeMaterial::Files { files, .. }) = (group, &mut material) {
+        files.iter_mut().for_each(|file| file.mode |= GROUP_READS);
+    }
+    Ok(VolumePayload { name: volume.name.clone(), material, group })
+}
+
+/// What is wrong with a volume.
+type Wrong = Vec<String>;
+
+fn wrong(why: impl Into<String>) -> Wrong {
+    vec![why.into()]
+}
+
+/// Errors in one text, each once, as Kubernetes' own aggregates are told.
+fn told(mut all: Wrong) -> String {
+    let mut seen = BTreeSet::new();
+    all.retain(|one| seen.insert(one.clone()));
+    match all.as_slice() {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    }
 }
 
 /// Whether any of them has files that may change while the pod runs.
@@ -32,19 +73,24 @@ pub(super) fn has_files(volumes: &[VolumePayload]) -> bool {
     volumes.iter().any(|volume| matches!(volume.material, VolumeMaterial::Files { .. }))
 }
 
-fn material(volume: &Volume, namespace: &str, data: &DataObjects) -> Result<VolumeMaterial, String> {
+fn material(volume: &Volume, scope: &Scope<'_>) -> Result<VolumeMaterial, Wrong> {
+    let namespace = scope.fields.namespace();
     if let Some(source) = &volume.empty_dir {
-        empty_dir(source)
+        empty_dir(source).map_err(wrong)
     } else if let Some(source) = &volume.host_path {
         Ok(VolumeMaterial::HostPath { path: source.path.clone(), kind: source.type_.clone().unwrap_or_default() })
     } else if let Some(source) = &volume.config_map {
-        config_map(source, namespace, data)
+        config_map(source, namespace, scope.data).map_err(wrong)
     } else if let Some(source) = &volume.secret {
-        secret(source, namespace, data)
+        secret(source, namespace, scope.data).map_err(wrong)
+    } else if let Some(source) = &volume.downward_api {
+        let items = source.items.as_deref().unwrap_or_default();
+        // In memory, as with the kubelet: what a pod is marked with may change often.
+        Ok(VolumeMaterial::Files { files: downward(items, source.default_mode, &scope.fields)?, sensitive: true })
     } else if let Some(source) = &volume.projected {
-        projected(source, namespace, data)
+        projected(source, scope)
     } else {
-        Err("this kind of volume is not supported: use emptyDir, hostPath, configMap, secret or projected".to_owned())
+        Err(wrong(format!("this kind of volume is not supported: use {SUPPORTED}")))
     }
 }
 
@@ -80,42 +126,63 @@ fn secret(source: &SecretVolumeSource, namespace: &str, data: &DataObjects) -> R
 }
 
 /// The files of all sources together. Of two with one path the later one is there; what is wrong with a source is told
-/// together with what is wrong with the others (the kubelet's `projected.go`, and its way to put errors in one text).
-fn projected(source: &ProjectedVolumeSource, namespace: &str, data: &DataObjects) -> Result<VolumeMaterial, String> {
-    let (mut files, mut failed) = (BTreeMap::new(), Vec::new());
+/// together with what is wrong with the others (the kubelet's `projected.go`).
+fn projected(source: &ProjectedVolumeSource, scope: &Scope<'_>) -> Result<VolumeMaterial, Wrong> {
+    let (mut files, mut failed) = (BTreeMap::new(), Wrong::new());
     for one in source.sources.iter().flatten() {
-        match projection(one, source.default_mode, namespace, data) {
+        match projection(one, source.default_mode, scope) {
             Ok(made) => files.extend(made.into_iter().map(|file| (file.path.clone(), file))),
-            Err(why) => failed.push(why),
+            Err(why) => failed.extend(why),
         }
     }
-    match failed.as_slice() {
-        [] => {
-            let sensitive = source.sources.iter().flatten().any(|one| one.secret.is_some());
-            Ok(VolumeMaterial::Files { files: files.into_values().collect(), sensitive })
-        }
-        [one] => Err(one.clone()),
-        many => Err(format!("[{}]", many.join(", "))),
+    if !failed.is_empty() {
+        return Err(failed);
+    }
+    let sensitive = |one: &VolumeProjection| one.secret.is_some() || one.downward_api.is_some();
+    let sensitive = source.sources.iter().flatten().any(sensitive);
+    Ok(VolumeMaterial::Files { files: files.into_values().collect(), sensitive })
+}
+
+fn projection(source: &VolumeProjection, mode: Option<i32>, scope: &Scope<'_>) -> Result<Vec<PayloadFile>, Wrong> {
+    let (namespace, data) = (scope.fields.namespace(), scope.data);
+    if let Some(source) = &source.config_map {
+        let optional = source.optional == Some(true);
+        let content = content_of_config_map(&source.name, optional, namespace, data).map_err(wrong)?;
+        Selection { kind: "config", items: source.items.as_deref(), optional, mode }.files(&content).map_err(wrong)
+    } else if let Some(source) = &source.secret {
+        let optional = source.optional == Some(true);
+        let content = content_of_secret(&source.name, optional, namespace, data).map_err(wrong)?;
+        Selection { kind: "secret", items: source.items.as_deref(), optional, mode }.files(&content).map_err(wrong)
+    } else if let Some(source) = &source.downward_api {
+        downward(source.items.as_deref().unwrap_or_default(), mode, &scope.fields)
+    } else {
+        Err(wrong("this source of a projected volume is not supported: use secret, configMap or downwardAPI"))
     }
 }
 
-fn projection(
-    source: &VolumeProjection,
+/// Files that show the pod itself (pkg/volume/downwardapi/downwardapi.go, `CollectData`). Of two with one path the later one is
+/// there.
+fn downward(
+    items: &[DownwardAPIVolumeFile],
     mode: Option<i32>,
-    namespace: &str,
-    data: &DataObjects,
-) -> Result<Vec<PayloadFile>, String> {
-    if let Some(source) = &source.config_map {
-        let optional = source.optional == Some(true);
-        let content = content_of_config_map(&source.name, optional, namespace, data)?;
-        Selection { kind: "config", items: source.items.as_deref(), optional, mode }.files(&content)
-    } else if let Some(source) = &source.secret {
-        let optional = source.optional == Some(true);
-        let content = content_of_secret(&source.name, optional, namespace, data)?;
-        Selection { kind: "secret", items: source.items.as_deref(), optional, mode }.files(&content)
-    } else {
-        Err("this source of a projected volume is not supported: use secret or configMap".to_owned())
+    fields: &Fields<'_>,
+) -> Result<Vec<PayloadFile>, Wrong> {
+    let (mut files, mut failed) = (BTreeMap::new(), Wrong::new());
+    for item in items {
+        let value = match (&item.field_ref, &item.resource_field_ref) {
+            (Some(field), _) => fields.metadata(&field.field_path),
+            (None, Some(resource)) => {
+                let name = resource.container_name.as_deref().unwrap_or_default();
+                fields.named(name).and_then(|container| fields.resource(resource, container))
+            }
+            (None, None) => Ok(String::new()),
+        };
+        match value.and_then(|value| file(&item.path, value.as_bytes(), item.mode.or(mode).unwrap_or(FILE_MODE))) {
+            Ok(file) => drop(files.insert(file.path.clone(), file)),
+            Err(why) => failed.push(why),
+        }
     }
+    if failed.is_empty() { Ok(files.into_values().collect()) } else { Err(failed) }
 }
 
 /// What a volume can be made of, by key.
@@ -166,11 +233,8 @@ impl Selection<'_> {
         let default = self.mode.unwrap_or(FILE_MODE);
         let mut files: BTreeMap<String, PayloadFile> = BTreeMap::new();
         let mut add = |path: &str, bytes: &[u8], mode: i32| -> Result<(), String> {
-            check_path(path)?;
-            let mode = u32::try_from(mode).ok().filter(|mode| *mode <= 0o777);
-            let mode = mode.ok_or_else(|| format!("mode of {path:?} is not between 0 and 0777"))?;
-            let file = PayloadFile { path: path.to_owned(), bytes: Masked::new(bytes.to_vec()), mode };
-            files.insert(path.to_owned(), file);
+            let file = file(path, bytes, mode)?;
+            files.insert(file.path.clone(), file);
             Ok(())
         };
         match self.items.filter(|items| !items.is_empty()) {
@@ -193,10 +257,20 @@ impl Selection<'_> {
     }
 }
 
+/// One file, at its path without what says nothing (`./`, `//`).
+fn file(path: &str, bytes: &[u8], mode: i32) -> Result<PayloadFile, String> {
+    check_path(path)?;
+    let mode = u32::try_from(mode).ok().filter(|mode| *mode <= 0o777);
+    let mode = mode.ok_or_else(|| format!("mode of {path:?} is not between 0 and 0777"))?;
+    let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    Ok(PayloadFile { path: parts.join("/"), bytes: Masked::new(bytes.to_vec()), mode })
+}
+
 /// The bounds of Kubernetes' atomic writer: relative, no `..`, no more than 4096 characters, 255 per part.
 fn check_path(path: &str) -> Result<(), String> {
     let fits = path.len() <= 4096 && path.split('/').all(|part| part.len() <= 255);
-    let inside = !path.is_empty() && !path.starts_with('/') && path.split('/').all(|part| part != "..");
+    let names_one = path.split('/').any(|part| !matches!(part, "" | "."));
+    let inside = names_one && !path.starts_with('/') && path.split('/').all(|part| part != "..");
     if fits && inside && !path.starts_with("..") && !path.contains('\0') {
         Ok(())
     } else {

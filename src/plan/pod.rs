@@ -11,7 +11,9 @@ use sha2::{Digest, Sha256};
 use super::change::{self, Change};
 use super::data::View;
 use super::draft::Draft;
+use super::env::Scope;
 use super::failure::files_digest;
+use super::field::Fields;
 use super::opened::Opened;
 use super::restart::{self, Policy};
 use super::teardown::{self, Stop, grace_of};
@@ -38,6 +40,12 @@ static NO_DATA: DataObjects =
 impl<'a> Round<'a> {
     pub(super) fn data(&self) -> &'a DataObjects {
         self.input.data.unwrap_or(&NO_DATA)
+    }
+
+    /// What variables, commands and files of a pod may refer to.
+    pub(super) fn scope(&self, pod: &'a Opened<'_>) -> Scope<'a> {
+        let (uid, node, ips) = (&pod.record.uid, self.input.node, pod.ips());
+        Scope { fields: Fields { pod: &pod.effective, uid, node, ips }, data: self.data() }
     }
 
     /// A message about data that is not there; without a revision it is merely not known.
@@ -212,7 +220,7 @@ fn run_sandbox(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
         }
         Sandbox::Absent | Sandbox::Ready { .. } => (Reason::SandboxMissing, pod.record.sandbox_attempts),
     };
-    match payload::volumes(&pod.effective, round.data()) {
+    match payload::volumes(&round.scope(pod)) {
         Err(messages) => pod_waits(pod, ("FailedMount", &round.about_data(messages.join("; "))), None, draft),
         Ok(volumes) => {
             if !volumes.is_empty() {
@@ -247,8 +255,10 @@ fn pod_waits(pod: &ObservedPod, why: (&str, &str), until: Option<Timestamp>, dra
 fn sync_volumes(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) -> bool {
     let memory = round.input.memory;
     // Without a revision nothing is known about data: the files that are there stay.
-    let Some(data) = round.input.data else { return false };
-    let volumes = match payload::volumes(&pod.effective, data) {
+    if round.input.data.is_none() {
+        return false;
+    }
+    let volumes = match payload::volumes(&round.scope(pod)) {
         Ok(volumes) => volumes,
         Err(messages) => {
             // The files that are there stay; the containers run on.

@@ -5,8 +5,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::data;
 use super::draft::Draft;
-use super::env::{self, Resolved, Scope};
-use super::field::Fields;
+use super::env::{self, Resolved};
 use super::hook;
 use super::opened::Opened;
 use super::pod::Round;
@@ -321,9 +320,7 @@ impl Pod<'_> {
 
     /// Variables, command and mounts of a container, or why it cannot have them.
     fn resolve(&self, container: &Container) -> Result<Resolved, String> {
-        let (pod, node) = (&self.observed.effective, self.round.input.node);
-        let fields = Fields { pod, uid: &self.observed.record.uid, node, ips: self.observed.ips() };
-        env::resolve(container, &Scope { fields, data: self.round.data() })
+        env::resolve(container, &self.round.scope(self.observed))
     }
 
     /// The names of the pod's pull Secrets: its own, or without any those of its account, as the API server gives them to it

@@ -16,6 +16,7 @@ use rustix::process::DumpableBehavior;
 
 use super::failure::{Failure, Step};
 use super::first::{First, GO, READY};
+use super::mounts::Shown;
 use super::oci::{DeviceKind, DeviceRule, Namespace, NamespaceKind, Spec};
 use super::rootfs::Layout;
 use super::users::{self, Users};
@@ -86,7 +87,11 @@ fn is_granted(name: &str) -> bool {
 
 /// Creates the container: everything is set up, and its first process waits. Its spec stays in the bundle, for the commands
 /// that are run in it later.
-pub(super) fn create(request: &ShimRequest, layout: &Layout, users: Option<Users>) -> Result<Created, Failure> {
+pub(super) fn create(
+    request: &ShimRequest,
+    layout: &Layout,
+    (users, shared): (Option<Users>, Vec<Option<Shown>>),
+) -> Result<Created, Failure> {
     let spec = complete(request, layout);
     let filter = seccomp::program(&spec.annotations, &spec.process).map_err(Failure)?;
     let json = serde_json::to_vec(&spec).step("writing the container's configuration")?;
@@ -107,6 +112,7 @@ pub(super) fn create(request: &ShimRequest, layout: &Layout, users: Option<Users
         namespaces,
         users,
         machine: None,
+        shared,
         entrance,
         ends,
         word: theirs,

@@ -11,6 +11,7 @@ use rustix::mount::MountAttrFlags;
 
 use super::container::{Ends, Namespaces};
 use super::failure::{Failure, Step};
+use super::mounts::Shown;
 use super::oci::{Process, Spec};
 use super::places::{self, Kind};
 use super::users::{self, Machine, Users};
@@ -34,6 +35,8 @@ pub(super) struct First<'a> {
     pub(super) users: Option<Users>,
     /// What it has of the machine, opened before it joined that.
     pub(super) machine: Option<Machine>,
+    /// What it shares with the machine in both directions, for each of its mounts. With users of its own it shares nothing.
+    pub(super) shared: Vec<Option<Shown>>,
     /// Into the container's cgroup.
     pub(super) entrance: Entrance,
     pub(super) ends: Ends,
@@ -84,6 +87,7 @@ impl First<'_> {
         let mut own: Vec<BorrowedFd<'_>> = self.entrance.descriptors().chain(kept).collect();
         own.extend(self.namespaces.joined());
         own.extend(self.users.iter().map(Users::as_fd));
+        own.extend(self.shared.iter().flatten().map(|(tree, _)| tree.as_fd()));
         match &self.ends {
             Ends::Pipes { stdin, out, err } => own.extend(stdin.iter().chain([out, err]).map(AsFd::as_fd)),
             Ends::Terminal { sender } => own.push(sender.as_fd()),
@@ -125,7 +129,8 @@ impl First<'_> {
         let root = if machine.is_some() { users::take_root() } else { rootfs::open_root(self.rootfs) };
         let root = root.step("opening the root file system")?;
         let (shown, nodes) = machine.map(|machine| (machine.shown, machine.nodes)).unzip();
-        mounts::mount_all(&root, &self.spec.mounts, shown.unwrap_or_default())?;
+        let shown = shown.unwrap_or_else(|| std::mem::take(&mut self.shared));
+        mounts::mount_all(&root, &self.spec.mounts, shown)?;
         nodes::make(&root, self.spec, nodes.as_ref())?;
         make_cwd(&root, &self.spec.process.cwd)?;
         let console = self.spec.process.terminal.then(|| nodes::console(&root)).transpose();

@@ -36,6 +36,7 @@ mod rootfs;
 mod run;
 mod running;
 mod seccomp;
+mod shared;
 mod spawn;
 mod users;
 mod zygote;

@@ -57,6 +57,8 @@ const OVER_PROC: [&str; 10] = [
 #[derive(Debug, PartialEq, Eq)]
 struct Options<'a> {
     attributes: MountAttrFlags,
+    /// Those of what is mounted below it, too.
+    attributes_below: MountAttrFlags,
     with_those_below: bool,
     propagation: Option<MountPropagationFlags>,
     /// Those of the file system itself.
@@ -65,13 +67,21 @@ struct Options<'a> {
 
 impl<'a> Options<'a> {
     fn of(mount: &'a Mount) -> io::Result<Self> {
-        let attributes = MountAttrFlags::empty();
-        let mut options = Self { attributes, with_those_below: false, propagation: None, own: Vec::new() };
+        let none = MountAttrFlags::empty();
+        let mut options = Self {
+            attributes: none,
+            attributes_below: none,
+            with_those_below: false,
+            propagation: None,
+            own: Vec::new(),
+        };
         for option in mount.options.iter().map(String::as_str) {
             if let Some((_, attributes)) = ATTRIBUTES.iter().find(|(name, _)| *name == option) {
                 options.attributes |= *attributes;
             } else if let Some((_, propagation)) = PROPAGATION.iter().find(|(name, _)| *name == option) {
                 options.propagation = Some(*propagation);
+            } else if option == "rro" {
+                options.attributes_below |= MountAttrFlags::MOUNT_ATTR_RDONLY;
             } else if matches!(option, "bind" | "rbind") {
                 options.with_those_below = option == "rbind";
             } else if mount.is_bind() {
@@ -85,7 +95,12 @@ impl<'a> Options<'a> {
     }
 }
 
-fn refused(why: &str) -> io::Error {
+/// Whom a mount tells of others; `None` when nothing is said.
+pub(super) fn propagation(mount: &Mount) -> io::Result<Option<MountPropagationFlags>> {
+    Ok(Options::of(mount)?.propagation)
+}
+
+pub(super) fn refused(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
@@ -98,7 +113,7 @@ pub(super) fn mount_all(root: &OwnedFd, mounts: &[Mount], shown: Vec<Option<Show
     Ok(())
 }
 
-fn what_for(mount: &Mount) -> String {
+pub(super) fn what_for(mount: &Mount) -> String {
     format!("mounting {} at {}", mount.source.display(), mount.destination.display())
 }
 
@@ -131,12 +146,25 @@ fn mount_one(root: &OwnedFd, mount: &Mount, shown: Option<Shown>) -> io::Result<
     effect::place_mount(&tree, &place)
 }
 
+/// Opens what is to be mounted, where it is.
+pub(super) fn open_source(mount: &Mount) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat(CWD, &mount.source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// A copy of what is to be mounted.
+pub(super) fn show_source(mount: &Mount) -> io::Result<Shown> {
+    show(mount, &Options::of(mount)?)
+}
+
 fn show(mount: &Mount, options: &Options<'_>) -> io::Result<Shown> {
-    let source = rustix::fs::openat(CWD, &mount.source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let source = open_source(mount)?;
     let kind = Kind::of(&source)?;
     let tree = effect::copy_mount(&source, options.with_those_below)?;
     if !options.attributes.is_empty() {
         effect::add_attributes((&tree, &mount.destination), options.attributes)?;
+    }
+    if !options.attributes_below.is_empty() {
+        effect::add_attributes_below((&tree, &mount.destination), options.attributes_below)?;
     }
     Ok((tree, kind))
 }
@@ -269,7 +297,14 @@ mod tests {
         assert!(options.with_those_below && options.own.is_empty());
         assert_eq!(options.attributes, MountAttrFlags::MOUNT_ATTR_RDONLY);
         assert_eq!(options.propagation, Some(MountPropagationFlags::PRIVATE));
-        for unknown in ["mode=755", "rro", "defaults"] {
+        let recursive = mount("bind", &["rbind", "rro", "rslave"]);
+        let options = Options::of(&recursive).unwrap();
+        assert_eq!(
+            (options.attributes, options.attributes_below),
+            (MountAttrFlags::empty(), MountAttrFlags::MOUNT_ATTR_RDONLY)
+        );
+        assert_eq!(options.propagation, Some(MountPropagationFlags::DOWNSTREAM));
+        for unknown in ["mode=755", "rnoexec", "defaults"] {
             let error = Options::of(&mount("bind", &[unknown])).unwrap_err().to_string();
             assert!(error.contains(unknown), "{error}");
         }

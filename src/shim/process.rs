@@ -17,7 +17,7 @@ use super::rootfs::{self, Layout};
 use super::run::RunOrder;
 use super::spawn::{GO, Order, Report};
 use super::users::Users;
-use super::{ShimRequest, Started, attach, record, relay, run};
+use super::{ShimRequest, Started, attach, record, relay, run, shared};
 use crate::sys::{cgroup, effect, process, spawn};
 
 /// What the agent has passed with its order.
@@ -148,11 +148,12 @@ fn make(request: &ShimRequest) -> Result<Made, Failure> {
     let log = log.step_on("opening the log", &request.log_path)?;
     let layout = Layout::of(&request.instance_dir);
     let users = Users::of(&request.spec.linux)?;
+    let shared = shared::open(&request.spec.mounts)?;
     rootfs::prepare(request, &layout, users.as_ref())?;
     let message = File::open(&layout.message).step("opening the termination message")?;
     record::reserve_exit(&request.instance_dir).step("making room for the exit record")?;
     spawn::own_keyring().step("making a keyring")?;
-    let created = container::create(request, &layout, users)?;
+    let created = container::create(request, &layout, (users, shared))?;
     created.set_oom_score(request);
     let attach = attach::listen(&layout.bundle).step("making the socket to attach to")?;
     Ok(Made { created, attach, log, message })

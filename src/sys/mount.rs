@@ -42,6 +42,37 @@ pub fn points() -> io::Result<Vec<PathBuf>> {
     Ok(table.lines().filter_map(|l| l.split(' ').nth(4)).map(|p| PathBuf::from(unescape(p))).collect())
 }
 
+/// Whom a mount tells of what is mounted below it, and who tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peers {
+    /// Where it is.
+    pub point: PathBuf,
+    /// It tells others, and they it.
+    pub shared: bool,
+    /// It hears of those of another one.
+    pub follows: bool,
+}
+
+/// The same of a mount of this process's mount namespace, by its number.
+///
+/// # Errors
+/// From the system; `NotFound` when there is no such mount.
+pub fn peers(number: u64) -> io::Result<Peers> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    peers_in(&table, number).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "its mount has gone"))
+}
+
+fn peers_in(table: &str, number: u64) -> Option<Peers> {
+    let number = number.to_string();
+    let line = table.lines().find(|line| line.split(' ').next() == Some(&number))?;
+    let mut peers = Peers { point: PathBuf::from(unescape(line.split(' ').nth(4)?)), ..Peers::default() };
+    for field in line.split(' ').skip(6).take_while(|field| *field != "-") {
+        peers.shared |= field.starts_with("shared:");
+        peers.follows |= field.starts_with("master:");
+    }
+    Some(peers)
+}
+
 /// Whether the kernel can set the attributes of a mount that is not placed yet: from Linux 5.12 on, unless a filter of system
 /// calls forbids it.
 ///
@@ -103,6 +134,19 @@ pub fn unmount(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whom_a_mount_tells_is_read() {
+        let table = "36 35 98:0 / / rw,noatime shared:1 - ext3 /dev/root rw\n\
+                     37 36 0:5 / /a\\040b rw master:1 - tmpfs t rw\n38 36 0:6 / /c rw shared:2 master:3 - tmpfs t rw\n\
+                     39 36 0:7 / /d rw - tmpfs shared:9 rw\n";
+        let peers = |point: &str, shared, follows| Some(Peers { point: point.into(), shared, follows });
+        assert_eq!(peers_in(table, 36), peers("/", true, false));
+        assert_eq!(peers_in(table, 37), peers("/a b", false, true));
+        assert_eq!(peers_in(table, 38), peers("/c", true, true));
+        assert_eq!(peers_in(table, 39), peers("/d", false, false));
+        assert_eq!(peers_in(table, 3), None);
+    }
 
     #[test]
     fn mount_points_are_unescaped() {

@@ -10,17 +10,19 @@ mod record;
 mod tmpfs;
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use rustix::io::Errno;
+
 use crate::model::{PayloadFile, PodUid, VolumeMaterial, VolumePayload, VolumeUse};
 use crate::port::{ErrorKind, PortError};
 use crate::sys::beneath::Dir;
-use crate::sys::effect;
 use crate::sys::usage::{self, Usage};
+use crate::sys::{effect, mount};
 
 const MAKE: &str = "make volume";
 const SET_ASIDE: &str = "set aside volumes of pod";
@@ -117,7 +119,7 @@ impl Volumes {
             tmpfs::release_root(&self.tmpfs).map_err(failed)?;
         }
         match Dir::open(&self.disk) {
-            Ok(disk) => disk.remove_tree(OsStr::new(&uid.0)).map_err(failed)?,
+            Ok(disk) => remove_below(&disk, (&self.disk, &uid.0)).map_err(failed)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
@@ -164,52 +166,75 @@ impl Volumes {
             VolumeMaterial::HostPath { path, kind } => host_path::make(Path::new(path), kind)
                 .map(|()| PathBuf::from(path))
                 .map_err(|(kind, message)| PortError::new(kind, MAKE, subject.clone(), message).waiting(WAITING)),
-            VolumeMaterial::EmptyDir { memory: false, .. } => self.on_disk(uid, &volume.name).map_err(failed),
+            VolumeMaterial::EmptyDir { memory: false, .. } => self.on_disk(uid, volume).map_err(failed),
             VolumeMaterial::EmptyDir { memory: true, size_limit } => {
-                self.in_memory(uid, &volume.name, *size_limit).map_err(failed)
+                self.in_memory(uid, volume, *size_limit).map_err(failed)
             }
-            VolumeMaterial::Files { files, sensitive: false } => {
-                let path = self.on_disk(uid, &volume.name).map_err(failed)?;
-                write(&path, files).map_err(failed)?;
-                Ok(path)
-            }
-            VolumeMaterial::Files { files, sensitive: true } => {
-                let path = self.sensitive(uid, &volume.name).map_err(failed)?;
+            VolumeMaterial::Files { files, sensitive } => {
+                let place = if *sensitive { self.sensitive(uid, volume) } else { self.on_disk(uid, volume) };
+                let path = place.map_err(failed)?;
                 write(&path, files).map_err(failed)?;
                 Ok(path)
             }
         }
     }
 
-    fn on_disk(&self, uid: &PodUid, name: &str) -> io::Result<PathBuf> {
+    fn on_disk(&self, uid: &PodUid, volume: &VolumePayload) -> io::Result<PathBuf> {
         let disk = Dir::make(&self.disk, 0o700)?;
         disk.pass_on_nothing()?;
         let pod = disk.make_sub(Path::new(&uid.0), 0o700)?;
-        open_to_all(&pod, name)?;
-        Ok(self.disk.join(&uid.0).join(name))
+        open_to_all(&pod, volume)?;
+        Ok(self.disk.join(&uid.0).join(&volume.name))
     }
 
-    fn in_memory(&self, uid: &PodUid, name: &str, size: Option<u64>) -> io::Result<PathBuf> {
+    fn in_memory(&self, uid: &PodUid, volume: &VolumePayload, size: Option<u64>) -> io::Result<PathBuf> {
         let _mounting = self.mounting.lock().unwrap_or_else(PoisonError::into_inner);
         let pod = tmpfs::root(&self.tmpfs)?.make_sub(Path::new(&uid.0), 0o700)?;
-        tmpfs::mount_volume(&pod, name, size)?;
-        Ok(self.tmpfs.join(&uid.0).join(name))
+        tmpfs::mount_volume(&pod, &volume.name, (size, volume.group))?;
+        Ok(self.tmpfs.join(&uid.0).join(&volume.name))
     }
 
-    fn sensitive(&self, uid: &PodUid, name: &str) -> io::Result<PathBuf> {
+    fn sensitive(&self, uid: &PodUid, volume: &VolumePayload) -> io::Result<PathBuf> {
         let _mounting = self.mounting.lock().unwrap_or_else(PoisonError::into_inner);
         let pod = tmpfs::root(&self.tmpfs)?.make_sub(Path::new(&uid.0), 0o700)?;
-        tmpfs::check(&open_to_all(&pod, name)?)?;
-        Ok(self.tmpfs.join(&uid.0).join(name))
+        tmpfs::check(&open_to_all(&pod, volume)?)?;
+        Ok(self.tmpfs.join(&uid.0).join(&volume.name))
     }
 }
 
-/// The volume's directory, of mode 0777 when it is new: as Kubernetes makes them, for containers of any user.
-fn open_to_all(pod: &Dir, name: &str) -> io::Result<Dir> {
-    match pod.sub(Path::new(name)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let dir = pod.make_sub(Path::new(name), 0o777)?;
+/// The volume's directory, of mode 0777 when it is new: as Kubernetes makes them, for containers of any user. That of a group
+/// is the group's from the moment it is there, and so is, by its `S_ISGID`, all that is made in it; what a container does to it
+/// later stays.
+fn open_to_all(pod: &Dir, volume: &VolumePayload) -> io::Result<Dir> {
+    let name = OsStr::new(&volume.name);
+    match (pod.sub(Path::new(name)), volume.group) {
+        (Err(error), None) if error.kind() == io::ErrorKind::NotFound => pod.make_sub(Path::new(name), 0o777),
+        (Err(error), Some(group)) if error.kind() == io::ErrorKind::NotFound => {
+            // No volume can have this name.
+            let unfinished = OsString::from(format!(".{}.new", volume.name));
+            pod.remove_tree(&unfinished)?;
+            let dir = pod.make_sub(Path::new(&unfinished), 0o777)?;
+            effect::change_group(&dir, group)?;
+            effect::change_mode(&dir, 0o2777)?;
+            effect::move_at((pod, unfinished.as_os_str()), (pod, name))?;
             Ok(dir)
+        }
+        (other, _) => other,
+    }
+}
+
+/// Deletes what a pod has on the disk. Mounts there, which a container has passed on to the machine, go first.
+fn remove_below(disk: &Dir, (place, pod): (&Path, &str)) -> io::Result<()> {
+    let is_in_the_way = |error: &io::Error| {
+        let told = [Errno::BUSY, Errno::XDEV];
+        told.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    };
+    match disk.remove_tree(OsStr::new(pod)) {
+        Err(error) if is_in_the_way(&error) => {
+            let top = place.canonicalize()?.join(pod);
+            let points = mount::points()?;
+            points.iter().rev().filter(|point| point.starts_with(&top)).try_for_each(|point| mount::unmount(point))?;
+            disk.remove_tree(OsStr::new(pod))
         }
         other => other,
     }

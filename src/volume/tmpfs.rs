@@ -63,16 +63,17 @@ pub(super) fn check(dir: impl AsFd) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
 }
 
-/// Mounts a tmpfs for one volume unless it is there.
-pub(super) fn mount_volume(pod: &Dir, name: &str, size: Option<u64>) -> io::Result<()> {
+/// Mounts a tmpfs for one volume unless it is there: of this size, and of this group.
+pub(super) fn mount_volume(pod: &Dir, name: &str, (size, group): (Option<u64>, Option<u32>)) -> io::Result<()> {
     let dir = pod.make_sub(Path::new(name), 0o777)?;
     if rustix::fs::fstat(&dir)?.st_dev != rustix::fs::fstat(pod)?.st_dev {
         return Ok(());
     }
-    match size {
-        Some(size) => mount(&dir, MountFlags::NODEV, &format!("mode=0777,size={size}")),
-        None => mount(&dir, MountFlags::NODEV, "mode=0777"),
+    let mut options = group.map_or_else(|| "mode=0777".to_owned(), |group| format!("mode=2777,gid={group}"));
+    if let Some(size) = size {
+        options.push_str(&format!(",size={size}"));
     }
+    mount(&dir, MountFlags::NODEV, &options)
 }
 
 /// Mounts on the very directory that is open, whatever its path means by now.

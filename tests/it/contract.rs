@@ -265,7 +265,7 @@ impl Contract {
         let record = self.record("volumes");
         self.backend.put_record(&record).await.unwrap();
         let material = VolumeMaterial::EmptyDir { memory: false, size_limit: None };
-        let volumes = [VolumePayload { name: "v".into(), material }];
+        let volumes = [VolumePayload { name: "v".into(), material, group: None }];
         for _ in 0..2 {
             self.backend.sync_volumes(&record.key, &volumes).await.unwrap();
         }

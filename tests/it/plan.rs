@@ -2,10 +2,12 @@
 
 mod change;
 mod data;
+mod downward;
 mod env;
 mod fleet;
 mod fleets;
 mod mutation;
+mod payload;
 mod placement;
 mod pod;
 mod probe;

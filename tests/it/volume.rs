@@ -29,7 +29,7 @@ impl Ground {
     }
 
     fn sync(&self, name: &str, material: VolumeMaterial) -> Result<PathBuf, podwright::port::PortError> {
-        self.volumes.sync(&self.uid, &[VolumePayload { name: name.into(), material }])?;
+        self.volumes.sync(&self.uid, &[VolumePayload { name: name.into(), material, group: None }])?;
         Ok(self.volumes.path(&self.uid, name).unwrap())
     }
 
@@ -148,6 +148,62 @@ fn files_have_the_layout_and_modes_of_kubernetes() {
 }
 
 #[test]
+fn what_is_made_for_a_group_is_the_groups_and_stays_as_a_container_has_it() {
+    if !is_root() {
+        return;
+    }
+    const GROUP: u32 = 4242;
+    let ground = Ground::new();
+    let sync = |name: &str, material| {
+        let volume = VolumePayload { name: name.into(), material, group: Some(GROUP) };
+        ground.volumes.sync(&ground.uid, &[volume]).unwrap();
+        ground.volumes.path(&ground.uid, name).unwrap()
+    };
+    let seen = |path: &Path| {
+        let found = std::fs::symlink_metadata(path).unwrap();
+        (found.gid(), found.mode() & 0o7777)
+    };
+    for memory in [false, true] {
+        let name = if memory { "memory" } else { "disk" };
+        let empty = || VolumeMaterial::EmptyDir { memory, size_limit: None };
+        // What an agent that ended at that moment has left.
+        let unfinished = ground.dir.path().join("pods").join(&ground.uid.0).join(".disk.new");
+        if !memory {
+            std::fs::create_dir_all(unfinished.join("deep")).unwrap();
+        }
+        let path = sync(name, empty());
+        assert_eq!(seen(&path), (GROUP, 0o2777), "{name}");
+        assert!(!unfinished.exists());
+        std::fs::write(path.join("made"), "").unwrap();
+        assert_eq!(seen(&path.join("made")).0, GROUP, "{name}");
+        std::os::unix::fs::chown(&path, None, Some(7)).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
+        assert_eq!(seen(&sync(name, empty())), (7, 0o700), "{name} is what its container made of it");
+    }
+
+    let written = |text: &str| sync("config", files(&[("a", text, 0o440), ("d/x/y", "2", 0o644)], false));
+    for text in ["1", "2"] {
+        let path = written(text);
+        let data = path.join(&listing(&path)["..data"]);
+        assert_eq!(seen(&path), (GROUP, 0o2777));
+        let directories = [data.clone(), data.join("d"), data.join("d/x")].map(|place| seen(&place));
+        assert_eq!(directories, [(GROUP, 0o2755); 3]);
+        assert_eq!([data.join("a"), data.join("d/x/y")].map(|place| seen(&place)), [(GROUP, 0o440), (GROUP, 0o644)]);
+        assert_eq!(["..data", "a", "d"].map(|name| seen(&path.join(name)).0), [GROUP; 3]);
+        assert_eq!(std::fs::read_to_string(path.join("a")).unwrap(), text);
+        let before = listing(&path);
+        written(text);
+        assert_eq!(listing(&path), before, "nothing changed, nothing is written");
+    }
+    // The machine's own stays as it is.
+    let of_the_machine = ground.dir.path().join("host");
+    std::fs::create_dir(&of_the_machine).unwrap();
+    let before = seen(&of_the_machine);
+    sync("host", host(&of_the_machine, "Directory"));
+    assert_eq!(seen(&of_the_machine), before);
+}
+
+#[test]
 fn an_update_swaps_all_files_at_once_and_keeps_the_directory() {
     let ground = Ground::new();
     let path = ground.sync("config", files(&[("a", "1", 0o644), ("gone", "x", 0o644)], false)).unwrap();
@@ -220,8 +276,11 @@ fn paths_that_leave_the_volume_are_refused() {
     let collision = files(&[("a", "1", 0o644), ("a/b", "2", 0o644)], false);
     assert!(ground.sync("config", collision).unwrap_err().message.contains("below another file"));
     for name in ["..", "a/b", "", "A", "-"] {
-        let volume =
-            VolumePayload { name: name.into(), material: VolumeMaterial::EmptyDir { memory: false, size_limit: None } };
+        let volume = VolumePayload {
+            name: name.into(),
+            material: VolumeMaterial::EmptyDir { memory: false, size_limit: None },
+            group: None,
+        };
         assert_eq!(ground.volumes.sync(&ground.uid, &[volume]).unwrap_err().kind, ErrorKind::Invalid, "{name}");
     }
     for uid in ["..", "", "a/b", "."] {
@@ -291,9 +350,26 @@ fn host_paths_are_made_or_checked_in_the_kubelets_words() {
 }
 
 #[test]
+fn a_mount_that_a_container_passed_on_does_not_keep_its_volume() {
+    if !is_root() {
+        return;
+    }
+    let ground = Ground::new();
+    let path = ground.sync("disk", VolumeMaterial::EmptyDir { memory: false, size_limit: None }).unwrap();
+    for place in [path.join("made"), path.join("made/deeper")] {
+        std::fs::create_dir(&place).unwrap();
+        let made = Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&place).status().unwrap();
+        assert!(made.success());
+    }
+    ground.volumes.remove(&ground.uid).unwrap();
+    assert!(!path.exists());
+    assert_eq!(ground.mounts(), Vec::<String>::new());
+}
+
+#[test]
 fn every_failed_volume_is_named_and_the_others_are_made() {
     let ground = Ground::new();
-    let volume = |name: &str, material| VolumePayload { name: name.into(), material };
+    let volume = |name: &str, material| VolumePayload { name: name.into(), material, group: None };
     let none = ground.dir.path().join("none");
     let error = ground
         .volumes
@@ -350,7 +426,7 @@ fn secrets_and_memory_live_on_tmpfs_and_leave_no_mount() {
     let other = PodUid("other".into());
     ground
         .volumes
-        .sync(&other, &[VolumePayload { name: "t".into(), material: files(&[("t", "x", 0o400)], true) }])
+        .sync(&other, &[VolumePayload { name: "t".into(), material: files(&[("t", "x", 0o400)], true), group: None }])
         .unwrap();
     ground.volumes.remove(&ground.uid).unwrap();
     assert_eq!(ground.mounts().len(), 1, "the other pod still needs the root");
@@ -395,7 +471,7 @@ fn secrets_have_a_tmpfs_of_their_own_also_on_a_tmpfs_and_share_it_with_earlier_a
     let again = Volumes::new(ground.dir.path().join("pods"), root.clone());
     assert_eq!(again.path(&ground.uid, "token"), Some(path.clone()));
     let inode = std::fs::metadata(&path).unwrap().ino();
-    again.sync(&ground.uid, &[VolumePayload { name: "token".into(), material: secret("two") }]).unwrap();
+    again.sync(&ground.uid, &[VolumePayload { name: "token".into(), material: secret("two"), group: None }]).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode, "what containers have mounted is the same directory");
     assert_eq!(std::fs::read_to_string(path.join("token")).unwrap(), "two");
     assert_eq!(ground.mounts().len(), 1, "{:?}", ground.mounts());

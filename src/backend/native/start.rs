@@ -21,7 +21,7 @@ use super::subpath::Held;
 use super::user::{self, Accounts, Identity, Wish};
 use super::{Inner, etc, image, machine, settle, users};
 use crate::image::Image;
-use crate::model::{ContainerRecord, ContainerStart, ExitRecord, MountSource, PodKey, PodUid, Resources};
+use crate::model::{ContainerRecord, ContainerStart, ExitRecord, MountMode, MountSource, PodKey, PodUid, Resources};
 use crate::port::{ErrorKind, PortError};
 use crate::shim::{self, Shim, ShimRequest};
 use crate::sys::beneath::Dir;
@@ -240,7 +240,7 @@ impl Start<'_> {
             };
             // The kubelet begins at the root, too.
             let destination = Path::new("/").join(&mount.mount_path);
-            out.push(Bind { source, destination, read_only: mount.read_only });
+            out.push(Bind { source, destination, mode: mount.mode });
         }
         Ok(out)
     }
@@ -255,7 +255,7 @@ impl Start<'_> {
             let mounted = binds.iter().any(|b| b.destination.components().collect::<PathBuf>() == destination);
             if plain && !mounted && destination != Path::new("/") {
                 let source = self.dir.join("volumes").join(number.to_string());
-                out.push((destination.clone(), Bind { source, destination, read_only: false }));
+                out.push((destination.clone(), Bind { source, destination, mode: MountMode::default() }));
             }
         }
         out

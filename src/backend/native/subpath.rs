@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::mount::MountPropagationFlags;
 
 use super::paths::SUB_PATHS as PREFIX;
 use super::records;
@@ -79,6 +80,11 @@ fn release(dir: &Path) -> io::Result<()> {
 }
 
 fn release_one(entry: &DirEntry) -> io::Result<()> {
+    // What a container has mounted in it stays where it is, in its volume: it goes from this place alone.
+    let alone = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
+    if mount::is_mounted(&entry.path())? {
+        effect::propagate(&entry.path(), alone)?;
+    }
     mount::unmount(&entry.path())?;
     if entry.file_type()?.is_dir() { effect::remove_dir(&entry.path()) } else { effect::remove_file(&entry.path()) }
 }
@@ -110,8 +116,8 @@ fn open_or_make(volume: &Path, part: &Path) -> io::Result<OwnedFd> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => return other,
     }
-    // New directories get the volume's own mode, as with the kubelet.
-    let mode = rustix::fs::fstat(&volume)?.st_mode & 0o777;
+    // New directories get the volume's own mode, as with the kubelet, and are of its group where it has one.
+    let mode = rustix::fs::fstat(&volume)?.st_mode & 0o2777;
     let mut at = PathBuf::new();
     for name in &part {
         let parent = if at.as_os_str().is_empty() { volume.try_clone()? } else { open(&volume, &at)? };

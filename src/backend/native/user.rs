@@ -25,6 +25,8 @@ pub struct Wish {
     pub user: Option<i64>,
     pub group: Option<i64>,
     pub supplemental: Vec<i64>,
+    /// The group of the pod's volumes.
+    pub volumes: Option<i64>,
     pub non_root: bool,
 }
 
@@ -36,6 +38,7 @@ impl Wish {
             user: own.and_then(|s| s.run_as_user).or_else(|| pod.and_then(|s| s.run_as_user)),
             group: own.and_then(|s| s.run_as_group).or_else(|| pod.and_then(|s| s.run_as_group)),
             supplemental: pod.and_then(|s| s.supplemental_groups.clone()).unwrap_or_default(),
+            volumes: pod.and_then(|s| s.fs_group),
             non_root: own
                 .and_then(|s| s.run_as_non_root)
                 .or_else(|| pod.and_then(|s| s.run_as_non_root))
@@ -129,6 +132,9 @@ pub fn resolve(wish: &Wish, image_user: &str, accounts: &Accounts<'_>) -> Result
                 .filter(|(_, _, members)| members.split(',').any(|m| m == entry.name))
                 .map(|(_, gid, _)| gid),
         );
+    }
+    if let Some(group) = wish.volumes {
+        groups.push(checked("fsGroup", group)?);
     }
     for group in &wish.supplemental {
         groups.push(checked("supplementalGroups", *group)?);

@@ -89,6 +89,45 @@ pub(super) fn resource(reference: &View<'_>, is_file: bool, out: &mut Vec<Findin
     }
     if let Some(divisor) = reference.get("divisor") {
         quantity::check(&divisor, "`divisor`", out);
+        self::divisor(reference, &divisor, out);
+    }
+}
+
+/// Processors are counted whole or by thousandths, all else by powers of a thousand and of 1024
+/// (`validateContainerResourceDivisor`). None, or 0, is 1.
+fn divisor(reference: &View<'_>, divisor: &View<'_>, out: &mut Vec<Finding>) {
+    const SIZES: &[&str] = &["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
+    let (_, resource) = reference.text_of("resource").and_then(|text| text.split_once('.')).unwrap_or_default();
+    let (allowed, what) = match resource {
+        "cpu" => (&["1m", "1"][..], "cpu"),
+        "memory" => (SIZES, "memory"),
+        "ephemeral-storage" => (SIZES, "local ephemeral storage"),
+        huge if huge.starts_with("hugepages-") => (SIZES, "hugepages"),
+        _ => return,
+    };
+    let Some(shown) = quantity::shown(divisor.value) else { return };
+    if shown != "0" && !shown.starts_with('-') && !allowed.contains(&shown.as_str()) {
+        let words = if resource == "cpu" { allowed.join(" and ") } else { allowed.join(", ") };
+        let message = format!("only divisor's values {words} are supported with the {what} resource");
+        out.push(divisor.error("choice", message));
+    }
+}
+
+/// A `resourceFieldRef` that names a container that the pod does not have: the API takes it, and nothing starts.
+pub(super) fn named_containers(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    let names: BTreeSet<&str> = subject.containers().iter().filter_map(|container| container.text_of("name")).collect();
+    let variables = subject.containers().iter().flat_map(|container| container.list("env"));
+    let variables = variables.filter_map(|variable| variable.path(&["valueFrom", "resourceFieldRef"]));
+    let own = subject.volumes().iter().filter_map(|volume| volume.get("downwardAPI"));
+    let projected = subject.volumes().iter().filter_map(|volume| volume.get("projected"));
+    let projected = projected.flat_map(|projected| projected.list("sources"));
+    let files = own.chain(projected.filter_map(|source| source.get("downwardAPI")));
+    let files = files.flat_map(|files| files.list("items")).filter_map(|item| item.get("resourceFieldRef"));
+    for name in variables.chain(files).filter_map(|reference| reference.get("containerName")) {
+        let Some(text) = name.text().filter(|text| !text.is_empty() && !names.contains(text)) else { continue };
+        let message = format!("the pod has no container {}", quoted(text));
+        let finding = Finding::warning("unknown-container", &name.pointer(), message);
+        out.push(finding.help("the pod waits for it in vain: write the name of one of its containers"));
     }
 }
 
@@ -139,8 +178,11 @@ fn field(reference: &View<'_>, (what, fields): (&str, &[&str]), out: &mut Vec<Fi
     let subscript = text.strip_suffix("']").and_then(|text| text.split_once("['"));
     match subscript {
         Some(("metadata.labels" | "metadata.annotations", key)) => {
-            if let Err(wrong) = names::qualified(&key.to_ascii_lowercase()) {
-                out.push(path.error("field-path", format!("the key {} must {wrong}", quoted(key))));
+            // Keys of annotations are compared without regard to case.
+            let folded = if text.starts_with("metadata.annotations") { key.to_lowercase() } else { key.to_owned() };
+            if let Err(wrong) = names::qualified(&folded) {
+                let finding = path.error("field-path", format!("the key {} must {wrong}", quoted(key)));
+                out.push(finding.help("write the key of a label or an annotation"));
             }
         }
         None if fields.contains(&text) => {}

@@ -80,6 +80,7 @@ const RULES: &[(&[Kind], Check)] = &[
     (BOTH, env::variables),
     (BOTH, env::twice),
     (BOTH, env::sources),
+    (POD, env::named_containers),
     (BOTH, volumes::names),
     (BOTH, volumes::one_source),
     (BOTH, volumes::empty_dir),

@@ -32,6 +32,11 @@ pub(super) fn of(value: &Value) -> Option<i128> {
     quantity::of(value)
 }
 
+/// As Kubernetes writes it.
+pub(super) fn shown(value: &Value) -> Option<String> {
+    quantity::shown(&text(value))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

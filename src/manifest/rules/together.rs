@@ -33,6 +33,7 @@ pub(super) fn profiles(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
 
 /// Mounts that are passed on, and read-only ones below a mount.
 pub(super) fn mounts(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    let own_users = subject.root.path(&["spec", "hostUsers"]).is_some_and(|users| users.value == false);
     for container in subject.containers() {
         let privileged = container.get("securityContext").is_some_and(|context| context.is_true("privileged"));
         for mount in container.list("volumeMounts") {
@@ -42,6 +43,11 @@ pub(super) fn mounts(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
                 let message = "`mountPropagation: Bidirectional` is for privileged containers";
                 let finding = propagation.error("contradiction", message);
                 out.push(finding.help("add `securityContext.privileged: true`, or write HostToContainer"));
+            } else if let Some(propagation) =
+                propagation.as_ref().filter(|_| word == Some("Bidirectional") && own_users)
+            {
+                let message = "`mountPropagation: Bidirectional` and `hostUsers: false` cannot go together";
+                out.push(propagation.error("contradiction", message).help("write HostToContainer"));
             }
             let recursive =
                 mount.get("recursiveReadOnly").filter(|r| matches!(r.text(), Some("IfPossible" | "Enabled")));

@@ -82,13 +82,13 @@ pub(super) fn data(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
                 None if source.value.is_object() => out.push(source.missing(name)),
                 None => {}
             }
-            items(&source, out);
+            items(&source, &mut BTreeSet::new(), out);
         }
     }
 }
 
-pub(super) fn items(source: &View<'_>, out: &mut Vec<Finding>) {
-    let mut seen = BTreeSet::new();
+/// The paths of files, each once in a volume: `seen` has those of other sources.
+pub(super) fn items<'v>(source: &View<'v>, seen: &mut BTreeSet<&'v str>, out: &mut Vec<Finding>) {
     for item in source.list("items") {
         if let Some(key) = item.get("key") {
             shape(&key, "the key", names::data_key, out);

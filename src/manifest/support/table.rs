@@ -95,6 +95,7 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("spec.subdomain", "e2e_names_are_resolved_as_the_pod_says"),
     ("spec.terminationGracePeriodSeconds", "e2e_a_stop_is_graceful_and_the_grace_period_ends"),
     ("spec.securityContext", "e2e_users_and_capabilities_are_what_the_pod_says"),
+    ("spec.securityContext.fsGroup", GROUP),
     ("spec.securityContext.runAsUser", "e2e_users_and_capabilities_are_what_the_pod_says"),
     ("spec.securityContext.runAsGroup", "e2e_users_and_capabilities_are_what_the_pod_says"),
     ("spec.securityContext.runAsNonRoot", "e2e_users_and_capabilities_are_what_the_pod_says"),
@@ -144,6 +145,32 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("spec.volumes[].projected.sources[].secret.items[].mode", PROJECTED),
     ("spec.volumes[].projected.sources[].secret.items[].path", TOGETHER),
     ("spec.volumes[].projected.sources[].secret.optional", PROJECTED),
+    ("spec.volumes[].projected.sources[].downwardAPI", PODINFO),
+    ("spec.volumes[].projected.sources[].downwardAPI.items", PODINFO),
+    ("spec.volumes[].projected.sources[].downwardAPI.items[].fieldRef", PODINFO),
+    (
+        "spec.volumes[].projected.sources[].downwardAPI.items[].fieldRef.apiVersion",
+        "a_field_reference_is_of_version_one",
+    ),
+    ("spec.volumes[].projected.sources[].downwardAPI.items[].fieldRef.fieldPath", PODINFO),
+    ("spec.volumes[].projected.sources[].downwardAPI.items[].mode", DOWNWARD_MODES),
+    ("spec.volumes[].projected.sources[].downwardAPI.items[].path", PODINFO),
+    ("spec.volumes[].projected.sources[].downwardAPI.items[].resourceFieldRef", DOWNWARD),
+    ("spec.volumes[].projected.sources[].downwardAPI.items[].resourceFieldRef.containerName", DOWNWARD),
+    ("spec.volumes[].projected.sources[].downwardAPI.items[].resourceFieldRef.divisor", DOWNWARD),
+    ("spec.volumes[].projected.sources[].downwardAPI.items[].resourceFieldRef.resource", DOWNWARD),
+    ("spec.volumes[].downwardAPI", OWN_FILES),
+    ("spec.volumes[].downwardAPI.defaultMode", DOWNWARD_MODES),
+    ("spec.volumes[].downwardAPI.items", OWN_FILES),
+    ("spec.volumes[].downwardAPI.items[].fieldRef", OWN_FILES),
+    ("spec.volumes[].downwardAPI.items[].fieldRef.apiVersion", "a_field_reference_is_of_version_one"),
+    ("spec.volumes[].downwardAPI.items[].fieldRef.fieldPath", DOWNWARD),
+    ("spec.volumes[].downwardAPI.items[].mode", DOWNWARD_MODES),
+    ("spec.volumes[].downwardAPI.items[].path", OWN_FILES),
+    ("spec.volumes[].downwardAPI.items[].resourceFieldRef", OWN_FILES),
+    ("spec.volumes[].downwardAPI.items[].resourceFieldRef.containerName", DOWNWARD),
+    ("spec.volumes[].downwardAPI.items[].resourceFieldRef.divisor", DOWNWARD),
+    ("spec.volumes[].downwardAPI.items[].resourceFieldRef.resource", DOWNWARD),
     // Containers.
     ("@.name", "e2e_seed_two_containers_share_a_directory"),
     ("@.image", "e2e_a_new_image_restarts_one_container_in_place"),
@@ -166,6 +193,10 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("@.env[].valueFrom.fieldRef", READER),
     ("@.env[].valueFrom.fieldRef.apiVersion", "a_field_reference_is_of_version_one"),
     ("@.env[].valueFrom.fieldRef.fieldPath", "each_source_gives_its_value"),
+    ("@.env[].valueFrom.resourceFieldRef", OWN_FILES),
+    ("@.env[].valueFrom.resourceFieldRef.containerName", "each_source_gives_its_value"),
+    ("@.env[].valueFrom.resourceFieldRef.divisor", "each_source_gives_its_value"),
+    ("@.env[].valueFrom.resourceFieldRef.resource", "each_source_gives_its_value"),
     ("@.envFrom", PRESET),
     ("@.envFrom[].prefix", READER),
     ("@.envFrom[].configMapRef", PRESET),
@@ -224,7 +255,10 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("@.volumeMounts[].name", "e2e_seed_two_containers_share_a_directory"),
     ("@.volumeMounts[].mountPath", "e2e_seed_two_containers_share_a_directory"),
     ("@.volumeMounts[].readOnly", READER),
+    ("@.volumeMounts[].mountPropagation", PASSED_ON),
+    ("@.volumeMounts[].recursiveReadOnly", PASSED_ON),
     ("@.volumeMounts[].subPath", READER),
+    ("@.volumeMounts[].subPathExpr", OWN_FILES),
     ("@.securityContext", "e2e_users_and_capabilities_are_what_the_pod_says"),
     ("@.securityContext.runAsUser", "e2e_users_and_capabilities_are_what_the_pod_says"),
     ("@.securityContext.runAsGroup", "e2e_users_and_capabilities_are_what_the_pod_says"),
@@ -264,6 +298,12 @@ const PLACED: &str = "each_row_of_the_placement_table";
 const SELECTED: &str = "e2e_seed_a_pod_waits_for_a_machine_with_the_label_it_selects";
 const TOGETHER: &str = "e2e_seed_a_projected_volume_shows_two_secrets";
 const PROJECTED: &str = "a_projected_volume_has_the_files_of_all_its_sources";
+const PODINFO: &str = "e2e_seed_the_labels_of_a_pod_are_in_a_file_and_follow_a_commit";
+const OWN_FILES: &str = "e2e_a_pod_is_shown_to_its_containers_in_files_and_variables";
+const DOWNWARD: &str = "each_field_is_written_as_the_kubelet_writes_it";
+const DOWNWARD_MODES: &str = "files_have_their_modes_and_stay_in_memory";
+const PASSED_ON: &str = "e2e_mounts_are_passed_on_and_read_only_as_a_container_asks";
+const GROUP: &str = "e2e_the_group_of_a_pod_has_its_volumes_and_no_path_of_the_machine";
 const READER: &str = "e2e_config_maps_and_secrets_reach_volumes_and_env_and_secrets_never_the_disk";
 const PRESET: &str = "e2e_the_presets_variable_is_in_the_environment_of_each_container";
 const RESIZED: &str = "e2e_cpu_and_memory_change_while_a_container_runs";
@@ -293,6 +333,7 @@ pub(super) const NO_EFFECT: &[(&str, &str)] = &[
     ("metadata.finalizers", "no controller waits for a removal"),
     ("metadata.ownerReferences", "the manifests alone decide what lives"),
     ("spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution", NO_PREFERENCE),
+    ("spec.securityContext.fsGroupChangePolicy", "it is for volumes that outlive their pod, and none does"),
     ("spec.tolerations[].tolerationSeconds", NO_EVICTION),
     ("spec.preemptionPolicy", NO_SCHEDULER),
     ("spec.priority", NO_SCHEDULER),
@@ -305,7 +346,7 @@ pub(super) const NO_EFFECT: &[(&str, &str)] = &[
 ];
 
 const ONE_MACHINE: &str = "every pod of the directory runs on this machine";
-const LOCAL_VOLUMES: &str = "use emptyDir, hostPath, configMap, secret or projected";
+const LOCAL_VOLUMES: &str = "use emptyDir, hostPath, configMap, secret, projected or downwardAPI";
 const NO_CONNECTION: &str = "use exec, httpGet or sleep: Kubernetes fails this one";
 
 /// Fields that are refused until they are honoured, and what to do instead or what happens meanwhile.
@@ -324,8 +365,6 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("spec.resources", "set `resources` of the containers"),
     ("spec.runtimeClassName", "there is one runtime"),
     ("spec.securityContext.appArmorProfile", "no profile is applied"),
-    ("spec.securityContext.fsGroup", "volumes keep their owner; use `supplementalGroups`"),
-    ("spec.securityContext.fsGroupChangePolicy", "volumes keep their owner"),
     ("spec.securityContext.seLinuxChangePolicy", "no label is applied"),
     ("spec.securityContext.seLinuxOptions", "no label is applied"),
     ("spec.securityContext.supplementalGroupsPolicy", "groups of the image are merged"),
@@ -339,18 +378,13 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("@.securityContext.seLinuxOptions", "no label is applied"),
     ("@.securityContext.windowsOptions", "every pod runs on Linux"),
     ("@.volumeDevices", "use a hostPath volume"),
-    ("@.volumeMounts[].mountPropagation", "mounts made later are not passed on"),
-    ("@.volumeMounts[].recursiveReadOnly", "`readOnly` covers the mount itself"),
-    ("@.volumeMounts[].subPathExpr", "use `subPath`"),
     ("@.env[].valueFrom.fileKeyRef", "use a ConfigMap"),
-    ("@.env[].valueFrom.resourceFieldRef", "write the value"),
     ("spec.volumes[].awsElasticBlockStore", LOCAL_VOLUMES),
     ("spec.volumes[].azureDisk", LOCAL_VOLUMES),
     ("spec.volumes[].azureFile", LOCAL_VOLUMES),
     ("spec.volumes[].cephfs", LOCAL_VOLUMES),
     ("spec.volumes[].cinder", LOCAL_VOLUMES),
     ("spec.volumes[].csi", LOCAL_VOLUMES),
-    ("spec.volumes[].downwardAPI", "use variables with `fieldRef`"),
     ("spec.volumes[].ephemeral", LOCAL_VOLUMES),
     ("spec.volumes[].fc", LOCAL_VOLUMES),
     ("spec.volumes[].flexVolume", LOCAL_VOLUMES),
@@ -365,7 +399,6 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("spec.volumes[].photonPersistentDisk", LOCAL_VOLUMES),
     ("spec.volumes[].portworxVolume", LOCAL_VOLUMES),
     ("spec.volumes[].projected.sources[].clusterTrustBundle", "use a ConfigMap"),
-    ("spec.volumes[].projected.sources[].downwardAPI", "use variables with `fieldRef`"),
     ("spec.volumes[].projected.sources[].podCertificate", "use a Secret"),
     ("spec.volumes[].projected.sources[].serviceAccountToken", "use a Secret"),
     ("spec.volumes[].quobyte", LOCAL_VOLUMES),
@@ -387,8 +420,6 @@ pub(super) const HARMLESS: &[(&str, &str)] = &[
     ("spec.schedulerName", r#""default-scheduler""#),
     ("spec.securityContext.supplementalGroupsPolicy", r#""Merge""#),
     ("@.securityContext.procMount", r#""Default""#),
-    ("@.volumeMounts[].mountPropagation", r#""None""#),
-    ("@.volumeMounts[].recursiveReadOnly", r#""Disabled""#),
     ("immutable", "false"),
     ("automountServiceAccountToken", "false"),
 ];

@@ -50,6 +50,15 @@ pub(crate) fn change_owner(file: impl AsFd, uid: u32, gid: Option<u32>) -> io::R
     })
 }
 
+/// Changes the group of what is open.
+///
+/// # Errors
+/// From the system.
+#[track_caller]
+pub(crate) fn change_group(file: impl AsFd, gid: u32) -> io::Result<()> {
+    effect("chgrp", Place::Open(file.as_fd()), || Ok(rustix::fs::fchown(file.as_fd(), None, Some(Gid::from_raw(gid)))?))
+}
+
 /// Changes the owner of a file of a directory. A link at its place gets it itself.
 ///
 /// # Errors

@@ -20,8 +20,8 @@ use std::panic::Location;
 use std::path::Path;
 
 pub(crate) use attribute::{
-    change_mode, change_mode_at, change_mode_of, change_owner, change_owner_at, change_owner_of, change_times,
-    change_times_at, remove_attribute, set_attribute,
+    change_group, change_mode, change_mode_at, change_mode_of, change_owner, change_owner_at, change_owner_of,
+    change_times, change_times_at, remove_attribute, set_attribute,
 };
 pub(crate) use fault::{after_fork, of_monitor, passed_on};
 pub(crate) use file::{
@@ -30,8 +30,8 @@ pub(crate) use file::{
     reserve, set_length, symlink_at, sync, sync_all, truncate, write, write_at, write_existing,
 };
 pub(crate) use mount::{
-    add_attributes, bind, change_root, copy_mount, make_mount, map_owners, mount, own_mounts, own_namespaces,
-    place_mount, propagate, remount, set_propagation, unmount,
+    add_attributes, add_attributes_below, bind, change_root, copy_mount, make_mount, map_owners, mount, own_mounts,
+    own_namespaces, place_mount, propagate, remount, set_propagation, unmount,
 };
 pub(crate) use process::{enter, spawn, spawn_async};
 pub(crate) use replace::{

@@ -143,12 +143,26 @@ fn set_mount((mount, at): (impl AsFd, &Path), attributes: &libc::mount_attr, wit
 /// # Errors
 /// From the system.
 #[track_caller]
-pub(crate) fn add_attributes((mount, at): (impl AsFd, &Path), attributes: MountAttrFlags) -> io::Result<()> {
+pub(crate) fn add_attributes(mount: (impl AsFd, &Path), attributes: MountAttrFlags) -> io::Result<()> {
+    add(mount, attributes, false)
+}
+
+/// The same for a mount and whatever is mounted below it.
+///
+/// # Errors
+/// From the system.
+#[track_caller]
+pub(crate) fn add_attributes_below(mount: (impl AsFd, &Path), attributes: MountAttrFlags) -> io::Result<()> {
+    add(mount, attributes, true)
+}
+
+#[track_caller]
+fn add(mount: (impl AsFd, &Path), attributes: MountAttrFlags, with_those_below: bool) -> io::Result<()> {
     let times = attributes & MountAttrFlags::MOUNT_ATTR__ATIME;
     // Which times are kept is one setting of several values, and not a set of flags.
     let attr_clr = if times.is_empty() { 0 } else { u64::from(MountAttrFlags::MOUNT_ATTR__ATIME.bits()) };
     let attr_set = u64::from(attributes.bits());
-    set_mount((mount, at), &libc::mount_attr { attr_set, attr_clr, propagation: 0, userns_fd: 0 }, false)
+    set_mount(mount, &libc::mount_attr { attr_set, attr_clr, propagation: 0, userns_fd: 0 }, with_those_below)
 }
 
 /// Changes whom a mount tells of what is mounted below it, and what is mounted there already. `at` is where it is to be.

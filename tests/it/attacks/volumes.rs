@@ -16,7 +16,11 @@ use crate::support;
 
 fn payload(text: &str) -> VolumePayload {
     let file = PayloadFile { path: "key".into(), bytes: Masked::new(text.as_bytes().to_vec()), mode: 0o644 };
-    VolumePayload { name: "config".into(), material: VolumeMaterial::Files { files: vec![file], sensitive: false } }
+    VolumePayload {
+        name: "config".into(),
+        material: VolumeMaterial::Files { files: vec![file], sensitive: false },
+        group: None,
+    }
 }
 
 /// Where a naive writer of a new value ends.
@@ -116,7 +120,7 @@ fn e2e_links_that_a_container_plants_lead_no_update_and_no_mount_out_where_naive
         let native = root.open();
         pod.create(&native).await;
         let data = VolumeMaterial::EmptyDir { memory: false, size_limit: None };
-        let data = VolumePayload { name: "data".into(), material: data };
+        let data = VolumePayload { name: "data".into(), material: data, group: None };
         native.sync_volumes(pod.key(), &[payload("old"), data.clone()]).await.unwrap();
         pod.start(&native, "attacker", 0).await;
         pod.wait_log(&native, "attacker", "planted once").await;
@@ -186,7 +190,7 @@ fn e2e_a_directory_that_becomes_a_link_while_it_is_mounted_leads_nowhere_where_a
         let native = root.open();
         pod.create(&native).await;
         let material = VolumeMaterial::EmptyDir { memory: false, size_limit: None };
-        native.sync_volumes(pod.key(), &[VolumePayload { name: "data".into(), material }]).await.unwrap();
+        native.sync_volumes(pod.key(), &[VolumePayload { name: "data".into(), material, group: None }]).await.unwrap();
         pod.start(&native, "attacker", 0).await;
         pod.wait_log(&native, "attacker", "ready").await;
         let (mut mounted, mut refused) = (0, 0);

@@ -58,6 +58,114 @@ fn e2e_the_environment_holds_what_the_pod_says_and_no_service_links() {
 }
 
 #[test]
+fn e2e_a_pod_is_shown_to_its_containers_in_files_and_variables() {
+    let Some(world) = World::new() else { return };
+    let config = world.scratch().join("config.yaml");
+    std::fs::write(&config, "nodeName: edge-7\nallocatable: {memory: 3Gi}\n").unwrap();
+    let flag = config.to_str().unwrap().to_owned();
+    let mut world = world.with_flags(&["--config", &flag]);
+    world.load("busybox");
+    let env = |name: &str, from: &str| format!("    - {{name: {name}, valueFrom: {{{from}}}}}\n");
+    let field = |name: &str, path: &str| env(name, &format!("fieldRef: {{fieldPath: {path}}}"));
+    let variables = [
+        field("NODE", "spec.nodeName"),
+        field("ACCOUNT", "spec.serviceAccountName"),
+        field("HOST", "status.hostIP"),
+        field("HOSTS", "status.hostIPs"),
+        field("IP", "status.podIP"),
+        field("POD_UID", "metadata.uid"),
+        field("RACK", "\"metadata.labels['rack']\""),
+        env("CPU", "resourceFieldRef: {resource: limits.cpu, divisor: 1m}"),
+        env("MEMORY", "resourceFieldRef: {containerName: other, resource: limits.memory, divisor: 1Mi}"),
+    ];
+    let mounts = "    volumeMounts:\n    - {name: own, mountPath: /own}\n    - {name: logs, mountPath: /logs, subPathExpr: $(NODE)/$(POD_UID)}\n    - {name: logs, mountPath: /all}\n";
+    let other = "  - {name: other, image: busybox, command: [sleep, \"100000\"]}\n";
+    let volumes = "  volumes:\n  - {name: logs, emptyDir: {}}\n  - name: own\n    downwardAPI:\n      items:\n      - {path: name, mode: 0400, fieldRef: {fieldPath: metadata.name}}\n      - {path: limits/cpu, resourceFieldRef: {containerName: c, resource: limits.cpu, divisor: 1m}}\n";
+    let limited = |cpu: &str| {
+        let own = format!("{SLEEP}    resources: {{limits: {{cpu: {cpu}}}}}\n    env:\n{}{mounts}", variables.concat());
+        let text = pod("p", "", &(own + other)) + volumes;
+        text.replace("metadata: {name: p}", "metadata: {name: p, labels: {rack: rack-22}}")
+    };
+    let unknown = format!("{SLEEP}    volumeMounts: [{{name: logs, mountPath: /logs, subPathExpr: $(NO)}}]\n");
+    world.commit(&[
+        ("pod.yaml", &limited("500m")),
+        ("unknown.yaml", &(pod("unknown", "", &unknown) + "  volumes: [{name: logs, emptyDir: {}}]\n")),
+    ]);
+    world.start();
+    world.wait_row("p", "2/2", "Running");
+    let before = world.identities();
+    let seen = world.pod("p").unwrap();
+    // A machine without a network has no address.
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let (uid, host, ip) =
+        (text(&seen["metadata"]["uid"]), text(&seen["status"]["hostIP"]), text(&seen["status"]["podIP"]));
+    let hosts = seen["status"]["hostIPs"].as_array().into_iter().flatten();
+    let hosts: Vec<String> = hosts.map(|host| text(&host["ip"])).collect();
+    assert!(!uid.is_empty() && !ip.is_empty());
+    let sh = |script: &str| world.exec("p", "c", &["sh", "-c", script]);
+    assert_eq!(
+        sh("echo \"$NODE|$ACCOUNT|$HOST|$HOSTS|$IP|$POD_UID|$RACK|$CPU|$MEMORY\""),
+        format!("edge-7|default|{host}|{}|{ip}|{uid}|rack-22|500|3072\n", hosts.join(","))
+    );
+    assert_eq!(sh("cat /own/name; echo; cat /own/limits/cpu; stat -L -c %a /own/name"), "p\n500400\n");
+    assert_eq!(sh(&format!("touch /logs/here; ls /all/edge-7/{uid}")), "here\n");
+    world.wait_row("unknown", "0/1", "CreateContainerConfigError");
+    world.wait_described("unknown", "missing value for NO");
+    // An amount that changes in place reaches the file.
+    world.commit(&[("pod.yaml", &limited("600m"))]);
+    world.wait("the new amount", || (sh("cat /own/limits/cpu") == "600").then_some(()));
+    assert_eq!(sh("tr '\\0' '\\n' < /proc/1/environ | grep ^CPU="), "CPU=500\n");
+    assert_eq!(world.identities(), before, "nothing was started again");
+}
+
+#[test]
+fn e2e_the_group_of_a_pod_has_its_volumes_and_no_path_of_the_machine() {
+    let Some(mut world) = World::new() else { return };
+    world.load("busybox");
+    let host = world.scratch().join("host");
+    std::fs::create_dir(&host).unwrap();
+    let objects = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: conf}\ndata: {key: \"1\"}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: cred}\nstringData: {word: hidden}\n";
+    let volumes = format!(
+        "  volumes:\n  - {{name: conf, configMap: {{name: conf, defaultMode: 0400}}}}\n  - {{name: all, projected: {{sources: [{{secret: {{name: cred}}}}, \
+         {{downwardAPI: {{items: [{{path: name, fieldRef: {{fieldPath: metadata.name}}}}]}}}}]}}}}\n  - {{name: disk, emptyDir: {{}}}}\n  \
+         - {{name: memory, emptyDir: {{medium: Memory}}}}\n  - {{name: host, hostPath: {{path: {}}}}}\n",
+        host.display()
+    );
+    let mounts = "    volumeMounts: [{name: conf, mountPath: /conf}, {name: all, mountPath: /all}, {name: disk, mountPath: /disk}, {name: disk, mountPath: /part, subPath: part}, {name: memory, mountPath: /memory}, {name: host, mountPath: /host}]\n";
+    let context = "  securityContext: {runAsUser: 1001, runAsGroup: 1002, fsGroup: 1234, supplementalGroups: [1003]}\n";
+    let text = |name: &str, more: &str| pod(name, &(context.to_owned() + more), &format!("{SLEEP}{mounts}")) + &volumes;
+    world.commit(&[
+        ("objects.yaml", objects),
+        ("shared.yaml", &text("shared", "")),
+        ("own.yaml", &text("own", "  hostUsers: false\n")),
+    ]);
+    world.start();
+    for name in ["shared", "own"] {
+        world.wait_row(name, "1/1", "Running");
+        let sh = |script: &str| world.exec(name, "c", &["sh", "-c", script]);
+        assert_eq!(sh("id -u; id -g; id -G"), "1001\n1002\n1002 1003 1234\n", "{name}");
+        // The files are readable by the group, and directories of a volume that can be written to are open to it.
+        assert_eq!(
+            sh(
+                "cd /; touch disk/made memory/made part/made; cat conf/key all/word all/name; echo; stat -L -c '%n %g %a' conf conf/..data conf/key all/word disk memory part disk/made memory/made part/made"
+            ),
+            format!(
+                "1hidden{name}\nconf 1234 2777\nconf/..data 1234 2755\nconf/key 1234 440\nall/word 1234 644\ndisk 1234 2777\n\
+                 memory 1234 2777\npart 1234 2777\ndisk/made 1234 644\nmemory/made 1234 644\npart/made 1234 644\n"
+            )
+        );
+        assert_eq!(sh("stat -c '%g %a' /host"), "0 755\n", "{name}");
+    }
+    // The new files, too.
+    world.commit(&[("objects.yaml", &objects.replace("\"1\"", "\"2\""))]);
+    for name in ["shared", "own"] {
+        let sh = |script: &str| world.exec(name, "c", &["sh", "-c", script]);
+        world.wait("the new data", || (sh("cat /conf/key") == "2").then_some(()));
+        assert_eq!(sh("stat -L -c '%g %a' /conf/..data /conf/key"), "1234 2755\n1234 440\n", "{name}");
+    }
+}
+
+#[test]
 fn e2e_users_and_capabilities_are_what_the_pod_says() {
     let Some(mut world) = World::new() else { return };
     world.load("busybox");

@@ -159,11 +159,11 @@ fn e2e_seed_manifests_run_from_one_registry_by_one_mirror_setting() {
         "mysecret.yaml",
         "secret.yaml",
         "javaweb-2.yaml",
+        // Of another registry than all others.
+        "downward_api.yaml",
     ];
     let mut files: Vec<(&str, String)> = names.iter().map(|name| (*name, seed::seed(name))).collect();
     files.push(("secrets.yaml", secrets));
-    // A name that no seed has as it is: another registry's.
-    files.push(("other.yaml", pod("other").replace("image: busybox", "image: k8s.gcr.io/busybox")));
     world.commit(&files.iter().map(|(path, text)| (*path, text.as_str())).collect::<Vec<_>>());
     world.start();
     for (name, ready, status) in [
@@ -172,7 +172,7 @@ fn e2e_seed_manifests_run_from_one_registry_by_one_mirror_setting() {
         ("nginx", "2/2", "Running"),
         ("test-projected-volume", "1/1", "Running"),
         ("javaweb-2", "1/1", "Running"),
-        ("other", "1/1", "Running"),
+        ("test-downwardapi-volume", "1/1", "Running"),
     ] {
         world.wait_row(name, ready, status);
     }

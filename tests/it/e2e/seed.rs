@@ -202,6 +202,53 @@ fn e2e_seed_a_projected_volume_shows_two_secrets() {
     assert_eq!(world.identities(), before, "nothing was started again");
 }
 
+/// `/etc/podinfo/labels` of the document, its ConfigMap `ui-config` and its Secret `mysecret`.
+#[test]
+fn e2e_seed_the_labels_of_a_pod_are_in_a_file_and_follow_a_commit() {
+    let Some(mut world) = World::new() else { return };
+    world.load("busybox");
+    let podinfo = seed("downward_api.yaml").replace("k8s.gcr.io/busybox", "busybox");
+    let properties = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/seed/ui.properties");
+    let from_file = format!("--from-file={}", properties.display());
+    let config = world.ok(&["create", "configmap", "ui-config", &from_file, "--dry-run=client", "-o", "yaml"]);
+    let reader = "apiVersion: v1\nkind: Pod\nmetadata: {name: reader}\nspec:\n  terminationGracePeriodSeconds: 0\n  containers:\n  - name: c\n    image: busybox\n    \
+                  command: [sleep, \"100000\"]\n    env: [{name: USER_OF, valueFrom: {secretKeyRef: {name: mysecret, key: user}}}]\n    volumeMounts: [{name: ui, mountPath: /ui}, {name: my, mountPath: /my}]\n  \
+                  volumes:\n  - {name: ui, configMap: {name: ui-config}}\n  - {name: my, secret: {secretName: mysecret}}\n";
+    world.commit(&[
+        ("downward_api.yaml", &podinfo),
+        ("ui-config.yaml", &config),
+        ("mysecret.yaml", &seed("mysecret.yaml")),
+        ("reader.yaml", reader),
+    ]);
+    world.start();
+    world.wait_row("test-downwardapi-volume", "1/1", "Running");
+    world.wait_row("reader", "1/1", "Running");
+    let before = world.identities();
+    let name = "test-downwardapi-volume";
+    let sh = |script: &str| world.exec(name, "client-container", &["sh", "-c", script]);
+    let labels = "cluster=\"test-cluster1\"\nrack=\"rack-22\"\nzone=\"us-est-coast\"";
+    assert_eq!(sh("cat /etc/podinfo/labels"), labels);
+    world.wait("the transcript", || world.ok(&["logs", name]).contains(labels).then_some(()));
+    assert_eq!(sh("readlink /etc/podinfo/labels; stat -f -c %T /etc/podinfo"), "..data/labels\ntmpfs\n");
+    // As with the kubelet, whatever the mount asks.
+    let said = sh("(echo y > /etc/podinfo/labels) 2>&1; true");
+    assert!(said.contains("Read-only file system"), "{said}");
+    let of_reader = |command: &[&str]| world.exec("reader", "c", command);
+    assert_eq!(of_reader(&["cat", "/ui/ui.properties"]), std::fs::read_to_string(&properties).unwrap());
+    assert_eq!(of_reader(&["sh", "-c", "ls /my; cat /my/user; echo \" $USER_OF\""]), "pass\nuser\nadmin admin\n");
+
+    let files = [
+        ("downward_api.yaml", podinfo.replace("rack: rack-22", "rack: \"23\"")),
+        ("mysecret.yaml", seed("mysecret.yaml").replace("user: YWRtaW4=", "user: bm9ib2R5")),
+    ];
+    world.commit(&files.each_ref().map(|(path, text)| (*path, text.as_str())));
+    world.wait("the new label", || sh("cat /etc/podinfo/labels").contains("rack=\"23\"").then_some(()));
+    world.wait("the new user", || (of_reader(&["cat", "/my/user"]) == "nobody").then_some(()));
+    // A variable stays as it was.
+    assert_eq!(of_reader(&["sh", "-c", "tr '\\0' '\\n' < /proc/1/environ | grep USER_OF"]), "USER_OF=admin\n");
+    assert_eq!(world.identities(), before, "nothing was started again");
+}
+
 #[test]
 fn e2e_seed_lifecycle_demo_is_greeted_and_asked_to_quit() {
     let Some(mut world) = World::new() else { return };

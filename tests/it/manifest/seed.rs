@@ -35,14 +35,6 @@ struct Deviation {
     test: String,
 }
 
-impl Deviation {
-    /// Whether it is a field of the manifest that is refused, not what the document shows or what
-    /// Kubernetes does.
-    fn is_refused(&self) -> bool {
-        ["transcript", "document", "kubernetes"].iter().all(|word| !self.field.starts_with(word))
-    }
-}
-
 fn deviations() -> Vec<Deviation> {
     serde_yaml::from_str(&std::fs::read_to_string(directory().join("deviations.yaml")).unwrap()).unwrap()
 }
@@ -77,15 +69,11 @@ fn the_website_pod_and_its_preset_are_read_and_admitted() {
 }
 
 #[test]
-fn every_manifest_of_the_seed_that_is_not_listed_is_valid() {
-    let listed = deviations();
+fn every_manifest_of_the_seed_is_valid() {
     let mut count = 0;
     for entry in std::fs::read_dir(directory()).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let skipped = name == "deviations.yaml"
-            || !name.ends_with(".yaml")
-            || listed.iter().any(|d| d.manifest == name && d.is_refused());
-        if skipped {
+        if name == "deviations.yaml" || !name.ends_with(".yaml") {
             continue;
         }
         let text = std::fs::read_to_string(directory().join(&name)).unwrap();
@@ -101,18 +89,7 @@ fn every_manifest_of_the_seed_that_is_not_listed_is_valid() {
         assert!(admit(&desired).is_ok(), "{name}");
         count += 1;
     }
-    assert!(count >= 7, "{count}");
-}
-
-#[test]
-fn what_the_seed_asks_for_and_is_not_honoured_yet_is_refused_by_name() {
-    for deviation in deviations().into_iter().filter(Deviation::is_refused) {
-        let desired = seed(&[&deviation.manifest]);
-        let errors: Vec<_> = desired.diagnostics.0.iter().filter(|d| d.rule == "not-honoured-yet").collect();
-        let fields: Vec<&str> = errors.iter().filter_map(|d| d.field.as_deref()).collect();
-        assert_eq!(fields, [deviation.field.as_str()], "{}", deviation.manifest);
-        assert!(admit(&desired).is_err(), "{}", deviation.manifest);
-    }
+    assert!(count >= 11, "{count}");
 }
 
 /// The document's probe, put into the pod that it leaves out.

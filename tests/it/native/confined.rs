@@ -263,7 +263,7 @@ fn e2e_a_termination_message_cannot_fill_the_disk_where_a_file_of_the_disk_does(
         let pod = TestPod::new("control", spec);
         let material = VolumeMaterial::HostPath { path: naive.display().to_string(), kind: String::new() };
         pod.create(&native).await;
-        native.sync_volumes(pod.key(), &[VolumePayload { name: "file".into(), material }]).await.unwrap();
+        native.sync_volumes(pod.key(), &[VolumePayload { name: "file".into(), material, group: None }]).await.unwrap();
         pod.start(&native, "app", 0).await;
         assert_eq!(pod.exit(&native, "app").await.exit_code, 3);
         assert_eq!(free().unwrap_err().kind(), std::io::ErrorKind::StorageFull);
@@ -331,7 +331,7 @@ fn e2e_an_empty_dir_is_its_pods_alone() {
         };
         let volumes = [("disk", false), ("memory", true)].map(|(name, memory)| {
             let material = VolumeMaterial::EmptyDir { memory, size_limit: None };
-            VolumePayload { name: name.into(), material }
+            VolumePayload { name: name.into(), material, group: None }
         });
         let pods = [pod("one"), pod("two")];
         for pod in &pods {

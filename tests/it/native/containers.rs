@@ -257,7 +257,7 @@ fn files(name: &str, sensitive: bool, files: &[(&str, &str)]) -> VolumePayload {
             mode: 0o644,
         })
         .collect();
-    VolumePayload { name: name.into(), material: VolumeMaterial::Files { files, sensitive } }
+    VolumePayload { name: name.into(), material: VolumeMaterial::Files { files, sensitive }, group: None }
 }
 
 #[test]
@@ -291,6 +291,7 @@ fn e2e_volumes_and_parts_of_them() {
             VolumePayload {
                 name: "empty".into(),
                 material: VolumeMaterial::EmptyDir { memory: false, size_limit: None },
+                group: None,
             },
         ];
         pod.create(&native).await;

@@ -13,7 +13,9 @@ use podwright::model::{
     AdmittedPod, ContainerKind, ContainerStart, ContainerState, ExitRecord, Masked, ObservedContainer, ObservedPod,
     Packed, PodKey, PodRecord, PodUid, Sandbox, SignalOrder, SourceRef, VolumeMountPlan,
 };
-use podwright::model::{ImageSource, MountSource, NodeInfo, PullSettings, RegistryEntry, Signal};
+use podwright::model::{
+    ImageSource, MountMode, MountSource, NodeInfo, Propagation, PullSettings, RegistryEntry, Signal,
+};
 use podwright::port::ContainerBackend;
 use podwright::shim::LogLimits;
 use podwright::sys::{cgroup, mount};
@@ -275,7 +277,15 @@ impl TestPod {
         let mounts = container.volume_mounts.iter().flatten().map(|m| VolumeMountPlan {
             source: MountSource::Volume { name: m.name.clone(), sub_path: m.sub_path.clone() },
             mount_path: m.mount_path.clone(),
-            read_only: m.read_only == Some(true),
+            mode: MountMode {
+                read_only: m.read_only == Some(true),
+                recursively: m.recursive_read_only.as_deref() == Some("Enabled"),
+                propagation: match m.mount_propagation.as_deref() {
+                    Some("HostToContainer") => Propagation::HostToContainer,
+                    Some("Bidirectional") => Propagation::Bidirectional,
+                    _ => Propagation::None,
+                },
+            },
         });
         ContainerStart {
             name: name.into(),

@@ -47,7 +47,7 @@ fn e2e_no_volume_lies_over_proc_but_over_the_files_that_lxcfs_makes_anew() {
             ("data", VolumeMaterial::EmptyDir { memory: false, size_limit: None }),
             ("host", VolumeMaterial::HostPath { path: "/proc".to_owned(), kind: String::new() }),
         ]
-        .map(|(name, material)| VolumePayload { name: name.to_owned(), material });
+        .map(|(name, material)| VolumePayload { name: name.to_owned(), material, group: None });
         pod.create(&native).await;
         native.sync_volumes(pod.key(), &volumes).await.unwrap();
         let data = root.state().join("volumes").join(&pod.uid().0).join("data");

@@ -209,7 +209,10 @@ fn e2e_a_damaged_pod_is_ended_and_set_aside_and_hides_no_other() {
             pod.start(&native, "app", 0).await;
         }
         let data = VolumeMaterial::EmptyDir { memory: false, size_limit: None };
-        native.sync_volumes(bad.key(), &[VolumePayload { name: "data".into(), material: data }]).await.unwrap();
+        native
+            .sync_volumes(bad.key(), &[VolumePayload { name: "data".into(), material: data, group: None }])
+            .await
+            .unwrap();
         std::fs::write(root.state().join("volumes").join(&bad.uid().0).join("data/precious"), "x").unwrap();
         // Others were set aside long ago.
         for second in 1..=12 {

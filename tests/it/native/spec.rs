@@ -9,7 +9,7 @@ use podwright::backend::native::spec::{
 };
 use podwright::backend::native::user::Identity;
 use podwright::image::ImageConfig;
-use podwright::model::{ContainerKind, ContainerStart, EnvValue, ImageSource, Masked};
+use podwright::model::{ContainerKind, ContainerStart, EnvValue, ImageSource, Masked, MountMode, Propagation};
 use serde_json::{Value, json};
 
 /// Everything but SYS_RESOURCE, as on a machine that keeps it back.
@@ -346,7 +346,7 @@ fn what_the_pod_mounts_replaces_a_default_and_parents_come_first() {
     let volume = |source: &str, destination: &str, read_only| Bind {
         source: source.into(),
         destination: destination.into(),
-        read_only,
+        mode: MountMode { read_only, ..MountMode::default() },
     };
     let binds = [
         volume("/v/deep", "/data/a/b", true),
@@ -372,8 +372,26 @@ fn what_the_pod_mounts_replaces_a_default_and_parents_come_first() {
 }
 
 #[test]
+fn each_mode_of_a_mount_has_its_options() {
+    for (read_only, recursively, propagation, expected) in [
+        (false, false, Propagation::None, ["rprivate", "rw"]),
+        (true, false, Propagation::None, ["rprivate", "ro"]),
+        (true, true, Propagation::None, ["rprivate", "rro"]),
+        (false, false, Propagation::HostToContainer, ["rslave", "rw"]),
+        (true, false, Propagation::Bidirectional, ["rshared", "ro"]),
+    ] {
+        let mode = MountMode { read_only, recursively, propagation };
+        let binds = [Bind { source: "/v".into(), destination: "/x".into(), mode }];
+        let built = spec_with(json!({ "containers": [{ "name": "app" }] }), &binds).unwrap();
+        let mounts = built["mounts"].as_array().unwrap();
+        let options = &mounts.iter().find(|mount| mount["destination"] == "/x").unwrap()["options"];
+        assert_eq!(*options, json!(["rbind", expected[0], expected[1]]), "{mode:?}");
+    }
+}
+
+#[test]
 fn a_volume_in_place_of_a_default_is_shown_as_it_is() {
-    let volume = |at: &str| Bind { source: at.into(), destination: at.into(), read_only: false };
+    let volume = |at: &str| Bind { source: at.into(), destination: at.into(), mode: MountMode::default() };
     let destinations = |binds: &[Bind]| {
         let built = spec_with(json!({ "containers": [{ "name": "app" }] }), binds).unwrap();
         let mounts = built["mounts"].as_array().unwrap().clone();

@@ -48,12 +48,13 @@ fn the_pod_s_numbers_come_first() {
         user,
         group,
         supplemental: supplemental.to_vec(),
-        non_root: false,
+        ..Wish::default()
     };
     let rows = [
         (wish(Some(101), None, &[]), identity(101, 102, &[4, 33, 102], Some("/var/lib/nginx"))),
         (wish(Some(5), None, &[]), identity(5, 0, &[0], None)),
         (wish(Some(5), Some(6), &[9, 7, 9]), identity(5, 6, &[6, 7, 9], None)),
+        (Wish { volumes: Some(8), ..wish(Some(5), Some(6), &[9]) }, identity(5, 6, &[6, 8, 9], None)),
         (wish(None, Some(6), &[]), identity(101, 6, &[4, 6, 33], Some("/var/lib/nginx"))),
         (wish(None, None, &[2_147_483_647]), identity(101, 102, &[4, 33, 102, 2_147_483_647], Some("/var/lib/nginx"))),
     ];

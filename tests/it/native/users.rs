@@ -180,7 +180,8 @@ async fn make_volumes(native: &Native, root: &Root, pod: &TestPod) -> PathBuf {
         ("config", files(false)),
         ("secret", files(true)),
     ];
-    let all: Vec<_> = all.into_iter().map(|(name, material)| VolumePayload { name: name.into(), material }).collect();
+    let all: Vec<_> =
+        all.into_iter().map(|(name, material)| VolumePayload { name: name.into(), material, group: None }).collect();
     native.sync_volumes(pod.key(), &all).await.unwrap();
     host
 }
@@ -266,7 +267,10 @@ fn e2e_ids_that_no_range_has_and_file_systems_that_cannot_are_said() {
             let pod = pod(name, true, "true", json!({ "volumeMounts": mounts }));
             pod.create(&native).await;
             let material = VolumeMaterial::HostPath { path: path.into(), kind: String::new() };
-            native.sync_volumes(pod.key(), &[VolumePayload { name: "dev".into(), material }]).await.unwrap();
+            native
+                .sync_volumes(pod.key(), &[VolumePayload { name: "dev".into(), material, group: None }])
+                .await
+                .unwrap();
             let started = native.start_container(pod.key(), &pod.plan("app", 0)).await;
             let exit = pod.exit(&native, "app").await;
             assert_eq!((started.is_ok(), exit.exit_code), (shown, if shown { 0 } else { 128 }), "{path}: {exit:?}");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use podwright::model::{Masked, PayloadFile, VolumeMaterial, VolumePayload};
@@ -41,7 +41,11 @@ fn e2e_paths_of_the_machine_of_each_type_are_of_use_in_a_container() {
             volumes.iter().map(|(name, ..)| json!({ "name": name, "mountPath": format!("/v/{name}") })).collect();
         let payloads = volumes.map(|(name, path, kind)| {
             let path = path.display().to_string();
-            VolumePayload { name: name.into(), material: VolumeMaterial::HostPath { path, kind: kind.into() } }
+            VolumePayload {
+                name: name.into(),
+                material: VolumeMaterial::HostPath { path, kind: kind.into() },
+                group: None,
+            }
         });
         let pod = TestPod::new(
             "typed",
@@ -67,6 +71,129 @@ fn e2e_paths_of_the_machine_of_each_type_are_of_use_in_a_container() {
     });
 }
 
+/// A directory of the machine with a tmpfs on it, which tells others of what is mounted below.
+struct Shared {
+    place: PathBuf,
+}
+
+fn mount(words: &[&str]) {
+    let output = Command::new("mount").args(words).output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+impl Shared {
+    fn new(place: PathBuf, how: &str) -> Self {
+        fs::create_dir(&place).unwrap();
+        mount(&["-t", "tmpfs", "tmpfs", place.to_str().unwrap()]);
+        mount(&[how, place.to_str().unwrap()]);
+        Self { place }
+    }
+
+    /// A tmpfs with a file, below.
+    fn add(&self, name: &str) {
+        let place = self.place.join(name);
+        fs::create_dir(&place).unwrap();
+        mount(&["-t", "tmpfs", "tmpfs", place.to_str().unwrap()]);
+        fs::write(place.join("file"), "").unwrap();
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-R").arg("-l").arg(&self.place).status();
+    }
+}
+
+/// Containers that see one directory, each in another way; the first two write where they can, and those that tell mount a
+/// tmpfs in it.
+fn passing() -> TestPod {
+    let container = |name: &str, script: &str, mount: Value| {
+        let mut volume = json!({ "name": "shared", "mountPath": "/v" });
+        volume.as_object_mut().unwrap().extend(mount.as_object().unwrap().clone());
+        let privileged = name.starts_with("tells");
+        json!({ "name": name, "command": ["/bin/sh", "-c", format!("{script}; exec sleep 1000")],
+            "securityContext": { "privileged": privileged }, "volumeMounts": [volume] })
+    };
+    let wait = "until [ -e /v/after/file ] || [ -e /v/deaf ]; do sleep 0.05; done; ls /v";
+    let write = "for d in /v /v/before; do touch $d/x 2>/dev/null && echo $d; done; echo tried";
+    let make = "mkdir -p /v/made && mount -t tmpfs tmpfs /v/made && touch /v/made/file && echo made";
+    let both = json!({ "mountPropagation": "Bidirectional" });
+    let part = json!({ "mountPropagation": "Bidirectional", "subPath": "part" });
+    TestPod::new(
+        "passing",
+        json!({ "containers": [
+            container("plain", write, json!({ "readOnly": true })),
+            container("recursive", write, json!({ "readOnly": true, "recursiveReadOnly": "Enabled" })),
+            container("hears", wait, json!({ "mountPropagation": "HostToContainer" })),
+            container("deaf", wait, json!({})),
+            container("tells", make, both.clone()),
+            container("tells-of-a-part", make, part),
+            container("alone", "true", json!({ "name": "private", "mountPropagation": "HostToContainer" })),
+            container("tells-nobody", "true", json!({ "name": "private", "mountPropagation": "Bidirectional" })),
+        ] }),
+    )
+}
+
+#[test]
+fn e2e_mounts_are_passed_on_and_read_only_as_a_container_asks() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let shared = Shared::new(root.temp.path().join("shared"), "--make-shared");
+        let private = Shared::new(root.temp.path().join("private"), "--make-private");
+        shared.add("before");
+        fs::create_dir(shared.place.join("part")).unwrap();
+        let pod = passing();
+        let native = root.open();
+        pod.create(&native).await;
+        let payload = |name: &str, place: &Path| {
+            let material = VolumeMaterial::HostPath { path: place.display().to_string(), kind: "Directory".into() };
+            VolumePayload { name: name.into(), material, group: None }
+        };
+        let volumes = [payload("shared", &shared.place), payload("private", &private.place)];
+        native.sync_volumes(pod.key(), &volumes).await.unwrap();
+        for name in ["plain", "recursive", "hears", "deaf"] {
+            pod.start(&native, name, 0).await;
+        }
+        // What is mounted below is as writable as it was, unless it is asked for.
+        assert_eq!(pod.wait_log(&native, "plain", "tried").await, "/v/before\ntried\n");
+        assert_eq!(pod.wait_log(&native, "recursive", "tried").await, "tried\n");
+
+        shared.add("after");
+        let heard = pod.wait_log(&native, "hears", "after").await;
+        assert!(heard.contains("before"), "{heard}");
+        fs::write(shared.place.join("deaf"), "").unwrap();
+        pod.wait_log(&native, "deaf", "deaf").await;
+        let inside = |pid: i32, path: &str| Path::new(&format!("/proc/{pid}/root")).join(path).exists();
+        let [hears, deaf] = [pod.pid(&native, "hears").await, pod.pid(&native, "deaf").await];
+        assert!(inside(hears, "v/after/file") && !inside(deaf, "v/after/file"));
+
+        for (name, made) in [("tells", "made/file"), ("tells-of-a-part", "part/made/file")] {
+            pod.start(&native, name, 0).await;
+            pod.wait_log(&native, name, "made").await;
+            assert!(shared.place.join(made).exists(), "{name}");
+            assert!(inside(hears, &format!("v/{made}")) && !inside(deaf, &format!("v/{made}")), "{name}");
+        }
+        let run = root.state().join("run/pods").join(&pod.uid().0);
+        let left: Vec<_> = fs::read_dir(&run).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["shm"], "a part is held only while its container starts");
+
+        // Where nobody is told of anything, that is said.
+        for (name, what) in [("alone", "shared or slave"), ("tells-nobody", "shared")] {
+            let error = native.start_container(pod.key(), &pod.plan(name, 0)).await.unwrap_err();
+            let place = private.place.display();
+            let told = format!("path \"{place}\" is mounted on \"{place}\" but it is not a {what} mount");
+            assert!(error.message.contains(&told), "{error}");
+        }
+        // What a container has mounted on the machine outlives it, as with Kubernetes.
+        pod.remove(&native).await;
+        assert!(shared.place.join("made/file").exists() && shared.place.join("part/made/file").exists());
+        drop((shared, private));
+        native.teardown_root().await.unwrap();
+    });
+}
+
 /// Two files that always say the same: one letter, again and again.
 const SIZE: usize = 100_000;
 
@@ -78,7 +205,7 @@ fn payload(number: u8) -> [VolumePayload; 1] {
     let file =
         |path: &str| PayloadFile { path: path.into(), bytes: Masked::new(letters(number).into_bytes()), mode: 0o644 };
     let files = vec![file("first"), file("second")];
-    [VolumePayload { name: "config".into(), material: VolumeMaterial::Files { files, sensitive: false } }]
+    [VolumePayload { name: "config".into(), material: VolumeMaterial::Files { files, sensitive: false }, group: None }]
 }
 
 /// Reads one by its name, and both of one directory, which may go on the way there, as with the kubelet; says what it saw of two kinds at once, and

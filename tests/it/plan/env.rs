@@ -1,6 +1,6 @@
 //! Variables, commands and mounts as a container gets them.
 
-use podwright::model::{ContainerStart, MountSource, PodAction, Sandbox};
+use podwright::model::{ContainerStart, MountMode, MountSource, PodAction, Propagation, Sandbox};
 use serde_json::{Value, json};
 
 use super::world::World;
@@ -28,6 +28,7 @@ fn start(container: Value) -> Result<ContainerStart, String> {
         "spec": {"containers": [c, {"name": "d", "image": "i:1", "resources": {"limits": {"cpu": "3"}}}], "serviceAccountName": "robot", "volumes": [
             {"name": "v", "emptyDir": {}}, {"name": "h", "hostPath": {"path": "/x"}},
             {"name": "m", "configMap": {"name": "m"}}, {"name": "s", "secret": {"secretName": "s"}},
+            {"name": "a", "projected": {"sources": [{"secret": {"name": "s"}}]}}, {"name": "p", "downwardAPI": {"items": []}},
         ]},
     }));
     let admitted = admitted(&all);
@@ -74,6 +75,7 @@ fn each_source_gives_its_value() {
         (field("metadata.labels['app']"), "web"),
         (field("metadata.labels['none']"), ""),
         (field("metadata.annotations['a.b/c']"), "note"),
+        (field("metadata.annotations['none']"), ""),
         (field("spec.nodeName"), "edge-1"),
         (field("spec.serviceAccountName"), "robot"),
         (field("status.hostIP"), "192.0.2.7"),
@@ -149,17 +151,28 @@ fn what_is_missing_is_told_in_the_words_of_kubelet() {
             value(json!({"secretKeyRef": {"name": "s", "key": "bin"}})),
             "key bin of secret \"s\" is not UTF-8 text and cannot be a variable; mount it as a file",
         ),
-        (
-            json!({"volumeMounts": [{"name": "v", "mountPath": "/v", "subPathExpr": "$(NO)"}]}),
-            "missing value for \"NO\" in subPathExpr \"$(NO)\" of volume mount v",
-        ),
+        (json!({"volumeMounts": [{"name": "v", "mountPath": "/v", "subPathExpr": "$(NO)"}]}), "missing value for NO"),
         (
             json!({"env": [{"name": "D", "value": ".."}], "volumeMounts": [{"name": "v", "mountPath": "/v", "subPathExpr": "a/$(D)"}]}),
-            "subPath \"a/..\" of volume mount v must not contain \"..\"",
+            "unable to provision SubPath `a/..`: must not contain '..'",
         ),
         (
             json!({"volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "/etc"}]}),
-            "subPath \"/etc\" of volume mount v must be a relative path",
+            "error SubPath `/etc` must not be an absolute path",
+        ),
+        (
+            json!({"env": [{"name": "D", "value": "/etc"}], "volumeMounts": [{"name": "v", "mountPath": "/v", "subPathExpr": "$(D)"}]}),
+            "error SubPath `/etc` must not be an absolute path",
+        ),
+        (
+            // What is empty is no value; each is named once, in order.
+            json!({"env": [{"name": "E", "value": ""}, {"name": "D", "value": "x"}],
+                "volumeMounts": [{"name": "v", "mountPath": "/v", "subPathExpr": "$(Z)/$(E)/$(D)/$(E)"}]}),
+            "missing value for E, Z",
+        ),
+        (
+            value(json!({"resourceFieldRef": {"resource": "limits.pods"}})),
+            "unsupported container resource : limits.pods",
         ),
     ];
     for (container, expected) in rows {
@@ -206,7 +219,7 @@ fn command_args_and_sub_paths_see_every_variable() {
         "command": ["sh", "-c", "echo $(V) $(NO) $$(V)"], "args": ["$(V)"],
         "env": [{"name": "V", "value": "x"}],
         "volumeMounts": [
-            {"name": "v", "mountPath": "/a", "subPathExpr": "d/$(V)", "readOnly": true}, {"name": "v", "mountPath": "/b"},
+            {"name": "v", "mountPath": "/a", "subPathExpr": "d/$(V)/$$(V)", "readOnly": true}, {"name": "v", "mountPath": "/b"},
         ],
     }))
     .unwrap();
@@ -220,14 +233,14 @@ fn command_args_and_sub_paths_see_every_variable() {
         .iter()
         .map(|m| {
             let MountSource::Volume { name, sub_path } = &m.source;
-            (name.as_str(), sub_path.as_deref(), m.mount_path.as_str(), m.read_only)
+            (name.as_str(), sub_path.as_deref(), m.mount_path.as_str(), m.mode.read_only)
         })
         .collect();
-    assert_eq!(mounts, [("v", Some("d/x"), "/a", true), ("v", None, "/b", false)]);
+    assert_eq!(mounts, [("v", Some("d/x/$(V)"), "/a", true), ("v", None, "/b", false)]);
 }
 
 #[test]
-fn volumes_of_config_maps_and_secrets_are_read_only_whatever_is_asked() {
+fn volumes_of_the_agents_files_are_read_only_whatever_is_asked() {
     let rows = [
         ("v", None, false),
         ("v", Some(true), true),
@@ -239,12 +252,61 @@ fn volumes_of_config_maps_and_secrets_are_read_only_whatever_is_asked() {
         ("s", None, true),
         ("s", Some(false), true),
         ("s", Some(true), true),
+        ("a", Some(false), true),
+        ("p", Some(false), true),
     ];
     for (name, asked, expected) in rows {
         let mount = json!({"name": name, "mountPath": "/a", "readOnly": asked});
         let mounts = start(json!({"volumeMounts": [mount]})).unwrap().mounts;
         assert_eq!(mounts.len(), 1);
-        assert_eq!(mounts[0].read_only, expected, "{name} {asked:?}");
+        assert_eq!(mounts[0].mode.read_only, expected, "{name} {asked:?}");
+    }
+}
+
+#[test]
+fn mounts_are_passed_on_and_read_only_as_the_kubelet_has_it() {
+    let mode = |fields: Value, privileged: bool| {
+        let mut mount = json!({"name": "h", "mountPath": "/a"});
+        mount.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let security = json!({"privileged": privileged});
+        start(json!({"volumeMounts": [mount], "securityContext": security})).map(|start| start.mounts[0].mode)
+    };
+    let plain = MountMode::default();
+    let read_only = MountMode { read_only: true, ..plain };
+    let recursive = MountMode { recursively: true, ..read_only };
+    let told = |propagation| MountMode { propagation, ..plain };
+    let refused = |why: &str| Err(format!("failed to resolve recursive read-only mode: volume \"h\" {why}"));
+    for (fields, privileged, expected) in [
+        (json!({}), false, Ok(plain)),
+        (json!({"mountPropagation": "None", "recursiveReadOnly": "Disabled"}), false, Ok(plain)),
+        (json!({"mountPropagation": "HostToContainer"}), false, Ok(told(Propagation::HostToContainer))),
+        (json!({"mountPropagation": "Bidirectional"}), true, Ok(told(Propagation::Bidirectional))),
+        (
+            json!({"mountPropagation": "Bidirectional"}),
+            false,
+            Err("Bidirectional mount propagation is available only to privileged containers".to_owned()),
+        ),
+        (json!({"readOnly": true, "recursiveReadOnly": "Disabled"}), false, Ok(read_only)),
+        (json!({"readOnly": true, "recursiveReadOnly": "Enabled"}), false, Ok(recursive)),
+        (
+            json!({"readOnly": true, "recursiveReadOnly": "IfPossible", "mountPropagation": "None"}),
+            false,
+            Ok(recursive),
+        ),
+        (
+            json!({"recursiveReadOnly": "Enabled"}),
+            false,
+            refused("requested recursive read-only mode, but it is not read-only"),
+        ),
+        (
+            json!({"readOnly": true, "recursiveReadOnly": "IfPossible", "mountPropagation": "HostToContainer"}),
+            false,
+            refused(
+                "requested recursive read-only mode, but it is not compatible with propagation \"HostToContainer\"",
+            ),
+        ),
+    ] {
+        assert_eq!(mode(fields.clone(), privileged), expected, "{fields}");
     }
 }
 

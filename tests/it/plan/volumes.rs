@@ -142,7 +142,8 @@ fn what_cannot_be_made_says_why() {
         ),
         (
             json!({"nfs": {"server": "x", "path": "/"}}),
-            "this kind of volume is not supported: use emptyDir, hostPath, configMap, secret or projected".to_owned(),
+            "this kind of volume is not supported: use emptyDir, hostPath, configMap, secret, projected or downwardAPI"
+                .to_owned(),
         ),
     ];
     for (source, expected) in rows {

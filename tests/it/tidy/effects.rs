@@ -413,8 +413,9 @@ fn effects_are_called_by_file_function_and_wrapper() {
 }
 
 /// Effects on what is open, or on a name of a directory that is: in volumes, where containers write too, no others are had.
-const BELOW_HANDLES: &str = "change_mode change_mode_at change_owner change_owner_at make_dir_at make_dir_of_mode move_at \
-                             remove_at rename_at replace replace_and_sync_later replace_for_now symlink_at sync write";
+const BELOW_HANDLES: &str = "change_group change_mode change_mode_at change_owner change_owner_at make_dir_at \
+                             make_dir_of_mode move_at remove_at rename_at replace replace_and_sync_later replace_for_now \
+                             symlink_at sync write";
 
 /// Effects by path in `src/volume`: file, function, why a container cannot change what it leads to.
 const VOLUMES_BY_PATH: &[(&str, &str, &str)] = &[

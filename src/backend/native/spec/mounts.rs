@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::Input;
+use crate::model::{MountMode, Propagation};
 
 const DEV: &str = "/dev";
 const CGROUPS: &str = "/sys/fs/cgroup";
@@ -15,7 +16,7 @@ const TERMINATION_LOG: &str = "/dev/termination-log";
 pub struct Bind {
     pub source: PathBuf,
     pub destination: PathBuf,
-    pub read_only: bool,
+    pub mode: MountMode,
 }
 
 /// How the container sees its own cgroup at `/sys/fs/cgroup`.
@@ -49,13 +50,13 @@ pub(super) fn mounts(input: &Input<'_>, privileged: bool, read_only_root: bool) 
         ("hostname", "/etc/hostname", read_only_root),
         ("resolv.conf", "/etc/resolv.conf", read_only_root),
     ] {
-        add(Path::new(place), bind(&input.files.etc.join(file), Path::new(place), read_only));
+        add(Path::new(place), bind(&input.files.etc.join(file), Path::new(place), own(read_only)));
     }
-    add(Path::new("/dev/shm"), bind(input.files.shm, Path::new("/dev/shm"), false));
+    add(Path::new("/dev/shm"), bind(input.files.shm, Path::new("/dev/shm"), own(false)));
     let log = input.container.termination_message_path.as_deref().filter(|p| !p.is_empty()).unwrap_or(TERMINATION_LOG);
-    add(Path::new(log), bind(input.files.termination_log, Path::new(log), false));
+    add(Path::new(log), bind(input.files.termination_log, Path::new(log), own(false)));
     for volume in input.binds {
-        add(&volume.destination, bind(&volume.source, &volume.destination, volume.read_only));
+        add(&volume.destination, bind(&volume.source, &volume.destination, volume.mode));
     }
     // A stable sort: what is equally deep stays in the order of the pod.
     all.sort_by_key(|(destination, _)| destination.components().count());
@@ -67,12 +68,27 @@ fn normal(path: &Path) -> PathBuf {
     path.components().collect()
 }
 
-fn bind(source: &Path, destination: &Path, read_only: bool) -> Value {
+/// Of a file of ours.
+fn own(read_only: bool) -> MountMode {
+    MountMode { read_only, ..MountMode::default() }
+}
+
+fn bind(source: &Path, destination: &Path, mode: MountMode) -> Value {
+    let propagation = match mode.propagation {
+        Propagation::None => "rprivate",
+        Propagation::HostToContainer => "rslave",
+        Propagation::Bidirectional => "rshared",
+    };
+    let access = match (mode.read_only, mode.recursively) {
+        (true, true) => "rro",
+        (true, false) => "ro",
+        (false, _) => "rw",
+    };
     json!({
         "destination": normal(destination),
         "type": "bind",
         "source": source,
-        "options": ["rbind", "rprivate", if read_only { "ro" } else { "rw" }],
+        "options": ["rbind", propagation, access],
     })
 }
 

@@ -1,0 +1,95 @@
+//! The mounts of a container: which part of which volume, where, and what may be done with it. The messages are the kubelet's
+//! (pkg/kubelet/kubelet_pods.go, `makeMounts`).
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{Container, Pod, Volume, VolumeMount};
+
+use super::expand;
+use crate::model::{MountMode, MountSource, Propagation, VolumeMountPlan};
+
+/// The value of a variable.
+type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Every mount of a container, or why it cannot be created (`CreateContainerConfigError`).
+pub(super) fn of(container: &Container, pod: &Pod, lookup: Lookup<'_>) -> Result<Vec<VolumeMountPlan>, String> {
+    let mounts = container.volume_mounts.iter().flatten();
+    let plan = |mount: &VolumeMount| {
+        let read_only = mount.read_only == Some(true) || is_always_read_only(pod, &mount.name);
+        let recursively = is_recursive(mount)
+            .map_err(|why| format!("failed to resolve recursive read-only mode: volume \"{}\" {why}", mount.name))?;
+        let propagation = propagation(mount, container, pod)?;
+        Ok(VolumeMountPlan {
+            source: MountSource::Volume { name: mount.name.clone(), sub_path: part_of(mount, lookup)? },
+            mount_path: mount.mount_path.clone(),
+            mode: MountMode { read_only, recursively, propagation },
+        })
+    };
+    mounts.map(plan).collect()
+}
+
+/// The part of a volume that a mount shows. A variable without a value leads nowhere
+/// (pkg/kubelet/container/helpers.go, `ExpandContainerVolumeMounts`).
+fn part_of(mount: &VolumeMount, lookup: Lookup<'_>) -> Result<Option<String>, String> {
+    let part = match mount.sub_path_expr.as_deref().filter(|expr| !expr.is_empty()) {
+        Some(expr) => {
+            let (path, missing) = expand::expand(expr, |name| lookup(name).filter(|value| !value.is_empty()));
+            let missing: BTreeSet<&str> = missing.into_iter().collect();
+            if !missing.is_empty() {
+                return Err(format!("missing value for {}", Vec::from_iter(missing).join(", ")));
+            }
+            path
+        }
+        None => mount.sub_path.clone().unwrap_or_default(),
+    };
+    if part.starts_with('/') {
+        return Err(format!("error SubPath `{part}` must not be an absolute path"));
+    }
+    if part.split('/').any(|part| part == "..") {
+        return Err(format!("unable to provision SubPath `{part}`: must not contain '..'"));
+    }
+    Ok(Some(part).filter(|part| !part.is_empty()))
+}
+
+/// The files of these kinds are the agent's: as with the kubelet, no container writes to them, whatever the mount asks.
+fn is_always_read_only(pod: &Pod, volume: &str) -> bool {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let is_ours =
+        |v: &Volume| v.config_map.is_some() || v.secret.is_some() || v.projected.is_some() || v.downward_api.is_some();
+    volumes.filter(|v| v.name == volume).any(is_ours)
+}
+
+/// Whether what is mounted below is read-only, too (`resolveRecursiveReadOnly`). Whatever runs containers here can do it, so
+/// that what is asked for if possible is.
+fn is_recursive(mount: &VolumeMount) -> Result<bool, String> {
+    let propagation = mount.mount_propagation.as_deref().unwrap_or("None");
+    match mount.recursive_read_only.as_deref() {
+        None | Some("" | "Disabled") => Ok(false),
+        Some(_) if mount.read_only != Some(true) => {
+            Err("requested recursive read-only mode, but it is not read-only".to_owned())
+        }
+        Some(_) if propagation != "None" => Err(format!(
+            "requested recursive read-only mode, but it is not compatible with propagation \"{propagation}\""
+        )),
+        Some("IfPossible" | "Enabled") => Ok(true),
+        Some(other) => Err(format!("requested an unknown recursive read-only mode \"{other}\"")),
+    }
+}
+
+/// Mounts that reach the machine are for who may make them there anyway: the API admits no others, and a preset cannot either.
+fn propagation(mount: &VolumeMount, container: &Container, pod: &Pod) -> Result<Propagation, String> {
+    let privileged = container.security_context.as_ref().and_then(|security| security.privileged) == Some(true);
+    let own_users = pod.spec.as_ref().and_then(|spec| spec.host_users) == Some(false);
+    match mount.mount_propagation.as_deref() {
+        None | Some("" | "None") => Ok(Propagation::None),
+        Some("HostToContainer") => Ok(Propagation::HostToContainer),
+        Some("Bidirectional") if !privileged => {
+            Err("Bidirectional mount propagation is available only to privileged containers".to_owned())
+        }
+        Some("Bidirectional") if own_users => {
+            Err("Bidirectional mount propagation is not available to a pod with hostUsers: false".to_owned())
+        }
+        Some("Bidirectional") => Ok(Propagation::Bidirectional),
+        Some(other) => Err(format!("unknown mount propagation \"{other}\" of volume \"{}\"", mount.name)),
+    }
+}
