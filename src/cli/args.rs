@@ -481,6 +481,19 @@ mod tests {
     }
 
     #[test]
+    fn a_grace_period_is_read_as_kubectl_reads_it_without_force() {
+        for (text, limit) in [("30", Some(30)), ("1", Some(1)), ("0", Some(1)), ("-1", None), ("-5", None)] {
+            let parsed = Cli::try_parse_from(["podwright", "down", "--grace-period", text]);
+            let Ok(Cli { verb: Verb::Down(down), .. }) = parsed else { panic!("{text}") };
+            assert_eq!(down.grace.limit(), limit, "{text}");
+        }
+        let Ok(Cli { verb: Verb::Delete(delete), .. }) = Cli::try_parse_from(["podwright", "delete", "."]) else {
+            panic!()
+        };
+        assert_eq!(delete.grace.limit(), None, "each pod has its own");
+    }
+
+    #[test]
     fn the_command_of_exec_stands_after_the_dashes() {
         let parsed = Cli::try_parse_from(["podwright", "exec", "-it", "web", "-c", "app", "--", "sh", "-c", "ls"]);
         let Ok(Cli { verb: Verb::Exec(exec), .. }) = parsed else { panic!("no exec") };
