@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::pairs::{Act, Why};
 use crate::model::{Hold, HoldKind, PodAction, PodPlan, PodStep, Reason};
 
 /// Collects steps, holds and waiting reasons.
@@ -12,6 +13,7 @@ pub(super) struct Draft {
 
 impl Draft {
     pub(super) fn step(&mut self, action: PodAction, reason: Reason) {
+        debug_assert!(Act::of(&action).is_for(&reason), "{:?} for {:?}", Act::of(&action), Why::of(&reason));
         self.plan.steps.push(PodStep { action, reason });
     }
 

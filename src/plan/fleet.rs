@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use super::change::{self, Change};
 use super::data::View;
+use super::pairs::Act;
 use super::placement;
 use super::rename;
 use super::restart;
@@ -48,6 +49,7 @@ pub fn fleet_on<P: Borrow<ObservedPod>>(threads: usize, admitted: &Admitted, obs
     }
     plan.actions.sort_by(|a, b| a.key().cmp(b.key()));
     plan.actions.extend(applied);
+    debug_assert!(plan.actions.iter().all(|action| Act::of_fleet(action).is_for(action.reason())));
     plan.renames = rename::pair(&plan.actions, &observed);
     plan
 }

@@ -18,6 +18,7 @@ mod hook;
 mod marks;
 mod mounts;
 mod opened;
+mod pairs;
 mod payload;
 mod placement;
 mod pod;
@@ -42,6 +43,7 @@ pub use change::{Change, change};
 pub use eviction::{eviction, next_look};
 pub use failure::{note_failure, note_step, note_success, note_synced};
 pub use fleet::{converged, converged_on, fleet, fleet_on};
+pub use pairs::{Act, Why};
 pub use pod::pod;
 pub use probe::{Tally, probed};
 

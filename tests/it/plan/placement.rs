@@ -1,12 +1,13 @@
 //! What becomes of pods when the machine, or what they ask of it, is another one than before.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use podwright::admit::admit_on;
 use podwright::model::{
     Admitted, AdmittedPod, ContainerState, FleetAction, NodeInfo, ObservedPod, Outcome, Reason, Sandbox, Verb,
 };
-use podwright::plan::{converged, fleet};
+use podwright::plan::{Act, Why, converged, fleet};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -151,6 +152,26 @@ fn each_row_of_a_pod_that_meets_another_machine() {
         let running = converged(&on(&pod(before), old), at(0));
         assert_eq!(lines(&on(&pod(after), new), &running), [expected], "{what}");
     }
+}
+
+#[test]
+fn each_action_of_a_fleet_has_a_row_with_each_reason_that_it_can_have() {
+    let rows = [of_one_that_runs(), of_another_machines(), of_one_that_waits_or_failed()].concat();
+    let mut found = BTreeSet::new();
+    let mut note = |head: &Admitted, running: &[ObservedPod]| {
+        let actions = fleet(head, running).actions;
+        found.extend(actions.iter().map(|action| (Act::of_fleet(action), Why::of(action.reason()))));
+    };
+    for (before, old, after, new, _) in rows {
+        note(&on(&pod(after), new), &converged(&on(&pod(before), old), at(0)));
+    }
+    // One that comes and one that goes with its manifest.
+    let there = on(&pod(json!({})), "edge-1");
+    note(&there, &[]);
+    note(&admit_on(&desired(&[]), Some(&edge())).unwrap(), &converged(&there, at(0)));
+    let of_fleets = [Act::Apply, Act::Remove];
+    let possible = of_fleets.iter().flat_map(|act| act.reasons().into_iter().map(|why| (*act, why)));
+    assert_eq!(found, possible.collect());
 }
 
 #[test]

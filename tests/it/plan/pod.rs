@@ -5,16 +5,19 @@ mod failing;
 mod hooks;
 mod init;
 mod probes;
+mod reasons;
 mod resize;
 mod rules;
 mod running;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use podwright::model::{
     AdmittedPod, ContainerState, DataObjects, HoldKind, ObservedContainer, PodPlan, ProbeKey, ProbeKind, ProbeVerdict,
     Probed, Sandbox, Stopping,
 };
+use podwright::plan::{Act, Why};
 use serde_json::{Value, json};
 
 use super::world::{World, at, exit, word};
@@ -51,8 +54,31 @@ fn lines(plan: &PodPlan) -> Vec<String> {
 /// Name, mutation, plan.
 type Row = (&'static str, fn(&mut World), &'static [&'static str]);
 
+/// A base and its rows.
+type Table = (fn() -> World, &'static [Row]);
+
+/// All of them.
+const TABLES: [&[Table]; 9] = [
+    ending::TABLES,
+    failing::TABLES,
+    hooks::TABLES,
+    init::TABLES,
+    probes::TABLES,
+    reasons::TABLES,
+    resize::TABLES,
+    rules::TABLES,
+    running::TABLES,
+];
+
 /// Compares every row and reports all that differ, each with what came instead.
 fn check(base: fn() -> World, rows: &[Row]) {
+    let wrong = wrong(base, rows);
+    assert!(wrong.is_empty(), "{wrong}");
+    let plans: BTreeSet<_> = rows.iter().map(|(name, ..)| name).collect();
+    assert_eq!(plans.len(), rows.len(), "two rows of one name");
+}
+
+fn wrong(base: fn() -> World, rows: &[Row]) -> String {
     let mut wrong = String::new();
     for (name, mutate, expected) in rows {
         let mut world = base();
@@ -66,9 +92,7 @@ fn check(base: fn() -> World, rows: &[Row]) {
             wrong.push_str(&format!("\n{name}:\n  got      {got:#?}\n  expected {expected:#?}"));
         }
     }
-    assert!(wrong.is_empty(), "{wrong}");
-    let plans: std::collections::BTreeSet<_> = rows.iter().map(|(name, ..)| name).collect();
-    assert_eq!(plans.len(), rows.len(), "two rows of one name");
+    wrong
 }
 
 fn pod(spec: Value) -> Value {
@@ -164,4 +188,31 @@ impl World {
     fn forget(&mut self, name: &str) {
         self.pod.as_mut().unwrap().containers.retain(|c| c.record.name != name);
     }
+}
+
+/// Each action that is planned for a row, with its reason.
+fn pairs() -> BTreeSet<(Act, Why)> {
+    let mut found = BTreeSet::new();
+    for (base, rows) in TABLES.iter().copied().flatten() {
+        for (_, mutate, _) in *rows {
+            let mut world = base();
+            mutate(&mut world);
+            found.extend(world.plan().steps.iter().map(|step| (Act::of(&step.action), Why::of(&step.reason))));
+        }
+    }
+    found
+}
+
+#[test]
+fn each_action_has_a_row_with_each_reason_that_it_can_have() {
+    let of_fleets = [Act::Apply, Act::Remove];
+    let actions = Act::ALL.iter().filter(|act| !of_fleets.contains(act));
+    let possible: BTreeSet<_> = actions.flat_map(|act| act.reasons().into_iter().map(|why| (*act, why))).collect();
+    let found = pairs();
+    let missing: Vec<_> = possible.difference(&found).collect();
+    assert!(missing.is_empty(), "without a row: {missing:?}");
+    let impossible: Vec<_> = found.difference(&possible).collect();
+    assert!(impossible.is_empty(), "planned, and not among the reasons of its action: {impossible:?}");
+    let rows: usize = TABLES.iter().copied().flatten().map(|(_, rows)| rows.len()).sum();
+    assert!(rows >= 150, "{rows} rows");
 }

@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) now: Timestamp,
     /// What target the plans are made for.
     pub(crate) target: Option<Arc<AdmittedPod>>,
+    /// Why it is that; the usual reason without one.
+    pub(crate) reason: Option<Reason>,
     /// Images that are not there.
     pub(crate) missing: BTreeSet<String>,
     /// Containers that end by themselves with this code, at once.
@@ -72,6 +74,7 @@ impl World {
             node: node(),
             now: at(0),
             target: Some(Arc::clone(target)),
+            reason: None,
             missing: BTreeSet::new(),
             exits: BTreeMap::new(),
             stubborn: BTreeSet::new(),
@@ -82,8 +85,8 @@ impl World {
 
     pub(crate) fn plan(&self) -> PodPlan {
         let target = match &self.target {
-            Some(pod) => Target::Run { pod, revision: "r1", reason: &Reason::PodAdded },
-            None => Target::Gone { reason: &Reason::PodRemoved },
+            Some(pod) => Target::Run { pod, revision: "r1", reason: self.reason.as_ref().unwrap_or(&Reason::PodAdded) },
+            None => Target::Gone { reason: self.reason.as_ref().unwrap_or(&Reason::PodRemoved) },
         };
         plan::pod(&PodInput {
             key: &self.key,

@@ -4,7 +4,7 @@ use podwright::model::{ContainerState, Eviction, Sandbox, TerminalCause};
 use serde_json::json;
 
 use super::super::world::{World, at};
-use super::{Row, check, settled};
+use super::{Row, Table, check, settled};
 
 fn with_policy(policy: &str) -> World {
     settled(
@@ -341,3 +341,5 @@ fn a_recreated_pod_has_another_uid_and_starts_anew() {
     let parts: Vec<usize> = new.uid.0.split('-').map(str::len).collect();
     assert_eq!(parts, [8, 4, 4, 4, 12]);
 }
+
+pub(super) const TABLES: &[Table] = &[(never, NEVER), (on_failure, ON_FAILURE)];

@@ -4,7 +4,7 @@ use podwright::model::{ImageSource, PodMemory, Sandbox};
 use serde_json::json;
 
 use super::super::world::{World, at};
-use super::{Row, check, settled};
+use super::{Row, Table, check, settled};
 
 fn base() -> World {
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"k": "v"}});
@@ -292,3 +292,5 @@ fn a_step_that_succeeded_ends_the_failures_it_stands_for() {
     assert_eq!(remaining(PodAction::CreatePod { record }), [""; 0]);
     assert_eq!(remaining(PodAction::StopSandbox), ["", "a"]);
 }
+
+pub(super) const TABLES: &[Table] = &[(base, ROWS), (three, PULLED), (with_account, ACCOUNT)];

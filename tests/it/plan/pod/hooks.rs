@@ -7,7 +7,7 @@ use podwright::model::{HookKey, HookKind, HookState, PodMemory, Reason, Stopping
 use serde_json::{Value, json};
 
 use super::super::world::{World, at};
-use super::{Row, check, settled};
+use super::{Row, Table, check, settled};
 
 /// A sidecar and two containers with hooks, and one without.
 fn spec(policy: &str) -> Value {
@@ -36,19 +36,19 @@ fn never() -> World {
 }
 
 impl World {
-    fn hook(&mut self, name: &str, kind: HookKind, state: HookState) {
+    pub(super) fn hook(&mut self, name: &str, kind: HookKind, state: HookState) {
         let attempt = self.latest(name).record.attempt;
         self.memory.hooks.insert(HookKey { container: name.to_owned(), attempt, kind }, state);
     }
 
     /// Its stop began at this second, and the hook is under way.
-    fn pre_stop(&mut self, name: &str, since: i64, grace_seconds: i64) {
+    pub(super) fn pre_stop(&mut self, name: &str, since: i64, grace_seconds: i64) {
         self.stopping(name, since, grace_seconds);
         self.latest(name).record.stopping.as_mut().unwrap().pre_stop = true;
         self.hook(name, HookKind::PreStop, HookState::Running);
     }
 
-    fn pre_stopped(&mut self, name: &str, since: i64, grace_seconds: i64, state: HookState) {
+    pub(super) fn pre_stopped(&mut self, name: &str, since: i64, grace_seconds: i64, state: HookState) {
         self.pre_stop(name, since, grace_seconds);
         self.hook(name, HookKind::PreStop, state);
     }
@@ -349,3 +349,5 @@ fn hooks_begin_and_are_waited_for() {
 fn a_failed_post_start_is_a_failure_of_the_container() {
     check(never, NEVER);
 }
+
+pub(super) const TABLES: &[Table] = &[(base, ROWS), (never, NEVER)];

@@ -4,7 +4,7 @@ use podwright::model::{ContainerState, Reason, Sandbox};
 use serde_json::json;
 
 use super::super::world::{World, at};
-use super::{Row, check, settled};
+use super::{Row, Table, check, settled};
 
 /// `init`, the sidecar `side`, `setup`, then the app.
 fn base() -> World {
@@ -168,32 +168,26 @@ fn sidecars() -> World {
     )
 }
 
+#[rustfmt::skip]
+const ENDING: &[Row] = &[
+    ("the app is gone", |w| {
+        w.target = None;
+        w.stubborn.insert("app".into());
+        w.settle();
+        w.ended("app", 0, 100);
+    }, &["stop last#0 30s: removed from the manifests", "wake 130"]),
+    ("so is the last one", |w| {
+        w.target = None;
+        w.stubborn.insert("app".into());
+        w.settle();
+        w.ended("app", 0, 100);
+        w.ended("last", 0, 100);
+    }, &["stop first#0 30s: removed from the manifests"]),
+];
+
 #[test]
 fn the_last_sidecar_stops_first() {
-    let rows: &[Row] = &[
-        (
-            "the app is gone",
-            |w| {
-                w.target = None;
-                w.stubborn.insert("app".into());
-                w.settle();
-                w.ended("app", 0, 100);
-            },
-            &["stop last#0 30s: removed from the manifests", "wake 130"],
-        ),
-        (
-            "so is the last one",
-            |w| {
-                w.target = None;
-                w.stubborn.insert("app".into());
-                w.settle();
-                w.ended("app", 0, 100);
-                w.ended("last", 0, 100);
-            },
-            &["stop first#0 30s: removed from the manifests"],
-        ),
-    ];
-    check(sidecars, rows);
+    check(sidecars, ENDING);
 }
 
 /// The app of a pod that does not restart ended, and the last sidecar was told to stop for that `since` then.
@@ -203,30 +197,33 @@ fn told(w: &mut World, since: i64, grace: i64) {
     w.latest("last").record.stopping.as_mut().unwrap().reason = Reason::Finished.to_string();
 }
 
+/// The same without restarts.
+fn sidecars_alone() -> World {
+    let mut world = sidecars();
+    world.edit(|pod| pod["spec"]["restartPolicy"] = json!("Never"));
+    world.settle();
+    world.now = at(100);
+    world
+}
+
+#[rustfmt::skip]
+const ALONE: &[Row] = &[
+    ("it begins", |w| w.ended("app", 0, 100), &["stop last#0 30s: all containers ended"]),
+    ("the last one is waited for", |w| told(w, 90, 30), &["hold last Terminating until 120: told to stop, waiting for its end", "wake 120"]),
+    ("it took ten seconds of it", |w| { told(w, 90, 30); w.ended("last", 143, 100); }, &["stop first#0 20s: all containers ended"]),
+    ("its hook had taken five before", |w| { told(w, 95, 25); w.ended("last", 143, 100); }, &["stop first#0 20s: all containers ended"]),
+    ("it took all of it", |w| told(w, 70, 30), &["stop first#0 2s: all containers ended", "kill last#0: grace period exceeded"]),
+    ("it was stopped for something else before", |w| {
+        w.ended("app", 0, 100);
+        w.stopping("last", 60, 30);
+        w.ended("last", 143, 65);
+    }, &["stop first#0 30s: all containers ended"]),
+    ("it was told by a clock that was ahead", |w| { told(w, 300, 30); w.ended("last", 143, 100); }, &["stop first#0 30s: all containers ended"]),
+];
+
 #[test]
 fn the_sidecars_of_a_pod_that_ends_by_itself_share_one_grace_period() {
-    let never = || {
-        let mut world = sidecars();
-        world.edit(|pod| pod["spec"]["restartPolicy"] = json!("Never"));
-        world.settle();
-        world.now = at(100);
-        world
-    };
-    #[rustfmt::skip]
-    let rows: &[Row] = &[
-        ("it begins", |w| w.ended("app", 0, 100), &["stop last#0 30s: all containers ended"]),
-        ("the last one is waited for", |w| told(w, 90, 30), &["hold last Terminating until 120: told to stop, waiting for its end", "wake 120"]),
-        ("it took ten seconds of it", |w| { told(w, 90, 30); w.ended("last", 143, 100); }, &["stop first#0 20s: all containers ended"]),
-        ("its hook had taken five before", |w| { told(w, 95, 25); w.ended("last", 143, 100); }, &["stop first#0 20s: all containers ended"]),
-        ("it took all of it", |w| told(w, 70, 30), &["stop first#0 2s: all containers ended", "kill last#0: grace period exceeded"]),
-        ("it was stopped for something else before", |w| {
-            w.ended("app", 0, 100);
-            w.stopping("last", 60, 30);
-            w.ended("last", 143, 65);
-        }, &["stop first#0 30s: all containers ended"]),
-        ("it was told by a clock that was ahead", |w| { told(w, 300, 30); w.ended("last", 143, 100); }, &["stop first#0 30s: all containers ended"]),
-    ];
-    check(never, rows);
+    check(sidecars_alone, ALONE);
 }
 
 /// What was told to stop for the sandbox before says nothing about this one.
@@ -244,3 +241,5 @@ fn the_time_to_stop_for_a_dead_sandbox_begins_with_its_death() {
     };
     check(sidecars, &[("twice", died_again, &["stop app#0 30s: the infra process died"])]);
 }
+
+pub(super) const TABLES: &[Table] = &[(base, ROWS), (sidecars, ENDING), (sidecars_alone, ALONE)];

@@ -5,7 +5,7 @@ use podwright::model::{PodMemory, ProbeKind, Reason, Sandbox, Stopping};
 use serde_json::{Value, json};
 
 use super::super::world::{World, at};
-use super::{Row, check, settled};
+use super::{Row, Table, check, settled};
 
 /// A sidecar and a container with every kind of probe, and one that has but one.
 fn spec(policy: &str) -> Value {
@@ -248,3 +248,10 @@ const NEVER: &[Row] = &[
 fn a_pod_that_never_restarts_fails_with_its_probe() {
     check(|| with("Never"), NEVER);
 }
+
+pub(super) const TABLES: &[Table] = &[
+    (base, ROWS),
+    (|| settled(spec("Always"), &[]), GATED),
+    (|| with("OnFailure"), ON_FAILURE),
+    (|| with("Never"), NEVER),
+];

@@ -4,7 +4,7 @@ use podwright::model::{ContainerState, PodMemory, Resources};
 use serde_json::{Value, json};
 
 use super::super::world::{World, at};
-use super::{Row, check, settled};
+use super::{Row, Table, check, settled};
 
 /// `a` takes memory only with a restart; `b` and the sidecar take both as they are.
 fn base() -> World {
@@ -164,3 +164,5 @@ fn an_init_container_that_runs_is_resized_and_starts_anew_with_what_it_was_given
     assert_eq!(cpu(&world.latest("slow").record.resources), "2");
     assert_eq!(world.latest("slow").record.attempt, 1);
 }
+
+pub(super) const TABLES: &[Table] = &[(base, ROWS)];

@@ -4,7 +4,7 @@ use podwright::model::{AllRestarted, ContainerState, ProbeKind, Sandbox};
 use serde_json::{Value, json};
 
 use super::super::world::{World, at};
-use super::{Row, check, settled};
+use super::{Row, Table, check, settled};
 
 fn rule(action: &str, operator: &str, codes: &[i32]) -> Value {
     json!({"action": action, "exitCodes": {"operator": operator, "values": codes}})
@@ -277,3 +277,5 @@ fn a_restart_of_all_runs_the_pod_from_its_beginning() {
     assert_eq!(world.pod.as_ref().unwrap().record.uid, uid, "it is the same pod");
     assert!(matches!(world.pod.as_ref().unwrap().sandbox, Sandbox::Ready { attempt: 0, .. }));
 }
+
+pub(super) const TABLES: &[Table] = &[(never, OF_NEVER), (always, OF_ALWAYS), (watched, OF_ALL)];

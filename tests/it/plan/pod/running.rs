@@ -4,7 +4,7 @@ use podwright::model::{ContainerState, PodMemory, Sandbox};
 use serde_json::json;
 
 use super::super::world::{World, at, exit};
-use super::{Row, check, settled};
+use super::{Row, Table, check, settled};
 
 fn base() -> World {
     settled(json!({"containers": [{"name": "a", "image": "nginx:1"}, {"name": "b", "image": "redis:1"}]}), &[])
@@ -176,3 +176,5 @@ const ROWS: &[Row] = &[
 fn the_next_steps_of_a_running_pod() {
     check(base, ROWS);
 }
+
+pub(super) const TABLES: &[Table] = &[(base, ROWS)];
