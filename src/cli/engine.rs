@@ -16,7 +16,7 @@ use super::statuses::Statuses;
 use super::{lock, logging, manifests, rest, saver};
 use crate::backend::LedgerFile;
 use crate::backend::native::{Native, NativeOptions};
-use crate::control::{self, Agent, Kubelet, KubeletParts, Parts, Progress};
+use crate::control::{self, Agent, Kubelet, KubeletParts, Parts, Progress, on_a_thread};
 use crate::manifest::Reader;
 use crate::model::Projection;
 use crate::port::{PortError, Source};
@@ -103,6 +103,7 @@ impl Engine {
         let agent = Agent::new(Parts {
             source,
             parse: Box::new(move |snapshot| reader.read(snapshot)),
+            blocking: on_a_thread,
             kubelet: self.kubelet(),
             sink: Arc::new(Statuses::new(status, layout.status())),
             ledger: Arc::new(LedgerFile::new(layout.ledger())),

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::{Alarms, Event, Events};
 use super::publish::{Publisher, View};
-use super::round::{Parse, Revisions};
+use super::round::{Blocking, Parse, Revisions};
 use super::{Kubelet, Progress};
 use crate::model::{
     Admitted, Failure, FleetAction, FleetPlan, NodeInfo, ObservedPod, PodKey, PodMemory, Projection, Reason,
@@ -25,6 +25,8 @@ const LAST_STEPS: Duration = Duration::from_secs(10);
 pub struct Parts {
     pub source: Arc<dyn Source>,
     pub parse: Parse,
+    /// Where that is done: [`on_a_thread`](super::on_a_thread), unless threads would make what happens another each time.
+    pub blocking: Blocking,
     pub kubelet: Arc<Kubelet>,
     pub sink: Arc<dyn StatusSink>,
     pub ledger: Arc<dyn LedgerStore>,
@@ -57,10 +59,10 @@ struct HandedOut {
 impl Agent {
     /// An agent that has done nothing yet; [`run`] makes it go.
     pub fn new(parts: Parts) -> Self {
-        let Parts { source, parse, kubelet, sink, ledger, clock, node, resync } = parts;
+        let Parts { source, parse, blocking, kubelet, sink, ledger, clock, node, resync } = parts;
         Self {
             kubelet,
-            revisions: Revisions::new(source, parse, ledger, &node),
+            revisions: Revisions::new(source, (parse, blocking), ledger, &node),
             publisher: Publisher::new(node, sink, clock.now()),
             clock,
             resync,

@@ -30,4 +30,4 @@ pub use agent::{Agent, Parts, run};
 pub use kubelet::{FleetState, Kubelet, KubeletParts, PodState};
 pub use progress::{PodProgress, PodStanding, Progress, Verdict};
 pub use remove::{Removed, remove_pods};
-pub use round::Parse;
+pub use round::{Blocking, Parse, on_a_thread};

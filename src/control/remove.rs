@@ -49,6 +49,7 @@ pub async fn remove_pods(
         }
         // Cancel-safe: nothing is taken from the channel, and the next look finds everything.
         tokio::select! {
+            biased;
             _ = changes.changed() => {}
             () = kubelet.sleep_until(deadline) => {}
         }

@@ -2,12 +2,22 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::oneshot;
+
 use crate::admit;
 use crate::model::{Admitted, Desired, Diagnostic, Diagnostics, Durable, NodeInfo, Revision, Severity, Snapshot};
 use crate::port::{LedgerStore, ReadError, Source};
 
 /// Turns the bytes of a revision into objects: `manifest::Reader` with its cache.
 pub type Parse = Box<dyn FnMut(&Snapshot) -> Desired + Send>;
+
+/// Does work that keeps its thread for long, at once or later, and does not wait for it.
+pub type Blocking = fn(Box<dyn FnOnce() + Send>);
+
+/// Does it on a thread where work may block.
+pub fn on_a_thread(work: Box<dyn FnOnce() + Send>) {
+    drop(tokio::task::spawn_blocking(work));
+}
 
 /// How many errors of a refused revision are logged; the status lists more.
 const LOGGED: usize = 20;
@@ -16,6 +26,7 @@ const LOGGED: usize = 20;
 pub(super) struct Revisions {
     source: Arc<dyn Source>,
     parse: Arc<Mutex<Parse>>,
+    blocking: Blocking,
     ledger: Arc<dyn LedgerStore>,
     node: Arc<NodeInfo>,
     pub(super) durable: Durable,
@@ -33,10 +44,16 @@ pub(super) struct Revisions {
 }
 
 impl Revisions {
-    pub(super) fn new(source: Arc<dyn Source>, parse: Parse, ledger: Arc<dyn LedgerStore>, node: &NodeInfo) -> Self {
+    pub(super) fn new(
+        source: Arc<dyn Source>,
+        (parse, blocking): (Parse, Blocking),
+        ledger: Arc<dyn LedgerStore>,
+        node: &NodeInfo,
+    ) -> Self {
         Self {
             source,
             parse: Arc::new(Mutex::new(parse)),
+            blocking,
             ledger,
             node: Arc::new(node.clone()),
             durable: Durable::default(),
@@ -132,11 +149,13 @@ impl Revisions {
     async fn admit(&self, snapshot: Snapshot) -> Result<Admitted, Diagnostics> {
         let parse = Arc::clone(&self.parse);
         let node = Arc::clone(&self.node);
-        let work = move || {
+        let (done, waiting) = oneshot::channel();
+        (self.blocking)(Box::new(move || {
             let mut parse = parse.lock().unwrap_or_else(PoisonError::into_inner);
-            admit::admit_on(&(*parse)(&snapshot), Some(&node))
-        };
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(panicked()))
+            // Nobody waits for it any more when the agent has ended.
+            let _ = done.send(admit::admit_on(&(*parse)(&snapshot), Some(&node)));
+        }));
+        waiting.await.unwrap_or_else(|_| Err(panicked()))
     }
 
     async fn remember(&mut self, durable: Durable) -> Result<(), String> {

@@ -27,7 +27,7 @@ use jiff::Timestamp;
 use nix::sys::resource::{UsageWho, getrusage};
 use podwright::admit::admit;
 use podwright::backend::fake::{Fake, VirtualClock};
-use podwright::control::{Agent, Kubelet, KubeletParts, Parts, run};
+use podwright::control::{Agent, Kubelet, KubeletParts, Parts, on_a_thread, run};
 use podwright::manifest::Reader;
 use podwright::model::{
     AdmittedPod, BlobId, Desired, Diagnostics, Durable, NodeInfo, ObservedPod, Projection, Revision, RevisionKind,
@@ -328,6 +328,7 @@ fn warm(snapshot: &Snapshot) -> f64 {
         let agent = Agent::new(Parts {
             source: Arc::new(Fixed(snapshot.clone())),
             parse: Box::new(move |snapshot| reader.read(snapshot)),
+            blocking: on_a_thread,
             kubelet,
             sink: Arc::new(Told(file, told)),
             ledger: Arc::new(Memory),

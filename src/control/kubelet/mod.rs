@@ -244,6 +244,7 @@ async fn fan_out(shared: Arc<Shared>, mut hints: mpsc::Receiver<Hint>) {
     loop {
         // Cancel-safe: a hint is taken or stays in the channel.
         let hint = tokio::select! {
+            biased;
             () = shared.cancel.cancelled() => return,
             hint = hints.recv() => hint,
         };
@@ -262,6 +263,7 @@ async fn resync(shared: Arc<Shared>) {
         let next = after(shared.now(), shared.parts.resync);
         // Cancel-safe: a sleep holds nothing.
         tokio::select! {
+            biased;
             () = shared.cancel.cancelled() => return,
             () = shared.parts.clock.sleep_until(next) => {}
         }

@@ -162,6 +162,7 @@ impl Prober {
             let due = tally.due(&self.run, self.shared.now());
             // Cancel-safe: a sleep holds nothing.
             tokio::select! {
+                biased;
                 () = self.shared.cancel.cancelled() => return,
                 () = self.shared.parts.clock.sleep_until(due) => {}
             }

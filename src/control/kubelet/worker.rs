@@ -58,6 +58,7 @@ pub(super) async fn supervise(shared: Arc<Shared>, key: Arc<PodKey>) {
         let again = after(shared.now(), AFTER_PANIC);
         // Cancel-safe: a sleep holds nothing.
         tokio::select! {
+            biased;
             () = shared.cancel.cancelled() => return,
             () = shared.parts.clock.sleep_until(again) => {}
         }
@@ -202,6 +203,7 @@ impl Worker {
             // Cancel-safe: a ring that is lost with its arm stays stored in the bell only if nobody took it, and whoever takes
             // it begins a round.
             tokio::select! {
+                biased;
                 () = self.shared.cancel.cancelled() => return,
                 () = self.bell.notified() => return,
                 measured = measured => {

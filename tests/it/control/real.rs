@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use podwright::backend::LedgerFile;
 use podwright::backend::fake::Fake;
-use podwright::control::{Agent, Kubelet, KubeletParts, Parts, Progress, Verdict, run};
+use podwright::control::{Agent, Kubelet, KubeletParts, Parts, Progress, Verdict, on_a_thread, run};
 use podwright::manifest::Reader;
 use podwright::model::{NodeInfo, PodKey, StatusDocument};
 use podwright::source::{DEBOUNCE, Directory, Options, StatusFile, Watch};
@@ -96,6 +96,7 @@ async fn commits_become_pods_and_a_status_file_without_a_resync() {
     let agent = Agent::new(Parts {
         source: Arc::new(directory),
         parse: Box::new(move |snapshot| reader.read(snapshot)),
+        blocking: on_a_thread,
         kubelet,
         sink: Arc::new(status.clone()),
         ledger: Arc::new(LedgerFile::new(temp.path().join("ledger.json"))),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use podwright::backend::fake::{Fake, VirtualClock};
-use podwright::control::{Agent, Kubelet, KubeletParts, Parts, Progress, run};
+use podwright::control::{Agent, Blocking, Kubelet, KubeletParts, Parts, Progress, on_a_thread, run};
 use podwright::model::{
     BlobId, Desired, Diagnostic, Diagnostics, Durable, NodeInfo, ObservedPod, Place, PodKey, Projection, Revision,
     RevisionKind, Severity, Snapshot, SourceFile, SourceRef, StatusDocument,
@@ -194,6 +194,7 @@ pub(crate) struct Rig {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) parses: Arc<AtomicUsize>,
     pub(crate) resync: Duration,
+    pub(crate) blocking: Blocking,
     pub(crate) node: NodeInfo,
 }
 
@@ -224,6 +225,7 @@ impl Rig {
             ledger: Arc::new(ledger),
             parses: Arc::default(),
             resync: Duration::ZERO,
+            blocking: on_a_thread,
             node: NodeInfo { name: "edge-1".into(), ips: vec!["192.0.2.7".parse().unwrap()], ..NodeInfo::default() },
         }
     }
@@ -257,6 +259,7 @@ impl Rig {
                 parses.fetch_add(1, Ordering::SeqCst);
                 parse(snapshot)
             }),
+            blocking: self.blocking,
             kubelet: kubelet.clone(),
             sink: self.sink.clone(),
             ledger: self.ledger.clone(),

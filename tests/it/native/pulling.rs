@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use podwright::backend::LedgerFile;
 use podwright::backend::native::{Native, NativeOptions};
-use podwright::control::{Agent, Kubelet, KubeletParts, Parts, Progress, run};
+use podwright::control::{Agent, Kubelet, KubeletParts, Parts, Progress, on_a_thread, run};
 use podwright::manifest::Reader;
 use podwright::model::{ImageNeed, ImageSource, Mirror, NodeInfo, Projection, PullSettings, RegistryEntry};
 use podwright::port::{ContainerBackend, ErrorKind, ImageStatus, PortError};
@@ -126,6 +126,7 @@ fn e2e_however_many_pods_wait_for_an_image_an_agent_pulls_it_once() {
         let agent = Agent::new(Parts {
             source: directory.clone(),
             parse: Box::new(move |snapshot| reader.read(snapshot)),
+            blocking: on_a_thread,
             kubelet,
             sink: Arc::new(Sink::default()),
             ledger: Arc::new(LedgerFile::new(root.temp.path().join("ledger.json"))),
