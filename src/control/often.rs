@@ -1,23 +1,47 @@
 //! Which differences of status documents may come often, and are written seldom for that.
 
-use crate::model::{Packed, PodEntry, StatusDocument};
+use crate::model::{PodEntry, StatusDocument};
 
-/// Whether documents differ in nothing but what may change often.
-pub(super) fn is_coarsely(a: &StatusDocument, b: &StatusDocument) -> bool {
-    let pods = || a.pods.iter().zip(&b.pods).all(|(a, b)| a == b || coarse_pod(a) == coarse_pod(b));
-    coarse_head(a) == coarse_head(b) && a.pods.len() == b.pods.len() && pods()
+/// What documents differ in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Difference {
+    /// In nothing but what may change often.
+    Often,
+    /// In whether pods are ready, and in nothing else but that: probes may say one thing and then another every second.
+    Readiness,
+    /// In more.
+    Much,
 }
 
-/// Whether documents differ in whether pods are ready, and in nothing else but what may change often: probes may say one thing and
-/// then another every second.
-pub(super) fn is_readiness(a: &StatusDocument, b: &StatusDocument) -> bool {
-    let flips = || a.pods.iter().zip(&b.pods).any(|(a, b)| a != b && a.open().ready != b.open().ready);
-    let head = |document: &StatusDocument| StatusDocument { conditions: Vec::new(), ..coarse_head(document) };
-    let pods = || a.pods.iter().zip(&b.pods).all(|(a, b)| a == b || unprobed_pod(a) == unprobed_pod(b));
+/// The pods that differ are opened once.
+pub(super) fn difference(a: &StatusDocument, b: &StatusDocument) -> Difference {
+    if a.pods.len() != b.pods.len() {
+        return Difference::Much;
+    }
+    let (mut is_often, mut flips) = (true, false);
+    for (a, b) in a.pods.iter().zip(&b.pods).filter(|(a, b)| a != b) {
+        let (a, b) = (coarse(a.open()), coarse(b.open()));
+        if a != b {
+            is_often = false;
+            flips |= a.ready != b.ready;
+            if unprobed(a) != unprobed(b) {
+                return Difference::Much;
+            }
+        }
+    }
+    let (a_head, b_head) = (coarse_head(a), coarse_head(b));
+    if is_often && a_head == b_head {
+        return Difference::Often;
+    }
     let is_stalled = |document: &StatusDocument| {
         document.conditions.iter().any(|condition| condition.kind == "Stalled" && condition.status == "True")
     };
-    a.pods.len() == b.pods.len() && is_stalled(a) == is_stalled(b) && head(a) == head(b) && pods() && flips()
+    let head = |head: StatusDocument| StatusDocument { conditions: Vec::new(), ..head };
+    if flips && is_stalled(a) == is_stalled(b) && head(a_head) == head(b_head) {
+        Difference::Readiness
+    } else {
+        Difference::Much
+    }
 }
 
 /// What a document says of anything but its pods, without what may change often.
@@ -41,8 +65,8 @@ fn coarse_head(document: &StatusDocument) -> StatusDocument {
     head
 }
 
-fn coarse_pod(pod: &Packed<PodEntry>) -> PodEntry {
-    let mut pod = pod.open();
+/// What a pod's entry says, without what may change often.
+fn coarse(mut pod: PodEntry) -> PodEntry {
     pod.restarts = 0;
     for condition in &mut pod.conditions {
         (condition.last_transition_time, condition.message) = (None, None);
@@ -57,8 +81,7 @@ fn coarse_pod(pod: &Packed<PodEntry>) -> PodEntry {
 }
 
 /// The same without what probes decide.
-fn unprobed_pod(pod: &Packed<PodEntry>) -> PodEntry {
-    let mut pod = coarse_pod(pod);
+fn unprobed(mut pod: PodEntry) -> PodEntry {
     pod.ready.clear();
     for condition in pod.conditions.iter_mut().filter(|condition| condition.kind.ends_with("Ready")) {
         condition.status.clear();

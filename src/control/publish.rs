@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::event::Event;
 use super::kubelet::{FleetState, PodState, after};
-use super::often::{is_coarsely, is_readiness};
+use super::often::{Difference, difference};
 use super::progress::{PodProgress, PodStanding, Progress, Verdict};
 use crate::model::{
     Admitted, AdmittedPod, Diagnostics, Durable, NodeInfo, PodKey, Projection, ShownPod, StatusDocument, Terminal,
@@ -207,8 +207,7 @@ impl Publisher {
         }
         match self.sink.publish(&document).await {
             Ok(wrote) => {
-                let is_often =
-                    |written: &StatusDocument| is_coarsely(written, &document) || is_readiness(written, &document);
+                let is_often = |written: &StatusDocument| difference(written, &document) != Difference::Much;
                 if self.written.as_deref().is_some_and(is_often) {
                     self.often = Some(view.now);
                 }
@@ -242,11 +241,12 @@ impl Publisher {
         self.differs = Some(differs);
         let past = |at: Option<Timestamp>| at.filter(|at| *at <= view.now);
         let tried = past(self.tried);
-        let (apart, readiness) = match &self.written {
+        let written = self.written.as_ref().filter(|_| self.failure.is_none());
+        let (apart, readiness) = match written.map(|written| difference(written, document)) {
             _ if self.failure.is_some() => (COUNTS_APART, None),
-            Some(written) if is_coarsely(written, document) => (COUNTS_APART, None),
-            Some(written) if is_readiness(written, document) => (APART, past(self.often)),
-            _ => (APART, None),
+            Some(Difference::Often) => (COUNTS_APART, None),
+            Some(Difference::Readiness) => (APART, past(self.often)),
+            Some(Difference::Much) | None => (APART, None),
         };
         let readiness = readiness.map(|at| after(at, COUNTS_APART));
         let unknown = view.fleet.pods.values().any(|state| state.observed.is_some() && !state.planned);

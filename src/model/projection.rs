@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use serde_json::Value;
 
-use super::{ObjectKey, Packed, PodEntry, PodKey};
+use super::{NodeInfo, ObjectKey, Packed, PodEntry, PodKey};
 
 /// Normal or Warning, as Kubernetes tells events apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum EventType {
 }
 
 /// Something that happened to an object; equal ones are counted, not repeated.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRecord {
     pub object: ObjectKey,
     pub uid: String,
@@ -117,6 +117,8 @@ pub enum MadeOf {
     Pod(Arc<ShownPod>),
     /// An object of the manifests.
     Authored(Arc<Value>),
+    /// The machine.
+    Node(Arc<NodeInfo>),
     /// Nothing that is kept.
     Own,
 }

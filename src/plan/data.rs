@@ -102,6 +102,9 @@ impl Place<'_> {
     }
 }
 
+/// The text of the digests of a pod that takes no data.
+const NO_DIGESTS: &str = "{}";
+
 impl<'a> View<'a> {
     pub(super) fn new(data: &'a DataObjects) -> Self {
         Self { data, hashes: Mutex::default() }
@@ -126,7 +129,11 @@ impl<'a> View<'a> {
     /// record that keeps no digests.
     pub(super) fn changes(&self, record: &PodRecord, target: &AdmittedPod) -> Vec<FieldChange> {
         let Some(before) = &record.data_digests else { return Vec::new() };
-        let pod = record.realised.effective.open();
+        let effective = &record.realised.effective;
+        if !mentions_data(effective.text()) && before.text() == NO_DIGESTS {
+            return Vec::new();
+        }
+        let pod = effective.open();
         let after = self.digests(&pod, &record.uid);
         if *before == after {
             return Vec::new();
@@ -214,6 +221,12 @@ impl Use<'_> {
         let note = self.place.container().is_none().then(|| format!("restarts {}", named(&restarted)));
         Some(FieldChange { effect: Verb::RestartContainer, avoidable: Some(self.place.instead()), note, ..change })
     }
+}
+
+/// Whether a pod's text has any of the fields that name a ConfigMap or a Secret: without them it takes no data, and need not be
+/// opened to know that.
+fn mentions_data(text: &str) -> bool {
+    ["configMap", "secret"].iter().any(|field| text.contains(field))
 }
 
 /// Every place of a pod that takes data of a ConfigMap or Secret, in the order of its fields.

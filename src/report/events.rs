@@ -109,10 +109,17 @@ impl<'a> Draft<'a> {
 }
 
 fn field_path(pod: &ObservedPod, container: &str) -> String {
-    let effective = pod.record.realised.effective.open();
-    let spec = effective.spec.as_ref();
-    let init = spec.and_then(|s| s.init_containers.as_ref()).is_some_and(|l| l.iter().any(|c| c.name == container));
-    let list = if init { "initContainers" } else { "containers" };
+    // Of one that has an instance its record tells; few have none.
+    let kind = pod.containers.iter().find(|c| c.record.name == container).map(|c| c.record.kind);
+    let is_init = match kind {
+        Some(ContainerKind::App) => false,
+        Some(ContainerKind::Init | ContainerKind::Sidecar) => true,
+        None => {
+            let spec = pod.record.realised.effective.open().spec;
+            spec.iter().flat_map(|spec| spec.init_containers.iter().flatten()).any(|c| c.name == container)
+        }
+    };
+    let list = if is_init { "initContainers" } else { "containers" };
     format!("spec.{list}{{{container}}}")
 }
 
@@ -336,13 +343,11 @@ pub fn probe_event(
 }
 
 fn waiting_event(pod: &ObservedPod, name: &str, reason: &str, message: &str, now: Timestamp) -> Vec<EventRecord> {
-    let effective = pod.record.realised.effective.open();
-    let image = effective
-        .spec
-        .as_ref()
-        .and_then(|s| s.init_containers.iter().flatten().chain(&s.containers).find(|c| c.name == name))
-        .and_then(|c| c.image.as_deref())
-        .unwrap_or_default();
+    let image = || {
+        let spec = pod.record.realised.effective.open().spec.unwrap_or_default();
+        let mut all = spec.init_containers.into_iter().flatten().chain(spec.containers);
+        all.find(|c| c.name == name).and_then(|c| c.image).unwrap_or_default()
+    };
     let container = (!name.is_empty()).then_some(name);
     let event = |kind, reason: &str, message: String| {
         Draft { container, kind, reason, message, ..Draft::of(pod, now) }.record()
@@ -357,18 +362,20 @@ fn waiting_event(pod: &ObservedPod, name: &str, reason: &str, message: &str, now
             let text = format!("Back-off restarting failed container {name} in pod {place}");
             vec![event(EventType::Warning, "BackOff", text)]
         }
-        "ImagePullBackOff" => vec![event(EventType::Normal, "BackOff", format!("Back-off pulling image {image:?}"))],
+        "ImagePullBackOff" => {
+            vec![event(EventType::Normal, "BackOff", format!("Back-off pulling image {:?}", image()))]
+        }
         "ErrImagePull" | "RegistryUnavailable" => vec![
-            event(EventType::Warning, "Failed", format!("Failed to pull image {image:?}: {detail}")),
+            event(EventType::Warning, "Failed", format!("Failed to pull image {:?}: {detail}", image())),
             event(EventType::Warning, "Failed", format!("Error: {reason}")),
         ],
         "ErrImageNeverPull" => {
-            let text = format!("Container image {image:?} is not present with pull policy of Never");
+            let text = format!("Container image {:?} is not present with pull policy of Never", image());
             vec![event(EventType::Warning, reason, text)]
         }
         "ResizeError" => vec![event(EventType::Warning, reason, resize::error_message(pod, detail))],
         "InvalidImageName" | "ImageInspectError" => {
-            vec![event(EventType::Warning, "InspectFailed", format!("Failed to apply image {image:?}: {detail}"))]
+            vec![event(EventType::Warning, "InspectFailed", format!("Failed to apply image {:?}: {detail}", image()))]
         }
         "CreatePodSandboxError" => {
             vec![event(EventType::Warning, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {detail}"))]

@@ -47,7 +47,10 @@ pub fn project(input: &ProjectInput<'_>, previous: &Projection) -> Projection {
                         let content = served(key.kind, Value::clone(&value));
                         versions.stamp(&subject(&key), (content, MadeOf::Authored(value)), before)
                     }
-                    MadeOf::Own => versions.stamp(&subject(&key), (namespace(&key.name), MadeOf::Own), before),
+                    // The machine is told of beside them.
+                    MadeOf::Own | MadeOf::Node(_) => {
+                        versions.stamp(&subject(&key), (namespace(&key.name), MadeOf::Own), before)
+                    }
                 },
             };
             (key, projected)
@@ -55,7 +58,11 @@ pub fn project(input: &ProjectInput<'_>, previous: &Projection) -> Projection {
         Arc::new(wanted.into_iter().map(next).collect())
     };
     let gone = !Arc::ptr_eq(&objects, &previous.objects) && previous.objects.keys().any(|k| !objects.contains_key(k));
-    let node = versions.stamp("Node", (node_object(input.node), MadeOf::Own), previous.node.as_ref());
+    let is_same = |node: &&Projected| matches!(&node.made_of, MadeOf::Node(of) if **of == *input.node);
+    let node = previous.node.as_ref().filter(is_same).cloned().unwrap_or_else(|| {
+        let made_of = MadeOf::Node(Arc::new(input.node.clone()));
+        versions.stamp("Node", (node_object(input.node), made_of), previous.node.as_ref())
+    });
     let changed = gone || versions.touched || previous.events != input.events;
     Projection {
         resource_version: if changed { versions.next } else { base },
