@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
@@ -19,6 +19,9 @@ const ALWAYS: &[&str] = &["/", "/proc", "/sys", "/dev", CGROUPS];
 
 /// With whatever is mounted below.
 const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// How many symbolic links the kernel follows in one path (path_resolution(7)).
+const LINKS: usize = 40;
 
 /// A path whose mount must stay, and whether whatever is mounted below it must, too.
 type Needed = (PathBuf, bool);
@@ -45,16 +48,24 @@ pub(super) fn own(request: &ShimRequest) -> io::Result<()> {
 }
 
 fn needed(request: &ShimRequest) -> Vec<Needed> {
-    let real = |p: &Path| real(p).unwrap_or_else(|_| p.to_owned());
     let mut paths: Vec<Needed> = ALWAYS.iter().map(|p| (PathBuf::from(p), *p == CGROUPS)).collect();
-    paths.push((real(&request.instance_dir), false));
-    paths.push((real(&request.log_path), false));
-    paths.extend(request.log_path.parent().map(|p| (real(p), false)));
-    paths.extend(request.lowers.iter().map(|p| (real(p), false)));
+    let mut need = |path: &Path, tree| match real(path) {
+        Ok(real) if real == path => paths.push((real, tree)),
+        Ok(real) => {
+            // It is opened by this name later on, by way of the links in it.
+            paths.extend(links(path).into_iter().map(|link| (link, false)));
+            paths.push((real, tree));
+        }
+        Err(_) => paths.push((path.to_owned(), tree)),
+    };
+    need(&request.instance_dir, false);
+    need(&request.log_path, false);
+    request.log_path.parent().into_iter().for_each(|p| need(p, false));
+    request.lowers.iter().for_each(|p| need(p, false));
     // A version 1 machine has a dozen of them for each container, and they stay anyway.
     let elsewhere = |source: &Path| !source.starts_with(CGROUPS);
     let sources = request.spec.mounts.iter().filter(|m| m.is_bind()).map(|m| &m.source);
-    paths.extend(sources.filter(|source| elsewhere(source)).map(|source| (real(source), true)));
+    sources.filter(|source| elsewhere(source)).for_each(|source| need(source, true));
     paths
 }
 
@@ -63,6 +74,34 @@ fn real(path: &Path) -> io::Result<PathBuf> {
     // Open until it was read.
     let file = open(path)?;
     fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// Where the symbolic links are that a path leads by, each with none before it: as many as the kernel
+/// follows.
+fn links(path: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let (mut at, mut ahead) = (PathBuf::from("/"), path.to_owned());
+    while let Some(first) = ahead.components().next() {
+        let rest = ahead.components().skip(1).collect::<PathBuf>();
+        match first {
+            Component::RootDir | Component::Prefix(_) => at = PathBuf::from("/"),
+            Component::CurDir => {}
+            Component::ParentDir => drop(at.pop()),
+            Component::Normal(name) => {
+                let here = at.join(name);
+                match fs::read_link(&here) {
+                    Ok(target) if found.len() < LINKS => {
+                        found.push(here);
+                        ahead = target.join(rest);
+                        continue;
+                    }
+                    _ => at = here,
+                }
+            }
+        }
+        ahead = rest;
+    }
+    found
 }
 
 fn open(path: &Path) -> io::Result<OwnedFd> {
@@ -146,6 +185,14 @@ mod tests {
         std::os::unix::fs::symlink("there", top.join("link")).unwrap();
         assert_eq!(real(&top.join("link/below")).unwrap(), top.join("there/below"));
         assert!(real(&top.join("none")).is_err());
+        // The way there, with links in links, up and down.
+        std::os::unix::fs::symlink(top.join("there/../link"), top.join("there/to")).unwrap();
+        let way = |path: &str| links(&top.join(path));
+        assert_eq!(way("link/below"), [top.join("link")]);
+        assert_eq!(way("link/to/below"), [top.join("link"), top.join("there/to"), top.join("link")]);
+        assert_eq!(way("there/below"), [] as [PathBuf; 0]);
+        std::os::unix::fs::symlink("round", top.join("round")).unwrap();
+        assert_eq!(way("round/and").len(), LINKS);
     }
 
     #[test]

@@ -19,9 +19,10 @@ use crate::sys::effect;
 /// Room for the bundle: the configuration, and what covers paths.
 const BUNDLE_BYTES: u64 = 16 << 20;
 
-/// How long is waited for a module of the kernel: far longer than loading one takes, and no longer than the start of a container
-/// may be put off on a machine that has none.
+/// The pause between two tries to mount what a module of the kernel is loaded for.
 const LOADING: Duration = Duration::from_millis(50);
+/// A second of them: far longer than loading one takes, and no longer than each start of a container may be put off on a machine
+/// that has none.
 const LOADING_TRIES: u32 = 20;
 
 /// Room for a container's last words. A few kilobytes are kept of them; a program may well write all of its log there.

@@ -14,7 +14,9 @@ use super::effect;
 const MODE: u32 = 0o600;
 
 fn open(path: &Path, create: bool) -> io::Result<File> {
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Whoever only looks does so on a file system that takes nothing, too.
+    let access = if create { OFlags::RDWR } else { OFlags::RDONLY };
+    let flags = access | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let open = || -> io::Result<File> { Ok(File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?)) };
     match open() {
         Err(error) if create && error.kind() == io::ErrorKind::NotFound => effect::create(path, flags, MODE),

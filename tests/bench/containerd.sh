@@ -29,7 +29,7 @@ CONF
     echo "$containerd" >"$counter/bench-containerd/cgroup.procs"
     for ((tries = 0; tries < 100; tries++)); do
         ! ctr -a "$dir/socket" version >/dev/null 2>&1 || break
-        kill -0 "$containerd" 2>/dev/null || { tail -20 "$dir/log" >&2; echo "tests/bench/run.sh: containerd ended" >&2; exit 1; }
+        kill -0 "$containerd" 2>/dev/null || { tail -20 "$dir/log" >&2; echo "$self: containerd ended" >&2; exit 1; }
         sleep 0.1
     done
     # An infra program as small as C gets without tricks, as an image of one layer.

@@ -12,6 +12,8 @@
 set -euo pipefail
 shopt -s nullglob
 cd "$(dirname "$0")/../.."
+self=tests/bench/probes.sh
+. tests/bench/common.sh
 
 pods=20
 seconds=60
@@ -20,58 +22,31 @@ while [ $# -gt 0 ]; do
     case $1 in
     --pods) pods=${2:?--pods needs a number}; shift 2 ;;
     --seconds) seconds=${2:?--seconds needs a number}; shift 2 ;;
-    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$self"; exit 0 ;;
     *) echo "tests/bench/probes.sh: unknown argument $1" >&2; exit 64 ;;
     esac
 done
 [[ $pods =~ ^[1-9][0-9]?$ ]] || { echo "tests/bench/probes.sh: --pods takes 1 to 99" >&2; exit 64; }
 [[ $seconds =~ ^[1-9][0-9]{0,3}$ ]] || { echo "tests/bench/probes.sh: --seconds takes 1 to 9999" >&2; exit 64; }
 
-cannot() { echo "tests/bench/probes.sh: $*" >&2; exit 77; }
-[ "$(id -u)" = 0 ] || cannot "needs root"
-for program in containerd ctr runc git cc ip; do
-    command -v "$program" >/dev/null || cannot "needs $program: apt-get install containerd runc git gcc iproute2"
-done
-/usr/bin/python3 -c 'import grpc' 2>/dev/null || cannot "needs gRPC for Python: apt-get install python3-grpcio"
-if [ "${PODWRIGHT_BENCH_NAMESPACE:-}" != 1 ]; then
-    tests/images/build.sh >&2
-    if [ -z "${PODWRIGHT_BIN:-}" ]; then
-        cargo build --release --locked >&2
-        PODWRIGHT_BIN=${CARGO_TARGET_DIR:-$PWD/target}/release/podwright
-    fi
-    export PODWRIGHT_BIN PODWRIGHT_BENCH_NAMESPACE=1
-    exec unshare -m -n --propagation private "$0" "${arguments[@]}"
-fi
-ip link set lo up
+needs "containerd runc git gcc iproute2" containerd ctr runc git cc ip
+needs_cri
+enter "${arguments[@]}"
 
-image=${CARGO_TARGET_DIR:-$PWD/target}/test-images/busybox.tar
 work=$(mktemp -d /var/tmp/podwright-bench.XXXXXX)
-# What the pods run, recognisable among all processes.
-readonly workload=987654321
 agent= containerd=
-# Where the kernel counts CPU time.
-counter=/sys/fs/cgroup
-[ ! -d $counter/cpuacct ] || counter=$counter/cpuacct
 
 cleanup() {
     set +e
-    podwright_close
+    agent_close "$work/root"
     [ -z "$containerd" ] || containerd_close
     rmdir "$counter"/bench-* 2>/dev/null
-    local mount
-    awk -v root="$work/" 'index($5, root) == 1 {print $5}' /proc/self/mountinfo | tac | while read -r mount; do umount -l "$mount"; done
+    unmount_below "$work"
     rm -rf --one-file-system "$work"
 }
 trap cleanup EXIT
 
 . tests/bench/containerd.sh
-
-cpu_us() { # GROUP...: CPU time of cgroups and those below, of processes that have ended too
-    local group
-    for group in "$@"; do
-        awk '{print int($1 / 1000)}' "$counter/$group/cpuacct.usage" 2>/dev/null || sed -n 's/^usage_usec //p' "$counter/$group/cpu.stat" 2>/dev/null || true
-    done | awk '{sum += $1} END {print sum + 0}'
-}
 
 answered() { # How many probes were, of all pods of a side.
     cat "$work/marks/$1"/* 2>/dev/null | wc -c
@@ -100,19 +75,9 @@ measure() { # SIDE GROUP...: CPU time of a probe in microseconds, and probes ans
         'BEGIN { printf "%.0f %.1f\n", (count ? cpu / count : 0), 100 * count / wanted }' >"$work/cost-$side"
 }
 
-podwright_close() {
-    [ -n "$agent" ] || return 0
-    kill -TERM "$agent" 2>/dev/null
-    wait "$agent" 2>/dev/null
-    "$PODWRIGHT_BIN" down --root "$work/root" >/dev/null 2>&1
-    agent=
-}
-
 mkdir -p "$work/marks/podwright" "$work/marks/containerd" "$work/repo" "$work/root"
 
-git init -q "$work/repo"
-git -C "$work/repo" config user.name bench
-git -C "$work/repo" config user.email bench@localhost
+repository "$work/repo"
 for ((i = 1; i <= pods; i++)); do
     cat >"$work/repo/pod-$i.yaml" <<YAML
 apiVersion: v1
@@ -144,7 +109,7 @@ agent=$!
 mkdir -p "$counter/bench-podwright"
 echo "$agent" >"$counter/bench-podwright/cgroup.procs"
 measure podwright bench-podwright "podwright-$(for ((tries = 0; tries < 100; tries++)); do cat "$work/root/instance" 2>/dev/null && break; sleep 0.1; done)"
-podwright_close
+agent_close "$work/root"
 
 containerd_open
 for ((i = 1; i <= pods; i++)); do

@@ -11,6 +11,8 @@
 # PODWRIGHT_BIN names the program to measure; otherwise a release build is made.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+self=tests/bench/rest.sh
+. tests/bench/common.sh
 
 pods=50
 seconds=600
@@ -19,44 +21,24 @@ while [ $# -gt 0 ]; do
     case $1 in
     --pods) pods=${2:?--pods needs a number}; shift 2 ;;
     --seconds) seconds=${2:?--seconds needs a number}; shift 2 ;;
-    -h | --help) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,12s/^# \{0,1\}//p' "$self"; exit 0 ;;
     *) echo "tests/bench/rest.sh: unknown argument $1" >&2; exit 64 ;;
     esac
 done
 [[ $pods =~ ^[1-9][0-9]{0,2}$ ]] || { echo "tests/bench/rest.sh: --pods takes 1 to 999" >&2; exit 64; }
 [[ $seconds =~ ^[1-9][0-9]{0,4}$ ]] || { echo "tests/bench/rest.sh: --seconds takes 1 to 99999" >&2; exit 64; }
 
-cannot() { echo "tests/bench/rest.sh: $*" >&2; exit 77; }
-[ "$(id -u)" = 0 ] || cannot "needs root"
-for program in git ip losetup mkfs.ext4; do
-    command -v "$program" >/dev/null || cannot "needs $program: apt-get install git iproute2 mount e2fsprogs"
-done
-if [ "${PODWRIGHT_BENCH_NAMESPACE:-}" != 1 ]; then
-    tests/images/build.sh >&2
-    if [ -z "${PODWRIGHT_BIN:-}" ]; then
-        cargo build --release --locked >&2
-        PODWRIGHT_BIN=${CARGO_TARGET_DIR:-$PWD/target}/release/podwright
-    fi
-    export PODWRIGHT_BIN PODWRIGHT_BENCH_NAMESPACE=1
-    exec unshare -m -n --propagation private "$0" "${arguments[@]}"
-fi
-ip link set lo up
+needs "git iproute2 mount e2fsprogs" git ip losetup mkfs.ext4
+enter "${arguments[@]}"
 
-image=${CARGO_TARGET_DIR:-$PWD/target}/test-images/busybox.tar
 work=$(mktemp -d /var/tmp/podwright-bench.XXXXXX)
 root=$work/disk/root
-# What the pods run, recognisable among all processes; never counted.
-readonly workload=987654321
 agent= device=
 
 cleanup() {
     set +e
-    if [ -n "$agent" ]; then
-        kill -TERM "$agent" 2>/dev/null
-        wait "$agent" 2>/dev/null
-        "$PODWRIGHT_BIN" down --root "$root" >/dev/null 2>&1
-    fi
-    awk -v root="$work/" 'index($5, root) == 1 {print $5}' /proc/self/mountinfo | tac | while read -r mount; do umount -l "$mount"; done
+    agent_close "$root"
+    unmount_below "$work"
     [ -z "$device" ] || losetup -d "$device"
     rm -rf --one-file-system "$work"
 }
@@ -69,9 +51,7 @@ device=$(losetup --find --show "$work/image") || cannot "there is no loop device
 mount "$device" "$work/disk"
 mkdir "$root"
 
-git init -q "$work/repo"
-git -C "$work/repo" config user.name bench
-git -C "$work/repo" config user.email bench@localhost
+repository "$work/repo"
 for ((i = 1; i <= pods; i++)); do
     cat >"$work/repo/pod-$i.yaml" <<YAML
 apiVersion: v1
@@ -102,17 +82,9 @@ helpers() {
         grep -qsa "sleep.$workload" "/proc/$pid/cmdline" || echo "$pid"
     done
 }
-pss_kb() { # PID...
-    local pid
-    for pid in "$@"; do cat "/proc/$pid/smaps_rollup" 2>/dev/null || true; done | awk '/^Pss:/ {sum += $2} END {print sum + 0}'
-}
 ticks() { # PID...: CPU time in clock ticks, that of children they waited for too
     local pid
     for pid in "$@"; do sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null || true; done | awk '{sum += $12 + $13 + $14 + $15} END {print sum + 0}'
-}
-written() { # PID...: bytes they gave to block devices
-    local pid
-    for pid in "$@"; do cat "/proc/$pid/io" 2>/dev/null || true; done | awk '/^write_bytes:/ {sum += $2} END {print sum + 0}'
 }
 # Since the device is there, for whoever used it before: more than awk prints as a whole number.
 to_device() {
@@ -143,7 +115,7 @@ done
 [ "${#monitors[@]}" = "$pods" ] && [ "${#infra[@]}" = "$pods" ] ||
     { echo "tests/bench/rest.sh: ${#monitors[@]} monitors and ${#infra[@]} infra processes of $pods pods" >&2; exit 1; }
 before=$(ticks $(agents)) before_helpers=$(ticks "${helpers[@]}")
-wrote=$(written $(agents) "${helpers[@]}") device_wrote=$(to_device)
+wrote=$(written_bytes $(agents) "${helpers[@]}") device_wrote=$(to_device)
 # The program's own pages come with the look at all pods each minute and go when nothing has happened for a while.
 samples=0 pss_sum=0 pss_most=0
 for ((left = seconds; left > 0; left -= 2)); do
@@ -154,7 +126,7 @@ done
 # What a process did that has ended is counted nowhere.
 [ "$(helpers | sort)" = "$(printf '%s\n' "${helpers[@]}" | sort)" ] || { echo "tests/bench/rest.sh: other processes than at the start" >&2; exit 1; }
 cpu=$(($(ticks $(agents)) - before)) cpu_helpers=$(($(ticks "${helpers[@]}") - before_helpers))
-wrote=$(($(written $(agents) "${helpers[@]}") - wrote)) device_wrote=$(($(to_device) - device_wrote))
+wrote=$(($(written_bytes $(agents) "${helpers[@]}") - wrote)) device_wrote=$(($(to_device) - device_wrote))
 
 printf 'podwright bench: tests/bench/rest.sh %s\n' "${arguments[*]:-}"
 printf 'loadavg %s, %s processors, kernel %s\n' "$(cut -d' ' -f1-3 /proc/loadavg)" "$(nproc)" "$(uname -r)"

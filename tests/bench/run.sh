@@ -18,6 +18,8 @@
 set -euo pipefail
 shopt -s nullglob
 cd "$(dirname "$0")/../.."
+self=tests/bench/run.sh
+. tests/bench/common.sh
 
 pods=10
 at_once=50
@@ -30,7 +32,7 @@ while [ $# -gt 0 ]; do
     --at-once) at_once=${2:?--at-once needs a number}; shift 2 ;;
     --turns) turns=${2:?--turns needs a number}; shift 2 ;;
     --only) only=${2:?--only needs podman or podwright}; shift 2 ;;
-    -h | --help) sed -n '2,19s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,19s/^# \{0,1\}//p' "$self"; exit 0 ;;
     *) echo "tests/bench/run.sh: unknown argument $1" >&2; exit 64 ;;
     esac
 done
@@ -43,44 +45,21 @@ esac
 [[ $at_once =~ ^[1-9][0-9]{0,1}$ ]] || { echo "tests/bench/run.sh: --at-once takes 1 to 99" >&2; exit 64; }
 [[ $turns =~ ^[1-9][0-9]{0,1}$ ]] || { echo "tests/bench/run.sh: --turns takes 1 to 99" >&2; exit 64; }
 
-cannot() { echo "tests/bench/run.sh: $*" >&2; exit 77; }
-[ "$(id -u)" = 0 ] || cannot "needs root"
-for program in podman containerd ctr runc git cc ip; do
-    command -v "$program" >/dev/null || cannot "needs $program: apt-get install podman containerd runc git gcc iproute2"
-done
-/usr/bin/python3 -c 'import grpc' 2>/dev/null || cannot "needs gRPC for Python: apt-get install python3-grpcio"
-if [ "${PODWRIGHT_BENCH_NAMESPACE:-}" != 1 ]; then
-    tests/images/build.sh >&2
-    if [ -z "${PODWRIGHT_BIN:-}" ] && [ "$only" != podman ]; then
-        cargo build --release --locked >&2
-        PODWRIGHT_BIN=${CARGO_TARGET_DIR:-$PWD/target}/release/podwright
-    fi
-    export PODWRIGHT_BIN=${PODWRIGHT_BIN:-} PODWRIGHT_BENCH_NAMESPACE=1
-    exec unshare -m -n --propagation private "$0" "${arguments[@]}"
-fi
-ip link set lo up
+needs "podman containerd runc git gcc iproute2" podman containerd ctr runc git cc ip
+needs_cri
+[ "$only" != podman ] || export PODWRIGHT_BIN=/bin/false
+enter "${arguments[@]}"
 
-image=${CARGO_TARGET_DIR:-$PWD/target}/test-images/busybox.tar
 work=$(mktemp -d /var/tmp/podwright-bench.XXXXXX)
-# What the pods run, recognisable among all processes; its memory is not counted.
-readonly workload=987654321
 agent= containerd=
-# Where the kernel counts CPU time.
-counter=/sys/fs/cgroup
-[ ! -d $counter/cpuacct ] || counter=$counter/cpuacct
 
 cleanup() {
     set +e
-    if [ -n "$agent" ]; then
-        kill -TERM "$agent" 2>/dev/null
-        wait "$agent" 2>/dev/null
-        "$PODWRIGHT_BIN" down --root "$work/podwright/root" >/dev/null 2>&1
-    fi
+    agent_close "$work/podwright/root"
     [ -z "$containerd" ] || containerd_close
     [ ! -e "$work/podman/containers.conf" ] || podman pod rm -f -a -t 0 >/dev/null 2>&1
     rmdir "$counter"/bench-* 2>/dev/null
-    local mount
-    awk -v root="$work/" 'index($5, root) == 1 {print $5}' /proc/self/mountinfo | tac | while read -r mount; do umount -l "$mount"; done
+    unmount_below "$work"
     rm -rf --one-file-system "$work"
 }
 trap cleanup EXIT
@@ -251,27 +230,6 @@ in_group() { # GROUP COMMAND...: runs it in a cgroup that counts its CPU time
     )
 }
 
-cpu_us() { # GROUP...: CPU time of cgroups and those below, of processes that have ended too
-    local group
-    for group in "$@"; do
-        awk '{print int($1 / 1000)}' "$counter/$group/cpuacct.usage" 2>/dev/null || sed -n 's/^usage_usec //p' "$counter/$group/cpu.stat" 2>/dev/null || true
-    done | awk '{sum += $1} END {print sum + 0}'
-}
-
-pss_kb() { # PID...
-    local pid
-    for pid in "$@"; do
-        cat "/proc/$pid/smaps_rollup" 2>/dev/null || true
-    done | awk '/^Pss:/ {sum += $2} END {print sum + 0}'
-}
-
-written_bytes() { # PID...: what they gave the block devices
-    local pid
-    for pid in "$@"; do
-        cat "/proc/$pid/io" 2>/dev/null || true
-    done | awk '/^write_bytes:/ {sum += $2} END {print sum + 0}'
-}
-
 median() { sort -n | awk '{v[NR] = $1} END {if (NR) print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2; else print 0}'; }
 
 manifest() { # NAME
@@ -350,9 +308,7 @@ many() { # SIDE TURN: pods in one commit, to the process of the last one; and th
 
 mkdir -p "$work/marks"
 for side in "${sides[@]}"; do
-    git init -q "$work/repo-$side"
-    git -C "$work/repo-$side" config user.name bench
-    git -C "$work/repo-$side" config user.email bench@localhost
+    repository "$work/repo-$side"
     manifest "$side-first" >"$work/repo-$side/$side-first.yaml"
     git -C "$work/repo-$side" add .
     git -C "$work/repo-$side" commit -qm first

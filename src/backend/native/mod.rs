@@ -33,6 +33,7 @@ mod machine;
 mod mount_points;
 mod network;
 mod observe;
+mod once;
 mod open;
 mod paths;
 mod records;
@@ -52,8 +53,10 @@ mod verbs;
 mod verdicts;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -65,6 +68,7 @@ use self::levels::Levels;
 pub use self::machine::capability_set;
 pub use self::network::{PodNetwork, pod_network};
 use self::observe::{Found, Seen};
+use self::once::Once;
 use self::paths::Paths;
 use self::records::Stored;
 use self::settle::Settled;
@@ -147,7 +151,7 @@ struct Inner {
     /// What could not be cleared away yet.
     leavings: Leavings,
     /// Every record was read once, and what belongs to no pod was cleared away: before that no verb begins.
-    adopted: tokio::sync::OnceCell<()>,
+    adopted: Once,
 }
 
 /// What a look at one pod gives.
@@ -211,7 +215,7 @@ impl Native {
             user_ids: users::Ids::from(first_user_id),
             levels: Levels::default(),
             leavings: Leavings::default(),
-            adopted: tokio::sync::OnceCell::new(),
+            adopted: Once::default(),
             paths,
         };
         Ok(Arc::new(Self { inner: Arc::new(inner) }))
@@ -325,8 +329,8 @@ impl Inner {
                     return Ok(Look::Pod(known, false));
                 }
                 Ok(match observe::look(&inner.paths, &pod)? {
-                    Found::Pod(seen) => {
-                        inner.watch(&seen);
+                    Found::Pod(mut seen) => {
+                        seen.is_whole &= inner.watch(&seen);
                         let in_flight = seen.in_flight;
                         Look::Pod(inner.sights.keep(&pod, marks, *seen), in_flight)
                     }
@@ -348,23 +352,19 @@ impl Inner {
 
     /// Takes over what the root has, once, and to the end even if the caller goes away: no verb begins meanwhile.
     async fn adopt(self: &Arc<Self>) -> Result<(), PortError> {
-        if self.adopted.initialized() {
-            return Ok(());
-        }
         let inner = self.clone();
-        joined(tokio::spawn(async move { inner.adopted.get_or_try_init(|| inner.clone().take_over()).await.copied() }))
-            .await
+        self.adopted.done(|| inner.take_over()).await
     }
 
     async fn take_over(self: Arc<Self>) -> Result<(), PortError> {
-        let pods = self.look_at_each().await?;
+        let (pods, unknown) = self.look_at_each().await?;
         let inner = self.clone();
         let keep = blocking(move || {
             // Weights and limits that are wrong keep no pod from running.
             if let Err(error) = inner.levels.adopt(&inner.paths, &pods) {
                 tracing::warn!("the weights and limits of pods may be wrong: {error}");
             }
-            Ok(pods.iter().map(|pod| pod.record.uid.clone()).collect())
+            Ok(pods.iter().map(|pod| pod.record.uid.clone()).chain(unknown).collect())
         });
         adopt::sweep(&self, &keep.await?).await;
         Ok(())
@@ -373,36 +373,56 @@ impl Inner {
     /// Looks at every pod.
     async fn look_at_all(self: &Arc<Self>) -> Result<Vec<Arc<ObservedPod>>, PortError> {
         self.adopt().await?;
-        self.look_at_each().await
+        Ok(self.look_at_each().await?.0)
     }
 
-    /// Looks at every pod and renews the index. A pod that is made meanwhile keeps its place in it.
-    async fn look_at_each(self: &Arc<Self>) -> Result<Vec<Arc<ObservedPod>>, PortError> {
+    /// Looks at every pod and renews the index. Returns the pods, and those of which not even that can be known what they are.
+    async fn look_at_each(self: &Arc<Self>) -> Result<(Vec<Arc<ObservedPod>>, BTreeSet<PodUid>), PortError> {
         let inner = self.clone();
         let uids = blocking(move || observe::uids(&inner.paths)).await?;
         let deadline = Instant::now() + START_PATIENCE;
-        let mut pods = Vec::new();
+        let (mut pods, mut unknown) = (Vec::new(), BTreeSet::new());
         for uid in &uids {
             match self.look(uid, deadline).await {
                 Ok(pod) => pods.extend(pod),
-                Err(error) => pods.push(self.unseen(uid, error).await?),
+                Err(error) => match self.unseen(uid, error).await? {
+                    Some(pod) => pods.push(pod),
+                    None => drop(unknown.insert(uid.clone())),
+                },
             }
         }
         pods.sort_by(|a, b| a.record.key.cmp(&b.record.key));
-        lock(&self.index).extend(pods.iter().map(|p| (p.record.key.clone(), p.record.uid.clone())));
-        Ok(pods)
+        self.sights.retain(&uids);
+        self.remember_all(&pods);
+        Ok((pods, unknown))
     }
 
-    /// A pod of which the record alone can be read: the others are looked after nevertheless, and whoever looks at this one is
-    /// told why that cannot be.
-    async fn unseen(self: &Arc<Self>, uid: &PodUid, error: PortError) -> Result<Arc<ObservedPod>, PortError> {
-        let (inner, pod) = (self.clone(), uid.clone());
-        match blocking(move || observe::record(&inner.paths, &pod)).await? {
-            Stored::There(record) => {
-                tracing::warn!(pod = %record.key, "{error}; nothing is done for it until that can be read");
-                Ok(Arc::new(ObservedPod { record, sandbox: Sandbox::Absent, containers: Vec::new() }))
+    /// Renews the index by what was seen. What was removed meanwhile has gone out of it already, or goes after this: before that
+    /// its directory does.
+    fn remember_all(&self, pods: &[Arc<ObservedPod>]) {
+        let mut index = lock(&self.index);
+        for PodRecord { key, uid, .. } in pods.iter().map(|pod| &pod.record) {
+            if index.get(key) != Some(uid) && self.paths.pod(uid).exists() {
+                index.insert(key.clone(), uid.clone());
             }
-            Stored::Missing | Stored::Damaged(_) => Err(error),
+        }
+    }
+
+    /// A pod of which at most the record can be read: the others are looked after nevertheless, and whoever looks at this one is
+    /// told why that cannot be. `None` where the record cannot be, either: its data stays where it is. The record of a newer
+    /// program is for that program.
+    async fn unseen(self: &Arc<Self>, uid: &PodUid, error: PortError) -> Result<Option<Arc<ObservedPod>>, PortError> {
+        let (inner, pod) = (self.clone(), uid.clone());
+        match blocking(move || observe::record(&inner.paths, &pod)).await {
+            Ok(Stored::There(record)) => {
+                tracing::warn!(pod = %record.key, "{error}; nothing is done for it until that can be read");
+                Ok(Some(Arc::new(ObservedPod { record, sandbox: Sandbox::Absent, containers: Vec::new() })))
+            }
+            Err(newer) if newer.kind == ErrorKind::Invalid => Err(newer),
+            Ok(_) | Err(_) => {
+                tracing::error!(pod = %uid, "{error}; nobody knows what this pod is until that is possible");
+                Ok(None)
+            }
         }
     }
 
@@ -425,16 +445,31 @@ impl Inner {
         }
     }
 
-    fn watch(&self, seen: &Seen) {
+    /// Watches what lives of a pod. Whether that could be done: if not, the next look tries again.
+    fn watch(&self, seen: &Seen) -> bool {
         let record = &seen.pod.record;
+        let mut is_watched = true;
         for (pid, name) in &seen.monitors {
-            self.watch_monitor(&record.key, name, *pid);
+            is_watched &= self.watch_monitor(&record.key, name, *pid);
         }
         if let Some((pid, ticks)) = seen.infra.filter(|(pid, _)| !self.hub.watches(&record.uid, *pid)) {
-            match pidfd::open_same(pid, ticks) {
-                Ok(fd) => self.hub.watch(&record.key, &record.uid, pid, fd),
-                Err(_) => self.hub.tell(&record.key),
+            is_watched &= self.watch_process(&record.key, (&record.uid, pid), pidfd::open_same(pid, ticks).map(Some));
+        }
+        is_watched
+    }
+
+    /// Watches a process of a pod that was found, `None` if it has ended. Whether it need not be tried again.
+    fn watch_process(&self, key: &PodKey, (uid, pid): (&PodUid, i32), found: io::Result<Option<OwnedFd>>) -> bool {
+        let has_ended = |error: &io::Error| error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error());
+        match found {
+            Ok(Some(fd)) => self.hub.watch(key, uid, pid, fd),
+            Ok(None) => self.hub.tell(key),
+            Err(error) if has_ended(&error) => self.hub.tell(key),
+            Err(error) => {
+                tracing::warn!(pod = %key, pid, %error, "its end will only be seen at the next full look");
+                return false;
             }
         }
+        true
     }
 }

@@ -52,6 +52,8 @@ pub(super) struct Seen {
     pub(super) infra: Option<(i32, u64)>,
     /// Some instance is being started.
     pub(super) in_flight: bool,
+    /// Nothing remains to be done about it at the next look, even if no file changes until then.
+    pub(super) is_whole: bool,
 }
 
 /// What stands in a pod's directory.
@@ -108,7 +110,7 @@ pub(super) fn look(paths: &Paths, uid: &PodUid) -> Result<Found, PortError> {
     };
     let stored = sandbox_record(paths, uid)?;
     let pod = ObservedPod { record, sandbox: Sandbox::Absent, containers: Vec::new() };
-    let mut seen = Seen { pod, monitors: Vec::new(), infra: None, in_flight: false };
+    let mut seen = Seen { pod, monitors: Vec::new(), infra: None, in_flight: false, is_whole: true };
     (seen.pod.sandbox, seen.infra) = sandbox(&seen.pod.record, &stored);
     for name in instances(paths, uid)? {
         instance(paths, &mut seen, name).map_err(failed(uid))?;
@@ -177,8 +179,8 @@ fn instance(paths: &Paths, seen: &mut Seen, name: InstanceName) -> io::Result<()
         Stored::Missing if matches!(state, State::InFlight) => made_up(paths, &seen.pod, &name)?,
         // It was removed meanwhile.
         Stored::Missing if !dir.exists() => return Ok(()),
-        Stored::Missing => restore(paths, &seen.pod, &name, None)?,
-        Stored::Damaged(why) => restore(paths, &seen.pod, &name, Some(&why))?,
+        Stored::Missing => restore(paths, seen, &name, None)?,
+        Stored::Damaged(why) => restore(paths, seen, &name, Some(&why))?,
     };
     let earlier_boot = has_another_boot(&dir, &record)?;
     let state = match state {
@@ -273,15 +275,16 @@ pub(super) fn instance_id(paths: &Paths, name: &InstanceName) -> String {
 
 /// A record in the place of one that is missing or damaged, so that a container that runs goes on and is not hidden. On a disk
 /// that takes nothing it is made up again at the next look.
-fn restore(paths: &Paths, pod: &ObservedPod, name: &InstanceName, damage: Option<&str>) -> io::Result<ContainerRecord> {
+fn restore(paths: &Paths, seen: &mut Seen, name: &InstanceName, damage: Option<&str>) -> io::Result<ContainerRecord> {
     let dir = paths.instance_dir(name);
     let place = dir.display();
-    let record = made_up(paths, pod, name)?;
+    let record = made_up(paths, &seen.pod, name)?;
     let aside = damage.map_or(Ok(()), |why| {
         tracing::warn!(%place, why, "a container's record is damaged; it is set aside and written anew");
         records::set_aside(&dir, CONTAINER)
     });
     if let Err(error) = aside.and_then(|()| records::write(&dir, CONTAINER, &record)) {
+        seen.is_whole = false;
         tracing::warn!(%place, %error, "a container's record could not be written anew");
     }
     Ok(record)

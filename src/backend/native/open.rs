@@ -50,7 +50,7 @@ pub(super) fn prepare(paths: &Paths) -> Result<(), PortError> {
 /// Refuses a root whose pods a newer program wrote, before anything is touched.
 fn versions(paths: &Paths) -> Result<(), PortError> {
     for uid in observe::uids(paths)? {
-        observe::record(paths, &uid)?;
+        observe::record(paths, &uid).map_err(|error| unread(error, &paths.pod(&uid)))?;
         // What else hinders is told when the pods are looked at, and keeps none of the others.
         let Ok(names) = observe::instances(paths, &uid) else { continue };
         for name in names {
@@ -64,6 +64,15 @@ fn versions(paths: &Paths) -> Result<(), PortError> {
         }
     }
     Ok(())
+}
+
+/// A record that cannot be read: with another pod of its name it would run twice.
+fn unread(error: PortError, dir: &Path) -> PortError {
+    if error.kind == ErrorKind::Invalid {
+        return error;
+    }
+    let help = format!("look after its disk; or move {} away, which gives the pod up, and start again", shown(dir));
+    error.with_help(help)
 }
 
 fn probe(dir: &Dir) -> io::Result<()> {

@@ -3,6 +3,7 @@
 //! `sandbox.json` is written last. Whatever an interrupted start left behind is found without it: the process by its
 //! cgroup, the address by the pod's uid, the mount by its place.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
@@ -90,13 +91,23 @@ fn make(inner: &Arc<Inner>, record: &PodRecord, spec: &PodSpec) -> Result<(Infra
         // The other side waits to the end.
         let _ = connected.send(ips);
     }));
-    let infra = prepare(inner, record, spec, || namespace.recv().map(Net::Made).map_err(|_| no_namespace(record)));
+    let is_there = Cell::new(true);
+    let infra = prepare(inner, record, spec, || {
+        namespace.recv().map(Net::Made).map_err(|_| {
+            is_there.set(false);
+            no_namespace(record)
+        })
+    });
     if infra.is_ok() {
         make_first_cgroup(inner, record, spec);
     }
-    // Without a namespace, why there is none is told here.
-    let ips = ips.recv().unwrap_or_else(|_| Err(no_namespace(record)))?;
-    Ok((infra?, ips))
+    let ips = ips.recv().unwrap_or_else(|_| Err(no_namespace(record)));
+    match (infra, ips) {
+        (Ok(infra), Ok(ips)) => Ok((infra, ips)),
+        // Why there is no namespace is told by whoever was to make it.
+        (Err(error), _) if is_there.get() => Err(error),
+        (_, Err(error)) | (Err(error), _) => Err(error),
+    }
 }
 
 /// Makes the cgroup of a new pod's first container while the network is made: what its start would take longest for.
@@ -122,7 +133,9 @@ fn settle_meanwhile(inner: &Arc<Inner>, record: &PodRecord) {
     drop(tokio::task::spawn_blocking(move || match settle::begin(&own.paths, &uid, &settled) {
         // The pod was removed meanwhile.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => tracing::warn!(pod = %key, %error, "its record is not on the disk; it is written again"),
+        Err(error) => {
+            tracing::warn!(pod = %key, %error, "its record is not on the disk; it is written again before a container starts, or when the pod is looked at")
+        }
         Ok(()) => {}
     }));
 }

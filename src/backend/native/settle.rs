@@ -21,6 +21,14 @@ pub(super) enum Settled {
     Yes,
 }
 
+impl Settled {
+    /// Keeps what came of a wait.
+    fn after(&mut self, done: io::Result<()>) -> io::Result<()> {
+        *self = if done.is_ok() { Self::Yes } else { Self::Failed };
+        done
+    }
+}
+
 /// Waits until the disk has the directory of a pod, with its record in it. Who comes second waits for the first one. Blocks.
 pub(super) fn settle(paths: &Paths, uid: &PodUid, settled: &Mutex<Settled>) -> io::Result<()> {
     let mut settled = settled.lock().unwrap_or_else(PoisonError::into_inner);
@@ -30,8 +38,7 @@ pub(super) fn settle(paths: &Paths, uid: &PodUid, settled: &Mutex<Settled>) -> i
         // The kernel tells a failure once, and then takes what it could not write for written.
         Settled::Failed => write_again(paths, uid).and_then(|()| sync(paths, uid)),
     };
-    *settled = if done.is_ok() { Settled::Yes } else { Settled::Failed };
-    done
+    settled.after(done)
 }
 
 /// Lets the disk begin with what [`settle`] waits for. Blocks; what it could not write is left to who holds the pod's turn.
@@ -40,9 +47,7 @@ pub(super) fn begin(paths: &Paths, uid: &PodUid, settled: &Mutex<Settled>) -> io
     if *settled != Settled::NotYet {
         return Ok(());
     }
-    let done = sync(paths, uid);
-    *settled = if done.is_ok() { Settled::Yes } else { Settled::Failed };
-    done
+    settled.after(sync(paths, uid))
 }
 
 pub(super) fn has_failed(settled: &Mutex<Settled>) -> bool {
@@ -53,9 +58,7 @@ pub(super) fn has_failed(settled: &Mutex<Settled>) -> bool {
 /// and may be gone after a power cut is written again by [`settle`].
 pub(super) fn write(paths: &Paths, record: &PodRecord, settled: &Mutex<Settled>) -> io::Result<()> {
     let written = records::write(&paths.pod(&record.uid), POD, record).and_then(|()| Dir::open(&paths.pods())?.fsync());
-    let mut settled = settled.lock().unwrap_or_else(PoisonError::into_inner);
-    *settled = if written.is_ok() { Settled::Yes } else { Settled::Failed };
-    written
+    settled.lock().unwrap_or_else(PoisonError::into_inner).after(written)
 }
 
 fn sync(paths: &Paths, uid: &PodUid) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! What was seen of a pod is seen again without being read, as long as none of its files has changed: an agent at rest looks at
 //! all pods each minute, and what reading them takes of its memory would be most that it has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -113,10 +113,16 @@ impl Sights {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = all.remove(uid).map(|sight| sight.pod).filter(|before| **before == seen.pod);
         let pod = before.unwrap_or_else(|| Arc::new(seen.pod));
-        if let Some(marks) = marks.filter(|_| !seen.in_flight) {
+        if let Some(marks) = marks.filter(|_| seen.is_whole && !seen.in_flight) {
             all.insert(uid.clone(), Sight { marks, infra: seen.infra, pod: Arc::clone(&pod) });
         }
         pod
+    }
+
+    /// Forgets all pods but these.
+    pub(super) fn retain(&self, uids: &[PodUid]) {
+        let uids: BTreeSet<&PodUid> = uids.iter().collect();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| uids.contains(uid));
     }
 
     pub(super) fn forget(&self, uid: &PodUid) {

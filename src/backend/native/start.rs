@@ -388,18 +388,14 @@ impl Start<'_> {
 }
 
 impl Inner {
-    /// Watches a monitor by its number, which is its own as long as the instance's lock is held.
-    pub(super) fn watch_monitor(&self, key: &PodKey, name: &InstanceName, pid: i32) {
+    /// Watches a monitor by its number, which is its own as long as the instance's lock is held. Whether it need not be tried
+    /// again.
+    pub(super) fn watch_monitor(&self, key: &PodKey, name: &InstanceName, pid: i32) -> bool {
         if self.hub.watches(&name.uid, pid) {
-            return;
+            return true;
         }
-        let held = |_: &std::os::fd::OwnedFd| {
-            lock::is_held(&self.paths.instance_dir(name).join(records::LOCK)).unwrap_or(false)
-        };
-        match crate::sys::pidfd::open(pid).ok().filter(held) {
-            Some(fd) => self.hub.watch(key, &name.uid, pid, fd),
-            // It has ended in the meantime.
-            None => self.hub.tell(key),
-        }
+        let is_held = || lock::is_held(&self.paths.instance_dir(name).join(records::LOCK));
+        let found = crate::sys::pidfd::open(pid).and_then(|fd| Ok(is_held()?.then_some(fd)));
+        self.watch_process(key, (&name.uid, pid), found)
     }
 }

@@ -18,6 +18,7 @@ pub mod fsync;
 pub mod harness;
 mod images;
 mod ipv6;
+mod life;
 mod phases;
 pub mod picture;
 mod pods;

@@ -1,9 +1,10 @@
 //! The seed document's manifests, unchanged, each with what its transcript shows.
 
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::harness::{World, run};
+use super::harness::{World, run, text};
 use crate::support::terminal::Terminal;
 
 pub fn seed(name: &str) -> String {
@@ -119,10 +120,10 @@ fn e2e_seed_nginx_shares_its_process_namespace() {
     world.wait_row("nginx", "2/2", "Running");
     assert_eq!(world.row("nginx").unwrap().2, "0");
 
-    let processes = world.wait("nginx's worker", || {
-        let ps = world.exec("nginx", "shell", &["ps", "ax"]);
-        ps.contains("nginx: worker process").then_some(ps)
+    world.wait("nginx's worker", || {
+        world.exec("nginx", "shell", &["ps", "ax"]).contains("nginx: worker process").then_some(())
     });
+    let processes = typed_into_shell(&world, "ps ax");
     let mut lines = processes.lines();
     // Debian builds its busybox without the TIME column of the seed's.
     let header: Vec<&str> = lines.next().unwrap().split_whitespace().filter(|word| *word != "TIME").collect();
@@ -143,7 +144,8 @@ fn e2e_seed_nginx_shares_its_process_namespace() {
     // The image's nginx user is no user of the shell's image: its number is shown, as in the seed's.
     assert_eq!(user_of("nginx: worker process"), "101");
     assert_eq!(user_of("sh"), "root");
-    assert_eq!(user_of("ps ax"), "root");
+    // Debian's shell has a ps of its own.
+    assert_eq!(user_of("{ps} sh"), "root");
 
     // The shell container has a terminal, and so has `exec -it`.
     let mut terminal = Terminal::new();
@@ -157,6 +159,21 @@ fn e2e_seed_nginx_shares_its_process_namespace() {
     world.wait_gone("nginx");
 }
 
+/// What the shell of the pod `nginx` says to a command that is typed into it by `attach`, which is then left.
+fn typed_into_shell(world: &World, command: &str) -> String {
+    let mut terminal = Terminal::new();
+    terminal.resize(24, 120);
+    let mut attach = terminal.spawn(&mut world.podwright(&["attach", "-it", "nginx", "-c", "shell"]));
+    terminal.shows_at_last("try pressing enter.\r\n");
+    world.wait("raw mode", || (!terminal.echoes()).then_some(()));
+    terminal.types(&format!("echo beg''in; {command}; echo en''d\r"));
+    let said = terminal.shows_at_last("\nend\r\n").replace('\r', "");
+    terminal.types("\x10\x11");
+    assert!(attach.wait().unwrap().success());
+    let from = said.find("\nbegin\n").unwrap_or_else(|| panic!("{said}")) + "\nbegin\n".len();
+    said[from..said.rfind("end\n").unwrap()].to_owned()
+}
+
 #[test]
 fn e2e_seed_host_pod_shares_the_machines_namespaces() {
     let Some(mut world) = World::new() else { return };
@@ -167,7 +184,7 @@ fn e2e_seed_host_pod_shares_the_machines_namespaces() {
     world.wait_row("nginx", "2/2", "Running");
     assert_eq!(world.row("nginx").unwrap().2, "0");
     let machine = run(std::process::Command::new("uname").arg("-n"));
-    assert_eq!(world.exec("nginx", "shell", &["hostname"]), machine);
+    assert_eq!(typed_into_shell(&world, "hostname"), machine);
     // The machine's process, IPC and network namespaces: the same links as the agent's.
     for namespace in ["pid", "ipc"] {
         let own = std::fs::read_link(format!("/proc/self/ns/{namespace}")).unwrap();
@@ -259,10 +276,18 @@ fn e2e_seed_lifecycle_demo_is_greeted_and_asked_to_quit() {
     world.wait_row("lifecycle-demo", "1/1", "Running");
     let message = world.exec("lifecycle-demo", "lifecycle-demo-container", &["cat", "/usr/share/message"]);
     assert_eq!(message, "Hello from the postStart handler\n");
+    let mut follow = world.podwright(&["logs", "-f", "lifecycle-demo"]);
+    let follow = follow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     run(world.git().args(["rm", "-q", "lifecycle-demo.yaml"]));
     world.commit(&[other]);
     world.wait_gone("lifecycle-demo");
-    // nginx quits by itself, within the time it has. The command of the hook ends with it, perhaps before it is done.
+    // nginx tells who asked it first: the command of the hook, which has a number in its process namespace, and not the agent,
+    // which is outside of it and has none.
+    let said = text(&follow.wait_with_output().unwrap());
+    let asked = said.lines().find_map(|line| line.split_once("signal 3 (SIGQUIT) received from "));
+    let (_, sender) = asked.unwrap_or_else(|| panic!("{said}"));
+    assert!(!sender.starts_with('0') && sender.contains(", shutting down"), "{said}");
+    // It quits within the time it has. The command of the hook ends with it, perhaps before it is done.
     let log = world.log();
     assert!(log.contains("run the preStop hook of container lifecycle-demo-container#0"), "{log}");
     assert!(!log.contains("kill container") && !log.contains("postStart hook failed"), "{log}");

@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use podwright::model::{ContainerState, Deletion, Sandbox, Signal};
+use podwright::model::{ContainerState, Deletion, PodUid, Sandbox, Signal};
 use podwright::port::{ContainerBackend, ErrorKind};
+use podwright::sys::lock;
 use serde_json::json;
 
 use super::fixture::{TestPod, is_alive, on_root, until};
@@ -210,6 +212,41 @@ fn e2e_a_caller_that_goes_away_leaves_no_half_done_work() {
         assert!(is_alive(pid));
         pod.remove(&native).await;
         assert!(!is_alive(pid) && !is_alive(infra));
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_a_list_that_takes_long_brings_no_removed_pod_back() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let [removed, slow] = ["a-removed", "slow"].map(|name| TestPod::script(name, "sleep 1000"));
+        for pod in [&removed, &slow] {
+            native.put_record(&pod.record).await.unwrap();
+        }
+        // As if a container were just being started: whoever lists pods waits for it.
+        let dir = root.instance_dir(&slow, "app", 0);
+        std::fs::create_dir_all(&dir).unwrap();
+        let held = lock::acquire(&dir.join("lock")).unwrap().unwrap();
+        let listed = tokio::spawn({
+            let native = native.clone();
+            async move { native.list().await }
+        });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(!listed.is_finished());
+        native.remove_pod(removed.key()).await.unwrap();
+        drop(held);
+        assert_eq!(listed.await.unwrap().unwrap().len(), 2);
+        assert_eq!(native.observe(removed.key()).await.unwrap(), None);
+        let mut next = removed.clone();
+        next.record.uid = PodUid("uid-next".into());
+        native.put_record(&next.record).await.unwrap();
+        for pod in [&next, &slow] {
+            native.remove_pod(pod.key()).await.unwrap();
+        }
         native.teardown_root().await.unwrap();
     });
 }

@@ -24,18 +24,29 @@ fn e2e_a_pod_at_rest_is_not_read_again_and_whatever_happens_to_it_is_seen() {
         let pod = TestPod::new(
             "web",
             json!({ "containers": [
-                { "name": "app", "command": ["sleep", "1000"] }, { "name": "other", "command": ["sleep", "1000"] }
+                { "name": "app", "command": ["sleep", "1000"] }, { "name": "other", "command": ["sleep", "1000"] },
+                { "name": "ended", "command": ["sh", "-c", "echo first; exit 1"],
+                  "terminationMessagePolicy": "FallbackToLogsOnError" }
             ] }),
         );
         pod.create(&native).await;
         pod.start(&native, "app", 0).await;
         pod.start(&native, "other", 0).await;
+        pod.start(&native, "ended", 0).await;
+        pod.exit(&native, "ended").await;
         let seen = async || -> Arc<ObservedPod> { native.observe(pod.key()).await.unwrap().unwrap() };
         let state = |seen: &ObservedPod, name: &str| seen.latest(name).unwrap().state.clone();
         tokio::time::sleep(REST).await;
         let first = seen().await;
         assert!(Arc::ptr_eq(&first, &seen().await));
         assert!(Arc::ptr_eq(&first, &native.list().await.unwrap()[0]));
+        // Its last words are read from its log, which nobody has written to since it ended, and has no mark.
+        let last_words = |seen: &ObservedPod| seen.latest("ended").unwrap().exit().unwrap().message.clone().unwrap();
+        let log = first.latest("ended").unwrap().record.log_path.clone();
+        let changed = std::fs::read_to_string(&log).unwrap().replace("first", "other");
+        std::fs::write(&log, changed).unwrap();
+        assert_eq!(last_words(&*seen().await), "first\n");
+        assert_eq!(last_words(&pod.look(&root.open()).await), "other\n");
 
         // A record that has as many bytes as before.
         let path = root.instance_dir(&pod, "app", 0).join("record.json");

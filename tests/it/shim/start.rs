@@ -262,6 +262,30 @@ fn e2e_a_shim_has_none_of_the_mounts_that_its_container_does_not_need() {
 }
 
 #[test]
+fn e2e_links_to_what_a_container_needs_may_lie_on_other_mounts() {
+    if !support::e2e() {
+        return;
+    }
+    let place = Place::new();
+    let links = Stack::new(&place.temp.path().join("links"));
+    let data = place.temp.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("mark"), "given\n").unwrap();
+    std::os::unix::fs::symlink(&data, links.0.join("data")).unwrap();
+    std::os::unix::fs::symlink(place.temp.path(), links.0.join("root")).unwrap();
+    let bind = serde_json::json!({"destination": "/given", "type": "bind", "source": links.0.join("data"), "options": ["rbind"]});
+    let container =
+        place.container("volume", "cat /given/mark").edit(|s| s["mounts"].as_array_mut().unwrap().push(bind));
+    let container = with_image(container, &place, |_| {});
+    assert_eq!((container.run().0.exit_code, container.log().contains("stdout F given\n")), (0, true));
+    let mut container = place.container("root", "exit 3");
+    let through = |path: &Path| links.0.join("root").join(path.strip_prefix(place.temp.path()).unwrap());
+    container.request.instance_dir = through(&container.request.instance_dir);
+    container.request.log_path = through(&container.request.log_path);
+    assert_eq!(container.run().0.exit_code, 3);
+}
+
+#[test]
 fn e2e_a_second_start_of_a_running_instance_is_refused() {
     if !support::e2e() {
         return;
