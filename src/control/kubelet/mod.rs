@@ -31,6 +31,10 @@ use state::{Goal, State};
 /// So many pods have their rounds at the same time, more than a machine has cores, and than pods on most.
 const PLACES: usize = 256;
 
+/// So long what was known of probes is asked for before all pods get their workers: one whose files do not come holds up no
+/// other.
+const RECALL: Duration = Duration::from_secs(1);
+
 /// What a kubelet is made of.
 pub struct KubeletParts {
     pub backend: Arc<dyn ContainerBackend>,
@@ -212,9 +216,15 @@ impl PodBackend for Kubelet {
         let pods = self.shared.parts.backend.list().await?;
         let new = self.shared.lock().unseen(&pods);
         let mut probed = BTreeMap::new();
+        let over = after(self.now(), RECALL);
         for pod in new {
             // Whoever looks before its worker does is told what was known last; an error is told by the worker.
-            let kept = self.shared.parts.backend.kept_verdicts(&pod.record.key).await.unwrap_or_default();
+            // Cancel-safe: what is read is not taken.
+            let kept = tokio::select! {
+                biased;
+                kept = self.shared.parts.backend.kept_verdicts(&pod.record.key) => kept.unwrap_or_default(),
+                () = self.shared.parts.clock.sleep_until(over) => break,
+            };
             if !kept.is_empty() {
                 probed.insert(pod.record.key.clone(), plan::probed(&pod, kept));
             }

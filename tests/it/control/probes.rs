@@ -461,3 +461,21 @@ async fn readiness_that_goes_to_and_fro_is_written_once_in_a_minute() {
     let writes = rig.sink.count() - before;
     assert!((5..=11).contains(&writes), "{writes} writes in ten minutes");
 }
+
+#[tokio::test(start_paused = true)]
+async fn verdicts_that_are_long_in_coming_hold_up_no_other_pod() {
+    let slow = with("slow", json!([{"name": "slow", "image": "i:1", "readinessProbe": probe("ready", 10)}]));
+    let rig = Rig::new(&[slow.clone(), pod("web", "i:1")]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    agent.stop().await;
+    rig.fake.on_call(|call| {
+        let is_it = call.verb == Verb::KeptVerdicts && call.pod.as_ref().is_some_and(|pod| pod.name == "slow");
+        is_it.then_some(Fault::Slow(Duration::from_secs(60)))
+    });
+    rig.directory.commit(&[slow, pod("web", "i:2")]);
+    let agent = rig.start();
+    rig.pass(5).await;
+    assert_eq!(rig.pod("web").latest("app").unwrap().record.image, "i:2");
+    agent.stop().await;
+}
