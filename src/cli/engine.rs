@@ -13,7 +13,7 @@ use super::error::CliError;
 use super::lock::RootLock;
 use super::settings::Settings;
 use super::statuses::Statuses;
-use super::{lock, logging, manifests, rest, saver};
+use super::{events, lock, logging, manifests, rest, saver};
 use crate::backend::LedgerFile;
 use crate::backend::native::{Native, NativeOptions};
 use crate::control::{self, Agent, Kubelet, KubeletParts, Parts, Progress, on_a_thread};
@@ -100,11 +100,13 @@ impl Engine {
         let layout = &self.settings.layout;
         let server = Server::bind(&layout.socket()).await?;
         let mut reader = Reader::with_threads(manifests::threads());
+        let (kubelet, told) = (self.kubelet(), events::recall(&layout.events()));
+        kubelet.recall(told.clone());
         let agent = Agent::new(Parts {
             source,
             parse: Box::new(move |snapshot| reader.read(snapshot)),
             blocking: on_a_thread,
-            kubelet: self.kubelet(),
+            kubelet,
             sink: Arc::new(Statuses::new(status, layout.status())),
             ledger: Arc::new(LedgerFile::new(layout.ledger())),
             clock: Arc::new(SystemClock),
@@ -118,9 +120,10 @@ impl Engine {
         resident::map_in_parts();
         // Nobody waits for its end: it keeps nothing.
         tokio::spawn(rest::give_back_when_quiet());
+        let events = tokio::spawn(events::keep(layout.events(), told, projection.clone(), over.clone()));
         let saver = tokio::spawn(saver::keep(layout.snapshot(), projection, over.clone()));
         let agent = tokio::spawn(control::run(agent, hints, cancel.clone()));
-        Ok(Live { progress, cancel, over, agent, server, saver })
+        Ok(Live { progress, cancel, over, agent, server, savers: [saver, events] })
     }
 }
 
@@ -137,7 +140,8 @@ pub struct Live {
     over: CancellationToken,
     agent: JoinHandle<()>,
     server: JoinHandle<()>,
-    saver: JoinHandle<()>,
+    /// They write when the loop has ended.
+    savers: [JoinHandle<()>; 2],
 }
 
 impl Live {
@@ -158,8 +162,9 @@ impl Live {
         }
         self.server.abort();
         self.over.cancel();
-        if tokio::time::timeout(LAST_TASKS, self.saver).await.is_err() {
-            tracing::warn!("the last report was not written in time");
+        let [report, events] = self.savers;
+        if tokio::time::timeout(LAST_TASKS, async { tokio::join!(report, events) }).await.is_err() {
+            tracing::warn!("the last report or the last events were not written in time");
         }
     }
 }

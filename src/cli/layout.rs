@@ -48,6 +48,11 @@ impl Layout {
         self.state.join("snapshot.json")
     }
 
+    /// The events, for the agent after this one.
+    pub fn events(&self) -> PathBuf {
+        self.run.join("events.json")
+    }
+
     /// Held by whoever changes pods.
     pub fn lock(&self) -> PathBuf {
         self.state.join("lock")

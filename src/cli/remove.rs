@@ -17,6 +17,7 @@ use super::{printer, probe};
 use crate::control::{Removed, remove_pods};
 use crate::model::PodKey;
 use crate::port::ContainerBackend;
+use crate::serve::events;
 use crate::sys::effect;
 
 /// Runs `delete`: a pod of the directory that does not run is an error, as it is for kubectl.
@@ -62,9 +63,9 @@ pub fn down(args: &DownArgs, settings: Settings) -> Result<Ending, CliError> {
     })
 }
 
-/// The last report and the last status are about pods that are gone.
+/// The last report, the last status and the events are about pods that are gone.
 fn forget_reports(layout: &Layout) -> Result<(), CliError> {
-    for path in [layout.snapshot(), layout.status()] {
+    for path in [layout.snapshot(), layout.status(), layout.events(), events::aside(&layout.events())] {
         match effect::remove_file(&path) {
             Err(e) if e.kind() != ErrorKind::NotFound => {
                 return Err(CliError::new(format!("cannot remove {}: {e}", path.display())));

@@ -64,7 +64,7 @@ pub use node::{NodeInfo, NodeSystem, Taint, architecture, well_known};
 pub use object::{Desired, DesiredObject, Excluded, PodPreset, PodPresetSpec};
 pub use observed::{
     AllRestarted, ContainerKind, ContainerRecord, ContainerState, DataDigests, Deletion, ExitRecord, ImageSource,
-    ObservedContainer, ObservedPod, PodRecord, Sandbox, Stopping, TerminalCause,
+    ObservedContainer, ObservedPod, PodRecord, ResolverNotes, Sandbox, Stopping, TerminalCause,
 };
 pub use oom::oom_score_adj;
 pub use packed::Packed;

@@ -317,3 +317,12 @@ impl ObservedPod {
         }
     }
 }
+
+/// What a pod does not get of what it asks of its resolver.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResolverNotes {
+    /// It asks for the DNS of a cluster, of which there is none, and has the machine's.
+    pub missing_cluster_dns: bool,
+    /// What did not fit, a sentence per list.
+    pub left_out: Vec<String>,
+}

@@ -7,23 +7,26 @@ use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{NodeInfo, ObjectKey, Packed, PodEntry, PodKey};
 
 /// Normal or Warning, as Kubernetes tells events apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventType {
     Normal,
     Warning,
 }
 
 /// Something that happened to an object; equal ones are counted, not repeated.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct EventRecord {
     pub object: ObjectKey,
     pub uid: String,
     /// `spec.containers{name}` for a container's event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field_path: Option<String>,
     pub kind: EventType,
     pub reason: String,

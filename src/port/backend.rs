@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::{ErrorKind, PortError};
 use crate::model::{
     AdmittedPod, ContainerStart, Deletion, HandlerAnswer, HandlerCall, ImageNeed, ImageSource, ObservedPod, PodKey,
-    PodRecord, ProbeVerdicts, Reason, ResizeOrder, SignalOrder, VolumeLimit, VolumePayload, VolumeUse,
+    PodRecord, ProbeVerdicts, Reason, ResizeOrder, ResolverNotes, SignalOrder, VolumeLimit, VolumePayload, VolumeUse,
 };
 
 /// What a backend can and cannot do; `validate --backend` asks.
@@ -77,6 +77,11 @@ pub trait ContainerBackend: Send + Sync {
 
     /// Starts the infra process with its namespaces and network.
     async fn run_sandbox(&self, key: &PodKey, attempt: u32) -> Result<(), PortError>;
+
+    /// What the pod does not get of what it asks of its resolver; nothing where that is somebody else's business. Changes nothing.
+    async fn resolver_notes(&self, _key: &PodKey) -> Result<ResolverNotes, PortError> {
+        Ok(ResolverNotes::default())
+    }
 
     /// Ends the infra process, unless it is gone, and releases network and address.
     async fn stop_sandbox(&self, key: &PodKey) -> Result<(), PortError>;

@@ -41,15 +41,16 @@ pub use diff::{
 };
 pub use doctor::{Finding, Health, doctor_json, doctor_text, examine, health};
 pub use events::{
-    event_object, event_record, events_between, eviction_event, fallback_event, hook_event, preset_events, probe_event,
-    pulling_event, usage_event, waiting_events,
+    adoption_events, event_object, event_record, event_subject, events_between, eviction_event, exceeded_event,
+    fallback_event, hook_event, preset_events, probe_event, pulling_event, resolver_events, usage_event,
+    waiting_events,
 };
 pub use jsonpath::{Template, TemplateError};
 pub use pod::{PodView, pod_object};
 pub use project::{ProjectInput, project, stable_uid};
 pub use row::{PodRow, pod_row};
 pub use shown::{shown, shown_pod};
-pub use similar::EventLog;
+pub use similar::{EventLog, is_told};
 pub use status::{StatusInput, status_document};
 pub use table::{Column, Listed, TableOptions, cells, columns, objects_table, pods_table};
 pub use unknown::as_unknown;

@@ -95,6 +95,12 @@ impl Allowance {
 }
 
 impl EventLog {
+    /// One that goes on from these, the newest of them, with a whole allowance for each source.
+    pub fn after(mut told: Vec<Arc<EventRecord>>, bound: usize) -> Self {
+        told.drain(..told.len().saturating_sub(bound));
+        Self { told, sources: BTreeMap::new() }
+    }
+
     /// What is told, the newest last to be new.
     pub fn told(&self) -> &[Arc<EventRecord>] {
         &self.told
@@ -151,6 +157,17 @@ impl EventLog {
             remove_oldest(&mut self.told, |_| true);
         }
     }
+}
+
+/// Whether a known event tells this one, which began then: one in the same words that was seen since, or one that stands for
+/// others, or one of the very same moment, which a program may have worded otherwise.
+pub fn is_told(known: &[Arc<EventRecord>], event: &EventRecord, since: Timestamp) -> bool {
+    let is_it = |e: &EventRecord| {
+        let is_of_it = e.field_path == event.field_path;
+        let is_worded_so = told_as(&e.message) == COMBINED || is_of_it && e.message == event.message;
+        is_of_it && e.last == event.last || e.last >= since && is_worded_so
+    };
+    known.iter().any(|e| is_similar(e, event) && is_it(e))
 }
 
 /// Removes the one of these that was last seen longest ago.

@@ -184,6 +184,7 @@ fn node_cells(node: &Value, created: String) -> Vec<Value> {
         None => "Unknown",
     };
     let roles = node_roles(&node["metadata"]["labels"]);
+    let disabled = if node["spec"]["unschedulable"] == true { ",SchedulingDisabled" } else { "" };
     let address = |kind: &str| {
         let found = node["status"]["addresses"].as_array().and_then(|a| a.iter().find(|a| a["type"] == kind));
         found.map_or_else(|| json!("<none>"), |a| a["address"].clone())
@@ -194,7 +195,7 @@ fn node_cells(node: &Value, created: String) -> Vec<Value> {
     };
     vec![
         node["metadata"]["name"].clone(),
-        json!(status),
+        json!(format!("{status}{disabled}")),
         json!(if roles.is_empty() { "<none>".to_owned() } else { roles.join(",") }),
         json!(created),
         info("kubeletVersion"),

@@ -4,6 +4,7 @@
 //!   output are responses. It decides nothing and writes nothing.
 //! - [`Client`]: the same API from the other side, for our own commands.
 //! - [`snapshot`]: the last projection in a file, for a client that finds no agent.
+//! - [`events`]: its events in another, for the next agent.
 //!
 //! What is served: `/version`, `/healthz`, discovery, and for pods, configmaps, secrets, serviceaccounts, namespaces,
 //! podpresets, events and nodes get, list and watch (Tables on request, label and field selectors), and a pod's log.
@@ -20,6 +21,8 @@ mod status;
 mod table;
 mod watch;
 
+#[cfg(target_os = "linux")]
+pub mod events;
 pub mod snapshot;
 
 pub use client::{Client, ClientError, ListOptions, LogStream, ObjectList, WatchEvent, WatchStream};

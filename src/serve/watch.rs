@@ -45,7 +45,9 @@ impl Selection {
             }
             Listed::Event => {
                 let newest = projection.resource_version;
-                projection.events.iter().map(|e| Arc::new(event_object(e, newest))).collect()
+                let node = projection.node.as_ref().map(|node| node.value.once());
+                let node = node.as_ref().and_then(|node| node["metadata"]["name"].as_str()).unwrap_or_default();
+                projection.events.iter().map(|e| Arc::new(event_object(e, newest, node))).collect()
             }
             Listed::Node => projection.node.iter().map(|n| json(&n.value)).collect(),
         };

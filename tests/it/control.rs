@@ -13,6 +13,7 @@ mod placement;
 mod probes;
 mod real;
 mod resize;
+mod retold;
 pub(crate) mod rig;
 mod simulation;
 mod stale;

@@ -52,6 +52,7 @@ readers! {
     the_index_of_the_image_store => parsers::image_index;
     the_ledger => parsers::ledger;
     the_last_report => parsers::snapshot;
+    the_events_of_an_agent_before => parsers::kept_events;
     the_status_document => parsers::status_document;
     leases_of_addresses => parsers::leases;
     pod_records_without_an_agent => left::pod_record;

@@ -8,8 +8,8 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::PodSpec;
 
 use super::machine;
-use crate::model::PodKey;
-use crate::net::files::{self, Dns, Hosts};
+use crate::model::{PodKey, ResolverNotes};
+use crate::net::files::{self, Dns, Hosts, ResolvConf};
 use crate::sys::beneath::Dir;
 use crate::sys::effect;
 
@@ -37,16 +37,25 @@ pub(super) fn write(dir: &Path, spec: &PodSpec, key: &PodKey, ips: &[IpAddr]) ->
         aliases: spec.host_aliases.as_deref().unwrap_or_default(),
         host_network: node_hosts.as_deref(),
     });
-    let resolver = files::resolv_conf(&Dns {
-        policy: spec.dns_policy.as_deref(),
-        host_network,
-        config: spec.dns_config.as_ref(),
-        node: &files::node_resolv_conf(),
-    });
     let dir = Dir::make(dir, 0o700)?;
     put(&dir, "hosts", &hosts)?;
     put(&dir, "hostname", &files::hostname_file(&hostname))?;
-    put(&dir, "resolv.conf", &resolver.text)
+    put(&dir, "resolv.conf", &resolver(spec).text)
+}
+
+/// What the pod does not get of what it asks of its resolver.
+pub(super) fn notes(spec: &PodSpec) -> ResolverNotes {
+    let ResolvConf { missing_cluster_dns, left_out, .. } = resolver(spec);
+    ResolverNotes { missing_cluster_dns, left_out }
+}
+
+fn resolver(spec: &PodSpec) -> ResolvConf {
+    files::resolv_conf(&Dns {
+        policy: spec.dns_policy.as_deref(),
+        host_network: spec.host_network == Some(true),
+        config: spec.dns_config.as_ref(),
+        node: &files::node_resolv_conf(),
+    })
 }
 
 /// Writes a file in place: it is bound into containers that run, and they are to see the new text.

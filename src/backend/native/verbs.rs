@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use super::paths::{check_key, check_uid};
 use super::records::{self, POD, Stored};
 use super::{
-    Inner, Native, START_PATIENCE, blocking, end, handler, image, joined, observe, resize, sandbox, settle, start,
+    Inner, Native, START_PATIENCE, blocking, end, etc, handler, image, joined, observe, resize, sandbox, settle, start,
     verdicts,
 };
 use crate::model::{
     ContainerStart, Deletion, HandlerAnswer, HandlerCall, ImageNeed, ObservedPod, PodKey, PodRecord, PodUid,
-    ProbeVerdicts, ResizeOrder, SignalOrder, VolumeLimit, VolumePayload, VolumeUse,
+    ProbeVerdicts, ResizeOrder, ResolverNotes, SignalOrder, VolumeLimit, VolumePayload, VolumeUse,
 };
 use crate::port::{Capabilities, ContainerBackend, ErrorKind, Hint, ImageStatus, PortError};
 
@@ -149,6 +149,14 @@ impl ContainerBackend for Native {
 
     async fn run_sandbox(&self, key: &PodKey, attempt: u32) -> Result<(), PortError> {
         self.work(key, move |inner, key, uid| sandbox::run(inner, key, uid, attempt)).await
+    }
+
+    async fn resolver_notes(&self, key: &PodKey) -> Result<ResolverNotes, PortError> {
+        self.work(key, |inner, key, uid| {
+            let spec = inner.read_record(key, uid)?.realised.effective.open().spec.unwrap_or_default();
+            Ok(etc::notes(&spec))
+        })
+        .await
     }
 
     async fn stop_sandbox(&self, key: &PodKey) -> Result<(), PortError> {

@@ -11,9 +11,12 @@ use super::history;
 use super::memory::{Scope, scope};
 use super::state::Goal;
 use super::worker::Worker;
-use crate::model::{ContainerStart, HookKind, PodAction, PodRecord, PodStep, Signal, SignalOrder, TerminalCause};
+use crate::model::{
+    ContainerStart, HookKind, ObservedPod, PodAction, PodRecord, PodStep, ResolverNotes, Sandbox, Signal, SignalOrder,
+    TerminalCause,
+};
 use crate::port::PortError;
-use crate::report::waiting_events;
+use crate::report::{resolver_events, waiting_events};
 
 /// So long a start may hold up others.
 const TURN: Duration = Duration::from_secs(60);
@@ -133,7 +136,11 @@ impl Worker {
             PodAction::CreatePod { record } | PodAction::UpdatePod { record } => backend.put_record(record).await,
             PodAction::MarkDeleted { deletion } => backend.mark_deleted(key, deletion).await,
             PodAction::SyncVolumes { volumes } => backend.sync_volumes(key, volumes).await,
-            PodAction::RunSandbox { attempt } => backend.run_sandbox(key, *attempt).await,
+            PodAction::RunSandbox { attempt } => {
+                backend.run_sandbox(key, *attempt).await?;
+                self.tell_resolver().await;
+                Ok(())
+            }
             PodAction::StopSandbox => backend.stop_sandbox(key).await,
             PodAction::EnsureImage(need) => {
                 let (shared, observed) = (&self.shared, self.observed.as_ref());
@@ -187,6 +194,21 @@ impl Worker {
             }
         }
         None
+    }
+
+    /// What a pod with a new sandbox does not get of what it asks of its resolver.
+    async fn tell_resolver(&self) {
+        let seen = self.observed.as_deref().map(|pod| &pod.record);
+        let Some(record) = self.record.as_deref().or(seen).cloned() else { return };
+        match self.shared.parts.backend.resolver_notes(&self.key).await {
+            Ok(notes) if notes == ResolverNotes::default() => {}
+            Ok(notes) => {
+                let pod = ObservedPod { record, sandbox: Sandbox::Absent, containers: Vec::new() };
+                self.shared.lock().history.tell(resolver_events(&pod, &notes, self.shared.now()));
+                self.shared.announce();
+            }
+            Err(error) => tracing::warn!(pod = %self.key, "{error}; what its resolver lacks is not told"),
+        }
     }
 
     /// The events of a failed pull. What follows is a back-off: it is told as such, and no more of the pull itself.

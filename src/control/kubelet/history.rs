@@ -1,4 +1,4 @@
-//! What happened and what was done, as people read it; bounded, in memory.
+//! What happened and what was done, as people read it; bounded, in memory. A new agent goes on from the events of the one before.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::state::{Goal, PodState};
-use crate::model::{ActionEntry, EventRecord, PodAction, PodKey, PodStep, Reason, Verb};
-use crate::report::{EventLog, events_between, waiting_events};
+use crate::model::{ActionEntry, EventRecord, ObservedPod, PodAction, PodKey, PodStep, Reason, Verb};
+use crate::report::{EventLog, adoption_events, events_between, is_told, waiting_events};
 
 /// How many different events are kept.
 const EVENTS: usize = 1000;
@@ -21,12 +21,31 @@ pub(super) struct History {
 }
 
 impl History {
-    /// The events between the last look at a pod and this one.
-    pub(super) fn observe(&mut self, old: &PodState, new: &PodState, now: Timestamp) {
-        let mut events = events_between(old.observed.as_deref(), new.observed.as_deref(), now);
-        if let Some(pod) = &new.observed {
-            events.extend(waiting_events(pod, &reasons(old), &reasons(new), now));
-        }
+    /// Goes on from these, the newest of them.
+    pub(super) fn recall(&mut self, events: Vec<Arc<EventRecord>>) {
+        self.events = EventLog::after(events, EVENTS);
+    }
+
+    /// The events between the last look at a pod and this one. Of one that is looked at for the first time, which an agent
+    /// before may have done, what was not told yet.
+    pub(super) fn observe(&mut self, old: &PodState, new: &PodState, (node, now): (&str, Timestamp)) {
+        let Some(pod) = new.observed.as_deref() else { return };
+        let is_known = |old: &&ObservedPod| old.record.uid == pod.record.uid;
+        let known = old.observed.as_deref().filter(|_| old.planned).filter(is_known);
+        let events = match known {
+            None => adoption_events(pod, &reasons(new), self.events.told(), (node, now)),
+            Some(known) => {
+                let mut events = events_between(Some(known), Some(pod), (node, now));
+                events.extend(waiting_events(pod, &reasons(old), &reasons(new), now));
+                events
+            }
+        };
+        self.tell(events);
+    }
+
+    /// Adds those of these that were not told since then.
+    pub(super) fn tell_anew(&mut self, mut events: Vec<EventRecord>, since: Timestamp) {
+        events.retain(|event| !is_told(self.events.told(), event, since));
         self.tell(events);
     }
 

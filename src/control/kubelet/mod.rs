@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::model::{AdmittedPod, DataObjects, NodeInfo, ObservedPod, PodKey, Reason};
+use crate::model::{AdmittedPod, DataObjects, EventRecord, NodeInfo, ObservedPod, PodKey, Reason};
 use crate::plan;
 use crate::port::{Capabilities, Clock, ContainerBackend, Hint, PodBackend, PortError};
 
@@ -134,6 +134,11 @@ impl Kubelet {
         if before.as_ref() != Some(data) {
             state.wake_all();
         }
+    }
+
+    /// The events of an agent before this one, which are gone on from. To be called before anything is targeted.
+    pub fn recall(&self, events: Vec<Arc<EventRecord>>) {
+        self.shared.lock().history.recall(events);
     }
 
     /// Allows a deletion of the pod no more than this grace period, in seconds. A later call may only lower it.

@@ -35,6 +35,8 @@ pub(super) struct Slot {
     state: Arc<PodState>,
     /// What was told of presets that conflict, and of which incarnation of the pod.
     conflicts: Option<Box<(PodUid, Vec<String>)>>,
+    /// The conflicts were asked for once: of those that an agent before has told nothing is told again.
+    has_asked: bool,
 }
 
 /// What is known about one pod.
@@ -200,7 +202,13 @@ impl State {
     }
 
     /// Stores what a worker saw and planned for the target with this number. Returns whether anything is new.
-    pub(super) fn report(&mut self, key: &PodKey, sequence: u64, mut next: PodState, now: Timestamp) -> bool {
+    pub(super) fn report(
+        &mut self,
+        key: &PodKey,
+        sequence: u64,
+        mut next: PodState,
+        (node, now): (&str, Timestamp),
+    ) -> bool {
         let slot = self.slot(key);
         next.settled &= slot.sequence == sequence;
         // Without anything new what was seen before stays, so that whatever is made of it is known to be the same.
@@ -208,7 +216,7 @@ impl State {
         if changed {
             let before = std::mem::replace(&mut slot.state, Arc::new(next));
             let after = Arc::clone(&slot.state);
-            self.history.observe(&before, &after, now);
+            self.history.observe(&before, &after, (node, now));
         }
         self.tell_conflicts(key, now) || changed
     }
@@ -233,7 +241,12 @@ impl State {
             return false;
         }
         slot.conflicts = told;
-        self.history.tell(events);
+        let created = observed.record.created_at;
+        if std::mem::replace(&mut slot.has_asked, true) {
+            self.history.tell(events);
+        } else {
+            self.history.tell_anew(events, created);
+        }
         true
     }
 

@@ -11,15 +11,19 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::after;
 use super::worker::Worker;
-use crate::model::{Eviction, ObservedPod, PodRecord, PodUid, TerminalCause, VolumeLimit, VolumeUse};
+use crate::model::{
+    Eviction, ObservedContainer, ObservedPod, PodRecord, PodUid, TerminalCause, VolumeLimit, VolumeUse,
+};
 use crate::plan;
 use crate::port::{ErrorKind, PortError};
-use crate::report::{eviction_event, usage_event};
+use crate::report::{eviction_event, exceeded_event, usage_event};
 
 /// The volumes of so many pods are measured at the same time: more would only have the disk go to and fro.
 pub(super) const PLACES: usize = 2;
 /// So long it may take for one pod.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// So long an eviction may take: the kubelet waits half as long again as the grace period, and no less than this (`killPodNow`).
+const KILLED_WITHIN: Duration = Duration::from_secs(10);
 /// What it is called among the steps that fail, and in errors.
 const MEASURE: &str = "measure the volumes of";
 
@@ -157,6 +161,24 @@ impl Worker {
         if let (Some(cause), None) = (record.and_then(|r| r.terminal_cause.as_ref()), &self.memory.plan.evicted) {
             self.memory.plan.evicted = Some(Eviction { cause: cause.clone(), since: now });
         }
+    }
+
+    /// Tells, once, of an eviction that takes longer than it should. When it will, if that is to come.
+    pub(super) fn tell_exceeded(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let Some(eviction) = &self.memory.plan.evicted else {
+            self.exceeded = false;
+            return None;
+        };
+        let runs = |pod: &&Arc<ObservedPod>| pod.containers.iter().any(ObservedContainer::is_live);
+        let pod = self.observed.as_ref().filter(runs).filter(|_| !self.exceeded)?;
+        let until = after(eviction.since, KILLED_WITHIN);
+        if now < until {
+            return Some(until);
+        }
+        self.shared.lock().history.tell(vec![exceeded_event(pod, now)]);
+        self.shared.announce();
+        self.exceeded = true;
+        None
     }
 
     /// Begins an eviction. An agent that begins anew goes on with it by the record, where that can be written.

@@ -89,6 +89,8 @@ pub(super) struct Worker {
     pub(super) recalled: bool,
     /// Nothing but a place while none of its volumes has a limit.
     pub(super) usage: Option<Box<Usage>>,
+    /// It was told that the eviction takes too long.
+    pub(super) exceeded: bool,
     pub(super) hooks: Hooks,
     /// The number of the target the present round works for.
     sequence: u64,
@@ -144,6 +146,7 @@ impl Worker {
             probers: None,
             recalled: false,
             usage: None,
+            exceeded: false,
             sequence: 0,
             quiet: None,
             bell,
@@ -245,11 +248,12 @@ impl Worker {
         self.memory.plan.pulls = self.pulls.states();
         let now = self.shared.now();
         self.take_over_eviction(now);
+        let overdue = self.tell_exceeded(now);
         if let (Some(quiet), Some(observed)) = (&self.quiet, &self.observed)
             && Arc::ptr_eq(&quiet.observed, observed)
             && quiet.calm.holds(brief.data.as_ref(), &self.memory.plan, now)
         {
-            return Next::Wait(quiet.calm.until);
+            return Next::Wait([quiet.calm.until, overdue].into_iter().flatten().min());
         }
         self.quiet = None;
         let plan = self.plan(goal, &brief, now);
@@ -267,7 +271,7 @@ impl Worker {
         if outcome.tried > 0 || self.is_stale() {
             return Next::Again;
         }
-        Next::Wait([wake_at, outcome.retry_at].into_iter().flatten().min())
+        Next::Wait([wake_at, outcome.retry_at, overdue].into_iter().flatten().min())
     }
 
     /// Only where somebody else keeps what was seen, too: a backend that gives something new each time would have it for this alone.
@@ -319,7 +323,8 @@ impl Worker {
         holds.extend(resting);
         let (observed, settled) = (self.observed.clone(), steps.is_empty());
         let next = PodState { observed, waiting, holds, probed, planned: true, settled };
-        if self.shared.lock().report(&self.key, self.sequence, next, now) {
+        let node = self.shared.parts.node.name.as_str();
+        if self.shared.lock().report(&self.key, self.sequence, next, (node, now)) {
             self.shared.announce();
         }
         (steps, wake_at)

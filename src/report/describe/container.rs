@@ -4,10 +4,15 @@ use std::fmt::Write as _;
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerPort, ContainerState, ContainerStatus, EnvFromSource, EnvVar, EnvVarSource, Pod, Probe,
-    VolumeMount,
+    ResourceFieldSelector, VolumeMount,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::long_time;
+use super::{long_time, seccomp};
+use crate::model::quantity;
+
+/// One, in what [`quantity::nanos`] gives.
+const UNIT: i128 = 1_000_000_000;
 
 /// One list of containers, each with its status if it has one.
 pub(super) fn section(
@@ -35,24 +40,34 @@ pub(super) fn section(
         resources(out, container);
         probes(out, container);
         env_from(out, container.env_from.as_deref().unwrap_or_default());
-        environment(out, container.env.as_deref().unwrap_or_default(), pod);
+        environment(out, container, pod);
         mounts(out, container.volume_mounts.as_deref().unwrap_or_default());
     }
 }
 
 fn identity(out: &mut String, container: &Container, status: Option<&ContainerStatus>) {
-    let _ = writeln!(out, "    Container ID:\t{}", status.and_then(|s| s.container_id.as_deref()).unwrap_or_default());
+    if let Some(status) = status {
+        let _ = writeln!(out, "    Container ID:\t{}", status.container_id.as_deref().unwrap_or_default());
+    }
     let _ = writeln!(out, "    Image:\t{}", container.image.as_deref().unwrap_or_default());
-    let _ = writeln!(out, "    Image ID:\t{}", status.map(|s| s.image_id.as_str()).unwrap_or_default());
+    if let Some(status) = status {
+        let _ = writeln!(out, "    Image ID:\t{}", status.image_id);
+    }
     let ports = container.ports.as_deref().unwrap_or_default();
     let plural = if ports.len() > 1 { "s" } else { "" };
     let list = |number: &dyn Fn(&ContainerPort) -> i32| {
-        let texts: Vec<String> =
-            ports.iter().map(|p| format!("{}/{}", number(p), p.protocol.as_deref().unwrap_or("TCP"))).collect();
+        let text = |port: &ContainerPort| {
+            let name = port.name.as_deref().filter(|name| !name.is_empty());
+            let name = name.map(|name| format!(" ({name})")).unwrap_or_default();
+            format!("{}/{}{name}", number(port), port.protocol.as_deref().unwrap_or("TCP"))
+        };
+        let texts: Vec<String> = ports.iter().map(text).collect();
         if texts.is_empty() { "<none>".to_owned() } else { texts.join(", ") }
     };
     let _ = writeln!(out, "    Port{plural}:\t{}", list(&|p| p.container_port));
     let _ = writeln!(out, "    Host Port{plural}:\t{}", list(&|p| p.host_port.unwrap_or(0)));
+    let context = container.security_context.as_ref();
+    seccomp(out, "    ", context.and_then(|context| context.seccomp_profile.as_ref()));
 }
 
 fn strings(out: &mut String, title: &str, lines: Option<&[String]>) {
@@ -65,7 +80,7 @@ fn strings(out: &mut String, title: &str, lines: Option<&[String]>) {
 
 fn state(out: &mut String, title: &str, state: Option<&ContainerState>) {
     let Some(state) = state else {
-        let _ = writeln!(out, "    {title}:\tUnknown");
+        let _ = writeln!(out, "    {title}:\tWaiting");
         return;
     };
     if let Some(running) = &state.running {
@@ -87,9 +102,7 @@ fn state(out: &mut String, title: &str, state: Option<&ContainerState>) {
         }
     } else {
         let _ = writeln!(out, "    {title}:\tWaiting");
-        let waiting = state.waiting.as_ref();
-        optional(out, "Reason", waiting.and_then(|w| w.reason.as_deref()));
-        optional(out, "Message", waiting.and_then(|w| w.message.as_deref()));
+        optional(out, "Reason", state.waiting.as_ref().and_then(|w| w.reason.as_deref()));
     }
 }
 
@@ -184,7 +197,8 @@ fn env_from(out: &mut String, sources: &[EnvFromSource]) {
     }
 }
 
-fn environment(out: &mut String, variables: &[EnvVar], pod: &Pod) {
+fn environment(out: &mut String, container: &Container, pod: &Pod) {
+    let variables: &[EnvVar] = container.env.as_deref().unwrap_or_default();
     if variables.is_empty() {
         out.push_str("    Environment:\t<none>\n");
         return;
@@ -192,7 +206,7 @@ fn environment(out: &mut String, variables: &[EnvVar], pod: &Pod) {
     out.push_str("    Environment:\n");
     for variable in variables {
         let text = match &variable.value_from {
-            Some(source) => source_text(source, pod),
+            Some(source) => source_text(source, container, pod),
             None => variable.value.clone().unwrap_or_default(),
         };
         let mut lines = text.split('\n');
@@ -203,7 +217,7 @@ fn environment(out: &mut String, variables: &[EnvVar], pod: &Pod) {
     }
 }
 
-fn source_text(source: &EnvVarSource, pod: &Pod) -> String {
+fn source_text(source: &EnvVarSource, container: &Container, pod: &Pod) -> String {
     if let Some(secret) = &source.secret_key_ref {
         let optional = secret.optional.unwrap_or(false);
         format!("<set to the key '{}' in secret '{}'>\tOptional: {optional}", secret.key, secret.name)
@@ -214,10 +228,27 @@ fn source_text(source: &EnvVarSource, pod: &Pod) -> String {
         let version = field.api_version.as_deref().unwrap_or("v1");
         format!("{} ({version}:{})", field_value(&field.field_path, pod), field.field_path)
     } else if let Some(resource) = &source.resource_field_ref {
-        let container = resource.container_name.as_deref().map(|c| format!("{c}: ")).unwrap_or_default();
-        format!("({container}{})", resource.resource)
+        format!("{} ({})", amount(resource, container), resource.resource)
     } else {
         "<unknown source>".to_owned()
+    }
+}
+
+/// What the container has of a resource, in whole units of the divisor; without a limit what the machine has, of which the object
+/// tells nothing.
+fn amount(resource: &ResourceFieldSelector, container: &Container) -> String {
+    let resources = container.resources.as_ref();
+    let (list, name) = resource.resource.split_once('.').unwrap_or_default();
+    let list = match list {
+        "limits" => resources.and_then(|resources| resources.limits.as_ref()),
+        _ => resources.and_then(|resources| resources.requests.as_ref()),
+    };
+    let nanos = |text: Option<&Quantity>| text.and_then(|text| quantity::nanos(&text.0));
+    let divisor = nanos(resource.divisor.as_ref()).filter(|divisor| *divisor > 0).unwrap_or(UNIT);
+    let amount = nanos(list.and_then(|list| list.get(name))).unwrap_or(0).max(0);
+    match amount.saturating_add(divisor - 1) / divisor {
+        0 if matches!(resource.resource.as_str(), "limits.cpu" | "limits.memory") => "node allocatable".to_owned(),
+        amount => amount.to_string(),
     }
 }
 

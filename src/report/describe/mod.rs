@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus, Toleration};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus, SeccompProfile, Toleration};
 
 use serde_json::Value;
 
@@ -62,9 +62,9 @@ fn head(out: &mut String, pod: &Pod, spec: &PodSpec, status: &PodStatus, now: Ti
     if let Some(account) = spec.service_account_name.as_deref().filter(|a| !a.is_empty()) {
         let _ = writeln!(out, "Service Account:\t{account}");
     }
-    match (spec.node_name.as_deref().filter(|n| !n.is_empty()), status.host_ip.as_deref()) {
-        (Some(node), Some(ip)) => drop(writeln!(out, "Node:\t{node}/{ip}")),
-        (node, _) => drop(writeln!(out, "Node:\t{}", or_none(node))),
+    match spec.node_name.as_deref().filter(|n| !n.is_empty()) {
+        Some(node) => drop(writeln!(out, "Node:\t{node}/{}", status.host_ip.as_deref().unwrap_or_default())),
+        None => out.push_str("Node:\t<none>\n"),
     }
     if let Some(start) = &status.start_time {
         let _ = writeln!(out, "Start Time:\t{}", long_time(start.0));
@@ -86,6 +86,7 @@ fn head(out: &mut String, pod: &Pod, spec: &PodSpec, status: &PodStatus, now: Ti
             let _ = writeln!(out, "{title}:\t{text}");
         }
     }
+    seccomp(out, "", spec.security_context.as_ref().and_then(|context| context.seccomp_profile.as_ref()));
     let _ = writeln!(out, "IP:\t{}", status.pod_ip.as_deref().unwrap_or_default());
     match status.pod_ips.as_deref().filter(|ips| !ips.is_empty()) {
         Some(ips) => {
@@ -95,6 +96,17 @@ fn head(out: &mut String, pod: &Pod, spec: &PodSpec, status: &PodStatus, now: Ti
             }
         }
         None => out.push_str("IPs:\t<none>\n"),
+    }
+}
+
+/// A seccomp profile, if there is one. Of a container the name of a file stands further in.
+fn seccomp(out: &mut String, indent: &str, profile: Option<&SeccompProfile>) {
+    let Some(profile) = profile else { return };
+    let _ = writeln!(out, "{indent}SeccompProfile:\t{}", profile.type_);
+    if profile.type_ == "Localhost" {
+        let further = if indent.is_empty() { "" } else { "  " };
+        let name = profile.localhost_profile.as_deref().unwrap_or_default();
+        let _ = writeln!(out, "{indent}{further}LocalhostProfile:\t{name}");
     }
 }
 
@@ -178,7 +190,9 @@ fn events_section(out: &mut String, events: &[EventRecord], now: Timestamp) {
             0 | 1 => last,
             n => format!("{last} (x{n} over {})", age(Some(event.first), now)),
         };
+        let part = event.field_path.as_deref().filter(|path| !path.is_empty());
+        let part = part.map(|path| format!("{path}: ")).unwrap_or_default();
         let message = event.message.trim().replace(['\n', '\t'], " ");
-        let _ = writeln!(out, "  {kind}\t{}\t{seen}\t{}\t{message}", event.reason, event.component);
+        let _ = writeln!(out, "  {kind}\t{}\t{seen}\t{}\t{part}{message}", event.reason, event.component);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, ProjectedVolumeSource, Volume};
+use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, ProjectedVolumeSource, Volume};
 use serde_json::Value;
 
 /// Every volume with what it is made of; names of ConfigMaps and Secrets, never their data.
@@ -34,12 +34,10 @@ fn body(out: &mut String, volume: &Volume) {
     } else if let Some(secret) = &volume.secret {
         line(out, "Type", "Secret (a volume populated by a Secret)");
         line(out, "SecretName", secret.secret_name.as_deref().unwrap_or_default());
-        items(out, secret.items.as_deref());
         line(out, "Optional", secret.optional.unwrap_or(false));
     } else if let Some(map) = &volume.config_map {
         line(out, "Type", "ConfigMap (a volume populated by a ConfigMap)");
         line(out, "Name", &map.name);
-        items(out, map.items.as_deref());
         line(out, "Optional", map.optional.unwrap_or(false));
     } else if let Some(downward) = &volume.downward_api {
         line(out, "Type", "DownwardAPI (a volume populated by information about the pod)");
@@ -49,14 +47,6 @@ fn body(out: &mut String, volume: &Volume) {
         sources(out, projected);
     } else {
         line(out, "Type", other_type(volume));
-    }
-}
-
-fn items(out: &mut String, items: Option<&[KeyToPath]>) {
-    let Some(items) = items.filter(|i| !i.is_empty()) else { return };
-    out.push_str("    Items:\n");
-    for item in items {
-        let _ = writeln!(out, "      {} -> {}", item.key, item.path);
     }
 }
 
@@ -74,9 +64,8 @@ fn sources(out: &mut String, projected: &ProjectedVolumeSource) {
         if let Some(secret) = &source.secret {
             line(out, "SecretName", &secret.name);
             line(out, "Optional", secret.optional.unwrap_or(false));
-        } else if let Some(downward) = &source.downward_api {
+        } else if source.downward_api.is_some() {
             line(out, "DownwardAPI", true);
-            downward_items(out, downward.items.as_deref().unwrap_or_default());
         } else if let Some(map) = &source.config_map {
             line(out, "ConfigMapName", &map.name);
             line(out, "Optional", map.optional.unwrap_or(false));

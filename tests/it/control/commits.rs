@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::rig::{Rig, broken, id, key, pod, pod_with};
 
-fn preset(name: &str, value: &str) -> Value {
+pub(super) fn preset(name: &str, value: &str) -> Value {
     json!({"apiVersion": "settings.k8s.io/v1alpha1", "kind": "PodPreset", "metadata": {"name": name},
         "spec": {"selector": {"matchLabels": {"app": "web"}}, "env": [{"name": "DB_PORT", "value": value}]}})
 }

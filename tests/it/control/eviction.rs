@@ -5,7 +5,7 @@ use podwright::model::{ContainerState, Sandbox, VolumeUse};
 use podwright::port::{ErrorKind, PortError};
 use serde_json::{Value, json};
 
-use super::rig::{Rig, id, key, pod, pod_with};
+use super::rig::{Rig, Running, eventually, id, key, pod, pod_with};
 
 fn web() -> Value {
     let volumes = json!([{"name": "data", "emptyDir": {"sizeLimit": "1Mi"}}, {"name": "free", "emptyDir": {}}]);
@@ -17,6 +17,12 @@ fn web() -> Value {
 
 fn looks(rig: &Rig) -> usize {
     rig.fake.calls().iter().filter(|call| call.verb == Verb::VolumeUse).count()
+}
+
+/// How often it was told of an eviction that it takes too long.
+fn exceeded(agent: &Running) -> Vec<u32> {
+    let events = agent.projection.borrow().events.clone();
+    events.iter().filter(|event| event.reason == "ExceededGracePeriod").map(|event| event.count).collect()
 }
 
 /// Has these calls fail.
@@ -50,6 +56,7 @@ async fn a_pod_above_its_limit_is_evicted_for_good_and_told_so() {
     let events = agent.projection.borrow().events.clone();
     let told: Vec<_> = events.iter().filter(|e| e.reason == "Evicted").map(|e| (e.message.as_str(), e.count)).collect();
     assert_eq!(told, [(message, 1)]);
+    assert!(exceeded(&agent).is_empty());
     // It stays, and nobody looks any more.
     rig.fake.forget_calls();
     rig.pass(600).await;
@@ -64,6 +71,22 @@ async fn a_pod_above_its_limit_is_evicted_for_good_and_told_so() {
     assert_ne!(next.record.uid, seen.record.uid);
     assert_eq!((next.record.terminal.as_deref(), next.record.terminal_cause.as_ref()), (None, None));
     assert!(matches!(next.latest("app").unwrap().state, ContainerState::Running { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_eviction_that_takes_too_long_is_told_once() {
+    let rig = Rig::new(&[web()]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    refuse(&rig, |call| call.verb == Verb::SignalContainer);
+    rig.fake.fill(&key("web"), "data", 1 << 30);
+    eventually("an eviction", || rig.pod("web").record.terminal_cause.is_some()).await;
+    rig.pass(8).await;
+    assert!(exceeded(&agent).is_empty());
+    rig.pass(4).await;
+    assert_eq!(exceeded(&agent), [1]);
+    rig.pass(600).await;
+    assert_eq!(exceeded(&agent), [1]);
 }
 
 #[tokio::test(start_paused = true)]

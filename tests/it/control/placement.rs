@@ -98,7 +98,7 @@ async fn a_pod_that_no_machine_fits_is_pending_until_the_label_is_there() {
     assert_eq!(rig.sink.condition(), "Ready");
     let told = told(&agent, "fast");
     for event in [
-        "default-scheduler Scheduled: Successfully assigned default/fast to this node",
+        "default-scheduler Scheduled: Successfully assigned default/fast to edge-1",
         "podwright Placed: spec.nodeSelector[disktype] fits this machine now (node labels)",
     ] {
         assert!(told.iter().any(|found| found == event), "{told:#?}");

@@ -18,7 +18,7 @@ fn e2e_names_are_resolved_as_the_pod_says() {
     let Some(mut world) = World::new() else { return };
     world.load("busybox");
     let own = "  hostname: left\n  subdomain: shop\n  hostAliases: [{ip: 10.1.2.3, hostnames: [foo.remote, bar.remote]}]\n  dnsPolicy: None\n  dnsConfig: {nameservers: [192.0.2.53], searches: [shop.example], options: [{name: ndots, value: \"2\"}, {name: edns0}]}\n";
-    let added = "  dnsPolicy: Default\n  dnsConfig: {searches: [more.example]}\n";
+    let added = "  dnsPolicy: Default\n  dnsConfig: {searches: [more.example], nameservers: [192.0.2.1, 192.0.2.2, 192.0.2.3]}\n";
     world.commit(&[
         ("own.yaml", &pod("own", own, SLEEP)),
         ("added.yaml", &pod("added", added, SLEEP)),
@@ -32,6 +32,17 @@ fn e2e_names_are_resolved_as_the_pod_says() {
     let mut lines: Vec<&str> = resolver.lines().filter(|l| !l.is_empty() && !l.starts_with('#')).collect();
     lines.sort_unstable();
     assert_eq!(lines, ["nameserver 192.0.2.53", "options ndots:2 edns0", "search shop.example"]);
+    world.wait_described(
+        "plain",
+        "cannot create Pod using \"ClusterFirst\" policy. Falling back to \"Default\" policy.",
+    );
+    // Those of the machine come first, and no resolver takes more than three.
+    if podwright::net::files::node_resolv_conf().lines().any(|line| line.starts_with("nameserver ")) {
+        world.wait_described("added", "Nameserver limits were exceeded");
+    }
+    for name in ["own", "added"] {
+        assert!(!world.ok(&["describe", "pod", name]).contains("MissingClusterDNS"), "{name}");
+    }
     let hosts = world.exec("own", "c", &["cat", "/etc/hosts"]);
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     assert!(hosts.lines().any(|l| words(l) == ["10.1.2.3", "foo.remote", "bar.remote"]), "{hosts}");

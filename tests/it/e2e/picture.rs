@@ -62,8 +62,8 @@ fn files(dir: &Path, at: &Path, lines: &mut Vec<String>) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
         let place = at.join(entry.file_name());
-        // The last report and the notes of where something was read are written now and then.
-        if ["run/api.sock", "snapshot.json"].iter().any(|p| place == Path::new(p)) {
+        // The last report, the events and the notes of where something was read are written now and then.
+        if ["run/api.sock", "run/events.json", "snapshot.json"].iter().any(|p| place == Path::new(p)) {
             continue;
         }
         let kind = entry.file_type().unwrap();

@@ -66,7 +66,10 @@ fn e2e_seed_liveness_restarts_its_container_while_the_pod_runs() {
     };
     let normal = |count, message: &str| ("Normal".to_owned(), count, message.to_owned());
     assert_eq!(told("Scheduled").1, 1);
-    assert_eq!(told("Pulled"), normal(3, "Container image \"busybox\" already present on machine"));
+    assert_eq!(
+        told("Pulled"),
+        normal(3, "Container image \"busybox\" already present on machine and can be accessed by the pod")
+    );
     assert_eq!(told("Created"), normal(3, "Container created"));
     assert_eq!(told("Started"), normal(3, "Container started"));
     assert_eq!(told("Killing"), normal(2, "Container liveness failed liveness probe, will be restarted"));
@@ -174,6 +177,37 @@ async fn health(
     Ok(Response::builder().header("content-type", "application/grpc").body(body).unwrap())
 }
 
+/// An agent that is killed once its events are kept, and the next one: it has them all, and tells none of them as new.
+fn the_next_agent_goes_on_counting(world: &mut World, name: &str) {
+    let list = |world: &World| -> Option<Vec<Value>> {
+        let list = world.output(&["get", "events", "-o", "json"]);
+        let list: Value = serde_json::from_slice(&list.stdout).ok()?;
+        Some(list["items"].as_array()?.iter().filter(|e| e["involvedObject"]["name"] == name).cloned().collect())
+    };
+    let kept = world.root().join("run/events.json");
+    let kept = world.wait("the events to be kept", || {
+        let kept: Value = serde_json::from_slice(&std::fs::read(&kept).ok()?).unwrap();
+        kept["events"].as_array()?.iter().find(|event| event["reason"] == "Unhealthy").cloned()
+    });
+    let before = list(world).unwrap();
+    world.kill();
+    world.start();
+    let after = world.wait("the pod to be looked after", || {
+        list(world).filter(|list| list.iter().any(|event| event["reason"] == "Started"))
+    });
+    let shown = |list: &[Value]| -> Vec<[Value; 3]> {
+        list.iter().map(|e| ["reason", "message", "firstTimestamp"].map(|member| e[member].clone())).collect()
+    };
+    assert_eq!(shown(&after), shown(&before));
+    let count = |reason: &str| after.iter().find(|e| e["reason"] == reason).unwrap()["count"].as_u64().unwrap();
+    assert!(count("Unhealthy") >= kept["count"].as_u64().unwrap(), "{after:#?}");
+    assert_eq!(["Scheduled", "Pulled", "Created", "Started"].map(count), [1; 4]);
+    world.wait("another failure", || {
+        let last = list(world)?.iter().find(|e| e["reason"] == "Unhealthy")?["count"].as_u64()?;
+        (last > count("Unhealthy")).then_some(())
+    });
+}
+
 #[test]
 fn e2e_a_grpc_service_is_ready_when_it_says_so() {
     let Some(mut world) = World::new() else { return };
@@ -190,6 +224,7 @@ fn e2e_a_grpc_service_is_ready_when_it_says_so() {
         events(&world, "grpc").iter().any(|(_, _, _, message)| message == expected).then_some(())
     });
     assert_eq!(world.row("grpc").unwrap().0, "0/1");
+    the_next_agent_goes_on_counting(&mut world, "grpc");
     state.store(1, Ordering::SeqCst);
     world.wait_row("grpc", "1/1", "Running");
     state.store(2, Ordering::SeqCst);

@@ -169,7 +169,7 @@ fn everything(pod: &ObservedPod, data: &DataObjects) -> String {
     let object = pod_object(&view);
     said += &format!("{:?}", pod_row(&object, now()));
     said += &describe_pod(&object, &[], now());
-    said += &format!("{:?}", events_between(None, Some(pod), now()));
+    said += &format!("{:?}", events_between(None, Some(pod), ("edge-1", now())));
     let pods = [Arc::new(shown_pod(object, view.admitted))];
     let input = ProjectInput { admitted: None, pods: &pods, events: &[], node: &node, now: now() };
     for projected in project(&input, &Projection::default()).objects.values() {

@@ -10,8 +10,8 @@ use podwright::net::lease::Leases;
 use podwright::net::subnet::Subnet;
 use podwright::net::subnet6::Subnet6;
 use podwright::port::LedgerStore;
-use podwright::report::{Listed, crilog, event_record};
-use podwright::serve::{FieldSelector, LabelSelector, snapshot};
+use podwright::report::{Listed, crilog, event_object, event_record};
+use podwright::serve::{FieldSelector, LabelSelector, events, snapshot};
 use podwright::source::read_paths;
 use serde_json::{Value, json};
 
@@ -282,6 +282,16 @@ pub fn ledger() -> Foreign {
     let sample = json!({"lastApplied": {"kind": "commit", "id": "1", "subject": "s", "branch": "main"}});
     file("ledger.json", &sample.to_string(), move |path| {
         format!("{:?}", runtime.block_on(LedgerFile::new(path).load()))
+    })
+}
+
+pub fn kept_events() -> Foreign {
+    const SAMPLE: &str = r#"{"version": 1, "events": [{"object": {"kind": "Pod", "namespace": "d", "name": "x"}, "uid": "u",
+        "fieldPath": "spec.containers{a}", "kind": "Warning", "reason": "BackOff", "message": "m", "component": "kubelet",
+        "first": "2026-01-02T03:04:05Z", "last": "2026-01-02T03:04:06Z", "count": 2}]}"#;
+    file("events.json", SAMPLE, |path| match events::load(path) {
+        Ok(found) => format!("{:?}", found.iter().map(|event| event_object(event, 1, "edge-1")).collect::<Vec<_>>()),
+        Err(error) => error.to_string(),
     })
 }
 

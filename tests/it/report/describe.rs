@@ -16,7 +16,7 @@ fn description() -> String {
             "name": "website",
             "image": "nginx",
             "args": ["-c", "echo a\necho b"],
-            "ports": [{"containerPort": 80}, {"containerPort": 53, "hostPort": 5353, "protocol": "UDP"}],
+            "ports": [{"containerPort": 80, "name": "http"}, {"containerPort": 53, "hostPort": 5353, "protocol": "UDP"}],
             "resources": {"limits": {"memory": "64Mi"}},
             "env": [
                 {"name": "DB_PORT", "value": "6379"},
@@ -42,7 +42,7 @@ fn description() -> String {
         instance("website", ContainerKind::App, 0, exited(1, 20)),
         instance("website", ContainerKind::App, 1, running(30)),
     ];
-    let events: Vec<EventRecord> = events_between(None, Some(&pod), at(40)).into_iter().take(2).collect();
+    let events: Vec<EventRecord> = events_between(None, Some(&pod), ("edge-1", at(40))).into_iter().take(2).collect();
     describe_pod(&object(&pod, &[]), &events, at(60))
 }
 
@@ -84,8 +84,8 @@ Containers:
     Container ID:  podwright://website-1
     Image:         nginx
     Image ID:      sha256:0123
-    Ports:         80/TCP, 53/UDP
-    Host Ports:    0/TCP, 5353/UDP
+    Ports:         80/TCP (http), 53/UDP
+    Host Ports:    0/TCP (http), 5353/UDP
     Args:
       -c
       echo a
@@ -136,13 +136,96 @@ Tolerations:       k:NoExecute op=Exists for 300s
 Events:
   Type    Reason     Age   From               Message
   ----    ------     ----  ----               -------
-  Normal  Scheduled  60s   default-scheduler  Successfully assigned default/website to this node
-  Normal  Pulled     58s   kubelet            Container image \"nginx\" already present on machine
+  Normal  Scheduled  60s   default-scheduler  Successfully assigned default/website to edge-1
+  Normal  Pulled     58s   kubelet            spec.initContainers{war}: Container image \"nginx\" already present on machine and can be accessed by the pod
 ";
 
 #[test]
 fn a_description_is_laid_out_as_kubectls() {
     assert_eq!(description(), EXPECTED);
+}
+
+const WAITING: &str = "\
+Name:              job
+Namespace:         default
+Node:              <none>
+Labels:            <none>
+Annotations:       <none>
+Status:            Pending
+SeccompProfile:    Localhost
+LocalhostProfile:  own.json
+IP:                
+IPs:               <none>
+Containers:
+  a:
+    Container ID:        
+    Image:               nginx
+    Image ID:            
+    Port:                <none>
+    Host Port:           <none>
+    SeccompProfile:      Localhost
+      LocalhostProfile:  other.json
+    State:               Waiting
+      Reason:            ImagePullBackOff
+    Ready:               False
+    Restart Count:       0
+    Limits:
+      cpu:  1500m
+    Environment:
+      CPU:     2 (limits.cpu)
+      MEMORY:  node allocatable (limits.memory)
+    Mounts:    <none>
+  b:
+    Image:           nginx
+    Port:            <none>
+    Host Port:       <none>
+    SeccompProfile:  RuntimeDefault
+    Environment:     <none>
+    Mounts:          <none>
+Volumes:
+  cfg:
+    Type:        Secret (a volume populated by a Secret)
+    SecretName:  pass
+    Optional:    false
+  map:
+    Type:        ConfigMap (a volume populated by a ConfigMap)
+    Name:        m
+    Optional:    false
+QoS Class:       <none>
+Node-Selectors:  <none>
+Tolerations:     <none>
+Events:          <none>
+";
+
+#[test]
+fn a_pod_that_waits_is_described_as_kubectl_does() {
+    let env = json!([
+        {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
+        {"name": "MEMORY", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}},
+    ]);
+    let profile = |kind: &str, name: Option<&str>| json!({"seccompProfile": {"type": kind, "localhostProfile": name}});
+    let items = json!([{"key": "k", "path": "p"}]);
+    let pod = json!({
+        "metadata": {"name": "job", "namespace": "default"},
+        "spec": {
+            "securityContext": profile("Localhost", Some("own.json")),
+            "containers": [
+                {"name": "a", "image": "nginx", "env": env, "securityContext": profile("Localhost", Some("other.json")),
+                 "resources": {"limits": {"cpu": "1500m"}}},
+                {"name": "b", "image": "nginx", "securityContext": profile("RuntimeDefault", None)},
+            ],
+            "volumes": [
+                {"name": "cfg", "secret": {"secretName": "pass", "items": items}},
+                {"name": "map", "configMap": {"name": "m", "items": items}},
+            ],
+        },
+        "status": {"phase": "Pending", "containerStatuses": [
+            {"name": "a", "image": "nginx", "imageID": "", "ready": false, "restartCount": 0,
+             "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}}},
+        ]},
+    });
+    let text = describe_pod(&serde_json::from_value(pod).unwrap(), &[], at(60));
+    assert_eq!(text, WAITING);
 }
 
 const NODE: &str = "\
@@ -260,9 +343,9 @@ fn an_event_is_described_by_its_fields() {
     let mut pod =
         observed(admitted("website", json!({}), json!({"containers": [{"name": "website", "image": "nginx"}]})));
     pod.containers = vec![instance("website", ContainerKind::App, 0, running(30))];
-    let events = events_between(None, Some(&pod), at(40));
+    let events = events_between(None, Some(&pod), ("edge-1", at(40)));
     let started = events.iter().find(|event| event.reason == "Started").unwrap();
-    let text = describe_object(&event_object(started, 7));
+    let text = describe_object(&event_object(started, 7, "edge-1"));
     let name = text.lines().next().unwrap().trim_start_matches("Name:").trim().to_owned();
     assert!(name.starts_with("website."), "{text}");
     let text = text.replace(&name, "NAME");

@@ -8,14 +8,16 @@ use podwright::model::{
     Revision, RevisionKind, ShownPod,
 };
 use podwright::report::{
-    EventLog, PodView, ProjectInput, describe_node, event_object, event_record, events_between, pod_object, project,
-    shown, shown_pod, waiting_events,
+    EventLog, PodView, ProjectInput, adoption_events, describe_node, event_object, event_record, events_between,
+    exceeded_event, pod_object, project, resolver_events, shown, shown_pod, waiting_events,
 };
 use serde_json::{Value, json};
 
 use super::fixture::{admitted, at, exited, instance, node, object, observed, running, scripted};
 use jiff::SignedDuration;
-use podwright::model::{ContainerKind, Deletion, ImageSource, ObservedPod, Stopping};
+use podwright::model::{
+    ContainerKind, Deletion, ImageSource, ObservedPod, ResolverNotes, Sandbox, Stopping, TerminalCause,
+};
 
 fn revision(objects: &[(Kind, &str, Value)]) -> Admitted {
     let objects = objects.iter().map(|(kind, name, value)| {
@@ -205,7 +207,7 @@ fn how_an_image_came_to_be_here_is_told() {
         let mut pod = born.clone();
         pod.containers = vec![instance("a", ContainerKind::App, 0, running(5))];
         pod.containers[0].record.image_source = image_source;
-        let mut events = told(&events_between(Some(&born), Some(&pod), at(50)));
+        let mut events = told(&events_between(Some(&born), Some(&pod), ("edge-1", at(50))));
         events.retain(|event| !event.contains("Created") && !event.contains("Started"));
         let conditions = object(&pod, &[]).status.unwrap().conditions.unwrap();
         let stale = conditions.into_iter().find(|c| c.type_ == "ImageStale");
@@ -217,7 +219,7 @@ fn how_an_image_came_to_be_here_is_told() {
         size: 42,
         mended: mended.map(str::to_owned),
     };
-    let present = "Normal Pulled spec.containers{a} Container image \"nginx\" already present on machine @2";
+    let present = "Normal Pulled spec.containers{a} Container image \"nginx\" already present on machine and can be accessed by the pod @2";
     let success = "Normal Pulled spec.containers{a} Successfully pulled image \"nginx\" in 1.5s (1m3s including waiting). Image size: 42 bytes. @2";
     assert_eq!(with(ImageSource::Present), (vec![present.to_owned()], None));
     assert_eq!(with(pulled(None)), (vec![success.to_owned()], None));
@@ -241,34 +243,133 @@ fn a_pods_story_is_told_in_the_kubelets_words() {
     let (mut pod, _) = scripted("Always", "", "a");
     let born = pod.clone();
     assert_eq!(
-        told(&events_between(None, Some(&born), at(50))),
-        ["Normal Scheduled - Successfully assigned default/web to this node @0"]
+        told(&events_between(None, Some(&born), ("edge-1", at(50)))),
+        ["Normal Scheduled - Successfully assigned default/web to edge-1 @0"]
     );
     pod.containers = vec![instance("a", ContainerKind::App, 0, running(5))];
     assert_eq!(
-        told(&events_between(Some(&born), Some(&pod), at(50))),
+        told(&events_between(Some(&born), Some(&pod), ("edge-1", at(50)))),
         [
-            "Normal Pulled spec.containers{a} Container image \"nginx\" already present on machine @2",
+            "Normal Pulled spec.containers{a} Container image \"nginx\" already present on machine and can be accessed by the pod @2",
             "Normal Created spec.containers{a} Container created @2",
             "Normal Started spec.containers{a} Container started @5",
         ]
     );
-    assert!(events_between(Some(&pod), Some(&pod), at(50)).is_empty());
+    assert!(events_between(Some(&pod), Some(&pod), ("edge-1", at(50))).is_empty());
     let mut stopping = pod.clone();
     stopping.record.deletion = Some(Deletion { requested_at: at(20), grace_seconds: 30, reason: "removed".into() });
     stopping.containers[0].record.stopping =
         Some(Stopping { since: at(21), grace_seconds: 30, pre_stop: false, killed_at: None, reason: "removed".into() });
     assert_eq!(
-        told(&events_between(Some(&pod), Some(&stopping), at(50))),
+        told(&events_between(Some(&pod), Some(&stopping), ("edge-1", at(50)))),
         ["Normal Killing spec.containers{a} Stopping container a @21"]
     );
     stopping.record.deletion = None;
     stopping.containers[0].record.image = "nginx:old".into();
     assert_eq!(
-        told(&events_between(Some(&pod), Some(&stopping), at(50))),
+        told(&events_between(Some(&pod), Some(&stopping), ("edge-1", at(50)))),
         ["Normal Killing spec.containers{a} Container a definition changed, will be restarted @21"]
     );
-    assert!(events_between(Some(&pod), None, at(50)).is_empty());
+    assert!(events_between(Some(&pod), None, ("edge-1", at(50))).is_empty());
+}
+
+#[test]
+fn a_sidecar_is_called_an_init_container_when_it_changes() {
+    let spec = json!({
+        "initContainers": [{"name": "side", "image": "nginx", "restartPolicy": "Always"}],
+        "containers": [{"name": "a", "image": "nginx"}],
+    });
+    let mut pod = observed(admitted("web", json!({}), spec));
+    pod.containers = vec![instance("side", ContainerKind::Sidecar, 0, running(5))];
+    let mut stopping = pod.clone();
+    let record = &mut stopping.containers[0].record;
+    record.image = "nginx:old".into();
+    record.stopping =
+        Some(Stopping { since: at(21), grace_seconds: 30, pre_stop: false, killed_at: None, reason: "other".into() });
+    assert_eq!(
+        told(&events_between(Some(&pod), Some(&stopping), ("edge-1", at(50)))),
+        ["Normal Killing spec.initContainers{side} Init container side definition changed @21"]
+    );
+}
+
+#[test]
+fn a_dead_sandbox_and_a_deadline_that_passed_are_told_once() {
+    let spec = json!({"activeDeadlineSeconds": 30, "containers": [{"name": "a", "image": "nginx"}]});
+    let mut pod = observed(admitted("web", json!({}), spec));
+    pod.containers = vec![instance("a", ContainerKind::App, 0, running(5))];
+    let between =
+        |old: &ObservedPod, new: &ObservedPod| told(&events_between(Some(old), Some(new), ("edge-1", at(50))));
+    let mut dead = pod.clone();
+    dead.sandbox = Sandbox::Dead { attempt: 0 };
+    let changed = "Normal SandboxChanged - Pod sandbox changed, it will be killed and re-created. @50";
+    assert_eq!(between(&pod, &dead), [changed]);
+    assert!(between(&dead, &dead).is_empty());
+    let deadline = "Pod was active on the node longer than the specified deadline";
+    let mut late = pod.clone();
+    late.containers[0].record.stopping =
+        Some(Stopping { since: at(31), grace_seconds: 30, pre_stop: false, killed_at: None, reason: deadline.into() });
+    let exceeded = format!("Normal DeadlineExceeded - {deadline} @30");
+    assert_eq!(between(&pod, &late), [exceeded.as_str(), "Normal Killing spec.containers{a} Stopping container a @31"]);
+    let mut over = late.clone();
+    over.record.terminal_cause = Some(TerminalCause { reason: "DeadlineExceeded".into(), message: deadline.into() });
+    assert!(between(&late, &over).is_empty());
+    over.containers.clear();
+    pod.containers.clear();
+    assert_eq!(between(&pod, &over), [exceeded.as_str()], "nothing of it ran");
+}
+
+#[test]
+fn what_a_pod_does_not_get_is_told_in_the_kubelets_words() {
+    let (pod, _) = scripted("Always", "", "a=run");
+    let notes = |missing_cluster_dns, left_out: &[&str]| ResolverNotes {
+        missing_cluster_dns,
+        left_out: left_out.iter().map(|text| (*text).to_owned()).collect(),
+    };
+    assert!(resolver_events(&pod, &ResolverNotes::default(), at(9)).is_empty());
+    assert_eq!(
+        told(&resolver_events(&pod, &notes(true, &["Nameserver limits were exceeded"]), at(9))),
+        [
+            "Warning MissingClusterDNS - pod: \"web_default(0e0c9a5e-1111-4222-8333-444455556666)\". kubelet does not have \
+             ClusterDNS IP configured and cannot create Pod using \"ClusterFirst\" policy. Falling back to \"Default\" \
+             policy. @9",
+            "Warning DNSConfigForming - Nameserver limits were exceeded @9",
+        ]
+    );
+    assert_eq!(
+        told(&[exceeded_event(&pod, at(9))]),
+        ["Warning ExceededGracePeriod - Container runtime did not kill the pod within specified grace period. @9"]
+    );
+}
+
+#[test]
+fn a_new_agent_has_to_tell_what_was_not_told() {
+    let (mut pod, _) = scripted("Always", "", "a");
+    pod.containers = vec![instance("a", ContainerKind::App, 0, exited(1, 20))];
+    let (now, none) = (("edge-1", at(50)), Default::default());
+    let waits = [("a".to_owned(), ("CrashLoopBackOff".to_owned(), "b".to_owned()))].into();
+    let all: Vec<Arc<EventRecord>> = adoption_events(&pod, &waits, &[], now).into_iter().map(Arc::new).collect();
+    let reasons = |events: &[EventRecord]| events.iter().map(|e| e.reason.clone()).collect::<Vec<_>>();
+    let left = |known: &[Arc<EventRecord>], waits| reasons(&adoption_events(&pod, waits, known, now));
+    assert_eq!(left(&[], &waits), ["Scheduled", "Pulled", "Created", "Started", "BackOff"]);
+    assert_eq!(left(&all, &waits), [""; 0]);
+    assert_eq!(left(&all[1..], &none), ["Scheduled"], "what was not kept in time");
+    // What the agent before worded otherwise, and what stands for several.
+    let other = |index: usize, event: EventRecord| {
+        let mut known = all.clone();
+        known[index] = Arc::new(event);
+        known
+    };
+    let worded = EventRecord { message: "Created container: a".into(), ..(*all[2]).clone() };
+    assert_eq!(left(&other(2, worded.clone()), &none), [""; 0]);
+    let combined = "(combined from similar events): Container made".to_owned();
+    assert_eq!(left(&other(2, EventRecord { message: combined, last: at(9), ..worded.clone() }), &none), [""; 0]);
+    assert_eq!(left(&other(2, EventRecord { last: at(1), ..worded }), &none), ["Created"]);
+    // A wait from before it ended again is another one.
+    let before = EventRecord { last: at(19), ..(*all[4]).clone() };
+    assert_eq!(left(&other(4, before), &waits), ["BackOff"]);
+    // Of another incarnation nothing was told.
+    let of_another = |e: &Arc<EventRecord>| Arc::new(EventRecord { uid: "other".into(), ..(**e).clone() });
+    assert_eq!(left(&all.iter().map(of_another).collect::<Vec<_>>(), &none).len(), 4);
 }
 
 #[test]
@@ -276,7 +377,7 @@ fn a_new_incarnation_begins_a_new_story() {
     let (old, _) = scripted("Always", "", "a=run");
     let mut new: ObservedPod = old.clone();
     new.record.uid.0 = "other".into();
-    assert_eq!(events_between(Some(&old), Some(&new), at(9)).len(), 4);
+    assert_eq!(events_between(Some(&old), Some(&new), ("edge-1", at(9))).len(), 4);
 }
 
 #[test]
@@ -302,10 +403,32 @@ fn waiting_reasons_become_events_once() {
             ],
         ),
         (
+            ("a", "ImagePullBackOff", "Back-off pulling image"),
+            vec![
+                "Normal BackOff spec.containers{a} Back-off pulling image \"nginx\" @50",
+                "Warning Failed spec.containers{a} Error: ImagePullBackOff @50",
+            ],
+        ),
+        (
             ("a", "ErrImageNeverPull", ""),
             vec![
                 "Warning ErrImageNeverPull spec.containers{a} Container image \"nginx\" is not present with pull policy of \
              Never @50",
+                "Warning Failed spec.containers{a} Error: ErrImageNeverPull @50",
+            ],
+        ),
+        (
+            ("a", "InvalidImageName", "no such form"),
+            vec![
+                "Warning InspectFailed spec.containers{a} Failed to apply default image tag \"nginx\": no such form @50",
+                "Warning Failed spec.containers{a} Error: InvalidImageName @50",
+            ],
+        ),
+        (
+            ("a", "ImageInspectError", "damaged"),
+            vec![
+                "Warning InspectFailed spec.containers{a} Failed to inspect image \"nginx\": damaged @50",
+                "Warning Failed spec.containers{a} Error: ImageInspectError @50",
             ],
         ),
         (
@@ -313,6 +436,7 @@ fn waiting_reasons_become_events_once() {
             vec!["Warning Failed spec.containers{a} Error: secret \"x\" not found @50"],
         ),
         (("", "FailedMount", "no such path"), vec!["Warning FailedMount - no such path @50"]),
+        (("", "FailedSync", "no record"), vec!["Warning FailedSync - no record @50"]),
         (
             ("", "CreatePodSandboxError", "no bridge"),
             vec!["Warning FailedCreatePodSandBox - Failed to create pod sandbox: no bridge @50"],
@@ -328,7 +452,7 @@ fn waiting_reasons_become_events_once() {
 #[test]
 fn equal_events_are_counted_and_the_list_is_bounded() {
     let (pod, _) = scripted("Always", "", "a=run");
-    let one = events_between(None, Some(&pod), at(9)).remove(0);
+    let one = events_between(None, Some(&pod), ("edge-1", at(9))).remove(0);
     let mut log = EventLog::default();
     log.add(one.clone(), 2);
     log.add(EventRecord { first: at(30), last: at(30), ..one.clone() }, 2);
@@ -366,7 +490,7 @@ fn many_similar_events_leave_room_for_others() {
     expected.push(("(combined from similar events): text 29".to_owned(), 22));
     let expected: Vec<(&str, u32)> = expected.iter().map(|(text, count)| (text.as_str(), *count)).collect();
     assert_eq!(shown_events(&log), expected, "nine, whichever container they are of, and one for the others");
-    let name = |event: &EventRecord| event_object(event, 7)["metadata"]["name"].clone();
+    let name = |event: &EventRecord| event_object(event, 7, "edge-1")["metadata"]["name"].clone();
     let combined = log.told()[9].clone();
     assert_eq!((combined.first, combined.last), (at(300 * 9), at(9000)));
     // As long as one is told from time to time it goes on.
@@ -414,10 +538,12 @@ fn a_source_tells_25_events_of_an_object_and_then_one_in_five_minutes() {
 #[test]
 fn an_event_survives_the_api_and_keeps_its_name_over_counts() {
     let (pod, _) = scripted("Always", "", "a=run");
-    for event in events_between(None, Some(&pod), at(9)) {
-        let object = event_object(&event, 7);
+    for event in events_between(None, Some(&pod), ("edge-1", at(9))) {
+        let object = event_object(&event, 7, "edge-1");
+        let host = if event.component == "default-scheduler" { Value::Null } else { json!("edge-1") };
+        assert_eq!(object["source"]["host"], host, "a machine tells it, or nobody's");
         assert_eq!(event_record(&object).as_ref(), Some(&event));
-        let again = event_object(&EventRecord { count: 5, last: at(99), ..event }, 7);
+        let again = event_object(&EventRecord { count: 5, last: at(99), ..event }, 7, "edge-1");
         assert_eq!(again["metadata"]["name"], object["metadata"]["name"]);
     }
     assert_eq!(event_record(&json!({"kind": "Event"})), None);
@@ -434,7 +560,7 @@ fn an_instance_that_never_started_is_a_failure() {
         exit.message = Some("exec /nope: no such file".into());
     }
     pod.containers = vec![instance];
-    let events = events_between(Some(&born), Some(&pod), at(50));
+    let events = events_between(Some(&born), Some(&pod), ("edge-1", at(50)));
     assert_eq!(told(&events)[2], "Warning Failed spec.containers{a} Error: exec /nope: no such file @10");
 }
 

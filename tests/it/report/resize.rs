@@ -82,7 +82,7 @@ fn the_status_has_what_a_container_has_and_whether_that_changes() {
         let mut ended = pod.clone();
         ended.record.terminal = Some("Failed".to_owned());
         assert_eq!(told(&ended).1, None, "{title}, and the pod has ended");
-        let events = events_between(Some(&pod), Some(&ended), at(60));
+        let events = events_between(Some(&pod), Some(&ended), ("edge-1", at(60)));
         assert!(events.iter().all(|event| event.reason != "ResizeCompleted"), "{title}: {events:?}");
         assert_eq!(told(&pod), (memory.to_owned(), since.map(str::to_owned)), "{title}");
     }
@@ -122,7 +122,7 @@ fn a_resize_is_told_when_it_begins_and_when_it_is_done() {
     let mut again = due.clone();
     again.record.resized_at = Some(at(30));
     let reasons = |old: Option<&ObservedPod>, new: &ObservedPod| -> Vec<String> {
-        let events = events_between(old, Some(new), at(40));
+        let events = events_between(old, Some(new), ("edge-1", at(40)));
         events.into_iter().filter(|e| e.reason.starts_with("Resize")).map(|e| e.reason).collect()
     };
     let (started, completed) = ("ResizeStarted", "ResizeCompleted");
@@ -132,7 +132,7 @@ fn a_resize_is_told_when_it_begins_and_when_it_is_done() {
     assert_eq!(reasons(Some(&due), &again), [started]);
     assert_eq!(reasons(Some(&done), &done), [""; 0]);
     assert_eq!(reasons(None, &due), [""; 0], "a pod that is adopted was resized long ago");
-    let events = events_between(Some(&before), Some(&done), at(40));
+    let events = events_between(Some(&before), Some(&done), ("edge-1", at(40)));
     let own = r#"{"containers":[{"name":"c","resources":{"limits":{"ephemeral-storage":"1Gi","memory":"2Mi"}}}],"generation":2}"#;
     let told: Vec<_> = events.iter().map(|e| (e.message.as_str(), e.first, e.field_path.as_deref())).collect();
     assert_eq!(
@@ -151,7 +151,7 @@ fn a_resize_is_told_when_it_begins_and_when_it_is_done() {
 #[test]
 fn a_stop_tells_what_it_is_for() {
     let killing = |pod: &ObservedPod| -> String {
-        let events = events_between(None, Some(pod), at(40));
+        let events = events_between(None, Some(pod), ("edge-1", at(40)));
         events.into_iter().find(|e| e.reason == "Killing").unwrap().message
     };
     let stopped_with = |policy: Value, memory: &str| {

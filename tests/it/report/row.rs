@@ -178,13 +178,55 @@ fn other_kinds_have_their_own_columns() {
     }
     let event = json!({
         "metadata": {"name": "web.1", "namespace": "default"}, "type": "Normal", "reason": "Started", "count": 1,
-        "message": "Container started", "involvedObject": {"kind": "Pod", "name": "web"},
-        "lastTimestamp": created, "firstTimestamp": created,
+        "message": "Container started", "involvedObject": {"kind": "Pod", "name": "web", "fieldPath": "spec.containers{a}"},
+        "source": {"component": "kubelet", "host": "edge-1"}, "lastTimestamp": created, "firstTimestamp": created,
     });
+    let wide = TableOptions { wide: true, ..TableOptions::default() };
     assert_eq!(
-        objects_table(Listed::Event, &[event], TableOptions::default(), at(60)),
+        objects_table(Listed::Event, std::slice::from_ref(&event), TableOptions::default(), at(60)),
         "LAST SEEN   TYPE     REASON    OBJECT    MESSAGE\n60s         Normal   Started   pod/web   Container started\n"
     );
+    assert_eq!(
+        objects_table(Listed::Event, &[event], wide, at(60)),
+        "LAST SEEN   TYPE     REASON    OBJECT    SUBOBJECT            SOURCE            MESSAGE             FIRST SEEN   COUNT   NAME\n\
+         60s         Normal   Started   pod/web   spec.containers{a}   kubelet, edge-1   Container started   60s          1       web.1\n"
+    );
+}
+
+#[test]
+fn nodes_have_their_roles_from_their_labels() {
+    let node = |name: &str, labels: Value, spec: Value, status: Value| json!({"metadata": {"name": name, "labels": labels, "creationTimestamp": at(0).to_string()}, "spec": spec, "status": status});
+    let ready = |status: &str| json!({"conditions": [{"type": "Ready", "status": status}]});
+    let known = json!({
+        "conditions": [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": "True"}],
+        "addresses": [{"type": "Hostname", "address": "a"}, {"type": "InternalIP", "address": "192.0.2.7"}],
+        "nodeInfo": {"kubeletVersion": "v0.1.0", "osImage": "Debian", "kernelVersion": "6.1", "containerRuntimeVersion": "p://1"},
+    });
+    let roles = json!({
+        "node-role.kubernetes.io/gateway": "", "kubernetes.io/role": "edge", "node-role.kubernetes.io/": "",
+        "kubernetes.io/os": "linux",
+    });
+    let nodes = [
+        node("a", roles, json!({}), known),
+        node("b", json!({"kubernetes.io/role": ""}), json!({"unschedulable": true}), ready("False")),
+        node("c", json!({}), json!({}), ready("Unknown")),
+        node("d", json!({}), json!({}), json!({})),
+    ];
+    let table = |options| objects_table(Listed::Node, &nodes, options, at(60));
+    assert_eq!(
+        table(TableOptions::default()),
+        "NAME   STATUS                        ROLES          AGE   VERSION\n\
+         a      Ready                         edge,gateway   60s   v0.1.0\n\
+         b      NotReady,SchedulingDisabled   <none>         60s   <unknown>\n\
+         c      NotReady                      <none>         60s   <unknown>\n\
+         d      Unknown                       <none>         60s   <unknown>\n"
+    );
+    let wide = table(TableOptions { wide: true, ..TableOptions::default() });
+    let lines: Vec<Vec<&str>> = wide.lines().map(|line| line.split_whitespace().skip(4).collect()).collect();
+    let header = ["VERSION", "INTERNAL-IP", "EXTERNAL-IP", "OS-IMAGE", "KERNEL-VERSION", "CONTAINER-RUNTIME"];
+    assert_eq!(lines[0], header);
+    assert_eq!(lines[1], ["v0.1.0", "192.0.2.7", "<none>", "Debian", "6.1", "p://1"]);
+    assert_eq!(lines[4], ["<unknown>", "<none>", "<none>", "<unknown>", "<unknown>", "<unknown>"]);
 }
 
 #[test]

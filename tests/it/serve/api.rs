@@ -60,7 +60,8 @@ impl Drop for Api {
 
 fn projection(pods: &[k8s_openapi::api::core::v1::Pod], previous: &Projection) -> Projection {
     let (observed, _) = scripted("Always", "", "a=run");
-    let events: Vec<Arc<_>> = events_between(None, Some(&observed), at(9)).into_iter().map(Arc::new).collect();
+    let events: Vec<Arc<_>> =
+        events_between(None, Some(&observed), ("edge-1", at(9))).into_iter().map(Arc::new).collect();
     let pods: Vec<_> = pods.iter().map(|pod| Arc::new(shown_pod(pod.clone(), None))).collect();
     let input = ProjectInput { admitted: None, pods: &pods, events: &events, node: &node(), now: at(60) };
     project(&input, previous)
