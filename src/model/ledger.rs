@@ -34,6 +34,8 @@ pub struct Failure {
     pub count: u32,
     /// Not before `at` + this is it tried again.
     pub backoff: SignedDuration,
+    /// The image that could not be had, if that is what failed.
+    pub image: Option<String>,
 }
 
 /// An eviction that this agent has begun.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use crate::model::{Failure, PodAction, PodMemory, VolumeMaterial, VolumePayload};
+use crate::model::{Failure, ImageNeed, PodAction, PodMemory, PodRecord, VolumeMaterial, VolumePayload};
 
 /// The first back-off of a failed step (kubelet: image pull and crash back-off both begin at 10 s).
 const FIRST: SignedDuration = SignedDuration::from_secs(10);
@@ -23,10 +23,47 @@ pub fn note_failure(
     let before = memory.failures.get(container);
     let backoff = before.map_or(FIRST, |f| double(f.backoff));
     let count = before.map_or(1, |f| f.count.saturating_add(1));
-    let failure = Failure { reason: waiting_reason.to_owned(), message: message.to_owned(), at: now, count, backoff };
+    let (reason, message) = (waiting_reason.to_owned(), message.to_owned());
+    let failure = Failure { reason, message, at: now, count, backoff, image: None };
     let mut after = memory.clone();
     after.failures.insert(container.to_owned(), failure);
     after
+}
+
+/// Remembers that an image could not be had. The back-off is the image's, as the kubelet's key is pod and image
+/// (pkg/kubelet/images/image_manager.go): another one begins anew.
+pub fn note_failed_pull(
+    memory: &PodMemory,
+    need: &ImageNeed,
+    (waiting_reason, message): (&str, &str),
+    now: Timestamp,
+) -> PodMemory {
+    let container = need.container.as_str();
+    let is_of_it = |failure: &Failure| failure.image.as_ref() == Some(&need.image);
+    let before = match memory.failures.get(container) {
+        Some(failure) if !is_of_it(failure) => note_success(memory, container),
+        _ => memory.clone(),
+    };
+    let mut after = note_failure(&before, container, waiting_reason, message, now);
+    if let Some(failure) = after.failures.get_mut(container) {
+        failure.image = Some(need.image.clone());
+    }
+    after
+}
+
+/// The failures that a change of the pod does not end: of images that it still asks for.
+fn of_images(memory: &PodMemory, record: &PodRecord) -> BTreeMap<String, Failure> {
+    let mut failures = memory.failures.clone();
+    failures.retain(|_, failure| failure.image.is_some());
+    if failures.is_empty() {
+        return failures;
+    }
+    let pod = record.realised.effective.open();
+    let containers = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
+    let images: BTreeMap<&str, &str> =
+        containers.filter_map(|container| Some((container.name.as_str(), container.image.as_deref()?))).collect();
+    failures.retain(|name, failure| images.get(name.as_str()).copied() == failure.image.as_deref());
+    failures
 }
 
 /// Forgets the failures of a container (or of the pod itself, with the empty name): its step succeeded.
@@ -43,12 +80,13 @@ pub fn note_synced(memory: &PodMemory, volumes: &[VolumePayload]) -> PodMemory {
     after
 }
 
-/// What is remembered after a step was performed: a new pod starts with nothing, a changed one is tried at once.
+/// What is remembered after a step was performed: a new pod starts with nothing, a changed one is tried at once but for images
+/// that are the same.
 pub fn note_step(memory: &PodMemory, action: &PodAction) -> PodMemory {
     match action {
         // The pod that takes its place has nothing to do with why the one before ended.
         PodAction::CreatePod { .. } | PodAction::RemovePod => PodMemory::default(),
-        PodAction::UpdatePod { .. } => PodMemory { failures: BTreeMap::new(), ..memory.clone() },
+        PodAction::UpdatePod { record } => PodMemory { failures: of_images(memory, record), ..memory.clone() },
         PodAction::SyncVolumes { volumes } => note_synced(memory, volumes),
         PodAction::RunSandbox { .. } => note_success(memory, ""),
         PodAction::StartContainer(start) => note_success(memory, &start.name),

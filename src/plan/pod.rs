@@ -61,7 +61,8 @@ impl<'a> Round<'a> {
         let now = self.input.now;
         let until = failure.at.checked_add(failure.backoff).unwrap_or(Timestamp::MAX);
         // A failure in the future means the clock was set back: the wait cannot be measured.
-        (!self.fresh && until > now && failure.at <= now).then_some(until)
+        let is_over = self.fresh && failure.image.is_none();
+        (!is_over && until > now && failure.at <= now).then_some(until)
     }
 
     /// A sidecar's index among the init containers: the last one stops first.

@@ -4,9 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, ContainerRestartRule};
 
 use super::failure::double;
-use crate::model::{ContainerKind, ContainerRecord, ExitRecord, ObservedContainer};
+use crate::model::{ContainerKind, ContainerRecord, ExitRecord, ImageSource, ObservedContainer};
 
-/// An instance that ran longer than this starts the back-off anew (kubelet: twice the longest back-off).
+/// An instance that ended so long after it was begun starts the back-off anew (kubelet: twice the longest back-off).
 const RESET_AFTER: SignedDuration = SignedDuration::from_secs(600);
 
 /// Which list of the pod a container stands in.
@@ -101,7 +101,8 @@ pub(super) enum Next {
 /// As kubelet's `doBackOff` and client-go's `flowcontrol.Backoff` have it: the first restart is immediate (it creates the
 /// back-off entry), the next waits 10 s, then 20 s and so on up to 300 s, always measured from the end of the instance.
 /// The entry's key holds image and resources, so what differs in them waits for nothing; nor does an instance after one of an
-/// earlier boot, for a kubelet's entries do not outlive the machine (`is_fresh`); an instance that ran over 600 s resets it.
+/// earlier boot, for a kubelet's entries do not outlive the machine (`is_fresh`). The entry is of the moment at which the instance
+/// was begun, before its image was pulled: one that ends over 600 s after that resets it.
 pub(super) fn next(latest: &ObservedContainer, exit: &ExitRecord, is_fresh: bool, now: Timestamp) -> Next {
     let backoff = if is_fresh { SignedDuration::ZERO } else { backoff_after(&latest.record, exit) };
     // A clock that was set back cannot measure the wait: the one restart that follows sets things right.
@@ -115,9 +116,13 @@ pub(super) fn next(latest: &ObservedContainer, exit: &ExitRecord, is_fresh: bool
 }
 
 fn backoff_after(record: &ContainerRecord, exit: &ExitRecord) -> SignedDuration {
-    let ran = exit.started_at.map_or(SignedDuration::ZERO, |started| exit.finished_at.duration_since(started));
+    let pulled = match record.image_source {
+        ImageSource::Pulled { waited, .. } => waited,
+        ImageSource::Present | ImageSource::Stale { .. } => SignedDuration::ZERO,
+    };
+    let lasted = exit.finished_at.duration_since(record.created_at).saturating_add(pulled);
     let first = record.attempt == 0 && record.backoff.is_zero();
-    if first || ran > RESET_AFTER { SignedDuration::ZERO } else { double(record.backoff) }
+    if first || lasted > RESET_AFTER { SignedDuration::ZERO } else { double(record.backoff) }
 }
 
 /// A whole number of seconds as Go prints durations: `10s`, `1m20s`, `5m0s`.
@@ -149,7 +154,7 @@ mod tests {
                 round: 0,
                 image: "i".into(),
                 image_id: String::new(),
-                image_source: crate::model::ImageSource::Present,
+                image_source: ImageSource::Present,
                 created_at: at(0),
                 boot_id: String::new(),
                 backoff: SignedDuration::from_secs(backoff),
@@ -179,7 +184,8 @@ mod tests {
     fn a_crashing_container_waits_longer_each_time_up_to_five_minutes() {
         let (mut attempt, mut waited, mut clock, mut waits) = (0, 0, 1000, Vec::new());
         for _ in 0..9 {
-            let latest = instance(attempt, waited);
+            let mut latest = instance(attempt, waited);
+            latest.record.created_at = at(clock - 1);
             let backoff = match next(&latest, &exit(clock - 1, clock), false, at(clock)) {
                 Next::Now { backoff } => backoff,
                 Next::At { until, backoff } => {
@@ -200,11 +206,15 @@ mod tests {
     fn what_resets_the_back_off() {
         let now = Next::Now { backoff: SignedDuration::ZERO };
         let latest = instance(5, 160);
-        assert_eq!(next(&latest, &exit(0, 601), false, at(601)), now, "it ran over ten minutes");
+        assert_eq!(next(&latest, &exit(1, 601), false, at(601)), now, "it ended over ten minutes after it was begun");
         assert!(
             matches!(next(&latest, &exit(0, 600), false, at(600)), Next::At { .. }),
             "ten minutes are not over ten"
         );
+        let (took, waited) = (SignedDuration::ZERO, SignedDuration::from_secs(1));
+        let mut pulled = latest.clone();
+        pulled.record.image_source = ImageSource::Pulled { took, waited, size: 1, mended: None };
+        assert_eq!(next(&pulled, &exit(0, 600), false, at(600)), now, "it was begun before its image was pulled");
         assert_eq!(next(&latest, &exit(0, 5), true, at(5)), now, "another image or other resources");
         let after_reset = next(&instance(6, 0), &exit(0, 5), false, at(5));
         assert_eq!(after_reset, Next::At { until: at(15), backoff: SignedDuration::from_secs(10) });

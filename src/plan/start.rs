@@ -401,7 +401,10 @@ impl Pod<'_> {
         let input = self.round.input;
         let name = &container.name;
         let image = container.image.clone().unwrap_or_default();
-        let failure = input.memory.failures.get(name).filter(|_| !self.round.fresh);
+        // What was changed is tried at once, but for an image that is the same.
+        let begun = self.observed.record.created_at;
+        let holds = |f: &&Failure| !self.round.fresh || (f.image.as_ref() == Some(&image) && f.at >= begun);
+        let failure = input.memory.failures.get(name).filter(holds);
         let told = failure.map(|failure| why_failed(failure, &image));
         if let (Some((reason, message)), Some(until)) = (&told, failure.and_then(|f| self.round.held_until(f))) {
             draft.waiting(name, reason, message);

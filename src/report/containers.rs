@@ -18,6 +18,10 @@ use crate::model::{
 const RESTARTING_ALL: (&str, &str) =
     ("RestartingAllContainers", "The container is removed because RestartAllContainers in place");
 
+/// Bytes of all that the containers of a pod said last, an equal share for each (`MaxPodTerminationMessageLogLength` in
+/// pkg/kubelet/container, `normalizeStatus` in pkg/kubelet/status).
+const MESSAGES: usize = 12 << 10;
+
 /// Waiting reason and message by container name; the empty name stands for the pod itself.
 pub type Waiting = BTreeMap<String, (String, String)>;
 
@@ -44,10 +48,22 @@ pub fn statuses(
     let init_containers = spec.init_containers.as_deref().unwrap_or_default();
     let app_seen = observed.is_some_and(|pod| spec.containers.iter().any(|c| pod.latest(&c.name).is_some()));
     let context = Context { observed, waiting, probed, has_init: !init_containers.is_empty(), app_seen };
-    let init = init_containers.iter().map(|c| context.status(c, Role::of_init(c))).collect();
+    let mut init: Vec<_> = init_containers.iter().map(|c| context.status(c, Role::of_init(c))).collect();
     let mut app: Vec<_> = spec.containers.iter().map(|c| context.status(c, Role::App)).collect();
+    let share = MESSAGES / (init.len() + app.len()).max(1);
+    for status in init.iter_mut().chain(&mut app) {
+        shorten(status.state.as_mut(), share);
+        shorten(status.last_state.as_mut(), share);
+    }
     app.sort_by(|a, b| a.name.cmp(&b.name));
     Statuses { init, app }
+}
+
+/// Cuts what a container said last to its share.
+fn shorten(state: Option<&mut ApiState>, share: usize) {
+    if let Some(message) = state.and_then(|state| state.terminated.as_mut()?.message.as_mut()) {
+        message.truncate(message.floor_char_boundary(share));
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -75,8 +75,12 @@ impl Memory {
             Scope::Container(name) => Some(name),
             Scope::Nothing => None,
         };
-        if let Some(container) = noted {
-            self.plan = plan::note_failure(&self.plan, container, reason, message, now);
+        match (noted, action) {
+            (Some(_), PodAction::EnsureImage(need)) => {
+                self.plan = plan::note_failed_pull(&self.plan, need, why, now);
+            }
+            (Some(container), _) => self.plan = plan::note_failure(&self.plan, container, reason, message, now),
+            (None, _) => {}
         }
         self.rest(word, (reason, message), now)
     }

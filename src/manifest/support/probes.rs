@@ -37,7 +37,7 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("@.startupProbe.tcpSocket", READ),
     ("@.startupProbe.tcpSocket.host", MADE),
     ("@.startupProbe.tcpSocket.port", READ),
-    ("@.startupProbe.terminationGracePeriodSeconds", ENDED),
+    ("@.startupProbe.terminationGracePeriodSeconds", "a_startup_probe_that_fails_leaves_the_grace_period_of_its_own"),
     ("@.startupProbe.timeoutSeconds", MADE),
     ("@.livenessProbe", LIVENESS),
     ("@.livenessProbe.exec", LIVENESS),

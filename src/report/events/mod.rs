@@ -17,7 +17,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::containers::Waiting;
 use super::resize;
 use super::similar::is_told;
-use crate::model::{AdmittedPod, EventRecord, EventType, ObservedContainer, ObservedPod, Outcome, Reason, Sandbox};
+use crate::model::{
+    AdmittedPod, ContainerKind, EventRecord, EventType, ObservedContainer, ObservedPod, Outcome, Reason, Sandbox,
+};
 
 pub use object::{event_object, event_record, event_subject};
 pub use single::{
@@ -120,10 +122,17 @@ impl<'a> Draft<'a> {
 }
 
 fn field_path(pod: &ObservedPod, container: &str) -> String {
-    let effective = pod.record.realised.effective.open();
-    let spec = effective.spec.as_ref();
-    let init = spec.and_then(|s| s.init_containers.as_ref()).is_some_and(|l| l.iter().any(|c| c.name == container));
-    let list = if init { "initContainers" } else { "containers" };
+    // Of one that has an instance its record tells; few have none.
+    let kind = pod.containers.iter().find(|c| c.record.name == container).map(|c| c.record.kind);
+    let is_init = match kind {
+        Some(ContainerKind::App) => false,
+        Some(ContainerKind::Init | ContainerKind::Sidecar) => true,
+        None => {
+            let spec = pod.record.realised.effective.open().spec;
+            spec.iter().flat_map(|spec| spec.init_containers.iter().flatten()).any(|c| c.name == container)
+        }
+    };
+    let list = if is_init { "initContainers" } else { "containers" };
     format!("spec.{list}{{{container}}}")
 }
 

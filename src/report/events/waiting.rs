@@ -16,13 +16,11 @@ pub fn waiting_events(pod: &ObservedPod, old: &Waiting, new: &Waiting, now: Time
 }
 
 fn waiting_event(pod: &ObservedPod, name: &str, reason: &str, message: &str, now: Timestamp) -> Vec<EventRecord> {
-    let effective = pod.record.realised.effective.open();
-    let image = effective
-        .spec
-        .as_ref()
-        .and_then(|s| s.init_containers.iter().flatten().chain(&s.containers).find(|c| c.name == name))
-        .and_then(|c| c.image.as_deref())
-        .unwrap_or_default();
+    let image = || {
+        let spec = pod.record.realised.effective.open().spec.unwrap_or_default();
+        let mut all = spec.init_containers.into_iter().flatten().chain(spec.containers);
+        all.find(|c| c.name == name).and_then(|c| c.image).unwrap_or_default()
+    };
     let container = (!name.is_empty()).then_some(name);
     let event = |kind, reason: &str, message: String| {
         Draft { container, kind, reason, message, ..Draft::of(pod, now) }.record()
@@ -40,22 +38,22 @@ fn waiting_event(pod: &ObservedPod, name: &str, reason: &str, message: &str, now
         }
         // What is wrong with an image is told, and that the container cannot be started for it.
         "ImagePullBackOff" => {
-            vec![event(EventType::Normal, "BackOff", format!("Back-off pulling image {image:?}")), failed()]
+            vec![event(EventType::Normal, "BackOff", format!("Back-off pulling image {:?}", image())), failed()]
         }
         "ErrImagePull" | "RegistryUnavailable" | "SignatureValidationFailed" => {
-            let text = format!("Failed to pull image {image:?}: {detail}");
+            let text = format!("Failed to pull image {:?}: {detail}", image());
             vec![event(EventType::Warning, "Failed", text), failed()]
         }
         "ErrImageNeverPull" => {
-            let text = format!("Container image {image:?} is not present with pull policy of Never");
+            let text = format!("Container image {:?} is not present with pull policy of Never", image());
             vec![event(EventType::Warning, reason, text), failed()]
         }
         "InvalidImageName" => {
-            let text = format!("Failed to apply default image tag {image:?}: {detail}");
+            let text = format!("Failed to apply default image tag {:?}: {detail}", image());
             vec![event(EventType::Warning, "InspectFailed", text), failed()]
         }
         "ImageInspectError" => {
-            let text = format!("Failed to inspect image {image:?}: {detail}");
+            let text = format!("Failed to inspect image {:?}: {detail}", image());
             vec![event(EventType::Warning, "InspectFailed", text), failed()]
         }
         "ResizeError" => vec![event(EventType::Warning, reason, resize::error_message(pod, detail))],

@@ -180,8 +180,7 @@ impl World {
             PodAction::EnsureImage(need) => {
                 if self.missing.contains(&need.image) {
                     failed.insert(need.container.clone());
-                    self.memory =
-                        plan::note_failure(&self.memory, &need.container, "ErrImagePull", "no such image", now);
+                    self.memory = plan::note_failed_pull(&self.memory, need, ("ErrImagePull", "no such image"), now);
                 }
             }
             PodAction::StartContainer(start) if failed.contains(&start.name) => {}

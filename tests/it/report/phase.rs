@@ -2,7 +2,8 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use podwright::model::{
-    AllRestarted, ContainerKind, Deletion, ObservedPod, PodRecord, Reason, Sandbox, Stopping, TerminalCause,
+    AllRestarted, ContainerKind, ContainerState, Deletion, ObservedPod, PodRecord, Reason, Sandbox, Stopping,
+    TerminalCause,
 };
 use podwright::report::pod_row;
 use serde_json::json;
@@ -307,4 +308,32 @@ fn a_restart_of_all_containers_is_a_condition_while_it_kills() {
         pod.record.terminal = Some(phase.to_owned());
         assert_eq!(told(&pod, &[]), format!("AllContainersRestarting=False({condition})@12"));
     }
+}
+
+#[test]
+fn the_last_words_of_a_pod_have_twelve_kibibytes_together() {
+    let words = |containers: usize, text: &str| -> Vec<usize> {
+        let spec: Vec<_> = (0..containers).map(|n| json!({"name": format!("c{n}"), "image": "i"})).collect();
+        let mut pod =
+            observed(admitted("web", json!({}), json!({"initContainers": spec[..1], "containers": spec[1..]})));
+        for n in 0..containers {
+            let kind = if n == 0 { ContainerKind::Init } else { ContainerKind::App };
+            for attempt in 0..2 {
+                let mut ended = instance(&format!("c{n}"), kind, attempt, exited(1, 20));
+                let ContainerState::Exited(exit) = &mut ended.state else { unreachable!() };
+                exit.message = Some(text.to_owned());
+                pod.containers.push(ended);
+            }
+        }
+        let status = object(&pod, &[]).status.unwrap();
+        let lists = [status.init_container_statuses, status.container_statuses];
+        let states = lists.into_iter().flatten().flatten().flat_map(|s| [s.state, s.last_state]);
+        states.map(|state| state.unwrap().terminated.unwrap().message.unwrap().len()).collect()
+    };
+    let long = "x".repeat(4096);
+    assert_eq!(words(3, &long), [4096; 6]);
+    assert_eq!(words(4, &long), [3072; 8]);
+    assert_eq!(words(4, &"\u{e9}".repeat(2048)), [3072; 8]);
+    assert_eq!(words(5, &"\u{20ac}".repeat(1365)), [2457; 10], "no character is cut in two");
+    assert_eq!(words(40, "short"), [5; 80]);
 }

@@ -1,6 +1,6 @@
 //! Failures: a container that cannot start waits, the others go on.
 
-use podwright::model::{ImageSource, PodMemory, Sandbox};
+use podwright::model::{ImageNeed, ImageSource, PodAction, PodMemory, Sandbox};
 use serde_json::json;
 
 use super::super::world::{World, at};
@@ -263,9 +263,85 @@ fn the_back_off_of_failures_doubles_to_five_minutes_and_ends_with_a_success() {
     assert!(podwright::plan::note_success(&memory, "a").failures.is_empty());
 }
 
+/// The image of a container could not be had at this second.
+fn no_image(w: &mut World, container: &str, image: &str, second: i64) {
+    let (container, image) = (container.to_owned(), image.to_owned());
+    let need = ImageNeed { container, image, policy: "Always".into(), secrets: vec![], missing_secrets: vec![] };
+    w.memory = podwright::plan::note_failed_pull(&w.memory, &need, ("ErrImagePull", "why"), at(second));
+}
+
+#[rustfmt::skip]
+const PULLS: &[Row] = &[
+    ("it waits", |w| no_image(w, "a", "a:1", 95), &[
+        "hold a ImagePullBackOff until 105: Back-off pulling image \"a:1\": ErrImagePull: why", "wake 105",
+        "a waits: ImagePullBackOff Back-off pulling image \"a:1\": ErrImagePull: why",
+    ]),
+    ("a label does not end the wait", |w| {
+        no_image(w, "a", "a:1", 95);
+        w.edit(|v| v["metadata"]["labels"]["app"] = json!("y"));
+    }, &[
+        "update to 2: changed in place: metadata.labels[app]",
+        "hold a ImagePullBackOff until 105: Back-off pulling image \"a:1\": ErrImagePull: why", "wake 105",
+        "a waits: ImagePullBackOff Back-off pulling image \"a:1\": ErrImagePull: why",
+    ]),
+    ("another image does", |w| {
+        no_image(w, "a", "a:1", 95);
+        w.edit(|v| v["spec"]["containers"][0]["image"] = json!("a:2"));
+    }, &[
+        "update to 2: changed in place: spec.containers[0].image",
+        "image a:2: first start", "start a#0: first start", "a waits: ContainerCreating",
+    ]),
+    ("that of the container beside it does not", |w| {
+        no_image(w, "a", "a:1", 95);
+        w.edit(|v| v["spec"]["containers"][1]["image"] = json!("b:2"));
+    }, &[
+        "update to 2: changed in place: spec.containers[1].image",
+        "stop b#0 30s: image changed from b:1 to b:2",
+        "hold a ImagePullBackOff until 105: Back-off pulling image \"a:1\": ErrImagePull: why", "wake 105",
+        "a waits: ImagePullBackOff Back-off pulling image \"a:1\": ErrImagePull: why",
+    ]),
+    ("what failed otherwise is tried at once", |w| {
+        w.fail("a", "CreateContainerError", 95);
+        w.edit(|v| v["metadata"]["labels"]["app"] = json!("y"));
+    }, &[
+        "update to 2: changed in place: metadata.labels[app]",
+        "image a:1: first start", "start a#0: first start", "a waits: ContainerCreating",
+    ]),
+    ("a new pod waits for nothing", |w| {
+        no_image(w, "a", "a:1", 95);
+        w.pod = None;
+    }, &[
+        "create: new in the manifests", "volumes files,keys: no sandbox yet", "sandbox#0: no sandbox yet",
+        "a waits: ContainerCreating", "b waits: ContainerCreating",
+    ]),
+];
+
+#[test]
+fn the_back_off_of_a_pull_is_that_of_the_image() {
+    let base = || {
+        let mut world = base();
+        world.forget("a");
+        world
+    };
+    check(base, PULLS);
+    // It doubles for the same image, begins anew for another, and is kept over a change that is none of the image.
+    let mut world = base();
+    let waits = |w: &World| w.memory.failures.get("a").map(|failure| (failure.backoff.as_secs(), failure.count));
+    no_image(&mut world, "a", "a:1", 0);
+    no_image(&mut world, "a", "a:1", 10);
+    assert_eq!(waits(&world), Some((20, 2)));
+    let record = |w: &World| PodAction::UpdatePod { record: Box::new(w.pod.as_ref().unwrap().record.clone()) };
+    world.memory = podwright::plan::note_step(&world.memory, &record(&world));
+    assert_eq!(waits(&world), Some((20, 2)));
+    no_image(&mut world, "a", "a:2", 30);
+    assert_eq!(waits(&world), Some((10, 1)));
+    world.memory = podwright::plan::note_step(&world.memory, &record(&world));
+    assert_eq!(waits(&world), None, "the pod asks for another");
+}
+
 #[test]
 fn a_step_that_succeeded_ends_the_failures_it_stands_for() {
-    use podwright::model::{ContainerKind, ContainerStart, PodAction};
+    use podwright::model::{ContainerKind, ContainerStart};
     let failed = |names: &[&str]| {
         names.iter().fold(PodMemory::default(), |m, name| podwright::plan::note_failure(&m, name, "x", "why", at(0)))
     };

@@ -249,9 +249,49 @@ fn a_pod_that_never_restarts_fails_with_its_probe() {
     check(|| with("Never"), NEVER);
 }
 
+/// The startup probe of `a` has a grace period of its own, that of the sidecar has none.
+fn slow() -> World {
+    let mut spec = spec("Always");
+    spec["containers"][0]["startupProbe"]["terminationGracePeriodSeconds"] = json!(4);
+    let mut world = settled(spec, &[]);
+    world.says("side", Startup, true, 10);
+    world.says("side", Readiness, true, 12);
+    world.settle();
+    world.now = at(200);
+    world
+}
+
+#[rustfmt::skip]
+const SLOW: &[Row] = &[
+    ("it does not start", |w| w.says("a", Startup, false, 150), &[
+        "stop a#0 4s: startup probe failed", "wake 5000",
+        "ask side#0 liveness", "ask side#0 readiness", "ask b#0 readiness",
+        "a: - - since 150", "b: started -", "side: started ready since 12",
+    ]),
+    ("told to stop for it", |w| w.stopping_for("a", Startup, 198, 4), &[
+        "hold a Terminating until 202: told to stop, waiting for its end", "wake 202",
+        "ask side#0 liveness", "ask side#0 readiness", "ask b#0 readiness",
+        "a: - - since 198", "b: started -", "side: started ready since 12",
+    ]),
+    ("it started, and its liveness probe failed", |w| {
+        w.says("a", Startup, true, 110);
+        w.says("a", Liveness, false, 150);
+    }, &[
+        "stop a#0 7s: liveness probe failed", "wake 5000",
+        "ask side#0 liveness", "ask side#0 readiness", "ask a#0 readiness", "ask b#0 readiness",
+        "a: started - since 110", "b: started -", "side: started ready since 12",
+    ]),
+];
+
+#[test]
+fn a_startup_probe_that_fails_leaves_the_grace_period_of_its_own() {
+    check(slow, SLOW);
+}
+
 pub(super) const TABLES: &[Table] = &[
     (base, ROWS),
     (|| settled(spec("Always"), &[]), GATED),
     (|| with("OnFailure"), ON_FAILURE),
     (|| with("Never"), NEVER),
+    (slow, SLOW),
 ];

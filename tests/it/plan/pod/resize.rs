@@ -46,6 +46,15 @@ fn unknown(w: &mut World, name: &str) {
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
     ("nothing differs", |_| {}, &[]),
+    ("a crash loop waits", |w| { w.attempt("b", 4, 40); w.ended("b", 1, 99); }, &[
+        "hold b CrashLoopBackOff until 179: back-off 1m20s restarting failed container=b pod=p_default(UID)", "wake 179",
+        "b waits: CrashLoopBackOff back-off 1m20s restarting failed container=b pod=p_default(UID)",
+    ]),
+    ("with other resources it starts at once",
+        |w| { w.attempt("b", 4, 40); w.ended("b", 1, 99); apps(w, 1, "memory", "128Mi"); }, &[
+        "update to 2: changed in place: spec.containers[1].resources.limits.memory",
+        "image b:1: exited with 1, restartPolicy Always", "start b#5: exited with 1, restartPolicy Always",
+    ]),
     ("more memory", |w| apps(w, 1, "memory", "128Mi"), &[
         "update to 2: changed in place: spec.containers[1].resources.limits.memory",
         "resize b#0: resources changed: limits.memory from 64Mi to 128Mi, requests.memory from 64Mi to 128Mi",

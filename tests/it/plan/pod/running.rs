@@ -58,7 +58,11 @@ const ROWS: &[Row] = &[
         "a waits: CrashLoopBackOff back-off 5m0s restarting failed container=a pod=p_default(UID)",
     ]),
     ("ten good minutes are rewarded",
-        |w| { w.attempt("a", 5, 160); w.state("a", ContainerState::Exited(exit(1, at(-510), at(95)))); }, &[
+        |w| {
+            w.attempt("a", 5, 160);
+            w.latest("a").record.created_at = at(-511);
+            w.state("a", ContainerState::Exited(exit(1, at(-510), at(95))));
+        }, &[
         "image nginx:1: exited with 1, restartPolicy Always", "start a#6: exited with 1, restartPolicy Always",
     ]),
     ("two wait, the earlier one wakes",
@@ -167,7 +171,11 @@ const ROWS: &[Row] = &[
     }, &[
         "image nginx:1: first start", "start a#1: first start", "image redis:1: first start", "start b#1: first start",
     ]),
-    ("a clock set back", |w| { w.attempt("a", 3, 20); w.ended("a", 1, 5000); }, &[
+    ("a clock set back", |w| {
+        w.attempt("a", 3, 20);
+        w.latest("a").record.created_at = at(4998);
+        w.ended("a", 1, 5000);
+    }, &[
         "image nginx:1: exited with 1, restartPolicy Always", "start a#4 after 40s: exited with 1, restartPolicy Always",
     ]),
 ];
