@@ -168,9 +168,20 @@ pub struct ValidateArgs {
     /// text; json; github: annotations of a workflow; sarif: a report for code scanners
     #[arg(short, long, value_enum, default_value_t)]
     pub output: ReportFormat,
+    /// What is to run the pods: a field that it cannot honour is an error
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: BackendName,
     /// Take warnings as errors
     #[arg(long)]
     pub warnings_as_errors: bool,
+}
+
+/// What runs pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum BackendName {
+    /// Containers of podwright's own
+    #[default]
+    Native,
 }
 
 /// How a report is printed.

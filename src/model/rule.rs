@@ -24,6 +24,7 @@ pub const RULES: &[Rule] = &[
     rule("bad-ignore-file", "A .podwrightignore cannot be read", "put a file of patterns here"),
     rule("bad-ignore-pattern", "A pattern of a .podwrightignore does not work", "write it as in .gitignore"),
     rule("base64", "A value that must be base64 is not", "encode it with `base64`"),
+    rule("cannot-be-honoured", "A field that asks for what podwright cannot give", "remove it"),
     rule("choice", "A field has a word that is not among those it may have", "write one of them"),
     rule("config", "The configuration file is wrong", "correct the value"),
     rule("contradiction", "Fields that cannot go together", "remove one of the two"),

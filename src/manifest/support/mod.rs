@@ -23,8 +23,10 @@ pub enum Support {
     Honoured(&'static str),
     /// It is accepted with a warning, for it cannot change what runs. Why.
     NoEffect(&'static str),
-    /// It is refused. What to do instead.
+    /// It is refused, for what it asks for is not there yet. What to do instead.
     NotYet(&'static str),
+    /// It is refused, for Kubernetes itself does, or this runtime has nothing to honour it with. What to do instead.
+    Never(&'static str),
 }
 
 /// Every field path of a kind's schema with what is done about it; `None` would be a hole in the table.
@@ -36,7 +38,7 @@ pub fn fields(kind: Kind) -> Vec<(String, Option<Support>)> {
 
 /// The paths of the table as they are written there: each must be a field of some kind.
 pub fn entries() -> impl Iterator<Item = &'static str> {
-    let covering = table::NO_EFFECT.iter().chain(table::NOT_YET);
+    let covering = table::NO_EFFECT.iter().chain(table::NOT_YET).chain(table::NEVER);
     let honoured = table::HONOURED.iter().chain(probes::HONOURED);
     honoured.chain(covering).chain(table::HARMLESS).map(|(path, _)| *path)
 }
@@ -112,6 +114,7 @@ impl Index {
         add(probes::HONOURED, Support::Honoured);
         add(table::NO_EFFECT, Support::NoEffect);
         add(table::NOT_YET, Support::NotYet);
+        add(table::NEVER, Support::Never);
         let mut harmless = HashMap::new();
         for (path, text) in table::HARMLESS {
             let value: Value = serde_json::from_str(text).expect("invariant: harmless values are JSON");
@@ -130,7 +133,7 @@ fn lookup(kind: Kind, path: &str) -> Option<Support> {
     let mut above = path;
     while let Some(at) = above.rfind(['.', '[']) {
         above = &above[..at];
-        if let Some(covering @ (Support::NoEffect(_) | Support::NotYet(_))) = support.get(above) {
+        if let Some(covering @ (Support::NoEffect(_) | Support::NotYet(_) | Support::Never(_))) = support.get(above) {
             return Some(*covering);
         }
     }
@@ -231,6 +234,9 @@ impl Visit<'_> {
             Some(Support::NotYet(instead)) => {
                 self.out.push(not_yet(self.kind, view, &format!("`{}`", name(view)), instead));
             }
+            Some(Support::Never(instead)) => {
+                self.out.push(never(self.kind, view, &format!("`{}`", name(view)), instead));
+            }
         }
     }
 }
@@ -252,7 +258,15 @@ fn is_empty(value: &Value) -> bool {
 /// The refusal of something that would be ignored.
 fn not_yet(kind: Kind, view: &View<'_>, what: &str, instead: &str) -> Finding {
     let message = format!("{what} is not honoured yet");
-    let help =
-        format!("remove it ({instead}), or exclude the {kind} with the annotation podwright.dev/ignore: \"true\"");
-    Finding::error("not-honoured-yet", &view.pointer(), message).at_key().help(help)
+    Finding::error("not-honoured-yet", &view.pointer(), message).at_key().help(help(kind, instead))
+}
+
+/// The refusal of something that nobody could do here.
+fn never(kind: Kind, view: &View<'_>, what: &str, instead: &str) -> Finding {
+    let message = format!("{what} cannot be honoured by this runtime");
+    Finding::error("cannot-be-honoured", &view.pointer(), message).at_key().help(help(kind, instead))
+}
+
+fn help(kind: Kind, instead: &str) -> String {
+    format!("remove it ({instead}), or exclude the {kind} with the annotation podwright.dev/ignore: \"true\"")
 }

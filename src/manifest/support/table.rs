@@ -1,4 +1,4 @@
-//! The table of fields: honoured, with the test that shows it; without effect, and why; not honoured yet.
+//! The table of fields: honoured, with the test that shows it; without effect, and why; not honoured yet; never.
 //!
 //! Paths are Kubernetes' own with `[]` for the items of a list. `@` stands for a container or an init container of a
 //! Pod and for the spec of a PodPreset. A field that is honoured stands with its full path; one that is not covers
@@ -351,34 +351,42 @@ const NO_CONNECTION: &str = "use exec, httpGet or sleep: Kubernetes fails this o
 
 /// Fields that are refused until they are honoured, and what to do instead or what happens meanwhile.
 pub(super) const NOT_YET: &[(&str, &str)] = &[
+    ("spec.hostnameOverride", "use `hostname`"),
+    ("spec.setHostnameAsFQDN", "the host name is the short one"),
+    ("spec.resources", "set `resources` of the containers"),
+    ("spec.securityContext.appArmorProfile", "no profile is applied"),
+    ("spec.securityContext.seLinuxChangePolicy", "no label is applied"),
+    ("spec.securityContext.seLinuxOptions", "no label is applied"),
+    ("spec.securityContext.supplementalGroupsPolicy", "groups of the image are merged"),
+    ("spec.securityContext.sysctls", "set them on the machine"),
+    ("@.securityContext.appArmorProfile", "no profile is applied"),
+    ("@.securityContext.procMount", "parts of /proc are hidden unless the container is privileged"),
+    ("@.securityContext.seLinuxOptions", "no label is applied"),
+    ("@.env[].valueFrom.fileKeyRef", "use a ConfigMap"),
+    ("spec.volumes[].image", LOCAL_VOLUMES),
+    ("spec.volumes[].projected.sources[].serviceAccountToken", "use a Secret"),
+];
+
+/// Fields that are refused for good: Kubernetes itself takes no pod that has them or fails what they ask for, or they ask for
+/// what no single machine has, such as other machines, drivers of a cluster, and objects that only its API keeps. What to do
+/// instead.
+pub(super) const NEVER: &[(&str, &str)] = &[
     ("spec.affinity.podAffinity", ONE_MACHINE),
     ("spec.affinity.podAntiAffinity", ONE_MACHINE),
     ("spec.topologySpreadConstraints", ONE_MACHINE),
     ("spec.schedulingGates", ONE_MACHINE),
     ("spec.schedulingGroup", ONE_MACHINE),
     ("spec.ephemeralContainers", "use `podwright exec`, or a container of the pod"),
-    ("spec.hostnameOverride", "use `hostname`"),
-    ("spec.setHostnameAsFQDN", "the host name is the short one"),
     ("spec.os", "every pod runs on Linux"),
     ("spec.overhead", "set `resources` of the containers"),
     ("spec.resourceClaims", "use a hostPath volume for a device"),
-    ("spec.resources", "set `resources` of the containers"),
     ("spec.runtimeClassName", "there is one runtime"),
-    ("spec.securityContext.appArmorProfile", "no profile is applied"),
-    ("spec.securityContext.seLinuxChangePolicy", "no label is applied"),
-    ("spec.securityContext.seLinuxOptions", "no label is applied"),
-    ("spec.securityContext.supplementalGroupsPolicy", "groups of the image are merged"),
-    ("spec.securityContext.sysctls", "set them on the machine"),
     ("spec.securityContext.windowsOptions", "every pod runs on Linux"),
     ("@.lifecycle.postStart.tcpSocket", NO_CONNECTION),
     ("@.lifecycle.preStop.tcpSocket", NO_CONNECTION),
     ("@.resources.claims", "use a hostPath volume for a device"),
-    ("@.securityContext.appArmorProfile", "no profile is applied"),
-    ("@.securityContext.procMount", "parts of /proc are hidden unless the container is privileged"),
-    ("@.securityContext.seLinuxOptions", "no label is applied"),
     ("@.securityContext.windowsOptions", "every pod runs on Linux"),
     ("@.volumeDevices", "use a hostPath volume"),
-    ("@.env[].valueFrom.fileKeyRef", "use a ConfigMap"),
     ("spec.volumes[].awsElasticBlockStore", LOCAL_VOLUMES),
     ("spec.volumes[].azureDisk", LOCAL_VOLUMES),
     ("spec.volumes[].azureFile", LOCAL_VOLUMES),
@@ -392,7 +400,6 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("spec.volumes[].gcePersistentDisk", LOCAL_VOLUMES),
     ("spec.volumes[].gitRepo", LOCAL_VOLUMES),
     ("spec.volumes[].glusterfs", LOCAL_VOLUMES),
-    ("spec.volumes[].image", LOCAL_VOLUMES),
     ("spec.volumes[].iscsi", LOCAL_VOLUMES),
     ("spec.volumes[].nfs", "mount it on the machine, and use hostPath"),
     ("spec.volumes[].persistentVolumeClaim", LOCAL_VOLUMES),
@@ -400,7 +407,6 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("spec.volumes[].portworxVolume", LOCAL_VOLUMES),
     ("spec.volumes[].projected.sources[].clusterTrustBundle", "use a ConfigMap"),
     ("spec.volumes[].projected.sources[].podCertificate", "use a Secret"),
-    ("spec.volumes[].projected.sources[].serviceAccountToken", "use a Secret"),
     ("spec.volumes[].quobyte", LOCAL_VOLUMES),
     ("spec.volumes[].rbd", LOCAL_VOLUMES),
     ("spec.volumes[].scaleIO", LOCAL_VOLUMES),
@@ -408,7 +414,7 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("spec.volumes[].vsphereVolume", LOCAL_VOLUMES),
 ];
 
-/// Values of fields that are not honoured yet, or have no effect, and mean what happens anyway: they pass silently. An
+/// Values of fields that are not honoured, or have no effect, and mean what happens anyway: they pass silently. An
 /// object copied out of a cluster is full of them.
 pub(super) const HARMLESS: &[(&str, &str)] = &[
     ("spec.setHostnameAsFQDN", "false"),

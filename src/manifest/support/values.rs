@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::not_yet;
+use super::{never, not_yet};
 use crate::manifest::problem::{Finding, quoted};
 use crate::manifest::rules::{View, containers};
 use crate::model::Kind;
@@ -50,7 +50,12 @@ fn resources(container: &View<'_>, out: &mut Vec<Finding>) {
                 }
                 other => {
                     let what = format!("the resource {}", quoted(other));
-                    out.push(not_yet(Kind::Pod, &amount, &what, "cpu and memory are limited"));
+                    // Those with a domain are of device plugins.
+                    out.push(if other.contains('/') {
+                        never(Kind::Pod, &amount, &what, "a device comes with a hostPath volume")
+                    } else {
+                        not_yet(Kind::Pod, &amount, &what, "cpu and memory are limited")
+                    });
                 }
             }
         }
@@ -67,7 +72,7 @@ fn host_addresses(container: &View<'_>, out: &mut Vec<Finding>) {
             _ if ip.is_unicast_link_local() => "use an address that is not link-local",
             _ => continue,
         };
-        out.push(not_yet(Kind::Pod, &address, &format!("a host port at {}", quoted(&ip.to_string())), help));
+        out.push(never(Kind::Pod, &address, &format!("a host port at {}", quoted(&ip.to_string())), help));
     }
 }
 
@@ -76,7 +81,7 @@ fn comparisons(spec: &View<'_>, out: &mut Vec<Finding>) {
     for operator in spec.list("tolerations").iter().filter_map(|toleration| toleration.get("operator")) {
         if let Some(word @ ("Gt" | "Lt")) = operator.text() {
             let what = format!("the operator {word} of a toleration");
-            out.push(not_yet(Kind::Pod, &operator, &what, "use Equal or Exists"));
+            out.push(never(Kind::Pod, &operator, &what, "use Equal or Exists"));
         }
     }
 }

@@ -33,6 +33,7 @@ pub fn describe_pod(pod: &Pod, events: &[EventRecord], now: Timestamp) -> String
         show(&mut out, "Init Containers", init, status.init_container_statuses.clone());
     }
     show(&mut out, "Containers", &spec.containers, status.container_statuses.clone());
+    gates(&mut out, &spec, &status);
     conditions(&mut out, &status);
     volume::section(&mut out, spec.volumes.as_deref().unwrap_or_default());
     tail(&mut out, &spec, &status);
@@ -125,6 +126,15 @@ fn map(out: &mut String, title: &str, entries: Option<&BTreeMap<String, String>>
     for (index, (key, value)) in entries.iter().enumerate() {
         let title = if index == 0 { title } else { "" };
         let _ = writeln!(out, "{title}\t{key}{separator}{}", value.trim_end().replace('\n', " "));
+    }
+}
+
+fn gates(out: &mut String, spec: &PodSpec, status: &PodStatus) {
+    let Some(gates) = spec.readiness_gates.as_deref().filter(|gates| !gates.is_empty()) else { return };
+    out.push_str("Readiness Gates:\n  Type\tStatus\n");
+    for gate in gates {
+        let met = status.conditions.iter().flatten().find(|condition| condition.type_ == gate.condition_type);
+        let _ = writeln!(out, "  {} \t{} ", gate.condition_type, met.map_or("<none>", |condition| &condition.status));
     }
 }
 

@@ -13,6 +13,7 @@ fn a_command_line_that_makes_no_sense_exits_with_64() {
         &["get"],
         &["get", "--no-such-flag"],
         &["validate"],
+        &["validate", "pods", "--backend", "no-such"],
         &["run"],
         &["run", "pods", "--resync", "soon"],
         &["diff", "pods", "--head", "HEAD"],
@@ -30,6 +31,12 @@ fn a_command_line_that_makes_no_sense_exits_with_64() {
         assert_eq!(said.out, "", "{args:?}");
         assert!(!said.err.is_empty(), "{args:?}");
     }
+}
+
+#[test]
+fn an_unknown_backend_is_told_those_that_are_known() {
+    let said = Place::new().run(&["validate", "pods", "--backend", "no-such"]);
+    assert!(said.err.contains("'no-such'") && said.err.contains("[possible values: native]"), "{}", said.err);
 }
 
 #[test]

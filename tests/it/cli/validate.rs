@@ -221,3 +221,20 @@ fn pods_that_a_machine_does_not_fit_are_warnings_when_its_configuration_is_named
     }
     assert_ne!(run(&["--config", "none.yaml"]).code, Some(0));
 }
+
+#[test]
+fn what_the_backend_cannot_honour_is_an_error_with_the_fields_name() {
+    let place = Place::new();
+    let pod = POD.replace("spec:", "spec:\n  volumes:\n  - {name: v, csi: {driver: d}}");
+    place.write(
+        "pods/web.yaml",
+        &pod.replace("image: nginx", "image: nginx:1\n    resources: {limits: {nvidia.com/gpu: 1}}"),
+    );
+    for backend in [&[][..], &["--backend", "native"]] {
+        let said = place.run(&[&["validate", "pods"][..], backend].concat());
+        assert_eq!(said.code, Some(1), "{said:?}");
+        for message in ["web.yaml:6:15: error: `csi`", "web.yaml:10:26: error: the resource \"nvidia.com/gpu\""] {
+            assert!(said.out.contains(&format!("{message} cannot be honoured by this runtime")), "{}", said.out);
+        }
+    }
+}

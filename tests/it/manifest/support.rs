@@ -104,6 +104,7 @@ fn what_is_not_honoured_is_told_for_each_field() {
         for (path, support) in fields.iter().filter(|(path, _)| !covered(path)) {
             let (severity, rule) = match support {
                 Some(Support::NotYet(_)) => (Severity::Error, "not-honoured-yet"),
+                Some(Support::Never(_)) => (Severity::Error, "cannot-be-honoured"),
                 Some(Support::NoEffect(_)) => (Severity::Warning, "no-effect"),
                 _ => continue,
             };

@@ -182,6 +182,9 @@ Containers:
     SeccompProfile:  RuntimeDefault
     Environment:     <none>
     Mounts:          <none>
+Readiness Gates:
+  Type     Status
+  x.io/a   <none> 
 Volumes:
   cfg:
     Type:        Secret (a volume populated by a Secret)
@@ -209,6 +212,7 @@ fn a_pod_that_waits_is_described_as_kubectl_does() {
         "metadata": {"name": "job", "namespace": "default"},
         "spec": {
             "securityContext": profile("Localhost", Some("own.json")),
+            "readinessGates": [{"conditionType": "x.io/a"}],
             "containers": [
                 {"name": "a", "image": "nginx", "env": env, "securityContext": profile("Localhost", Some("other.json")),
                  "resources": {"limits": {"cpu": "1500m"}}},

@@ -467,7 +467,7 @@ fn equal_events_are_counted_and_the_list_is_bounded() {
 /// An event of a reason, from a container.
 fn unhealthy() -> EventRecord {
     let (pod, _) = scripted("Always", "", "a=run");
-    EventRecord { reason: "Unhealthy".into(), ..events_between(None, Some(&pod), at(9)).remove(0) }
+    EventRecord { reason: "Unhealthy".into(), ..events_between(None, Some(&pod), ("edge-1", at(9))).remove(0) }
 }
 
 fn said(path: &str, message: &str, second: i64) -> EventRecord {

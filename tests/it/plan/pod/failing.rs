@@ -263,6 +263,13 @@ fn the_back_off_of_failures_doubles_to_five_minutes_and_ends_with_a_success() {
     assert!(podwright::plan::note_success(&memory, "a").failures.is_empty());
 }
 
+/// `a` was not started yet.
+fn without_a() -> World {
+    let mut world = base();
+    world.forget("a");
+    world
+}
+
 /// The image of a container could not be had at this second.
 fn no_image(w: &mut World, container: &str, image: &str, second: i64) {
     let (container, image) = (container.to_owned(), image.to_owned());
@@ -318,12 +325,7 @@ const PULLS: &[Row] = &[
 
 #[test]
 fn the_back_off_of_a_pull_is_that_of_the_image() {
-    let base = || {
-        let mut world = base();
-        world.forget("a");
-        world
-    };
-    check(base, PULLS);
+    check(without_a, PULLS);
     // It doubles for the same image, begins anew for another, and is kept over a change that is none of the image.
     let mut world = base();
     let waits = |w: &World| w.memory.failures.get("a").map(|failure| (failure.backoff.as_secs(), failure.count));
@@ -369,4 +371,4 @@ fn a_step_that_succeeded_ends_the_failures_it_stands_for() {
     assert_eq!(remaining(PodAction::StopSandbox), ["", "a"]);
 }
 
-pub(super) const TABLES: &[Table] = &[(base, ROWS), (three, PULLED), (with_account, ACCOUNT)];
+pub(super) const TABLES: &[Table] = &[(base, ROWS), (three, PULLED), (without_a, PULLS), (with_account, ACCOUNT)];
