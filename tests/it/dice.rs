@@ -47,7 +47,11 @@ pub(crate) fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|e| panic!("{name}: {e}")))
 }
 
-/// Another seed in each run.
+/// Another seed in each run, far from those of other runs.
 pub(crate) fn fresh_seed() -> u64 {
-    u64::from(std::process::id()) ^ SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let moment = now.as_secs().wrapping_mul(1_000_000_000).wrapping_add(u64::from(now.subsec_nanos()));
+    let mut dice = Dice::new(moment ^ (u64::from(std::process::id()) << 40));
+    dice.below(2);
+    dice.below(1_000_000_000_000) as u64
 }

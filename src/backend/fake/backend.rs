@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::behaviour::{Answered, Call, Fault, Verb};
-use super::machine::{End, Machine, Pod, find, finish};
+use super::machine::{End, Machine, Pod, find, finish, instance};
 use super::{Fake, image};
 use crate::model::{
     ContainerRecord, ContainerStart, ContainerState, Deletion, ExitRecord, ImageNeed, ObservedContainer, ObservedPod,
@@ -255,7 +255,7 @@ impl ContainerBackend for Fake {
     async fn remove_container(&self, key: &PodKey, name: &str, attempt: u32) -> Result<(), PortError> {
         let remove = |machine: &mut Machine, _| {
             let Some(pod) = machine.pods.get_mut(key) else { return Ok(()) };
-            if find(&mut pod.observed, name, attempt).is_some_and(|c| c.is_live()) {
+            if instance(&pod.observed, name, attempt).is_some_and(ObservedContainer::is_live) {
                 return Err(conflict("remove a container of", key, "it runs"));
             }
             pod.change().containers.retain(|c| c.record.name != name || c.record.attempt != attempt);
@@ -302,7 +302,7 @@ impl Fake {
         let pid = machine.pid();
         let pod = pod(machine, key, OPERATION)?;
         let at = (start.name.clone(), start.attempt);
-        if find(&mut pod.observed, &start.name, start.attempt).is_some() {
+        if instance(&pod.observed, &start.name, start.attempt).is_some() {
             return Ok(());
         }
         let Sandbox::Ready { attempt: sandbox_attempt, .. } = pod.observed.sandbox else {
@@ -355,7 +355,8 @@ impl Fake {
         }
         if let Some((after, code)) = behaviour.exits {
             let ends = self.ending(after);
-            pod.ends.insert(at, End { at: ends, code, signal: None });
+            let end = if behaviour.is_oom_killed { End::oom(ends) } else { End::exit(ends, code) };
+            pod.ends.insert(at, end);
             self.announce_at(key, ends);
         }
         Ok(())
@@ -388,7 +389,7 @@ impl Fake {
             Signal::Kill => {
                 stopping.pre_stop = false;
                 stopping.killed_at.get_or_insert(now);
-                finish(container, End { at: now, code: 137, signal: Some(9) });
+                finish(container, End::signal(now, 9));
                 pod.ends.remove(&at);
             }
             Signal::Stop => {
@@ -398,7 +399,7 @@ impl Fake {
                 }
                 if !behaviour.ignores_stop {
                     let ends = self.ending(behaviour.stops_after);
-                    let end = End { at: ends, code: 143, signal: Some(15) };
+                    let end = End::signal(ends, 15);
                     let sooner = pod.ends.get(&at).is_some_and(|planned| planned.at <= ends);
                     if !sooner {
                         pod.ends.insert(at, end);
@@ -426,7 +427,7 @@ fn kind_of(handler: &Handler) -> &'static str {
 
 /// Refuses a handler of an instance that does not run.
 fn running(machine: &mut Machine, key: &PodKey, (name, attempt): (&str, u32)) -> Result<(), PortError> {
-    let container = find(&mut pod(machine, key, CALL)?.observed, name, attempt);
+    let container = instance(&pod(machine, key, CALL)?.observed, name, attempt);
     let container = container.ok_or_else(|| no_instance(CALL, key, (name, attempt)))?;
     match container.state {
         ContainerState::Running { .. } => Ok(()),

@@ -17,6 +17,8 @@ pub struct Behaviour {
     pub stops_after: Duration,
     /// Bytes of memory it uses: no limit below can be given to it.
     pub memory: u64,
+    /// When it ends by itself, the kernel ends it, for want of memory.
+    pub is_oom_killed: bool,
     /// It cannot be started, for this reason.
     pub fails_to_start: Option<String>,
 }

@@ -20,6 +20,25 @@ pub(super) struct End {
     pub(super) at: Timestamp,
     pub(super) code: i32,
     pub(super) signal: Option<i32>,
+    /// The kernel ended it, for want of memory.
+    pub(super) oom_killed: bool,
+}
+
+impl End {
+    /// By itself.
+    pub(super) fn exit(at: Timestamp, code: i32) -> Self {
+        Self { at, code, signal: None, oom_killed: false }
+    }
+
+    /// By a signal, of somebody.
+    pub(super) fn signal(at: Timestamp, signal: i32) -> Self {
+        Self { at, code: 128 + signal, signal: Some(signal), oom_killed: false }
+    }
+
+    /// By the kernel, for want of memory.
+    pub(super) fn oom(at: Timestamp) -> Self {
+        Self { oom_killed: true, ..Self::signal(at, 9) }
+    }
 }
 
 #[derive(Debug)]
@@ -141,9 +160,9 @@ impl Machine {
         find(pod, container, attempt)
     }
 
-    pub(super) fn exit(&mut self, key: &PodKey, container: &str, code: i32, at: Timestamp) {
+    pub(super) fn end(&mut self, key: &PodKey, container: &str, end: End) {
         if let Some(container) = self.newest(key, container) {
-            finish(container, End { at, code, signal: None });
+            finish(container, end);
         }
         self.hint(key);
     }
@@ -181,6 +200,11 @@ impl Machine {
 }
 
 /// One instance of a pod.
+pub(super) fn instance<'a>(pod: &'a ObservedPod, name: &str, attempt: u32) -> Option<&'a ObservedContainer> {
+    pod.containers.iter().find(|c| c.record.name == name && c.record.attempt == attempt)
+}
+
+/// The same, to be changed.
 pub(super) fn find<'a>(pod: &'a mut Arc<ObservedPod>, name: &str, attempt: u32) -> Option<&'a mut ObservedContainer> {
     Arc::make_mut(pod).containers.iter_mut().find(|c| c.record.name == name && c.record.attempt == attempt)
 }
@@ -191,7 +215,7 @@ pub(super) fn finish(container: &mut ObservedContainer, end: End) {
         container.state = ContainerState::Exited(ExitRecord {
             exit_code: end.code,
             signal: end.signal,
-            oom_killed: false,
+            oom_killed: end.oom_killed,
             started_at: Some(started_at),
             finished_at: end.at,
             reason: None,

@@ -23,7 +23,7 @@ use crate::port::Clock;
 pub use behaviour::{Answered, Behaviour, Call, Fault, Verb};
 use calls::Calls;
 pub use clock::VirtualClock;
-use machine::Machine;
+use machine::{End, Machine};
 
 /// The backend. Clones of its `Arc` share one world.
 pub struct Fake {
@@ -123,7 +123,13 @@ impl Fake {
     /// The newest instance of a container ends now, by itself.
     pub fn exit(&self, key: &PodKey, container: &str, code: i32) {
         let now = self.clock.now();
-        self.machine().exit(key, container, code, now);
+        self.machine().end(key, container, End::exit(now, code));
+    }
+
+    /// The kernel ends it now, for want of memory.
+    pub fn oom_kill(&self, key: &PodKey, container: &str) {
+        let now = self.clock.now();
+        self.machine().end(key, container, End::oom(now));
     }
 
     /// The monitor of a container's newest instance dies.
@@ -139,6 +145,11 @@ impl Fake {
     /// A pod as it is, without asking through the port.
     pub fn pod(&self, key: &PodKey) -> Option<ObservedPod> {
         self.machine().pods.get(key).map(|pod| (*pod.observed).clone())
+    }
+
+    /// The same, shared: the very same value as long as nothing of it changes.
+    pub fn observed(&self, key: &PodKey) -> Option<Arc<ObservedPod>> {
+        self.machine().pods.get(key).map(|pod| Arc::clone(&pod.observed))
     }
 
     /// The pods there are.

@@ -1,6 +1,8 @@
 //! What must hold in every world, whatever the pods do and whatever goes wrong: pure functions over its trace.
 
 mod backoff;
+mod ends;
+mod evictions;
 mod grace;
 mod init;
 mod instances;
@@ -14,7 +16,7 @@ use super::trace::{Trace, Violation};
 type Check = fn(&Trace) -> Result<(), String>;
 
 /// By the name that a violation is told with.
-pub(super) const ALL: [(&str, Check); 9] = [
+pub(super) const ALL: [(&str, Check); 11] = [
     ("one instance", instances::one),
     ("init order", init::order),
     ("grace", grace::kept),
@@ -22,6 +24,8 @@ pub(super) const ALL: [(&str, Check); 9] = [
     ("back-off", backoff::kept),
     ("phases", phases::moves),
     ("readiness", readiness::after_probes),
+    ("ends", ends::shown),
+    ("evictions", evictions::had_a_cause),
     ("nothing leaked", leaks::none),
     ("carried through", leaks::carried_through),
 ];

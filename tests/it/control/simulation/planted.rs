@@ -4,6 +4,8 @@
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Planted {
+    /// A stop is said to have begun earlier than it did.
+    ShortensGrace,
     /// SIGKILL reaches nobody, and the machine says that it did.
     ForgetsKill,
     /// It comes a few seconds late.
@@ -24,10 +26,17 @@ pub(super) enum Planted {
     LeaksSandbox,
     /// The end of a pod is forgotten, with all that led to it.
     ForgetsTheEnd,
+    /// An end for want of memory is told as any other one.
+    ForgetsOom,
+    /// Volumes are said to take more than they do.
+    InflatesUse,
+    /// Now and then a call never returns.
+    NeverAnswers,
 }
 
 /// Each of them, with the invariant that has to find it.
-pub(super) const ALL: [(Planted, &str); 10] = [
+pub(super) const ALL: [(Planted, &str); 14] = [
+    (Planted::ShortensGrace, "patience"),
     (Planted::ForgetsKill, "grace"),
     (Planted::KillsLate, "grace"),
     (Planted::StartsTwice, "one instance"),
@@ -38,4 +47,7 @@ pub(super) const ALL: [(Planted, &str); 10] = [
     (Planted::LosesInstances, "one instance"),
     (Planted::LeaksSandbox, "nothing leaked"),
     (Planted::ForgetsTheEnd, "phases"),
+    (Planted::ForgetsOom, "ends"),
+    (Planted::InflatesUse, "evictions"),
+    (Planted::NeverAnswers, "carried through"),
 ];

@@ -7,10 +7,14 @@ use super::super::rig::pod_with;
 use crate::dice::Dice;
 
 /// Images that are there, and one that never is.
-const IMAGES: [&str; 4] = ["i:1", "i:2", "i:3", "r:1"];
+pub(super) const IMAGES: [&str; 4] = ["i:1", "i:2", "i:3", "r:1"];
 pub(super) const GONE: &str = "gone:1";
 /// What has to be pulled.
 pub(super) const REMOTE: &str = "r:1";
+
+/// A volume that may take no more than [`ROOM`] of the disk.
+pub(super) const DISK: &str = "disk";
+pub(super) const ROOM: u64 = 1 << 20;
 
 /// A pod of a directory.
 #[derive(Clone, Debug)]
@@ -59,8 +63,9 @@ impl Pod {
         match dice.below(10) {
             0..=2 => container["image"] = json!(image(dice)),
             3 => self.label += 1,
-            4 => container["resources"] = resources(dice),
-            5 => container["env"] = json!([{"name": "V", "value": dice.below(1000).to_string()}]),
+            // Where there are none, they would make another pod of it.
+            4 | 5 if container.get("resources").is_some() => container["resources"] = resources(dice),
+            4 | 5 => container["env"] = json!([{"name": "V", "value": dice.below(1000).to_string()}]),
             6 => self.spec["terminationGracePeriodSeconds"] = json!(grace(dice)),
             7 => self.spec["activeDeadlineSeconds"] = json!(10 + dice.below(100)),
             8 => self.is_there = false,
@@ -102,8 +107,15 @@ fn spec(pod: &str, dice: &mut Dice) -> Value {
     if dice.chance(10) {
         spec["activeDeadlineSeconds"] = json!(10 + dice.below(120));
     }
+    let mut volumes = Vec::new();
     if dice.chance(15) {
-        spec["volumes"] = json!([{"name": "v", "configMap": {"name": "map"}}]);
+        volumes.push(json!({"name": "v", "configMap": {"name": "map"}}));
+    }
+    if dice.chance(20) {
+        volumes.push(json!({"name": DISK, "emptyDir": {"sizeLimit": "1Mi"}}));
+    }
+    if !volumes.is_empty() {
+        spec["volumes"] = json!(volumes);
     }
     spec
 }

@@ -20,8 +20,11 @@ pub(super) fn program(name: &str, kind: ContainerKind, dice: &mut Dice) -> Behav
         _ => Some((millis(dice, 20), dice.pick(&[0, 1, 137]))),
     };
     let stops_after = if dice.chance(80) { millis(dice, 3) } else { millis(dice, 40) };
+    let is_oom_killed = exits.is_some_and(|(_, code)| code == 137) && dice.chance(50);
+    // So that less cannot be given to some of them.
+    let memory = dice.pick(&[0, 24 << 20, 48 << 20]);
     let fails_to_start = dice.chance(3).then(|| format!("{name}: no such file"));
-    Behaviour { exits, ignores_stop: dice.chance(25), stops_after, memory: 0, fails_to_start }
+    Behaviour { exits, ignores_stop: dice.chance(25), stops_after, memory, is_oom_killed, fails_to_start }
 }
 
 /// How the answers to one question go.

@@ -6,15 +6,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use podwright::model::{MadeOf, PodKey, Projection, ShownPod};
+use podwright::backend::fake::Fake;
+use podwright::model::{ContainerEntry, MadeOf, PodKey, Projection, ShownPod};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
 use super::super::rig::{Rig, key};
 use super::planted::Planted;
-use super::pods::{GONE, Pod, REMOTE, container_names, objects};
+use super::pods::{GONE, IMAGES, Pod, REMOTE, container_names, objects};
 use super::programs;
-use super::trace::{Event, Moment};
+use super::trace::{Event, Moment, ShownEnd};
 use super::wire::Wire;
 use super::world::World;
 use crate::dice::Dice;
@@ -30,6 +31,11 @@ enum Act {
     Commit(Vec<Value>),
     KillSandbox(PodKey),
     LoseMonitor(PodKey, String),
+    OutOfMemory(PodKey, String),
+    /// It takes more of the disk than it may.
+    Fill(PodKey),
+    /// Whether an image is there, or can be had.
+    Image(&'static str, bool),
     /// Whether a registry is reached.
     CutOff(bool),
     /// Whether hints get lost.
@@ -37,10 +43,25 @@ enum Act {
     Crash,
 }
 
-/// Lives through a world; what happened in it.
-pub(super) fn live(seed: u64, planted: Option<Planted>) -> Vec<(Moment, Event)> {
+/// What came of a world.
+pub(super) struct Life {
+    pub(super) trace: Vec<(Moment, Event)>,
+    /// The machine, which knows what it was asked.
+    fake: Arc<Fake>,
+}
+
+impl Life {
+    /// All that happened and all that was asked for, line by line.
+    pub(super) fn told(&self) -> String {
+        let events = self.trace.iter().map(|(at, event)| format!("{at} {event:?}\n"));
+        events.chain(self.fake.calls().iter().map(|call| format!("{call}\n"))).collect()
+    }
+}
+
+/// Lives through a world.
+pub(super) fn live(seed: u64, planted: Option<Planted>) -> Life {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let trace = runtime.block_on(async {
+    let life = runtime.block_on(async {
         let mut dice = Dice::of(seed, "story");
         let mut pods: Vec<Pod> = (0..PODS).map(|n| Pod::random(&format!("p{n}"), &mut dice)).collect();
         let mut rig = Rig::new(&objects(&pods, 0));
@@ -49,16 +70,19 @@ pub(super) fn live(seed: u64, planted: Option<Planted>) -> Vec<(Moment, Event)> 
         rig.resync = Duration::from_secs(if is_deafened { 30 } else { dice.pick(&[0, 0, 60]) });
         rig.fake.set_image(GONE, false);
         rig.fake.set_remote(REMOTE);
+        // Threads would have another order each time.
+        rig.blocking = |work| work();
         let world = World::new(rig.fake.clone(), rig.clock.clone(), seed, planted);
         let story = Story { rig, world, hints: RefCell::default(), seed };
         tokio::select! {
+            biased;
             () = story.keep_agents() => {}
             () = story.go(acts, &pods) => {}
         }
-        story.world.trace()
+        Life { trace: story.world.trace(), fake: Arc::clone(&story.rig.fake) }
     });
     runtime.shutdown_background();
-    trace
+    life
 }
 
 /// What happens, and when in milliseconds. Leaves the pods as the last commit has them.
@@ -78,13 +102,16 @@ fn acts(pods: &mut [Pod], dice: &mut Dice) -> Vec<(u64, Act)> {
                 }
                 Act::Commit(objects(pods, number))
             }
-            50..=61 => Act::KillSandbox(key(&pods[index].name)),
-            62..=73 => {
+            50..=57 => Act::KillSandbox(key(&pods[index].name)),
+            58..=71 => {
                 let names = container_names(&pods[index]);
-                Act::LoseMonitor(key(&pods[index].name), names[dice.below(names.len())].clone())
+                let (pod, container) = (key(&pods[index].name), names[dice.below(names.len())].clone());
+                if what < 65 { Act::LoseMonitor(pod, container) } else { Act::OutOfMemory(pod, container) }
             }
-            74..=79 => Act::CutOff(dice.chance(50)),
-            80..=84 => Act::Deafen(dice.chance(50)),
+            72..=75 => Act::CutOff(dice.chance(50)),
+            76..=79 => Act::Deafen(dice.chance(50)),
+            80..=85 => Act::Fill(key(&pods[index].name)),
+            86..=90 => Act::Image(dice.pick(&IMAGES), dice.chance(30)),
             _ => Act::Crash,
         };
         acts.push((at, act));
@@ -145,6 +172,7 @@ impl Story {
         self.world.calm();
         self.rig.fake.cut_off(false);
         self.rig.fake.lose_hints(false);
+        IMAGES.iter().for_each(|image| self.rig.fake.set_image(image, true));
         self.pass(QUIET).await;
         let is_like = || self.unlike(pods).is_empty();
         self.until(is_like).await;
@@ -171,15 +199,42 @@ impl Story {
     fn act(&self, act: Act) {
         let fake = &self.rig.fake;
         match act {
-            Act::Commit(objects) => self.commit(&objects),
+            Act::Commit(objects) => {
+                self.world.happened(None, "a commit");
+                self.commit(&objects);
+            }
             Act::KillSandbox(key) => {
+                self.world.happened(Some(&key), "an infra process that died");
                 fake.kill_sandbox(&key);
                 self.world.look(&key);
             }
-            Act::LoseMonitor(key, container) => fake.lose_monitor(&key, &container),
-            Act::CutOff(off) => fake.cut_off(off),
-            Act::Deafen(deaf) => fake.lose_hints(deaf),
-            Act::Crash => self.world.kill_agent(),
+            Act::LoseMonitor(key, container) => {
+                self.world.happened(Some(&key), "a monitor that died");
+                fake.lose_monitor(&key, &container);
+            }
+            Act::OutOfMemory(key, container) => {
+                self.world.happened(Some(&key), "a container out of memory");
+                fake.oom_kill(&key, &container);
+            }
+            Act::Fill(key) => self.world.fill(&key),
+            Act::Image(image, is_there) => {
+                if !is_there {
+                    self.world.happened(None, "an image that went for a while");
+                }
+                fake.set_image(image, is_there);
+            }
+            Act::CutOff(off) => {
+                self.world.happened(None, "a registry out of reach");
+                fake.cut_off(off);
+            }
+            Act::Deafen(deaf) => {
+                self.world.happened(None, "hints that got lost");
+                fake.lose_hints(deaf);
+            }
+            Act::Crash => {
+                self.world.happened(None, "an agent that died between calls");
+                self.world.kill_agent();
+            }
         }
     }
 
@@ -192,6 +247,7 @@ impl Story {
                 (None, Some(_)) => "is still there".to_owned(),
                 (Some(_), None) => "is not there".to_owned(),
                 (Some(_), Some(found)) if found.record.deletion.is_some() => "is still being deleted".to_owned(),
+                (Some(_), Some(found)) if self.world.is_full(&found) => "is not evicted".to_owned(),
                 (Some(images), Some(found)) => {
                     let spec = found.record.realised.effective.open().spec.unwrap_or_default();
                     let realised = spec.containers.into_iter().map(|c| (c.name, c.image.unwrap_or_default()));
@@ -207,6 +263,16 @@ impl Story {
     }
 }
 
+fn shown_end(container: &ContainerEntry) -> Option<ShownEnd> {
+    let (_, state) = container.state.as_ref().filter(|(kind, _)| kind == "terminated")?;
+    Some(ShownEnd {
+        container: container.name.clone(),
+        attempt: container.restart_count,
+        code: state.exit_code?,
+        reason: state.reason.clone().unwrap_or_default(),
+    })
+}
+
 /// Writes down how pods are shown, whenever that changes.
 async fn watch(world: Arc<World>, mut projection: watch::Receiver<Arc<Projection>>) {
     let mut before: BTreeMap<PodKey, Arc<ShownPod>> = BTreeMap::new();
@@ -220,7 +286,9 @@ async fn watch(world: Arc<World>, mut projection: watch::Receiver<Arc<Projection
             }
             let entry = pod.entry.open();
             let ready = entry.containers.iter().filter(|c| c.ready).map(|c| (c.name.clone(), c.restart_count));
-            world.note(Event::Shown { uid: pod.uid.clone(), phase: entry.phase, ready: ready.collect() });
+            let ready = ready.collect();
+            let ended = entry.containers.iter().filter_map(shown_end).collect();
+            world.note(Event::Shown { uid: pod.uid.clone(), phase: entry.phase, ready, ended });
         }
     }
 }

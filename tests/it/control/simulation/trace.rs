@@ -1,5 +1,6 @@
 //! What happened in a world, in order: all that the invariants look at.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
@@ -37,10 +38,15 @@ pub(super) enum Event {
         uid: String,
         grace: i64,
     },
-    /// It came to an end: this phase is on record.
+    /// It came to an end: this phase is on record, and why, if not for what its containers did.
     Finished {
         uid: String,
         phase: String,
+        cause: Option<String>,
+    },
+    /// It takes more of the disk than it may.
+    Full {
+        uid: String,
     },
     /// Nothing of it is on record any more.
     Removed {
@@ -61,6 +67,12 @@ pub(super) enum Event {
     Ended {
         of: Instance,
         code: i32,
+        /// By the kernel, for want of memory.
+        is_oom_killed: bool,
+    },
+    /// Its monitor died: how it ends nobody knows.
+    Lost {
+        of: Instance,
     },
     /// An instance was sent a signal, and why.
     Told {
@@ -84,14 +96,93 @@ pub(super) enum Event {
         uid: String,
         phase: String,
         ready: Vec<(String, u32)>,
+        ended: Vec<ShownEnd>,
     },
     /// What a pod is not, although nothing hinders it.
     Unlike {
         pod: String,
         what: String,
     },
+    /// An accident, or what somebody did: one of [`HAPPENINGS`].
+    Happened {
+        pod: Option<String>,
+        what: &'static str,
+    },
     /// Nobody wants anything any more, and all that was there should be gone.
     Over,
+}
+
+/// The end of an instance as people see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ShownEnd {
+    pub(super) container: String,
+    pub(super) attempt: u32,
+    pub(super) code: i32,
+    pub(super) reason: String,
+}
+
+/// That one was made.
+pub(super) const POD: &str = "a pod";
+
+/// What may happen to a world. In a run that is long enough each of them does.
+pub(super) const HAPPENINGS: [&str; 32] = [
+    "a commit",
+    "an infra process that died",
+    "a monitor that died",
+    "a container out of memory",
+    "a disk that ran full",
+    "a registry out of reach",
+    "an image that went for a while",
+    "hints that got lost",
+    "an agent that died between calls",
+    "an agent that died before a call was done",
+    "an agent that died after one was done",
+    "a call that failed",
+    "a call that failed and was done",
+    "a call that took long",
+    "a call that hung and failed",
+    "a call that hung, was done and failed",
+    "a probe that hung",
+    "a hook that hung",
+    "an image that could not be had",
+    "a start that failed",
+    "other amounts that were refused",
+    POD,
+    "a change in place",
+    "a deletion",
+    "an eviction",
+    "a pod that succeeded",
+    "a pod that failed",
+    "a second sandbox of a pod",
+    "a second instance of a container",
+    "a stop",
+    "a stop that begins with a hook",
+    "a kill",
+];
+
+/// How often each of them happened.
+pub(super) fn happenings(trace: &Trace) -> BTreeMap<&'static str, usize> {
+    let mut known = BTreeSet::new();
+    let mut found = BTreeMap::new();
+    for (_, event) in trace {
+        let what = match event {
+            Event::Happened { what, .. } => what,
+            Event::Recorded { uid, .. } if known.insert(uid) => POD,
+            Event::Recorded { .. } => "a change in place",
+            Event::Deleted { .. } => "a deletion",
+            Event::Finished { cause: Some(cause), .. } if cause == "Evicted" => "an eviction",
+            Event::Finished { phase, .. } if phase == "Succeeded" => "a pod that succeeded",
+            Event::Finished { .. } => "a pod that failed",
+            Event::SandboxBegan { attempt: 1.., .. } => "a second sandbox of a pod",
+            Event::Began { of, .. } if of.attempt > 0 => "a second instance of a container",
+            Event::Told { signal: Signal::PreStop, .. } => "a stop that begins with a hook",
+            Event::Told { signal: Signal::Stop, .. } => "a stop",
+            Event::Told { signal: Signal::Kill, .. } => "a kill",
+            _ => continue,
+        };
+        *found.entry(what).or_default() += 1;
+    }
+    found
 }
 
 /// The events with their moments, in order.
@@ -120,12 +211,17 @@ pub(super) fn told(trace: &Trace, pod: &str) -> String {
     let is_of = |event: &Event| match event {
         Event::AgentBegan | Event::AgentDied | Event::Over => true,
         Event::Recorded { pod: own, .. } | Event::Unlike { pod: own, .. } => own == pod,
-        Event::Hindered { pod: own, .. } => own.as_ref().is_none_or(|own| own == pod),
-        Event::Began { of, .. } | Event::Ended { of, .. } | Event::Told { of, .. } | Event::Answered { of, .. } => {
-            of.pod == pod
+        Event::Hindered { pod: own, .. } | Event::Happened { pod: own, .. } => {
+            own.as_ref().is_none_or(|own| own == pod)
         }
+        Event::Began { of, .. }
+        | Event::Ended { of, .. }
+        | Event::Lost { of }
+        | Event::Told { of, .. }
+        | Event::Answered { of, .. } => of.pod == pod,
         Event::Deleted { uid, .. }
         | Event::Finished { uid, .. }
+        | Event::Full { uid }
         | Event::Removed { uid }
         | Event::SandboxBegan { uid, .. }
         | Event::SandboxEnded { uid }

@@ -15,6 +15,7 @@ use podwright::port::{Capabilities, Clock, ContainerBackend, Hint, ImageStatus, 
 use tokio::sync::mpsc;
 
 use super::planted::Planted;
+use super::pods::ROOM;
 use super::programs;
 use super::trace::{Event, Instance};
 use super::world::{Fault, World};
@@ -27,6 +28,11 @@ pub(super) struct Wire {
 
 /// How much later a kill comes.
 const LATE: Duration = Duration::from_secs(4);
+/// So long a handler that hangs does so when its timeout is over, and what counts of one that has none.
+const HANGS: Duration = Duration::from_secs(20);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How much earlier stops are said to have begun.
+const SOONER: SignedDuration = SignedDuration::from_secs(3);
 /// How much earlier ends are said to have been.
 const EARLIER: SignedDuration = SignedDuration::from_secs(8);
 
@@ -61,10 +67,18 @@ impl Wire {
         match fault {
             Fault::Fails => return Err(world.told_to_fail()),
             Fault::Slow(time) => self.wait(if may_wait { time * 4 } else { time }).await,
-            Fault::LosesAnswer | Fault::None => {}
+            Fault::Hangs { time, is_done: false } => {
+                self.wait(time).await;
+                return Err(world.told_to_fail());
+            }
+            Fault::Hangs { is_done: true, .. } | Fault::LosesAnswer | Fault::None => {}
         }
         let dies = world.count_call();
+        if world.has(Planted::NeverAnswers) && world.dice("answer").chance(1) {
+            std::future::pending::<()>().await;
+        }
         if dies == Some(false) {
+            world.happened(pod, "an agent that died before a call was done");
             world.kill_agent();
             self.alive().await;
         }
@@ -76,20 +90,32 @@ impl Wire {
             world.look(pod);
         }
         if dies == Some(true) {
+            world.happened(pod, "an agent that died after one was done");
             world.kill_agent();
         }
         self.alive().await;
-        if fault == Fault::LosesAnswer { Err(world.told_to_fail()) } else { result }
+        match fault {
+            Fault::LosesAnswer => Err(world.told_to_fail()),
+            Fault::Hangs { time, .. } => {
+                self.wait(time).await;
+                Err(world.told_to_fail())
+            }
+            Fault::None | Fault::Fails | Fault::Slow(_) => result,
+        }
     }
 
     /// A pod as it is told.
     fn told(&self, pod: Arc<ObservedPod>) -> Arc<ObservedPod> {
-        let (early, earlier) = (self.world.has(Planted::StartsEarly), self.world.has(Planted::ShortensBackOff));
-        if !(early || earlier) {
+        let has = |planted| self.world.has(planted);
+        let (early, earlier) = (has(Planted::StartsEarly), has(Planted::ShortensBackOff));
+        if !(early || earlier || has(Planted::ShortensGrace) || has(Planted::ForgetsOom)) {
             return pod;
         }
         let (mut pod, now) = (ObservedPod::clone(&pod), self.world.clock.now());
         for container in &mut pod.containers {
+            if let Some(stopping) = container.record.stopping.as_mut().filter(|_| has(Planted::ShortensGrace)) {
+                stopping.since -= SOONER;
+            }
             match &mut container.state {
                 ContainerState::Running { started_at, .. } if early && container.record.kind == ContainerKind::Init => {
                     container.state = ContainerState::Exited(ExitRecord {
@@ -103,6 +129,7 @@ impl Wire {
                     });
                 }
                 ContainerState::Exited(exit) if earlier => exit.finished_at -= EARLIER,
+                ContainerState::Exited(exit) if has(Planted::ForgetsOom) => exit.oom_killed = false,
                 _ => {}
             }
         }
@@ -111,14 +138,18 @@ impl Wire {
 
     async fn start(&self, key: &PodKey, start: &ContainerStart) -> Result<(), PortError> {
         let world = &self.world;
-        let is_there = |pod: ObservedPod| {
+        let is_there = |pod: Arc<ObservedPod>| {
             pod.containers.iter().any(|c| c.record.name == start.name && c.record.attempt == start.attempt)
         };
-        if !world.fake.pod(key).is_some_and(is_there) {
+        if !world.fake.observed(key).is_some_and(is_there) {
             let program = programs::program(&start.name, start.kind, &mut world.dice(&start.name));
             world.fake.behave(&start.name, program);
         }
-        world.fake.start_container(key, start).await?;
+        let started = world.fake.start_container(key, start).await;
+        if started.is_err() {
+            world.happened(Some(key), "a start that failed");
+        }
+        started?;
         if world.has(Planted::StartsTwice) && world.dice("start twice").chance(20) {
             world.lose(key, &start.name, start.attempt).await;
             return Err(world.told_to_fail());
@@ -128,7 +159,7 @@ impl Wire {
 
     async fn signal(&self, key: &PodKey, order: &SignalOrder) -> Result<(), PortError> {
         let world = &self.world;
-        let pod = world.fake.pod(key);
+        let pod = world.fake.observed(key);
         let runs = pod.into_iter().find_map(|pod| {
             let found = |c: &&podwright::model::ObservedContainer| {
                 c.record.name == order.name
@@ -154,7 +185,7 @@ impl Wire {
         if !world.has(Planted::ForgetsTheEnd) || !world.state().done.insert(record.uid.0.clone()) {
             return world.fake.put_record(record).await;
         }
-        world.note(Event::Finished { uid: record.uid.0.clone(), phase: phase.to_owned() });
+        world.note(Event::Finished { uid: record.uid.0.clone(), phase: phase.to_owned(), cause: None });
         for container in world.fake.pod(&record.key).into_iter().flat_map(|pod| pod.containers) {
             world.lose(&record.key, &container.record.name, container.record.attempt).await;
         }
@@ -173,7 +204,7 @@ impl Wire {
         {
             return Ok(success);
         }
-        let uid = world.fake.pod(key).map(|pod| pod.record.uid.0).unwrap_or_default();
+        let uid = world.fake.observed(key).map(|pod| pod.record.uid.0.clone()).unwrap_or_default();
         let answer = world.fake.call_handler(key, call).await?;
         // An answer that nobody waits for any more is none.
         self.alive().await;
@@ -220,7 +251,11 @@ impl ContainerBackend for Wire {
     }
 
     async fn volume_use(&self, key: &PodKey, limits: &[VolumeLimit]) -> Result<Vec<VolumeUse>, PortError> {
-        self.call((Some(key), "use"), false, self.world.fake.volume_use(key, limits)).await
+        let mut used = self.call((Some(key), "use"), true, self.world.fake.volume_use(key, limits)).await?;
+        if self.world.has(Planted::InflatesUse) {
+            used.iter_mut().for_each(|used| used.bytes += ROOM + 1);
+        }
+        Ok(used)
     }
 
     async fn run_sandbox(&self, key: &PodKey, attempt: u32) -> Result<(), PortError> {
@@ -237,7 +272,11 @@ impl ContainerBackend for Wire {
         pulling: &(dyn Fn() + Send + Sync),
     ) -> Result<ImageStatus, PortError> {
         let what = format!("image {}", need.container);
-        self.call((None, &what), true, self.world.fake.ensure_image(need, pulling)).await
+        let image = self.call((None, &what), true, self.world.fake.ensure_image(need, pulling)).await;
+        if image.is_err() {
+            self.world.happened(None, "an image that could not be had");
+        }
+        image
     }
 
     async fn start_container(&self, key: &PodKey, start: &ContainerStart) -> Result<(), PortError> {
@@ -251,12 +290,29 @@ impl ContainerBackend for Wire {
     }
 
     async fn resize_container(&self, key: &PodKey, order: &ResizeOrder) -> Result<(), PortError> {
-        self.call((Some(key), "resize"), false, self.world.fake.resize_container(key, order)).await
+        let work = async {
+            let resized = self.world.fake.resize_container(key, order).await;
+            if resized.is_err() {
+                self.world.happened(Some(key), "other amounts that were refused");
+            }
+            resized
+        };
+        self.call((Some(key), "resize"), false, work).await
     }
 
     /// Faults of its own come with the answers.
     async fn call_handler(&self, key: &PodKey, call: &HandlerCall) -> Result<HandlerAnswer, PortError> {
         self.alive().await;
+        let (word, happening, hangs) = match call.caller {
+            Caller::Probe => ("probe", "a probe that hung", 5),
+            Caller::Hook => ("hook", "a hook that hung", 30),
+        };
+        let subject = format!("{word} of {} hangs", call.container);
+        if self.world.may_fail() && self.world.dice(&subject).below(1000) < hangs {
+            self.world.happened(Some(key), happening);
+            self.wait(call.timeout.min(LONGEST_WAIT) + HANGS).await;
+            return Err(self.world.told_to_fail());
+        }
         let answer = self.ask(key, call).await;
         self.alive().await;
         answer

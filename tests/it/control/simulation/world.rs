@@ -12,7 +12,8 @@ use podwright::port::{Clock, ContainerBackend, ErrorKind, PortError};
 use tokio::sync::Notify;
 
 use super::planted::Planted;
-use super::trace::{Event, Instance, Moment};
+use super::pods::{DISK, ROOM};
+use super::trace::{Event, HAPPENINGS, Instance, Moment};
 use crate::dice::Dice;
 
 /// It outlives its agents.
@@ -43,6 +44,8 @@ pub(super) struct State {
     calls_left: Option<(usize, bool)>,
     /// Instances whose end is not told, for it did not happen.
     pub(super) ghosts: BTreeSet<Instance>,
+    /// Pods that take more of the disk than they may.
+    full: BTreeSet<String>,
     /// What a bug was done to already.
     pub(super) done: BTreeSet<String>,
 }
@@ -50,6 +53,8 @@ pub(super) struct State {
 /// A pod as it was written down.
 #[derive(Default)]
 struct Seen {
+    /// All of it.
+    pod: Option<Arc<ObservedPod>>,
     uid: String,
     generation: i64,
     grace: Option<i64>,
@@ -57,6 +62,7 @@ struct Seen {
     sandbox: Option<u32>,
     running: BTreeSet<Instance>,
     known: BTreeSet<(String, u32)>,
+    lost: BTreeSet<(String, u32)>,
 }
 
 /// What goes wrong with a call.
@@ -67,6 +73,11 @@ pub(super) enum Fault {
     /// It is done, and fails.
     LosesAnswer,
     Slow(Duration),
+    /// So long it does not return, and then it fails; it may be done.
+    Hangs {
+        time: Duration,
+        is_done: bool,
+    },
 }
 
 impl World {
@@ -96,6 +107,31 @@ impl World {
         self.state().trace.push((now, event));
     }
 
+    /// An accident, or what somebody did.
+    pub(super) fn happened(&self, pod: Option<&PodKey>, what: &'static str) {
+        if !what.is_empty() {
+            debug_assert!(HAPPENINGS.contains(&what), "{what}");
+            self.note(Event::Happened { pod: pod.map(|pod| pod.name.clone()), what });
+        }
+    }
+
+    /// A pod takes more of the disk from now on than it may, if it has a volume for that.
+    pub(super) fn fill(&self, key: &PodKey) {
+        let Some(pod) = self.fake.pod(key) else { return };
+        let spec = pod.record.realised.effective.open().spec.unwrap_or_default();
+        if spec.volumes.iter().flatten().any(|volume| volume.name == DISK) {
+            self.fake.fill(key, DISK, ROOM + 1);
+            self.happened(Some(key), "a disk that ran full");
+            self.note(Event::Full { uid: pod.record.uid.0.clone() });
+            self.state().full.insert(pod.record.uid.0);
+        }
+    }
+
+    /// Whether a pod takes more than it may and has not ended.
+    pub(super) fn is_full(&self, pod: &ObservedPod) -> bool {
+        pod.record.terminal.is_none() && self.state().full.contains(&pod.record.uid.0)
+    }
+
     /// Another agent, which dies after so many calls. Returns its number.
     pub(super) fn begin_agent(&self, calls_left: Option<(usize, bool)>) -> u32 {
         self.note(Event::AgentBegan);
@@ -118,6 +154,11 @@ impl World {
     pub(super) fn calm(&self) {
         let mut state = self.state();
         (state.is_calm, state.calls_left) = (true, None);
+    }
+
+    /// Whether something may go wrong.
+    pub(super) fn may_fail(&self) -> bool {
+        !self.state().is_calm
     }
 
     /// Counts a call of the living agent. Whether it dies in it, and then whether after its work.
@@ -146,12 +187,27 @@ impl World {
             return Fault::None;
         }
         let mut dice = self.dice(subject);
-        let fault = match dice.below(100) {
-            0..=1 => Fault::Fails,
-            2..=3 => Fault::LosesAnswer,
-            4..=5 => Fault::Slow(Duration::from_millis(50 + dice.below(6_000) as u64)),
+        let millis = |least: usize, most: usize, dice: &mut Dice| {
+            Duration::from_millis((least + dice.below(most - least)) as u64)
+        };
+        let fault = match dice.below(1000) {
+            0..=19 => Fault::Fails,
+            20..=39 => Fault::LosesAnswer,
+            40..=59 => Fault::Slow(millis(50, 6_050, &mut dice)),
+            60..=62 => Fault::Hangs { time: millis(10_000, 120_000, &mut dice), is_done: dice.chance(50) },
             _ => Fault::None,
         };
+        self.happened(
+            pod,
+            match fault {
+                Fault::None => "",
+                Fault::Fails => "a call that failed",
+                Fault::LosesAnswer => "a call that failed and was done",
+                Fault::Slow(_) => "a call that took long",
+                Fault::Hangs { is_done: false, .. } => "a call that hung and failed",
+                Fault::Hangs { is_done: true, .. } => "a call that hung, was done and failed",
+            },
+        );
         let now = self.now();
         let mut state = self.state();
         let until = match fault {
@@ -161,10 +217,11 @@ impl World {
             }
             Fault::Slow(_) if may_wait => return fault,
             Fault::Slow(time) => now + i64::try_from(time.as_millis()).unwrap(),
-            Fault::Fails | Fault::LosesAnswer => {
+            Fault::Fails | Fault::LosesAnswer | Fault::Hangs { .. } => {
                 let failures = state.failures.entry(subject.to_owned()).or_default();
                 *failures += 1;
-                now + (10_000 << (*failures - 1).min(5)).min(300_000)
+                let hung = if let Fault::Hangs { time, .. } = fault { time } else { Duration::ZERO };
+                now + i64::try_from(hung.as_millis()).unwrap() + (10_000 << (*failures - 1).min(5)).min(300_000)
             }
         };
         // What is not about a pod is about all of them, unless it may wait.
@@ -188,9 +245,13 @@ impl World {
 
     /// Writes down what became of a pod since the last look.
     pub(super) fn look(&self, key: &PodKey) {
-        let pod = self.fake.pod(key);
+        let pod = self.fake.observed(key);
         let now = self.now();
         let mut state = self.state();
+        let is_same = |seen: &Seen| seen.pod.as_ref().map(Arc::as_ptr) == pod.as_ref().map(Arc::as_ptr);
+        if state.seen.get(key).map_or(pod.is_none(), is_same) {
+            return;
+        }
         let mut seen = state.seen.remove(key).unwrap_or_default();
         if !seen.uid.is_empty() && pod.as_ref().is_none_or(|pod| pod.record.uid.0 != seen.uid) {
             if seen.sandbox.is_some() {
@@ -200,6 +261,7 @@ impl World {
             seen = Seen::default();
         }
         let Some(pod) = pod else { return };
+        seen.pod = Some(Arc::clone(&pod));
         self.look_at_record(&pod, &mut seen, (&mut *state, now));
         self.look_at_sandbox(&pod, &mut seen, (&mut *state, now));
         self.look_at_containers(&pod, &mut seen, &mut state);
@@ -222,7 +284,8 @@ impl World {
         }
         if seen.terminal != record.terminal {
             let phase = record.terminal.clone();
-            state.trace.extend(phase.map(|phase| (now, Event::Finished { uid, phase })));
+            let cause = record.terminal_cause.as_ref().map(|cause| cause.reason.clone());
+            state.trace.extend(phase.map(|phase| (now, Event::Finished { uid, phase, cause })));
             seen.terminal.clone_from(&record.terminal);
         }
     }
@@ -266,9 +329,13 @@ impl World {
                 ContainerState::Exited(exit) => {
                     began(exit.started_at.unwrap_or(record.created_at));
                     if seen.running.remove(&of()) && !state.ghosts.contains(&of()) {
-                        let ended = Event::Ended { of: of(), code: exit.exit_code };
+                        let is_oom_killed = exit.oom_killed;
+                        let ended = Event::Ended { of: of(), code: exit.exit_code, is_oom_killed };
                         state.trace.push((self.since(exit.finished_at), ended));
                     }
+                }
+                ContainerState::Lost if seen.lost.insert(instance.clone()) => {
+                    state.trace.push((self.now(), Event::Lost { of: of() }));
                 }
                 ContainerState::Created | ContainerState::Lost => {}
             }

@@ -14,6 +14,9 @@ use super::super::trace::{Event, Instance, Moment, Trace, container, seconds};
 
 /// What a container gets at least after its hook.
 const LEAST: i64 = 2;
+/// Why the evicted are stopped, and what they get.
+const EVICTION: &str = "Usage of EmptyDir volume";
+const EVICTED: i64 = 1;
 /// So much later is still in time.
 const SLACK: Moment = 1000;
 
@@ -66,11 +69,27 @@ pub(super) fn granted(trace: &Trace) -> Result<(), String> {
     for stop in stops.iter().filter(|stop| !stop.why.ends_with("probe failed")) {
         begun.entry((&stop.of.uid, stop.why)).and_modify(|at| *at = stop.at.min(*at)).or_insert(stop.at);
     }
-    for stop in stops.into_iter().filter(|stop| !stop.is_sidecar) {
+    let mut full: BTreeMap<&str, Moment> = BTreeMap::new();
+    for (at, event) in trace {
+        if let Event::Full { uid } = event {
+            full.entry(uid).or_insert(*at);
+        }
+    }
+    let hindered = hindrances(trace);
+    // Nobody waits for the evicted any more after ten seconds in which none could be told to stop: the disk may be full.
+    let is_given_up = |stop: &Stop<'_>| {
+        let overlaps = |begin: Moment, until: Moment| begin <= stop.at && until >= stop.at - seconds(10);
+        let mut of_it = hindered.iter().filter(|(pod, ..)| pod.is_none_or(|pod| pod == stop.of.pod));
+        stop.why.starts_with(EVICTION) && of_it.any(|(_, begin, until)| overlaps(*begin, *until))
+    };
+    for stop in stops.into_iter().filter(|stop| !stop.is_sidecar && !is_given_up(stop)) {
         let of_pod = of_pods.get(stop.of.uid.as_str()).map(|(at, grace)| at + seconds(*grace));
         let began = begun.get(&(stop.of.uid.as_str(), stop.why)).copied().unwrap_or(stop.at);
         let own = began + seconds(stop.grace.min(stop.grace_of_pod));
         let end = own.min(of_pod.unwrap_or(own));
+        // What stops for something else meanwhile has no more time than the evicted.
+        let evicted = full.get(stop.of.uid.as_str()).filter(|_| !stop.why.starts_with(EVICTION));
+        let end = evicted.map_or(end, |at| end.min(*at));
         if let Some(killed) = stop.killed.filter(|killed| *killed < end) {
             let (at, grace) = (stop.at, stop.grace);
             return Err(format!("{:?} was told to stop at {at} within {grace} s, and killed at {killed}", stop.of));
@@ -157,8 +176,12 @@ fn stops(trace: &Trace) -> Vec<Stop<'_>> {
     stops.into_values().collect()
 }
 
-/// The grace period that an instance has in seconds: the pod's, or that of the probe that failed.
+/// The grace period that an instance has in seconds: the pod's, or that of the probe that failed; of one that is evicted for
+/// what it keeps on the disk, a second, as with the kubelet.
 fn grace(spec: &PodSpec, name: &str, why: &str) -> i64 {
+    if why.starts_with(EVICTION) {
+        return EVICTED;
+    }
     let of_pod = match spec.termination_grace_period_seconds {
         Some(grace) if grace < 0 => 1,
         grace => grace.unwrap_or(30),

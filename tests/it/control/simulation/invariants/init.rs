@@ -33,7 +33,7 @@ pub(super) fn order(trace: &Trace) -> Result<(), String> {
                     .begin(of, *sandbox)
                     .map_err(|why| format!("{at}: {of:?} began {why}"))?;
             }
-            Event::Ended { of, code: 0 } => {
+            Event::Ended { of, code: 0, .. } => {
                 let pod = pods.entry(&of.uid).or_default();
                 if pod.is_present(of) {
                     pod.succeeded.insert(of.container.clone());

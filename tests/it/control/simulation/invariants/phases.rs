@@ -22,10 +22,10 @@ pub(super) fn moves(trace: &Trace) -> Result<(), String> {
     for (at, event) in trace {
         match event {
             Event::Recorded { uid, spec, .. } => pods.entry(uid).or_default().spec = Arc::clone(spec),
-            Event::Ended { of, code } => {
+            Event::Ended { of, code, .. } => {
                 pods.entry(&of.uid).or_default().codes.insert(&of.container, *code);
             }
-            Event::Finished { uid, phase } => {
+            Event::Finished { uid, phase, .. } => {
                 let pod = pods.entry(uid).or_default();
                 if let Some(before) = pod.recorded.replace(phase).filter(|before| before != phase) {
                     return Err(format!("{at}: pod {uid} ended as {before}, and then as {phase}"));

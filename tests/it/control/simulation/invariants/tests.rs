@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 use podwright::model::{ProbeKind, Signal};
 use serde_json::{Value, json};
 
-use super::super::trace::{Event, Instance, Moment, Trace};
+use super::super::trace::{Event, Instance, Moment, ShownEnd, Trace};
 use super::{ALL, violations};
 
 type Line = (Moment, Event);
@@ -20,7 +20,7 @@ fn began(at: Moment, container: &str, attempt: u32) -> Line {
 }
 
 fn ended(at: Moment, container: &str, attempt: u32, code: i32) -> Line {
-    (at, Event::Ended { of: of(container, attempt), code })
+    (at, Event::Ended { of: of(container, attempt), code, is_oom_killed: false })
 }
 
 fn told(at: Moment, container: &str, signal: Signal) -> Line {
@@ -33,7 +33,7 @@ fn answered(at: Moment, container: &str, kind: ProbeKind, passed: bool) -> Line 
 
 fn shown(at: Moment, phase: &str, ready: &[&str]) -> Line {
     let ready = ready.iter().map(|name| ((*name).to_owned(), 0)).collect();
-    (at, Event::Shown { uid: "u".into(), phase: phase.into(), ready })
+    (at, Event::Shown { uid: "u".into(), phase: phase.into(), ready, ended: Vec::new() })
 }
 
 /// An agent began, and there is a pod.
@@ -122,6 +122,32 @@ fn a_kill_before_its_time_is_found() {
 }
 
 #[test]
+fn the_evicted_have_a_second() {
+    let story = |killed: Moment| {
+        let why = "Usage of EmptyDir volume \"d\" exceeds the limit \"1Mi\". ";
+        let told = |at, signal| (at, Event::Told { of: of("app", 0), signal, why: why.into() });
+        let story = [began(0, "app", 0), told(1_000, Signal::Stop), told(killed, Signal::Kill)];
+        broken(app(), story.into_iter().chain([ended(killed, "app", 0, 137)]))
+    };
+    assert_eq!((story(1_999), story(2_000), story(3_000)), (vec!["patience"], vec![], vec![]));
+    assert_eq!(story(3_001), ["grace"]);
+    // One that was told to stop for something else before loses its time when its pod is full, and not before.
+    let other = |full: Moment| {
+        let full = (full, Event::Full { uid: "u".into() });
+        let story = [began(0, "app", 0), told(1_000, "app", Signal::Stop), full, told(3_000, "app", Signal::Kill)];
+        broken(app(), story.into_iter().chain([ended(3_000, "app", 0, 137)]))
+    };
+    assert_eq!((other(3_000), other(3_001)), (vec![], vec!["patience"]));
+    let at_once = |until: Moment| {
+        let why = "Usage of EmptyDir volume";
+        let told = (20_000, Event::Told { of: of("app", 0), signal: Signal::Kill, why: why.into() });
+        let hindered = (0, Event::Hindered { pod: Some("p".into()), until });
+        broken(app(), [began(0, "app", 0), hindered, told, ended(20_000, "app", 0, 137)])
+    };
+    assert_eq!((at_once(10_000), at_once(9_999)), (vec![], vec!["patience"]));
+}
+
+#[test]
 fn a_back_off_that_is_cut_short_is_found() {
     // The first is waited for as long as nothing, the second 10 s, the third 20 s.
     let story = |third: Moment, lines: &[Line]| {
@@ -148,7 +174,7 @@ fn phases_that_go_back_are_found() {
     for to in ["Pending", "Running", "Succeeded"] {
         assert_eq!(broken(app(), [shown(1, "Failed", &[]), shown(2, to, &[])]), ["phases"], "to {to}");
     }
-    let finished = |phase: &str| (5, Event::Finished { uid: "u".into(), phase: phase.into() });
+    let finished = |phase: &str| (5, Event::Finished { uid: "u".into(), phase: phase.into(), cause: None });
     let run = |code| [began(1, "app", 0), ended(2, "app", 0, code)];
     assert_eq!(broken(app(), run(0).into_iter().chain([finished("Succeeded")])), NONE);
     assert_eq!(broken(app(), run(1).into_iter().chain([finished("Succeeded")])), ["phases"]);
@@ -170,6 +196,40 @@ fn readiness_before_its_probe_is_found() {
     let spec = json!({"containers": [{"name": "app", "startupProbe": {}}]});
     assert_eq!(broken(spec.clone(), [ready(1)]), ["readiness"]);
     assert_eq!(broken(spec, [answered(1, "app", ProbeKind::Startup, true), ready(1)]), NONE);
+}
+
+#[test]
+fn an_end_that_is_shown_as_another_is_found() {
+    let story = |was: (i32, bool), code: i32, reason: &str| {
+        let end = ShownEnd { container: "app".into(), attempt: 0, code, reason: reason.into() };
+        let ended = Event::Ended { of: of("app", 0), code: was.0, is_oom_killed: was.1 };
+        let shown = Event::Shown { uid: "u".into(), phase: "Running".into(), ready: Vec::new(), ended: vec![end] };
+        broken(app(), [began(0, "app", 0), (1, ended), (2, shown)])
+    };
+    assert_eq!((story((137, true), 137, "OOMKilled"), story((1, false), 1, "Error")), (vec![], vec![]));
+    for (was, code, reason) in
+        [((137, true), 137, "Error"), ((137, false), 137, "OOMKilled"), ((1, false), 0, "Completed")]
+    {
+        assert_eq!(story(was, code, reason), ["ends"], "{was:?} {code} {reason}");
+    }
+    let early = ShownEnd { container: "app".into(), attempt: 1, code: 0, reason: "Completed".into() };
+    let shown = Event::Shown { uid: "u".into(), phase: "Running".into(), ready: Vec::new(), ended: vec![early] };
+    assert_eq!(broken(app(), [began(0, "app", 0), (2, shown)]), ["ends"]);
+    let unknown = ShownEnd { container: "app".into(), attempt: 0, code: 137, reason: "ContainerStatusUnknown".into() };
+    let shown = (2, Event::Shown { uid: "u".into(), phase: "Running".into(), ready: Vec::new(), ended: vec![unknown] });
+    assert_eq!(broken(app(), [began(0, "app", 0), shown.clone()]), ["ends"]);
+    assert_eq!(broken(app(), [began(0, "app", 0), (1, Event::Lost { of: of("app", 0) }), shown]), NONE);
+}
+
+#[test]
+fn an_eviction_without_a_cause_is_found() {
+    let evicted =
+        |phase: &str| (5, Event::Finished { uid: "u".into(), phase: phase.into(), cause: Some("Evicted".into()) });
+    let full = (4, Event::Full { uid: "u".into() });
+    let run = [began(1, "app", 0), ended(2, "app", 0, 0)];
+    assert_eq!(broken(app(), [full.clone(), evicted("Failed")]), NONE);
+    assert_eq!(broken(app(), [evicted("Failed")]), ["evictions"]);
+    assert_eq!(broken(app(), run.into_iter().chain([full, evicted("Succeeded")])), ["evictions"]);
 }
 
 #[test]
