@@ -59,9 +59,10 @@ impl<'a> Policy<'a> {
     }
 
     /// Whether one that ended in an earlier sandbox runs again in a new one: only success under `OnFailure` lasts
-    /// (pkg/kubelet/kuberuntime/kuberuntime_manager.go, `computePodActions`, the containers that run once).
+    /// (pkg/kubelet/kuberuntime/kuberuntime_manager.go, `computePodActions`, the containers that run once), unless a rule has it
+    /// run again.
     pub(super) fn runs_anew(self, exit: &ExitRecord) -> bool {
-        self.name != "OnFailure" || exit.exit_code != 0
+        self.name != "OnFailure" || exit.exit_code != 0 || rule(self.container, exit.exit_code).is_some()
     }
 
     /// In words, for one that ended so.

@@ -132,7 +132,7 @@ pub(super) fn next(
 /// Whether it was stopped, for another image, other resources or other data, or since its sandbox died: it did not end by
 /// itself, and starts again whatever the policy says. A pod that is to end has its phase instead. One whose probe or postStart
 /// hook failed has failed itself.
-fn was_stopped(latest: &ObservedContainer) -> bool {
+pub(super) fn was_stopped(latest: &ObservedContainer) -> bool {
     latest.record.stopping.as_ref().is_some_and(|stopping| !has_failed(stopping))
 }
 
@@ -258,8 +258,10 @@ impl Pod<'_> {
             ContainerState::Exited(exit) => {
                 let (is_here, is_due) =
                     (record.sandbox_attempt == self.sandbox, together::is_due(self.observed, latest));
-                let again =
-                    if is_here { runs_again(latest, policy) } else { policy.runs_anew(exit) || was_stopped(latest) };
+                let again = match is_here {
+                    true => runs_again(latest, policy),
+                    false => is_due || policy.runs_anew(exit) || was_stopped(latest),
+                };
                 let reason = if is_here && is_due {
                     Reason::RestartingAll
                 } else if is_here && was_stopped(latest) {
@@ -385,6 +387,10 @@ impl Pod<'_> {
                 );
                 draft.waiting(&container.name, "CrashLoopBackOff", &message);
                 draft.hold(&container.name, "CrashLoopBackOff", &message, Some(until));
+            }
+            // It has not changed itself: what it has waited for counts on.
+            Next::At { backoff, .. } if reason == Reason::RestartingAll => {
+                self.start(container, (kind, attempt, backoff), reason, draft);
             }
             Next::At { .. } => self.start(container, (kind, attempt, SignedDuration::ZERO), reason, draft),
             Next::Now { backoff } => self.start(container, (kind, attempt, backoff), reason, draft),

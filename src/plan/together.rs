@@ -27,7 +27,8 @@ const ACTION: &str = "RestartAllContainers";
 const WAITING: &str = "RestartingAllContainers";
 const MESSAGE: &str = "The container is removed because RestartAllContainers in place";
 
-/// The container that asks for it: the first that ended so, init containers before the others.
+/// The container that asks for it: the first that ended so by itself or for its probe, init containers before the others. What
+/// was told to stop, such as the sidecars of a pod that ends, asks for nothing.
 pub(super) fn asked<'a>(
     spec: &'a PodSpec,
     pod: &'a ObservedPod,
@@ -36,6 +37,7 @@ pub(super) fn asked<'a>(
     let mut all = spec.init_containers.iter().flatten().chain(&spec.containers);
     all.find_map(|container| {
         let latest = pod.latest(&container.name).filter(|latest| latest.is_of(attempt, &pod.record))?;
+        let latest = Some(latest).filter(|latest| !start::was_stopped(latest))?;
         let exit_code = latest.exit()?.exit_code;
         let (_, rule) = restart::rule(container, exit_code)?;
         (rule.action == ACTION).then_some((container, latest, exit_code))

@@ -85,7 +85,7 @@ impl Allowance {
     fn take(&mut self, at: Timestamp) -> bool {
         let gained = i64::try_from(at.duration_since(self.at).as_millis()).unwrap_or(i64::MAX).max(0);
         self.credit = self.credit.saturating_add(gained).min(BURST * ONE_MORE);
-        self.at = self.at.max(at);
+        self.at = at;
         let may = self.credit >= ONE_MORE;
         if may {
             self.credit -= ONE_MORE;

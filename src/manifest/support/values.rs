@@ -13,6 +13,12 @@ pub(super) fn check(kind: Kind, root: &View<'_>, out: &mut Vec<Finding>) {
         Kind::Pod => {
             let containers = containers(&spec);
             containers.iter().for_each(|container| resources(container, out));
+            for container in &containers {
+                // One without privileges is refused for that.
+                if container.get("securityContext").is_some_and(|context| context.is_true("privileged")) {
+                    propagation(kind, container, out);
+                }
+            }
             if !spec.is_true("hostNetwork") {
                 containers.iter().for_each(|container| host_addresses(container, out));
             }
@@ -21,7 +27,7 @@ pub(super) fn check(kind: Kind, root: &View<'_>, out: &mut Vec<Finding>) {
             token(&spec, out);
             annotations(root, out);
         }
-        Kind::PodPreset => {}
+        Kind::PodPreset => propagation(kind, &spec, out),
         _ => return,
     }
     spec.list("volumes").iter().filter_map(|volume| volume.get("emptyDir")).for_each(|source| {
@@ -35,6 +41,17 @@ fn empty_dir(kind: Kind, source: &View<'_>, out: &mut Vec<Finding>) {
         && let Some(text) = medium.text().filter(|text| text.starts_with("HugePages"))
     {
         out.push(not_yet(kind, &medium, &format!("the medium {}", quoted(text)), "use `Memory`"));
+    }
+}
+
+/// What is mounted below such a place would be the machine's as well, and stay there: the defaults and volumes of the container
+/// itself among it.
+fn propagation(kind: Kind, of: &View<'_>, out: &mut Vec<Finding>) {
+    for propagation in of.list("volumeMounts").iter().filter_map(|mount| mount.get("mountPropagation")) {
+        if propagation.text() == Some("Bidirectional") {
+            let help = "write HostToContainer, and mount on the machine what others are to see";
+            out.push(not_yet(kind, &propagation, "the propagation Bidirectional", help));
+        }
     }
 }
 

@@ -132,6 +132,25 @@ const OF_ALWAYS: &[Row] = &[
     }, &[
         "image nginx:1: first start", "start a#1: first start", "image redis:1: first start", "start b#1: first start",
     ]),
+    ("success that a rule has run again does not last in the next one", |w| {
+        w.edit(|v| v["spec"]["containers"][1]["restartPolicyRules"] = json!([rule("Restart", "In", &[0])]));
+        w.pod.as_mut().unwrap().record.realised = w.target.clone().unwrap();
+        w.ended("b", 0, 100);
+        let Sandbox::Ready { attempt, .. } = &mut w.pod.as_mut().unwrap().sandbox else { panic!() };
+        *attempt = 1;
+        for name in ["setup", "a"] {
+            w.latest(name).record.sandbox_attempt = 1;
+        }
+    }, &["image redis:1: first start", "start b#1: first start"]),
+    ("nor does success before all were restarted, in a sandbox that was made since", |w| {
+        w.ended("b", 0, 100);
+        w.pod.as_mut().unwrap().record.all_restarted = Some(AllRestarted { count: 1, at: at(99) });
+        let Sandbox::Ready { attempt, .. } = &mut w.pod.as_mut().unwrap().sandbox else { panic!() };
+        *attempt = 1;
+        for name in ["setup", "a"] {
+            (w.latest(name).record.sandbox_attempt, w.latest(name).record.round) = (1, 1);
+        }
+    }, &["image redis:1: first start", "start b#1: first start"]),
     ("success under OnFailure lasts in the next one too", |w| {
         w.ended("b", 0, 100);
         let Sandbox::Ready { attempt, .. } = &mut w.pod.as_mut().unwrap().sandbox else { panic!() };
@@ -177,6 +196,13 @@ const OF_ALL: &[Row] = &[
         "setup waits: RestartingAllContainers The container is removed because RestartAllContainers in place",
         "watcher waits: RestartingAllContainers The container is removed because RestartAllContainers in place",
     ]),
+    ("one that is told to stop, since the pod ends, asks for nothing", |w| {
+        w.ended("main", 0, 90);
+        w.ended("other", 0, 90);
+        w.stopping("watcher", 91, 30);
+        w.latest("watcher").record.stopping.as_mut().unwrap().reason = podwright::model::Reason::Finished.to_string();
+        w.ended("watcher", 88, 92);
+    }, &["finish Succeeded: all containers ended", "stop sandbox: all containers ended"]),
     ("another code is its policy's", |w| w.ended("watcher", 87, 100), &[
         "image watcher:1: exited with 87, restartPolicy Always", "start watcher#1: exited with 87, restartPolicy Always",
     ]),
