@@ -1,5 +1,6 @@
 //! A container that ended is not started again before its back-off is over: at once the first time, then after 10 s, and
-//! twice as long each time up to 300 s, from the end of the instance; anew after one that ran for over ten minutes.
+//! twice as long each time up to 300 s, from the end of the instance; anew after one that ended over ten minutes after it was
+//! begun, at which its image is pulled first.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,8 @@ use super::super::trace::{Event, Instance, Moment, Trace, seconds};
 /// Of a container of a pod.
 #[derive(Default)]
 struct Story {
-    began: Moment,
+    /// When the instance may have been begun at the earliest.
+    earliest: Moment,
     ended: Option<Moment>,
     /// The pod was changed, or the instance was stopped for that: the next one does not wait.
     is_free: bool,
@@ -54,7 +56,7 @@ impl Story {
     /// When it should have begun, if that was too early.
     fn begin(&mut self, at: Moment) -> Result<(), Moment> {
         let after = match self.ended {
-            Some(ended) if !self.is_free && self.count > 0 && ended - self.began <= seconds(600) => {
+            Some(ended) if !self.is_free && self.count > 0 && ended - self.earliest <= seconds(600) => {
                 let wait = if self.count == 1 { 0 } else { (self.waited * 2).clamp(10, 300) };
                 if at < ended + seconds(wait) {
                     return Err(ended + seconds(wait));
@@ -64,7 +66,8 @@ impl Story {
             _ => 0,
         };
         // One that had nothing to wait for may still have been counted as a crash, which makes the next wait no shorter.
-        *self = Self { began: at, ended: None, is_free: false, waited: after, count: self.count + 1 };
+        let earliest = self.ended.map_or(at, |ended| ended + seconds(after));
+        *self = Self { earliest, ended: None, is_free: false, waited: after, count: self.count + 1 };
         Ok(())
     }
 }
