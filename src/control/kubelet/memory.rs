@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::model::{Failure, PodAction, PodMemory};
+use crate::model::{Failure, PodAction, PodMemory, PodUid};
 use crate::plan;
 
 /// What a failed step ends.
@@ -40,6 +40,8 @@ pub(super) fn scope(action: &PodAction) -> Scope<'_> {
 #[derive(Default)]
 pub(super) struct Memory {
     pub(super) plan: PodMemory,
+    /// Which pod that is of, of all that have this name one after the other.
+    of: Option<PodUid>,
     /// Failures by step. Most failed steps are held back by the plan; the rest would be planned again at once, so they
     /// rest here for the same times. It delays, and never changes, what is planned.
     resting: PodMemory,
@@ -54,9 +56,23 @@ impl Memory {
         (until > now && failure.at <= now).then_some((failure, until))
     }
 
+    /// This pod is there. What was remembered of another one is forgotten: its removal and the creation of this one may have
+    /// been told to have failed, and were done.
+    pub(super) fn follow(&mut self, uid: &PodUid) {
+        if self.of.as_ref() != Some(uid) {
+            if self.of.is_some() {
+                self.plan = PodMemory::default();
+            }
+            self.of = Some(uid.clone());
+        }
+    }
+
     /// A step succeeded.
     pub(super) fn done(&mut self, word: &str, action: &PodAction) {
         self.plan = plan::note_step(&self.plan, action);
+        if let PodAction::CreatePod { record } = action {
+            self.of = Some(record.uid.clone());
+        }
         let failed_before = self.resting.failures.contains_key(word);
         self.resting = match action {
             PodAction::CreatePod { .. } | PodAction::UpdatePod { .. } => PodMemory::default(),

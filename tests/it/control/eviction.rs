@@ -63,6 +63,13 @@ async fn a_pod_above_its_limit_is_evicted_for_good_and_told_so() {
     assert_eq!((looks(&rig), rig.changes()), (0, vec![]));
     assert!(rig.pod("other").record.terminal.is_none());
     // The remedy: a pod with a higher limit takes its place, and runs.
+    // Although its own removal and the creation of that one are told to have failed, and were done.
+    let mut done = [(Verb::RemovePod, 0), (Verb::PutRecord, 0)];
+    rig.fake.on_call(move |call| {
+        let (_, times) = done.iter_mut().find(|(verb, times)| *verb == call.verb && *times == 0)?;
+        *times += 1;
+        Some(Fault::FailAfter(PortError::new(ErrorKind::Exhausted, "write", "the test", "told to")))
+    });
     let mut remedy = web();
     remedy["spec"]["volumes"][0]["emptyDir"]["sizeLimit"] = "10Mi".into();
     rig.commit(&agent, &[remedy, pod("other", "i:1")]);
