@@ -139,11 +139,11 @@ pub fn records() -> Foreign {
 /// All plans for a pod and all that is shown of it.
 fn everything(pod: &ObservedPod, data: &DataObjects) -> String {
     let (node, record, memory) = (node(), &pod.record, PodMemory::default());
-    let reason = Reason::Unchanged;
+    let (reason, removed) = (Reason::Unchanged, Reason::PodRemoved);
     let run = Target::Run { pod: &record.realised, revision: "r", reason: &reason };
     let mut said = String::new();
     let mut waiting = BTreeMap::new();
-    for (target, data) in [(run, Some(data)), (run, None), (Target::Gone { reason: &reason }, Some(data))] {
+    for (target, data) in [(run, Some(data)), (run, None), (Target::Gone { reason: &removed }, Some(data))] {
         let plan = plan_pod(&PodInput {
             key: &record.key,
             target,
