@@ -56,14 +56,14 @@ impl Memory {
         (until > now && failure.at <= now).then_some((failure, until))
     }
 
-    /// This pod is there. What was remembered of another one is forgotten: its removal and the creation of this one may have
-    /// been told to have failed, and were done.
-    pub(super) fn follow(&mut self, uid: &PodUid) {
-        if self.of.as_ref() != Some(uid) {
+    /// This pod is there, or none. What was remembered of another one is forgotten: its removal and the creation of this one may
+    /// have been told to have failed, and were done.
+    pub(super) fn follow(&mut self, uid: Option<&PodUid>) {
+        if self.of.as_ref() != uid {
             if self.of.is_some() {
                 self.plan = PodMemory::default();
             }
-            self.of = Some(uid.clone());
+            self.of = uid.cloned();
         }
     }
 

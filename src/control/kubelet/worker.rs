@@ -240,9 +240,7 @@ impl Worker {
         };
         self.memory.rested("observe");
         (self.observed, self.record) = (observed, None);
-        if let Some(pod) = &self.observed {
-            self.memory.follow(&pod.record.uid);
-        }
+        self.memory.follow(self.observed.as_ref().map(|pod| &pod.record.uid));
         let Some(goal) = &brief.goal else { return Next::Wait(None) };
         self.memory.plan.grace_limit = brief.grace_limit;
         self.memory.plan.probes = self.verdicts().await;

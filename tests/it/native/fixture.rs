@@ -146,7 +146,8 @@ impl Root {
         assert!(!rules.contains("elements"), "rules are left: {rules}");
         let (mut lines, group) = (Vec::new(), format!("podwright-{}", self.instance));
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let left: Vec<&str> = mounts.lines().filter(|line| is_of_a_pod(Path::new(line))).collect();
+        let own = self.temp.path().to_str().unwrap();
+        let left: Vec<&str> = mounts.lines().filter(|l| l.contains(own) && is_of_a_pod(Path::new(l))).collect();
         assert!(left.is_empty(), "mounts are left: {left:#?}");
         for hierarchy in mounts.lines().filter(|l| l.contains(" - cgroup")) {
             picture::groups(&Path::new(hierarchy.split(' ').nth(4).unwrap()).join(&group), &mut lines);
