@@ -95,13 +95,13 @@ spec:
     image: busybox
     restartPolicy: Always
     command: [sh, -c, "trap exit TERM; sleep 2; touch /started; while :; do sleep 0.1; done"]
-    startupProbe: {exec: {command: [test, -e, /started]}, periodSeconds: 1}
+    startupProbe: {exec: {command: [test, -e, /started]}, periodSeconds: 1, failureThreshold: 30}
   containers:
   - name: nginx
     image: nginx
     ports: [{name: http, containerPort: 80}]
-    startupProbe: {httpGet: {port: http}, periodSeconds: 1}
-    livenessProbe: {tcpSocket: {port: 80}, periodSeconds: 1, failureThreshold: 1}
+    startupProbe: {httpGet: {port: http}, periodSeconds: 1, failureThreshold: 30}
+    livenessProbe: {tcpSocket: {port: 80}, periodSeconds: 1, failureThreshold: 10}
     readinessProbe: {httpGet: {path: /ready, port: http, httpHeaders: [{name: X-Test, value: "1"}]}, periodSeconds: 1, failureThreshold: 1}
 "#;
 
