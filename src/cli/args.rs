@@ -3,6 +3,7 @@
 mod create;
 mod image;
 mod interact;
+mod local;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::report::{MarkdownOptions, Template};
 pub use create::{CreateCommon, CreateVerb, DockerArgs, SecretVerb, SourceArgs};
 pub use image::{ImageFormat, ImageVerb};
 pub use interact::{AttachArgs, CpArgs, ExecArgs, LogsArgs, PortForwardArgs};
+pub use local::{LocalConfigmapVerb, LocalLsArgs, LocalRmArgs, LocalSecretVerb};
 
 /// Keeps the pods of this machine equal to a directory of Kubernetes manifests in git.
 #[derive(Parser, Debug)]
@@ -56,6 +58,12 @@ pub enum Verb {
     /// Print a Secret or ConfigMap made of files and values, as kubectl's client-side dry run does
     #[command(subcommand)]
     Create(CreateVerb),
+    /// The Secrets of this machine alone, which its manifests need not have
+    #[command(subcommand)]
+    Secret(LocalSecretVerb),
+    /// The ConfigMaps of this machine alone, which its manifests need not have
+    #[command(subcommand)]
+    Configmap(LocalConfigmapVerb),
     /// Stop and remove the pods that the directory names
     Delete(DeleteArgs),
     /// Show the agent, its revision and its pods

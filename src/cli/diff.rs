@@ -78,7 +78,7 @@ fn errors(admitted: &Admitted) -> Diagnostics {
 fn with_what_runs(args: &DiffArgs, global: &Global) -> Result<DiffReport, CliError> {
     let config = config::load(global.config.as_deref())?;
     let (node, layout) = (node::here(&config, args.node_name.as_deref()), super::layout(global)?);
-    let options = Options { worktree: args.worktree, ..Options::default() };
+    let options = Options { worktree: args.worktree, local: Some(layout.local()), ..Options::default() };
     let directory = Directory::open(&args.directory, options)?;
     let snapshot = directory.read_now()?;
     manifests::tell_uncommitted(&snapshot);

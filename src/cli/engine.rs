@@ -193,6 +193,7 @@ pub fn directory(path: &Path, worktree: bool, settings: &Settings) -> Result<(Di
     let options = crate::source::Options {
         worktree,
         status_file: settings.status_file.clone(),
+        local: Some(settings.layout.local()),
         ..crate::source::Options::default()
     };
     let directory = Directory::open(path, options)?;

@@ -63,6 +63,11 @@ impl Layout {
         self.state.join("images")
     }
 
+    /// The objects that were provisioned on this machine.
+    pub fn local(&self) -> PathBuf {
+        self.state.join("local")
+    }
+
     /// The pods' records.
     pub fn pods(&self) -> PathBuf {
         self.state.join("pods")

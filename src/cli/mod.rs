@@ -36,6 +36,8 @@ mod get;
 mod image;
 mod layout;
 #[cfg(target_os = "linux")]
+mod local;
+#[cfg(target_os = "linux")]
 mod lock;
 #[cfg(target_os = "linux")]
 mod logging;
@@ -112,7 +114,7 @@ fn dispatch(cli: Cli) -> Result<Ending, CliError> {
     let global = &cli.global;
     match cli.verb {
         Verb::Validate(args) => validate::validate(&args, global.config.as_deref()),
-        Verb::Create(verb) => create::run(&verb),
+        Verb::Create(verb) => create::run(&verb, global),
         Verb::Render(args) => render::render(&args),
         Verb::Diff(args) => diff::run(&args, global),
         Verb::Get(args) => get::run(&args, &layout(global)?),
@@ -145,6 +147,8 @@ fn on_this_machine(verb: Verb, global: &Global) -> Result<Ending, CliError> {
         Verb::Cp(args) => cp::run(&args, &layout(global)?),
         Verb::PortForward(args) => forward::run(&args, &layout(global)?),
         Verb::Image(verb) => image::run(&verb, &layout(global)?, global.config.as_deref()),
+        Verb::Secret(verb) => local::secret(&verb, global),
+        Verb::Configmap(verb) => local::config_map(&verb, global),
         Verb::Demo => demo::run(),
         Verb::Doctor(args) => doctor::run(&args, &layout(global)?),
         Verb::InternalProbe { attempt, directory } => Ok(probe::main(attempt, directory.as_deref())),

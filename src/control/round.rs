@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 use crate::admit;
-use crate::model::{Admitted, Desired, Diagnostic, Diagnostics, Durable, NodeInfo, Revision, Severity, Snapshot};
+use crate::model::{
+    Admitted, BlobId, Desired, Diagnostic, Diagnostics, Durable, NodeInfo, Revision, Severity, Snapshot,
+};
 use crate::port::{LedgerStore, ReadError, Source};
 
 /// Turns the bytes of a revision into objects: `manifest::Reader` with its cache.
@@ -32,8 +34,8 @@ pub(super) struct Revisions {
     pub(super) durable: Durable,
     /// The last valid revision: the one that is kept.
     pub(super) admitted: Option<Arc<Admitted>>,
-    /// The revision that was judged last.
-    judged: Option<String>,
+    /// What was judged last.
+    judged: Option<Judged>,
     /// Why it was refused; without errors it was not.
     pub(super) refused: Diagnostics,
     /// Why it could not be read or remembered, if so.
@@ -41,6 +43,24 @@ pub(super) struct Revisions {
     pub(super) uncommitted: Vec<String>,
     /// What was logged about falling back, lest every round says it again.
     told: String,
+}
+
+/// The name of what was judged: the revision, and what the machine was given beside it.
+struct Judged {
+    revision: String,
+    local: Vec<BlobId>,
+}
+
+impl Judged {
+    fn of(snapshot: &Snapshot) -> Self {
+        let local = snapshot.local.iter().map(|file| file.blob.clone()).collect();
+        Self { revision: snapshot.revision.id.clone(), local }
+    }
+
+    fn is(&self, snapshot: &Snapshot) -> bool {
+        let local = snapshot.local.iter().map(|file| &file.blob);
+        self.revision == snapshot.revision.id && self.local.iter().eq(local)
+    }
 }
 
 impl Revisions {
@@ -92,7 +112,7 @@ impl Revisions {
                     tracing::info!(count = snapshot.uncommitted.len(), paths, "uncommitted and not read");
                 }
                 self.uncommitted.clone_from(&snapshot.uncommitted);
-                if self.judged.as_ref() == Some(&snapshot.revision.id) {
+                if self.judged.as_ref().is_some_and(|judged| judged.is(&snapshot)) {
                     self.failure = None;
                 } else {
                     self.failure = self.judge(snapshot).await.err();
@@ -119,7 +139,7 @@ impl Revisions {
 
     /// Admits a revision or refuses it whole. `Err` when it could not be remembered: then it does not count yet.
     async fn judge(&mut self, snapshot: Snapshot) -> Result<(), String> {
-        let revision = snapshot.revision.clone();
+        let (revision, judged) = (snapshot.revision.clone(), Judged::of(&snapshot));
         match self.admit(snapshot).await {
             Ok(admitted) => {
                 let both = Some(revision.clone());
@@ -141,7 +161,7 @@ impl Revisions {
                 }
             }
         }
-        self.judged = Some(revision.id);
+        self.judged = Some(judged);
         Ok(())
     }
 

@@ -10,15 +10,20 @@ use super::limits;
 use super::text::{self, Text};
 use crate::model::{Diagnostic, Diagnostics, Severity, Snapshot, SourceFile};
 
-/// All problems. `files` are those of the snapshot, in its order.
-pub(super) fn diagnostics<F: Borrow<File>>(snapshot: &Snapshot, files: &[F], threads: usize) -> Diagnostics {
+/// All problems. `files` are those of the snapshot, in its order; then what is layered under them.
+pub(super) fn diagnostics<F: Borrow<File>>(
+    snapshot: &Snapshot,
+    files: &[(&SourceFile, F)],
+    threads: usize,
+) -> Diagnostics {
     let mut diagnostics = Diagnostics::default();
-    for (source, file) in snapshot.files.iter().zip(files) {
+    for (source, file) in files {
         of_file(source, file.borrow(), &mut diagnostics);
     }
-    across(snapshot, files, threads, &mut diagnostics);
-    if files.iter().all(|file| file.borrow().objects.is_empty()) && !diagnostics.has_errors() {
-        let excluded = files.iter().map(|file| file.borrow().excluded.len()).sum();
+    across(files, threads, &mut diagnostics);
+    let files = || files.iter().take(snapshot.files.len()).map(|(_, file)| file);
+    if files().all(|file| file.borrow().objects.is_empty()) && !diagnostics.has_errors() {
+        let excluded = files().map(|file| file.borrow().excluded.len()).sum();
         diagnostics.0.push(nothing(snapshot, excluded));
     }
     diagnostics.sort();
@@ -36,11 +41,9 @@ fn of_file(source: &SourceFile, file: &File, diagnostics: &mut Diagnostics) {
 }
 
 /// The problems between objects.
-fn across<F: Borrow<File>>(snapshot: &Snapshot, files: &[F], threads: usize, diagnostics: &mut Diagnostics) {
-    let placed: Vec<Placed<'_>> = snapshot
-        .files
+fn across<F: Borrow<File>>(files: &[(&SourceFile, F)], threads: usize, diagnostics: &mut Diagnostics) {
+    let placed: Vec<Placed<'_>> = files
         .iter()
-        .zip(files)
         .enumerate()
         .flat_map(|(index, (source, file))| {
             file.borrow().objects.iter().map(move |object| Placed { file: index, path: &source.path, object })
@@ -52,13 +55,13 @@ fn across<F: Borrow<File>>(snapshot: &Snapshot, files: &[F], threads: usize, dia
         by_file.entry(file).or_default().push(located);
     }
     for (index, mut problems) in by_file {
-        let source = &snapshot.files[index];
+        let (source, file) = (files[index].0, files[index].1.borrow());
         // Errors before warnings, in the order found.
         problems.sort_by_key(|located| located.problem.severity);
         unlisted(source, problems.len().saturating_sub(limits::PROBLEMS), diagnostics);
         problems.truncate(limits::PROBLEMS);
         let text = text::decode(&source.bytes).ok().map(Text::new);
-        let diagnostic = |located: &Located| files[index].borrow().diagnostic(&source.path, text.as_ref(), located);
+        let diagnostic = |located: &Located| file.diagnostic(&source.path, text.as_ref(), located);
         diagnostics.0.extend(problems.iter().map(diagnostic));
     }
 }

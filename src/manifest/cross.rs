@@ -86,6 +86,10 @@ fn missing_object(reference: &Reference, key: &ObjectKey) -> Problem {
     let help = match reference.kind {
         Kind::ServiceAccount => "the pod waits until it is there; add it, or remove the line to use `default`",
         _ if reference.pulls => "add it, or remove the line: images are pulled without it",
+        Kind::Secret => {
+            "the pod waits until it is there; add it, provision it on the machine (`podwright secret create ... --local`), or \
+             write `optional: true`"
+        }
         _ => "the pod waits until it is there; add it, or write `optional: true`",
     };
     reference.at.warning("missing-object", format!("{key} is not among the manifests"), help)

@@ -1,5 +1,6 @@
 //! From a snapshot to `Desired`.
 
+mod local;
 mod pair;
 
 use std::collections::{BTreeMap, HashMap};
@@ -39,12 +40,22 @@ impl Reader {
 
     /// Everything the snapshot asks for, and every problem of every file.
     pub fn read(&mut self, snapshot: &Snapshot) -> Desired {
-        let files = self.files(snapshot);
+        let mut files = self.files(snapshot);
+        let below = files.split_off(snapshot.files.len());
+        let mut files: Vec<(&SourceFile, Arc<File>)> = snapshot.files.iter().zip(files).collect();
+        let local = local::layer(&files, snapshot.local.iter().zip(below));
+        files.extend(local.files);
         let mut desired =
             Desired { diagnostics: check::diagnostics(snapshot, &files, self.threads), ..empty(snapshot) };
-        for (source, file) in snapshot.files.iter().zip(&files) {
+        desired.diagnostics.0.extend(local.problems);
+        let (written, provisioned) = files.split_at(snapshot.files.len());
+        for (source, file) in written {
             file.objects.iter().for_each(|object| add(object, source, &mut desired));
             desired.excluded.extend(excluded(source, file));
+        }
+        for (source, file) in provisioned {
+            let objects = file.objects.iter().filter_map(|object| self::desired(object, source));
+            objects.for_each(|(object, typed)| add_desired((local::marked(object), typed), &mut desired));
         }
         desired
     }
@@ -59,11 +70,12 @@ impl Reader {
         self.parsed
     }
 
-    /// What each file of the snapshot holds. Blobs that are no longer there are forgotten.
+    /// What each file of the snapshot holds, then each local one. Blobs that are no longer there are forgotten.
     fn files(&mut self, snapshot: &Snapshot) -> Vec<Arc<File>> {
         let mut old = std::mem::take(&mut self.cache);
         let mut new = Vec::new();
-        for source in &snapshot.files {
+        let sources = || snapshot.files.iter().chain(&snapshot.local);
+        for source in sources() {
             if self.cache.contains_key(&source.blob) {
                 continue;
             }
@@ -77,7 +89,7 @@ impl Reader {
         let read = spread::map(self.threads, &new, |source| Arc::new(File::kept(&source.bytes)));
         self.parsed += new.len();
         self.cache.extend(new.into_iter().map(|source| source.blob.clone()).zip(read));
-        snapshot.files.iter().map(|source| Arc::clone(&self.cache[&source.blob])).collect()
+        sources().map(|source| Arc::clone(&self.cache[&source.blob])).collect()
     }
 }
 

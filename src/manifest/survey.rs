@@ -46,7 +46,8 @@ pub fn survey(snapshot: &Snapshot, threads: usize, begin: impl for<'d> FnOnce(&'
         }
         bare.push(file);
     }
-    result.diagnostics = check::diagnostics(snapshot, &bare, threads);
+    let files: Vec<_> = snapshot.files.iter().zip(&bare).collect();
+    result.diagnostics = check::diagnostics(snapshot, &files, threads);
     result
 }
 

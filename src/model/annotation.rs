@@ -4,6 +4,8 @@
 pub const ANNOTATION_PREFIX: &str = "podwright.dev/";
 /// On an object of any kind, set to `"true"`: podwright leaves it alone.
 pub const IGNORE: &str = "podwright.dev/ignore";
+/// On an object that the API shows, `local`: it was provisioned on the machine and comes from no manifest. No manifest has it.
+pub const ORIGIN: &str = "podwright.dev/origin";
 /// On a Pod, set to `"true"`: when data of a ConfigMap or Secret changes, the containers that take it as variables or mount it
 /// are restarted. Kubernetes restarts nothing, and variables keep their values until their container starts again.
 pub const RESTART_ON_DATA: &str = "podwright.dev/restart-on-data-change";

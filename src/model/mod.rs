@@ -49,7 +49,7 @@ pub use action::{
 pub use admitted::{
     Admitted, AdmittedPod, AppliedPreset, ConflictSide, DataObjects, FieldOrigin, Origin, PresetConflict, SkippedPreset,
 };
-pub use annotation::{ANNOTATION_PREFIX, IGNORE, RESTART_ON_DATA};
+pub use annotation::{ANNOTATION_PREFIX, IGNORE, ORIGIN, RESTART_ON_DATA};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use fleet::{Cause, FieldChange, FleetAction, FleetPlan, Rename, Verb};
 pub use handler::{Caller, Handler, HandlerAnswer, HandlerCall, HandlerOutcome, HttpGet, NoHandler};

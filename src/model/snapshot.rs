@@ -115,6 +115,8 @@ pub struct Snapshot {
     /// Sorted by path. Only files that may hold manifests (.yaml, .yml, .json; no dot-entries), those excluded by
     /// `.podwrightignore` left out.
     pub files: Vec<SourceFile>,
+    /// Objects that were provisioned on the machine itself, one a file. An object of the same key in `files` counts instead.
+    pub local: Vec<SourceFile>,
     /// Paths that differ from HEAD in the worktree and were *not* read.
     pub uncommitted: Vec<String>,
     /// Paths that `.podwrightignore` excluded.

@@ -49,6 +49,7 @@ pub use jsonpath::{Template, TemplateError};
 pub use pod::{PodView, pod_object};
 pub use project::{ProjectInput, project, stable_uid};
 pub use row::{PodRow, pod_row};
+pub use secret::type_of as secret_type;
 pub use shown::{shown, shown_pod};
 pub use similar::{EventLog, is_told};
 pub use status::{StatusInput, status_document};

@@ -4,6 +4,6 @@
 pub(super) const OPAQUE: &str = "Opaque";
 
 /// The type of a Secret, given what is written.
-pub(super) fn type_of(written: Option<&str>) -> &str {
+pub fn type_of(written: Option<&str>) -> &str {
     written.filter(|name| !name.is_empty()).unwrap_or(OPAQUE)
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::duration::age;
 use super::row::{PodRow, pod_row};
 use super::tabs;
-use crate::model::Kind;
+use crate::model::{Kind, ORIGIN};
 
 /// Which columns a table shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,8 +82,8 @@ const EVENT: &[Column] = &[
     wide("Name"),
 ];
 const NAMESPACE: &[Column] = &[column("Name"), column("Status"), column("Age")];
-const SECRET: &[Column] = &[column("Name"), column("Type"), column("Data"), column("Age")];
-const CONFIG_MAP: &[Column] = &[column("Name"), column("Data"), column("Age")];
+const SECRET: &[Column] = &[column("Name"), column("Type"), column("Data"), column("Age"), wide("Origin")];
+const CONFIG_MAP: &[Column] = &[column("Name"), column("Data"), column("Age"), wide("Origin")];
 const NAME_AGE: &[Column] = &[column("Name"), column("Age")];
 
 /// The columns of a kind, in kubectl's order.
@@ -109,12 +109,19 @@ pub fn cells(listed: Listed, object: &Value, now: Timestamp) -> Vec<Value> {
             pod_cells(&pod_row(&pod, now)).into_iter().map(Value::String).collect()
         }
         Listed::Kind(Kind::Namespace) => vec![name, object["status"]["phase"].clone(), json!(created)],
-        Listed::Kind(Kind::Secret) => vec![name, object["type"].clone(), json!(entries(object)), json!(created)],
-        Listed::Kind(Kind::ConfigMap) => vec![name, json!(entries(object)), json!(created)],
+        Listed::Kind(Kind::Secret) => {
+            vec![name, object["type"].clone(), json!(entries(object)), json!(created), json!(origin(object))]
+        }
+        Listed::Kind(Kind::ConfigMap) => vec![name, json!(entries(object)), json!(created), json!(origin(object))],
         Listed::Kind(Kind::ServiceAccount | Kind::PodPreset) => vec![name, json!(created)],
         Listed::Event => event_cells(object, now),
         Listed::Node => node_cells(object, created),
     }
+}
+
+/// Where the object is from: podwright's own column, for kubectl knows one origin alone.
+fn origin(object: &Value) -> &str {
+    object["metadata"]["annotations"][ORIGIN].as_str().unwrap_or("manifests")
 }
 
 fn timestamp(value: &Value) -> Option<Timestamp> {

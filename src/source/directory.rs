@@ -12,11 +12,12 @@ use super::disk::{Disk, unreadable};
 use super::eager::walk_disk;
 use super::fault::READ;
 use super::limits::{Limits, NAMED_PATHS};
+use super::local;
 use super::owner::Trust;
 use super::plain::{digest, nothing, revision};
 use super::walk::{Found, Scope, walk};
 use super::worktree::{Worktree, same};
-use crate::model::{Revision, RevisionKind, Snapshot};
+use crate::model::{Revision, RevisionKind, Snapshot, SourceFile};
 use crate::port::{ErrorKind, PortError, ReadError, Source};
 
 /// The file beside the manifests that the status goes to, unless another one is named.
@@ -29,6 +30,8 @@ pub struct Options {
     pub worktree: bool,
     /// Where the status goes; `None` means `status.yaml` in the directory. It is never read as a manifest.
     pub status_file: Option<PathBuf>,
+    /// Where the objects are that were provisioned on the machine itself, if any are to be read.
+    pub local: Option<PathBuf>,
     pub limits: Limits,
     pub trust: Trust,
 }
@@ -161,6 +164,7 @@ impl Inner {
         Ok(Snapshot {
             revision: revision(&found.files),
             files: found.files,
+            local: self.local()?,
             uncommitted: Vec::new(),
             ignored: found.ignored,
         })
@@ -234,7 +238,15 @@ impl Inner {
             return Err(ReadError::Failed(self.empty(&revision, &found, uncommitted)));
         }
         let uncommitted = uncommitted.map(named).unwrap_or_default();
-        Ok(Snapshot { revision, files: found.files, uncommitted, ignored: found.ignored })
+        let local = self.local()?;
+        Ok(Snapshot { revision, files: found.files, local, uncommitted, ignored: found.ignored })
+    }
+
+    fn local(&self) -> Result<Vec<SourceFile>, PortError> {
+        self.options
+            .local
+            .as_deref()
+            .map_or_else(|| Ok(Vec::new()), |path| local::read_local(path, &self.options.limits))
     }
 
     fn read_at(&self, wanted: &str) -> Result<Option<Snapshot>, ReadError> {
@@ -248,6 +260,7 @@ impl Inner {
         Ok(Some(Snapshot {
             revision: checkout::revision(&commit, None),
             files: found.files,
+            local: self.local()?,
             uncommitted: Vec::new(),
             ignored: found.ignored,
         }))

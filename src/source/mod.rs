@@ -8,6 +8,7 @@
 //!   `pack`, `loose`, `tree`).
 //! - [`read_paths`]: files and directories as they are, for `validate` and `render`.
 //! - [`read_payload`]: files that become values of a ConfigMap or Secret, for `create`.
+//! - [`read_local`], and `provision` and `withdraw` beside it: objects of the machine itself, layered under those of the manifests (`local`).
 //! - [`Watch`]: hints that something changed (`watched` says what is watched and why).
 //! - [`StatusFile`]: where the status goes; `exclude` keeps it out of `git status`,
 //!   `place` writes.
@@ -25,6 +26,7 @@ mod fault;
 mod ignore;
 mod intact;
 mod limits;
+mod local;
 mod loose;
 mod name;
 mod objects;
@@ -45,6 +47,9 @@ mod worktree;
 
 pub use directory::{Directory, Options};
 pub use limits::Limits;
+pub use local::read_local;
+#[cfg(target_os = "linux")]
+pub use local::{provision, withdraw};
 pub use owner::Trust;
 pub use pair::{Pair, PairError, Rest, Side, read_pair};
 pub use payload::{Payload, read_payload};

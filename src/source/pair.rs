@@ -139,7 +139,13 @@ fn verify_side(side: Side, files: &[SourceFile]) -> Result<(), PairError> {
 
 fn snapshot(commit: &Commit<'_>, branch: Option<String>, found: Found) -> Snapshot {
     let Found { files, ignored, .. } = found;
-    Snapshot { revision: checkout::revision(commit, branch), files, uncommitted: Vec::new(), ignored }
+    Snapshot {
+        revision: checkout::revision(commit, branch),
+        files,
+        local: Vec::new(),
+        uncommitted: Vec::new(),
+        ignored,
+    }
 }
 
 /// A directory in a repository, whether or not it is on disk.

@@ -23,6 +23,8 @@ pub(super) struct Targets {
     whole: BTreeSet<PathBuf>,
     /// What is there while git goes through revisions that nobody asked for.
     amid: Vec<PathBuf>,
+    /// Directories of objects that were provisioned on the machine.
+    local: BTreeSet<PathBuf>,
     /// Files on disk are read as well, which change one by one.
     reads_files: bool,
     /// The status file and its temporary one.
@@ -56,6 +58,9 @@ impl Targets {
         if directory.is_git() {
             new.git(directory);
         }
+        if let Some(local) = &inner.options.local {
+            new.local(local);
+        }
         new.reads_files = !directory.is_git() || inner.options.worktree;
         if let Some(real) = real.filter(|_| new.reads_files) {
             gather(&real, &mut new.files, &|name| !is_hidden(name));
@@ -65,6 +70,14 @@ impl Targets {
 
     fn path(&mut self, path: &Path) {
         self.paths.insert(real_path(path).unwrap_or_else(|| path.to_owned()));
+    }
+
+    /// Objects of the machine, each of which is there as a whole by one rename; those below a dot are not there yet.
+    fn local(&mut self, top: &Path) {
+        self.path(top);
+        if let Ok(real) = std::fs::canonicalize(top) {
+            gather(&real, &mut self.local, &|name| !is_hidden(name));
+        }
     }
 
     fn git(&mut self, directory: &Directory) {
@@ -89,7 +102,7 @@ impl Targets {
 
     /// The directories to watch: those that exist, and for what does not exist the nearest one above it.
     pub(super) fn directories(&self) -> BTreeSet<PathBuf> {
-        let mut all: BTreeSet<PathBuf> = self.files.union(&self.refs).cloned().collect();
+        let mut all: BTreeSet<PathBuf> = self.files.iter().chain(&self.refs).chain(&self.local).cloned().collect();
         for path in &self.paths {
             all.extend(path.ancestors().skip(1).find(|p| p.is_dir()).map(Path::to_owned));
         }
@@ -153,6 +166,9 @@ impl Interest {
         let parent = path.parent()?;
         if targets.refs.contains(parent) {
             return (!name.ends_with(".lock")).then_some(whole);
+        }
+        if targets.local.contains(parent) {
+            return (!is_hidden(&name)).then_some(Matter::AtOnce);
         }
         if !targets.files.contains(parent) {
             return None;

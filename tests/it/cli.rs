@@ -11,6 +11,7 @@ mod harness;
 #[cfg(target_os = "linux")]
 mod hostile;
 mod images;
+mod local;
 mod look;
 mod manifests;
 #[cfg(target_os = "linux")]

@@ -4,6 +4,7 @@ mod codes;
 mod data;
 mod fixtures;
 pub(crate) mod hostile;
+mod local;
 mod outline;
 mod pair;
 mod reading;

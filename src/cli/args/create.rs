@@ -70,6 +70,12 @@ pub struct CreateCommon {
     pub append_hash: bool,
     #[arg(short, long, value_enum, default_value_t)]
     pub output: ObjectFormat,
+    /// Provision it on this machine instead of printing it: below the root, for root alone, under what the manifests say
+    #[arg(long, conflicts_with_all = ["output", "dry_run"])]
+    pub local: bool,
+    /// With --local: in place of one that is there
+    #[arg(long, requires = "local")]
+    pub replace: bool,
     /// For kubectl's command lines: `client` is all that podwright does
     #[arg(long, value_name = "client", num_args = 0..=1, require_equals = true, default_missing_value = "client",
           overrides_with = "dry_run", value_parser = dry_run)]

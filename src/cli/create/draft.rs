@@ -61,6 +61,10 @@ impl Draft {
         Self { secret: true, secret_type: kind.unwrap_or_default().to_owned(), ..Self::config_map(name) }
     }
 
+    pub(super) fn is_secret(&self) -> bool {
+        self.secret
+    }
+
     pub(super) fn kind(&self) -> &'static str {
         if self.secret { "Secret" } else { "ConfigMap" }
     }

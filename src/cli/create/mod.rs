@@ -1,5 +1,6 @@
 //! `create`: a Secret or ConfigMap from files and values, printed byte for byte as kubectl 1.32 prints it with
-//! `--dry-run=client -o yaml`. Nothing is created: the output belongs into a file of the repository.
+//! `--dry-run=client -o yaml`. Nothing is created: the output belongs into a file of the repository, unless `--local` asks for
+//! an object of this machine ([`super::local`]).
 //!
 //! The rules and most sentences are kubectl's (k8s.io/kubectl/pkg/cmd/create of 1.32); tests/it/cli/create.rs holds its
 //! output beside ours. What kubectl leaves to the API server is checked here by the reader that `validate` uses.
@@ -13,12 +14,14 @@ mod sources;
 
 use std::path::Path;
 
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
-use super::args::{CreateCommon, CreateVerb, DockerArgs, ObjectFormat, SecretVerb, SourceArgs};
+use super::args::{CreateCommon, CreateVerb, DockerArgs, Global, ObjectFormat, SecretVerb, SourceArgs};
 use super::error::{CliError, Ending};
 use super::printer;
 use crate::manifest::Reader;
+#[cfg(target_os = "linux")]
+use crate::model::Kind;
 use crate::model::{BlobId, Revision, RevisionKind, Snapshot, SourceFile};
 use crate::report;
 use draft::{Draft, Place};
@@ -27,24 +30,34 @@ use pair::Verdict;
 /// The key kubelet and runtimes look for.
 const DOCKER_CONFIG: &str = ".dockerconfigjson";
 
+/// The namespace of what is provisioned without one.
+const DEFAULT_NAMESPACE: &str = "default";
+
 /// Runs `create`.
-pub fn run(verb: &CreateVerb) -> Result<Ending, CliError> {
+pub fn run(verb: &CreateVerb, global: &Global) -> Result<Ending, CliError> {
     match verb {
-        CreateVerb::Configmap { sources, common } => {
-            let mut draft = Draft::config_map(&common.name);
-            sources::files(&mut draft, &sources.from_file)?;
-            sources::literals(&mut draft, &sources.from_literal)?;
-            sources::env_files(&mut draft, &sources.from_env_file)?;
-            print(draft, common)
+        CreateVerb::Configmap { sources, common } => config_map(sources, common, global),
+        CreateVerb::Secret(verb) => secret(verb, global),
+    }
+}
+
+/// Runs `create configmap`.
+pub(super) fn config_map(sources: &SourceArgs, common: &CreateCommon, global: &Global) -> Result<Ending, CliError> {
+    let mut draft = Draft::config_map(&common.name);
+    sources::files(&mut draft, &sources.from_file)?;
+    sources::literals(&mut draft, &sources.from_literal)?;
+    sources::env_files(&mut draft, &sources.from_env_file)?;
+    give(draft, common, global)
+}
+
+/// Runs `create secret`.
+pub(super) fn secret(verb: &SecretVerb, global: &Global) -> Result<Ending, CliError> {
+    match verb {
+        SecretVerb::Generic { sources, kind, common } => {
+            give(generic(sources, kind.as_deref(), &common.name)?, common, global)
         }
-        CreateVerb::Secret(SecretVerb::Generic { sources, kind, common }) => {
-            let draft = generic(sources, kind.as_deref(), &common.name)?;
-            print(draft, common)
-        }
-        CreateVerb::Secret(SecretVerb::Tls { cert, key, common }) => print(tls(cert, key, &common.name)?, common),
-        CreateVerb::Secret(SecretVerb::DockerRegistry { docker, common }) => {
-            print(docker_registry(docker, &common.name)?, common)
-        }
+        SecretVerb::Tls { cert, key, common } => give(tls(cert, key, &common.name)?, common, global),
+        SecretVerb::DockerRegistry { docker, common } => give(docker_registry(docker, &common.name)?, common, global),
     }
 }
 
@@ -103,19 +116,35 @@ fn docker_registry(args: &DockerArgs, name: &str) -> Result<Draft, CliError> {
     Ok(draft)
 }
 
-fn print(mut draft: Draft, common: &CreateCommon) -> Result<Ending, CliError> {
+/// Prints the object, or provisions it on this machine.
+fn give(mut draft: Draft, common: &CreateCommon, global: &Global) -> Result<Ending, CliError> {
     if common.append_hash {
         draft.name = format!("{}-{}", draft.name, hash::of(&draft));
     }
-    let object = draft.object(common.namespace.as_deref());
+    let namespace = common.namespace.as_deref().or(common.local.then_some(DEFAULT_NAMESPACE));
+    let object = draft.object(namespace);
     let yaml = report::object_yaml(&object);
     verify(&draft, &yaml)?;
+    if common.local {
+        return provision(&object, draft.is_secret(), common.replace, global);
+    }
     let text = match common.output {
         ObjectFormat::Yaml => yaml,
         ObjectFormat::Json => go_json::indented(&object),
     };
     printer::bytes(text.as_bytes())?;
     Ok(Ending::Success)
+}
+
+#[cfg(target_os = "linux")]
+fn provision(object: &Value, is_secret: bool, replace: bool, global: &Global) -> Result<Ending, CliError> {
+    let kind = if is_secret { Kind::Secret } else { Kind::ConfigMap };
+    super::local::provision(&super::layout(global)?, kind, object, replace)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn provision(_: &Value, _: bool, _: bool, _: &Global) -> Result<Ending, CliError> {
+    Err(CliError::new("objects are provisioned on Linux only").hint("leave --local out to print the object"))
 }
 
 /// What an API server would refuse: the name, the namespace, the size, keys that a type needs.
@@ -127,7 +156,8 @@ fn verify(draft: &Draft, yaml: &str) -> Result<(), CliError> {
         bytes: yaml.as_bytes().into(),
     };
     let revision = Revision { kind: RevisionKind::Content, id: String::new(), subject: None, branch: None };
-    let snapshot = Snapshot { revision, files: vec![file], uncommitted: Vec::new(), ignored: Vec::new() };
+    let snapshot =
+        Snapshot { revision, files: vec![file], local: Vec::new(), uncommitted: Vec::new(), ignored: Vec::new() };
     let desired = Reader::new().read(&snapshot);
     if desired.diagnostics.has_errors() {
         printer::note(&format!("the {what} that this makes would be refused:"));

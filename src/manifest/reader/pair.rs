@@ -104,6 +104,8 @@ impl Reader {
         let part = Snapshot {
             revision: snapshot.revision.clone(),
             files: sources,
+            // What is provisioned on a machine is the same on both sides, and no pod is placed by it.
+            local: Vec::new(),
             uncommitted: snapshot.uncommitted.clone(),
             ignored: snapshot.ignored.clone(),
         };

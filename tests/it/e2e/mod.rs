@@ -19,6 +19,7 @@ pub mod harness;
 mod images;
 mod ipv6;
 mod life;
+mod local;
 mod phases;
 pub mod picture;
 mod pods;

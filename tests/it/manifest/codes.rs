@@ -16,6 +16,7 @@ use super::read;
 /// what another rule finds first (`schema`, `preset-selector`) or what must not happen (`internal`) needs a test that
 /// reaches in.
 const ELSEWHERE: &[(&str, &str)] = &[
+    ("local-object", "what_is_wrong_on_the_machine_is_a_warning_and_refuses_nothing"),
     ("bad-file-name", "what_is_wrong_with_a_directory_is_told_by_rule"),
     ("config", "files_of_our_own_are_told_by_rule"),
     ("file-too-large", "what_is_wrong_with_a_directory_is_told_by_rule"),
