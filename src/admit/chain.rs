@@ -27,7 +27,7 @@ const MERGE: &[Step] = &[
 
 /// The steps that make what runs out of `spec`, in order. They change no field that says something.
 const FILL: &[fn(&mut PodSpec)] =
-    &[defaults::of_zeros, defaults::of_the_pod, defaults::of_volumes, defaults::of_containers];
+    &[defaults::of_zeros, defaults::of_the_pod, defaults::of_volumes, defaults::of_containers, defaults::of_the_whole];
 
 type Step = for<'s, 'a> fn(&Subject<'s, 'a>, &mut Draft<'a>);
 

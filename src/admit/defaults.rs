@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::model::quantity;
+use crate::model::{AmountList, OF_PODS, containers_total, quantity};
 
 /// Permission bits of a projected file: 0644.
 const FILE_MODE: i32 = 0o644;
@@ -60,6 +60,9 @@ pub(super) fn of_zeros(spec: &mut PodSpec) {
         if let Some(resources) = &mut container.resources {
             [&mut resources.limits, &mut resources.requests].into_iter().for_each(no_amounts);
         }
+    }
+    if let Some(resources) = &mut spec.resources {
+        [&mut resources.limits, &mut resources.requests].into_iter().for_each(no_amounts);
     }
 }
 
@@ -128,6 +131,27 @@ pub(super) fn of_the_pod(spec: &mut PodSpec) {
         spec.priority.get_or_insert(0);
         text(&mut spec.preemption_policy, "PreemptLowerPriority");
     }
+}
+
+/// Step: what a pod asks for as a whole, where it has limits as a whole: what its containers ask for together, or else the limit
+/// (`defaultPodRequests` in pkg/apis/core/v1/defaults.go of 1.36).
+pub(super) fn of_the_whole(spec: &mut PodSpec) {
+    let Some(limits) = AmountList::Limits.of_pod(spec).filter(|limits| !limits.is_empty()).cloned() else { return };
+    let asked = OF_PODS.map(|name| (name, asked_together(spec, name)));
+    let requests = spec.resources.get_or_insert_default().requests.get_or_insert_default();
+    for (name, amount) in asked {
+        if let Some(amount) = amount.or_else(|| limits.get(name).cloned()) {
+            requests.entry(name.to_owned()).or_insert(amount);
+        }
+    }
+}
+
+/// What the containers ask for of a resource together; `None` when none of them asks for any.
+fn asked_together(spec: &PodSpec, name: &str) -> Option<Quantity> {
+    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let first = containers.filter_map(|c| AmountList::Requests.of(c)?.get(name)).next()?;
+    let total = containers_total(spec, AmountList::Requests, name);
+    Some(Quantity(quantity::written(total, quantity::is_binary(&first.0))))
 }
 
 fn default_container(container: &mut Container, host_network: bool) {
@@ -313,7 +337,7 @@ mod tests {
     }
 
     fn effective(mut spec: PodSpec) -> PodSpec {
-        [of_the_pod, of_volumes, of_containers].iter().for_each(|step| step(&mut spec));
+        [of_the_pod, of_volumes, of_containers, of_the_whole].iter().for_each(|step| step(&mut spec));
         spec
     }
 
@@ -399,6 +423,33 @@ mod tests {
             ),
             (json!({"containers": [], "restartPolicy": "Never"}), "/restartPolicy", json!("Never")),
             (json!({"containers": [], "serviceAccountName": "builder"}), "/serviceAccount", json!("builder")),
+        ];
+        for (spec, pointer, expected) in rows {
+            assert_eq!(defaulted(spec).pointer(pointer), Some(&expected), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn a_pod_with_limits_as_a_whole_asks_for_something_as_a_whole() {
+        let rows = [
+            // What a pod as a whole asks for: what it says, what its containers ask for together, or its limit.
+            (
+                json!({"resources": {"limits": {"cpu": "2", "memory": "1Gi"}, "requests": {"cpu": "1"}}, "containers": [
+                    {"name": "a", "resources": {"requests": {"memory": "64Mi"}}},
+                    {"name": "b", "resources": {"limits": {"memory": "32Mi"}}}]}),
+                "/resources/requests",
+                json!({"cpu": "1", "memory": "96Mi"}),
+            ),
+            (
+                json!({"resources": {"limits": {"cpu": "2"}}, "containers": [{"name": "a"}]}),
+                "/resources",
+                json!({"limits": {"cpu": "2"}, "requests": {"cpu": "2"}}),
+            ),
+            (
+                json!({"resources": {"requests": {"cpu": "2"}}, "containers": [{"name": "a", "resources": {"requests": {"memory": "1"}}}]}),
+                "/resources",
+                json!({"requests": {"cpu": "2"}}),
+            ),
         ];
         for (spec, pointer, expected) in rows {
             assert_eq!(defaulted(spec).pointer(pointer), Some(&expected), "{pointer}");

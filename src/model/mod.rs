@@ -75,7 +75,7 @@ pub use probe::{ProbeKey, ProbeKind, ProbeRun, ProbeVerdict, ProbeVerdicts, Prob
 pub use projection::{
     EventRecord, EventType, MadeOf, Projected, Projection, Served, ShownObject, ShownPod, Standing, Terminal,
 };
-pub use qos::{AmountList, PodAmounts, is_sidecar, pod_total, qos_class};
+pub use qos::{AmountList, OF_PODS, PodAmounts, containers_total, is_sidecar, pod_total, qos_class};
 pub use reference::{HOST_IMAGE, NoReference, Reference, is_sha256_hex};
 pub use registry::{EVERY_REGISTRY, Mirror, PullSettings, RegistryEntry, host_and_port, is_loopback};
 pub use resources::{AmountChange, Amounts, RESIZABLE, Resources, asks_for_restart};

@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
-use super::{is_sidecar, qos_class, quantity};
+use super::{AmountList, containers_total, is_sidecar, qos_class, quantity};
 
 /// As the kernel takes it in `oom_score_adj`: from -1000, never, to 1000, first.
 const GUARANTEED: i128 = -997;
@@ -16,22 +16,34 @@ pub fn oom_score_adj(spec: &PodSpec, container: &Container, memory: u64) -> i32 
         "BestEffort" => BEST_EFFORT,
         _ if is_sidecar(container) => {
             // The others need it: it does not go before them.
-            let others = spec.containers.iter().map(|other| burstable(other, memory));
-            others.fold(burstable(container, memory), i128::min)
+            let others = spec.containers.iter().map(|other| burstable(spec, other, memory));
+            others.fold(burstable(spec, container, memory), i128::min)
         }
-        _ => burstable(container, memory),
+        _ => burstable(spec, container, memory),
     };
     i32::try_from(score).unwrap_or(i32::MAX)
 }
 
 /// The more of the machine's memory a container has asked for, the later it goes: before those whose class is guaranteed,
 /// after those that asked for nothing.
-fn burstable(container: &Container, memory: u64) -> i128 {
+fn burstable(spec: &PodSpec, container: &Container, memory: u64) -> i128 {
     let resources = container.resources.as_ref();
     let lists = [resources.and_then(|r| r.requests.as_ref()), resources.and_then(|r| r.limits.as_ref())];
     let asked = lists.into_iter().flatten().find_map(|list| quantity::bytes(&list.get("memory")?.0)).unwrap_or(0);
-    let score = BEST_EFFORT - 1000 * i128::from(asked) / i128::from(memory.max(1));
+    let asked = i128::from(asked).saturating_add(rest(spec));
+    let score = BEST_EFFORT - 1000_i128.saturating_mul(asked) / i128::from(memory.max(1));
     score.clamp(1000 + GUARANTEED, BEST_EFFORT - 1)
+}
+
+/// What a pod asks for as a whole and its containers do not is each one's in equal parts, in bytes
+/// (`remainingPodMemReqPerContainer`).
+fn rest(spec: &PodSpec) -> i128 {
+    const NANO: i128 = 1_000_000_000;
+    let whole = AmountList::Requests.of_pod(spec).and_then(|amounts| quantity::bytes(&amounts.get("memory")?.0));
+    let Some(whole) = whole.filter(|bytes| *bytes > 0) else { return 0 };
+    let asked = containers_total(spec, AmountList::Requests, "memory") / NANO;
+    let containers = spec.containers.len() + spec.init_containers.iter().flatten().count();
+    (i128::from(whole) - asked) / i128::try_from(containers.max(1)).unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -66,6 +78,15 @@ mod tests {
         ] {
             assert_eq!(score(containers.clone(), json!([]), 0), expected, "{containers}");
         }
+        let whole = |resources: Value, index: usize| {
+            let containers = json!([request("1Gi"), with(json!({}))]);
+            let spec: PodSpec =
+                serde_json::from_value(json!({"resources": resources, "containers": containers})).unwrap();
+            oom_score_adj(&spec, &spec.containers[index], MEMORY)
+        };
+        let five = json!({"requests": {"memory": "5Gi"}});
+        assert_eq!((whole(five.clone(), 0), whole(five, 1)), (700, 800), "4Gi between the two");
+        assert_eq!(whole(json!({"limits": {"memory": "5Gi"}}), 1), 999);
         let mut sidecar = request("1Gi");
         sidecar["restartPolicy"] = json!("Always");
         let both = json!([request("4Gi"), request("2Gi")]);

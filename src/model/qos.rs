@@ -10,12 +10,18 @@ use super::{Resources, quantity};
 /// What an amount is rounded up to, as the API does: thousandths.
 const MILLI: i128 = 1_000_000;
 
-/// `Guaranteed`, `Burstable` or `BestEffort`: only cpu and memory count, init containers included.
+/// The resources that a pod may have as a whole (`supportedPodLevelResources` in k8s.io/component-helpers/resource of 1.36, which
+/// has huge pages too).
+pub const OF_PODS: [&str; 2] = ["cpu", "memory"];
+
+/// `Guaranteed`, `Burstable` or `BestEffort`: only cpu and memory count, init containers included. What the pod says of itself
+/// as a whole counts alone, however little that is (`ComputePodQOS` in pkg/apis/core/v1/helper/qos of 1.36).
 pub fn qos_class(spec: &PodSpec) -> &'static str {
     let mut any = false;
     let mut guaranteed = true;
-    for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
-        let resources = container.resources.as_ref();
+    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let of_containers = containers.filter(|_| spec.resources.is_none()).map(|container| container.resources.as_ref());
+    for resources in spec.resources.as_ref().map(Some).into_iter().chain(of_containers) {
         let limits = resources.and_then(|r| r.limits.as_ref());
         let requests = resources.and_then(|r| r.requests.as_ref());
         for resource in ["cpu", "memory"] {
@@ -50,7 +56,7 @@ pub fn is_sidecar(container: &Container) -> bool {
 
 /// What the containers of a pod ask for, and may use, together: by the formulas of Kubernetes (`PodRequests` and `PodLimits` in
 /// k8s.io/component-helpers/resource), in thousandths of a core and of a byte. A limit is one of the pod when all of its
-/// containers have it, as for the kubelet (`ResourceConfigForPod` in pkg/kubelet/cm).
+/// containers have it, as for the kubelet (`ResourceConfigForPod` in pkg/kubelet/cm). What the pod has as a whole counts instead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PodAmounts {
     pub cpu_request: i128,
@@ -78,7 +84,9 @@ impl PodAmounts {
             let [requests, limits] = lists(container);
             Some(amount(requests, "cpu").or(amount(limits, "cpu")).unwrap_or(0).max(0))
         };
-        let cpu_request = together(spec, request).unwrap_or(0);
+        let whole = |list: AmountList, resource| amount(list.of_pod(spec), resource);
+        let limit = |resource| whole(AmountList::Limits, resource).or_else(|| limit(resource));
+        let cpu_request = whole(AmountList::Requests, "cpu").or_else(|| together(spec, request)).unwrap_or(0);
         Self { cpu_request, cpu_limit: limit("cpu"), memory_limit: limit("memory") }
     }
 }
@@ -90,8 +98,15 @@ fn lists(container: &Container) -> [Option<&BTreeMap<String, Quantity>>; 2] {
 }
 
 /// What a pod asks for of a resource (`requests`) or may use of it (`limits`), in billionths, as `kubectl describe node` counts
-/// it: nothing where a container says nothing.
+/// it: nothing where a container says nothing, and what the pod says of itself as a whole instead of that.
 pub fn pod_total(spec: &PodSpec, list: AmountList, resource: &str) -> i128 {
+    let whole = list.of_pod(spec).filter(|_| OF_PODS.contains(&resource));
+    let whole = whole.and_then(|amounts| quantity::nanos(&amounts.get(resource)?.0));
+    whole.unwrap_or_else(|| containers_total(spec, list, resource))
+}
+
+/// The same of the containers alone.
+pub fn containers_total(spec: &PodSpec, list: AmountList, resource: &str) -> i128 {
     let of = |container: &Container| {
         Some(list.of(container).and_then(|amounts| quantity::nanos(&amounts.get(resource)?.0)).unwrap_or(0))
     };
@@ -114,6 +129,15 @@ impl AmountList {
         match self {
             AmountList::Requests => requests,
             AmountList::Limits => limits,
+        }
+    }
+
+    /// That of a pod as a whole.
+    pub fn of_pod(self, spec: &PodSpec) -> Option<&BTreeMap<String, Quantity>> {
+        let whole = spec.resources.as_ref()?;
+        match self {
+            AmountList::Requests => whole.requests.as_ref(),
+            AmountList::Limits => whole.limits.as_ref(),
         }
     }
 }
@@ -170,6 +194,42 @@ mod tests {
                 serde_json::from_value(json!({"containers": [{"name": "a", "resources": resources}]})).unwrap();
             assert_eq!(qos_class(&spec), expected, "{resources}");
         }
+    }
+
+    /// A pod with these resources as a whole, and a container with those.
+    fn whole(pod: &serde_json::Value, container: &serde_json::Value) -> PodSpec {
+        let containers = json!([{"name": "a", "resources": container}]);
+        serde_json::from_value(json!({"resources": pod, "containers": containers})).unwrap()
+    }
+
+    #[test]
+    fn what_a_pod_says_of_itself_as_a_whole_counts_alone() {
+        let all = json!({"cpu": "1", "memory": "1Gi"});
+        let same = json!({"limits": all, "requests": all});
+        for (pod, container, class) in [
+            (same.clone(), json!({}), "Guaranteed"),
+            (same.clone(), json!({"requests": {"cpu": "10m"}}), "Guaranteed"),
+            (json!({"limits": all, "requests": {"cpu": "500m", "memory": "1Gi"}}), same.clone(), "Burstable"),
+            (json!({"limits": {"cpu": "1"}}), same.clone(), "Burstable"),
+            (json!({"requests": {"memory": "1Mi"}}), json!({}), "Burstable"),
+            (json!({}), same, "BestEffort"),
+        ] {
+            assert_eq!(qos_class(&whole(&pod, &container)), class, "{pod} {container}");
+        }
+        let own = json!({"limits": {"cpu": "100m", "memory": "1Mi"}, "requests": {"cpu": "50m", "memory": "1Mi"}});
+        for (pod, request, limits) in [
+            (json!({}), 50, (Some(100), Some(1000 << 20))),
+            (json!({"requests": {"cpu": "200m"}}), 200, (Some(100), Some(1000 << 20))),
+            (json!({"limits": {"cpu": "2", "memory": "2Mi"}}), 50, (Some(2000), Some(2000 << 20))),
+        ] {
+            let spec = whole(&pod, &own);
+            let amounts = PodAmounts::of(&spec, &BTreeMap::new());
+            assert_eq!((amounts.cpu_request, (amounts.cpu_limit, amounts.memory_limit)), (request, limits), "{pod}");
+            assert_eq!(pod_total(&spec, AmountList::Requests, "cpu"), request * MILLI, "{pod}");
+        }
+        // A pod has a limit although its containers have none.
+        let amounts = PodAmounts::of(&whole(&json!({"limits": {"memory": "1Mi"}}), &json!({})), &BTreeMap::new());
+        assert_eq!((amounts.cpu_limit, amounts.memory_limit), (None, Some(1000 << 20)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use k8s_openapi::api::core::v1::{Container, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +77,21 @@ impl Resources {
             limits: list(all.and_then(|all| all.limits.as_ref())),
             requests: list(all.and_then(|all| all.requests.as_ref())),
         }
+    }
+
+    /// With the limits of the pod as a whole where there are none: what the container finds when it asks the kernel
+    /// (`getCPULimit` and `getMemoryLimit` in pkg/kubelet/kuberuntime of 1.36).
+    #[must_use]
+    pub fn under(&self, spec: &PodSpec) -> Self {
+        let whole = spec.resources.as_ref().and_then(|whole| whole.limits.as_ref());
+        let limit = |resource: &str, own: &Option<String>| {
+            let is_set = |text: &&String| quantity::nanos(text) != Some(0);
+            let of_pod = || whole.and_then(|limits| limits.get(resource)).map(|amount| amount.0.clone());
+            own.as_ref().filter(is_set).cloned().or_else(of_pod).or_else(|| own.clone())
+        };
+        let Amounts { cpu, memory } = &self.limits;
+        let limits = Amounts { cpu: limit("cpu", cpu), memory: limit("memory", memory) };
+        Self { limits, requests: self.requests.clone() }
     }
 
     /// One of its two lists, by name.

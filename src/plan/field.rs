@@ -6,8 +6,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceFieldSelector};
 
 use super::go;
-use crate::model::quantity;
-use crate::model::{NodeInfo, PodUid};
+use crate::model::{AmountList, NodeInfo, OF_PODS, PodUid, quantity};
 
 /// A pod as its containers may ask about it.
 #[derive(Clone, Copy)]
@@ -99,7 +98,7 @@ impl<'a> Fields<'a> {
         let read = |text: &str| quantity::nanos(text).ok_or_else(|| format!("{text:?} is no quantity ({what})"));
         let own = amounts.and_then(|amounts| amounts.get(name)).map_or("0", |quantity| quantity.0.as_str());
         let amount = match read(own)? {
-            0 if kind == "limits" && is_offered => read(self.node.allocatable.get(name).map_or("0", String::as_str))?,
+            0 if kind == "limits" && is_offered => read(self.offered(name))?,
             own => own,
         };
         // A divisor of 0 is how the API spells "not set".
@@ -110,6 +109,15 @@ impl<'a> Fields<'a> {
         // Processors are counted in thousandths, all else in whole numbers.
         let unit = if name == "cpu" { NANO / 1000 } else { NANO };
         Ok(up(up(amount, unit), up(divisor, unit)).to_string())
+    }
+
+    /// What a container without a limit may use: what its pod may as a whole, or what the machine offers
+    /// (`defaultPodLimitsForDownwardAPI` of 1.36).
+    fn offered(&self, name: &str) -> &str {
+        let whole = self.pod.spec.as_ref().and_then(|spec| AmountList::Limits.of_pod(spec));
+        let whole = whole.filter(|_| OF_PODS.contains(&name)).and_then(|limits| limits.get(name));
+        let of_machine = || self.node.allocatable.get(name).map_or("0", String::as_str);
+        whole.map_or_else(of_machine, |limit| limit.0.as_str())
     }
 }
 

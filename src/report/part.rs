@@ -25,6 +25,7 @@ struct SpecPart {
     init_containers: Option<Vec<ContainerPart>>,
     node_name: Option<String>,
     readiness_gates: Option<Vec<PodReadinessGate>>,
+    resources: Option<ResourceRequirements>,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +51,7 @@ pub(super) fn open(pod: &Packed<Pod>) -> Pod {
         init_containers: spec.init_containers.map(containers),
         node_name: spec.node_name,
         readiness_gates: spec.readiness_gates,
+        resources: spec.resources,
         ..PodSpec::default()
     });
     Pod { metadata, spec, status: None }

@@ -103,7 +103,7 @@ fn root_user(subject: Subject<'_, '_>, context: &View<'_>, out: &mut Vec<Finding
 }
 
 /// `memory: 512m` is half a byte: MiB were meant. Kubernetes rounds up, with a warning.
-fn whole_bytes(name: &str, amount: &View<'_>, out: &mut Vec<Finding>) {
+pub(super) fn whole_bytes(name: &str, amount: &View<'_>, out: &mut Vec<Finding>) {
     const BYTE: i128 = 1_000_000_000;
     let counts_bytes = matches!(name, "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
     if counts_bytes && quantity::of(amount.value).is_some_and(|nanos| nanos > 0 && nanos % BYTE != 0) {

@@ -23,6 +23,7 @@ mod selector;
 mod together;
 mod view;
 mod volumes;
+mod whole;
 
 use serde_json::Value;
 
@@ -73,6 +74,7 @@ const RULES: &[(&[Kind], Check)] = &[
     (POD, container::privileges),
     (POD, container::resources),
     (POD, container::resize_policy),
+    (POD, whole::resources),
     (POD, ports::names),
     (POD, ports::named_twice),
     (POD, ports::in_one_pod),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerPort, ContainerState, ContainerStatus, EnvFromSource, EnvVar, EnvVarSource, Pod, Probe,
-    ResourceFieldSelector, VolumeMount,
+    ResourceFieldSelector, ResourceRequirements, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -37,7 +37,7 @@ pub(super) fn section(
             let _ = writeln!(out, "    Ready:\t{}", if status.ready { "True" } else { "False" });
             let _ = writeln!(out, "    Restart Count:\t{}", status.restart_count);
         }
-        resources(out, container);
+        resources(out, "    ", container.resources.as_ref());
         probes(out, container);
         env_from(out, container.env_from.as_deref().unwrap_or_default());
         environment(out, container, pod);
@@ -112,13 +112,14 @@ fn optional(out: &mut String, title: &str, text: Option<&str>) {
     }
 }
 
-fn resources(out: &mut String, container: &Container) {
-    let Some(resources) = &container.resources else { return };
+/// Limits and requests, of a container or of a pod as a whole.
+pub(super) fn resources(out: &mut String, indent: &str, resources: Option<&ResourceRequirements>) {
+    let Some(resources) = resources else { return };
     for (title, list) in [("Limits", &resources.limits), ("Requests", &resources.requests)] {
         let Some(list) = list.as_ref().filter(|l| !l.is_empty()) else { continue };
-        let _ = writeln!(out, "    {title}:");
+        let _ = writeln!(out, "{indent}{title}:");
         for (name, quantity) in list {
-            let _ = writeln!(out, "      {name}:\t{}", quantity.0);
+            let _ = writeln!(out, "{indent}  {name}:\t{}", quantity.0);
         }
     }
 }

@@ -29,6 +29,10 @@ pub fn describe_pod(pod: &Pod, events: &[EventRecord], now: Timestamp) -> String
     let show = |out: &mut String, title, containers, statuses: Option<Vec<_>>| {
         container::section(out, title, containers, &statuses.unwrap_or_default(), pod);
     };
+    if let Some(whole) = &spec.resources {
+        out.push_str("Resources:\n");
+        container::resources(&mut out, "  ", Some(whole));
+    }
     if let Some(init) = spec.init_containers.as_deref().filter(|c| !c.is_empty()) {
         show(&mut out, "Init Containers", init, status.init_container_statuses.clone());
     }

@@ -272,6 +272,36 @@ fn e2e_limits_reach_the_cgroup() {
 }
 
 #[test]
+fn e2e_what_a_pod_may_use_as_a_whole_reaches_its_cgroup() {
+    let Some(mut world) = World::new() else { return };
+    world.load("busybox");
+    let whole = "  resources: {limits: {cpu: 500m, memory: 64Mi}, requests: {cpu: 250m, memory: 32Mi}}\n";
+    let seen = "    env: [{name: MOST, valueFrom: {resourceFieldRef: {resource: limits.memory}}}]\n";
+    world.commit(&[("pod.yaml", &pod("p", whole, &format!("{SLEEP}{seen}")))]);
+    world.start();
+    world.wait_row("p", "1/1", "Running");
+    let (pid, _) = *world.identities().values().next().unwrap();
+    let read = |of_pod: bool, controller: &str, old: &str, new: &str| {
+        let (own, is_old) = cgroup_of(pid, controller);
+        let directory = if of_pod { own.parent().unwrap() } else { &own };
+        let path = directory.join(if is_old { old } else { new });
+        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).trim().to_owned()
+    };
+    // The container has none of its own, and finds those of its pod.
+    for of_pod in [true, false] {
+        assert_eq!(read(of_pod, "memory", "memory.limit_in_bytes", "memory.max"), (64 << 20).to_string(), "{of_pod}");
+        let quota = read(of_pod, "cpu", "cpu.cfs_quota_us", "cpu.max");
+        assert!(["50000", "50000 100000"].contains(&quota.as_str()), "{of_pod} {quota}");
+    }
+    let weight = read(true, "cpu", "cpu.shares", "cpu.weight");
+    assert!(["256", "10"].contains(&weight.as_str()), "a quarter of a core is 256 shares: {weight}");
+    assert_eq!(world.exec("p", "c", &["sh", "-c", "echo $MOST"]).trim(), (64 << 20).to_string());
+    assert_eq!(world.pod("p").unwrap()["status"]["qosClass"], "Burstable");
+    let described = world.ok(&["describe", "pod", "p"]);
+    assert!(described.contains("Resources:\n  Limits:\n    cpu:     500m\n    memory:  64Mi\n"), "{described}");
+}
+
+#[test]
 fn e2e_a_limit_of_memory_too_low_for_a_pod_is_said_and_harms_nobody_else() {
     let Some(mut world) = World::new() else { return };
     let pods = [("none", "1"), ("little", "32k"), ("enough", "64Mi")].map(|(name, memory)| {

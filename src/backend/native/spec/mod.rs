@@ -111,7 +111,7 @@ pub fn build(input: &Input<'_>) -> Result<Value, SpecError> {
     let read_only = security.and_then(|s| s.read_only_root_filesystem) == Some(true);
     let privileged = is_privileged(input.container);
     let mut linux = json!({
-        "resources": resources::resources(input.container, privileged)?,
+        "resources": resources::resources(input.container, input.pod, privileged)?,
         "namespaces": namespaces(input, privileged),
     });
     if let Some(first) = input.first_id {

@@ -1,6 +1,6 @@
 //! Limits and requests as cgroup settings, by the kubelet's formulas.
 
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1::{Container, PodSpec};
 use serde_json::{Value, json};
 
 use super::SpecError;
@@ -15,14 +15,14 @@ const NANOS_PER_MILLI: i128 = 1_000_000;
 const NANO: i128 = 1_000_000_000;
 const MILLI: i128 = 1_000;
 
-/// What a container starts with.
-pub(super) fn resources(container: &Container, privileged: bool) -> Result<Value, SpecError> {
+/// What a container of a pod starts with.
+pub(super) fn resources(container: &Container, spec: &PodSpec, privileged: bool) -> Result<Value, SpecError> {
     let devices = if privileged {
         json!([{ "allow": true, "access": "rwm" }])
     } else {
         json!([{ "allow": false, "access": "rwm" }])
     };
-    let limits = limits(&Resources::of(container))?;
+    let limits = limits(&Resources::of(container).under(spec))?;
     let mut cpu = json!({ "shares": limits.shares });
     if let Some(quota) = limits.quota {
         cpu["quota"] = json!(quota);
