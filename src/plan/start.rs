@@ -218,7 +218,9 @@ impl Pod<'_> {
                     through = started || (running && latest.is_some_and(is_started));
                 }
                 ContainerKind::Init | ContainerKind::App => {
-                    let succeeded = latest.and_then(ObservedContainer::exit).is_some_and(|exit| exit.exit_code == 0);
+                    let exit = latest.and_then(ObservedContainer::exit);
+                    // One that has all restarted by its success is waited for.
+                    let succeeded = exit.is_some_and(|exit| exit.exit_code == 0 && !together::asks(container, 0));
                     if !started && !succeeded {
                         self.plan(container, kind, draft);
                         through = false;

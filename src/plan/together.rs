@@ -39,9 +39,13 @@ pub(super) fn asked<'a>(
         let latest = pod.latest(&container.name).filter(|latest| latest.is_of(attempt, &pod.record))?;
         let latest = Some(latest).filter(|latest| !start::was_stopped(latest))?;
         let exit_code = latest.exit()?.exit_code;
-        let (_, rule) = restart::rule(container, exit_code)?;
-        (rule.action == ACTION).then_some((container, latest, exit_code))
+        asks(container, exit_code).then_some((container, latest, exit_code))
     })
+}
+
+/// Whether one that ended so has all restarted.
+pub(super) fn asks(container: &Container, exit_code: i32) -> bool {
+    restart::rule(container, exit_code).is_some_and(|(_, rule)| rule.action == ACTION)
 }
 
 /// Whether a container that ended in an earlier round is to run again.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::after;
 use super::history;
 use super::memory::{Scope, scope};
 use super::state::Goal;
@@ -48,7 +49,7 @@ impl Outcome {
 impl Worker {
     /// Performs steps until one ends the round, another target comes in or the agent ends. None waits for its turn longer than
     /// until `due`, when there is something else to do.
-    pub(super) async fn perform(&mut self, steps: Vec<PodStep>, goal: &Goal, due: Option<Timestamp>) -> Outcome {
+    pub(super) async fn perform(&mut self, steps: Vec<PodStep>, goal: &Goal, mut due: Option<Timestamp>) -> Outcome {
         let shared = Arc::clone(&self.shared);
         let mut outcome = Outcome::default();
         let mut over: BTreeSet<String> = BTreeSet::new();
@@ -86,6 +87,7 @@ impl Worker {
                 break;
             }
             let failed = done == Done::Failed;
+            due = [due, end_of_stop(&step.action, shared.now())].into_iter().flatten().min();
             match scope(&step.action) {
                 Scope::Pod if failed => break,
                 Scope::Container(name) if failed => drop(over.insert(name.to_owned())),
@@ -232,6 +234,14 @@ impl Worker {
 /// Whether a step belongs to the one before whatever is targeted by now: a postStart hook is run once or never.
 fn follows_its_start(action: &PodAction) -> bool {
     matches!(action, PodAction::RunHook(run) if run.key.kind == HookKind::PostStart)
+}
+
+/// When something else is to be done for what was told to stop: the plan that has it told so knows of no such moment.
+fn end_of_stop(action: &PodAction, now: Timestamp) -> Option<Timestamp> {
+    let PodAction::SignalContainer { signal: Signal::Stop | Signal::PreStop, grace_seconds, .. } = action else {
+        return None;
+    };
+    Some(after(now, Duration::from_secs(u64::try_from(*grace_seconds).unwrap_or(0))))
 }
 
 /// Whether a step is costly: few of these are performed at once.

@@ -204,6 +204,27 @@ async fn a_kill_waits_neither_for_the_image_nor_for_the_turn_of_another_containe
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_kill_waits_for_no_image_that_follows_its_stop_though_no_hint_comes() {
+    let rig = Rig::new(&[]);
+    rig.fake.behave("app", Behaviour { ignores_stop: true, ..Behaviour::default() });
+    let kubelet = rig.kubelet();
+    let with_image = |image: &str| {
+        let containers = json!([{"name": "first", "image": "i:1"}, {"name": "app", "image": image}]);
+        target("web", json!({"terminationGracePeriodSeconds": 5, "containers": containers}))
+    };
+    kubelet.apply(with_image("i:1"), "r1", &Reason::PodAdded).await.unwrap();
+    runs(&rig, "web").await;
+    // In one round the first is to be begun again, and the other one to stop.
+    rig.fake.lose_hints(true);
+    rig.fake.exit(&key("web"), "first", 1);
+    rig.fake.on_call(|call| (call.verb == Verb::EnsureImage).then_some(Fault::Slow(Duration::from_secs(50))));
+    kubelet.apply(with_image("i:2"), "r2", &Reason::PodAdded).await.unwrap();
+    rig.pass(6).await;
+    assert!(rig.pod("web").latest("first").is_some_and(|first| first.record.attempt == 0), "it waits for its image");
+    assert!(rig.pod("web").latest("app").is_some_and(|app| !app.is_live()), "{:?}", rig.changes());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pod_wanted_again_while_it_goes_is_made_anew() {
     let rig = Rig::new(&[]);
     rig.fake.behave("app", Behaviour { stops_after: Duration::from_secs(8), ..Behaviour::default() });

@@ -9,19 +9,23 @@ mod instances;
 mod leaks;
 mod phases;
 mod readiness;
+mod restarts;
 mod tests;
+mod together;
 
 use super::trace::{Trace, Violation};
 
 type Check = fn(&Trace) -> Result<(), String>;
 
 /// By the name that a violation is told with.
-pub(super) const ALL: [(&str, Check); 11] = [
+pub(super) const ALL: [(&str, Check); 13] = [
     ("one instance", instances::one),
     ("init order", init::order),
     ("grace", grace::kept),
     ("patience", grace::granted),
     ("back-off", backoff::kept),
+    ("restarts", restarts::asked_for),
+    ("together", together::restarted),
     ("phases", phases::moves),
     ("readiness", readiness::after_probes),
     ("ends", ends::shown),

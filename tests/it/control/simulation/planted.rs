@@ -30,12 +30,16 @@ pub(super) enum Planted {
     ForgetsOom,
     /// Volumes are said to take more than they do.
     InflatesUse,
+    /// Those that ended well are said to have failed.
+    MistakesSuccess,
+    /// What runs is said to have begun with the last restart of all.
+    ForgetsRounds,
     /// Now and then a call never returns.
     NeverAnswers,
 }
 
 /// Each of them, with the invariant that has to find it.
-pub(super) const ALL: [(Planted, &str); 14] = [
+pub(super) const ALL: [(Planted, &str); 16] = [
     (Planted::ShortensGrace, "patience"),
     (Planted::ForgetsKill, "grace"),
     (Planted::KillsLate, "grace"),
@@ -49,5 +53,7 @@ pub(super) const ALL: [(Planted, &str); 14] = [
     (Planted::ForgetsTheEnd, "phases"),
     (Planted::ForgetsOom, "ends"),
     (Planted::InflatesUse, "evictions"),
+    (Planted::MistakesSuccess, "restarts"),
+    (Planted::ForgetsRounds, "together"),
     (Planted::NeverAnswers, "carried through"),
 ];

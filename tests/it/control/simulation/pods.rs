@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use super::super::rig::pod_with;
 use crate::dice::Dice;
 
+/// Exit codes that rules are for: all that there are in a world.
+const CODES: [i32; 5] = [0, 1, 128, 137, 143];
+
 /// Images that are there, and one that never is.
 pub(super) const IMAGES: [&str; 4] = ["i:1", "i:2", "i:3", "r:1"];
 pub(super) const GONE: &str = "gone:1";
@@ -98,8 +101,10 @@ fn spec(pod: &str, dice: &mut Dice) -> Value {
         } else {
             json!({"name": name("init", n), "image": image(dice)})
         });
+        restarts(&mut init[n], &["OnFailure", "Never"], dice);
     }
-    let apps: Vec<Value> = (0..1 + dice.below(3)).map(|n| container(&name("app", n), dice)).collect();
+    let mut apps: Vec<Value> = (0..1 + dice.below(3)).map(|n| container(&name("app", n), dice)).collect();
+    apps.iter_mut().for_each(|app| restarts(app, &["Always", "OnFailure", "Never"], dice));
     let mut spec = json!({"restartPolicy": policy, "initContainers": init, "containers": apps});
     if dice.chance(80) {
         spec["terminationGracePeriodSeconds"] = json!(grace(dice));
@@ -142,6 +147,28 @@ fn container(name: &str, dice: &mut Dice) -> Value {
         }
     }
     container
+}
+
+/// A restart policy of a container's own, one of these unless it has one, and rules that overrule it.
+fn restarts(container: &mut Value, policies: &[&str], dice: &mut Dice) {
+    if container.get("restartPolicy").is_none() {
+        if dice.chance(75) {
+            return;
+        }
+        container["restartPolicy"] = json!(dice.pick(policies));
+    }
+    if dice.chance(50) {
+        let rules: Vec<Value> = (0..1 + dice.below(2)).map(|_| rule(dice)).collect();
+        container["restartPolicyRules"] = json!(rules);
+    }
+}
+
+fn rule(dice: &mut Dice) -> Value {
+    let action = dice.pick(&["Restart", "RestartAllContainers"]);
+    let operator = dice.pick(&["In", "In", "NotIn"]);
+    let from = dice.below(CODES.len());
+    let values: Vec<i32> = (from..=from + dice.below(2)).map(|n| CODES[n % CODES.len()]).collect();
+    json!({"action": action, "exitCodes": {"operator": operator, "values": values}})
 }
 
 fn probe(kind: ProbeKind, dice: &mut Dice) -> Value {

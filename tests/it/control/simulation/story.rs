@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use podwright::backend::fake::Fake;
-use podwright::model::{ContainerEntry, MadeOf, PodKey, Projection, ShownPod};
+use podwright::model::{ContainerEntry, MadeOf, ObservedPod, PodKey, Projection, ShownPod};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
@@ -211,6 +211,8 @@ impl Story {
             Act::LoseMonitor(key, container) => {
                 self.world.happened(Some(&key), "a monitor that died");
                 fake.lose_monitor(&key, &container);
+                // Whoever looks next sees it, though nobody may ask for this pod until then.
+                self.world.look(&key);
             }
             Act::OutOfMemory(key, container) => {
                 self.world.happened(Some(&key), "a container out of memory");
@@ -248,6 +250,7 @@ impl Story {
                 (Some(_), None) => "is not there".to_owned(),
                 (Some(_), Some(found)) if found.record.deletion.is_some() => "is still being deleted".to_owned(),
                 (Some(_), Some(found)) if self.world.is_full(&found) => "is not evicted".to_owned(),
+                (Some(_), Some(found)) if is_left(&found) => "still runs what was to be restarted".to_owned(),
                 (Some(images), Some(found)) => {
                     let spec = found.record.realised.effective.open().spec.unwrap_or_default();
                     let realised = spec.containers.into_iter().map(|c| (c.name, c.image.unwrap_or_default()));
@@ -261,6 +264,11 @@ impl Story {
         };
         pods.iter().filter_map(unlike).collect()
     }
+}
+
+/// Whether something of a pod runs that began before all of it was restarted.
+fn is_left(pod: &ObservedPod) -> bool {
+    pod.containers.iter().any(|c| c.is_live() && c.record.round < pod.record.round())
 }
 
 fn shown_end(container: &ContainerEntry) -> Option<ShownEnd> {

@@ -1,10 +1,12 @@
 //! What happened in a world, in order: all that the invariants look at.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use podwright::model::{ProbeKind, Signal, is_sidecar};
+
+use super::policy;
 
 /// Milliseconds since the world began.
 pub(super) type Moment = i64;
@@ -44,6 +46,11 @@ pub(super) enum Event {
         phase: String,
         cause: Option<String>,
     },
+    /// All its containers are to be restarted together, for the so many-th time.
+    AllRestarted {
+        uid: String,
+        count: u32,
+    },
     /// It takes more of the disk than it may.
     Full {
         uid: String,
@@ -59,10 +66,11 @@ pub(super) enum Event {
     SandboxEnded {
         uid: String,
     },
-    /// A process began in a sandbox.
+    /// A process began in a sandbox, after so many restarts of all containers of its pod.
     Began {
         of: Instance,
         sandbox: u32,
+        round: u32,
     },
     Ended {
         of: Instance,
@@ -125,7 +133,7 @@ pub(super) struct ShownEnd {
 pub(super) const POD: &str = "a pod";
 
 /// What may happen to a world. In a run that is long enough each of them does.
-pub(super) const HAPPENINGS: [&str; 32] = [
+pub(super) const HAPPENINGS: [&str; 34] = [
     "a commit",
     "an infra process that died",
     "a monitor that died",
@@ -155,6 +163,8 @@ pub(super) const HAPPENINGS: [&str; 32] = [
     "a pod that failed",
     "a second sandbox of a pod",
     "a second instance of a container",
+    "an end that a rule is for",
+    "a restart of all containers",
     "a stop",
     "a stop that begins with a hook",
     "a kill",
@@ -162,13 +172,17 @@ pub(super) const HAPPENINGS: [&str; 32] = [
 
 /// How often each of them happened.
 pub(super) fn happenings(trace: &Trace) -> BTreeMap<&'static str, usize> {
-    let mut known = BTreeSet::new();
+    let mut specs: BTreeMap<&str, &PodSpec> = BTreeMap::new();
     let mut found = BTreeMap::new();
     for (_, event) in trace {
         let what = match event {
             Event::Happened { what, .. } => what,
-            Event::Recorded { uid, .. } if known.insert(uid) => POD,
+            Event::Recorded { uid, spec, .. } if specs.insert(uid, spec).is_none() => POD,
             Event::Recorded { .. } => "a change in place",
+            Event::Ended { of, code, .. } if has_rule(specs.get(of.uid.as_str()).copied(), of, *code) => {
+                "an end that a rule is for"
+            }
+            Event::AllRestarted { .. } => "a restart of all containers",
             Event::Deleted { .. } => "a deletion",
             Event::Finished { cause: Some(cause), .. } if cause == "Evicted" => "an eviction",
             Event::Finished { phase, .. } if phase == "Succeeded" => "a pod that succeeded",
@@ -183,6 +197,11 @@ pub(super) fn happenings(trace: &Trace) -> BTreeMap<&'static str, usize> {
         *found.entry(what).or_default() += 1;
     }
     found
+}
+
+fn has_rule(spec: Option<&PodSpec>, of: &Instance, code: i32) -> bool {
+    let own = spec.and_then(|spec| container(spec, &of.container));
+    own.is_some_and(|own| policy::action(own, code).is_some())
 }
 
 /// The events with their moments, in order.
@@ -221,6 +240,7 @@ pub(super) fn told(trace: &Trace, pod: &str) -> String {
         | Event::Answered { of, .. } => of.pod == pod,
         Event::Deleted { uid, .. }
         | Event::Finished { uid, .. }
+        | Event::AllRestarted { uid, .. }
         | Event::Full { uid }
         | Event::Removed { uid }
         | Event::SandboxBegan { uid, .. }

@@ -108,11 +108,16 @@ impl Wire {
     fn told(&self, pod: Arc<ObservedPod>) -> Arc<ObservedPod> {
         let has = |planted| self.world.has(planted);
         let (early, earlier) = (has(Planted::StartsEarly), has(Planted::ShortensBackOff));
-        if !(early || earlier || has(Planted::ShortensGrace) || has(Planted::ForgetsOom)) {
+        let of_records = has(Planted::ShortensGrace) || has(Planted::ForgetsRounds);
+        if !(early || earlier || of_records || has(Planted::ForgetsOom) || has(Planted::MistakesSuccess)) {
             return pod;
         }
         let (mut pod, now) = (ObservedPod::clone(&pod), self.world.clock.now());
+        let round = pod.record.round();
         for container in &mut pod.containers {
+            if container.exit().is_none() && has(Planted::ForgetsRounds) {
+                container.record.round = round;
+            }
             if let Some(stopping) = container.record.stopping.as_mut().filter(|_| has(Planted::ShortensGrace)) {
                 stopping.since -= SOONER;
             }
@@ -130,6 +135,7 @@ impl Wire {
                 }
                 ContainerState::Exited(exit) if earlier => exit.finished_at -= EARLIER,
                 ContainerState::Exited(exit) if has(Planted::ForgetsOom) => exit.oom_killed = false,
+                ContainerState::Exited(exit) if has(Planted::MistakesSuccess) => exit.exit_code = exit.exit_code.max(1),
                 _ => {}
             }
         }

@@ -59,6 +59,7 @@ struct Seen {
     generation: i64,
     grace: Option<i64>,
     terminal: Option<String>,
+    round: u32,
     sandbox: Option<u32>,
     running: BTreeSet<Instance>,
     known: BTreeSet<(String, u32)>,
@@ -282,6 +283,10 @@ impl World {
             state.trace.push((at, Event::Deleted { uid: uid.clone(), grace }));
             seen.grace = Some(grace);
         }
+        if record.round() > seen.round {
+            seen.round = record.round();
+            state.trace.push((now, Event::AllRestarted { uid: uid.clone(), count: seen.round }));
+        }
         if seen.terminal != record.terminal {
             let phase = record.terminal.clone();
             let cause = record.terminal_cause.as_ref().map(|cause| cause.reason.clone());
@@ -321,7 +326,8 @@ impl World {
             let mut began = |at: Timestamp| {
                 if seen.known.insert(instance.clone()) {
                     seen.running.insert(of());
-                    state.trace.push((self.since(at), Event::Began { of: of(), sandbox: record.sandbox_attempt }));
+                    let (sandbox, round) = (record.sandbox_attempt, record.round);
+                    state.trace.push((self.since(at), Event::Began { of: of(), sandbox, round }));
                 }
             };
             match &container.state {

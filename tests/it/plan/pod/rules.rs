@@ -261,9 +261,41 @@ const OF_ALL: &[Row] = &[
     ]),
 ];
 
+/// An init container has all restarted when it succeeds.
+fn asking() -> World {
+    let all = json!([rule("RestartAllContainers", "In", &[0])]);
+    let mut world = settled(
+        json!({"restartPolicy": "Never", "initContainers": [
+            {"name": "ask", "image": "ask:1", "restartPolicy": "Never", "restartPolicyRules": all},
+            {"name": "setup", "image": "setup:1"},
+        ], "containers": [{"name": "main", "image": "main:1"}]}),
+        &[],
+    );
+    world.forget("main");
+    world.forget("setup");
+    world
+}
+
+#[rustfmt::skip]
+const OF_INIT: &[Row] = &[
+    ("an init container asks for it by its success", |w| w.ended("ask", 0, 100), &[
+        "update to 1: container ask exited with 0: all containers are restarted",
+        "ask waits: RestartingAllContainers The container is removed because RestartAllContainers in place",
+        "main waits: RestartingAllContainers The container is removed because RestartAllContainers in place",
+        "setup waits: RestartingAllContainers The container is removed because RestartAllContainers in place",
+    ]),
+    ("its back-off is waited for", |w| { w.attempt("ask", 1, 0); w.ended("ask", 0, 95); }, &[
+        "hold ask CrashLoopBackOff until 105: back-off 10s restarting failed container=ask pod=p_default(UID)",
+        "wake 105",
+        "ask waits: CrashLoopBackOff back-off 10s restarting failed container=ask pod=p_default(UID)",
+        "main waits: PodInitializing", "setup waits: PodInitializing",
+    ]),
+];
+
 #[test]
 fn one_container_has_all_of_its_pod_restarted() {
     check(watched, OF_ALL);
+    check(asking, OF_INIT);
 }
 
 #[test]
@@ -304,4 +336,4 @@ fn a_restart_of_all_runs_the_pod_from_its_beginning() {
     assert!(matches!(world.pod.as_ref().unwrap().sandbox, Sandbox::Ready { attempt: 0, .. }));
 }
 
-pub(super) const TABLES: &[Table] = &[(never, OF_NEVER), (always, OF_ALWAYS), (watched, OF_ALL)];
+pub(super) const TABLES: &[Table] = &[(never, OF_NEVER), (always, OF_ALWAYS), (watched, OF_ALL), (asking, OF_INIT)];

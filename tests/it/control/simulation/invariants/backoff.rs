@@ -3,8 +3,12 @@
 //! begun, at which its image is pulled first.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::super::trace::{Event, Instance, Moment, Trace, seconds};
+use k8s_openapi::api::core::v1::{Container, PodSpec};
+
+use super::super::policy;
+use super::super::trace::{Event, Instance, Moment, Trace, container, seconds};
 
 /// Of a container of a pod.
 #[derive(Default)]
@@ -12,6 +16,7 @@ struct Story {
     /// When the instance may have been begun at the earliest.
     earliest: Moment,
     ended: Option<Moment>,
+    code: i32,
     /// The pod was changed, or the instance was stopped for that: the next one does not wait.
     is_free: bool,
     /// What was waited for before this instance, in seconds; none before the first one.
@@ -21,19 +26,37 @@ struct Story {
 
 pub(super) fn kept(trace: &Trace) -> Result<(), String> {
     let mut stories: BTreeMap<(&str, &str), Story> = BTreeMap::new();
+    let mut specs: BTreeMap<&str, Arc<PodSpec>> = BTreeMap::new();
     for (at, event) in trace {
         match event {
-            Event::Recorded { uid, .. } => {
+            Event::Recorded { uid, spec, .. } => {
+                specs.insert(uid, Arc::clone(spec));
                 let of_pod = stories.range_mut((uid.as_str(), "")..).take_while(|((own, _), _)| own == uid);
                 of_pod.for_each(|(_, story)| story.is_free = true);
+            }
+            // Who asked for it has waited; the others do not.
+            Event::AllRestarted { uid, .. } => {
+                let of_pod = stories.range_mut((uid.as_str(), "")..).take_while(|((own, _), _)| own == uid);
+                let (mut asking, mut has_waited) = (0, false);
+                for ((_, name), story) in of_pod {
+                    let asks = container(&specs[uid.as_str()], name).is_some_and(|c| story.asks(c));
+                    asking += usize::from(asks);
+                    has_waited |= asks && story.is_due(*at);
+                    story.is_free |= !story.is_due(*at);
+                }
+                if asking > 0 && !has_waited {
+                    return Err(format!(
+                        "{at}: all containers of {uid} were restarted before who asks for it was to be"
+                    ));
+                }
             }
             Event::Began { of, .. } => {
                 let story = stories.entry((&of.uid, &of.container)).or_default();
                 story.begin(*at).map_err(|promised| too_early(*at, of, promised))?;
             }
-            Event::Ended { of, .. } => {
+            Event::Ended { of, code, .. } => {
                 if let Some(story) = stories.get_mut(&(of.uid.as_str(), of.container.as_str())) {
-                    story.ended = Some(*at);
+                    (story.ended, story.code) = (Some(*at), *code);
                 }
             }
             Event::Told { of, why, .. } => {
@@ -53,21 +76,35 @@ fn too_early(at: Moment, of: &Instance, promised: Moment) -> String {
 }
 
 impl Story {
-    /// When it should have begun, if that was too early.
-    fn begin(&mut self, at: Moment) -> Result<(), Moment> {
-        let after = match self.ended {
-            Some(ended) if !self.is_free && self.count > 0 && ended - self.earliest <= seconds(600) => {
-                let wait = if self.count == 1 { 0 } else { (self.waited * 2).clamp(10, 300) };
-                if at < ended + seconds(wait) {
-                    return Err(ended + seconds(wait));
-                }
-                wait
+    /// For how long the next one waits, in seconds.
+    fn wait(&self) -> i64 {
+        match self.ended {
+            Some(ended) if !self.is_free && self.count > 1 && ended - self.earliest <= seconds(600) => {
+                (self.waited * 2).clamp(10, 300)
             }
             _ => 0,
-        };
+        }
+    }
+
+    /// Whether it ended as a rule of it has all of its pod restarted.
+    fn asks(&self, container: &Container) -> bool {
+        self.ended.is_some() && policy::asks_for_all(container, self.code)
+    }
+
+    /// Whether it has waited.
+    fn is_due(&self, at: Moment) -> bool {
+        self.ended.is_some_and(|ended| at >= ended + seconds(self.wait()))
+    }
+
+    /// When it should have begun, if that was too early.
+    fn begin(&mut self, at: Moment) -> Result<(), Moment> {
+        let after = self.wait();
+        if let Some(promised) = self.ended.map(|ended| ended + seconds(after)).filter(|promised| at < *promised) {
+            return Err(promised);
+        }
         // One that had nothing to wait for may still have been counted as a crash, which makes the next wait no shorter.
         let earliest = self.ended.map_or(at, |ended| ended + seconds(after));
-        *self = Self { earliest, ended: None, is_free: false, waited: after, count: self.count + 1 };
+        *self = Self { earliest, ended: None, code: 0, is_free: false, waited: after, count: self.count + 1 };
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Nobody can keep a time while no agent is there or the machine refuses to do what it is told: then it is over soon after.
 //! What follows a preStop hook that took all of the time has two seconds more, as with the kubelet; so has a sidecar whose turn
-//! comes when the pod's time is over, or nearly.
+//! comes when the pod's time is over, or nearly. When all containers of a pod are restarted, none of them has any time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +17,8 @@ const LEAST: i64 = 2;
 /// Why the evicted are stopped, and what they get.
 const EVICTION: &str = "Usage of EmptyDir volume";
 const EVICTED: i64 = 1;
+/// Why all of a pod are killed that are restarted together.
+const RESTART_OF_ALL: &str = "all containers are restarted";
 /// So much later is still in time.
 const SLACK: Moment = 1000;
 
@@ -70,9 +72,14 @@ pub(super) fn granted(trace: &Trace) -> Result<(), String> {
         begun.entry((&stop.of.uid, stop.why)).and_modify(|at| *at = stop.at.min(*at)).or_insert(stop.at);
     }
     let mut full: BTreeMap<&str, Moment> = BTreeMap::new();
+    let mut restarted: BTreeMap<&str, Vec<Moment>> = BTreeMap::new();
     for (at, event) in trace {
-        if let Event::Full { uid } = event {
-            full.entry(uid).or_insert(*at);
+        match event {
+            Event::Full { uid } => {
+                full.entry(uid).or_insert(*at);
+            }
+            Event::AllRestarted { uid, .. } => restarted.entry(uid).or_default().push(*at),
+            _ => {}
         }
     }
     let hindered = hindrances(trace);
@@ -90,6 +97,9 @@ pub(super) fn granted(trace: &Trace) -> Result<(), String> {
         // What stops for something else meanwhile has no more time than the evicted.
         let evicted = full.get(stop.of.uid.as_str()).filter(|_| !stop.why.starts_with(EVICTION));
         let end = evicted.map_or(end, |at| end.min(*at));
+        // Nor any from the next restart of all on.
+        let next = restarted.get(stop.of.uid.as_str()).into_iter().flatten().find(|at| **at >= stop.at);
+        let end = next.map_or(end, |at| end.min(*at));
         if let Some(killed) = stop.killed.filter(|killed| *killed < end) {
             let (at, grace) = (stop.at, stop.grace);
             return Err(format!("{:?} was told to stop at {at} within {grace} s, and killed at {killed}", stop.of));
@@ -177,10 +187,13 @@ fn stops(trace: &Trace) -> Vec<Stop<'_>> {
 }
 
 /// The grace period that an instance has in seconds: the pod's, or that of the probe that failed; of one that is evicted for
-/// what it keeps on the disk, a second, as with the kubelet.
+/// what it keeps on the disk, a second, as with the kubelet; of those that are restarted together, none.
 fn grace(spec: &PodSpec, name: &str, why: &str) -> i64 {
     if why.starts_with(EVICTION) {
         return EVICTED;
+    }
+    if why == RESTART_OF_ALL {
+        return 0;
     }
     let of_pod = match spec.termination_grace_period_seconds {
         Some(grace) if grace < 0 => 1,

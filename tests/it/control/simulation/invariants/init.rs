@@ -1,5 +1,5 @@
 //! Init containers end well one after the other, sidecars have started, and only then the next one begins; in each sandbox
-//! anew, until one of the other containers was started in it.
+//! anew, and whenever all containers are restarted, until one of the others was started.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,19 +7,21 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::PodSpec;
 use podwright::model::ProbeKind;
 
-use super::super::trace::{Event, Instance, Trace, containers};
+use super::super::policy;
+use super::super::trace::{Event, Instance, Trace, container, containers};
 
 #[derive(Default)]
 struct Pod {
     spec: Arc<PodSpec>,
-    /// Of the present sandbox, by container: it began, it ended well, it answered its startup probe.
+    /// Of the present place, by container: it began, it ended well, it answered its startup probe.
     began: BTreeSet<String>,
     succeeded: BTreeSet<String>,
     answered: BTreeSet<String>,
     /// One that is no init container was started in it.
     is_through: bool,
-    sandbox: u32,
-    sandboxes: BTreeMap<Instance, u32>,
+    /// The sandbox, and how often all containers were restarted.
+    place: (u32, u32),
+    places: BTreeMap<Instance, (u32, u32)>,
 }
 
 pub(super) fn order(trace: &Trace) -> Result<(), String> {
@@ -27,15 +29,17 @@ pub(super) fn order(trace: &Trace) -> Result<(), String> {
     for (at, event) in trace {
         match event {
             Event::Recorded { uid, spec, .. } => pods.entry(uid).or_default().spec = Arc::clone(spec),
-            Event::Began { of, sandbox } => {
+            Event::Began { of, sandbox, round } => {
                 pods.entry(&of.uid)
                     .or_default()
-                    .begin(of, *sandbox)
+                    .begin(of, (*sandbox, *round))
                     .map_err(|why| format!("{at}: {of:?} began {why}"))?;
             }
             Event::Ended { of, code: 0, .. } => {
                 let pod = pods.entry(&of.uid).or_default();
-                if pod.is_present(of) {
+                // One that has all restarted is through no more than one that failed.
+                let asks = container(&pod.spec, &of.container).is_some_and(|own| policy::asks_for_all(own, 0));
+                if pod.is_present(of) && !asks {
                     pod.succeeded.insert(of.container.clone());
                 }
             }
@@ -53,15 +57,15 @@ pub(super) fn order(trace: &Trace) -> Result<(), String> {
 
 impl Pod {
     fn is_present(&self, of: &Instance) -> bool {
-        self.sandboxes.get(of) == Some(&self.sandbox)
+        self.places.get(of) == Some(&self.place)
     }
 
-    fn begin(&mut self, of: &Instance, sandbox: u32) -> Result<(), String> {
-        if self.sandbox != sandbox {
-            let (spec, sandboxes) = (Arc::clone(&self.spec), std::mem::take(&mut self.sandboxes));
-            *self = Self { spec, sandbox, sandboxes, ..Self::default() };
+    fn begin(&mut self, of: &Instance, place: (u32, u32)) -> Result<(), String> {
+        if self.place != place {
+            let (spec, places) = (Arc::clone(&self.spec), std::mem::take(&mut self.places));
+            *self = Self { spec, place, places, ..Self::default() };
         }
-        self.sandboxes.insert(of.clone(), sandbox);
+        self.places.insert(of.clone(), place);
         self.began.insert(of.container.clone());
         let spec = Arc::clone(&self.spec);
         if !self.is_through {

@@ -25,6 +25,8 @@ pub(super) fn moves(trace: &Trace) -> Result<(), String> {
             Event::Ended { of, code, .. } => {
                 pods.entry(&of.uid).or_default().codes.insert(&of.container, *code);
             }
+            // All of them run again.
+            Event::AllRestarted { uid, .. } => pods.entry(uid).or_default().codes.clear(),
             Event::Finished { uid, phase, .. } => {
                 let pod = pods.entry(uid).or_default();
                 if let Some(before) = pod.recorded.replace(phase).filter(|before| before != phase) {

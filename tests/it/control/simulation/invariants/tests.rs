@@ -16,7 +16,16 @@ fn of(container: &str, attempt: u32) -> Instance {
 }
 
 fn began(at: Moment, container: &str, attempt: u32) -> Line {
-    (at, Event::Began { of: of(container, attempt), sandbox: 0 })
+    began_in(at, container, attempt, (0, 0))
+}
+
+/// In this sandbox, after so many restarts of all.
+fn began_in(at: Moment, container: &str, attempt: u32, (sandbox, round): (u32, u32)) -> Line {
+    (at, Event::Began { of: of(container, attempt), sandbox, round })
+}
+
+fn all_restarted(at: Moment, count: u32) -> Line {
+    (at, Event::AllRestarted { uid: "u".into(), count })
 }
 
 fn ended(at: Moment, container: &str, attempt: u32, code: i32) -> Line {
@@ -168,6 +177,186 @@ fn a_back_off_that_is_cut_short_is_found() {
     assert_eq!((long(601_001), long(601_000)), (vec![], vec!["back-off"]));
 }
 
+/// A pod whose containers have policies and rules of their own.
+fn ruled(policy: &str) -> Value {
+    let rule = |action: &str, code: i32| json!({"action": action, "exitCodes": {"operator": "In", "values": [code]}});
+    json!({"restartPolicy": policy, "terminationGracePeriodSeconds": 5, "initContainers": [{"name": "init"}], "containers": [
+        {"name": "app", "restartPolicy": "OnFailure", "restartPolicyRules": [rule("Restart", 0), rule("RestartAllContainers", 3)]},
+        {"name": "own", "restartPolicy": "Never"},
+        {"name": "other"},
+    ]})
+}
+
+fn all_began() -> Vec<Line> {
+    all_began_at(1, (0, 0), 0)
+}
+
+fn all_began_at(at: Moment, place: (u32, u32), attempt: u32) -> Vec<Line> {
+    let init = [began_in(at, "init", attempt, place), ended(at, "init", attempt, 0)];
+    init.into_iter().chain(["app", "own", "other"].map(|name| began_in(at, name, attempt, place))).collect()
+}
+
+#[test]
+fn a_restart_that_nothing_asks_for_is_found() {
+    let again = |policy: &str, name: &str, code: i32, told: Option<&str>| {
+        let told = told.map(|why| (3, Event::Told { of: of(name, 0), signal: Signal::Stop, why: why.into() }));
+        let lines = all_began().into_iter().chain(told);
+        broken(ruled(policy), lines.chain([ended(4, name, 0, code), began(4, name, 1)]))
+    };
+    for (policy, name, code, expected) in [
+        ("Always", "app", 1, true),
+        ("Always", "app", 0, true),
+        ("Always", "own", 1, false),
+        ("Always", "own", 0, false),
+        ("Always", "other", 0, true),
+        ("OnFailure", "other", 0, false),
+        ("OnFailure", "other", 1, true),
+        ("Never", "app", 1, true),
+        ("Never", "other", 1, false),
+    ] {
+        let found = again(policy, name, code, None);
+        assert_eq!(found.is_empty(), expected, "{policy} {name} {code}: {found:?}");
+        assert!(expected || found == ["restarts"], "{policy} {name} {code}: {found:?}");
+    }
+    for (why, expected) in [("image changed", vec![]), ("liveness probe failed", vec!["restarts"])] {
+        assert_eq!(again("Always", "own", 143, Some(why)), expected, "{why}");
+    }
+    assert_eq!(again("OnFailure", "other", 0, Some("postStart hook failed")), NONE);
+    // An init container that failed has another try, and one that succeeded none; but in another sandbox.
+    let init = |code: i32, place: (u32, u32)| {
+        broken(ruled("Always"), [began(1, "init", 0), ended(2, "init", 0, code), began_in(3, "init", 1, place)])
+    };
+    assert_eq!((init(1, (0, 0)), init(0, (0, 0)), init(0, (1, 0))), (vec![], vec!["restarts"], vec![]));
+    // So has every other one, but for what succeeded for good.
+    let anew = |policy: &str, name: &str, code: i32| {
+        let lines = all_began().into_iter().chain([ended(3, name, 0, code)]);
+        let again = [began_in(4, "init", 1, (1, 0)), ended(4, "init", 1, 0), began_in(5, name, 1, (1, 0))];
+        broken(ruled(policy), lines.chain(again))
+    };
+    assert_eq!((anew("Always", "own", 1), anew("OnFailure", "other", 0)), (vec![], vec!["restarts"]));
+    assert_eq!((anew("OnFailure", "other", 1), anew("Always", "app", 0)), (vec![], vec![]));
+}
+
+#[test]
+fn an_end_of_a_pod_that_still_restarts_is_found() {
+    let finished = |phase: &str| (9, Event::Finished { uid: "u".into(), phase: phase.into(), cause: None });
+    let story = |code: i32, phase: &str| {
+        let ends = [("app", code), ("own", 0), ("other", 0)].map(|(name, code)| ended(4, name, 0, code));
+        broken(ruled("Never"), all_began().into_iter().chain(ends).chain([finished(phase)]))
+    };
+    // What `app` does after 0 is a rule's, after 1 its policy's.
+    assert_eq!((story(0, "Succeeded"), story(1, "Failed")), (vec!["restarts"], vec!["restarts"]));
+    let plain = |policy: &str, phase: &str, lines: &[Line]| {
+        let spec = json!({"restartPolicy": policy, "containers": [{"name": "app"}]});
+        broken(spec, [began(1, "app", 0)].into_iter().chain(lines.iter().cloned()).chain([finished(phase)]))
+    };
+    let end = |code| ended(4, "app", 0, code);
+    let told = |why: &str| (3, Event::Told { of: of("app", 0), signal: Signal::Stop, why: why.into() });
+    assert_eq!(plain("Never", "Failed", &[end(1)]), NONE);
+    assert_eq!(plain("OnFailure", "Succeeded", &[end(0)]), NONE);
+    assert_eq!(plain("OnFailure", "Failed", &[end(1)]), ["restarts"]);
+    assert_eq!(plain("Always", "Succeeded", &[end(0)]), ["restarts"]);
+    assert_eq!(plain("Never", "Failed", &[told("image changed"), end(1)]), ["restarts"]);
+    assert_eq!(plain("Never", "Failed", &[told("liveness probe failed"), end(1)]), NONE);
+    assert_eq!(plain("OnFailure", "Succeeded", &[told("liveness probe failed"), end(0)]), ["restarts"]);
+    // One that never restarts has no second sandbox.
+    let dead = (2, Event::SandboxEnded { uid: "u".into() });
+    assert_eq!(plain("Never", "Failed", &[dead.clone(), told("the infra process died"), end(143)]), NONE);
+    assert_eq!(plain("OnFailure", "Failed", &[dead, told("the infra process died"), end(143)]), ["restarts"]);
+    let init = |policy: &str, code: i32| {
+        let lines = [began(1, "init", 0), ended(2, "init", 0, code), finished("Failed")];
+        broken(ruled(policy), lines)
+    };
+    assert_eq!((init("Never", 1), init("Always", 1), init("Never", 0)), (vec![], vec!["restarts"], vec!["restarts"]));
+}
+
+#[test]
+fn a_restart_of_all_that_is_none_is_found() {
+    let killed = |name: &str| {
+        let why = "all containers are restarted";
+        let told = (5, Event::Told { of: of(name, 0), signal: Signal::Kill, why: why.into() });
+        [told, ended(5, name, 0, 137)]
+    };
+    let story = |code: i32, left: &[&str]| {
+        let ends = ["own", "other"].into_iter().filter(|name| !left.contains(name)).flat_map(killed);
+        let lines = all_began().into_iter().chain([ended(4, "app", 0, code), all_restarted(4, 1)]);
+        broken(ruled("Always"), lines.chain(ends).chain([began_in(6, "init", 1, (0, 1))]))
+    };
+    assert_eq!(story(3, &[]), NONE);
+    assert_eq!(story(1, &[]), ["together"], "nobody asks for it");
+    assert_eq!(story(3, &["own"]), ["together"], "one of before runs");
+    // Who was told to stop asks for nothing, and who ended in another sandbox.
+    let told = (3, Event::Told { of: of("app", 0), signal: Signal::Stop, why: "image changed".into() });
+    let lines = [told, ended(4, "app", 0, 3), all_restarted(4, 1)];
+    assert_eq!(broken(ruled("Always"), all_began().into_iter().chain(lines)), ["together"]);
+    let another = (4, Event::SandboxBegan { uid: "u".into(), attempt: 1 });
+    let lines = [ended(4, "app", 0, 3), another, all_restarted(4, 1)];
+    assert_eq!(broken(ruled("Always"), all_began().into_iter().chain(lines)), ["together"]);
+    // Once for each time that one asks.
+    let twice = [ended(4, "app", 0, 3), all_restarted(4, 1), all_restarted(4, 2)];
+    assert_eq!(broken(ruled("Always"), all_began().into_iter().chain(twice)), ["together"]);
+}
+
+#[test]
+fn a_restart_of_all_begins_as_the_pod_did() {
+    let all = |lines: &[Line]| {
+        let ends = ["own", "other"].map(|name| ended(3, name, 0, 0));
+        let begin = all_began().into_iter().chain(ends);
+        broken(ruled("Never"), begin.chain([ended(4, "app", 0, 3), all_restarted(4, 1)]).chain(lines.iter().cloned()))
+    };
+    assert_eq!(all(&all_began_at(5, (0, 1), 1)), NONE);
+    assert_eq!(all(&[began_in(5, "app", 1, (0, 1))]), ["init order"]);
+    // An init container that asks for it lets none begin, though it ended well.
+    let rule = json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [0]}}]);
+    let init = json!([{"name": "init", "restartPolicy": "Never", "restartPolicyRules": rule}]);
+    let spec = json!({"initContainers": init, "containers": [{"name": "app"}]});
+    assert_eq!(broken(spec, [began(1, "init", 0), ended(2, "init", 0, 0), began(3, "app", 0)]), ["init order"]);
+    // What had ended well before counts no more.
+    let finished = (9, Event::Finished { uid: "u".into(), phase: "Succeeded".into(), cause: None });
+    let init = [began_in(5, "init", 1, (0, 1)), ended(5, "init", 1, 0)];
+    let app = [began_in(5, "app", 1, (0, 1)), ended(6, "app", 1, 0)];
+    assert_eq!(all(&[&init[..], &app, &[finished]].concat()), ["restarts", "phases"]);
+}
+
+#[test]
+fn none_has_time_when_all_are_restarted() {
+    let story = |restarted: Moment, killed: Moment, ends: Moment| {
+        let rule = json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [3]}}]);
+        let asking = json!({"name": "asking", "restartPolicy": "Never", "restartPolicyRules": rule});
+        let spec = json!({"terminationGracePeriodSeconds": 5, "containers": [{"name": "app"}, asking]});
+        let begin = [began(0, "app", 0), began(0, "asking", 0), ended(1_000, "asking", 0, 3)];
+        let stop = [told(1_000, "app", Signal::Stop), all_restarted(restarted, 1), told(killed, "app", Signal::Kill)];
+        broken(spec, begin.into_iter().chain(stop).chain([ended(ends, "app", 0, 137)]))
+    };
+    assert_eq!((story(3_000, 3_000, 3_000), story(3_001, 3_000, 3_001)), (vec![], vec!["patience"]));
+    let killed = |ends: Moment| {
+        let why = "all containers are restarted";
+        let told = (1_000, Event::Told { of: of("app", 0), signal: Signal::Kill, why: why.into() });
+        broken(app(), [began(0, "app", 0), told, ended(ends, "app", 0, 137)])
+    };
+    assert_eq!((killed(2_000), killed(2_001)), (vec![], vec!["grace"]));
+}
+
+#[test]
+fn the_back_off_of_who_has_all_restarted_counts_on() {
+    let rule = json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [3]}}]);
+    let spec = json!({"containers": [
+        {"name": "app", "restartPolicy": "Never", "restartPolicyRules": rule}, {"name": "other"},
+    ]});
+    let both = |at: Moment, n: u32| [began_in(at, "app", n, (0, n)), began_in(at, "other", n, (0, n))];
+    let ends = |at: Moment, n: u32| [ended(at, "app", n, 3), ended(at, "other", n, 1)];
+    let story = |second: Moment, third: Moment| {
+        let first = [both(0, 0), ends(1_000, 0)].concat();
+        let next = [vec![all_restarted(1_000, 1)], [both(1_000, 1), ends(2_000, 1)].concat()].concat();
+        let last = [vec![all_restarted(second, 2)], [both(second, 2), ends(second, 2)].concat()].concat();
+        let lines = [first, next, last, vec![all_restarted(third, 3)], both(third, 3).to_vec()].concat();
+        broken(spec.clone(), lines)
+    };
+    assert_eq!(story(12_000, 32_000), NONE);
+    assert_eq!(story(11_999, 32_000), ["back-off"]);
+    assert_eq!(story(12_000, 31_999), ["back-off"]);
+}
+
 #[test]
 fn phases_that_go_back_are_found() {
     assert_eq!(broken(app(), [shown(1, "Pending", &[]), shown(2, "Running", &[]), shown(3, "Failed", &[])]), NONE);
@@ -175,11 +364,15 @@ fn phases_that_go_back_are_found() {
         assert_eq!(broken(app(), [shown(1, "Failed", &[]), shown(2, to, &[])]), ["phases"], "to {to}");
     }
     let finished = |phase: &str| (5, Event::Finished { uid: "u".into(), phase: phase.into(), cause: None });
-    let run = |code| [began(1, "app", 0), ended(2, "app", 0, code)];
-    assert_eq!(broken(app(), run(0).into_iter().chain([finished("Succeeded")])), NONE);
-    assert_eq!(broken(app(), run(1).into_iter().chain([finished("Succeeded")])), ["phases"]);
-    assert_eq!(broken(app(), [finished("Failed"), finished("Succeeded")]), ["phases"]);
-    assert_eq!(broken(app(), [finished("Failed"), began(6, "app", 0)]), ["phases"]);
+    let run = |code: i32, after: &[Line]| {
+        let spec = json!({"restartPolicy": "Never", "containers": [{"name": "app"}]});
+        broken(spec, [began(1, "app", 0), ended(2, "app", 0, code)].into_iter().chain(after.iter().cloned()))
+    };
+    assert_eq!(run(0, &[finished("Succeeded")]), NONE);
+    assert_eq!(run(1, &[finished("Succeeded")]), ["phases"]);
+    assert_eq!(run(1, &[finished("Failed"), finished("Succeeded")]), ["phases"]);
+    let late = Event::Finished { uid: "u".into(), phase: "Failed".into(), cause: Some("DeadlineExceeded".into()) };
+    assert_eq!(broken(app(), [(5, late), began(6, "app", 0)]), ["phases"]);
 }
 
 #[test]
@@ -218,7 +411,18 @@ fn an_end_that_is_shown_as_another_is_found() {
     let unknown = ShownEnd { container: "app".into(), attempt: 0, code: 137, reason: "ContainerStatusUnknown".into() };
     let shown = (2, Event::Shown { uid: "u".into(), phase: "Running".into(), ready: Vec::new(), ended: vec![unknown] });
     assert_eq!(broken(app(), [began(0, "app", 0), shown.clone()]), ["ends"]);
-    assert_eq!(broken(app(), [began(0, "app", 0), (1, Event::Lost { of: of("app", 0) }), shown]), NONE);
+    let lost = |at| (at, Event::Lost { of: of("app", 0) });
+    assert_eq!(broken(app(), [began(0, "app", 0), lost(1), shown.clone()]), NONE);
+    // Before its monitor died it ran.
+    assert_eq!(broken(app(), [began(0, "app", 0), shown.clone(), lost(2)]), ["ends"]);
+    // What was seen stays so, though what is on record then would do, too.
+    let before = shown;
+    let recorded = |reason: &str| {
+        let end = ShownEnd { container: "app".into(), attempt: 0, code: 137, reason: reason.into() };
+        let shown = Event::Shown { uid: "u".into(), phase: "Running".into(), ready: Vec::new(), ended: vec![end] };
+        broken(app(), [began(0, "app", 0), lost(1), before.clone(), ended(3, "app", 0, 137), (4, shown)])
+    };
+    assert_eq!((recorded("ContainerStatusUnknown"), recorded("Error")), (vec![], vec!["ends"]));
 }
 
 #[test]
