@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use super::chain::{self, Subject};
 use super::placement;
 use super::preset::{self, Budget, NO_PRESETS, Presets};
+use super::security::{self, NO_POLICY, Policy};
 use super::warn::Warnings;
 use super::{Written, carried};
 use crate::model::{AdmittedPod, Desired, DesiredObject, Diagnostics, Kind, NodeInfo, Packed, PodKey};
@@ -15,25 +16,38 @@ use crate::model::{AdmittedPod, Desired, DesiredObject, Diagnostics, Kind, NodeI
 /// Admits one object at a time.
 pub struct Admitter<'a> {
     candidates: BTreeMap<&'a str, Presets<'a>>,
+    policies: BTreeMap<&'a str, Policy<'a>>,
     budget: Budget,
     node: Option<NodeInfo>,
 }
 
 impl<'a> Admitter<'a> {
-    /// For revisions with these presets, and for a machine where it is known; nothing else of `desired` is looked at.
+    /// For revisions with these presets and namespaces, and for a machine where it is known; nothing else of `desired` is
+    /// looked at.
     pub fn new(desired: &'a Desired, node: Option<&NodeInfo>) -> Self {
         // What is wrong with presets themselves, admission says when they are admitted.
         let candidates = preset::candidates(desired, &mut Diagnostics::default());
-        Self { candidates, budget: Budget::default(), node: node.cloned() }
+        let policies = security::policies(desired);
+        Self { candidates, policies, budget: Budget::default(), node: node.cloned() }
     }
 
     /// The pod as admission leaves it.
     pub fn admitted(&self, object: &DesiredObject, pod: &Pod) -> AdmittedPod {
-        let presets = self.candidates.get(object.key.namespace.as_str()).unwrap_or(&NO_PRESETS);
         let key = PodKey::new(object.key.namespace.as_str(), object.key.name.as_str());
         let written = Written { pod: pod.clone(), packed: &Packed::new(pod) };
-        let subject = Subject { object, root: "", presets, budget: Some(&self.budget), node: self.node.as_ref() };
-        super::admit_pod(&key, &subject, written, &mut Warnings::default()).0
+        super::admit_pod(&key, &self.subject(object), written, &mut Warnings::default()).0
+    }
+
+    fn subject<'s>(&'s self, object: &'s DesiredObject) -> Subject<'s, 's> {
+        let namespace = object.key.namespace.as_str();
+        Subject {
+            object,
+            root: "",
+            presets: self.candidates.get(namespace).unwrap_or(&NO_PRESETS),
+            policy: self.policies.get(namespace).unwrap_or(&NO_POLICY),
+            budget: Some(&self.budget),
+            node: self.node.as_ref(),
+        }
     }
 
     /// Whether presets bring more to the pods so far than is merged: then only [`super::admit`] of all says which is too much.
@@ -61,14 +75,15 @@ impl<'a> Admitter<'a> {
         {
             return false;
         }
-        let Some(presets) = self.candidates.get(object.key.namespace.as_str()) else { return true };
-        if presets.matching(pod.metadata.labels.as_ref()).is_empty() {
+        let subject = self.subject(object);
+        let has_presets = || !subject.presets.matching(pod.metadata.labels.as_ref()).is_empty();
+        let has_settings = pod.spec.as_ref().is_some_and(security::are_asked_for);
+        if subject.policy.allows_all(subject.node) && !has_settings && !has_presets() {
             return true;
         }
-        let subject = Subject { object, root: "", presets, budget: Some(&self.budget), node: self.node.as_ref() };
         let draft = chain::run(&subject, pod.metadata.clone(), pod.spec.clone().unwrap_or_default());
         let mut warnings = Warnings::default();
-        warnings.collect(object, &draft, &presets.all);
+        warnings.collect(object, &draft, &subject.presets.all);
         !draft.is_too_much && warnings.diagnostics().is_empty()
     }
 }

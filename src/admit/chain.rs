@@ -8,8 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::merge::Added;
 use super::preset::{self, Budget, Candidate, Presets};
+use super::security::{self, Mode, Policy};
 use super::{defaults, placement, source_of};
-use crate::model::{DesiredObject, NodeInfo, PresetConflict, SourceRef, Unplaced};
+use crate::model::{DesiredObject, Diagnostic, NodeInfo, PresetConflict, SourceRef, Unplaced};
 
 /// The steps that write `spec`, in order: what digest and diff see.
 const MERGE: &[Step] = &[
@@ -23,6 +24,8 @@ const MERGE: &[Step] = &[
     preset::mark,
     // Whether the machine fits it. Presets change nothing that this depends on.
     placement::place,
+    // Whether it may ask for what it asks for, with everything that presets brought.
+    security::judge,
 ];
 
 /// The steps that make what runs out of `spec`, in order. They change no field that says something.
@@ -39,6 +42,8 @@ pub(super) struct Subject<'s, 'a> {
     pub(super) root: &'s str,
     /// The presets of the namespace it is admitted to.
     pub(super) presets: &'a Presets<'a>,
+    /// What its namespace asks of its pods.
+    pub(super) policy: &'s Policy<'a>,
     /// What presets may still bring to the revision, where that is bounded.
     pub(super) budget: Option<&'s Budget>,
     /// The machine that it is to run on, as far as it is known.
@@ -70,6 +75,8 @@ pub(super) struct Draft<'a> {
     pub(super) unplaced: Option<Unplaced>,
     /// That depends on something of the machine that nobody told: it counts as one that fits.
     pub(super) is_untold: bool,
+    /// What it does that Pod Security forbids, and what becomes of it.
+    pub(super) security: Vec<(Mode, Diagnostic)>,
 }
 
 /// Runs the steps that merge, on metadata and spec as they were written.
@@ -84,6 +91,7 @@ pub(super) fn run<'a>(subject: &Subject<'_, 'a>, metadata: ObjectMeta, spec: Pod
         more_conflicts: false,
         unplaced: None,
         is_untold: false,
+        security: vec![],
     };
     for step in MERGE {
         step(subject, &mut draft);
@@ -105,6 +113,7 @@ mod tests {
     use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
     use serde_json::{Value, json};
 
+    use super::super::security::NO_POLICY;
     use super::*;
     use crate::model::{Kind, ObjectKey, Places, PodPreset, PointerDigest};
 
@@ -141,7 +150,8 @@ mod tests {
             let mut presets = Presets::default();
             presets.push(Candidate { object: &written, preset: &preset, version: "v".into() });
             let root = "/spec/template";
-            let subject = Subject { object: &workload, root, presets: &presets, budget: None, node: None };
+            let (presets, policy) = (&presets, &NO_POLICY);
+            let subject = Subject { object: &workload, root, presets, policy, budget: None, node: None };
             let mut draft = run(&subject, metadata.clone(), spec.clone());
             let env = draft.spec.containers[0].env.as_ref().unwrap();
             assert_eq!(env.len(), if merged { 2 } else { 1 }, "{value}");
@@ -153,7 +163,7 @@ mod tests {
 
             // A pod of the same metadata and spec comes out the same.
             let pod: Pod = serde_json::from_value(template()).unwrap();
-            let subject = Subject { object: &workload, root: "", presets: &presets, budget: None, node: None };
+            let subject = Subject { root: "", ..subject };
             let alike = run(&subject, pod.metadata, pod.spec.unwrap());
             assert_eq!((&alike.spec, &alike.metadata), (&draft.spec, &draft.metadata), "{value}");
             fill(&mut draft.spec);

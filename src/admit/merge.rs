@@ -54,7 +54,7 @@ impl Added {
 }
 
 /// A pointer of names and indexes as Kubernetes writes paths.
-fn dotted(pointer: &str) -> String {
+pub(super) fn dotted(pointer: &str) -> String {
     let mut field = String::with_capacity(pointer.len());
     for segment in pointer.split('/').filter(|segment| !segment.is_empty()) {
         if segment.bytes().all(|b| b.is_ascii_digit()) {

@@ -1,7 +1,7 @@
 //! Floor 2: admission. Presets and defaults make `Admitted` out of `Desired`.
 //!
 //! [`chain`] lists what happens to a pod, step by step: [`preset`] finds the matching PodPresets and merges all of them or
-//! none, [`placement`] says whether the machine fits the pod, [`defaults`] makes the pod that runs out of the pod that was
+//! none, [`placement`] says whether the machine fits the pod, [`security`] whether it may ask for what it asks for, [`defaults`] makes the pod that runs out of the pod that was
 //! written. [`digest`] names the result, [`warn`] tells
 //! authors what became of their presets, and [`Origins`] says on demand where each field of a pod comes from.
 //! [`Admitter`] admits one object at a time.
@@ -19,6 +19,7 @@ mod merge;
 mod origin;
 mod placement;
 mod preset;
+mod security;
 mod selector;
 mod warn;
 
@@ -36,9 +37,11 @@ use crate::model::{
 
 pub use admitter::Admitter;
 pub use origin::{LeafOrigin, Origins};
+pub use security::{Control, pod_security_controls};
 
 use chain::Subject;
 use preset::{Budget, NO_PRESETS};
+use security::NO_POLICY;
 use warn::Warnings;
 
 /// Admits a whole revision where nothing is known of the machine: every pod counts as one that fits it. `Err` holds every
@@ -63,6 +66,7 @@ pub fn admit_on(desired: &Desired, node: Option<&NodeInfo>) -> Result<Admitted, 
 pub fn admit_what_can_be(desired: &Desired, node: Option<&NodeInfo>) -> Admitted {
     let mut diagnostics = desired.diagnostics.clone();
     let candidates = preset::candidates(desired, &mut diagnostics);
+    let policies = security::policies(desired);
     let mut warnings = Warnings::on(node);
     let mut pods = Vec::with_capacity(desired.pods.len());
     let (budget, mut is_told, mut is_untold) = (Budget::default(), false, false);
@@ -70,7 +74,8 @@ pub fn admit_what_can_be(desired: &Desired, node: Option<&NodeInfo>) -> Admitted
         // The namespace the pod is admitted to counts, whatever its metadata says.
         let presets = candidates.get(key.namespace.as_str()).unwrap_or(&NO_PRESETS);
         let written = Written { pod: pod.open(), packed: pod };
-        let subject = Subject { object, root: "", presets, budget: Some(&budget), node };
+        let policy = policies.get(key.namespace.as_str()).unwrap_or(&NO_POLICY);
+        let subject = Subject { object, root: "", presets, policy, budget: Some(&budget), node };
         let (admitted, rest) = admit_pod(key, &subject, written, &mut warnings);
         is_untold |= rest.is_untold;
         if rest.is_too_much && !std::mem::replace(&mut is_told, true) {
@@ -78,6 +83,8 @@ pub fn admit_what_can_be(desired: &Desired, node: Option<&NodeInfo>) -> Admitted
         }
         pods.push((key.clone(), Arc::new(admitted)));
     }
+    let mut audits = Diagnostics(warnings.audits());
+    audits.sort();
     diagnostics.0.extend(warnings.diagnostics());
     let data = data_objects(desired, &mut diagnostics);
     diagnostics.sort();
@@ -90,6 +97,7 @@ pub fn admit_what_can_be(desired: &Desired, node: Option<&NodeInfo>) -> Admitted
         sources: sources(desired),
         unread: desired.unread.clone(),
         is_untold,
+        audits,
         diagnostics,
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::chain::{self, Draft, Subject};
 use super::preset::{self, NO_PRESETS, Presets};
+use super::security::NO_POLICY;
 use super::source_of;
 use crate::model::{Desired, DesiredObject, Diagnostics, FieldOrigin, Origin};
 
@@ -39,7 +40,7 @@ impl<'a> Origins<'a> {
     /// `spec` or `effective`, else the authored value. `pod` is the pod the object is, if it is one.
     pub fn of(&self, object: &DesiredObject, pod: Option<&Pod>, shown: &Value) -> Vec<LeafOrigin> {
         let presets = self.presets.get(object.key.namespace.as_str()).unwrap_or(&NO_PRESETS);
-        let subject = Subject { object, root: "", presets, budget: None, node: None };
+        let subject = Subject { object, root: "", presets, policy: &NO_POLICY, budget: None, node: None };
         let draft = pod.map(|pod| chain::run(&subject, pod.metadata.clone(), pod.spec.clone().unwrap_or_default()));
         let typed = pod.filter(|_| object.value.is_none()).and_then(|pod| serde_json::to_value(pod).ok());
         let written = object.value.as_deref().or(typed.as_ref()).unwrap_or(&Value::Null);

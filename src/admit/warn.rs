@@ -9,6 +9,7 @@ use super::chain::Draft;
 use super::merge::CONFLICTS;
 use super::place;
 use super::preset::Candidate;
+use super::security::Mode;
 use crate::model::{
     DesiredObject, Diagnostic, EXCLUDE_PRESETS, NodeInfo, ObjectKey, Outcome, Place, PresetConflict, Severity,
     SourceRef, Unmet, Unplaced,
@@ -26,6 +27,8 @@ pub(super) struct Warnings<'a> {
     is_fleet: bool,
     /// At the pods.
     found: Vec<Diagnostic>,
+    /// For the log of an agent alone.
+    audits: Vec<Diagnostic>,
     /// At the presets, by place and by the field: what each clashes with.
     clashes: BTreeMap<(SourceRef, String), Clash>,
     /// Presets whose annotation would not be valid, and the pods it would be put on.
@@ -49,6 +52,10 @@ impl<'a> Warnings<'a> {
     /// Notes what became of one pod.
     pub(super) fn collect(&mut self, object: &'a DesiredObject, draft: &Draft<'a>, presets: &'a [Candidate<'a>]) {
         self.found.extend(draft.unplaced.as_ref().and_then(|unplaced| not_placed(object, unplaced, self.is_fleet)));
+        for (mode, diagnostic) in &draft.security {
+            let list = if *mode == Mode::Audit { &mut self.audits } else { &mut self.found };
+            list.push(diagnostic.clone());
+        }
         if draft.is_too_much {
             return;
         }
@@ -97,7 +104,12 @@ impl<'a> Warnings<'a> {
         }
     }
 
-    /// Everything that was collected.
+    /// What was collected for the log of an agent.
+    pub(super) fn audits(&mut self) -> Vec<Diagnostic> {
+        std::mem::take(&mut self.audits)
+    }
+
+    /// Everything else that was collected.
     pub(super) fn diagnostics(self) -> Vec<Diagnostic> {
         let mut found = self.found;
         for ((at, field), clash) in self.clashes {

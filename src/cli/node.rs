@@ -12,6 +12,7 @@ use crate::model::{NodeInfo, well_known};
 pub fn told(config: &Config, name: Option<&str>) -> Option<NodeInfo> {
     let name = name.or(config.node_name.as_deref()).unwrap_or_default();
     let says_nothing = name.is_empty() && config.labels.is_empty() && config.taints.is_empty() && !config.fleet;
+    let says_nothing = says_nothing && config.pod_security.is_none() && config.allowed_unsafe_sysctls.is_empty();
     // What is known of none of them is empty.
     let (labels, untold): (BTreeMap<_, _>, BTreeMap<_, _>) = labels(config, name, "")
         .into_iter()
@@ -21,6 +22,8 @@ pub fn told(config: &Config, name: Option<&str>) -> Option<NodeInfo> {
         labels,
         taints: config.taints.clone(),
         fleet: config.fleet,
+        pod_security: config.pod_security.unwrap_or_default(),
+        allowed_unsafe_sysctls: config.allowed_unsafe_sysctls.clone(),
         untold: untold.into_keys().collect(),
         ..NodeInfo::default()
     })
@@ -92,6 +95,9 @@ mod tests {
         assert_eq!(told(&config, None).map(|node| node.name), Some("a".into()));
         assert_eq!(told(&config, Some("b")).map(|node| node.name), Some("b".into()), "what was typed wins");
         assert!(told(&Config { fleet: true, ..Config::default() }, None).is_some_and(|node| node.fleet));
+        let level = crate::model::PodSecurityLevel::Baseline;
+        let config = Config { pod_security: Some(level), ..Config::default() };
+        assert_eq!(told(&config, None).map(|node| node.pod_security), Some(level));
         let taint = crate::model::Taint { key: "a".into(), value: None, effect: "NoSchedule".into() };
         let config = Config { taints: vec![taint.clone()], ..Config::default() };
         assert_eq!(told(&config, None).map(|node| node.taints), Some(vec![taint]));

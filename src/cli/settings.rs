@@ -81,6 +81,8 @@ pub fn node(config: &Config, name: Option<&str>, machine: &Machine) -> NodeInfo 
         labels: node::labels(config, &name, machine.architecture),
         taints: config.taints.clone(),
         fleet: config.fleet,
+        pod_security: config.pod_security.unwrap_or_default(),
+        allowed_unsafe_sysctls: config.allowed_unsafe_sysctls.clone(),
         ips: machine.ips.clone(),
         allocatable: offered(machine).into_iter().chain(config.allocatable.clone()).collect(),
         capacity: offered(machine),

@@ -14,9 +14,10 @@ use super::Config;
 use crate::cli::args::{LogFormat, duration};
 use crate::manifest::MarkedDocument;
 use crate::model::quantity::nanos;
-use crate::model::{Diagnostic, Diagnostics, IDS_PER_POD, Place, Severity, Taint};
+use crate::model::sysctl::{self, Namespace};
+use crate::model::{Diagnostic, Diagnostics, IDS_PER_POD, Place, PodSecurityLevel, Severity, Taint};
 
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 23] = [
     "apiVersion",
     "kind",
     "nodeName",
@@ -38,6 +39,8 @@ const KEYS: [&str; 21] = [
     "registryCredentials",
     "offlinePull",
     "placement",
+    "podSecurity",
+    "allowedUnsafeSysctls",
 ];
 const TAINT_KEYS: [&str; 3] = ["key", "value", "effect"];
 const EFFECTS: [&str; 2] = ["NoSchedule", "PreferNoSchedule"];
@@ -141,16 +144,25 @@ impl Check<'_> {
             "resync" => config.resync = self.resync(&at, value),
             "statusFile" => config.status_file = self.text(&at, value, absolute).map(PathBuf::from),
             "logFormat" => {
-                config.log_format = self.either(&at, value, [("text", LogFormat::Text), ("json", LogFormat::Json)]);
+                config.log_format = self.one_of(&at, value, [("text", LogFormat::Text), ("json", LogFormat::Json)]);
             }
             "registries" => config.pull.registries = self.registries(&at, value),
             "registryCredentials" => config.pull.credentials = self.text(&at, value, absolute).map(PathBuf::from),
             "placement" => {
-                config.fleet = self.either(&at, value, [("pending", false), ("fleet", true)]).unwrap_or_default();
+                config.fleet = self.one_of(&at, value, [("pending", false), ("fleet", true)]).unwrap_or_default();
+            }
+            "podSecurity" => {
+                let words = PodSecurityLevel::ALL.map(|level| (level.as_str(), level));
+                config.pod_security = self.one_of(&at, value, words);
+            }
+            "allowedUnsafeSysctls" => {
+                let items = self.list(&at, value).iter().enumerate();
+                let read = items.filter_map(|(i, item)| self.text(&format!("{at}/{i}"), item, sysctl_pattern));
+                config.allowed_unsafe_sysctls = read.collect();
             }
             "offlinePull" => {
                 let words = [("present", false), ("strict", true)];
-                config.pull.strict_offline = self.either(&at, value, words).unwrap_or_default();
+                config.pull.strict_offline = self.one_of(&at, value, words).unwrap_or_default();
             }
             "mirrors" => {
                 self.key_problem(
@@ -296,12 +308,14 @@ impl Check<'_> {
         number
     }
 
-    /// One of two words: which of them.
-    fn either<T: Clone>(&mut self, at: &str, value: &Value, words: [(&str, T); 2]) -> Option<T> {
+    /// One of some words: which of them.
+    fn one_of<T: Clone, const N: usize>(&mut self, at: &str, value: &Value, words: [(&str, T); N]) -> Option<T> {
         let found = words.iter().find(|(word, _)| value.as_str() == Some(word));
         if found.is_none() {
-            let message = format!("it must be `{}` or `{}`", words[0].0, words[1].0);
-            self.problem(at, message, "write one of the two");
+            let words = words.each_ref().map(|(word, _)| format!("`{word}`"));
+            let (last, others) = words.split_last().expect("invariant: there are words to choose from");
+            let message = format!("it must be {} or {last}", others.join(", "));
+            self.problem(at, message, if N == 2 { "write one of the two" } else { "write one of them" });
         }
         found.map(|(_, meaning)| meaning.clone())
     }
@@ -384,6 +398,21 @@ fn quantity(text: &str) -> Result<(), (String, String)> {
         return Ok(());
     }
     refuse(format!("`{}` is no quantity", short(text)), "write something like \"2\", 500m or 4Gi")
+}
+
+/// A sysctl that a namespace has for its own, or the beginning of some with `*`.
+fn sysctl_pattern(text: &str) -> Result<(), (String, String)> {
+    let (name, is_start) = text.strip_suffix('*').map_or((text, false), |start| (start, true));
+    let whole = if is_start { name.trim_end_matches(['.', '/', '-', '_']) } else { name };
+    let help = "write for example net.core.somaxconn or kernel.msg*";
+    if !sysctl::is_name(whole) {
+        return refuse(format!("`{}` is no name of a sysctl", short(text)), help);
+    }
+    if Namespace::of(&sysctl::with_dots(name)).is_none() {
+        let help = "allow those of net., fs.mqueue., kernel.shm, kernel.msg and kernel.sem";
+        return refuse(format!("`{}` is the whole machine's: no pod has one of its own", short(text)), help);
+    }
+    Ok(())
 }
 
 fn absolute(text: &str) -> Result<(), (String, String)> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::cli::args::LogFormat;
 use crate::manifest::read_document;
-use crate::model::{Diagnostics, PullSettings, Taint};
+use crate::model::{Diagnostics, PodSecurityLevel, PullSettings, Taint};
 use crate::port::PortError;
 
 /// The file that is read when none is named, if it is there.
@@ -27,6 +27,10 @@ pub struct Config {
     pub taints: Vec<Taint>,
     /// `placement: fleet`.
     pub fleet: bool,
+    /// What no pod of the machine may exceed.
+    pub pod_security: Option<PodSecurityLevel>,
+    /// Sysctls that pods may set besides the safe ones, with `*` at the end or not.
+    pub allowed_unsafe_sysctls: Vec<String>,
     /// Resource name → quantity.
     pub allocatable: BTreeMap<String, String>,
     pub subnet: Option<String>,

@@ -389,6 +389,7 @@ mod tests {
             sources: [].into(),
             unread: [].into(),
             is_untold: false,
+            audits: Diagnostics::default(),
             diagnostics: Diagnostics::default(),
         }
     }

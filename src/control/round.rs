@@ -147,6 +147,7 @@ impl Revisions {
                 self.remember(durable).await?;
                 let warnings = admitted.diagnostics.counts().1;
                 tracing::info!(revision = %revision.short(), pods = admitted.pods.len(), warnings, "revision is valid");
+                log_audits(&admitted.audits);
                 self.admitted = Some(Arc::new(admitted));
                 self.refused = Diagnostics::default();
             }
@@ -217,6 +218,16 @@ fn log_refusal(revision: Option<&Revision>, kept: Option<&Revision>, diagnostics
     tracing::error!("{revision} is refused, {kept}; errors: {errors}");
     for diagnostic in diagnostics.0.iter().filter(|d| d.severity == Severity::Error).take(LOGGED) {
         tracing::error!("{diagnostic}");
+    }
+}
+
+/// What namespaces ask to be told of in the log alone: how much of it is there as well.
+fn log_audits(audits: &Diagnostics) {
+    for audit in audits.0.iter().take(LOGGED) {
+        tracing::warn!("audit: {audit}");
+    }
+    if let more @ 1.. = audits.0.len().saturating_sub(LOGGED) {
+        tracing::warn!("audit: {more} more; `validate` tells all of them with the label warn in place of audit");
     }
 }
 

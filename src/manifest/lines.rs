@@ -26,7 +26,8 @@ pub fn show_lines(snapshot: &Snapshot, diagnostics: &mut Diagnostics) {
 }
 
 fn without_line(diagnostic: &mut Diagnostic) -> Option<&mut Place> {
-    let is_of_admission = diagnostic.rule.starts_with("preset-");
+    let is_of_admission =
+        ["preset-", "pod-security", "sysctl-forbidden"].iter().any(|rule| diagnostic.rule.starts_with(rule));
     diagnostic.place.as_mut().filter(|place| is_of_admission && place.text.is_empty())
 }
 

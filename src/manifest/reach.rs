@@ -41,6 +41,8 @@ enum Way {
     DefaultAccount,
     /// To the object of its namespace.
     Home,
+    /// From that object to those of its namespace.
+    Inhabitants,
 }
 
 use Kind::{ConfigMap, Namespace, Pod, PodPreset, Secret, ServiceAccount};
@@ -61,7 +63,9 @@ const RULES: &[Rule] = &[
     (&[Secret], Affected, Way::Naming, &[ServiceAccount], Affected),
     (&[Pod], Needed, Way::DefaultAccount, &[ServiceAccount], Needed),
     (&[ServiceAccount], Affected, Way::DefaultAccount, &[Pod], Affected),
-    (&[Pod], Changed, Way::Home, &[Namespace], Needed),
+    // A namespace says what its pods may ask for.
+    (&[Pod], Affected, Way::Home, &[Namespace], Needed),
+    (&[Namespace], Affected, Way::Inhabitants, &[Pod], Affected),
     // What may be there only once.
     (&Kind::ALL, Changed, Way::Twins, &Kind::ALL, Needed),
     (&[Pod], Changed, Way::HostPorts, &[Pod], Needed),
@@ -179,6 +183,7 @@ impl<'a> Reach<'a> {
             }
             Way::DefaultAccount if self.once(rule, kind, namespace, "") => self.named(to, namespace, "default"),
             Way::Home if self.once(rule, kind, namespace, "") => self.named(to, "", namespace),
+            Way::Inhabitants if self.once(rule, kind, &key.name, "") => self.of_namespace(&key.name, to),
             Way::Twins if self.once(rule, kind, namespace, &key.name) => self.named(&[kind], namespace, &key.name),
             Way::Named => {
                 let groups = to.iter().map(|kind| self.index.group(*kind, namespace));

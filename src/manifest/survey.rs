@@ -12,19 +12,19 @@ use crate::model::{Desired, DesiredObject, Kind, Snapshot, SourceFile, spread};
 /// Says of a valid object, and of the pod it is if it is one, whether it must be kept.
 pub type Keeps<'d> = Box<dyn Fn(&DesiredObject, Option<&Pod>) -> bool + Sync + 'd>;
 
-/// Everything that is wrong with a snapshot. `begin` gets every PodPreset of it before any other object; what it returns
+/// Everything that is wrong with a snapshot. `begin` gets every PodPreset and Namespace of it before any other object; what it returns
 /// decides which of the others stay in the result. Those that do not are counted in [`Desired::unread`]; the diagnostics
 /// are the same whatever is kept, as those of [`super::Reader::read`].
 pub fn survey(snapshot: &Snapshot, threads: usize, begin: impl for<'d> FnOnce(&'d Desired) -> Keeps<'d>) -> Desired {
-    let may_hold = spread::map(threads, &snapshot.files, |file| may_hold_a_preset(&file.bytes));
+    let may_hold = spread::map(threads, &snapshot.files, |file| may_hold_early(&file.bytes));
     let (early, late): (Vec<usize>, Vec<usize>) = (0..snapshot.files.len()).partition(|index| may_hold[*index]);
     let source = |index: usize| &snapshot.files[index];
     let mut files: Vec<(usize, File, Sifted)> =
         spread::map(threads, &early, |index| (*index, File::read(&source(*index).bytes), Sifted::default()));
     let mut result = empty(snapshot);
     for (index, file, _) in &files {
-        let is_preset = |object: &&Object| object.key.kind == Kind::PodPreset;
-        file.objects.iter().filter(is_preset).for_each(|object| add(object, source(*index), &mut result));
+        let is_early = |object: &&Object| EARLY.contains(&object.key.kind);
+        file.objects.iter().filter(is_early).for_each(|object| add(object, source(*index), &mut result));
     }
     let keeps = begin(&result);
     for (index, file, sifted) in &mut files {
@@ -68,6 +68,9 @@ fn sift(source: &SourceFile, file: &mut File, keeps: &Keeps<'_>) -> Sifted {
         match &typed {
             // It is in the result already.
             Typed::Preset(_) => {}
+            _ if EARLY.contains(&made.key.kind) => {
+                keeps(&made, pod);
+            }
             _ if keeps(&made, pod) => sifted.kept.push((made, typed)),
             _ => sifted.dropped.push(made.key.kind),
         }
@@ -75,17 +78,21 @@ fn sift(source: &SourceFile, file: &mut File, keeps: &Keeps<'_>) -> Sifted {
     sifted
 }
 
-/// Whether bytes may say `PodPreset`: as it is written, or by an escape of double quotes, which may also break a word at
+/// What decides over other objects: it is read before them, and kept.
+const EARLY: [Kind; 2] = [Kind::PodPreset, Kind::Namespace];
+
+/// Whether bytes may say one of these: as it is written, or by an escape of double quotes, which may also break a word at
 /// the end of a line.
-fn may_hold_a_preset(bytes: &[u8]) -> bool {
-    const NAME: &[u8] = b"PodPreset";
+fn may_hold_early(bytes: &[u8]) -> bool {
+    let letters = |byte: u8| EARLY.iter().any(|kind| kind.as_str().as_bytes().contains(&byte));
     let escapes = |at: usize| match bytes.get(at + 1) {
         Some(b'x' | b'u' | b'U') => true,
-        Some(b'\n' | b'\r') => at > 0 && NAME.contains(&bytes[at - 1]),
+        Some(b'\n' | b'\r') => at > 0 && letters(bytes[at - 1]),
         _ => false,
     };
     bytes.iter().enumerate().any(|(at, byte)| match byte {
-        b'P' => bytes[at..].starts_with(NAME),
+        b'P' => bytes[at..].starts_with(b"PodPreset"),
+        b'N' => bytes[at..].starts_with(b"Namespace"),
         b'\\' => escapes(at),
         _ => false,
     })
@@ -96,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_way_to_write_podpreset_is_overlooked() {
+    fn no_way_to_write_what_is_read_early_is_overlooked() {
         for text in [
             "kind: PodPreset",
             "kind: 'PodPreset'",
@@ -106,11 +113,14 @@ mod tests {
             "kind: \"Pod\\\n  Preset\"",
             "kind: \"Pod\\\r\n  Preset\"",
             "kind: \"P\\\n  o\\\n  d\\\n  Preset\"",
+            "kind: Namespace",
+            "{\"kind\": \"\\u004eamespace\"}",
+            "kind: \"Na\\\n  mespace\"",
         ] {
-            assert!(may_hold_a_preset(text.as_bytes()), "{text}");
+            assert!(may_hold_early(text.as_bytes()), "{text}");
         }
-        for text in ["", "kind: Pod", "args: |\n  run \\\n    --now", "a: \"\\n\\t\"", "PodPrese"] {
-            assert!(!may_hold_a_preset(text.as_bytes()), "{text}");
+        for text in ["", "kind: Pod", "args: |\n  run \\\n    --now", "a: \"\\n\\t\"", "PodPrese", "namespace: a"] {
+            assert!(!may_hold_early(text.as_bytes()), "{text}");
         }
     }
 }

@@ -153,6 +153,8 @@ pub struct Admitted {
     pub unread: BTreeMap<Kind, usize>,
     /// Where a pod of it runs depends on what nobody told of the machine: such pods count as ones that it fits.
     pub is_untold: bool,
+    /// What the log of an agent has to say of its pods, and nobody else.
+    pub audits: Diagnostics,
     /// Warnings of reading and admission. An admitted revision has no errors.
     pub diagnostics: Diagnostics,
 }

@@ -27,6 +27,7 @@ mod oom;
 mod packed;
 mod placement;
 mod places;
+mod pod_security;
 mod preset;
 mod probe;
 mod projection;
@@ -39,6 +40,7 @@ mod rule;
 mod snapshot;
 pub mod spread;
 mod status;
+pub mod sysctl;
 mod versioned;
 
 pub use action::{
@@ -70,6 +72,7 @@ pub use oom::oom_score_adj;
 pub use packed::Packed;
 pub use placement::{Outcome, Unmet, Unplaced};
 pub use places::{Places, PointerDigest};
+pub use pod_security::{POD_SECURITY, PodSecurityLevel, PodSecurityStandard, PodSecurityVersion};
 pub use preset::{APPLIED_PRESET_PREFIX, EXCLUDE_PRESETS, MIRROR_POD};
 pub use probe::{ProbeKey, ProbeKind, ProbeRun, ProbeVerdict, ProbeVerdicts, Probed, ProbedContainers};
 pub use projection::{

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::PodSecurityLevel;
+
 /// A taint of the machine, from the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -50,6 +52,12 @@ pub struct NodeInfo {
     pub system: NodeSystem,
     /// It is one of a fleet with the same manifests: a pod that it does not fit is another machine's.
     pub fleet: bool,
+    /// The level of the Pod Security Standards that no pod of it may exceed.
+    #[serde(default)]
+    pub pod_security: PodSecurityLevel,
+    /// Settings of the kernel that pods may set besides the safe ones, with `*` at the end or not.
+    #[serde(default)]
+    pub allowed_unsafe_sysctls: Vec<String>,
     /// Labels that every machine has and nobody told the values of: only where the machine itself is not asked.
     pub untold: BTreeSet<String>,
 }

@@ -8,6 +8,7 @@ use nix::sched::CloneFlags;
 use rustix::thread::LinkNameSpaceType;
 
 use super::effect;
+use super::infra::Infra;
 
 /// A handle on a network namespace, which keeps it alive.
 #[derive(Debug)]
@@ -79,6 +80,21 @@ impl NetNs {
             Ok(work())
         })?
     }
+}
+
+/// Runs `work` on a thread of its own inside the network and IPC namespaces of an infra process, and waits for it.
+///
+/// # Errors
+/// `NotFound` when the process has ended; when the thread cannot be started or may not enter.
+pub fn in_namespaces_of<T: Send>(infra: Infra, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let open = |kind: &str| File::open(format!("/proc/{}/ns/{kind}", infra.pid));
+    let (net, ipc) = (open("net")?, open("ipc")?);
+    infra.check()?;
+    on_thread(|| {
+        rustix::thread::move_into_link_name_space(net.as_fd(), Some(LinkNameSpaceType::Network))?;
+        rustix::thread::move_into_link_name_space(ipc.as_fd(), Some(LinkNameSpaceType::InterProcessCommunication))?;
+        Ok(work())
+    })?
 }
 
 /// Runs `work` on a thread that ends with it, and waits for it.

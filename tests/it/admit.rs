@@ -7,6 +7,7 @@ mod merge;
 mod origin;
 pub(crate) mod placement;
 mod property;
+mod security;
 mod seed;
 mod upstream;
 

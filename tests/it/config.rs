@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use podwright::cli::args::LogFormat;
 use podwright::config::{Config, ConfigError, load, parse};
-use podwright::model::{Mirror, PullSettings, RegistryEntry, Taint};
+use podwright::model::{Mirror, PodSecurityLevel, PullSettings, RegistryEntry, Taint};
 use serde_json::Value;
 
 const FULL: &str = r#"
@@ -45,6 +45,8 @@ registries:
 registryCredentials: /etc/podwright/docker.json
 offlinePull: strict
 placement: fleet
+podSecurity: baseline
+allowedUnsafeSysctls: [net.core.somaxconn, "kernel.msg*"]
 "#;
 
 fn schema() -> Value {
@@ -88,6 +90,8 @@ fn every_key_is_read() {
             taint("example.com/x", None, "PreferNoSchedule"),
         ],
         fleet: true,
+        pod_security: Some(PodSecurityLevel::Baseline),
+        allowed_unsafe_sysctls: vec!["net.core.somaxconn".into(), "kernel.msg*".into()],
         allocatable: text(&[("cpu", "2"), ("memory", "4Gi"), ("example.com/gpu", "1")]),
         subnet: Some("10.88.0.0/24".into()),
         ipv6_subnet: Some("fd3b:72c5:9e10::/64".into()),
@@ -180,11 +184,30 @@ fn what_is_wrong_is_told_by_the_reader_and_by_the_schema() {
         ("offlinePull: never", "it must be `present` or `strict`", "one of the two"),
         ("- a", "the configuration is a mapping of keys", "nodeName"),
     ] {
-        let errors = parse("c.yaml", text.as_bytes()).unwrap_err();
-        let [error] = errors.0.as_slice() else { panic!("{text}: {errors:?}") };
-        assert!(error.message.starts_with(message), "{text}: {}", error.message);
-        assert!(error.help.as_ref().is_some_and(|h| h.contains(help)), "{text}: {:?}", error.help);
-        assert!(!fits(text), "the schema takes {text}");
+        is_refused(text, message, help);
+    }
+}
+
+/// What a text is refused with, by the reader, and that the schema does not take it either.
+fn is_refused(text: &str, message: &str, help: &str) {
+    let errors = parse("c.yaml", text.as_bytes()).unwrap_err();
+    let [error] = errors.0.as_slice() else { panic!("{text}: {errors:?}") };
+    assert!(error.message.starts_with(message), "{text}: {}", error.message);
+    assert!(error.help.as_ref().is_some_and(|h| h.contains(help)), "{text}: {:?}", error.help);
+    assert!(!fits(text), "the schema takes {text}");
+}
+
+#[test]
+fn what_pods_may_ask_of_a_machine_is_checked_by_both() {
+    for (text, message, help) in [
+        ("allowedUnsafeSysctls: net.*", "expected a list, found text", "- "),
+        ("allowedUnsafeSysctls: ['net core']", "`net core` is no name of a sysctl", "kernel.msg*"),
+        ("allowedUnsafeSysctls: ['*']", "`*` is no name of a sysctl", "kernel.msg*"),
+        ("allowedUnsafeSysctls: [vm.swappiness]", "`vm.swappiness` is the whole machine's", "fs.mqueue."),
+        ("podSecurity: Baseline", "it must be `privileged`, `baseline` or `restricted`", "one of them"),
+        ("podSecurity: true", "it must be `privileged`, `baseline` or `restricted`", "one of them"),
+    ] {
+        is_refused(text, message, help);
     }
 }
 

@@ -46,6 +46,7 @@ mod signal;
 pub mod spec;
 mod start;
 mod subpath;
+mod sysctls;
 mod termination;
 pub mod user;
 mod users;

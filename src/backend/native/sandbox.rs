@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 
 use super::paths::{INFRA, InstanceName, Paths, shown};
 use super::records::{self, SANDBOX, SandboxRecord, Stored};
-use super::{Inner, blocking, end, etc, here, observe, settle, subpath, users, verdicts};
+use super::{Inner, blocking, end, etc, here, observe, settle, subpath, sysctls, users, verdicts};
 use crate::model::{PodAmounts, PodKey, PodRecord, PodUid};
 use crate::net;
 use crate::port::{ErrorKind, PortError};
@@ -48,7 +48,8 @@ pub(super) fn run(inner: &Arc<Inner>, key: &PodKey, uid: &PodUid, attempt: u32) 
     }
     let spec = record.realised.effective.open().spec.unwrap_or_default();
     settle_meanwhile(inner, &record);
-    match make(inner, &record, &spec) {
+    let made = make(inner, &record, &spec).and_then(|made| configured(&record, &spec, made));
+    match made {
         Ok((infra, ips)) => keep(inner, &record, attempt, (&infra, ips)),
         Err(error) => {
             // Nothing half-made stays: the next try starts from the beginning.
@@ -107,6 +108,18 @@ fn make(inner: &Arc<Inner>, record: &PodRecord, spec: &PodSpec) -> Result<(Infra
         // Why there is no namespace is told by whoever was to make it.
         (Err(error), _) if is_there.get() => Err(error),
         (_, Err(error)) | (Err(error), _) => Err(error),
+    }
+}
+
+/// The same with what the pod sets of the kernel.
+fn configured(
+    record: &PodRecord,
+    spec: &PodSpec,
+    made: (Infra, Vec<IpAddr>),
+) -> Result<(Infra, Vec<IpAddr>), PortError> {
+    match sysctls::set(spec, made.0) {
+        Ok(()) => Ok(made),
+        Err(error) => Err(PortError::io(RUN, record.key.to_string(), &error).waiting(WAITING)),
     }
 }
 

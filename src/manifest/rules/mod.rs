@@ -11,6 +11,7 @@ mod image;
 mod metadata;
 mod mounts;
 pub(super) mod names;
+mod namespace;
 mod place;
 mod placement;
 mod pod;
@@ -20,6 +21,7 @@ mod probe;
 mod projected;
 mod quantity;
 mod selector;
+mod sysctls;
 mod together;
 mod view;
 mod volumes;
@@ -65,6 +67,7 @@ const RULES: &[(&[Kind], Check)] = &[
     (POD, pod::grace),
     (POD, pod::host_namespaces),
     (POD, pod::own_ids),
+    (POD, sysctls::settings),
     (POD, pod::dns),
     (POD, pod::host_aliases),
     (POD, container::names),
@@ -107,6 +110,7 @@ const RULES: &[(&[Kind], Check)] = &[
     (PRESET, selector::well_formed),
     (&[Kind::ConfigMap], data::config_map),
     (&[Kind::Secret], data::secret),
+    (&[Kind::Namespace], namespace::pod_security),
 ];
 
 /// Everything the rules have against an object.

@@ -106,6 +106,9 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("spec.securityContext.seccompProfile.localhostProfile", OWN_SECCOMP),
     ("spec.securityContext.seccompProfile.type", SECCOMP),
     ("spec.securityContext.supplementalGroups", "e2e_users_and_capabilities_are_what_the_pod_says"),
+    ("spec.securityContext.sysctls", SYSCTLS),
+    ("spec.securityContext.sysctls[].name", SYSCTLS),
+    ("spec.securityContext.sysctls[].value", SYSCTLS),
     // Volumes.
     ("spec.volumes", "e2e_seed_two_containers_share_a_directory"),
     ("spec.volumes[].name", "e2e_seed_two_containers_share_a_directory"),
@@ -296,6 +299,7 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("type", "keys_that_a_type_needs_are_asked_for"),
 ];
 
+const SYSCTLS: &str = "e2e_sysctls_are_those_of_the_pod_and_of_nobody_else";
 const RULED: &str = "e2e_rules_restart_one_container_or_all_of_a_pod";
 const PLACED: &str = "each_row_of_the_placement_table";
 const SELECTED: &str = "e2e_seed_a_pod_waits_for_a_machine_with_the_label_it_selects";
@@ -360,7 +364,6 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("spec.securityContext.seLinuxChangePolicy", "no label is applied"),
     ("spec.securityContext.seLinuxOptions", "no label is applied"),
     ("spec.securityContext.supplementalGroupsPolicy", "groups of the image are merged"),
-    ("spec.securityContext.sysctls", "set them on the machine"),
     ("@.securityContext.appArmorProfile", "no profile is applied"),
     ("@.securityContext.procMount", "parts of /proc are hidden unless the container is privileged"),
     ("@.securityContext.seLinuxOptions", "no label is applied"),

@@ -6,6 +6,7 @@ use super::{never, not_yet};
 use crate::manifest::problem::{Finding, quoted};
 use crate::manifest::rules::{View, containers};
 use crate::model::Kind;
+use crate::model::sysctl::{Namespace, is_name, with_dots};
 
 pub(super) fn check(kind: Kind, root: &View<'_>, out: &mut Vec<Finding>) {
     let Some(spec) = root.get("spec") else { return };
@@ -24,6 +25,7 @@ pub(super) fn check(kind: Kind, root: &View<'_>, out: &mut Vec<Finding>) {
             }
             readiness_gates(&spec, out);
             comparisons(&spec, out);
+            sysctls(&spec, out);
             token(&spec, out);
             annotations(root, out);
         }
@@ -112,6 +114,24 @@ fn readiness_gates(spec: &View<'_>, out: &mut Vec<Finding>) {
         if let Some(text) = gate.text().filter(|text| !KNOWN_CONDITIONS.contains(text)) {
             let message = format!("nobody sets the condition {} here: the pod will never be ready", quoted(text));
             out.push(Finding::warning("never-ready", &gate.pointer(), message));
+        }
+    }
+}
+
+/// Settings of the whole machine, and those of IPC where it is a user namespace that has them.
+fn sysctls(spec: &View<'_>, out: &mut Vec<Finding>) {
+    let Some(context) = spec.get("securityContext") else { return };
+    let own_users = spec.get("hostUsers").is_some_and(|users| users.value == false);
+    for name in context.list("sysctls").iter().filter_map(|sysctl| sysctl.get("name")) {
+        let Some(text) = name.text().filter(|text| is_name(text)) else { continue };
+        let what = format!("the sysctl {}", quoted(text));
+        match Namespace::of(&with_dots(text)) {
+            None => out.push(never(Kind::Pod, &name, &what, "it is the whole machine's: set it there")),
+            Some(Namespace::Ipc) if own_users => {
+                let what = format!("{what} with `hostUsers: false`");
+                out.push(not_yet(Kind::Pod, &name, &what, "set it in a pod without"));
+            }
+            Some(_) => {}
         }
     }
 }

@@ -345,6 +345,40 @@ spec:
 ";
 
 #[test]
+fn a_revision_with_a_pod_that_pod_security_refuses_is_not_compared() {
+    let world = World::new();
+    world.place.write("machine.yaml", "podSecurity: baseline\n");
+    let shared = "\napiVersion: v1\nkind: Pod\nmetadata: {name: shared}\nspec:\n  hostPID: true\n  containers: [{name: c, image: \"nginx:1.29\"}]\n";
+    world.place.write("m/shared.yaml", shared);
+    world.repo.commit("shared");
+    assert_eq!(world.diff(&["--base", "HEAD~1"]).code, Some(1));
+    let told = world.diff(&["--base", "HEAD~1", "--config", "machine.yaml"]);
+    assert_eq!((told.code, told.out.as_str()), (Some(2), ""), "{told:?}");
+    let words = "shared.yaml:6:3: error: violates PodSecurity \"baseline:latest\": host namespaces (hostPID=true)";
+    assert!(told.err.contains("the manifests would be refused:") && told.err.contains(words), "{}", told.err);
+
+    // A namespace that asks for more than its pods can give, and changed alone.
+    let namespace = |mode: &str| {
+        format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: default\n  labels:\n    pod-security.kubernetes.io/{mode}: \
+             baseline\n"
+        )
+    };
+    world.place.write("m/default.yaml", &namespace("warn"));
+    world.repo.commit("warn");
+    let told = world.diff(&["--base", "HEAD~1"]);
+    assert!(told.err.contains("shared.yaml:6:3: warning: would violate PodSecurity"), "{told:?}");
+    world.place.write("m/default.yaml", &namespace("enforce"));
+    world.repo.commit("enforce");
+    let told = world.diff(&["--base", "HEAD~1"]);
+    assert_eq!(told.code, Some(2), "{told:?}");
+    assert!(told.err.contains(words), "{}", told.err);
+    // The other way round there is nothing to refuse.
+    let back = world.diff(&["--base", "HEAD", "--head", "HEAD~1"]);
+    assert_ne!(back.code, Some(2), "{back:?}");
+}
+
+#[test]
 fn a_machine_that_changed_is_the_cause_of_what_it_changes() {
     let world = World::new();
     world.place.write("m/asking.yaml", ASKING);

@@ -223,6 +223,41 @@ fn pods_that_a_machine_does_not_fit_are_warnings_when_its_configuration_is_named
 }
 
 #[test]
+fn what_a_namespace_or_the_ceiling_of_a_machine_forbids_is_an_error_at_the_field() {
+    let place = Place::new();
+    place.write("m/web.yaml", &POD.replace("nginx", "nginx:1.29").replace("spec:", "spec:\n  hostNetwork: true"));
+    place.write("m/default.yaml", "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: default\n");
+    place.write("machine.yaml", "podSecurity: baseline\n");
+    let run = |args: &[&str]| place.run(&[&["validate", "m"], args].concat());
+    assert_eq!(run(&[]).code, Some(0));
+    let words = "PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)\n  5 |   hostNetwork: true\n";
+    let told = run(&["--config", "machine.yaml"]);
+    assert_eq!(told.code, Some(1), "{told:?}");
+    assert!(told.out.starts_with(&format!("m/web.yaml:5:3: error: violates {words}")), "{}", told.out);
+    let help = "  help: allowed: false or nothing; the configuration of the machine says `podSecurity: baseline`\n";
+    assert!(told.out.contains(help), "{}", told.out);
+    for (mode, code, what) in
+        [("enforce", 1, "error: violates"), ("warn", 0, "warning: would violate"), ("audit", 0, "")]
+    {
+        let label = format!("  labels:\n    pod-security.kubernetes.io/{mode}: baseline\n");
+        let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: default\n{label}");
+        place.write("m/default.yaml", &namespace);
+        let told = run(&[]);
+        assert_eq!(told.code, Some(code), "{told:?}");
+        match what {
+            "" => assert_eq!(told.out, "valid: 1 Namespace, 1 Pod in 2 files\n"),
+            what => {
+                assert!(told.out.starts_with(&format!("m/web.yaml:5:3: {what} {words}")), "{}", told.out);
+                let asked = format!(
+                    "; the namespace default has the label pod-security.kubernetes.io/{mode}: baseline (m/default.yaml:6:5)\n"
+                );
+                assert!(told.out.contains(&asked), "{}", told.out);
+            }
+        }
+    }
+}
+
+#[test]
 fn what_the_backend_cannot_honour_is_an_error_with_the_fields_name() {
     let place = Place::new();
     let pod = POD.replace("spec:", "spec:\n  volumes:\n  - {name: v, csi: {driver: d}}");

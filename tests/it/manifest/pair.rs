@@ -314,17 +314,56 @@ fn what_changed_is_read_with_what_it_can_reach() {
     );
     assert_eq!(
         changed("configmap-used.yaml", "a: b", "a: c"),
-        format!("Pod default/user, {preset}, ConfigMap default/used")
+        format!("Pod default/user, {preset}, Namespace default, ConfigMap default/used")
     );
     assert_eq!(changed("configmap-unused.yaml", "a: b", "a: c"), "ConfigMap default/unused");
     assert_eq!(
         changed("podpreset-env.yaml", "value: b", "value: c"),
-        format!("Pod default/other, Pod default/plain, Pod default/user, {preset}, ConfigMap default/used")
+        format!(
+            "Pod default/other, Pod default/plain, Pod default/user, {preset}, Namespace default, ConfigMap default/used"
+        )
     );
+    // A namespace may say what its pods may ask for.
     assert_eq!(
         changed("namespace-default.yaml", "name: default\n", "name: default\n  labels:\n    a: b\n"),
-        "Namespace default"
+        format!(
+            "Pod default/other, Pod default/plain, Pod default/user, {preset}, Namespace default, ConfigMap default/used"
+        )
     );
+}
+
+#[test]
+fn what_a_namespace_forbids_is_seen_whichever_of_both_changed() {
+    let namespace = |level: &str| {
+        let text = format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: default\n  labels: \
+             {{pod-security.kubernetes.io/enforce: {level}}}\n"
+        );
+        ("namespace.yaml".to_owned(), text)
+    };
+    let shared = pod("shared", "  hostPID: true\n");
+    let preset = |volume: &str| {
+        let text = format!(
+            "apiVersion: settings.k8s.io/v1alpha1\nkind: PodPreset\nmetadata:\n  name: p\nspec:\n  selector: {{}}\n  \
+             volumes: [{{name: v, {volume}}}]\n"
+        );
+        ("preset.yaml".to_owned(), text)
+    };
+    let good = [pod("shared", ""), namespace("baseline"), preset("emptyDir: {}")];
+    for (what, index, changed) in [("the pod", 0, shared.clone()), ("the preset", 2, preset("hostPath: {path: /}"))] {
+        let mut head = good.clone();
+        head[index] = changed;
+        let (old, new) = pair(&good, &head);
+        assert!(admit(&old).is_ok(), "{what}");
+        let told = admit(&new).unwrap_err();
+        let rules: Vec<_> = told.0.iter().map(|d| d.rule).filter(|rule| *rule != "image-tag").collect();
+        assert_eq!(rules, ["pod-security"], "{what}");
+        assert_eq!(admit(&Reader::new().read(&snapshot(&head))).unwrap_err(), told, "{what}");
+    }
+    let loose = [shared.clone(), namespace("privileged"), preset("emptyDir: {}")];
+    let (old, new) = pair(&loose, &[shared, namespace("baseline"), preset("emptyDir: {}")]);
+    assert!(admit(&old).is_ok());
+    assert_eq!(admit(&new).unwrap_err().0[0].rule, "pod-security");
 }
 
 #[test]

@@ -120,3 +120,31 @@ fn what_admission_says_is_said_although_pods_are_dropped() {
     named[0].1 = preset(&long, "  env: [{name: B, value: \"1\"}]\n");
     assert!(both(&snapshot(&named)).unwrap_err().0.iter().any(|d| d.rule == "preset-name-length"));
 }
+
+/// A namespace says of its pods what it says, wherever it stands and however it is spelt.
+#[test]
+fn what_a_namespace_forbids_is_said_although_pods_are_dropped() {
+    let mut all: Vec<(String, String)> = (0..40)
+        .map(|n| {
+            let spec = if n % 4 == 0 { "spec:\n  hostPID: true\n" } else { "spec:\n" };
+            let text = pod(&format!("p{n}"), "a", "1").replace("    volumeMounts", "    # volumeMounts");
+            (format!("a/{n}.yaml"), text.replace("spec:\n", spec))
+        })
+        .collect();
+    let labels = "{pod-security.kubernetes.io/MODE: baseline}";
+    for (kind, mode) in [("Namespace", "warn"), ("\"Name\\x73pace\"", "warn"), ("Namespace", "enforce")] {
+        let labels = labels.replace("MODE", mode);
+        let text = format!("apiVersion: v1\nkind: {kind}\nmetadata: {{name: default, labels: {labels}}}\n");
+        all.push(("z/namespace.yaml".to_owned(), text));
+        let told = match both(&snapshot(&all)) {
+            Ok((counts, told)) => {
+                assert_eq!(counts, BTreeMap::from([(Kind::Namespace, 1), (Kind::Pod, 40)]));
+                told
+            }
+            Err(told) => told,
+        };
+        let violations = told.0.iter().filter(|d| d.rule == "pod-security").count();
+        assert_eq!((violations, told.has_errors()), (10, mode == "enforce"), "{kind} {mode}");
+        all.pop();
+    }
+}

@@ -189,6 +189,57 @@ fn e2e_the_end_of_a_container_tells_why() {
 }
 
 #[test]
+fn e2e_sysctls_are_those_of_the_pod_and_of_nobody_else() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let native = root.open();
+        let files = ["net/ipv4/ip_unprivileged_port_start", "net/core/somaxconn", "kernel/shm_rmid_forced"];
+        let machine = || files.map(|file| std::fs::read_to_string(Path::new("/proc/sys").join(file)).unwrap());
+        let before = machine();
+        let look = format!("cd /proc/sys; cat {}", files.join(" "));
+        let pod = |name: &str, own_users: bool, sysctls: Value| {
+            TestPod::new(
+                name,
+                json!({
+                    "hostUsers": !own_users,
+                    "securityContext": { "sysctls": sysctls },
+                    "containers": [{ "name": "app", "command": ["/bin/sh", "-c", look] }]
+                }),
+            )
+        };
+        let set = |name: &str, value: &str| json!({ "name": name, "value": value });
+        let port = set("net.ipv4.ip_unprivileged_port_start", "81");
+        let all = json!([port, set("net/core/somaxconn", "321"), set("kernel.shm_rmid_forced", "1")]);
+        for (name, own, sysctls, expected) in [
+            ("all", false, all, "81\n321\n1\n"),
+            ("users", true, json!([port, set("net.core.somaxconn", "7")]), "81\n7\n0\n"),
+        ] {
+            let pod = pod(name, own, sysctls);
+            let (exit, log) = pod.run(&native).await;
+            assert_eq!((exit.exit_code, log.as_str()), (0, expected), "{name}");
+            pod.remove(&native).await;
+        }
+        assert_eq!(machine(), before);
+        // One that is not there, and a value that the kernel does not take: no sandbox, and nothing of one.
+        for (sysctl, why) in [
+            (set("net.ipv4.no_such_setting", "1"), "the sysctl \"net.ipv4.no_such_setting\" cannot be set to \"1\": "),
+            (set("net.core.somaxconn", "many"), "the sysctl \"net.core.somaxconn\" cannot be set to \"many\": "),
+            (set("vm.swappiness", "60"), "it is no namespace's"),
+        ] {
+            let pod = pod("wrong", false, json!([sysctl]));
+            native.put_record(&pod.record).await.unwrap();
+            let error = native.run_sandbox(pod.key(), 0).await.unwrap_err();
+            assert_eq!(error.waiting_reason, Some("CreatePodSandboxError"), "{error}");
+            assert!(error.to_string().contains(why), "{error}");
+            pod.remove(&native).await;
+        }
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
 fn e2e_rights_are_those_of_the_pod() {
     if !support::e2e() {
         return;

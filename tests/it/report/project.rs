@@ -37,6 +37,7 @@ fn revision(objects: &[(Kind, &str, Value)]) -> Admitted {
         sources: Default::default(),
         unread: Default::default(),
         is_untold: false,
+        audits: Diagnostics::default(),
         diagnostics: Diagnostics::default(),
     }
 }

@@ -54,6 +54,7 @@ fn revision_with(names: &[&str]) -> Admitted {
         sources: Default::default(),
         unread: Default::default(),
         is_untold: false,
+        audits: Diagnostics::default(),
         diagnostics: Diagnostics::default(),
     }
 }
