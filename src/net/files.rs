@@ -7,6 +7,8 @@ use k8s_openapi::api::core::v1::{HostAlias, PodDNSConfig, PodSpec};
 
 /// The longest host name Linux takes; Kubernetes cuts a pod's name to it.
 const MAX_HOSTNAME: usize = 63;
+/// The same for one that is a whole name (`fqdnMaxLen` of the kubelet).
+pub const MAX_FULL_HOSTNAME: usize = 64;
 /// What libc's resolver reads (`MAXNS`).
 const MAX_NAMESERVERS: usize = 3;
 /// Kubernetes' limits of the search list.
@@ -17,12 +19,24 @@ const MANAGED_HOST_NETWORK: &str = "# Kubernetes-managed hosts file (host networ
 const LOCAL_NAMES: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n\
                            fe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n";
 
-/// The pod's host name: `hostname` of the spec or the pod's name, cut to 63 characters, without `-` and `.` at its
-/// end. A hostNetwork pod has the machine's instead.
+/// The pod's host name: `hostnameOverride` of the spec as it is, else its `hostname` or the pod's name, cut to 63 characters,
+/// without `-` and `.` at its end. A hostNetwork pod has the machine's instead.
 pub fn pod_hostname(spec: &PodSpec, pod_name: &str) -> String {
+    if let Some(name) = &spec.hostname_override {
+        return name.clone();
+    }
     let name = spec.hostname.as_deref().filter(|h| !h.is_empty()).unwrap_or(pod_name);
     let cut: String = name.chars().take(MAX_HOSTNAME).collect();
     cut.trim_end_matches(['-', '.']).to_owned()
+}
+
+/// What the kernel calls the pod: its host name, with `setHostnameAsFQDN` and a domain the whole name. One that the kernel does
+/// not take is an error of the manifest.
+pub fn kernel_hostname(spec: &PodSpec, pod_name: &str, domain: Option<&str>) -> String {
+    let name = pod_hostname(spec, pod_name);
+    let domain = domain.filter(|_| spec.set_hostname_as_fqdn == Some(true));
+    let whole = domain.map(|domain| format!("{name}.{domain}"));
+    whole.filter(|whole| whole.len() <= MAX_FULL_HOSTNAME).unwrap_or(name)
 }
 
 /// The content of `/etc/hostname`.
@@ -30,8 +44,11 @@ pub fn hostname_file(hostname: &str) -> String {
     format!("{hostname}\n")
 }
 
-/// The domain of a pod with a `subdomain`: `sub.namespace.svc.cluster.local`.
+/// The domain of a pod with a `subdomain`: `sub.namespace.svc.cluster.local`. None with `hostnameOverride`.
 pub fn pod_domain(spec: &PodSpec, namespace: &str, cluster_domain: &str) -> Option<String> {
+    if spec.hostname_override.is_some() {
+        return None;
+    }
     let subdomain = spec.subdomain.as_deref().filter(|s| !s.is_empty())?;
     Some(format!("{subdomain}.{namespace}.svc.{cluster_domain}"))
 }

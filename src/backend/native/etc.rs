@@ -20,26 +20,33 @@ const LONGEST: u64 = 1 << 20;
 const MODE: u32 = 0o644;
 
 /// The host name a pod's processes see.
-pub(super) fn hostname(spec: &PodSpec, pod_name: &str) -> String {
-    if spec.host_network == Some(true) { machine::hostname() } else { files::pod_hostname(spec, pod_name) }
+pub(super) fn hostname(spec: &PodSpec, key: &PodKey) -> String {
+    if spec.host_network == Some(true) {
+        return machine::hostname();
+    }
+    files::kernel_hostname(spec, &key.name, domain(spec, key).as_deref())
+}
+
+fn domain(spec: &PodSpec, key: &PodKey) -> Option<String> {
+    files::pod_domain(spec, &key.namespace, CLUSTER_DOMAIN)
 }
 
 /// Writes the three files into `dir`.
 pub(super) fn write(dir: &Path, spec: &PodSpec, key: &PodKey, ips: &[IpAddr]) -> io::Result<()> {
     let host_network = spec.host_network == Some(true);
-    let hostname = hostname(spec, &key.name);
-    let domain = files::pod_domain(spec, &key.namespace, CLUSTER_DOMAIN);
+    let name = if host_network { machine::hostname() } else { files::pod_hostname(spec, &key.name) };
+    let domain = domain(spec, key);
     let node_hosts = if host_network { Some(std::fs::read_to_string("/etc/hosts").unwrap_or_default()) } else { None };
     let hosts = files::hosts_file(&Hosts {
         ips,
-        hostname: &hostname,
+        hostname: &name,
         domain: domain.as_deref(),
         aliases: spec.host_aliases.as_deref().unwrap_or_default(),
         host_network: node_hosts.as_deref(),
     });
     let dir = Dir::make(dir, 0o700)?;
     put(&dir, "hosts", &hosts)?;
-    put(&dir, "hostname", &files::hostname_file(&hostname))?;
+    put(&dir, "hostname", &files::hostname_file(&hostname(spec, key)))?;
     put(&dir, "resolv.conf", &resolver(spec).text)
 }
 

@@ -181,7 +181,7 @@ fn prepare(
         empty: paths.empty(),
         net: network()?,
         ipc: !host_ipc,
-        uts: (!host_network).then(|| etc::hostname(spec, &key.name)),
+        uts: (!host_network).then(|| etc::hostname(spec, key)),
         pid: spec.share_process_namespace == Some(true) && spec.host_pid != Some(true),
         users,
         cgroup: cgroup.clone(),

@@ -284,7 +284,7 @@ impl Start<'_> {
             start: self.plan,
             image: &image.config,
             identity,
-            hostname: &etc::hostname(self.pod, &self.key.name),
+            hostname: &etc::hostname(self.pod, self.key),
             infra_pid: sandbox.infra.pid,
             first_id: sandbox.first_id,
             binds,

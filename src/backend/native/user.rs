@@ -28,6 +28,8 @@ pub struct Wish {
     /// The group of the pod's volumes.
     pub volumes: Option<i64>,
     pub non_root: bool,
+    /// `supplementalGroupsPolicy: Strict`: the image's `/etc/group` gives none.
+    pub strict: bool,
 }
 
 impl Wish {
@@ -43,6 +45,7 @@ impl Wish {
                 .and_then(|s| s.run_as_non_root)
                 .or_else(|| pod.and_then(|s| s.run_as_non_root))
                 .unwrap_or(false),
+            strict: pod.and_then(|s| s.supplemental_groups_policy.as_deref()) == Some("Strict"),
         }
     }
 }
@@ -125,7 +128,7 @@ pub fn resolve(wish: &Wish, image_user: &str, accounts: &Accounts<'_>) -> Result
         gid = checked("runAsGroup", group)?;
     }
     let mut groups = vec![gid];
-    if let Some(entry) = &entry {
+    if let Some(entry) = entry.as_ref().filter(|_| !wish.strict) {
         groups.extend(
             accounts
                 .groups()

@@ -66,6 +66,7 @@ pub(super) fn mounts(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
 /// How a pod is called: the settings that change its host name exclude each other.
 pub(super) fn host_names(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     let Some(spec) = subject.root.get("spec") else { return };
+    whole_name(subject, &spec, out);
     let Some(other) = spec.get("hostnameOverride") else { return };
     if let Some(text) = other.text().filter(|text| names::subdomain(text).is_err() || text.len() > 64) {
         let message = format!("`hostnameOverride` {} must be a DNS name of at most 64 characters", quoted(text));
@@ -74,6 +75,28 @@ pub(super) fn host_names(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     for field in ["hostNetwork", "setHostnameAsFQDN"].into_iter().filter(|field| spec.is_true(field)) {
         let message = format!("`hostnameOverride` and `{field}: true` cannot go together");
         out.push(other.error("contradiction", message).at_key());
+    }
+}
+
+/// The longest name that the kernel takes, and what stands behind the namespace in a whole one.
+const LONGEST_NAME: usize = 64;
+const DOMAIN: &str = "svc.cluster.local";
+
+/// A whole name that the kernel does not take: in Kubernetes such a pod never starts.
+fn whole_name(subject: Subject<'_, '_>, spec: &View<'_>, out: &mut Vec<Finding>) {
+    let Some(whole) = spec.get("setHostnameAsFQDN").filter(|whole| *whole.value == true) else { return };
+    let text = |view: &View<'_>, key| view.text_of(key).filter(|text| !text.is_empty()).map(str::to_owned);
+    let metadata = subject.root.get("metadata");
+    let of_metadata = |key| metadata.as_ref().and_then(|metadata| text(metadata, key));
+    let name = text(spec, "hostname").or_else(|| of_metadata("name"));
+    let (Some(name), Some(subdomain)) = (name, text(spec, "subdomain")) else { return };
+    let namespace = of_metadata("namespace").unwrap_or_else(|| "default".to_owned());
+    let length = format!("{name}.{subdomain}.{namespace}.{DOMAIN}").len();
+    if length > LONGEST_NAME {
+        let message =
+            format!("the whole host name has {length} characters, more than the {LONGEST_NAME} that a kernel takes");
+        let help = "shorten `hostname` or `subdomain`, or remove `setHostnameAsFQDN`";
+        out.push(whole.error("name", message).at_key().help(help));
     }
 }
 

@@ -39,8 +39,9 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("spec.resources", "e2e_what_a_pod_may_use_as_a_whole_reaches_its_cgroup"),
     ("spec.resources.limits", "e2e_what_a_pod_may_use_as_a_whole_reaches_its_cgroup"),
     ("spec.resources.requests", "e2e_what_a_pod_may_use_as_a_whole_reaches_its_cgroup"),
-    ("spec.hostUsers", "e2e_a_pod_with_users_of_its_own_is_root_of_nothing_but_itself"),
+    ("spec.hostUsers", OWN_USERS),
     ("spec.hostname", "e2e_containers_of_a_pod_share_localhost_a_host_name_and_shared_memory"),
+    ("spec.hostnameOverride", "e2e_names_are_resolved_as_the_pod_says"),
     ("spec.nodeName", PLACED),
     ("spec.nodeSelector", SELECTED),
     ("spec.tolerations", PLACED),
@@ -94,6 +95,7 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("spec.restartPolicy", "e2e_restart_policies_do_what_they_say"),
     ("spec.serviceAccount", "a_pod_does_not_start_before_its_account_is_there"),
     ("spec.serviceAccountName", "a_pod_does_not_start_before_its_account_is_there"),
+    ("spec.setHostnameAsFQDN", "e2e_names_are_resolved_as_the_pod_says"),
     ("spec.shareProcessNamespace", "e2e_seed_nginx_shares_its_process_namespace"),
     ("spec.subdomain", "e2e_names_are_resolved_as_the_pod_says"),
     ("spec.terminationGracePeriodSeconds", "e2e_a_stop_is_graceful_and_the_grace_period_ends"),
@@ -106,6 +108,7 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("spec.securityContext.seccompProfile.localhostProfile", OWN_SECCOMP),
     ("spec.securityContext.seccompProfile.type", SECCOMP),
     ("spec.securityContext.supplementalGroups", "e2e_users_and_capabilities_are_what_the_pod_says"),
+    ("spec.securityContext.supplementalGroupsPolicy", "e2e_an_image_brings_command_user_directory_signal_and_volumes"),
     ("spec.securityContext.sysctls", SYSCTLS),
     ("spec.securityContext.sysctls[].name", SYSCTLS),
     ("spec.securityContext.sysctls[].value", SYSCTLS),
@@ -269,6 +272,7 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("@.securityContext.runAsUser", "e2e_users_and_capabilities_are_what_the_pod_says"),
     ("@.securityContext.runAsGroup", "e2e_users_and_capabilities_are_what_the_pod_says"),
     ("@.securityContext.runAsNonRoot", "e2e_users_and_capabilities_are_what_the_pod_says"),
+    ("@.securityContext.procMount", OWN_USERS),
     ("@.securityContext.privileged", "e2e_users_and_capabilities_are_what_the_pod_says"),
     ("@.securityContext.readOnlyRootFilesystem", "e2e_users_and_capabilities_are_what_the_pod_says"),
     ("@.securityContext.allowPrivilegeEscalation", "e2e_users_and_capabilities_are_what_the_pod_says"),
@@ -300,6 +304,7 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
 ];
 
 const SYSCTLS: &str = "e2e_sysctls_are_those_of_the_pod_and_of_nobody_else";
+const OWN_USERS: &str = "e2e_a_pod_with_users_of_its_own_is_root_of_nothing_but_itself";
 const RULED: &str = "e2e_rules_restart_one_container_or_all_of_a_pod";
 const PLACED: &str = "each_row_of_the_placement_table";
 const SELECTED: &str = "e2e_seed_a_pod_waits_for_a_machine_with_the_label_it_selects";
@@ -358,14 +363,10 @@ const NO_CONNECTION: &str = "use exec, httpGet or sleep: Kubernetes fails this o
 
 /// Fields that are refused until they are honoured, and what to do instead or what happens meanwhile.
 pub(super) const NOT_YET: &[(&str, &str)] = &[
-    ("spec.hostnameOverride", "use `hostname`"),
-    ("spec.setHostnameAsFQDN", "the host name is the short one"),
     ("spec.securityContext.appArmorProfile", "no profile is applied"),
     ("spec.securityContext.seLinuxChangePolicy", "no label is applied"),
     ("spec.securityContext.seLinuxOptions", "no label is applied"),
-    ("spec.securityContext.supplementalGroupsPolicy", "groups of the image are merged"),
     ("@.securityContext.appArmorProfile", "no profile is applied"),
-    ("@.securityContext.procMount", "parts of /proc are hidden unless the container is privileged"),
     ("@.securityContext.seLinuxOptions", "no label is applied"),
     ("@.env[].valueFrom.fileKeyRef", "use a ConfigMap"),
     ("spec.volumes[].image", LOCAL_VOLUMES),
@@ -423,15 +424,12 @@ pub(super) const NEVER: &[(&str, &str)] = &[
 /// Values of fields that are not honoured, or have no effect, and mean what happens anyway: they pass silently. An
 /// object copied out of a cluster is full of them.
 pub(super) const HARMLESS: &[(&str, &str)] = &[
-    ("spec.setHostnameAsFQDN", "false"),
     ("spec.os", r#"{"name":"linux"}"#),
     ("spec.preemptionPolicy", r#""PreemptLowerPriority""#),
     ("spec.priority", "0"),
     // What an API server adds to every pod.
     ("spec.tolerations[].tolerationSeconds", "300"),
     ("spec.schedulerName", r#""default-scheduler""#),
-    ("spec.securityContext.supplementalGroupsPolicy", r#""Merge""#),
-    ("@.securityContext.procMount", r#""Default""#),
     ("immutable", "false"),
     ("automountServiceAccountToken", "false"),
 ];

@@ -23,9 +23,14 @@ fn e2e_names_are_resolved_as_the_pod_says() {
         ("own.yaml", &pod("own", own, SLEEP)),
         ("added.yaml", &pod("added", added, SLEEP)),
         ("plain.yaml", &pod("plain", "", SLEEP)),
+        ("whole.yaml", &pod("whole", "  subdomain: shop\n  setHostnameAsFQDN: true\n", SLEEP)),
+        (
+            "other.yaml",
+            &pod("other", "  hostname: left\n  subdomain: shop\n  hostnameOverride: db.example.com\n", SLEEP),
+        ),
     ]);
     world.start();
-    for name in ["own", "added", "plain"] {
+    for name in ["own", "added", "plain", "whole", "other"] {
         world.wait_row(name, "1/1", "Running");
     }
     let resolver = world.exec("own", "c", &["cat", "/etc/resolv.conf"]);
@@ -51,6 +56,16 @@ fn e2e_names_are_resolved_as_the_pod_says() {
     assert!(words(named).iter().any(|w| w == "left") && named.contains("left.shop.default.svc"), "{hosts}");
     assert_eq!(world.exec("own", "c", &["hostname"]), "left\n");
     assert_eq!(world.exec("plain", "c", &["hostname"]), "plain\n");
+    for (pod, name, line) in [
+        ("whole", "whole.shop.default.svc.cluster.local", "whole.shop.default.svc.cluster.local\twhole"),
+        ("other", "db.example.com", "db.example.com"),
+    ] {
+        let seen = world.exec(pod, "c", &["sh", "-c", "hostname; cat /etc/hostname; echo $HOSTNAME"]);
+        assert_eq!(seen, format!("{name}\n").repeat(3), "{pod}");
+        let ip = world.pod(pod).unwrap()["status"]["podIP"].as_str().unwrap().to_owned();
+        let hosts = world.exec(pod, "c", &["cat", "/etc/hosts"]);
+        assert!(hosts.lines().any(|l| l == format!("{ip}\t{line}")), "{hosts}");
+    }
     let resolver = world.exec("added", "c", &["cat", "/etc/resolv.conf"]);
     let search = resolver.lines().find(|l| l.starts_with("search ")).unwrap_or_else(|| panic!("{resolver}"));
     assert!(search.split_whitespace().any(|w| w == "more.example"), "{resolver}");

@@ -522,6 +522,19 @@ fn e2e_an_image_brings_command_user_directory_signal_and_volumes() {
         assert!(pod.log(&native, "app").await.contains("got quit"));
         until("the pod to go", async || native.stop_sandbox(pod.key()).await.ok()).await;
         pod.remove(&native).await;
+        // Strictly the groups of the pod: the image's file gives none.
+        let strict = TestPod::new(
+            "strict",
+            json!({
+                "securityContext": { "supplementalGroups": [1237], "supplementalGroupsPolicy": "Strict" },
+                "containers": [{ "name": "app", "image": "local.test/worker:1" }]
+            }),
+        );
+        strict.create(&native).await;
+        strict.start(&native, "app", 0).await;
+        let log = strict.wait_log(&native, "app", "ready").await;
+        assert!(log.contains("gid=1235") && log.contains("1237") && !log.contains("1236"), "{log}");
+        strict.remove(&native).await;
         native.teardown_root().await.unwrap();
     });
 }

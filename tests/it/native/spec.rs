@@ -208,6 +208,22 @@ fn a_privileged_container() {
 }
 
 #[test]
+fn nothing_is_masked_for_a_container_that_asks_for_it_in_a_pod_with_users_of_its_own() {
+    for (own, kind, masked) in [
+        (true, "Unmasked", false),
+        (true, "Default", true),
+        // One that is refused elsewhere stays masked.
+        (false, "Unmasked", true),
+    ] {
+        let container = json!({ "name": "app", "securityContext": { "procMount": kind } });
+        let built = spec(json!({ "hostUsers": !own, "containers": [container] }));
+        let linux = built["linux"].as_object().unwrap();
+        let found = ["maskedPaths", "readonlyPaths"].map(|list| linux.contains_key(list));
+        assert_eq!(found, [masked; 2], "{own} {kind}");
+    }
+}
+
+#[test]
 fn a_seccomp_profile_is_the_containers_own_then_the_pods_then_the_default() {
     let profile = |pod: Value, own: Value| {
         let container = json!({ "name": "app", "securityContext": own });

@@ -56,6 +56,9 @@ fn the_pod_s_numbers_come_first() {
         (wish(Some(5), Some(6), &[9, 7, 9]), identity(5, 6, &[6, 7, 9], None)),
         (Wish { volumes: Some(8), ..wish(Some(5), Some(6), &[9]) }, identity(5, 6, &[6, 8, 9], None)),
         (wish(None, Some(6), &[]), identity(101, 6, &[4, 6, 33], Some("/var/lib/nginx"))),
+        // Strictly those of the pod, and the first one.
+        (Wish { strict: true, ..wish(None, None, &[9]) }, identity(101, 102, &[9, 102], Some("/var/lib/nginx"))),
+        (Wish { strict: true, ..wish(Some(101), Some(6), &[]) }, identity(101, 6, &[6], Some("/var/lib/nginx"))),
         (wish(None, None, &[2_147_483_647]), identity(101, 102, &[4, 33, 102, 2_147_483_647], Some("/var/lib/nginx"))),
     ];
     for (wish, expected) in rows {

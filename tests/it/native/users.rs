@@ -104,6 +104,17 @@ fn e2e_a_pod_with_users_of_its_own_is_root_of_nothing_but_itself() {
             }
             pod.remove(&native).await;
         }
+        // What is below /proc is hidden, and kept from being written to, unless it is asked for.
+        let look = "grep -c ' /proc/' /proc/self/mounts; test -f /proc/keys && echo keys; echo done; sleep 1000";
+        for (kind, is_masked) in [("Default", true), ("Unmasked", false)] {
+            let pod = pod(&kind.to_lowercase(), true, look, json!({ "securityContext": { "procMount": kind } }));
+            pod.create(&native).await;
+            pod.start(&native, "app", 0).await;
+            let log = pod.wait_log(&native, "app", "done\n").await;
+            let count: usize = log.lines().next().unwrap().parse().unwrap();
+            assert_eq!((count > 0, log.contains("keys")), (is_masked, !is_masked), "{kind}: {log}");
+            pod.remove(&native).await;
+        }
         native.teardown_root().await.unwrap();
     });
 }

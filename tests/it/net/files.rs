@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{HostAlias, PodDNSConfig, PodSpec};
-use podwright::net::files::{Dns, Hosts, hostname_file, hosts_file, pod_domain, pod_hostname, resolv_conf};
+use podwright::net::files::{
+    Dns, Hosts, hostname_file, hosts_file, kernel_hostname, pod_domain, pod_hostname, resolv_conf,
+};
 use serde_json::{Value, json};
 
 fn spec(spec: Value) -> PodSpec {
@@ -26,6 +28,40 @@ fn the_host_name_is_the_specs_or_the_pods_cut_to_what_linux_takes() {
         assert_eq!(pod_hostname(&spec, pod), expected);
     }
     assert_eq!(hostname_file("web"), "web\n");
+}
+
+#[test]
+fn the_kernel_is_told_the_whole_name_where_the_pod_wants_it() {
+    let long = "a".repeat(40);
+    for (pod, name, domain) in [
+        (json!({}), "web", None),
+        (json!({"subdomain": "sub"}), "web", Some("sub.shop.svc.cluster.local")),
+        (json!({"setHostnameAsFQDN": true}), "web", None),
+        (
+            json!({"setHostnameAsFQDN": true, "subdomain": "sub"}),
+            "web.sub.shop.svc.cluster.local",
+            Some("sub.shop.svc.cluster.local"),
+        ),
+        (json!({"setHostnameAsFQDN": false, "subdomain": "sub"}), "web", Some("sub.shop.svc.cluster.local")),
+        // One that the kernel does not take.
+        (
+            json!({"setHostnameAsFQDN": true, "subdomain": "sub", "hostname": long}),
+            long.as_str(),
+            Some("sub.shop.svc.cluster.local"),
+        ),
+        // It is the whole of it, and the pod is in no domain.
+        (json!({"hostnameOverride": "db.example.com", "hostname": "www", "subdomain": "sub"}), "db.example.com", None),
+    ] {
+        let mut whole = pod.clone();
+        whole["containers"] = json!([]);
+        let spec = spec(whole);
+        let found = pod_domain(&spec, "shop", "cluster.local");
+        assert_eq!(
+            (kernel_hostname(&spec, "web", found.as_deref()).as_str(), found.as_deref()),
+            (name, domain),
+            "{pod}"
+        );
+    }
 }
 
 const HEAD: &str = "# Kubernetes-managed hosts file.\n\

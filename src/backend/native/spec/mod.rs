@@ -121,7 +121,8 @@ pub fn build(input: &Input<'_>) -> Result<Value, SpecError> {
     }
     if privileged {
         linux["devices"] = Value::Array(input.devices.iter().map(security::device).collect());
-    } else {
+    }
+    if !privileged && !security::is_unmasked(input) {
         linux["maskedPaths"] = json!(security::MASKED_PATHS);
         linux["readonlyPaths"] = json!(security::READ_ONLY_PATHS);
     }

@@ -161,6 +161,13 @@ pub(super) fn container_capabilities(input: &Input<'_>) -> Result<Vec<String>, S
     Ok(NAMES.iter().enumerate().filter(|(at, _)| set & (1 << at) != 0).map(|(_, n)| format!("CAP_{n}")).collect())
 }
 
+/// Whether nothing below /proc and /sys is hidden from a container or kept from being written to: `procMount: Unmasked`, which
+/// takes user ids of the pod's own.
+pub(super) fn is_unmasked(input: &Input<'_>) -> bool {
+    let own = input.container.security_context.as_ref().and_then(|context| context.proc_mount.as_deref());
+    own == Some("Unmasked") && input.first_id.is_some()
+}
+
 /// A seccomp profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seccomp<'a> {
