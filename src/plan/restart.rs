@@ -4,7 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, ContainerRestartRule};
 
 use super::failure::double;
-use crate::model::{ContainerKind, ContainerRecord, ExitRecord, ImageSource, ObservedContainer};
+use crate::model::{
+    ContainerKind, ContainerRecord, ExitRecord, ImageSource, ObservedContainer, ProbeKind, Reason, Stopping,
+};
 
 /// An instance that ended so long after it was begun starts the back-off anew (kubelet: twice the longest back-off).
 const RESET_AFTER: SignedDuration = SignedDuration::from_secs(600);
@@ -97,18 +99,37 @@ pub(super) enum Next {
     At { until: Timestamp, backoff: SignedDuration },
 }
 
-/// The crash back-off after `latest` ended, for the next instance.
+/// The crash back-off after `latest` ended, for the next instance; `before` is the one before it.
 ///
 /// As kubelet's `doBackOff` and client-go's `flowcontrol.Backoff` have it: the first restart is immediate (it creates the
 /// back-off entry), the next waits 10 s, then 20 s and so on up to 300 s, always measured from the end of the instance.
 /// The entry's key holds image and resources, so what differs in them waits for nothing; nor does an instance after one of an
 /// earlier boot, for a kubelet's entries do not outlive the machine (`is_fresh`). The entry is of the moment at which the instance
 /// was begun, before its image was pulled: one that ends over 600 s after that resets it.
-pub(super) fn next(latest: &ObservedContainer, exit: &ExitRecord, is_fresh: bool, now: Timestamp) -> Next {
-    let backoff = if is_fresh { SignedDuration::ZERO } else { backoff_after(&latest.record, exit) };
+///
+/// What is killed for its probe, or since its sandbox died, is started again by the same `SyncPod`, whose status is from before the
+/// kill: there the instance before is the newest that has ended. The first instance has none and makes no entry; after another one
+/// the wait is measured from the end of the instance before. If it is not over then, a later round measures it from the end of
+/// `latest`.
+pub(super) fn next(
+    (latest, exit): (&ObservedContainer, &ExitRecord),
+    before: Option<&ObservedContainer>,
+    is_fresh: bool,
+    now: Timestamp,
+) -> Next {
+    let backoff = if is_fresh { SignedDuration::ZERO } else { backoff_after((&latest.record, exit), before) };
     // A clock that was set back cannot measure the wait: the one restart that follows sets things right.
     if backoff.is_zero() || exit.finished_at > now {
         return Next::Now { backoff };
+    }
+    if latest.record.stopping.as_ref().is_some_and(is_same_round) {
+        match before.and_then(ObservedContainer::exit) {
+            None => return Next::Now { backoff: latest.record.backoff },
+            Some(before) if exit.finished_at.duration_since(before.finished_at) >= backoff => {
+                return Next::Now { backoff };
+            }
+            Some(_) => {}
+        }
     }
     match exit.finished_at.checked_add(backoff) {
         Ok(until) if until > now => Next::At { until, backoff },
@@ -116,14 +137,32 @@ pub(super) fn next(latest: &ObservedContainer, exit: &ExitRecord, is_fresh: bool
     }
 }
 
-fn backoff_after(record: &ContainerRecord, exit: &ExitRecord) -> SignedDuration {
+/// Whether kubelet starts what was stopped for this in the round in which it stops it.
+fn is_same_round(stopping: &Stopping) -> bool {
+    ProbeKind::behind(stopping).is_some() || stopping.is_for(&Reason::SandboxDied)
+}
+
+fn backoff_after(
+    (record, exit): (&ContainerRecord, &ExitRecord),
+    before: Option<&ObservedContainer>,
+) -> SignedDuration {
     let pulled = match record.image_source {
         ImageSource::Pulled { waited, .. } => waited,
         ImageSource::Present | ImageSource::Stale { .. } => SignedDuration::ZERO,
     };
     let lasted = exit.finished_at.duration_since(record.created_at).saturating_add(pulled);
-    let first = record.attempt == 0 && record.backoff.is_zero();
-    if first || lasted > RESET_AFTER { SignedDuration::ZERO } else { double(record.backoff) }
+    // Whether there is no entry yet: for the first instance, and for the second after one that did not end by itself. What its
+    // postStart hook fails for is killed in the round that started it.
+    let made_none = |before: &ObservedContainer| {
+        let told = before.record.stopping.as_ref();
+        before.record.attempt == 0 && told.is_some_and(|told| !told.is_for(&Reason::PostStartFailed))
+    };
+    let is_first = record.attempt == 0 || (record.attempt == 1 && before.is_some_and(made_none));
+    if (is_first && record.backoff.is_zero()) || lasted > RESET_AFTER {
+        SignedDuration::ZERO
+    } else {
+        double(record.backoff)
+    }
 }
 
 /// A whole number of seconds as Go prints durations: `10s`, `1m20s`, `5m0s`.
@@ -187,11 +226,12 @@ mod tests {
         for _ in 0..9 {
             let mut latest = instance(attempt, waited);
             latest.record.created_at = at(clock - 1);
-            let backoff = match next(&latest, &exit(clock - 1, clock), false, at(clock)) {
+            let exit = exit(clock - 1, clock);
+            let backoff = match next((&latest, &exit), None, false, at(clock)) {
                 Next::Now { backoff } => backoff,
                 Next::At { until, backoff } => {
                     assert_eq!(until, at(clock) + backoff);
-                    assert_eq!(next(&latest, &exit(clock - 1, clock), false, until), Next::Now { backoff });
+                    assert_eq!(next((&latest, &exit), None, false, until), Next::Now { backoff });
                     backoff
                 }
             };
@@ -207,6 +247,7 @@ mod tests {
     fn what_resets_the_back_off() {
         let now = Next::Now { backoff: SignedDuration::ZERO };
         let latest = instance(5, 160);
+        let next = |latest: &_, exit: &_, is_fresh, now| next((latest, exit), None, is_fresh, now);
         assert_eq!(next(&latest, &exit(1, 601), false, at(601)), now, "it ended over ten minutes after it was begun");
         assert!(
             matches!(next(&latest, &exit(0, 600), false, at(600)), Next::At { .. }),
@@ -223,7 +264,56 @@ mod tests {
 
     #[test]
     fn a_clock_set_back_does_not_make_a_container_wait_for_ages() {
-        assert!(matches!(next(&instance(3, 20), &exit(9000, 9001), false, at(10)), Next::Now { .. }));
+        assert!(matches!(next((&instance(3, 20), &exit(9000, 9001)), None, false, at(10)), Next::Now { .. }));
+    }
+
+    /// The same, told to stop for this.
+    fn told(mut instance: ObservedContainer, reason: &Reason) -> ObservedContainer {
+        let reason = reason.to_string();
+        let stopping = Stopping { since: at(0), grace_seconds: 30, pre_stop: false, killed_at: None, reason };
+        instance.record.stopping = Some(stopping);
+        instance
+    }
+
+    fn unhealthy(instance: ObservedContainer) -> ObservedContainer {
+        told(instance, &Reason::ProbeFailed { kind: ProbeKind::Liveness })
+    }
+
+    fn ended(mut instance: ObservedContainer, second: i64) -> ObservedContainer {
+        instance.state = crate::model::ContainerState::Exited(exit(second - 1, second));
+        instance
+    }
+
+    #[test]
+    fn what_is_killed_waits_from_the_end_of_the_instance_before() {
+        let first = |second| ended(instance(0, 0), second);
+        let second = |second| ended(unhealthy(instance(1, 0)), second);
+        let fourth = |second| ended(unhealthy(instance(4, 20)), second);
+        let (hook, sandbox) = (Reason::PostStartFailed, Reason::SandboxDied);
+        let now = |backoff| Next::Now { backoff: SignedDuration::from_secs(backoff) };
+        let wait = |backoff| Next::At { until: at(100 + backoff), backoff: SignedDuration::from_secs(backoff) };
+        for (case, latest, before, expected) in [
+            ("the first instance", unhealthy(instance(0, 0)), None, now(0)),
+            ("the second one: there is no entry yet", unhealthy(instance(1, 0)), Some(unhealthy(first(99))), now(0)),
+            ("nor when it failed by itself", instance(1, 0), Some(unhealthy(first(99))), now(0)),
+            ("nor after one whose sandbox died", instance(1, 0), Some(told(first(99), &sandbox)), now(0)),
+            ("a hook that failed makes one", instance(1, 0), Some(told(first(99), &hook)), wait(10)),
+            ("so does an end of its own", instance(1, 0), Some(first(99)), wait(10)),
+            ("killed after an end of its own", unhealthy(instance(1, 0)), Some(first(91)), wait(10)),
+            ("which was long enough ago", unhealthy(instance(1, 0)), Some(first(90)), now(10)),
+            ("the third one, killed as the others were", unhealthy(instance(2, 0)), Some(second(91)), wait(10)),
+            ("it lived longer", unhealthy(instance(2, 0)), Some(second(90)), now(10)),
+            ("its sandbox died", told(instance(2, 0), &sandbox), Some(second(90)), now(10)),
+            ("its hook failed", told(instance(2, 0), &hook), Some(second(90)), wait(10)),
+            ("a later one", unhealthy(instance(5, 20)), Some(fourth(60)), now(40)),
+            ("a later one that lived less", unhealthy(instance(5, 20)), Some(fourth(61)), wait(40)),
+            ("a later one that ended by itself", instance(5, 20), Some(fourth(60)), wait(40)),
+            ("nothing is known of the one before", unhealthy(instance(5, 20)), None, now(20)),
+            ("the one before has no end", unhealthy(instance(5, 20)), Some(instance(4, 10)), now(20)),
+        ] {
+            let exit = exit(99, 100);
+            assert_eq!(next((&latest, &exit), before.as_ref(), false, at(100)), expected, "{case}");
+        }
     }
 
     #[test]

@@ -126,7 +126,7 @@ pub(super) fn next(
         || !resize::due(&latest.record, container).is_empty()
         || data::restart_due(&latest.record, container, pod)
         || latest.earlier_boot;
-    Some(restart::next(latest, latest.exit()?, is_fresh, now))
+    Some(restart::next((latest, latest.exit()?), pod.previous(&container.name), is_fresh, now))
 }
 
 /// Whether it was stopped, for another image, other resources or other data, or since its sandbox died: it did not end by

@@ -9,7 +9,7 @@ use podwright::model::{Caller, Handler, Kind, ObjectKey};
 use podwright::port::{ErrorKind, PodBackend, PortError};
 use serde_json::{Value, json};
 
-use super::rig::{Rig, Running, id, key, pod, pod_with};
+use super::rig::{Rig, Running, eventually, id, key, pod, pod_with};
 
 /// A probe with the command `word`, asked once in `period` seconds.
 fn probe(word: &str, period: u32) -> Value {
@@ -94,10 +94,13 @@ async fn a_liveness_probe_that_fails_three_times_restarts_its_container_and_no_m
     assert_eq!(told(&agent, "Unhealthy"), once("Liveness probe failed: live is bad", 3));
     assert_eq!(told(&agent, "Killing"), once("Container app failed liveness probe, will be restarted", 1));
     assert_eq!(attempt(&rig, "web", "app"), 1, "the first restart is at once");
-    // The next one fails at 5, 10 and 15 seconds of its life, and waits for ten more.
-    rig.pass(16).await;
-    assert_eq!((told(&agent, "Unhealthy")[0].1, told(&agent, "Killing")[0].1), (6, 2));
-    assert_eq!(attempt(&rig, "web", "app"), 1);
+    // Each next one fails at 5, 10 and 15 seconds of its life. The second restart is at once, too, for there is no back-off yet;
+    // so is the third, for its ten seconds have passed since the second. Of the twenty of the fourth fifteen have.
+    for kills in 2..=4 {
+        eventually("another kill", || told(&agent, "Killing")[0].1 == kills).await;
+        rig.pass(2).await;
+        assert_eq!((told(&agent, "Unhealthy")[0].1, attempt(&rig, "web", "app")), (3 * kills, kills.min(3)));
+    }
     let shown = status(&agent, "web");
     assert_eq!(
         (&shown["phase"], &shown["containerStatuses"][0]["state"]["waiting"]["reason"]),
@@ -107,8 +110,8 @@ async fn a_liveness_probe_that_fails_three_times_restarts_its_container_and_no_m
     assert_eq!((&last["exitCode"], &last["reason"]), (&json!(143), &json!("Error")));
     is_bad.store(false, Ordering::SeqCst);
     rig.pass(600).await;
-    assert_eq!(["app", "b"].map(|name| attempt(&rig, "web", name)), [2, 0]);
-    assert_eq!((rig.uids(), told(&agent, "Unhealthy")[0].1), (uid, 6));
+    assert_eq!(["app", "b"].map(|name| attempt(&rig, "web", name)), [4, 0]);
+    assert_eq!((rig.uids(), told(&agent, "Unhealthy")[0].1), (uid, 12));
 }
 
 #[tokio::test(start_paused = true)]

@@ -28,11 +28,10 @@ fn events(world: &World, name: &str) -> Vec<(String, String, u64, String)> {
 fn e2e_seed_liveness_restarts_its_container_while_the_pod_runs() {
     let Some(mut world) = World::new() else { return };
     world.load("busybox");
-    // The seed's manifest, in a fifth of its time: in its own, two restarts take 160 s. Every relation that decides what happens
+    // The seed's manifest, in a fifth of its time: in its own, two restarts take 150 s. Every relation that decides what happens
     // stays. The file is there for six periods, the delay is one of them, and three failures, whose number is not touched, come
     // to less than the file is gone for. A probe answers in far less than its timeout of a second, which is not more than a
-    // period in either. The first restart waits for nothing; the second for ten seconds from the end, which depends on no time
-    // of the manifest, as little as the ten minutes of running that would begin the back-off anew and that neither comes near.
+    // period in either. Two restarts wait for nothing, for what is killed for its probe makes no back-off the first time.
     // The grace period, which the shell waits for as the first process of a container, is what it takes from the third failure
     // on: nothing else is asked meanwhile. `control::probes` has the numbers of the seed, on a clock that costs nothing.
     let manifest = seed("liveness.yaml")

@@ -55,6 +55,16 @@ impl World {
             Some(Stopping { since: at(since), grace_seconds, pre_stop: false, killed_at: None, reason });
     }
 
+    /// The next instance of one that ended, which alone of those before is kept.
+    fn again(&mut self, name: &str) {
+        let mut next = self.latest(name).clone();
+        next.record.attempt += 1;
+        next.record.stopping = None;
+        let containers = &mut self.pod.as_mut().unwrap().containers;
+        containers.retain(|c| c.record.name != name || c.record.attempt + 1 == next.record.attempt);
+        containers.push(next);
+    }
+
     /// It was, and ended with this code at this second.
     fn ended_for(&mut self, name: &str, code: i32, second: i64) {
         self.stopping_for(name, Liveness, second - 1, 7);
@@ -123,9 +133,42 @@ const ROWS: &[Row] = &[
         "ask side#0 liveness", "ask side#0 readiness", "ask b#0 readiness",
         "b: started ready since 120", "side: started ready since 12",
     ]),
-    ("it ended for it the second time", |w| { w.attempt("a", 1, 0); w.ended_for("a", 137, 200); }, &[
+    ("it ended for it the second time", |w| { w.ended_for("a", 137, 199); w.again("a"); w.ended_for("a", 137, 200); }, &[
+        "image nginx:1: exited with 137, restartPolicy Always", "start a#2: exited with 137, restartPolicy Always", "wake 5000",
+        "ask side#0 liveness", "ask side#0 readiness", "ask b#0 readiness",
+        "b: started ready since 120", "side: started ready since 12",
+    ]),
+    ("and the first time by itself", |w| { w.ended("a", 1, 191); w.again("a"); w.ended_for("a", 137, 200); }, &[
         "hold a CrashLoopBackOff until 210: back-off 10s restarting failed container=a pod=p_default(UID)", "wake 210",
         "a waits: CrashLoopBackOff back-off 10s restarting failed container=a pod=p_default(UID)",
+        "ask side#0 liveness", "ask side#0 readiness", "ask b#0 readiness",
+        "b: started ready since 120", "side: started ready since 12",
+    ]),
+    ("which is ten seconds ago", |w| { w.ended("a", 1, 190); w.again("a"); w.ended_for("a", 137, 200); }, &[
+        "image nginx:1: exited with 137, restartPolicy Always", "start a#2: exited with 137, restartPolicy Always", "wake 5000",
+        "ask side#0 liveness", "ask side#0 readiness", "ask b#0 readiness",
+        "b: started ready since 120", "side: started ready since 12",
+    ]),
+    ("it ended for it the third time", |w| {
+        for second in [180, 191] {
+            w.ended_for("a", 137, second);
+            w.again("a");
+        }
+        w.ended_for("a", 137, 200);
+    }, &[
+        "hold a CrashLoopBackOff until 210: back-off 10s restarting failed container=a pod=p_default(UID)", "wake 210",
+        "a waits: CrashLoopBackOff back-off 10s restarting failed container=a pod=p_default(UID)",
+        "ask side#0 liveness", "ask side#0 readiness", "ask b#0 readiness",
+        "b: started ready since 120", "side: started ready since 12",
+    ]),
+    ("which it lived longer for", |w| {
+        for second in [180, 190] {
+            w.ended_for("a", 137, second);
+            w.again("a");
+        }
+        w.ended_for("a", 137, 200);
+    }, &[
+        "image nginx:1: exited with 137, restartPolicy Always", "start a#3: exited with 137, restartPolicy Always", "wake 5000",
         "ask side#0 liveness", "ask side#0 readiness", "ask b#0 readiness",
         "b: started ready since 120", "side: started ready since 12",
     ]),

@@ -1,6 +1,9 @@
 //! A container that ended is not started again before its back-off is over: at once the first time, then after 10 s, and
 //! twice as long each time up to 300 s, from the end of the instance; anew after one that ended over ten minutes after it was
 //! begun, at which its image is pulled first.
+//!
+//! One that is killed for its probe, or since its sandbox died, is started at once when that time has passed since the end of the
+//! instance before; and as long as none has ended by itself there is nothing to wait for.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +20,12 @@ struct Story {
     earliest: Moment,
     ended: Option<Moment>,
     code: i32,
+    /// When the instance before it ended.
+    before: Option<Moment>,
+    /// It was killed for what counts from then on.
+    is_killed: bool,
+    /// The first instance did not end by itself.
+    is_first_stopped: bool,
     /// The pod was changed, or the instance was stopped for that: the next one does not wait.
     is_free: bool,
     /// What was waited for before this instance, in seconds; none before the first one.
@@ -60,9 +69,12 @@ pub(super) fn kept(trace: &Trace) -> Result<(), String> {
                 }
             }
             Event::Told { of, why, .. } => {
-                let failed = why.ends_with("probe failed") || why == "postStart hook failed";
+                let is_hook = why == "postStart hook failed";
+                let is_killed = why.ends_with("probe failed") || why == "the infra process died";
                 if let Some(story) = stories.get_mut(&(of.uid.as_str(), of.container.as_str())) {
-                    story.is_free |= !failed && why != "the infra process died";
+                    story.is_killed |= is_killed;
+                    story.is_first_stopped |= !is_hook && story.count == 1;
+                    story.is_free |= !is_hook && !is_killed;
                 }
             }
             _ => {}
@@ -78,8 +90,9 @@ fn too_early(at: Moment, of: &Instance, promised: Moment) -> String {
 impl Story {
     /// For how long the next one waits, in seconds.
     fn wait(&self) -> i64 {
+        let is_nothing_counted = self.count <= 1 || (self.count == 2 && self.is_first_stopped);
         match self.ended {
-            Some(ended) if !self.is_free && self.count > 1 && ended - self.earliest <= seconds(600) => {
+            Some(ended) if !self.is_free && !is_nothing_counted && ended - self.earliest <= seconds(600) => {
                 (self.waited * 2).clamp(10, 300)
             }
             _ => 0,
@@ -93,18 +106,27 @@ impl Story {
 
     /// Whether it has waited.
     fn is_due(&self, at: Moment) -> bool {
-        self.ended.is_some_and(|ended| at >= ended + seconds(self.wait()))
+        let wait = seconds(self.wait());
+        let has_passed = |ended: Moment| self.is_killed && self.before.is_some_and(|before| ended - before >= wait);
+        self.ended.is_some_and(|ended| has_passed(ended) || at >= ended + wait)
     }
 
     /// When it should have begun, if that was too early.
     fn begin(&mut self, at: Moment) -> Result<(), Moment> {
         let after = self.wait();
-        if let Some(promised) = self.ended.map(|ended| ended + seconds(after)).filter(|promised| at < *promised) {
+        let promised = self.ended.map(|ended| ended + seconds(after));
+        if let Some(promised) = promised.filter(|_| !self.is_due(at)) {
             return Err(promised);
         }
         // One that had nothing to wait for may still have been counted as a crash, which makes the next wait no shorter.
-        let earliest = self.ended.map_or(at, |ended| ended + seconds(after));
-        *self = Self { earliest, ended: None, code: 0, is_free: false, waited: after, count: self.count + 1 };
+        *self = Self {
+            earliest: promised.unwrap_or(at),
+            before: self.ended,
+            is_first_stopped: self.is_first_stopped,
+            waited: after,
+            count: self.count + 1,
+            ..Self::default()
+        };
         Ok(())
     }
 }

@@ -358,6 +358,29 @@ fn the_back_off_of_who_has_all_restarted_counts_on() {
 }
 
 #[test]
+fn a_back_off_after_a_kill_that_is_cut_short_is_found() {
+    let told =
+        |at, attempt, why: &str| (at, Event::Told { of: of("app", attempt), signal: Signal::Stop, why: why.into() });
+    let killed = |at, attempt| [told(at, attempt, "liveness probe failed"), ended(at, "app", attempt, 143)];
+    // Two have nothing to wait for; the third one lived for this long, and the fourth began then.
+    let story = |first: &str, lived: Moment, began_at: Moment| {
+        let first = [began(0, "app", 0), told(1_000, 0, first), ended(1_000, "app", 0, 143), began(1_000, "app", 1)];
+        let all = first.into_iter().chain(killed(2_000, 1)).chain([began(2_000, "app", 2)]);
+        broken(app(), all.chain(killed(2_000 + lived, 2)).chain([began(began_at, "app", 3)]))
+    };
+    let probe = "liveness probe failed";
+    assert_eq!((story(probe, 10_000, 12_000), story(probe, 9_999, 11_999)), (vec![], vec!["back-off"]));
+    assert_eq!((story(probe, 9_999, 21_999), story(probe, 9_999, 21_998)), (vec![], vec!["back-off"]));
+    // A hook that fails counts.
+    assert_eq!(story("postStart hook failed", 30_000, 40_000), ["back-off"]);
+    let by_itself = |lived: Moment| {
+        let first = [began(0, "app", 0), ended(1_000, "app", 0, 1), began(1_000, "app", 1)];
+        broken(app(), first.into_iter().chain(killed(1_000 + lived, 1)).chain([began(1_000 + lived, "app", 2)]))
+    };
+    assert_eq!((by_itself(10_000), by_itself(9_999)), (vec![], vec!["back-off"]));
+}
+
+#[test]
 fn phases_that_go_back_are_found() {
     assert_eq!(broken(app(), [shown(1, "Pending", &[]), shown(2, "Running", &[]), shown(3, "Failed", &[])]), NONE);
     for to in ["Pending", "Running", "Succeeded"] {
