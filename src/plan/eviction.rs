@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{PodSpec, Volume};
 
-use super::teardown::passed;
+use super::teardown::{Grace, passed};
 use crate::model::{Eviction, TerminalCause, VolumeLimit, VolumeUse, quantity};
 
 /// The grace period of the evicted, in seconds (`immediateEvictionGracePeriodSeconds`).
@@ -36,10 +36,10 @@ pub fn eviction(limits: &[VolumeLimit], used: &[VolumeUse]) -> Option<TerminalCa
     Some(TerminalCause { reason: "Evicted".to_owned(), message })
 }
 
-/// The grace period of an eviction, which this agent may have begun, in seconds.
-pub(super) fn grace(begun: Option<&Eviction>, now: Timestamp) -> i64 {
+/// The grace period of an eviction, which this agent may have begun.
+pub(super) fn grace(begun: Option<&Eviction>, now: Timestamp) -> Grace {
     let is_over = begun.is_some_and(|eviction| passed(eviction.since, PATIENCE, now));
-    if is_over { 0 } else { GRACE }
+    if is_over { Grace::None } else { Grace::Seconds(GRACE) }
 }
 
 /// When to look again: the more there is to look at, the less often.

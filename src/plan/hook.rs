@@ -60,7 +60,7 @@ pub(super) fn begin(
     stop: &Stop,
     draft: &mut Draft,
 ) -> bool {
-    let grace = stop.remaining(round.input.now);
+    let grace = stop.left(round.input.now);
     let begun = pre_stop(pod, instance, seconds(grace));
     if let Some(run) = begun {
         draft.step(signal(instance, Signal::PreStop, grace), stop.reason.clone());

@@ -75,7 +75,8 @@ impl Act {
             Act::BeginToStop => STOPS.to_vec(),
             // Its hook was for a change that is taken back meanwhile.
             Act::Stop => [&STOPS[..], &[Why::ChangedBack]].concat(),
-            Act::Kill => [&STOPS[..], &[Why::GraceExceeded, Why::RestartingAll]].concat(),
+            // Without a stop signal before only what nobody waits for: a restart of all, and an eviction that could not be noted.
+            Act::Kill => vec![Why::GraceExceeded, Why::Terminating, Why::RestartingAll],
             Act::RunPreStop => [&STOPS[..], &[Why::StopInterrupted]].concat(),
             Act::ResizeContainer => vec![Why::ResourcesChanged],
             Act::ReapContainer => vec![Why::MonitorLost, Why::StartInterrupted],

@@ -16,7 +16,7 @@ use super::failure::files_digest;
 use super::field::Fields;
 use super::opened::Opened;
 use super::restart::{self, Policy};
-use super::teardown::{self, Stop, grace_of};
+use super::teardown::{self, Grace, Stop, grace_of, grace_of_end};
 use super::{PodInput, Target, eviction, payload, placement, probe, resize, start, together};
 use crate::model::{
     AdmittedPod, Cause, ContainerKind, ContainerState, DataObjects, Failure, ObservedContainer, ObservedPod, Outcome,
@@ -185,7 +185,7 @@ fn run(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
         }
         Sandbox::Absent | Sandbox::Dead { .. } => {
             start::waiting_for_sandbox(spec, pod, draft);
-            let stop = Stop { reason: Reason::SandboxDied, grace: grace_of(pod), began: None };
+            let stop = Stop { reason: Reason::SandboxDied, grace: Grace::Seconds(grace_of(pod)), began: None };
             if stop.all(round, pod, draft) {
                 run_sandbox(round, pod, draft);
             }
@@ -200,9 +200,7 @@ fn evicted(input: &PodInput<'_>, pod: &ObservedPod) -> Option<Ending> {
     }
     let begun = input.memory.evicted.as_ref();
     let cause = begun.map(|eviction| &eviction.cause).or(pod.record.terminal_cause.as_ref())?;
-    let grace = eviction::grace(begun, input.now);
-    let grace = input.memory.grace_limit.map_or(grace, |limit| grace.min(limit.max(0)));
-    Some(Ending::failed(cause.clone(), Some(grace)))
+    Some(Ending::failed(cause.clone(), Some(eviction::grace(begun, input.now))))
 }
 
 /// Volumes first, then the infra process. A container is started in a later round, when the address is known.
@@ -291,12 +289,12 @@ struct Ending {
     why: Reason,
     cause: Option<TerminalCause>,
     /// Another grace period than the pod's own.
-    grace: Option<i64>,
+    grace: Option<Grace>,
 }
 
 impl Ending {
     /// Not for what its containers did.
-    fn failed(cause: TerminalCause, grace: Option<i64>) -> Self {
+    fn failed(cause: TerminalCause, grace: Option<Grace>) -> Self {
         let why = Reason::Terminating(cause.message.clone());
         Self { phase: "Failed", why, cause: Some(cause), grace }
     }
@@ -353,7 +351,8 @@ fn verdict(spec: &PodSpec, pod: &ObservedPod) -> Option<(&'static str, Reason)> 
 /// Stops what still runs, records the phase, gives the sandbox back.
 fn finish(round: &Round<'_>, pod: &Opened<'_>, ending: Ending, draft: &mut Draft) {
     probe::probes(pod, round.input.memory, true, draft);
-    let stop = Stop { reason: ending.why, grace: ending.grace.unwrap_or_else(|| grace_of(pod)), began: None };
+    let grace = ending.grace.unwrap_or_else(|| Grace::Seconds(grace_of_end(pod)));
+    let stop = Stop { reason: ending.why, grace, began: None };
     if stop.all(round, pod, draft) {
         draft.step(PodAction::Finish { phase: ending.phase.to_owned(), cause: ending.cause }, Reason::Finished);
         finished(round, pod, draft);
@@ -362,7 +361,7 @@ fn finish(round: &Round<'_>, pod: &Opened<'_>, ending: Ending, draft: &mut Draft
 
 /// An ended pod keeps its record and logs, not its sandbox.
 fn finished(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
-    let stop = Stop { reason: Reason::Finished, grace: grace_of(pod), began: None };
+    let stop = Stop { reason: Reason::Finished, grace: Grace::Seconds(grace_of_end(pod)), began: None };
     if stop.all(round, pod, draft) && pod.sandbox != Sandbox::Absent {
         draft.step(PodAction::StopSandbox, Reason::Finished);
     }

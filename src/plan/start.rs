@@ -12,7 +12,7 @@ use super::pod::Round;
 use super::probe;
 use super::resize;
 use super::restart::{self, Next, Policy, go_duration};
-use super::teardown::{self, Stop, grace_of};
+use super::teardown::{self, Grace, Stop, grace_of};
 use super::together;
 use crate::model::{
     ContainerKind, ContainerRecord, ContainerStart, ContainerState, Failure, HookKind, HookState, ImageNeed,
@@ -247,6 +247,7 @@ impl Pod<'_> {
                     if reason == Reason::PostStartFailed {
                         draft.waiting(&record.name, HOOK_FAILED, "");
                     }
+                    let grace = Grace::Seconds(grace);
                     Stop { reason, grace, began: None }.one(self.round, self.observed, latest, draft);
                     return false;
                 }

@@ -13,7 +13,8 @@ use crate::model::{
 
 /// Kubernetes' grace period when a pod names none.
 const GRACE: i64 = 30;
-/// What a container gets at least between the stop signal and SIGKILL when others used up the grace period.
+/// What a container gets at least between the stop signal and SIGKILL, whatever its grace period is and whoever has used it up
+/// (kuberuntime_container.go, `minimumGracePeriodInSeconds`).
 const LEAST_GRACE: i64 = 2;
 
 /// The pod's own grace period in seconds; a negative one counts as 1, as the API has it.
@@ -23,10 +24,16 @@ pub(super) fn grace_of(pod: &Opened<'_>) -> i64 {
     if grace < 0 { 1 } else { grace }
 }
 
+/// The same for the end of the whole pod, which always has a second (pod_workers.go, `calculateEffectiveGracePeriod`).
+pub(super) fn grace_of_end(pod: &Opened<'_>) -> i64 {
+    grace_of(pod).max(1)
+}
+
 /// Ends the pod: marks it, stops what runs, then removes sandbox and record.
 pub(super) fn teardown(round: &Round<'_>, pod: &Opened<'_>, why: &Reason, draft: &mut Draft) {
     probe::probes(pod, round.input.memory, true, draft);
-    let wanted = round.input.memory.grace_limit.map_or(grace_of(pod), |limit| grace_of(pod).min(limit.max(0)));
+    let own = grace_of_end(pod);
+    let wanted = round.input.memory.grace_limit.map_or(own, |limit| own.min(limit.max(1)));
     let deletion = match &pod.record.deletion {
         Some(deletion) if deletion.grace_seconds <= wanted => deletion.clone(),
         // A grace period only ever shrinks; when and why the deletion began stays.
@@ -38,7 +45,7 @@ pub(super) fn teardown(round: &Round<'_>, pod: &Opened<'_>, why: &Reason, draft:
     };
     let stop = Stop {
         reason: Reason::Terminating(deletion.reason.clone()),
-        grace: deletion.grace_seconds,
+        grace: Grace::Seconds(deletion.grace_seconds),
         began: Some(deletion.requested_at),
     };
     let ended = stop.all(round, pod, draft);
@@ -62,11 +69,29 @@ fn mark(deletion: Deletion, why: &Reason, draft: &mut Draft) -> Deletion {
     deletion
 }
 
+/// The time that what is stopped has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Grace {
+    /// So many seconds for hooks, for those whose turn comes before, and to end after the stop signal; for that always
+    /// [`LEAST_GRACE`].
+    Seconds(i64),
+    /// SIGKILL without a hook and without a stop signal.
+    None,
+}
+
+impl Grace {
+    fn seconds(self) -> i64 {
+        match self {
+            Self::Seconds(seconds) => seconds.max(0),
+            Self::None => 0,
+        }
+    }
+}
+
 /// A stop of containers.
 pub(super) struct Stop {
     pub(super) reason: Reason,
-    /// Between the stop signal and SIGKILL, in seconds.
-    pub(super) grace: i64,
+    pub(super) grace: Grace,
     /// When the stop of the whole pod began, if that is on record: the grace period is for all of it.
     pub(super) began: Option<Timestamp>,
 }
@@ -80,7 +105,7 @@ impl Stop {
         let told = of_this_sandbox.filter_map(|c| c.record.stopping.as_ref()).filter(|told| told.is_for(&self.reason));
         // One whose hook or whose turn came first was given what was left then.
         let began = |told: &Stopping| {
-            let used = SignedDuration::from_secs(self.grace.saturating_sub(told.grace_seconds));
+            let used = SignedDuration::from_secs(self.grace.seconds().saturating_sub(told.grace_seconds).max(0));
             told.since.checked_sub(used).unwrap_or(told.since)
         };
         Self { reason: self.reason.clone(), grace: self.grace, began: self.began.or_else(|| told.map(began).min()) }
@@ -103,16 +128,16 @@ impl Stop {
             // One that was told before (for a new image, say) is never forgotten.
             // Nor does one wait longer than the time that it was given, which may have begun before this stop.
             let is_due = |stopping: &Stopping| {
-                !stopping.pre_stop || passed(stopping.since, stopping.grace_seconds.min(stop.grace), round.input.now)
+                !stopping.pre_stop || passed(stopping.since, stop.granted(stopping), round.input.now)
             };
             let told = container.record.stopping.as_ref().is_some_and(is_due);
-            if told || over || stop.grace == 0 || Some(rank(container)) == turn {
+            if told || over || stop.grace.seconds() == 0 || Some(rank(container)) == turn {
                 stop.one(round, pod, container, draft);
             } else {
                 stop.early(round, pod, container, draft);
                 // Whatever it waits for until then, its turn comes when the time of the whole pod is over.
                 if let Some(began) = stop.began {
-                    draft.wake(deadline(began, stop.grace));
+                    draft.wake(deadline(began, stop.grace.seconds()));
                 }
             }
         }
@@ -124,28 +149,35 @@ impl Stop {
         let now = round.input.now;
         let name = &container.record.name;
         match &container.record.stopping {
-            None if self.grace == 0 => draft.step(signal(container, Signal::Kill, 0), self.reason.clone()),
-            // A hook takes its time out of the grace period: without any it is not begun.
-            None if !self.is_over(now) && hook::begin(round, pod, container, self, draft) => {}
-            None => draft.step(signal(container, Signal::Stop, self.remaining(now)), self.reason.clone()),
             // SIGKILL is on its way; the end is reported as a hint.
             Some(stopping) if stopping.killed_at.is_some() => {
                 draft.stopping(name, "killed, waiting for its end", None);
             }
-            Some(stopping) => {
-                let grace = stopping.grace_seconds.min(self.grace.max(0));
+            None if self.grace == Grace::None => draft.step(signal(container, Signal::Kill, 0), self.reason.clone()),
+            Some(_) if self.grace == Grace::None => {
+                draft.step(signal(container, Signal::Kill, 0), Reason::GraceExceeded);
+            }
+            // A hook takes its time out of the grace period: without any it is not begun.
+            None if !self.is_over(now) && self.left(now) > 0 && hook::begin(round, pod, container, self, draft) => {}
+            None => draft.step(signal(container, Signal::Stop, self.remaining(now)), self.reason.clone()),
+            Some(stopping) if stopping.pre_stop => {
+                let grace = self.granted(stopping);
                 let until = deadline(stopping.since, grace);
-                match (stopping.pre_stop, passed(stopping.since, grace, now)) {
-                    (true, _) if grace == 0 => draft.step(signal(container, Signal::Kill, 0), Reason::GraceExceeded),
-                    (true, false) if hook::runs(round, pod, container, until, draft) => {}
-                    (true, _) => {
-                        // A second that has begun is not over.
-                        let used = now.duration_since(stopping.since).as_secs().max(0);
-                        let left = (grace - used).max(LEAST_GRACE.min(grace)).min(self.remaining(now));
-                        draft.step(signal(container, Signal::Stop, left), self.reason.clone());
-                    }
-                    (false, true) => draft.step(signal(container, Signal::Kill, 0), Reason::GraceExceeded),
-                    (false, false) => draft.stopping(name, "told to stop, waiting for its end", Some(until)),
+                let is_over = passed(stopping.since, grace, now);
+                if is_over || !hook::runs(round, pod, container, until, draft) {
+                    // A second that has begun is not over.
+                    let used = now.duration_since(stopping.since).as_secs().max(0);
+                    let left = (grace - used).max(LEAST_GRACE).min(self.remaining(now));
+                    draft.step(signal(container, Signal::Stop, left), self.reason.clone());
+                }
+            }
+            Some(stopping) => {
+                let grace = self.granted(stopping).max(LEAST_GRACE);
+                if passed(stopping.since, grace, now) {
+                    draft.step(signal(container, Signal::Kill, 0), Reason::GraceExceeded);
+                } else {
+                    let until = deadline(stopping.since, grace);
+                    draft.stopping(name, "told to stop, waiting for its end", Some(until));
                 }
             }
         }
@@ -156,7 +188,7 @@ impl Stop {
         match &container.record.stopping {
             None => drop(hook::begin(round, pod, container, self, draft)),
             Some(stopping) => {
-                let until = deadline(stopping.since, stopping.grace_seconds.min(self.grace.max(0)));
+                let until = deadline(stopping.since, self.granted(stopping));
                 if !hook::runs(round, pod, container, until, draft) {
                     // A time that has passed wakes nobody: whom it waits for has one of its own.
                     let until = Some(until).filter(|until| *until > round.input.now);
@@ -168,14 +200,23 @@ impl Stop {
 
     /// Whether the grace period of the whole pod has passed.
     fn is_over(&self, now: Timestamp) -> bool {
-        self.began.is_some_and(|began| passed(began, self.grace, now))
+        self.began.is_some_and(|began| passed(began, self.grace.seconds(), now))
     }
 
-    /// What is left of the pod's grace period, in seconds.
-    pub(super) fn remaining(&self, now: Timestamp) -> i64 {
-        let Some(began) = self.began else { return self.grace };
-        let used = now.duration_since(began).as_secs().max(0);
-        (self.grace - used).max(LEAST_GRACE.min(self.grace))
+    /// What an instance that was told to stop was given, which may have become less: in seconds.
+    fn granted(&self, stopping: &Stopping) -> i64 {
+        stopping.grace_seconds.min(self.grace.seconds())
+    }
+
+    /// What is left of the grace period for a hook, in seconds: one that has begun is not over.
+    pub(super) fn left(&self, now: Timestamp) -> i64 {
+        let used = self.began.map_or(0, |began| now.duration_since(began).as_secs().max(0));
+        (self.grace.seconds() - used).max(0)
+    }
+
+    /// What is left of it between the stop signal and SIGKILL, in seconds.
+    fn remaining(&self, now: Timestamp) -> i64 {
+        self.left(now).max(LEAST_GRACE)
     }
 }
 

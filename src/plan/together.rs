@@ -18,7 +18,7 @@ use super::pod::Round;
 use super::probe;
 use super::restart::{self, Next};
 use super::start;
-use super::teardown::Stop;
+use super::teardown::{Grace, Stop};
 use crate::model::{AllRestarted, ObservedContainer, ObservedPod, PodAction, PodRecord, Reason, Sandbox};
 
 /// The action of a rule.
@@ -66,7 +66,7 @@ pub(super) fn restart(round: &Round<'_>, spec: &PodSpec, pod: &Opened<'_>, draft
     } else if !pod.containers.iter().any(|c| c.is_live() && is_due(pod, c)) {
         return false;
     } else {
-        Stop { reason: Reason::RestartingAll, grace: 0, began: None }.all(round, pod, draft);
+        Stop { reason: Reason::RestartingAll, grace: Grace::None, began: None }.all(round, pod, draft);
     }
     probe::probes(pod, round.input.memory, true, draft);
     for container in spec.init_containers.iter().flatten().chain(&spec.containers) {

@@ -240,11 +240,13 @@ metadata:
   name: $1
 spec:
   terminationGracePeriodSeconds: 0
+  os: {name: linux}
   volumes:
     - name: marks
       hostPath: {path: $work/marks, type: Directory}
   containers:
     - name: c
+      lifecycle: {stopSignal: SIGKILL}
       image: docker.io/library/busybox:latest
       imagePullPolicy: Never
       command: [sh, -c, ": > /marks/$1; exec sleep $workload"]

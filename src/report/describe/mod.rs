@@ -80,8 +80,8 @@ fn head(out: &mut String, pod: &Pod, spec: &PodSpec, status: &PodStatus, now: Ti
     match &meta.deletion_timestamp {
         Some(at) if !matches!(phase, "Succeeded" | "Failed") => {
             let grace = meta.deletion_grace_period_seconds.unwrap_or(0);
-            let asked = at.0.saturating_sub(jiff::SignedDuration::from_secs(grace)).unwrap_or(at.0);
-            let _ = writeln!(out, "Status:\tTerminating (lasts {})", age(Some(asked), now));
+            // As with kubectl since the moment at which it is to be gone, `<invalid>` before that.
+            let _ = writeln!(out, "Status:\tTerminating (lasts {})", age(Some(at.0), now));
             let _ = writeln!(out, "Termination Grace Period:\t{grace}s");
         }
         _ => drop(writeln!(out, "Status:\t{phase}")),

@@ -59,7 +59,7 @@ async fn evicted_and_replaced(done: &[Verb]) {
     assert_eq!((cause.reason.as_str(), cause.message.as_str()), ("Evicted", message));
     assert_eq!((seen.record.terminal.as_deref(), &seen.sandbox), (Some("Failed"), &Sandbox::Absent));
     let stopping = seen.latest("app").unwrap().record.stopping.clone().unwrap();
-    assert_eq!(stopping.grace_seconds, 1);
+    assert_eq!(stopping.grace_seconds, 2, "what comes after the stop signal");
     let events = agent.projection.borrow().events.clone();
     let told: Vec<_> = events.iter().filter(|e| e.reason == "Evicted").map(|e| (e.message.as_str(), e.count)).collect();
     assert_eq!(told, [(message, 1)]);

@@ -222,7 +222,7 @@ async fn a_pre_stop_comes_before_the_stop_signal_and_takes_its_time_out_of_the_g
 
 #[tokio::test(start_paused = true)]
 async fn the_grace_period_can_be_shortened_while_a_pre_stop_runs() {
-    for (limit, expected) in [(6, vec![(6, "Stop"), (8, "Kill")]), (0, vec![(3, "Kill")])] {
+    for (limit, expected) in [(6, vec![(6, "Stop"), (8, "Kill")]), (0, vec![(3, "Stop"), (5, "Kill")])] {
         let rig =
             Rig::new(&[pod_with("web", spec(&json!({"preStop": {"sleep": {"seconds": 25}}}))), pod("other", "i:1")]);
         rig.fake.behave("app", Behaviour { ignores_stop: true, ..Behaviour::default() });

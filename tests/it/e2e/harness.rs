@@ -317,22 +317,43 @@ impl World {
     /// The main processes of every running container, by container, with their start times.
     pub fn identities(&self) -> Identity {
         let mut found = Identity::new();
-        for path in walk(&self.root().join("pods")) {
-            if path.file_name().is_some_and(|n| n == "started.json") && !path.with_file_name("exit.json").exists() {
-                let bytes = match std::fs::read(&path) {
-                    // The instance was forgotten meanwhile.
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                    bytes => bytes.unwrap(),
-                };
-                let record: Value = serde_json::from_slice(&bytes).unwrap();
-                let pid = record["pid"].as_i64().unwrap();
-                if let Some(start) = start_time(pid) {
-                    let name = path.parent().unwrap().strip_prefix(self.root()).unwrap().display().to_string();
-                    found.insert(name, (pid, start));
-                }
+        for path in self.begun() {
+            let bytes = match std::fs::read(&path) {
+                // The instance was forgotten meanwhile.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                bytes => bytes.unwrap(),
+            };
+            let record: Value = serde_json::from_slice(&bytes).unwrap();
+            let pid = record["pid"].as_i64().unwrap();
+            if let Some(start) = start_time(pid) {
+                let name = path.parent().unwrap().strip_prefix(self.root()).unwrap().display().to_string();
+                found.insert(name, (pid, start));
             }
         }
         found
+    }
+
+    /// The records of what was started and has not ended.
+    fn begun(&self) -> Vec<PathBuf> {
+        let is_begun = |path: &PathBuf| {
+            path.file_name().is_some_and(|n| n == "started.json") && !path.with_file_name("exit.json").exists()
+        };
+        walk(&self.root().join("pods")).into_iter().filter(is_begun).collect()
+    }
+
+    /// Kills what runs in containers, as far as their records can be read; none but what is in a cgroup of this root.
+    fn end_containers(&self) {
+        let Ok(instance) = std::fs::read_to_string(self.root().join("instance")) else { return };
+        let own = format!("podwright-{}", instance.trim());
+        for path in self.begun() {
+            let record: Option<Value> = std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            let Some(pid) = record.and_then(|record| i32::try_from(record["pid"].as_i64()?).ok()) else { continue };
+            let is_own =
+                std::fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|groups| groups.contains(&own));
+            if let Some(pid) = Pid::from_raw(pid).filter(|_| is_own) {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+        }
     }
 }
 
@@ -342,6 +363,8 @@ impl Drop for World {
             let _ = agent.kill();
             let _ = agent.wait();
         }
+        // What ignores the stop signal would be waited for.
+        self.end_containers();
         let down = self.output(&["down"]);
         let deleted = Command::new("ip").args(["netns", "del", &self.netns]).status();
         let unmounted = if self.in_memory { mount::unmount(self.dir.path()) } else { Ok(()) };

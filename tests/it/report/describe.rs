@@ -1,6 +1,6 @@
 //! `describe pod`, whole.
 
-use podwright::model::{ContainerKind, EventRecord};
+use podwright::model::{ContainerKind, Deletion, EventRecord};
 use podwright::report::{describe_node, describe_object, describe_pod, event_object, events_between};
 use serde_json::json;
 
@@ -143,6 +143,21 @@ Events:
 #[test]
 fn a_description_is_laid_out_as_kubectls() {
     assert_eq!(description(), EXPECTED);
+}
+
+#[test]
+fn a_pod_that_goes_lasts_since_it_was_to_be_gone() {
+    let spec = json!({"containers": [{"name": "c", "image": "nginx"}]});
+    let mut pod = observed(admitted("web", json!({}), spec));
+    pod.record.deletion = Some(Deletion { requested_at: at(50), grace_seconds: 30, reason: "removed".into() });
+    let told = |second| {
+        let text = describe_pod(&object(&pod, &[]), &[], at(second));
+        let lines = text.lines().filter(|line| line.starts_with("Status:") || line.starts_with("Termination"));
+        lines.map(|line| line.split_once(':').unwrap().1.trim().to_owned()).collect::<Vec<_>>()
+    };
+    for (second, lasts) in [(60, "<invalid>"), (79, "0s"), (80, "0s"), (83, "3s"), (300, "3m40s")] {
+        assert_eq!(told(second), [format!("Terminating (lasts {lasts})"), "30s".to_owned()], "{second}");
+    }
 }
 
 const WAITING: &str = "\

@@ -249,13 +249,13 @@ const ON_FAILURE: &[Row] = &[
         "hold a Terminating until 103: told to stop, waiting for its end",
         "hold b Terminating until 103: told to stop, waiting for its end", "wake 103",
     ]),
-    ("evicted", evicted, &["stop a#0 1s: too much. ", "stop b#0 1s: too much. "]),
-    ("evicted, and they do not stop", |w| { evicted(w); w.stubborn.extend(["a".into(), "b".into()]); w.settle(); w.now = at(101); }, &[
+    ("evicted", evicted, &["stop a#0 2s: too much. ", "stop b#0 2s: too much. "]),
+    ("evicted, and they do not stop", |w| { evicted(w); w.stubborn.extend(["a".into(), "b".into()]); w.settle(); w.now = at(102); }, &[
         "kill a#0: grace period exceeded", "kill b#0: grace period exceeded",
     ]),
-    ("evicted, and no stop could be noted", |w| { evicted(w); w.now = at(109); }, &["stop a#0 1s: too much. ", "stop b#0 1s: too much. "]),
+    ("evicted, and no stop could be noted", |w| { evicted(w); w.now = at(109); }, &["stop a#0 2s: too much. ", "stop b#0 2s: too much. "]),
     ("evicted, and none could be for long", |w| { evicted(w); w.now = at(110); }, &["kill a#0: too much. ", "kill b#0: too much. "]),
-    ("evicted by another agent", recorded, &["stop a#0 1s: too much. ", "stop b#0 1s: too much. "]),
+    ("evicted by another agent", recorded, &["stop a#0 2s: too much. ", "stop b#0 2s: too much. "]),
     ("evicted by another agent, and all ended", |w| { recorded(w); ended(w, 143, 137); }, &[
         "finish Failed (Evicted): all containers ended", "stop sandbox: all containers ended",
     ]),
@@ -264,33 +264,40 @@ const ON_FAILURE: &[Row] = &[
     ]),
     ("evicted for good", |w| { evicted(w); w.settle(); w.memory.evicted = None; }, &[]),
     ("evicted, and not wanted", |w| { evicted(w); w.target = None; w.memory.grace_limit = Some(0); }, &[
-        "kill a#0: too much. ", "kill b#0: too much. ",
+        "stop a#0 2s: too much. ", "stop b#0 2s: too much. ",
     ]),
     ("evicted, and not wanted once all ended", |w| { evicted(w); ended(w, 0, 0); w.target = None; }, &[
         "mark deleted 10s: removed from the manifests",
         "stop sandbox: removed from the manifests", "remove: removed from the manifests",
     ]),
     ("evicted, and changed in place: its record comes second", |w| { evicted(w); w.edit(|v| v["metadata"]["labels"]["app"] = json!("y")); }, &[
-        "stop a#0 1s: too much. ", "stop b#0 1s: too much. ",
+        "stop a#0 2s: too much. ", "stop b#0 2s: too much. ",
     ]),
     ("evicted, and another by now", |w| { evicted(w); w.edit(|v| v["spec"]["containers"][0]["command"] = json!(["x"])); }, &[
-        "stop a#0 1s: too much. ", "stop b#0 1s: too much. ",
+        "stop a#0 2s: too much. ", "stop b#0 2s: too much. ",
     ]),
     ("going, someone asks for more time", |w| { going(w); w.memory.grace_limit = Some(60); }, &[
         "hold a Terminating until 110: told to stop, waiting for its end",
         "hold b Terminating until 110: told to stop, waiting for its end", "wake 110",
     ]),
     ("no time at all", |w| { w.target = None; w.memory.grace_limit = Some(0); }, &[
-        "mark deleted 0s: removed from the manifests",
-        "kill a#0: removed from the manifests", "kill b#0: removed from the manifests",
+        "mark deleted 1s: removed from the manifests",
+        "stop a#0 2s: removed from the manifests", "stop b#0 2s: removed from the manifests",
     ]),
     ("no time by its manifest", |w| { grace(w, 0); w.target = None; }, &[
-        "mark deleted 0s: removed from the manifests",
-        "kill a#0: removed from the manifests", "kill b#0: removed from the manifests",
+        "mark deleted 1s: removed from the manifests",
+        "stop a#0 2s: removed from the manifests", "stop b#0 2s: removed from the manifests",
     ]),
     ("a negative time counts as a second", |w| { grace(w, -5); w.target = None; }, &[
         "mark deleted 1s: removed from the manifests",
-        "stop a#0 1s: removed from the manifests", "stop b#0 1s: removed from the manifests",
+        "stop a#0 2s: removed from the manifests", "stop b#0 2s: removed from the manifests",
+    ]),
+    ("going without any time, a second after the signal", |w| { grace(w, 0); going(w); w.now = at(101); }, &[
+        "hold a Terminating until 102: told to stop, waiting for its end",
+        "hold b Terminating until 102: told to stop, waiting for its end", "wake 102",
+    ]),
+    ("going without any time, two seconds after the signal", |w| { grace(w, 0); going(w); w.now = at(102); }, &[
+        "kill a#0: grace period exceeded", "kill b#0: grace period exceeded",
     ]),
     ("going, the clock was set back by a second", |w| { going(w); w.now = at(99); }, &[
         "hold a Terminating until 110: told to stop, waiting for its end",

@@ -77,6 +77,17 @@ fn going(w: &mut World) {
     w.now = at(104);
 }
 
+/// It has so many seconds.
+fn grace(w: &mut World, seconds: i64) {
+    w.pod.as_mut().unwrap().record.deletion.as_mut().unwrap().grace_seconds = seconds;
+}
+
+/// The manifest, which is on record, gives no time.
+fn none(w: &mut World) {
+    w.edit(|pod| pod["spec"]["terminationGracePeriodSeconds"] = json!(0));
+    w.pod.as_mut().unwrap().record.realised = w.target.clone().unwrap();
+}
+
 fn apps_end(w: &mut World) {
     for name in ["a", "b", "c"] {
         w.ended(name, 0, 103);
@@ -227,12 +238,15 @@ const ROWS: &[Row] = &[
         "wake 130",
     ]),
     ("removed without time", |w| { w.target = None; w.memory.grace_limit = Some(0); }, &[
-        "mark deleted 0s: removed from the manifests",
-        "kill a#0: removed from the manifests",
-        "kill b#0: removed from the manifests",
-        "kill c#0: removed from the manifests",
-        "kill other#0: removed from the manifests",
-        "kill side#0: removed from the manifests",
+        "mark deleted 1s: removed from the manifests",
+        "begin to stop a#0 1s: removed from the manifests",
+        "preStop a#0 within 1s: removed from the manifests",
+        "begin to stop b#0 1s: removed from the manifests",
+        "preStop b#0 within 1s (strconv.Atoi: parsing \"gone\": invalid syntax): removed from the manifests",
+        "stop c#0 2s: removed from the manifests",
+        "begin to stop side#0 1s: removed from the manifests",
+        "preStop side#0 within 1s: removed from the manifests",
+        "wake 101",
     ]),
     ("removed with a second", |w| { w.target = None; w.memory.grace_limit = Some(1); }, &[
         "mark deleted 1s: removed from the manifests",
@@ -240,10 +254,48 @@ const ROWS: &[Row] = &[
         "preStop a#0 within 1s: removed from the manifests",
         "begin to stop b#0 1s: removed from the manifests",
         "preStop b#0 within 1s (strconv.Atoi: parsing \"gone\": invalid syntax): removed from the manifests",
-        "stop c#0 1s: removed from the manifests",
+        "stop c#0 2s: removed from the manifests",
         "begin to stop side#0 1s: removed from the manifests",
         "preStop side#0 within 1s: removed from the manifests",
         "wake 101",
+    ]),
+    ("with a second, the hooks have taken it", |w| { going(w); grace(w, 1); w.now = at(101); }, &[
+        "stop a#0 2s: removed from the manifests",
+        "stop b#0 2s: removed from the manifests",
+        "stop other#0 2s: removed from the manifests",
+        "stop side#0 2s: removed from the manifests",
+        "hold c Terminating until 102: told to stop, waiting for its end",
+        "wake 102",
+    ]),
+    ("with a second, all have been told", |w| {
+        going(w);
+        grace(w, 1);
+        for name in ["side", "other", "a", "b"] {
+            w.stopping(name, 102, 1);
+        }
+        w.memory.hooks.clear();
+        w.now = at(103);
+    }, &[
+        "kill c#0: grace period exceeded",
+        "hold a Terminating until 104: told to stop, waiting for its end",
+        "hold b Terminating until 104: told to stop, waiting for its end",
+        "hold other Terminating until 104: told to stop, waiting for its end",
+        "hold side Terminating until 104: told to stop, waiting for its end",
+        "wake 104",
+    ]),
+    ("another image for what has no time", |w| { none(w); image(w); }, &[
+        "update to 2: changed in place: spec.containers[0].image",
+        "stop a#0 2s: image changed from nginx:1 to nginx:2",
+    ]),
+    ("the infra process of what has no time died", |w| {
+        none(w);
+        w.sandbox(podwright::model::Sandbox::Dead { attempt: 0 });
+    }, &[
+        "stop a#0 2s: the infra process died",
+        "stop b#0 2s: the infra process died",
+        "stop c#0 2s: the infra process died",
+        "stop other#0 2s: the infra process died",
+        "stop side#0 2s: the infra process died",
     ]),
     ("going, all hooks run", going, &[
         "hold a Terminating until 130: its preStop hook runs",
@@ -316,12 +368,12 @@ const ROWS: &[Row] = &[
         "stop side#0 2s: removed from the manifests",
     ]),
     ("going, without any time left", |w| { going(w); w.memory.grace_limit = Some(0); }, &[
-        "mark deleted 0s: removed from the manifests",
-        "kill a#0: grace period exceeded",
-        "kill b#0: grace period exceeded",
+        "mark deleted 1s: removed from the manifests",
+        "stop a#0 2s: removed from the manifests",
+        "stop b#0 2s: removed from the manifests",
         "kill c#0: grace period exceeded",
-        "kill other#0: removed from the manifests",
-        "kill side#0: grace period exceeded",
+        "stop other#0 2s: removed from the manifests",
+        "stop side#0 2s: removed from the manifests",
     ]),
 ];
 
@@ -333,6 +385,11 @@ const NEVER: &[Row] = &[
         "stop sandbox: all containers ended",
     ]),
     ("a postStart failed, its end while others run", |w| { w.stopping_for_hook("a", 95); w.ended("a", 143, 99); }, &[]),
+    ("the apps ended, and there is no time", |w| { none(w); for name in ["a", "b", "c"] { w.ended(name, 0, 99); } }, &[
+        "stop other#0 2s: all containers ended",
+        "begin to stop side#0 1s: all containers ended",
+        "preStop side#0 within 1s: all containers ended",
+    ]),
     ("the apps ended: the sidecars stop with their hooks", |w| { for name in ["a", "b", "c"] { w.ended(name, 0, 99); } }, &[
         "stop other#0 30s: all containers ended",
         "begin to stop side#0 30s: all containers ended",

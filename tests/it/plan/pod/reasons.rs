@@ -15,7 +15,7 @@ fn map(value: &str) -> Value {
 
 /// Everything that a container can be stopped for: `a` has a hook for it and one for its start, `b` has neither. So it is with
 /// the sidecars.
-fn with(policy: &str, grace: i64) -> World {
+fn with(policy: &str) -> World {
     let exec = json!({"exec": {"command": ["true"]}});
     let hooks = json!({"postStart": exec, "preStop": exec});
     let container = |name: &str, hooks: &Value| {
@@ -28,7 +28,7 @@ fn with(policy: &str, grace: i64) -> World {
     };
     let sidecar = |name: &str, hooks: &Value| json!({"name": name, "image": "s:1", "restartPolicy": "Always", "lifecycle": hooks});
     let mut object = pod(json!({
-        "restartPolicy": policy, "terminationGracePeriodSeconds": grace,
+        "restartPolicy": policy, "terminationGracePeriodSeconds": 30,
         "initContainers": [sidecar("side", &hooks), sidecar("other", &json!({}))],
         "containers": [container("a", &hooks), container("b", &json!({}))],
         "volumes": [{"name": "v", "configMap": {"name": "m"}}],
@@ -43,20 +43,11 @@ fn with(policy: &str, grace: i64) -> World {
 }
 
 fn base() -> World {
-    with("Always", 30)
-}
-
-/// None of them has any time.
-fn at_once() -> World {
-    with("Always", 0)
+    with("Always")
 }
 
 fn never() -> World {
-    with("Never", 30)
-}
-
-fn never_at_once() -> World {
-    with("Never", 0)
+    with("Never")
 }
 
 /// The record has what is wanted: the containers have yet to be made so.
@@ -201,66 +192,11 @@ const STOPS: &[Row] = &[
 ];
 
 #[rustfmt::skip]
-const KILLS: &[Row] = &[
-    ("another image", images, &[
-        "kill a#0: image changed from i:1 to i:2",
-        "kill b#0: image changed from i:1 to i:2",
-        "ask a#0 liveness",
-        "ask b#0 liveness",
-    ]),
-    ("more memory", memory, &[
-        "kill a#0: resources changed: limits.memory from 64Mi to 128Mi, requests.memory from 64Mi to 128Mi",
-        "kill b#0: resources changed: limits.memory from 64Mi to 128Mi, requests.memory from 64Mi to 128Mi",
-        "ask a#0 liveness",
-        "ask b#0 liveness",
-    ]),
-    ("other data", data, &[
-        "kill a#0: data of a ConfigMap or Secret changed",
-        "kill b#0: data of a ConfigMap or Secret changed",
-        "ask a#0 liveness",
-        "ask b#0 liveness",
-    ]),
-    ("a probe failed", probes, &[
-        "kill a#0: liveness probe failed",
-        "kill b#0: liveness probe failed",
-    ]),
-    ("a postStart failed", hooks, &[
-        "kill a#0: postStart hook failed",
-        "kill b#0: postStart hook failed",
-        "a waits: PostStartHookError",
-        "b waits: PostStartHookError",
-        "ask a#0 liveness",
-        "ask b#0 liveness",
-    ]),
-    ("the infra process died", sandbox, &[
-        "kill a#0: the infra process died",
-        "kill b#0: the infra process died",
-        "kill other#0: the infra process died",
-        "kill side#0: the infra process died",
-    ]),
-    ("the pod is removed", |w| w.target = None, &[
-        "mark deleted 0s: removed from the manifests",
-        "kill a#0: removed from the manifests",
-        "kill b#0: removed from the manifests",
-        "kill other#0: removed from the manifests",
-        "kill side#0: removed from the manifests",
-    ]),
-];
-
-#[rustfmt::skip]
 const ENDS: &[Row] = &[
     ("the sidecars of a pod that ended", apps_end, &[
         "stop other#0 30s: all containers ended",
         "begin to stop side#0 30s: all containers ended",
         "preStop side#0 within 30s: all containers ended",
-    ]),
-];
-
-#[rustfmt::skip]
-const ENDS_AT_ONCE: &[Row] = &[
-    ("the sidecars of a pod that ended", apps_end, &[
-        "kill other#0: all containers ended",
-        "kill side#0: all containers ended",
     ]),
 ];
 
@@ -402,8 +338,7 @@ const PODS: &[Row] = &[
     ]),
 ];
 
-pub(super) const TABLES: &[Table] =
-    &[(base, STOPS), (at_once, KILLS), (never, ENDS), (never_at_once, ENDS_AT_ONCE), (base, STARTS), (base, PODS)];
+pub(super) const TABLES: &[Table] = &[(base, STOPS), (never, ENDS), (base, STARTS), (base, PODS)];
 
 #[test]
 fn what_the_other_tables_do_not_come_by() {

@@ -1,8 +1,9 @@
 //! An instance that is told to stop is gone when its grace period is over, a second later at most, and is not killed before.
 //!
 //! Nobody can keep a time while no agent is there or the machine refuses to do what it is told: then it is over soon after.
-//! What follows a preStop hook that took all of the time has two seconds more, as with the kubelet; so has a sidecar whose turn
-//! comes when the pod's time is over, or nearly. When all containers of a pod are restarted, none of them has any time.
+//! Two seconds come after the stop signal in any case, as with the kubelet: when a preStop hook took all of the time, when the turn
+//! of a sidecar comes as the pod's time is over, or nearly, and when there never was more. When all containers of a pod are
+//! restarted, none of them has any time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use podwright::model::Signal;
 
 use super::super::trace::{Event, Instance, Moment, Trace, container, seconds};
 
-/// What a container gets at least after its hook.
+/// What a container gets at least after the stop signal.
 const LEAST: i64 = 2;
 /// Why the evicted are stopped, and what they get.
 const EVICTION: &str = "Usage of EmptyDir volume";
@@ -30,6 +31,8 @@ struct Stop<'a> {
     grace: i64,
     grace_of_pod: i64,
     ended: Moment,
+    /// The moment of the stop signal.
+    signalled: Option<Moment>,
     /// The moment of SIGKILL.
     killed: Option<Moment>,
     /// It may have waited for its turn, in a grace period that had begun before.
@@ -43,11 +46,13 @@ pub(super) fn kept(trace: &Trace) -> Result<(), String> {
     let hindered = hindrances(trace);
     let of_pods = deletions(trace);
     for stop in stops(trace) {
-        let least = |times: i64, grace: i64| LEAST.min(grace) * times;
-        let own = stop.at + seconds(stop.grace + least(i64::from(stop.has_hook), stop.grace)) + SLACK;
+        let within =
+            |is_late: bool, grace: i64| seconds(if is_late { grace + LEAST } else { grace.max(LEAST) }) + SLACK;
+        let own = if stop.why == RESTART_OF_ALL { SLACK } else { within(stop.has_hook, stop.grace) };
+        let own = stop.at + own;
         let of_pod = of_pods.get(stop.of.uid.as_str());
-        let late = i64::from(stop.has_hook || stop.is_sidecar);
-        let end = of_pod.map_or(own, |(at, grace)| own.min(at + seconds(grace + least(late, *grace)) + SLACK));
+        let is_late = stop.has_hook || stop.is_sidecar;
+        let end = of_pod.map_or(own, |(at, grace)| own.min(at + within(is_late, *grace)));
         // What hindered it before its turn did so, too.
         let from = of_pod.map_or(stop.at, |(at, _)| stop.at.min(*at));
         let end = put_off(end, from, &stop.of.pod, &hindered);
@@ -89,7 +94,17 @@ pub(super) fn granted(trace: &Trace) -> Result<(), String> {
         let mut of_it = hindered.iter().filter(|(pod, ..)| pod.is_none_or(|pod| pod == stop.of.pod));
         stop.why.starts_with(EVICTION) && of_it.any(|(_, begin, until)| overlaps(*begin, *until))
     };
-    for stop in stops.into_iter().filter(|stop| !stop.is_sidecar && !is_given_up(stop)) {
+    for stop in stops.into_iter().filter(|stop| !is_given_up(stop)) {
+        // From the next restart of all on none has any time.
+        let next = restarted.get(stop.of.uid.as_str()).into_iter().flatten().find(|at| **at >= stop.at);
+        if let (Some(signalled), Some(killed)) = (stop.signalled, stop.killed)
+            && killed < next.map_or(signalled + seconds(LEAST), |at| (*at).min(signalled + seconds(LEAST)))
+        {
+            return Err(format!("{:?} was sent the stop signal at {signalled}, and killed at {killed}", stop.of));
+        }
+        if stop.is_sidecar {
+            continue;
+        }
         let of_pod = of_pods.get(stop.of.uid.as_str()).map(|(at, grace)| at + seconds(*grace));
         let began = begun.get(&(stop.of.uid.as_str(), stop.why)).copied().unwrap_or(stop.at);
         let own = began + seconds(stop.grace.min(stop.grace_of_pod));
@@ -97,8 +112,6 @@ pub(super) fn granted(trace: &Trace) -> Result<(), String> {
         // What stops for something else meanwhile has no more time than the evicted.
         let evicted = full.get(stop.of.uid.as_str()).filter(|_| !stop.why.starts_with(EVICTION));
         let end = evicted.map_or(end, |at| end.min(*at));
-        // Nor any from the next restart of all on.
-        let next = restarted.get(stop.of.uid.as_str()).into_iter().flatten().find(|at| **at >= stop.at);
         let end = next.map_or(end, |at| end.min(*at));
         if let Some(killed) = stop.killed.filter(|killed| *killed < end) {
             let (at, grace) = (stop.at, stop.grace);
@@ -164,14 +177,16 @@ fn stops(trace: &Trace) -> Vec<Stop<'_>> {
                     grace: grace(&spec, &of.container, why),
                     grace_of_pod: grace(&spec, &of.container, ""),
                     ended: last,
+                    signalled: None,
                     killed: None,
                     is_sidecar: spec.init_containers.iter().flatten().any(|c| c.name == of.container),
                     has_hook: false,
                     why,
                 });
-                stop.has_hook |= *signal == Signal::PreStop;
-                if *signal == Signal::Kill {
-                    stop.killed.get_or_insert(*at);
+                match signal {
+                    Signal::PreStop => stop.has_hook = true,
+                    Signal::Stop => drop(stop.signalled.get_or_insert(*at)),
+                    Signal::Kill => drop(stop.killed.get_or_insert(*at)),
                 }
             }
             Event::Ended { of, .. } => {

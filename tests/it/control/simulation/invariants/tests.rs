@@ -111,7 +111,7 @@ fn a_grace_period_that_is_exceeded_is_found() {
     let outage = [(2_000, Event::AgentDied), (9_000, Event::AgentBegan)];
     assert_eq!((story(12_000, &outage), story(12_001, &outage)), (vec![], vec!["grace"]));
     let deleted = [(2_000, Event::Deleted { uid: "u".into(), grace: 1 })];
-    assert_eq!((story(4_000, &deleted), story(4_001, &deleted)), (vec![], vec!["grace"]));
+    assert_eq!((story(5_000, &deleted), story(5_001, &deleted)), (vec![], vec!["grace"]));
     let other = (5_000, Event::Hindered { pod: Some("q".into()), until: 20_000 });
     assert_eq!(story(7_001, &[other]), ["grace"]);
     let hook = [told(1_000, "app", Signal::PreStop)];
@@ -128,6 +128,16 @@ fn a_kill_before_its_time_is_found() {
         broken(app(), stop.into_iter().chain([ended(killed, "app", 0, 137)]))
     };
     assert_eq!((story(6_000), story(5_999)), (vec![], vec!["patience"]));
+    // Whatever its grace period is, it has two seconds after the signal.
+    for grace in [0, 1] {
+        let story = |killed: Moment| {
+            let spec = json!({"terminationGracePeriodSeconds": grace, "containers": [{"name": "app"}]});
+            let stop = [began(0, "app", 0), told(1_000, "app", Signal::Stop), told(killed, "app", Signal::Kill)];
+            broken(spec, stop.into_iter().chain([ended(killed, "app", 0, 137)]))
+        };
+        assert_eq!((story(4_000), story(3_000), story(2_999)), (vec![], vec![], vec!["patience"]));
+        assert_eq!(story(4_001), ["grace"]);
+    }
 }
 
 #[test]
@@ -138,8 +148,8 @@ fn the_evicted_have_a_second() {
         let story = [began(0, "app", 0), told(1_000, Signal::Stop), told(killed, Signal::Kill)];
         broken(app(), story.into_iter().chain([ended(killed, "app", 0, 137)]))
     };
-    assert_eq!((story(1_999), story(2_000), story(3_000)), (vec!["patience"], vec![], vec![]));
-    assert_eq!(story(3_001), ["grace"]);
+    assert_eq!((story(2_999), story(3_000), story(4_000)), (vec!["patience"], vec![], vec![]));
+    assert_eq!(story(4_001), ["grace"]);
     // One that was told to stop for something else before loses its time when its pod is full, and not before.
     let other = |full: Moment| {
         let full = (full, Event::Full { uid: "u".into() });
