@@ -62,11 +62,14 @@ pub(super) fn containers(
             // run yet itself.
             held |= pod.is_held_by_hook(container, draft);
             is_pulled |= pod.is_pulled(container);
-        } else if initialized && observed.latest(&container.name).is_none() {
-            draft.waiting(&container.name, creating(spec), "");
-        } else if !initialized && !pod.is_live(container) {
+        } else if !pod.is_live(container) {
             // One left over from before keeps running; the rest waits.
-            draft.waiting(&container.name, "PodInitializing", "");
+            if !initialized {
+                draft.waiting(&container.name, "PodInitializing", "");
+            } else if observed.latest(&container.name).is_none() {
+                draft.waiting(&container.name, creating(spec), "");
+            }
+            pod.go_on_pulling(container, draft);
         }
     }
     // What takes long keeps nothing else of the pod waiting, a kill that is due least of all.
@@ -189,6 +192,13 @@ impl Pod<'_> {
         self.round.input.memory.pulls.get(&container.name).is_some_and(|own| Some(own) == container.image.as_ref())
     }
 
+    /// What is being pulled for one that has to wait for others meanwhile is not begun anew after them.
+    fn go_on_pulling(&self, container: &Container, draft: &mut Draft) {
+        if self.is_pulled(container) {
+            draft.pulling(&container.name, container.image.as_deref().unwrap_or_default());
+        }
+    }
+
     /// Whether it was started in the sandbox that the pod has now, together with the others there are.
     fn has_run(&self, container: &Container) -> bool {
         let latest = self.observed.latest(&container.name);
@@ -206,6 +216,7 @@ impl Pod<'_> {
             if !through {
                 if !self.is_live(container) {
                     draft.waiting(&container.name, "PodInitializing", "");
+                    self.go_on_pulling(container, draft);
                 }
                 continue;
             }

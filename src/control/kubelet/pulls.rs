@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Shared;
-use crate::model::{Hold, HoldKind, ImageNeed, ObservedPod, PodAction, PodStep};
+use crate::model::{Hold, HoldKind, ImageNeed, ObservedPod, PodAction, PodPlan, PodStep};
 use crate::port::{ErrorKind, ImageStatus, PortError};
 use crate::report::pulling_event;
 
@@ -53,13 +53,15 @@ impl Pulls {
         under_way.map(|(container, task)| (container.clone(), task.need.image.clone())).collect()
     }
 
-    /// Leaves those that a plan does not want any more.
-    pub(super) fn follow(&mut self, steps: &[PodStep], holds: &[Hold]) {
-        self.tasks.retain(|container, _| {
+    /// Leaves those that a plan does not want any more. What one came to is kept for a container that waits for others.
+    pub(super) fn follow(&mut self, plan: &PodPlan) {
+        self.tasks.retain(|container, task| {
             let is_step =
                 |step: &PodStep| matches!(&step.action, PodAction::EnsureImage(need) if need.container == *container);
             let is_hold = |hold: &Hold| hold.kind == HoldKind::Pulling && hold.container == *container;
-            steps.iter().any(is_step) || holds.iter().any(is_hold)
+            plan.steps.iter().any(is_step)
+                || plan.holds.iter().any(is_hold)
+                || (plan.waiting.contains_key(container) && lock(&task.outcome).is_some())
         });
     }
 

@@ -309,9 +309,9 @@ impl Worker {
     /// Tells what was seen and planned, and gives back what is to be done and when to plan again. Steps that rest after a
     /// failure are told as something to wait for.
     fn report(&mut self, plan: PodPlan, now: Timestamp) -> (Vec<PodStep>, Option<Timestamp>) {
+        self.pulls.follow(&plan);
         let PodPlan { steps, mut holds, wake_at, waiting, probes, probed, limits } = plan;
         self.probe(probes);
-        self.pulls.follow(&steps, &holds);
         self.watch_usage(limits, now);
         let resting = steps.iter().filter_map(|step| self.memory.rests(&word(&step.action), now));
         let resting = resting.map(|(failure, until)| Hold {

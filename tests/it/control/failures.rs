@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use podwright::backend::fake::{Behaviour, Call, Fault, Verb, VirtualClock};
+use podwright::backend::fake::{Answered, Behaviour, Call, Fault, Verb, VirtualClock};
 use podwright::control::{PodStanding, Verdict};
 use podwright::model::{ContainerState, ImageNeed, ImageSource};
 use podwright::port::{ContainerBackend, ErrorKind, PortError};
@@ -263,6 +263,39 @@ async fn a_long_pull_keeps_no_other_container_from_being_restarted() {
     // What goes waits for no image.
     rig.commit(&agent, &[pod("other", "i:1")]);
     eventually("it is gone", || rig.fake.pod(&key("web")).is_none()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pull_goes_on_while_its_container_waits_for_another() {
+    let hook = json!({"postStart": {"exec": {"command": ["greet"]}}});
+    let containers = json!([{"name": "first", "image": "i:1", "lifecycle": hook}, {"name": "slow", "image": "slow:1"}]);
+    let rig = Rig::new(&[pod_with("web", json!({"containers": containers}))]);
+    rig.fake.answer("first", |_| Answered::success().after(Duration::from_secs(15)));
+    let pull = Duration::from_secs(60);
+    rig.fake.on_call(move |call| {
+        (call.verb == Verb::EnsureImage && call.subject.starts_with("slow:")).then_some(Fault::Slow(pull))
+    });
+    let _agent = rig.start();
+    let attempt = |name: &str| rig.fake.pod(&key("web")).and_then(|pod| Some(pod.latest(name)?.record.attempt));
+    eventually("the pull", || pulled(&rig) == 1).await;
+    for count in 1..=2 {
+        rig.pass(10).await;
+        rig.fake.exit(&key("web"), "first", 1);
+        eventually("the next instance", || attempt("first") == Some(count)).await;
+        rig.pass(2).await;
+    }
+    // It ends while the hook of the next one runs, and what it came to is kept for as long.
+    rig.pass(4).await;
+    rig.fake.exit(&key("web"), "first", 1);
+    rig.pass(24).await;
+    assert_eq!((attempt("first"), attempt("slow"), pulled(&rig)), (Some(3), None, 1));
+    rig.pass(20).await;
+    assert_eq!((attempt("slow"), pulled(&rig)), (Some(0), 1));
+}
+
+/// How often the slow image was asked for.
+fn pulled(rig: &Rig) -> usize {
+    rig.fake.calls().iter().filter(|call| call.verb == Verb::EnsureImage && call.subject.starts_with("slow:")).count()
 }
 
 #[tokio::test(start_paused = true)]

@@ -188,6 +188,24 @@ const PULLED: &[Row] = &[
         "image a:1: first start", "start a#0: first start", "hold b Pulling: image \"b:1\" is being pulled",
         "a waits: ContainerCreating", "b waits: ContainerCreating",
     ]),
+    ("one before it is being pulled too", |w| { w.forget("a"); w.forget("b"); pulls(w, "a", "a:1"); pulls(w, "b", "b:1"); }, &[
+        "hold a Pulling: image \"a:1\" is being pulled", "hold b Pulling: image \"b:1\" is being pulled",
+        "a waits: ContainerCreating", "b waits: ContainerCreating",
+    ]),
+    ("one before it is restarted, and has its hook yet to do", |w| {
+        w.forget("b");
+        w.forget("c");
+        pulls(w, "b", "b:1");
+        w.hook("a", podwright::model::HookKind::PostStart, podwright::model::HookState::Running);
+    }, &[
+        "hold b Pulling: image \"b:1\" is being pulled",
+        "a waits: ContainerCreating", "b waits: ContainerCreating", "c waits: ContainerCreating",
+    ]),
+    ("it restarts itself, and one before it has its hook yet to do", |w| {
+        w.ended("b", 1, 100);
+        pulls(w, "b", "b:1");
+        w.hook("a", podwright::model::HookKind::PostStart, podwright::model::HookState::Running);
+    }, &["hold b Pulling: image \"b:1\" is being pulled", "a waits: ContainerCreating"]),
     ("one after it that has run restarts", |w| { w.forget("b"); w.ended("c", 1, 100); pulls(w, "b", "b:1"); }, &[
         "image c:1: exited with 1, restartPolicy Always", "start c#1: exited with 1, restartPolicy Always",
         "hold b Pulling: image \"b:1\" is being pulled", "b waits: ContainerCreating",
