@@ -95,7 +95,8 @@ impl Allowance {
 }
 
 impl EventLog {
-    /// One that goes on from these, the newest of them, with a whole allowance for each source.
+    /// One that goes on from these, the newest of them, with a whole allowance for each source. As with a kubelet that begins anew:
+    /// what it may tell is nowhere on record. Neither is what was not told, and what is kept has the same bounds.
     pub fn after(mut told: Vec<Arc<EventRecord>>, bound: usize) -> Self {
         told.drain(..told.len().saturating_sub(bound));
         Self { told, sources: BTreeMap::new() }

@@ -534,6 +534,31 @@ fn a_source_tells_25_events_of_an_object_and_then_one_in_five_minutes() {
     log.add(said("a", "text", 0), 1000);
     log.add(said("a", "text", 700), 1000);
     assert_eq!((log.told()[0].count, log.told()[0].last), (43, at(700)), "all that was said is in the count");
+    // Nor does it stand still until the clock has caught up.
+    let mut log = EventLog::default();
+    (0..25).for_each(|n| log.add(said("a", "text", 9_000 + n), 1000));
+    [100, 300, 400].into_iter().for_each(|second| log.add(said("a", "text", second), 1000));
+    assert_eq!(log.told()[0].count, 28);
+}
+
+#[test]
+fn a_log_that_goes_on_has_whole_allowances_and_the_same_bounds() {
+    let mut log = EventLog::default();
+    (0..40).for_each(|n| log.add(said("a", "text", 100 + n), 1000));
+    assert_eq!(shown_events(&log), [("text", 25)]);
+    // What was not told is lost with who counted it, as with client-go.
+    let mut next = EventLog::after(log.told().to_vec(), 1000);
+    (0..40).for_each(|n| next.add(said("a", "text", 200 + n), 1000));
+    assert_eq!((shown_events(&next), next.told()[0].first), (vec![("text", 50)], at(100)));
+    // However often it begins anew, there are no more events for it.
+    let mut log = EventLog::default();
+    for turn in 0..30 {
+        log = EventLog::after(log.told().to_vec(), 40);
+        (0..9).for_each(|n| log.add(said("a", &format!("text {turn} {n}"), 10 * turn + n), 40));
+        log.add(EventRecord { uid: format!("pod {turn}"), ..said("a", "text", 10 * turn) }, 40);
+    }
+    let similar = log.told().iter().filter(|event| event.uid == unhealthy().uid).count();
+    assert_eq!((similar, log.told().len()), (25, 40));
 }
 
 #[test]

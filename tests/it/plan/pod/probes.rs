@@ -145,7 +145,7 @@ const ROWS: &[Row] = &[
         "b: started ready since 120", "side: started ready since 12",
     ]),
     ("which is ten seconds ago", |w| { w.ended("a", 1, 190); w.again("a"); w.ended_for("a", 137, 200); }, &[
-        "image nginx:1: exited with 137, restartPolicy Always", "start a#2: exited with 137, restartPolicy Always", "wake 5000",
+        "image nginx:1: exited with 137, restartPolicy Always", "start a#2 after 10s: exited with 137, restartPolicy Always", "wake 5000",
         "ask side#0 liveness", "ask side#0 readiness", "ask b#0 readiness",
         "b: started ready since 120", "side: started ready since 12",
     ]),
@@ -168,7 +168,7 @@ const ROWS: &[Row] = &[
         }
         w.ended_for("a", 137, 200);
     }, &[
-        "image nginx:1: exited with 137, restartPolicy Always", "start a#3: exited with 137, restartPolicy Always", "wake 5000",
+        "image nginx:1: exited with 137, restartPolicy Always", "start a#3 after 10s: exited with 137, restartPolicy Always", "wake 5000",
         "ask side#0 liveness", "ask side#0 readiness", "ask b#0 readiness",
         "b: started ready since 120", "side: started ready since 12",
     ]),

@@ -238,6 +238,19 @@ const OF_ALL: &[Row] = &[
         "image setup:1: all containers are restarted", "start setup#1: all containers are restarted",
         "main waits: PodInitializing", "other waits: PodInitializing", "watcher waits: PodInitializing",
     ]),
+    ("what its neighbours have waited for counts on", |w| {
+        begun(w);
+        for name in ["setup", "watcher"] {
+            w.latest(name).record.round = 1;
+        }
+        w.state("watcher", ContainerState::Running { pid: 2, started_at: at(99) });
+        w.attempt("main", 2, 10);
+        w.ended("main", 137, 100);
+        w.ended("other", 137, 100);
+    }, &[
+        "image main:1: all containers are restarted", "start main#3 after 20s: all containers are restarted",
+        "image other:1: all containers are restarted", "start other#1: all containers are restarted",
+    ]),
     ("its deletion comes first", |w| { begun(w); w.target = None; }, &[
         "mark deleted 30s: removed from the manifests", "begin to stop main#0 30s: removed from the manifests",
         "preStop main#0 within 30s: removed from the manifests", "stop other#0 30s: removed from the manifests",
