@@ -5,6 +5,7 @@ mod node;
 mod object;
 mod volume;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -19,6 +20,10 @@ use crate::model::{EventRecord, EventType};
 
 pub use node::describe_node;
 pub use object::describe_object;
+
+/// The longest line of an annotation (kubectl's `maxAnnotationLen`), and the annotation that is none for people.
+const LONGEST: usize = 140;
+const APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// The description of a pod with its events, the oldest first. Values of Secrets are not part of it.
 pub fn describe_pod(pod: &Pod, events: &[EventRecord], now: Timestamp) -> String {
@@ -74,8 +79,8 @@ fn head(out: &mut String, pod: &Pod, spec: &PodSpec, status: &PodStatus, now: Ti
     if let Some(start) = &status.start_time {
         let _ = writeln!(out, "Start Time:\t{}", long_time(start.0));
     }
-    map(out, "Labels:", meta.labels.as_ref(), "=");
-    map(out, "Annotations:", meta.annotations.as_ref(), ": ");
+    map(out, "Labels:", meta.labels.as_ref());
+    annotations(out, meta.annotations.as_ref());
     let phase = status.phase.as_deref().unwrap_or_default();
     match &meta.deletion_timestamp {
         Some(at) if !matches!(phase, "Succeeded" | "Failed") => {
@@ -122,14 +127,42 @@ fn texts(object: &Value) -> BTreeMap<String, String> {
 }
 
 /// Entries of a map, one a line, the title before the first.
-fn map(out: &mut String, title: &str, entries: Option<&BTreeMap<String, String>>, separator: &str) {
+fn map(out: &mut String, title: &str, entries: Option<&BTreeMap<String, String>>) {
     let Some(entries) = entries.filter(|e| !e.is_empty()) else {
         let _ = writeln!(out, "{title}\t<none>");
         return;
     };
     for (index, (key, value)) in entries.iter().enumerate() {
         let title = if index == 0 { title } else { "" };
-        let _ = writeln!(out, "{title}\t{key}{separator}{}", value.trim_end().replace('\n', " "));
+        let _ = writeln!(out, "{title}\t{key}={}", value.trim_end().replace('\n', " "));
+    }
+}
+
+/// A value that is long, or has several lines, stands below its key, with no line longer than this (`printAnnotationsMultiline`).
+fn annotations(out: &mut String, entries: Option<&BTreeMap<String, String>>) {
+    let shown = entries.into_iter().flatten().filter(|(key, _)| *key != APPLIED);
+    let mut title = "Annotations:";
+    for (key, value) in shown {
+        let value = value.strip_suffix('\n').unwrap_or(value).replace('\t', " ");
+        if key.len() + value.len() + 2 > LONGEST || value.contains('\n') {
+            let _ = writeln!(out, "{title}\t{key}:");
+            for line in value.split('\n') {
+                let _ = writeln!(out, "\t  {}", shortened(line, LONGEST - 2));
+            }
+        } else {
+            let _ = writeln!(out, "{title}\t{key}: {value}");
+        }
+        title = "";
+    }
+    if !title.is_empty() {
+        let _ = writeln!(out, "{title}\t<none>");
+    }
+}
+
+fn shortened(text: &str, longest: usize) -> Cow<'_, str> {
+    match text.len() > longest {
+        true => format!("{}...", &text[..text.floor_char_boundary(longest)]).into(),
+        false => text.into(),
     }
 }
 
@@ -152,8 +185,9 @@ fn conditions(out: &mut String, status: &PodStatus) {
 
 fn tail(out: &mut String, spec: &PodSpec, status: &PodStatus) {
     let _ = writeln!(out, "QoS Class:\t{}", or_none(status.qos_class.as_deref()));
-    map(out, "Node-Selectors:", spec.node_selector.as_ref(), "=");
-    let tolerations = spec.tolerations.as_deref().unwrap_or_default();
+    map(out, "Node-Selectors:", spec.node_selector.as_ref());
+    let mut tolerations: Vec<&Toleration> = spec.tolerations.iter().flatten().collect();
+    tolerations.sort_by_key(|entry| entry.key.as_deref().unwrap_or_default());
     if tolerations.is_empty() {
         out.push_str("Tolerations:\t<none>\n");
     }

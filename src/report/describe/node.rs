@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
-use super::{events_section, long_time, map, texts};
+use super::{annotations, events_section, long_time, map, texts};
 use crate::model::{AmountList, EventRecord, pod_total, quantity};
 use crate::report::duration::age;
 use crate::report::table::node_roles;
@@ -71,8 +71,8 @@ fn head(out: &mut String, node: &Value) {
     let _ = writeln!(out, "Name:\t{}", plain(&metadata["name"]));
     let roles = node_roles(&metadata["labels"]);
     let _ = writeln!(out, "Roles:\t{}", if roles.is_empty() { "<none>".to_owned() } else { roles.join(",") });
-    map(out, "Labels:", Some(&texts(&metadata["labels"])), "=");
-    map(out, "Annotations:", Some(&texts(&metadata["annotations"])), ": ");
+    map(out, "Labels:", Some(&texts(&metadata["labels"])));
+    annotations(out, Some(&texts(&metadata["annotations"])));
     let created = plain(&metadata["creationTimestamp"]).parse().map_or_else(|_| "<unknown>".to_owned(), long_time);
     let _ = writeln!(out, "CreationTimestamp:\t{created}");
     let taints = node["spec"]["taints"].as_array().filter(|taints| !taints.is_empty());

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::{map, texts};
+use super::{annotations, map, texts};
 use crate::report::tabs;
 
 /// Members of `metadata` that are told in other words, or not at all.
@@ -20,8 +20,8 @@ pub fn describe_object(object: &Value) -> String {
     for (title, member) in [("Name", "name"), ("Namespace", "namespace")] {
         let _ = writeln!(out, "{title}:\t{}", metadata[member].as_str().unwrap_or_default());
     }
-    map(&mut out, "Labels:", Some(&texts(&metadata["labels"])), "=");
-    map(&mut out, "Annotations:", Some(&texts(&metadata["annotations"])), ": ");
+    map(&mut out, "Labels:", Some(&texts(&metadata["labels"])));
+    annotations(&mut out, Some(&texts(&metadata["annotations"])));
     let mut object = object.clone();
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.retain(|name, _| !TOLD.contains(&name.as_str()));

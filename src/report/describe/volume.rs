@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, ProjectedVolumeSource, Volume};
 use serde_json::Value;
 
+use crate::model::quantity;
+
 /// Every volume with what it is made of; names of ConfigMaps and Secrets, never their data.
 pub(super) fn section(out: &mut String, volumes: &[Volume]) {
     if volumes.is_empty() {
@@ -30,7 +32,8 @@ fn body(out: &mut String, volume: &Volume) {
     } else if let Some(dir) = &volume.empty_dir {
         line(out, "Type", "EmptyDir (a temporary directory that shares a pod's lifetime)");
         line(out, "Medium", dir.medium.as_deref().unwrap_or_default());
-        line(out, "SizeLimit", dir.size_limit.as_ref().map_or("<unset>", |q| q.0.as_str()));
+        let limit = dir.size_limit.as_ref().filter(|limit| quantity::nanos(&limit.0).is_some_and(|nanos| nanos > 0));
+        line(out, "SizeLimit", limit.map_or("<unset>", |limit| limit.0.as_str()));
     } else if let Some(secret) = &volume.secret {
         line(out, "Type", "Secret (a volume populated by a Secret)");
         line(out, "SecretName", secret.secret_name.as_deref().unwrap_or_default());

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -13,8 +14,9 @@ use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 
-use super::harness::World;
+use super::harness::{World, text};
 use super::seed::seed;
+use crate::support::images::{Layer, oci_archive};
 
 /// Events of a pod: type, reason, count and message, in the order they began.
 fn events(world: &World, name: &str) -> Vec<(String, String, u64, String)> {
@@ -138,13 +140,12 @@ fn e2e_probes_by_command_request_and_port_decide_over_a_pod() {
     assert_eq!(world.row("web").unwrap().2, "0", "readiness restarts nothing");
 }
 
-/// A gRPC server in the world's network whose health is `state`; it ends with the returned runtime.
-fn serve(world: &World, state: &Arc<AtomicU8>) -> (tokio::runtime::Runtime, u16) {
-    let netns = world.netns();
+/// A gRPC server in a network whose health is `state`; it ends with the returned runtime.
+fn serve((netns, address): (PathBuf, &'static str), state: &Arc<AtomicU8>) -> (tokio::runtime::Runtime, u16) {
     let bind = move || {
         let netns = std::fs::File::open(netns).unwrap();
         nix::sched::setns(netns, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-        TcpListener::bind("127.0.0.1:0").unwrap()
+        TcpListener::bind(address).unwrap()
     };
     let listener = std::thread::spawn(bind).join().unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -212,7 +213,7 @@ fn e2e_a_grpc_service_is_ready_when_it_says_so() {
     let Some(mut world) = World::new() else { return };
     world.load("busybox");
     let state = Arc::new(AtomicU8::new(2));
-    let (_server, port) = serve(&world, &state);
+    let (_server, port) = serve((world.netns(), "127.0.0.1:0"), &state);
     let manifest = format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: grpc}}\nspec:\n  hostNetwork: true\n  terminationGracePeriodSeconds: 0\n  containers:\n  - name: app\n    image: busybox\n    command: [sleep, '1000']\n    readinessProbe: {{grpc: {{port: {port}, service: web}}, periodSeconds: 1, failureThreshold: 1}}\n"
     );
@@ -228,4 +229,54 @@ fn e2e_a_grpc_service_is_ready_when_it_says_so() {
     world.wait_row("grpc", "1/1", "Running");
     state.store(2, Ordering::SeqCst);
     world.wait_row("grpc", "0/1", "Running");
+    a_pod_without_any_other_program_is_asked_in_its_own_network(&world, &state);
+}
+
+/// A program that does nothing, and needs nothing.
+fn idle() -> Vec<u8> {
+    let (machine, code): (u16, &[u8]) = match std::env::consts::ARCH {
+        // 1: mov eax, 34; syscall (pause); jmp 1b
+        "x86_64" => (62, &[0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7]),
+        // 1: wfe; b 1b
+        "aarch64" => (183, &[0x5f, 0x20, 0x03, 0xd5, 0xff, 0xff, 0xff, 0x17]),
+        other => panic!("no program for {other}"),
+    };
+    let (base, header) = (0x40_0000_u64, 64 + 56);
+    let size = (header + code.len()) as u64;
+    let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    elf.extend([2_u16, machine].map(u16::to_le_bytes).concat());
+    elf.extend(1_u32.to_le_bytes());
+    elf.extend([base + header as u64, 64, 0].map(u64::to_le_bytes).concat());
+    elf.extend(0_u32.to_le_bytes());
+    elf.extend([64_u16, 56, 1, 64, 0, 0].map(u16::to_le_bytes).concat());
+    // One segment, which is the file: loaded, read and executed.
+    elf.extend([1_u32, 5].map(u32::to_le_bytes).concat());
+    elf.extend([0, base, base, size, size, 0x1000].map(u64::to_le_bytes).concat());
+    elf.extend(code);
+    elf
+}
+
+fn a_pod_without_any_other_program_is_asked_in_its_own_network(world: &World, state: &Arc<AtomicU8>) {
+    let layer = Layer::new().entry("idle", tar::EntryType::Regular, |header| header.set_mode(0o755), &idle());
+    let image = world.scratch().join("idle.tar");
+    let config = serde_json::json!({"Entrypoint": ["/idle"]});
+    std::fs::write(&image, oci_archive("docker.io/library/idle:1", &[layer.tar()], config)).unwrap();
+    world.ok(&["image", "load", image.to_str().unwrap()]);
+    let manifest = "apiVersion: v1\nkind: Pod\nmetadata: {name: alone}\nspec:\n  containers:\n  - name: only\n    image: idle:1\n    \
+                    readinessProbe: {grpc: {port: 7000, service: web}, periodSeconds: 1, failureThreshold: 1}\n    \
+                    livenessProbe: {tcpSocket: {port: 7000}, periodSeconds: 1, failureThreshold: 1000}\n";
+    world.commit(&[("alone.yaml", manifest)]);
+    let pid = world.wait("its process", || {
+        let all = world.identities();
+        all.iter().find(|(name, _)| name.contains("/only/")).map(|(_, (pid, _))| *pid)
+    });
+    let _server = serve((PathBuf::from(format!("/proc/{pid}/ns/net")), "0.0.0.0:7000"), state);
+    world.wait("the service to be called unhealthy", || {
+        let expected = "Readiness probe failed: service unhealthy (responded with \"NOT_SERVING\")";
+        events(world, "alone").iter().any(|(_, _, _, message)| message == expected).then_some(())
+    });
+    state.store(1, Ordering::SeqCst);
+    world.wait_row("alone", "1/1", "Running");
+    let said = world.output(&["exec", "alone", "--", "sh", "-c", "true"]);
+    assert!(!said.status.success() && text(&said).contains("executable file not found"), "{}", text(&said));
 }

@@ -145,6 +145,39 @@ fn a_description_is_laid_out_as_kubectls() {
     assert_eq!(description(), EXPECTED);
 }
 
+const LONG: &str = "\
+Annotations:       long:
+                     LONG...
+                     
+                     end
+                   one: two
+";
+
+#[test]
+fn what_is_long_is_cut_and_what_has_a_name_is_sorted() {
+    let applied = "kubectl.kubernetes.io/last-applied-configuration";
+    let long = format!("{}\n\nend\n", "x".repeat(139));
+    let pod = json!({
+        "metadata": {"name": "web", "annotations": {"one": "two\n", "long": long, applied: "{}"}},
+        "spec": {
+            "containers": [{"name": "c", "image": "nginx"}],
+            "tolerations": [{"key": "b", "operator": "Exists"}, {"key": "a", "value": "1", "effect": "NoSchedule"}, {"operator": "Exists"}],
+            "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "0"}}, {"name": "w", "emptyDir": {"sizeLimit": "1k"}}],
+        },
+    });
+    let text = describe_pod(&serde_json::from_value(pod).unwrap(), &[], at(60));
+    let begin = text.find("Annotations:").unwrap();
+    let shown = text[begin..text.find("Status:").unwrap()].replace(&"x".repeat(138), "LONG");
+    let squeeze =
+        |text: &str| text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
+    assert_eq!(squeeze(&shown), squeeze(LONG));
+    let lines = squeeze(&text);
+    let at = lines.iter().position(|line| line.starts_with("Tolerations:")).unwrap();
+    assert_eq!(lines[at..at + 3], ["Tolerations: op=Exists", "a=1:NoSchedule", "b op=Exists"]);
+    let limits: Vec<&String> = lines.iter().filter(|line| line.starts_with("SizeLimit:")).collect();
+    assert_eq!(limits, ["SizeLimit: <unset>", "SizeLimit: 1k"]);
+}
+
 #[test]
 fn a_pod_that_goes_lasts_since_it_was_to_be_gone() {
     let spec = json!({"containers": [{"name": "c", "image": "nginx"}]});
