@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use podwright::model::{Kind, PodKey, Projection};
+use podwright::model::{EventRecord, Kind, PodKey, Projection};
 use podwright::port::PortError;
 use podwright::report::{Listed, ProjectInput, events_between, pod_row, project, shown_pod};
 use podwright::serve::{
@@ -234,6 +234,32 @@ async fn a_watch_without_a_version_begins_with_what_is_there_and_follows_its_sel
     // It leaves the selection: for this client it is deleted.
     api.publish(&[web(serde_json::json!({"app": "db"}))]);
     assert_eq!(watch.next().await.unwrap().unwrap().kind, "DELETED");
+}
+
+#[tokio::test]
+async fn a_watch_of_events_tells_what_is_new_and_what_is_counted_and_no_other() {
+    let api = Api::start().await;
+    let (listed, all) = (Listed::Event, ListOptions::default());
+    let list = api.client.list(listed, Some("default"), &all).await.unwrap();
+    let mut watch = api.client.watch(listed, Some("default"), &all, &list.resource_version).await.unwrap();
+    // Another object changes, then an event does, and one comes.
+    api.publish(&[web(serde_json::json!({"app": "web"}))]);
+    let before = api.projection.borrow().clone();
+    let mut events = before.events.clone();
+    let counted = Arc::make_mut(events.iter_mut().find(|event| event.reason == "Started").unwrap());
+    (counted.count, counted.last) = (2, at(50));
+    let new = EventRecord { reason: "Unhealthy".into(), first: at(55), last: at(55), ..(*events[0]).clone() };
+    events.push(Arc::new(new));
+    let resource_version = before.resource_version + 1;
+    api.projection.send_replace(Arc::new(Projection { events, resource_version, ..(*before).clone() }));
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let event = watch.next().await.unwrap().unwrap();
+        told.push((event.kind, event.object["reason"].clone(), event.object["count"].clone()));
+    }
+    told.sort_by(|a, b| a.0.cmp(&b.0));
+    let expected = [("ADDED", "Unhealthy", 1), ("MODIFIED", "Started", 2)];
+    assert_eq!(told, expected.map(|(kind, reason, count)| (kind.to_owned(), reason.into(), count.into())));
 }
 
 const LOG: &str = "2026-01-02T03:04:05.000000001Z stdout F one\n\
