@@ -29,10 +29,11 @@ fn e2e_containers_begin_anew_and_end_as_probes_hooks_and_their_order_say() {
     world.load("busybox");
     let shared = world.scratch().join("v");
     std::fs::create_dir(&shared).unwrap();
+    // Each fails the first time.
     let sidecar = |name: &str| {
         format!(
-            "name: {name}, restartPolicy: Always, command: [sh, -c, \"trap 'echo {name} >> /v/ends; exit 0' TERM; \
-             while :; do sleep 0.1; done\"]"
+            "name: {name}, restartPolicy: Always, command: [sh, -c, \"test -e /v/{name} || {{ touch /v/{name}; exit 1; }}; \
+             trap 'echo {name} >> /v/ends; exit 0' TERM; while :; do sleep 0.1; done\"]"
         )
     };
     let waits = "name: app, command: [sh, -c, \"until test -e /v/go; do sleep 0.1; done\"]";
@@ -66,6 +67,12 @@ fn e2e_containers_begin_anew_and_end_as_probes_hooks_and_their_order_say() {
     ]);
     world.start();
 
+    world.wait("the sidecars to be restarted, and nothing else", || {
+        let status = world.pod("order")?["status"].clone();
+        let restarts = |list: &str, at: usize| status[list][at]["restartCount"].as_i64();
+        let all = [("initContainerStatuses", 0), ("initContainerStatuses", 1), ("containerStatuses", 0)];
+        (all.map(|(list, at)| restarts(list, at)) == [Some(1), Some(1), Some(0)]).then_some(())
+    });
     world.wait_row("order", "3/3", "Running");
     std::fs::write(shared.join("go"), "").unwrap();
     world.wait_phase("order", "Succeeded");

@@ -425,7 +425,7 @@ fn e2e_a_changed_preset_recreates_the_pod_and_a_label_does_not() {
     let Some(mut world) = World::new() else { return };
     let files = |port: &str, label: &str| {
         format!(
-            "apiVersion: settings.k8s.io/v1alpha1\nkind: PodPreset\nmetadata: {{name: db}}\nspec:\n  selector: {{matchLabels: {{app: web}}}}\n  env: [{{name: DB_PORT, value: \"{port}\"}}]\n---\napiVersion: v1\nkind: Pod\nmetadata: {{name: web, labels: {{app: web, v: \"{label}\"}}}}\nspec:\n  terminationGracePeriodSeconds: 0\n  containers: [{{name: c, image: podwright.invalid/host, command: [sleep, \"100000\"]}}]\n"
+            "apiVersion: settings.k8s.io/v1alpha1\nkind: PodPreset\nmetadata: {{name: db}}\nspec:\n  selector: {{matchLabels: {{app: web}}}}\n  env: [{{name: DB_PORT, value: \"{port}\"}}]\n---\napiVersion: v1\nkind: Pod\nmetadata: {{name: web, labels: {{app: web, v: \"{label}\"}}, annotations: {{note: \"{label}\"}}}}\nspec:\n  terminationGracePeriodSeconds: 0\n  containers: [{{name: c, image: podwright.invalid/host, command: [sleep, \"100000\"]}}]\n"
         )
     };
     world.commit(&[("all.yaml", &files("1", "1"))]);
@@ -434,8 +434,10 @@ fn e2e_a_changed_preset_recreates_the_pod_and_a_label_does_not() {
     let first = world.identities();
     let uid = world.pod("web").unwrap()["metadata"]["uid"].clone();
     world.commit(&[("all.yaml", &files("1", "2"))]);
-    world.wait("the label", || (world.pod("web")?["metadata"]["labels"]["v"] == "2").then_some(()));
-    assert_eq!(world.identities(), first);
+    let changed = world.wait("the label", || {
+        Some(world.pod("web")?["metadata"].clone()).filter(|metadata| metadata["labels"]["v"] == "2")
+    });
+    assert_eq!((&changed["annotations"]["note"], world.identities()), (&"2".into(), first));
     world.commit(&[("all.yaml", &files("2", "2"))]);
     world.wait("the new pod", || {
         let pod = world.pod("web")?;
