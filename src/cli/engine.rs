@@ -10,10 +10,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::error::CliError;
+use super::events::{self, Events};
 use super::lock::RootLock;
+use super::saver::Saver;
 use super::settings::Settings;
 use super::statuses::Statuses;
-use super::{events, lock, logging, manifests, rest, saver};
+use super::{keeper, lock, logging, manifests, rest};
 use crate::backend::LedgerFile;
 use crate::backend::native::{Native, NativeOptions};
 use crate::control::{self, Agent, Kubelet, KubeletParts, Parts, Progress, on_a_thread};
@@ -120,8 +122,9 @@ impl Engine {
         resident::map_in_parts();
         // Nobody waits for its end: it keeps nothing.
         tokio::spawn(rest::give_back_when_quiet());
-        let events = tokio::spawn(events::keep(layout.events(), told, projection.clone(), over.clone()));
-        let saver = tokio::spawn(saver::keep(layout.snapshot(), projection, over.clone()));
+        let events = Events::new(layout.events(), told);
+        let events = tokio::spawn(keeper::keep(events, projection.clone(), over.clone()));
+        let saver = tokio::spawn(keeper::keep(Saver::new(layout.snapshot()), projection, over.clone()));
         let agent = tokio::spawn(control::run(agent, hints, cancel.clone()));
         Ok(Live { progress, cancel, over, agent, server, savers: [saver, events] })
     }

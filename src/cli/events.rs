@@ -1,13 +1,11 @@
-//! Keeps the events in the run-time directory, beside the loop: a new agent goes on from them.
+//! The events in the run-time directory: a new agent goes on from them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-
+use super::keeper::{Kept, Write};
 use crate::model::{EventRecord, Projection};
 use crate::report::event_subject;
 use crate::serve::events;
@@ -25,46 +23,27 @@ pub fn recall(path: &Path) -> Vec<Arc<EventRecord>> {
     })
 }
 
-/// Writes the projection's events when they change: new ones within [`NEW`], others within [`COUNTS`], and once more at the end.
-/// `written` is what the file has.
-pub async fn keep(
-    path: PathBuf,
-    written: Vec<Arc<EventRecord>>,
-    mut projections: watch::Receiver<Arc<Projection>>,
-    end: CancellationToken,
-) {
-    let mut keeper = Keeper { path, written, due: None, complained: false };
-    loop {
-        let due = keeper.due(&projections.borrow_and_update().events, Instant::now());
-        // Cancel-safe: what is not written now is written at the next turn or at the end.
-        tokio::select! {
-            () = end.cancelled() => break,
-            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
-                let events = projections.borrow().events.clone();
-                keeper.save(events).await;
-            }
-            changed = projections.changed() => if changed.is_err() { break },
-        }
-    }
-    let last = projections.borrow().clone();
-    // Nothing is known before the first round.
-    if last.resource_version > 0 {
-        keeper.save(last.events.clone()).await;
-    }
-}
-
-struct Keeper {
+/// The events in their file: new ones within [`NEW`], others within [`COUNTS`].
+pub struct Events {
     path: PathBuf,
     /// What was written last, or tried to be.
     written: Vec<Arc<EventRecord>>,
     /// When what is not written yet must be.
     due: Option<Instant>,
-    complained: bool,
 }
 
-impl Keeper {
-    /// When to write. Changes that keep coming do not put it off.
-    fn due(&mut self, events: &[Arc<EventRecord>], now: Instant) -> Option<Instant> {
+impl Events {
+    /// In the file at `path`, which has `written`.
+    pub fn new(path: PathBuf, written: Vec<Arc<EventRecord>>) -> Self {
+        Self { path, written, due: None }
+    }
+}
+
+impl Kept for Events {
+    const LACK: &str = "the next agent will not know the newest events";
+
+    fn due(&mut self, projection: &Projection, now: Instant) -> Option<Instant> {
+        let events = &projection.events;
         let are_same = |(a, b): (&Arc<EventRecord>, &Arc<EventRecord>)| Arc::ptr_eq(a, b);
         if events.len() == self.written.len() && events.iter().zip(&self.written).all(are_same) {
             self.due = None;
@@ -77,27 +56,19 @@ impl Keeper {
         self.due
     }
 
-    async fn save(&mut self, events: Vec<Arc<EventRecord>>) {
-        let (path, saved) = (self.path.clone(), events.clone());
-        let saved = tokio::task::spawn_blocking(move || events::save(&path, &saved)).await;
-        (self.written, self.due) = (events, None);
-        let failure = match saved {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(error) => Some(error.to_string()),
-        };
-        // Said once: a full disk fails at every change.
-        if let Some(failure) = &failure
-            && !self.complained
-        {
-            tracing::warn!("{failure}; the next agent will not know the newest events");
-        }
-        self.complained = failure.is_some();
+    fn write(&mut self, projection: &Projection, _: bool) -> Option<Write> {
+        let (path, events) = (self.path.clone(), projection.events.clone());
+        (self.written, self.due) = (events.clone(), None);
+        Some(Box::new(move || events::save(&path, &events)))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::watch;
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::keeper::keep;
     use super::*;
     use crate::model::{EventType, PodKey};
 
@@ -117,23 +88,27 @@ mod tests {
         })
     }
 
-    #[tokio::test]
-    async fn new_events_are_written_soon_and_counts_now_and_then() {
+    fn of(events: &[Arc<EventRecord>]) -> Projection {
+        Projection { resource_version: 7, events: events.to_vec(), ..Projection::default() }
+    }
+
+    #[test]
+    fn new_events_are_written_soon_and_counts_now_and_then() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events.json");
         let restored = vec![event("Unhealthy", 1)];
-        let mut keeper = Keeper { path: path.clone(), written: restored.clone(), due: None, complained: false };
+        let mut kept = Events::new(path.clone(), restored.clone());
         let now = Instant::now();
         let later = now + COUNTS / 2;
-        assert_eq!(keeper.due(&restored, now), None, "it is in the file");
-        let counted = vec![event("Unhealthy", 2)];
-        assert_eq!(keeper.due(&counted, now), Some(now + COUNTS));
-        assert_eq!(keeper.due(&[event("Unhealthy", 3)], later), Some(now + COUNTS), "it is not put off");
+        let mut due = |events: &[Arc<EventRecord>], now| kept.due(&of(events), now);
+        assert_eq!(due(&restored, now), None, "it is in the file");
+        assert_eq!(due(&[event("Unhealthy", 2)], now), Some(now + COUNTS));
+        assert_eq!(due(&[event("Unhealthy", 3)], later), Some(now + COUNTS), "it is not put off");
         let more = vec![event("Unhealthy", 4), event("Killing", 1)];
-        assert_eq!(keeper.due(&more, later), Some(later + NEW));
-        assert_eq!(keeper.due(&more, later + NEW / 2), Some(later + NEW), "it is not put off");
-        keeper.save(more.clone()).await;
-        assert_eq!(keeper.due(&more, later), None);
+        assert_eq!(due(&more, later), Some(later + NEW));
+        assert_eq!(due(&more, later + NEW / 2), Some(later + NEW), "it is not put off");
+        kept.write(&of(&more), false).unwrap()().unwrap();
+        assert_eq!(kept.due(&of(&more), later), None);
         assert_eq!(events::load(&path).unwrap(), more);
     }
 
@@ -144,11 +119,11 @@ mod tests {
         let end = CancellationToken::new();
         end.cancel();
         let nothing = watch::channel(Arc::new(Projection::default())).1;
-        keep(path.clone(), vec![], nothing, end.clone()).await;
+        keep(Events::new(path.clone(), vec![]), nothing, end.clone()).await;
         assert!(!path.exists(), "nothing was known yet");
         let told = vec![event("Unhealthy", 5)];
-        let projection = Projection { resource_version: 7, events: told.clone(), ..Projection::default() };
-        keep(path.clone(), vec![event("Unhealthy", 2)], watch::channel(Arc::new(projection)).1, end).await;
+        let kept = Events::new(path.clone(), vec![event("Unhealthy", 2)]);
+        keep(kept, watch::channel(Arc::new(of(&told))).1, end).await;
         assert_eq!(events::load(&path).unwrap(), told);
     }
 }

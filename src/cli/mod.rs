@@ -34,6 +34,8 @@ mod forward;
 mod get;
 #[cfg(target_os = "linux")]
 mod image;
+#[cfg(target_os = "linux")]
+mod keeper;
 mod layout;
 #[cfg(target_os = "linux")]
 mod local;

@@ -1,15 +1,13 @@
-//! Keeps the last report on disk for commands that find no agent, and spares the flash it may be on.
+//! The last report on disk, for commands that find no agent.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
+use super::keeper::{Kept, Write};
 use crate::model::{Kind, ObjectKey, Projected, Projection};
 use crate::serve::snapshot::{self, Snapshot};
 
@@ -17,28 +15,6 @@ use crate::serve::snapshot::{self, Snapshot};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a change of phase may, after the last one: many pods that start at once are written together.
 const APART: Duration = Duration::from_secs(1);
-
-/// Writes the projection's pods when they change: when a pod comes, goes or changes its phase at once, or [`APART`] from the
-/// last time, else within [`PATIENCE`], and once more at the end.
-pub async fn keep(path: PathBuf, mut projections: watch::Receiver<Arc<Projection>>, end: CancellationToken) {
-    let mut saver = Saver::new(path);
-    loop {
-        let due = saver.due(&projections.borrow_and_update(), Instant::now());
-        // Cancel-safe: what is not written now is written at the next turn or at the end.
-        tokio::select! {
-            () = end.cancelled() => break,
-            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
-                let current = projections.borrow().clone();
-                saver.save(&current).await;
-            }
-            changed = projections.changed() => if changed.is_err() { break },
-        }
-    }
-    // Whatever was written before: the age of the report counts from now.
-    saver.written = None;
-    let last = projections.borrow().clone();
-    saver.save(&last).await;
-}
 
 /// What is to be known of a pod.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +38,9 @@ impl Seen {
 
 type Pods = BTreeMap<ObjectKey, Seen>;
 
-struct Saver {
+/// The report in its file: written when a pod comes, goes or changes its phase at once, or [`APART`] from the last time, else
+/// within [`PATIENCE`].
+pub struct Saver {
     path: PathBuf,
     /// The pods of the projection that was looked at last.
     pods: Pods,
@@ -70,12 +48,12 @@ struct Saver {
     written: Option<(Pods, Instant)>,
     /// When what is not written yet must be.
     due: Option<Instant>,
-    complained: bool,
 }
 
 impl Saver {
-    fn new(path: PathBuf) -> Self {
-        Self { path, pods: Pods::new(), written: None, due: None, complained: false }
+    /// In the file at `path`.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, pods: Pods::new(), written: None, due: None }
     }
 
     /// Looks at the pods that changed.
@@ -87,13 +65,14 @@ impl Saver {
         };
         self.pods = pods.map(seen).collect();
     }
+}
 
-    /// When to write. Changes that keep coming do not put it off.
+impl Kept for Saver {
+    const LACK: &str = "while no agent runs, `get` will show an older report";
+
     fn due(&mut self, projection: &Projection, now: Instant) -> Option<Instant> {
         self.look(projection);
-        // Nothing is known before the first round.
         self.due = match &self.written {
-            _ if projection.resource_version == 0 => None,
             None => Some(now),
             Some((pods, _)) if *pods == self.pods => None,
             Some((pods, at)) if phases(pods) != phases(&self.pods) => Some(now.max(*at + APART)),
@@ -102,27 +81,15 @@ impl Saver {
         self.due
     }
 
-    async fn save(&mut self, projection: &Projection) {
+    /// At the end whatever was written before: the age of the report counts from now.
+    fn write(&mut self, projection: &Projection, is_last: bool) -> Option<Write> {
         self.look(projection);
-        // Nothing is known before the first round: an older report is better than none.
-        if projection.resource_version == 0 || self.written.as_ref().is_some_and(|(pods, _)| *pods == self.pods) {
-            return;
+        if !is_last && self.written.as_ref().is_some_and(|(pods, _)| *pods == self.pods) {
+            return None;
         }
         let (path, report) = (self.path.clone(), Snapshot::of(projection, Timestamp::now()));
-        let saved = tokio::task::spawn_blocking(move || snapshot::save(&path, &report)).await;
         (self.written, self.due) = (Some((self.pods.clone(), Instant::now())), None);
-        let failure = match saved {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(error) => Some(error.to_string()),
-        };
-        // Said once: a full disk fails at every change.
-        if let Some(failure) = &failure
-            && !self.complained
-        {
-            tracing::warn!("{failure}; while no agent runs, `get` will show an older report");
-        }
-        self.complained = failure.is_some();
+        Some(Box::new(move || snapshot::save(&path, &report)))
     }
 }
 
@@ -133,8 +100,13 @@ fn phases(pods: &Pods) -> Vec<(&Value, &Value)> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use std::sync::Arc;
 
+    use serde_json::json;
+    use tokio::sync::watch;
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::keeper::keep;
     use super::*;
     use crate::model::{MadeOf, PodKey, Served};
 
@@ -149,15 +121,14 @@ mod tests {
         Projection { resource_version: version, objects: Arc::new(objects), ..Projection::default() }
     }
 
-    #[tokio::test]
-    async fn a_phase_is_written_at_once_and_the_rest_together() {
+    #[test]
+    fn a_phase_is_written_at_once_and_the_rest_together() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("snapshot.json");
         let mut saver = Saver::new(path.clone());
         let now = Instant::now();
-        assert_eq!(saver.due(&Projection::default(), now), None, "nothing is known before the first round");
         assert_eq!(saver.due(&projection(1, "Running", 0), now), Some(now));
-        saver.save(&projection(1, "Running", 0)).await;
+        saver.write(&projection(1, "Running", 0), false).unwrap()().unwrap();
         let same = Projection { resource_version: 2, ..projection(1, "Running", 0) };
         assert_eq!(saver.due(&same, now), None, "nothing of a pod changed");
         let later = now + PATIENCE / 2;
@@ -166,7 +137,8 @@ mod tests {
         assert_eq!(saver.due(&projection(5, "Failed", 2), later), Some(later));
         let soon = saver.due(&projection(5, "Failed", 2), now).unwrap();
         assert!(soon > now && soon <= Instant::now() + APART, "many phases are written together");
-        saver.save(&projection(5, "Failed", 2)).await;
+        saver.write(&projection(5, "Failed", 2), false).unwrap()().unwrap();
+        assert!(saver.write(&projection(5, "Failed", 2), false).is_none());
         assert_eq!(saver.due(&projection(5, "Failed", 2), later), None);
         assert_eq!(snapshot::load(&path).unwrap().unwrap().pods[0]["status"]["phase"], "Failed");
     }
@@ -178,7 +150,7 @@ mod tests {
         let (_sender, receiver) = watch::channel(Arc::new(projection(1, "Running", 3)));
         let end = CancellationToken::new();
         end.cancel();
-        keep(path.clone(), receiver, end).await;
+        keep(Saver::new(path.clone()), receiver, end).await;
         assert_eq!(snapshot::load(&path).unwrap().unwrap().pods[0]["status"]["restarts"], 3);
     }
 }

@@ -56,8 +56,8 @@ impl Memory {
         (until > now && failure.at <= now).then_some((failure, until))
     }
 
-    /// This pod is there, or none. What was remembered of another one is forgotten: its removal and the creation of this one may
-    /// have been told to have failed, and were done.
+    /// This pod is there, or none. What was remembered of another one is forgotten, also when its removal was told to have failed,
+    /// and was done; what was done for this one since none was there is not.
     pub(super) fn follow(&mut self, uid: Option<&PodUid>) {
         if self.of.as_ref() != uid {
             if self.of.is_some() {
@@ -70,9 +70,6 @@ impl Memory {
     /// A step succeeded.
     pub(super) fn done(&mut self, word: &str, action: &PodAction) {
         self.plan = plan::note_step(&self.plan, action);
-        if let PodAction::CreatePod { record } = action {
-            self.of = Some(record.uid.clone());
-        }
         let failed_before = self.resting.failures.contains_key(word);
         self.resting = match action {
             PodAction::CreatePod { .. } | PodAction::UpdatePod { .. } => PodMemory::default(),
