@@ -80,11 +80,12 @@ fn with_what_runs(args: &DiffArgs, global: &Global) -> Result<DiffReport, CliErr
     let (node, layout) = (node::here(&config, args.node_name.as_deref()), super::layout(global)?);
     let options = Options { worktree: args.worktree, local: Some(layout.local()), ..Options::default() };
     let directory = Directory::open(&args.directory, options)?;
+    // First of all: who may not look at what runs is told what needs no rights.
+    let pods = running(&layout)?;
     let snapshot = directory.read_now()?;
     manifests::tell_uncommitted(&snapshot);
     let head = admitted(judge(&snapshot, node.as_ref()), "the manifests")?;
     printer::note_text(&report::diagnostics_text(&head.diagnostics));
-    let pods = running(&layout)?;
     let applied = applied(&layout, &directory);
     let plan = plan::fleet_on(threads(), &head, &pods);
     Ok(report::compare_on(threads(), &plan, &DiffBase::Running { pods: &pods, applied: applied.as_deref() }, &head))

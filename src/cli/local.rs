@@ -8,7 +8,7 @@ use super::error::{CliError, Ending};
 use super::layout::Layout;
 use super::{create, printer};
 use crate::manifest::Reader;
-use crate::model::{Kind, ObjectKey, Revision, RevisionKind, Snapshot};
+use crate::model::{Desired, Kind, ObjectKey, Revision, RevisionKind, Snapshot};
 use crate::report::{self, tabs};
 use crate::source::{self, Limits};
 
@@ -38,27 +38,22 @@ pub fn provision(layout: &Layout, kind: Kind, object: &Value, replace: bool) -> 
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
     let key = ObjectKey { kind, namespace: text("namespace"), name: text("name") };
     layout.prepare()?;
-    let is_there = read(layout)?.others.contains_key(&key);
-    if is_there && !replace {
-        let message = format!("{} \"{}\" already exists on this machine", kind.plural(), key.name);
-        return Err(CliError::new(message).hint("--replace puts this one in its place"));
-    }
     let bytes = serde_json::to_vec(object).map_err(|e| CliError::new(format!("cannot write the object: {e}")))?;
-    source::provision(&layout.local(), &key, &bytes)?;
-    let done = if is_there { "replaced" } else { "created" };
+    let was_there = source::provision(&layout.local(), &key, &bytes, replace)?;
+    let done = if was_there { "replaced" } else { "created" };
     printer::out(&format!("{}/{} {done}\n", kind.as_str().to_lowercase(), key.name))?;
     Ok(Ending::Success)
 }
 
 /// What is provisioned, as the agent reads it.
-fn read(layout: &Layout) -> Result<crate::model::Desired, CliError> {
-    let local = source::read_local(&layout.local(), &Limits::default())?;
+fn read(layout: &Layout) -> Desired {
+    let local = source::read_local(&layout.local(), &Limits::default());
     let revision = Revision { kind: RevisionKind::Content, id: String::new(), subject: None, branch: None };
-    Ok(Reader::new().read(&Snapshot { revision, files: vec![], local, uncommitted: vec![], ignored: vec![] }))
+    Reader::new().read(&Snapshot { revision, files: vec![], local, uncommitted: vec![], ignored: vec![] })
 }
 
 fn list(layout: &Layout, kind: Kind, args: &LocalLsArgs) -> Result<Ending, CliError> {
-    let desired = read(layout)?;
+    let desired = read(layout);
     for found in desired.diagnostics.0.iter().filter(|found| found.rule == "local-object") {
         printer::note(&format!("warning: {}", found.message));
     }

@@ -34,6 +34,8 @@ pub(super) struct Revisions {
     pub(super) durable: Durable,
     /// The last valid revision: the one that is kept.
     pub(super) admitted: Option<Arc<Admitted>>,
+    /// What the machine had been given when it was admitted.
+    local: Given,
     /// What was judged last.
     judged: Option<Judged>,
     /// Why it was refused; without errors it was not.
@@ -48,18 +50,24 @@ pub(super) struct Revisions {
 /// The name of what was judged: the revision, and what the machine was given beside it.
 struct Judged {
     revision: String,
-    local: Vec<BlobId>,
+    local: Given,
+}
+
+/// The contents of what the machine was given, and what of it was left out.
+type Given = (Vec<BlobId>, Vec<(String, String)>);
+
+fn given(snapshot: &Snapshot) -> Given {
+    let blobs = snapshot.local.files.iter().map(|file| file.blob.clone());
+    (blobs.collect(), snapshot.local.left_out.clone())
 }
 
 impl Judged {
     fn of(snapshot: &Snapshot) -> Self {
-        let local = snapshot.local.iter().map(|file| file.blob.clone()).collect();
-        Self { revision: snapshot.revision.id.clone(), local }
+        Self { revision: snapshot.revision.id.clone(), local: given(snapshot) }
     }
 
     fn is(&self, snapshot: &Snapshot) -> bool {
-        let local = snapshot.local.iter().map(|file| &file.blob);
-        self.revision == snapshot.revision.id && self.local.iter().eq(local)
+        self.revision == snapshot.revision.id && self.local == given(snapshot)
     }
 }
 
@@ -78,6 +86,7 @@ impl Revisions {
             node: Arc::new(node.clone()),
             durable: Durable::default(),
             admitted: None,
+            local: Given::default(),
             judged: None,
             refused: Diagnostics::default(),
             failure: None,
@@ -128,9 +137,14 @@ impl Revisions {
             }
             Err(ReadError::Failed(error)) => self.failure = Some(error.to_string()),
         }
-        if self.admitted.is_none() {
+        if self.admitted.is_none() || self.is_behind() {
             self.fall_back().await;
         }
+    }
+
+    /// The newest revision does not count, and the machine was given something else since the last one that does was admitted.
+    fn is_behind(&self) -> bool {
+        self.judged.as_ref().is_some_and(|judged| judged.local != self.local) && self.refused.has_errors()
     }
 
     fn kept(&self) -> Option<&Revision> {
@@ -149,10 +163,14 @@ impl Revisions {
                 tracing::info!(revision = %revision.short(), pods = admitted.pods.len(), warnings, "revision is valid");
                 log_audits(&admitted.audits);
                 self.admitted = Some(Arc::new(admitted));
+                self.local.clone_from(&judged.local);
                 self.refused = Diagnostics::default();
             }
             Err(diagnostics) => {
-                log_refusal(Some(&revision), self.kept(), &diagnostics);
+                // What the machine is given is no reason to say it again.
+                if self.refused != diagnostics {
+                    log_refusal(Some(&revision), self.kept(), &diagnostics);
+                }
                 let durable = Durable { last_attempted: Some(revision.clone()), ..self.durable.clone() };
                 self.refused = diagnostics;
                 if let Err(error) = self.remember(durable.clone()).await {
@@ -187,19 +205,23 @@ impl Revisions {
         Ok(())
     }
 
-    /// After a start with a newest revision that is no good: the last one that was.
+    /// With a newest revision that is no good, after a start or when the machine was given something else: the last one that was.
     async fn fall_back(&mut self) {
         let Some(last) = self.durable.last_applied.clone() else { return };
         let short = last.short();
         let told = match self.source.read_at(&last.id).await {
-            Ok(Some(snapshot)) => match self.admit(snapshot).await {
-                Ok(admitted) => {
-                    tracing::info!(revision = %short, "going on with the last valid revision");
-                    self.admitted = Some(Arc::new(admitted));
-                    return;
+            Ok(Some(snapshot)) => {
+                let local = given(&snapshot);
+                match self.admit(snapshot).await {
+                    Ok(admitted) => {
+                        tracing::info!(revision = %short, "going on with the last valid revision");
+                        self.admitted = Some(Arc::new(admitted));
+                        self.local = local;
+                        return;
+                    }
+                    Err(_) => format!("the last applied revision {short} is not valid any more"),
                 }
-                Err(_) => format!("the last applied revision {short} is not valid any more"),
-            },
+            }
             Ok(None) => format!("the last applied revision {short} cannot be read any more"),
             Err(ReadError::Failed(error)) => error.to_string(),
             Err(ReadError::Rejected(_)) => format!("the last applied revision {short} is not readable any more"),

@@ -43,7 +43,7 @@ impl Reader {
         let mut files = self.files(snapshot);
         let below = files.split_off(snapshot.files.len());
         let mut files: Vec<(&SourceFile, Arc<File>)> = snapshot.files.iter().zip(files).collect();
-        let local = local::layer(&files, snapshot.local.iter().zip(below));
+        let local = local::layer(&files, &snapshot.local, below);
         files.extend(local.files);
         let mut desired =
             Desired { diagnostics: check::diagnostics(snapshot, &files, self.threads), ..empty(snapshot) };
@@ -74,7 +74,7 @@ impl Reader {
     fn files(&mut self, snapshot: &Snapshot) -> Vec<Arc<File>> {
         let mut old = std::mem::take(&mut self.cache);
         let mut new = Vec::new();
-        let sources = || snapshot.files.iter().chain(&snapshot.local);
+        let sources = || snapshot.files.iter().chain(&snapshot.local.files);
         for source in sources() {
             if self.cache.contains_key(&source.blob) {
                 continue;

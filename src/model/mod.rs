@@ -83,7 +83,7 @@ pub use reference::{HOST_IMAGE, NoReference, Reference, is_sha256_hex};
 pub use registry::{EVERY_REGISTRY, Mirror, PullSettings, RegistryEntry, host_and_port, is_loopback};
 pub use resources::{AmountChange, Amounts, RESIZABLE, Resources, asks_for_restart};
 pub use rule::{RULES, Rule};
-pub use snapshot::{BlobId, Revision, RevisionKind, Snapshot, SourceFile, SourceRef};
+pub use snapshot::{BlobId, Provisioned, Revision, RevisionKind, Snapshot, SourceFile, SourceRef};
 pub use status::{
     ActionEntry, ConditionEntry, ContainerEntry, ContainerStateEntry, PodEntry, PresetEntry, SkippedPresetEntry,
     StatusDocument,

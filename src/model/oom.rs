@@ -15,9 +15,10 @@ pub fn oom_score_adj(spec: &PodSpec, container: &Container, memory: u64) -> i32 
         "Guaranteed" => GUARANTEED,
         "BestEffort" => BEST_EFFORT,
         _ if is_sidecar(container) => {
-            // The others need it: it does not go before them.
+            // The others need it: it does not go before the one of them that asked for least (`minRegularContainerMemory`).
             let others = spec.containers.iter().map(|other| burstable(spec, other, memory));
-            others.fold(burstable(spec, container, memory), i128::min)
+            let own = burstable(spec, container, memory);
+            others.max().map_or(own, |first| first.min(own))
         }
         _ => burstable(spec, container, memory),
     };
@@ -90,7 +91,7 @@ mod tests {
         let mut sidecar = request("1Gi");
         sidecar["restartPolicy"] = json!("Always");
         let both = json!([request("4Gi"), request("2Gi")]);
-        assert_eq!(score(both.clone(), json!([sidecar]), 0), 600, "no sooner than any of the others");
+        assert_eq!(score(both.clone(), json!([sidecar]), 0), 800, "no sooner than the first of the others");
         assert_eq!(score(both.clone(), json!([request("1Gi")]), 0), 900, "an init container is gone before they run");
         assert_eq!(score(both, json!([sidecar]), 2), 800);
     }

@@ -67,6 +67,10 @@ pub struct PodAmounts {
 impl PodAmounts {
     /// Those of a spec. `now` says what containers that run may use now: of a limit, the larger one counts.
     pub fn of(spec: &PodSpec, now: &BTreeMap<String, Resources>) -> Self {
+        // Such a pod has the least there is, whatever its containers say (`resources: {}` of a pod as a whole).
+        if qos_class(spec) == "BestEffort" {
+            return Self::default();
+        }
         let limit = |resource: &'static str| {
             let of = |container: &Container| {
                 let wanted = amount(lists(container)[1], resource);
@@ -218,7 +222,6 @@ mod tests {
         }
         let own = json!({"limits": {"cpu": "100m", "memory": "1Mi"}, "requests": {"cpu": "50m", "memory": "1Mi"}});
         for (pod, request, limits) in [
-            (json!({}), 50, (Some(100), Some(1000 << 20))),
             (json!({"requests": {"cpu": "200m"}}), 200, (Some(100), Some(1000 << 20))),
             (json!({"limits": {"cpu": "2", "memory": "2Mi"}}), 50, (Some(2000), Some(2000 << 20))),
         ] {
@@ -227,6 +230,7 @@ mod tests {
             assert_eq!((amounts.cpu_request, (amounts.cpu_limit, amounts.memory_limit)), (request, limits), "{pod}");
             assert_eq!(pod_total(&spec, AmountList::Requests, "cpu"), request * MILLI, "{pod}");
         }
+        assert_eq!(PodAmounts::of(&whole(&json!({}), &own), &BTreeMap::new()), PodAmounts::default());
         // A pod has a limit although its containers have none.
         let amounts = PodAmounts::of(&whole(&json!({"limits": {"memory": "1Mi"}}), &json!({})), &BTreeMap::new());
         assert_eq!((amounts.cpu_limit, amounts.memory_limit), (None, Some(1000 << 20)));

@@ -108,6 +108,15 @@ pub struct SourceFile {
     pub bytes: Arc<[u8]>,
 }
 
+/// Objects that were provisioned on the machine itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Provisioned {
+    /// One object each, sorted by path: `local/<plural>/<namespace>/<name>`.
+    pub files: Vec<SourceFile>,
+    /// What else lies there or cannot be read, as paths, each with the reason.
+    pub left_out: Vec<(String, String)>,
+}
+
 /// Every manifest of a directory at one revision: no torn reads, for it comes from one tree.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -115,8 +124,8 @@ pub struct Snapshot {
     /// Sorted by path. Only files that may hold manifests (.yaml, .yml, .json; no dot-entries), those excluded by
     /// `.podwrightignore` left out.
     pub files: Vec<SourceFile>,
-    /// Objects that were provisioned on the machine itself, one a file. An object of the same key in `files` counts instead.
-    pub local: Vec<SourceFile>,
+    /// What the machine was given beside them: an object of the same key in `files` counts instead.
+    pub local: Provisioned,
     /// Paths that differ from HEAD in the worktree and were *not* read.
     pub uncommitted: Vec<String>,
     /// Paths that `.podwrightignore` excluded.

@@ -116,6 +116,7 @@ impl<'a> Fields<'a> {
     fn offered(&self, name: &str) -> &str {
         let whole = self.pod.spec.as_ref().and_then(|spec| AmountList::Limits.of_pod(spec));
         let whole = whole.filter(|_| OF_PODS.contains(&name)).and_then(|limits| limits.get(name));
+        let whole = whole.filter(|limit| quantity::nanos(&limit.0) != Some(0));
         let of_machine = || self.node.allocatable.get(name).map_or("0", String::as_str);
         whole.map_or_else(of_machine, |limit| limit.0.as_str())
     }

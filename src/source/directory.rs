@@ -17,7 +17,7 @@ use super::owner::Trust;
 use super::plain::{digest, nothing, revision};
 use super::walk::{Found, Scope, walk};
 use super::worktree::{Worktree, same};
-use crate::model::{Revision, RevisionKind, Snapshot, SourceFile};
+use crate::model::{Provisioned, Revision, RevisionKind, Snapshot};
 use crate::port::{ErrorKind, PortError, ReadError, Source};
 
 /// The file beside the manifests that the status goes to, unless another one is named.
@@ -164,7 +164,7 @@ impl Inner {
         Ok(Snapshot {
             revision: revision(&found.files),
             files: found.files,
-            local: self.local()?,
+            local: self.local(),
             uncommitted: Vec::new(),
             ignored: found.ignored,
         })
@@ -238,15 +238,13 @@ impl Inner {
             return Err(ReadError::Failed(self.empty(&revision, &found, uncommitted)));
         }
         let uncommitted = uncommitted.map(named).unwrap_or_default();
-        let local = self.local()?;
+        let local = self.local();
         Ok(Snapshot { revision, files: found.files, local, uncommitted, ignored: found.ignored })
     }
 
-    fn local(&self) -> Result<Vec<SourceFile>, PortError> {
-        self.options
-            .local
-            .as_deref()
-            .map_or_else(|| Ok(Vec::new()), |path| local::read_local(path, &self.options.limits))
+    fn local(&self) -> Provisioned {
+        let read = |path: &Path| local::read_local(path, &self.options.limits);
+        self.options.local.as_deref().map(read).unwrap_or_default()
     }
 
     fn read_at(&self, wanted: &str) -> Result<Option<Snapshot>, ReadError> {
@@ -260,7 +258,7 @@ impl Inner {
         Ok(Some(Snapshot {
             revision: checkout::revision(&commit, None),
             files: found.files,
-            local: self.local()?,
+            local: self.local(),
             uncommitted: Vec::new(),
             ignored: found.ignored,
         }))

@@ -1,21 +1,17 @@
 //! Objects that were provisioned on the machine itself, in a directory of the root: `<plural>/<namespace>/<name>`, one file
 //! each, as JSON. Only their owner reads them, for most are Secrets.
 //!
-//! What lies there and is no such file becomes a file without content, about which the reader says something: nothing that
-//! somebody put there by hand is left out in silence, and nothing of it holds up the manifests.
+//! What lies there and is no such file, and what cannot be read, is told of: nothing that somebody put there by hand is left out
+//! in silence, and nothing of it holds up the manifests.
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::disk::{Handle, content};
 use super::limits::Limits;
 use super::name::is_hidden;
 use super::walk::{Content, Kind};
-use crate::model::{BlobId, SourceFile};
-use crate::port::{ErrorKind, PortError};
-
-const READ: &str = "read the objects of this machine";
+use crate::model::{Provisioned, SourceFile};
 
 /// What the paths of such objects begin with where manifests have theirs.
 const TOP: &str = "local";
@@ -23,115 +19,163 @@ const TOP: &str = "local";
 /// Directories of an object's file: its kind, its namespace.
 const DEPTH: usize = 2;
 
-/// Reads every object of the machine, sorted by path. Where nothing was ever provisioned there is none.
-///
-/// # Errors
-/// When one cannot be read, or there are more of them than `limits` allow.
-pub fn read_local(top: &Path, limits: &Limits) -> Result<Vec<SourceFile>, PortError> {
-    let failed = |e: io::Error| PortError::io(READ, top.display().to_string(), &e);
-    let handle = match Handle::open(top) {
-        Ok(handle) => handle,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut found = Vec::new();
+/// Reads every object of the machine, as far as it can be read and `limits` allow. Where nothing was ever provisioned there is
+/// none.
+pub fn read_local(top: &Path, limits: &Limits) -> Provisioned {
+    let mut found = Provisioned::default();
+    match Handle::open(top) {
+        Ok(handle) => walk(&handle, limits, &mut found),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => found.left_out.push((TOP.to_owned(), error.to_string())),
+    }
+    found.files.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+fn walk(handle: &Handle, limits: &Limits, found: &mut Provisioned) {
+    let mut left = (limits.entries, limits.files, limits.total_bytes);
     let mut queue = vec![(String::new(), 0)];
     while let Some((dir, depth)) = queue.pop() {
-        for entry in handle.list(Path::new(&dir)).map_err(failed)? {
-            if is_hidden(&entry.name) {
+        let mut entries = match handle.list(Path::new(&dir)) {
+            Ok(entries) => entries,
+            // It went away meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                found.left_out.push((shown(&dir), error.to_string()));
                 continue;
             }
+        };
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        for entry in entries.iter().filter(|entry| !is_hidden(&entry.name)) {
             let path = if dir.is_empty() { entry.name.to_string() } else { format!("{dir}/{}", entry.name) };
+            let Some(entries) = left.0.checked_sub(1) else { return found.left_out.push(beyond(&path, limits)) };
+            left.0 = entries;
             match entry.kind {
                 Kind::Directory if depth < DEPTH && entry.exact => queue.push((path, depth + 1)),
-                Kind::File if entry.exact => found.push(file(&handle, &path, limits.file_bytes).map_err(failed)?),
-                _ => found.push(Some(named(&path, None))),
+                Kind::File if depth == DEPTH && entry.exact => {
+                    let most = limits.file_bytes.min(left.2);
+                    match handle.file(Path::new(&path)).and_then(|file| content(file, most)) {
+                        Ok(Content::Bytes(blob, bytes)) => {
+                            let Some(files) = left.1.checked_sub(1) else {
+                                return found.left_out.push(beyond(&path, limits));
+                            };
+                            (left.1, left.2) = (files, left.2.saturating_sub(bytes.len() as u64));
+                            found.files.push(SourceFile { path: shown(&path).into(), blob, bytes });
+                        }
+                        Ok(Content::TooLarge(_)) => found.left_out.push(beyond(&path, limits)),
+                        Ok(Content::Gone) => {}
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                        Err(error) => found.left_out.push((shown(&path), error.to_string())),
+                    }
+                }
+                _ => found.left_out.push((shown(&path), "it is no file of an object".to_owned())),
             }
         }
-        if found.len() > limits.files {
-            return Err(too_much(top, format!("there are more than {} of them", limits.files)));
-        }
-    }
-    let mut files: Vec<SourceFile> = found.into_iter().flatten().collect();
-    if files.iter().map(|file| file.bytes.len() as u64).sum::<u64>() > limits.total_bytes {
-        return Err(too_much(top, format!("they have more than {} bytes", limits.total_bytes)));
-    }
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(files)
-}
-
-/// `None` when it went away while it was looked for.
-fn file(handle: &Handle, path: &str, limit: u64) -> io::Result<Option<SourceFile>> {
-    match handle.file(Path::new(path)).and_then(|file| content(file, limit)) {
-        Ok(Content::Bytes(blob, bytes)) => Ok(Some(named(path, Some((blob, bytes))))),
-        Ok(_) => Ok(Some(named(path, None))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
     }
 }
 
-fn named(path: &str, content: Option<(BlobId, Arc<[u8]>)>) -> SourceFile {
-    let (blob, bytes) = content.unwrap_or_else(|| (BlobId::of_text(path), Arc::default()));
-    SourceFile { path: format!("{TOP}/{path}").into(), blob, bytes }
+/// As manifests are called, which have their paths in the same messages.
+fn shown(path: &str) -> String {
+    if path.is_empty() { TOP.to_owned() } else { format!("{TOP}/{path}") }
 }
 
-fn too_much(top: &Path, message: String) -> PortError {
-    PortError::new(ErrorKind::Exhausted, READ, top.display().to_string(), message)
-        .with_help("remove some of them (`podwright secret ls -A`, `podwright secret rm`)")
+fn beyond(path: &str, limits: &Limits) -> (String, String) {
+    let Limits { files, total_bytes, file_bytes, .. } = limits;
+    let why = format!("there is room for {files} objects of {file_bytes} bytes each and {total_bytes} together");
+    (shown(path), why)
 }
 
 #[cfg(target_os = "linux")]
 mod change {
     use std::io;
+    use std::os::fd::{AsFd, OwnedFd};
     use std::path::Path;
 
-    use rustix::fs::AtFlags;
+    use rustix::fs::{AtFlags, FlockOperation};
 
+    use super::{Limits, read_local};
     use crate::model::ObjectKey;
-    use crate::port::PortError;
+    use crate::port::{ErrorKind, PortError};
     use crate::sys::beneath::Dir;
     use crate::sys::effect;
 
+    const WRITE: &str = "write the object";
     /// Only the owner enters.
     const MODE: u32 = 0o700;
 
-    /// Writes an object of the machine, or another one in its place: whatever happens meanwhile, the old one is there or the
-    /// new one.
+    /// Writes an object of the machine: whatever happens meanwhile, the old one is there or the new one. Whether there was one.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn provision(top: &Path, key: &ObjectKey, bytes: &[u8]) -> Result<(), PortError> {
+    /// `Conflict` when there is one that is not to be replaced; `Exhausted` when it would not be read; when it cannot be written.
+    pub fn provision(top: &Path, key: &ObjectKey, bytes: &[u8], replace: bool) -> Result<bool, PortError> {
+        let failed = |e: io::Error| PortError::io(WRITE, subject(top, key), &e);
+        let base = Dir::make(top, MODE).map_err(failed)?;
+        let _alone = lock(&base).map_err(failed)?;
+        let path = Path::new(key.kind.plural()).join(&key.namespace);
+        let is_there = base.stat(&path.join(&key.name)).map_err(failed)?.is_some();
+        if is_there && !replace {
+            let object = format!("{} {:?}", key.kind.plural(), key.name);
+            let message = "it already exists on this machine";
+            return Err(PortError::new(ErrorKind::Conflict, "create", object, message)
+                .with_help("--replace puts this one in its place"));
+        }
+        has_room(top, key, bytes)?;
         let write = || {
-            let mut dirs = vec![Dir::make(top, MODE)?];
-            for name in [key.kind.plural(), &key.namespace] {
-                let parent = dirs.last().expect("invariant: there is one from the start");
-                let next = parent.make_sub(Path::new(name), MODE)?;
-                dirs.push(next);
-            }
-            let last = dirs.last().expect("invariant: there is one from the start");
-            effect::replace(last, &key.name, bytes)?;
+            let (kind, last) = (base.make_sub(Path::new(key.kind.plural()), MODE)?, base.make_sub(&path, MODE)?);
+            effect::replace(&last, &key.name, bytes)?;
             // The names of directories that are new; and of the first one, in the root.
-            dirs.iter().rev().skip(1).try_for_each(|dir| effect::sync(dir))?;
+            [&kind, &base].into_iter().try_for_each(|dir| effect::sync(dir))?;
             top.parent().map_or(Ok(()), |root| effect::sync(&Dir::open(root)?))
         };
-        write().map_err(|e: io::Error| PortError::io("write the object", subject(top, key), &e))
+        write().map_err(failed)?;
+        Ok(is_there)
     }
 
-    /// Removes an object of the machine. Whether there was one.
+    /// What would be left out when it is read is not written.
+    fn has_room(top: &Path, key: &ObjectKey, bytes: &[u8]) -> Result<(), PortError> {
+        let limits = Limits::default();
+        let known = read_local(top, &limits).files;
+        let own = super::shown(&format!("{}/{}/{}", key.kind.plural(), key.namespace, key.name));
+        let others = || known.iter().filter(|file| *file.path != *own);
+        let total = others().map(|file| file.bytes.len() as u64).sum::<u64>() + bytes.len() as u64;
+        if total <= limits.total_bytes && others().count() < limits.files {
+            return Ok(());
+        }
+        let message = format!("there is room for {} objects and {} bytes", limits.files, limits.total_bytes);
+        Err(PortError::new(ErrorKind::Exhausted, WRITE, subject(top, key), message)
+            .with_help("remove others (`podwright secret ls -A`, `podwright secret rm`)"))
+    }
+
+    /// Removes an object of the machine, and what was left of writing one. Whether there was one.
     ///
     /// # Errors
     /// When it cannot be removed.
     pub fn withdraw(top: &Path, key: &ObjectKey) -> Result<bool, PortError> {
         let remove = || {
-            let dir = Dir::open(top)?.sub(Path::new(key.kind.plural()))?.sub(Path::new(&key.namespace))?;
-            effect::remove_at(&dir, &key.name, AtFlags::empty())?;
-            effect::sync(&dir)
+            let base = Dir::open(top)?;
+            let _alone = lock(&base)?;
+            let dir = base.sub(Path::new(key.kind.plural()))?.sub(Path::new(&key.namespace))?;
+            let gone = |name: &str| match effect::remove_at(&dir, name, AtFlags::empty()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+                other => other.map(|()| true),
+            };
+            let (rest, object) = (gone(&effect::temporary(&key.name))?, gone(&key.name)?);
+            if rest || object {
+                effect::sync(&dir)?;
+            }
+            Ok(object)
         };
         match remove() {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(PortError::io("remove the object", subject(top, key), &error)),
+            Err(error) if io::Error::kind(&error) == io::ErrorKind::NotFound => Ok(false),
+            other => other.map_err(|error| PortError::io("remove the object", subject(top, key), &error)),
         }
+    }
+
+    /// Nobody else writes there until it is dropped.
+    fn lock(base: &Dir) -> io::Result<OwnedFd> {
+        let own = base.sub(Path::new("."))?.as_fd().try_clone_to_owned()?;
+        rustix::io::retry_on_intr(|| rustix::fs::flock(&own, FlockOperation::LockExclusive))?;
+        Ok(own)
     }
 
     fn subject(top: &Path, key: &ObjectKey) -> String {
@@ -150,29 +194,41 @@ mod tests {
     fn what_lies_there_is_read_or_told_of() {
         let temp = tempfile::tempdir().unwrap();
         let top = temp.path().join("local");
-        let limits = Limits { file_bytes: 10, total_bytes: 15, files: 4, ..Limits::default() };
-        assert_eq!(read_local(&top, &limits).unwrap(), []);
+        let limits = Limits { file_bytes: 10, total_bytes: 15, files: 2, entries: 12, ..Limits::default() };
+        assert_eq!(read_local(&top, &limits), Provisioned::default());
         std::fs::create_dir_all(top.join("secrets/a/deeper/still")).unwrap();
         std::fs::write(top.join("secrets/a/one"), "{}").unwrap();
         std::fs::write(top.join("secrets/a/.two"), "under way").unwrap();
-        std::fs::write(top.join("stray"), "eleven byte").unwrap();
+        std::fs::write(top.join("stray"), "1").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", top.join("secrets/a/link")).unwrap();
-        let read = read_local(&top, &limits).unwrap();
-        let seen: Vec<(&str, &[u8])> = read.iter().map(|file| (&*file.path, &*file.bytes)).collect();
-        let nothing: &[u8] = b"";
-        let expected = [
-            ("local/secrets/a/deeper", nothing),
-            ("local/secrets/a/link", nothing),
-            ("local/secrets/a/one", b"{}"),
-            ("local/stray", nothing),
-        ];
-        assert_eq!(seen, expected);
-        std::fs::write(top.join("fifth"), "").unwrap();
-        assert_eq!(read_local(&top, &limits).unwrap_err().kind, ErrorKind::Exhausted, "files");
-        std::fs::remove_file(top.join("fifth")).unwrap();
-        std::fs::write(top.join("stray"), "1234567890").unwrap();
-        std::fs::write(top.join("secrets/a/one"), "123456").unwrap();
-        assert_eq!(read_local(&top, &limits).unwrap_err().kind, ErrorKind::Exhausted, "bytes");
+        let seen = |limits: &Limits| {
+            let Provisioned { files, left_out } = read_local(&top, limits);
+            let name = |path: &str| path.strip_prefix("local/").unwrap().to_owned();
+            let mut left_out: Vec<String> = left_out.iter().map(|(path, _)| name(path)).collect();
+            left_out.sort();
+            (files.iter().map(|file| name(&file.path)).collect::<Vec<_>>(), left_out)
+        };
+        let texts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let strays = ["secrets/a/deeper", "secrets/a/link", "stray"];
+        assert_eq!(seen(&limits), (texts(&["secrets/a/one"]), texts(&strays)));
+        // What is too large, too many or too much is left out, and the rest is not.
+        std::fs::remove_file(top.join("stray")).unwrap();
+        for (name, text) in [("two", "12345678901"), ("three", "1234567890"), ("four", "12345")] {
+            std::fs::write(top.join("secrets/a").join(name), text).unwrap();
+        }
+        let strays = |more: &[&str]| texts(&[&["secrets/a/deeper", "secrets/a/link"], more].concat());
+        assert_eq!(
+            seen(&limits),
+            (texts(&["secrets/a/four", "secrets/a/one"]), strays(&["secrets/a/three", "secrets/a/two"]))
+        );
+        let more = Limits { files: 3, ..limits.clone() };
+        assert_eq!(seen(&more).0, texts(&["secrets/a/four", "secrets/a/one"]), "bytes");
+        let more = Limits { total_bytes: 17, ..more };
+        assert_eq!(seen(&more).0, texts(&["secrets/a/four", "secrets/a/one", "secrets/a/three"]));
+        assert_eq!(seen(&Limits { entries: 3, ..more }).1, texts(&["secrets/a/deeper", "secrets/a/four"]));
+        // A directory that is none holds up nothing either.
+        std::fs::write(temp.path().join("file"), "").unwrap();
+        assert_eq!(read_local(&temp.path().join("file"), &limits).left_out.len(), 1);
     }
 
     #[cfg(target_os = "linux")]
@@ -181,21 +237,25 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
 
         use crate::model::{Kind, ObjectKey};
+        use crate::port::ErrorKind;
 
         let temp = tempfile::tempdir().unwrap();
         let top = temp.path().join("local");
         let key = |name: &str| ObjectKey { kind: Kind::Secret, namespace: "default".into(), name: name.into() };
         let longest = "a".repeat(253);
         for (name, bytes) in [("db", &b"old"[..]), ("db", b"new"), (&longest, b"long")] {
-            provision(&top, &key(name), bytes).unwrap();
+            provision(&top, &key(name), bytes, true).unwrap();
         }
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
         assert_eq!((mode(&top), mode(&top.join("secrets/default/db"))), (0o700, 0o600));
-        let read = read_local(&top, &Limits::default()).unwrap();
+        assert_eq!(provision(&top, &key("db"), b"", false).unwrap_err().kind, ErrorKind::Conflict);
+        std::fs::write(top.join("secrets/default/.db"), "left of one that was killed").unwrap();
+        let read = read_local(&top, &Limits::default()).files;
         assert_eq!(read.iter().map(|file| &*file.bytes).collect::<Vec<_>>(), [&b"long"[..], b"new"]);
         assert!(withdraw(&top, &key("db")).unwrap());
+        assert_eq!(std::fs::read_dir(top.join("secrets/default")).unwrap().count(), 1, "nothing of it is left");
         assert!(!withdraw(&top, &key("db")).unwrap());
         assert!(!withdraw(&temp.path().join("none"), &key("db")).unwrap());
-        assert_eq!(read_local(&top, &Limits::default()).unwrap().len(), 1);
+        assert_eq!(read_local(&top, &Limits::default()).files.len(), 1);
     }
 }

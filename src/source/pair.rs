@@ -142,7 +142,7 @@ fn snapshot(commit: &Commit<'_>, branch: Option<String>, found: Found) -> Snapsh
     Snapshot {
         revision: checkout::revision(commit, branch),
         files,
-        local: Vec::new(),
+        local: Default::default(),
         uncommitted: Vec::new(),
         ignored,
     }

@@ -49,7 +49,13 @@ pub fn read_paths(paths: &[PathBuf]) -> Result<Snapshot, ReadError> {
     all.ignored.sort();
     all.ignored.dedup();
     let revision = revision(&all.files);
-    Ok(Snapshot { revision, files: all.files, local: Vec::new(), uncommitted: Vec::new(), ignored: all.ignored })
+    Ok(Snapshot {
+        revision,
+        files: all.files,
+        local: Default::default(),
+        uncommitted: Vec::new(),
+        ignored: all.ignored,
+    })
 }
 
 /// A warning at the first manifest that an agent would not take any more, when the paths hold more than one does.
@@ -161,8 +167,13 @@ mod tests {
             bytes: b"a: b\n".to_vec().into(),
         };
         let files: Vec<SourceFile> = (0..4).map(file).collect();
-        let snapshot =
-            Snapshot { revision: revision(&files), files, local: vec![], uncommitted: vec![], ignored: vec![] };
+        let snapshot = Snapshot {
+            revision: revision(&files),
+            files,
+            local: Default::default(),
+            uncommitted: vec![],
+            ignored: vec![],
+        };
         let at = |files, total_bytes| {
             let found = beyond(&snapshot, &Limits { files, total_bytes, ..Limits::default() })?;
             assert_eq!((found.severity, found.rule), (Severity::Warning, "too-much-for-an-agent"));

@@ -97,7 +97,7 @@ fn snapshot(pods: usize) -> Snapshot {
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let revision = Revision { kind: RevisionKind::Commit, id: "1".repeat(40), subject: None, branch: None };
-    Snapshot { revision, files, local: vec![], uncommitted: vec![], ignored: vec![] }
+    Snapshot { revision, files, local: Default::default(), uncommitted: vec![], ignored: vec![] }
 }
 
 fn config_map(group: usize) -> String {

@@ -28,8 +28,11 @@ pub(super) fn resize(inner: &Inner, uid: &PodUid, order: &ResizeOrder) -> Result
         return Ok(());
     }
     let invalid = |e: spec::SpecError| PortError::new(ErrorKind::Invalid, OPERATION, subject(&name), e.to_string());
-    let pod = observe::record(&inner.paths, uid)?.ok().and_then(|record| record.realised.effective.open().spec);
-    let wanted = spec::limits(&order.resources.under(&pod.unwrap_or_default())).map_err(invalid)?;
+    let Some(pod) = observe::record(&inner.paths, uid)?.ok() else {
+        return Err(PortError::new(ErrorKind::Corrupt, OPERATION, subject(&name), "its pod has no record"));
+    };
+    let pod = pod.realised.effective.open().spec.unwrap_or_default();
+    let wanted = spec::limits(&order.resources.under(&pod)).map_err(invalid)?;
     let cgroup = inner.paths.container_cgroup(&name).map_err(failed)?;
     check(&cgroup, &order.name, wanted).map_err(failed)?.map_or(Ok(()), Err)?;
     if let Err(error) = limits::set(&cgroup, wanted) {

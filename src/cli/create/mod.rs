@@ -156,8 +156,13 @@ fn verify(draft: &Draft, yaml: &str) -> Result<(), CliError> {
         bytes: yaml.as_bytes().into(),
     };
     let revision = Revision { kind: RevisionKind::Content, id: String::new(), subject: None, branch: None };
-    let snapshot =
-        Snapshot { revision, files: vec![file], local: Vec::new(), uncommitted: Vec::new(), ignored: Vec::new() };
+    let snapshot = Snapshot {
+        revision,
+        files: vec![file],
+        local: Default::default(),
+        uncommitted: Vec::new(),
+        ignored: Vec::new(),
+    };
     let desired = Reader::new().read(&snapshot);
     if desired.diagnostics.has_errors() {
         printer::note(&format!("the {what} that this makes would be refused:"));

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::manifest::file::File;
-use crate::manifest::text::{self, Text};
-use crate::model::{DesiredObject, Diagnostic, Kind, ORIGIN, ObjectKey, Severity, SourceFile};
+use crate::manifest::object::Object;
+use crate::manifest::problem::Problem;
+use crate::model::{DesiredObject, Diagnostic, Kind, ORIGIN, ObjectKey, Provisioned, Severity, SourceFile};
 
 /// The kinds that a machine can be given beside its manifests.
 const KINDS: [Kind; 2] = [Kind::ConfigMap, Kind::Secret];
@@ -19,54 +20,60 @@ pub(super) struct Layer<'a> {
     pub(super) problems: Vec<Diagnostic>,
 }
 
-/// Those of `local` that are valid and that `written` leaves a place for.
+/// Those of `local` that are valid and that `written` leaves a place for. `parsed` are its files, in its order.
 pub(super) fn layer<'a>(
     written: &[(&SourceFile, Arc<File>)],
-    local: impl Iterator<Item = (&'a SourceFile, Arc<File>)>,
+    local: &'a Provisioned,
+    parsed: Vec<Arc<File>>,
 ) -> Layer<'a> {
-    let mut layer = Layer { files: Vec::new(), problems: Vec::new() };
-    let mut local = local.peekable();
-    if local.peek().is_none() {
+    let left_out = local.left_out.iter().map(|(path, why)| problem(path, why));
+    let mut layer = Layer { files: Vec::new(), problems: left_out.collect() };
+    if parsed.is_empty() {
         return layer;
     }
-    let objects = written.iter().flat_map(|(_, file)| &file.objects);
-    let mut taken: BTreeSet<ObjectKey> = objects.map(|object| object.key.clone()).collect();
-    for (source, file) in local {
-        let found = problems(source, &file);
-        let object = file.objects.first().filter(|object| object.body.is_some() && KINDS.contains(&object.key.kind));
-        match object.filter(|_| found.is_empty() && file.objects.len() == 1) {
-            // Hidden, or the second of two that were put there by hand.
-            Some(object) if !taken.insert(object.key.clone()) => {}
-            Some(_) => layer.files.push((source, file)),
-            None if found.is_empty() => layer.problems.push(no_object(source)),
-            None => layer.problems.extend(found),
+    let taken: BTreeSet<&ObjectKey> = written.iter().flat_map(|(_, file)| &file.objects).map(|o| &o.key).collect();
+    for (source, file) in local.files.iter().zip(parsed) {
+        match judge(source, &file) {
+            Ok(key) if taken.contains(key) => {}
+            Ok(_) => layer.files.push((source, file)),
+            Err(why) => layer.problems.push(problem(&source.path, &why)),
         }
     }
     layer
 }
 
-/// The errors of a file, told as warnings.
-fn problems(source: &SourceFile, file: &File) -> Vec<Diagnostic> {
-    let errors = file.problems.iter().filter(|located| located.problem.severity == Severity::Error);
-    let text = text::decode(&source.bytes).ok().map(Text::new);
-    let told = |found: Diagnostic| Diagnostic {
-        severity: Severity::Warning,
-        rule: "local-object",
-        message: format!("an object provisioned on the machine is left out: {}", found.message),
-        help: Some("provision it anew, or remove it (`podwright secret ls`)".to_owned()),
-        ..found
+/// The key of the object in a file; or why there is none that counts, without a word of what is written there: whatever it is, it
+/// may be a secret.
+fn judge<'f>(source: &SourceFile, file: &'f File) -> Result<&'f ObjectKey, String> {
+    let errors = || file.problems.iter().filter(|located| located.problem.severity == Severity::Error);
+    if let Some(located) = errors().next() {
+        let Problem { span, rule, .. } = &located.problem;
+        let count = errors().count();
+        return Err(format!(
+            "it has {count} errors, the first one by the rule {rule} at {}:{}",
+            span.line, span.column
+        ));
+    }
+    let [Object { key, body: Some(_), .. }] = &file.objects[..] else {
+        return Err("it is not one object".to_owned());
     };
-    errors.map(|located| told(file.diagnostic(&source.path, text.as_ref(), located))).collect()
+    let place = format!("local/{}/{}/{}", key.kind.plural(), key.namespace, key.name);
+    match KINDS.contains(&key.kind) {
+        false => Err("it is neither a Secret nor a ConfigMap".to_owned()),
+        true if place != *source.path => {
+            Err("its object has another kind, namespace or name than its path says".to_owned())
+        }
+        true => Ok(key),
+    }
 }
 
-fn no_object(source: &SourceFile) -> Diagnostic {
-    let message =
-        format!("{}: not one Secret or ConfigMap, which is all that is provisioned on a machine", source.path);
+/// A warning: what is wrong on the machine must not refuse what is right in the manifests.
+fn problem(path: &str, why: &str) -> Diagnostic {
     Diagnostic {
         severity: Severity::Warning,
         rule: "local-object",
-        message,
-        help: Some("remove the file; `podwright secret create ... --local` makes such files".to_owned()),
+        message: format!("{path} of this machine is left out: {why}"),
+        help: Some("provision it anew, or remove it (`podwright secret ls -A`)".to_owned()),
         place: None,
         object: None,
         field: None,

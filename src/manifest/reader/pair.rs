@@ -105,7 +105,7 @@ impl Reader {
             revision: snapshot.revision.clone(),
             files: sources,
             // What is provisioned on a machine is the same on both sides, and no pod is placed by it.
-            local: Vec::new(),
+            local: Default::default(),
             uncommitted: snapshot.uncommitted.clone(),
             ignored: snapshot.ignored.clone(),
         };

@@ -16,7 +16,7 @@ pub(super) fn resources(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
         for (name, amount) in list.entries() {
             quantity::check(&amount, &format!("`{name}`"), out);
             whole_bytes(name, &amount, out);
-            if !OF_PODS.contains(&name) {
+            if !OF_PODS.contains(&name) && !name.starts_with("hugepages-") {
                 let message = format!("`{name}` is no resource that a pod has as a whole");
                 out.push(
                     amount
@@ -68,10 +68,11 @@ fn fits(name: &str, (request, limit): (Option<View<'_>>, Option<&View<'_>>), spe
     }
 }
 
-/// No container may use more than its pod.
+/// No container may use more than its pod; init containers are not asked, as by Kubernetes.
 fn smaller(name: &str, limit: &View<'_>, subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
     let Some(most) = quantity::of(limit.value) else { return };
-    for container in subject.containers() {
+    let spec = subject.root.get("spec");
+    for container in spec.iter().flat_map(|spec| spec.list("containers")) {
         let own = container.get("resources").and_then(|own| own.get("limits")).and_then(|limits| limits.get(name));
         if let Some(own) = own
             && quantity::of(own.value).is_some_and(|own| own > most)

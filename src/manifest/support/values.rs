@@ -14,6 +14,7 @@ pub(super) fn check(kind: Kind, root: &View<'_>, out: &mut Vec<Finding>) {
         Kind::Pod => {
             let containers = containers(&spec);
             containers.iter().for_each(|container| resources(container, out));
+            huge_pages(&spec, out);
             for container in &containers {
                 // One without privileges is refused for that.
                 if container.get("securityContext").is_some_and(|context| context.is_true("privileged")) {
@@ -53,6 +54,16 @@ fn propagation(kind: Kind, of: &View<'_>, out: &mut Vec<Finding>) {
         if propagation.text() == Some("Bidirectional") {
             let help = "write HostToContainer, and mount on the machine what others are to see";
             out.push(not_yet(kind, &propagation, "the propagation Bidirectional", help));
+        }
+    }
+}
+
+/// Of a pod as a whole, cpu and memory reach the cgroup. What it cannot have is told by the rules.
+fn huge_pages(spec: &View<'_>, out: &mut Vec<Finding>) {
+    for list in ["limits", "requests"].into_iter().filter_map(|list| spec.path(&["resources", list])) {
+        for (name, amount) in list.entries().filter(|(name, _)| name.starts_with("hugepages-")) {
+            let what = format!("the resource {}", quoted(name));
+            out.push(not_yet(Kind::Pod, &amount, &what, "cpu and memory are limited"));
         }
     }
 }

@@ -74,7 +74,7 @@ pub(crate) fn read(files: &[(&str, String)]) -> Desired {
     let revision = Revision { kind: RevisionKind::Content, id: "sha256:00".into(), subject: None, branch: None };
     let mut files: Vec<SourceFile> = files.iter().map(file).collect();
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    Reader::new().read(&Snapshot { revision, files, local: vec![], uncommitted: vec![], ignored: vec![] })
+    Reader::new().read(&Snapshot { revision, files, local: Default::default(), uncommitted: vec![], ignored: vec![] })
 }
 
 /// The objects admitted; panics with the diagnostics when they are not.

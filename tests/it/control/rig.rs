@@ -72,7 +72,7 @@ impl Directory {
         commits.push(Snapshot {
             revision: Revision { kind: RevisionKind::Commit, id: id.clone(), subject: None, branch: None },
             files: objects.iter().enumerate().map(file).collect(),
-            local: vec![],
+            local: Default::default(),
             uncommitted: vec![],
             ignored: vec![],
         });

@@ -312,6 +312,13 @@ fn e2e_what_a_pod_may_use_as_a_whole_reaches_its_cgroup() {
     assert!(["256", "10"].contains(&weight.as_str()), "a quarter of a core is 256 shares: {weight}");
     assert_eq!(world.exec("p", "c", &["sh", "-c", "echo $MOST"]).trim(), (64 << 20).to_string());
     assert_eq!(world.pod("p").unwrap()["status"]["qosClass"], "Burstable");
+    // A container that gets a limit of one resource keeps its pod's of the other.
+    let own = "    resources: {limits: {cpu: 200m}}\n";
+    world.commit(&[("pod.yaml", &pod("p", whole, &format!("{SLEEP}{seen}{own}")))]);
+    world.wait("the container's own limit", || {
+        ["20000", "20000 100000"].contains(&read(false, "cpu", "cpu.cfs_quota_us", "cpu.max").as_str()).then_some(())
+    });
+    assert_eq!(read(false, "memory", "memory.limit_in_bytes", "memory.max"), (64 << 20).to_string());
     let described = world.ok(&["describe", "pod", "p"]);
     assert!(described.contains("Resources:\n  Limits:\n    cpu:     500m\n    memory:  64Mi\n"), "{described}");
 }

@@ -52,7 +52,15 @@ fn e2e_a_secret_of_the_device_reaches_its_pods_below_what_the_manifests_say() {
     std::fs::remove_file(world.repo().join("s.yaml")).unwrap();
     world.commit(&[]);
     becomes("planted-one planted-three");
+    // It counts although the newest revision does not.
+    world.commit(&[("s.yaml", "{apiVersion: v1, kind: Secret, metadata: {name: db}, stringDatum: {}}")]);
+    world.wait("the refusal", || world.log().contains("is refused").then_some(()));
+    assert_eq!(provision("planted-four"), "secret/db replaced\n");
+    becomes("planted-one planted-four");
     assert_eq!(world.pod("p").unwrap()["status"]["containerStatuses"][0]["restartCount"], 0);
+    let status = std::fs::read_to_string(world.repo().join("status.yaml")).unwrap();
+    let shown = [world.log(), status, world.ok(&["describe", "pod", "p"])].concat();
+    assert!(!shown.contains("planted-") && !shown.contains("cGxhbnRl"), "{shown}");
     // On the disk only where it was provisioned.
     let (device, local) =
         (|path: &Path| std::fs::metadata(path).map(|found| found.dev()).ok(), world.root().join("local"));

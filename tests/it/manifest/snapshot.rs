@@ -18,7 +18,7 @@ pub(crate) fn snapshot<P: AsRef<str>, T: AsRef<[u8]>>(files: &[(P, T)]) -> Snaps
         .collect();
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let revision = Revision { kind: RevisionKind::Content, id: "sha256:00".into(), subject: None, branch: None };
-    Snapshot { revision, files, local: vec![], uncommitted: vec![], ignored: vec![] }
+    Snapshot { revision, files, local: Default::default(), uncommitted: vec![], ignored: vec![] }
 }
 
 /// What a fresh reader makes of some files.

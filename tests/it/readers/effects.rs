@@ -102,7 +102,8 @@ pub fn manifests() -> Foreign {
     Foreign::new(MANIFEST, WORDS, |bytes| {
         let file = SourceFile { path: "a.yaml".into(), blob: BlobId::of_text("b"), bytes: bytes.into() };
         let revision = Revision { kind: RevisionKind::Content, id: "r".into(), subject: None, branch: None };
-        let snapshot = Snapshot { revision, files: vec![file], local: vec![], uncommitted: vec![], ignored: vec![] };
+        let snapshot =
+            Snapshot { revision, files: vec![file], local: Default::default(), uncommitted: vec![], ignored: vec![] };
         let desired = Reader::new().read(&snapshot);
         let admitted = match admit(&desired) {
             Ok(admitted) => admitted,

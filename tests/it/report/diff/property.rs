@@ -79,7 +79,7 @@ fn read(objects: &[Value], names: &str, per_file: usize) -> Admitted {
     let snapshot = Snapshot {
         revision: Revision { kind: RevisionKind::Commit, id: "c".repeat(40), subject: None, branch: None },
         files: files.collect(),
-        local: Vec::new(),
+        local: Default::default(),
         uncommitted: Vec::new(),
         ignored: Vec::new(),
     };
