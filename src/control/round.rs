@@ -215,6 +215,7 @@ impl Revisions {
                 match self.admit(snapshot).await {
                     Ok(admitted) => {
                         tracing::info!(revision = %short, "going on with the last valid revision");
+                        log_audits(&admitted.audits);
                         self.admitted = Some(Arc::new(admitted));
                         self.local = local;
                         return;

@@ -9,6 +9,19 @@ use crate::sys::effect;
 use crate::sys::infra::Infra;
 use crate::sys::netns;
 
+/// Why a pod does not set it: what is the machine's no pod sets, whatever was admitted.
+fn refusal(spec: &PodSpec, name: &str) -> Option<&'static str> {
+    if !sysctl::is_name(name) {
+        return Some("it is no name of a setting");
+    }
+    let is_shared = match Namespace::of(&sysctl::with_dots(name)) {
+        None => return Some("it is no namespace's"),
+        Some(Namespace::Net) => spec.host_network == Some(true),
+        Some(Namespace::Ipc) => spec.host_ipc == Some(true),
+    };
+    is_shared.then_some("the pod has the machine's namespace")
+}
+
 /// Writes those that a pod asks for, in their order.
 ///
 /// # Errors
@@ -23,13 +36,37 @@ pub(super) fn set(spec: &PodSpec, infra: Infra) -> io::Result<()> {
             let named = |why: &dyn std::fmt::Display| {
                 format!("the sysctl {:?} cannot be set to {:?}: {why}", setting.name, setting.value)
             };
-            // What is the machine's no pod sets, whatever was admitted.
-            if Namespace::of(&sysctl::with_dots(&setting.name)).is_none() {
-                return Err(io::Error::other(named(&"it is no namespace's")));
-            }
+            refusal(spec, &setting.name).map_or(Ok(()), |why| Err(io::Error::other(named(&why))))?;
             effect::write_existing(&sysctl::file(&setting.name), &setting.value)
                 .map_err(|e| io::Error::new(e.kind(), named(&e)))?;
         }
         Ok(())
     })?
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_the_machines_is_refused_once_more() {
+        let refused =
+            |spec: serde_json::Value, name: &str| refusal(&serde_json::from_value(spec).unwrap(), name).is_some();
+        let own = || json!({"containers": []});
+        for name in ["net.core.somaxconn", "net/core/somaxconn", "kernel.shm_rmid_forced", "fs.mqueue.msg_max"] {
+            assert!(!refused(own(), name), "{name}");
+        }
+        for name in
+            ["vm.swappiness", "kernel.core_pattern", "net.//.//.kernel.core_pattern", "net/../kernel/core_pattern", ""]
+        {
+            assert!(refused(own(), name), "{name}");
+        }
+        let shared = |field: &str| json!({"containers": [], (field): true});
+        assert!(refused(shared("hostNetwork"), "net.core.somaxconn"));
+        assert!(!refused(shared("hostNetwork"), "kernel.shm_rmid_forced"));
+        assert!(refused(shared("hostIPC"), "kernel.shm_rmid_forced"));
+        assert!(!refused(shared("hostIPC"), "net.core.somaxconn"));
+    }
 }
