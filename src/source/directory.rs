@@ -44,6 +44,16 @@ pub struct Directory {
     pub(super) inner: Arc<Inner>,
 }
 
+/// Where git has what it knows of a worktree.
+pub(super) struct Places {
+    /// The worktree's root.
+    pub(super) root: PathBuf,
+    /// The git directory of this worktree.
+    pub(super) gitdir: PathBuf,
+    /// That of all worktrees together.
+    pub(super) commondir: PathBuf,
+}
+
 /// What a read needs; shared with the threads that do it.
 pub(super) struct Inner {
     /// Absolute, as it was named: a symbolic link in it may be pointed elsewhere later.
@@ -189,12 +199,13 @@ impl Inner {
         }
     }
 
-    /// The worktree's root, its git directory and the common one, as they are now.
-    pub(super) fn places(&self) -> Option<(PathBuf, PathBuf, PathBuf)> {
+    /// Where git has what it knows of the worktree, as it is now. It is opened for that.
+    pub(super) fn places(&self) -> Option<Places> {
         let (checkout, _, _) = self.checkout(self.home.as_ref()?).ok()?;
         let repository = &checkout.repository;
         let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        Some((checkout.root.clone(), real(repository.path()), real(repository.commondir())))
+        let (gitdir, commondir) = (real(repository.path()), real(repository.commondir()));
+        Some(Places { root: checkout.root.clone(), gitdir, commondir })
     }
 
     fn read_git(&self, home: &(PathBuf, String)) -> Result<Snapshot, ReadError> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::checkout::blob_id;
 use super::fault::READ;
 use super::name::{is_hidden, join};
-use super::walk::{Content, Entry, Kind, Tree};
+use super::walk::{Content, Entry, Kind, Looks, Tree};
 use crate::port::{ErrorKind, PortError, ReadError};
 
 #[cfg(not(target_os = "linux"))]
@@ -43,18 +43,9 @@ impl Disk {
         self.root.kind(Path::new(path)).map_err(|e| unreadable(&self.path.join(path), &e))
     }
 
-    /// The bytes of a file, if they are at most `limit`.
+    /// The bytes of a file, if they are at most `limit`; what went away meanwhile is [`Content::Gone`].
     pub(super) fn bytes(&self, path: &str, limit: u64) -> Result<Content, ReadError> {
-        self.open_and(path, |file| content(file, limit))
-    }
-
-    /// Opens a file and does something with it; what went away meanwhile is [`Content::Gone`].
-    pub(super) fn open_and(
-        &self,
-        path: &str,
-        work: impl FnOnce(std::fs::File) -> io::Result<Content>,
-    ) -> Result<Content, ReadError> {
-        match self.root.file(Path::new(path)).and_then(work) {
+        match self.root.file(Path::new(path)).and_then(|file| content(file, limit)) {
             Ok(content) => Ok(content),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 Ok(Content::Gone)
@@ -126,7 +117,7 @@ mod handle {
 
     use rustix::fs::{AtFlags, FileType, Stat};
 
-    use super::{Entry, Kind};
+    use super::{Entry, Kind, Looks};
     use crate::sys::beneath::Dir;
 
     pub(in crate::source) struct Handle(Dir);
@@ -146,7 +137,10 @@ mod handle {
             for name in dir.names()? {
                 // A single name needs no care how it is resolved.
                 match rustix::fs::statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(stat) => entries.push(Entry::new(name.as_bytes(), kind(&stat)).into_owned()),
+                    Ok(stat) => {
+                        let entry = Entry::new(name.as_bytes(), kind(&stat)).into_owned();
+                        entries.push(Entry { looks: Some(looks(&stat)), ..entry });
+                    }
                     Err(rustix::io::Errno::NOENT) => {}
                     Err(error) => return Err(error.into()),
                 }
@@ -156,6 +150,17 @@ mod handle {
 
         pub(in crate::source) fn file(&self, path: &Path) -> io::Result<File> {
             self.0.open_file(path)
+        }
+    }
+
+    /// The types of its fields differ between machines.
+    #[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "they differ between machines")]
+    fn looks(stat: &Stat) -> Looks {
+        Looks {
+            size: stat.st_size as u64,
+            inode: stat.st_ino as u64,
+            modified: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            changed: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
         }
     }
 
@@ -176,7 +181,7 @@ mod portable {
     use std::io;
     use std::path::{Path, PathBuf};
 
-    use super::{Entry, Kind};
+    use super::{Entry, Kind, Looks};
 
     pub(in crate::source) struct Handle(PathBuf);
 
@@ -200,7 +205,9 @@ mod portable {
             let mut entries = Vec::new();
             for entry in std::fs::read_dir(self.0.join(dir))? {
                 let entry = entry?;
-                entries.push(Entry::new(entry.file_name().as_encoded_bytes(), kind(entry.file_type()?)).into_owned());
+                let looks = entry.metadata().ok().and_then(|metadata| looks(&metadata));
+                let found = Entry::new(entry.file_name().as_encoded_bytes(), kind(entry.file_type()?)).into_owned();
+                entries.push(Entry { looks, ..found });
             }
             Ok(entries)
         }
@@ -212,6 +219,22 @@ mod portable {
             }
             File::open(path)
         }
+    }
+
+    #[cfg(unix)]
+    fn looks(metadata: &std::fs::Metadata) -> Option<Looks> {
+        use std::os::unix::fs::MetadataExt;
+        Some(Looks {
+            size: metadata.size(),
+            inode: metadata.ino(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+
+    #[cfg(not(unix))]
+    fn looks(_: &std::fs::Metadata) -> Option<Looks> {
+        None
     }
 
     fn kind(kind: std::fs::FileType) -> Kind {

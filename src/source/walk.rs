@@ -37,6 +37,17 @@ pub(super) struct Entry<'t> {
     pub(super) object: Option<git2::Oid>,
     /// Its number among the manifests that were read ahead, if it may be one of them.
     pub(super) number: Option<usize>,
+    /// How it looked on disk when it was listed.
+    pub(super) looks: Option<Looks>,
+}
+
+/// What changes with a file, and what git's index remembers of it. Times are seconds and nanoseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Looks {
+    pub(super) size: u64,
+    pub(super) inode: u64,
+    pub(super) modified: (i64, i64),
+    pub(super) changed: (i64, i64),
 }
 
 impl<'t> Entry<'t> {
@@ -44,7 +55,7 @@ impl<'t> Entry<'t> {
         let name = String::from_utf8_lossy(name);
         // What is borrowed is the name itself.
         let exact = matches!(name, Cow::Borrowed(_));
-        Self { name, kind, exact, object: None, number: None }
+        Self { name, kind, exact, object: None, number: None, looks: None }
     }
 
     pub(super) fn into_owned(self) -> Entry<'static> {

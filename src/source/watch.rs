@@ -20,6 +20,7 @@ use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
 use super::Directory;
+use super::directory::Places;
 use super::watched::{Interest, Matter, Targets};
 use crate::port::{ErrorKind, PortError};
 
@@ -41,7 +42,8 @@ pub struct Watch {
 /// What the two threads share.
 struct Shared {
     interest: Mutex<Interest>,
-    /// A watched directory was removed or moved, so that its watch is gone though its path may be back.
+    /// A watched directory was removed or moved, so that its watch is gone though its path may be back; or what leads to those
+    /// that are to be watched has changed.
     moved: AtomicBool,
     /// A revision is there as a whole.
     at_once: AtomicBool,
@@ -74,8 +76,8 @@ impl Watch {
         let watcher = notify::recommended_watcher(handler).map_err(|e| refused(&subject, &e))?;
         let stop = Arc::new(AtomicBool::new(false));
         let (hint, hints) = mpsc::channel(1);
-        let mut hand = Hand { directory: directory.clone(), watcher, shared, hint, complained: false };
-        hand.arm().map_err(|e| refused(&subject, &e))?;
+        let mut hand = Hand { directory: directory.clone(), watcher, shared, hint, places: None, complained: false };
+        hand.arm(false).map_err(|e| refused(&subject, &e))?;
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("watch".to_owned())
@@ -115,6 +117,9 @@ fn matters(shared: &Shared, event: notify::Result<Event>) -> Option<Matter> {
             shared.moved.store(true, Ordering::Release);
             matters = matters.max(Some(Matter::OnceQuiet));
         }
+        if interest.leads(path) {
+            shared.moved.store(true, Ordering::Release);
+        }
         matters = matters.max(interest.cares_for(path, folder));
     }
     matters
@@ -126,6 +131,9 @@ struct Hand {
     watcher: RecommendedWatcher,
     shared: Arc<Shared>,
     hint: mpsc::Sender<()>,
+    /// Where git was found last. To look for it takes as long as to read a revision, so that another revision alone is no
+    /// reason to do so.
+    places: Option<Places>,
     /// Whether a failure to watch was logged; once is enough, the resync goes on.
     complained: bool,
 }
@@ -150,7 +158,7 @@ impl Hand {
             }
             // Watching before hinting: what changes after the reader looked is seen. What was not watched when it was hinted at
             // a whole revision is hinted at once more.
-            let is_new = self.arm().unwrap_or_else(|error| {
+            let is_new = self.arm(is_whole).unwrap_or_else(|error| {
                 if !std::mem::replace(&mut self.complained, true) {
                     let error = refused(&self.directory.path().display().to_string(), &error);
                     tracing::warn!("{error}");
@@ -174,10 +182,14 @@ impl Hand {
         self.shared.at_once.swap(false, Ordering::AcqRel) && !is_amid()
     }
 
-    /// Watches everything that should be watched now and nothing else. Whether there is anything new among it.
-    fn arm(&mut self) -> notify::Result<bool> {
+    /// Watches everything that should be watched now and nothing else. Whether there is anything new among it. `is_whole` is
+    /// as in [`Self::is_whole`].
+    fn arm(&mut self, is_whole: bool) -> notify::Result<bool> {
         let again = self.shared.moved.swap(false, Ordering::AcqRel);
-        let targets = Targets::of(&self.directory);
+        if again || !is_whole || self.places.is_none() {
+            self.places = self.directory.inner.places();
+        }
+        let targets = Targets::of(&self.directory, self.places.as_ref());
         let wanted = targets.directories();
         let old = {
             let mut interest = self.shared.interest.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::Directory;
-use super::directory::real_path;
+use super::directory::{Places, real_path};
 use super::name::{IGNORE_FILE, is_hidden, is_manifest, temporary};
 
 /// Directories watched at most. More would cost the kernel's limit, which other programs share.
@@ -19,6 +19,8 @@ pub(super) struct Targets {
     refs: BTreeSet<PathBuf>,
     /// Single paths, existing or not, whose every change matters; their parents are watched.
     paths: BTreeSet<PathBuf>,
+    /// Of these, those where a change may mean that everything is elsewhere now.
+    leading: BTreeSet<PathBuf>,
     /// Of these, and of branches, those that git changes by one rename: the revision is there as a whole.
     whole: BTreeSet<PathBuf>,
     /// What is there while git goes through revisions that nobody asked for.
@@ -41,8 +43,8 @@ pub(super) enum Matter {
 }
 
 impl Targets {
-    /// Looks at the disk.
-    pub(super) fn of(directory: &Directory) -> Self {
+    /// Looks at the disk. `places` are those of git, which the caller knows or has looked up.
+    pub(super) fn of(directory: &Directory, places: Option<&Places>) -> Self {
         let inner = &directory.inner;
         let mut new = Self::default();
         if let Some(status) = real_path(&inner.status)
@@ -52,11 +54,12 @@ impl Targets {
             new.ours.insert(status);
         }
         // By name, for when it is removed, comes back, or is a link that is pointed elsewhere.
-        new.path(&inner.dir);
+        new.lead(&inner.dir);
         let real = std::fs::canonicalize(&inner.dir).ok();
         new.paths.extend(real.clone());
-        if directory.is_git() {
-            new.git(directory);
+        new.leading.extend(real.clone());
+        if let Some(places) = places {
+            new.git(places);
         }
         if let Some(local) = &inner.options.local {
             new.local(local);
@@ -72,6 +75,11 @@ impl Targets {
         self.paths.insert(real_path(path).unwrap_or_else(|| path.to_owned()));
     }
 
+    fn lead(&mut self, path: &Path) {
+        self.path(path);
+        self.leading.insert(real_path(path).unwrap_or_else(|| path.to_owned()));
+    }
+
     /// Objects of the machine, each of which is there as a whole by one rename; those below a dot are not there yet.
     fn local(&mut self, top: &Path) {
         self.path(top);
@@ -80,10 +88,9 @@ impl Targets {
         }
     }
 
-    fn git(&mut self, directory: &Directory) {
-        let Some((root, gitdir, commondir)) = directory.inner.places() else { return };
-        self.path(&root);
-        self.path(&root.join(".git"));
+    fn git(&mut self, Places { root, gitdir, commondir }: &Places) {
+        self.lead(root);
+        self.lead(&root.join(".git"));
         // The log is written before its reference.
         for name in ["HEAD", "logs/HEAD"] {
             self.path(&gitdir.join(name));
@@ -146,6 +153,11 @@ impl Interest {
     /// Whether `path` is a watched directory.
     pub(super) fn is_watched(&self, path: &Path) -> bool {
         self.watched.contains(path)
+    }
+
+    /// Whether what is watched may be elsewhere when `path` has changed.
+    pub(super) fn leads(&self, path: &Path) -> bool {
+        self.targets.leading.contains(path)
     }
 
     /// How a change at `path` matters; `None` when it means nothing. `folder` says that it was a directory, if that is known.

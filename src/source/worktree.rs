@@ -4,18 +4,17 @@
 //! one holds itself. This one walks the disk, within our bounds, and spares reading what the index knows to be unchanged.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, Metadata};
 use std::path::Path;
 use std::time::SystemTime;
 
 use git2::{Index, IndexEntry, IndexEntryExtendedFlag};
 
 use super::checkout::Checkout;
-use super::disk::{Disk, content};
+use super::disk::Disk;
 use super::limits::Limits;
 use super::name::{IGNORE_FILE, below, is_hidden, is_manifest, is_status, join};
 use super::pipes;
-use super::walk::{Content, Entry, Found, Kind, Tree};
+use super::walk::{Content, Entry, Found, Kind, Looks, Tree};
 use crate::model::SourceFile;
 use crate::port::ReadError;
 
@@ -74,19 +73,13 @@ impl<'a> Worktree<'a> {
         !tracked && self.checkout.repository.is_path_ignored(asked).unwrap_or(false)
     }
 
-    /// What HEAD has at `path`, if the index vouches for the file on disk being the same.
-    fn unchanged(&self, path: &str, file: &Metadata) -> Option<&'a SourceFile> {
+    /// What HEAD has at `path`, if the index vouches for the file on disk being the same. It is not even opened then: each of
+    /// thousands would wake whoever watches the directory.
+    fn unchanged(&self, path: &str, looks: &Looks) -> Option<&'a SourceFile> {
         let (head, entry) = self.head.get(path)?;
         let entry = entry.as_ref()?;
         let (_, written) = self.index.as_ref()?;
-        (looks_like(entry, file, (*written)?) && head.blob.is_of_git(entry.id.as_bytes())).then_some(*head)
-    }
-
-    fn content(&self, path: &str, file: File, limit: u64) -> std::io::Result<Content> {
-        match self.unchanged(path, &file.metadata()?) {
-            Some(head) => Ok(Content::Bytes(head.blob.clone(), head.bytes.clone())),
-            None => content(file, limit),
-        }
+        (looks_like(entry, looks, (*written)?) && head.blob.is_of_git(entry.id.as_bytes())).then_some(*head)
     }
 
     /// The paths whose content is not HEAD's: edited, new, deleted. `head` is the same as in [`Worktree::new`]; what its
@@ -129,8 +122,11 @@ impl Tree for Worktree<'_> {
         Ok(entries)
     }
 
-    fn read(&self, path: &str, _: &Entry<'_>, limit: u64) -> Result<Content, ReadError> {
-        let content = self.disk.open_and(path, |file| self.content(path, file, limit))?;
+    fn read(&self, path: &str, entry: &Entry<'_>, limit: u64) -> Result<Content, ReadError> {
+        if let Some(head) = entry.looks.as_ref().and_then(|looks| self.unchanged(path, looks)) {
+            return Ok(Content::Bytes(head.blob.clone(), head.bytes.clone()));
+        }
+        let content = self.disk.bytes(path, limit)?;
         match (content, self.head.get(path)) {
             (Content::Gone, Some((head, _))) if self.sparse.contains(path) => {
                 Ok(Content::Bytes(head.blob.clone(), head.bytes.clone()))
@@ -200,24 +196,19 @@ impl Search<'_> {
 
 /// Whether the index entry was made from this very file, as git decides it: everything that changes with a file is the
 /// same, and it was last changed before the index was written, or else it could have changed in the same instant.
-#[cfg(unix)]
-fn looks_like(entry: &IndexEntry, file: &Metadata, written: SystemTime) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let same = |time: git2::IndexTime, seconds: i64, nanoseconds: i64| {
-        i64::from(time.seconds()) == seconds && i64::from(time.nanoseconds()) == nanoseconds
-    };
+fn looks_like(entry: &IndexEntry, file: &Looks, written: SystemTime) -> bool {
+    let same =
+        |time: git2::IndexTime, seen: (i64, i64)| (i64::from(time.seconds()), i64::from(time.nanoseconds())) == seen;
     let truncated = |number: u64| (number & u64::from(u32::MAX)) as u32;
-    file.is_file()
-        && entry.file_size == truncated(file.len())
-        && entry.ino == truncated(file.ino())
-        && same(entry.mtime, file.mtime(), file.mtime_nsec())
-        && same(entry.ctime, file.ctime(), file.ctime_nsec())
-        && file.modified().is_ok_and(|modified| modified < written)
-}
-
-#[cfg(not(unix))]
-fn looks_like(_: &IndexEntry, _: &Metadata, _: SystemTime) -> bool {
-    false
+    let since = |time: SystemTime| {
+        let passed = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        Some((i64::try_from(passed.as_secs()).ok()?, i64::from(passed.subsec_nanos())))
+    };
+    entry.file_size == truncated(file.size)
+        && entry.ino == truncated(file.inode)
+        && same(entry.mtime, file.modified)
+        && same(entry.ctime, file.changed)
+        && since(written).is_some_and(|written| file.modified < written)
 }
 
 /// Whether both hold the same files. Equal blobs are equal bytes.

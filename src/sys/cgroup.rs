@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::CWD;
 
+use super::bounded::kernel_text;
 use super::{effect, pidfd};
 
 /// How long processes are given to die of SIGKILL.
@@ -128,7 +129,7 @@ fn relative(path: &str) -> io::Result<&Path> {
 /// its parent, which may have none itself when it was made by a process that was killed right then.
 fn inherit_cpuset(mount: &Path, dir: &Path, file: &str) -> io::Result<String> {
     let own = dir.join(file);
-    let value = fs::read_to_string(&own)?;
+    let value = kernel_text(&own)?;
     let Some(parent) = dir.parent().filter(|_| value.trim().is_empty() && dir != mount) else { return Ok(value) };
     let value = inherit_cpuset(mount, parent, file)?;
     effect::write_existing(&own, value.trim()).map_err(|e| named(&own, &e))?;
@@ -139,8 +140,8 @@ fn inherit_cpuset(mount: &Path, dir: &Path, file: &str) -> io::Result<String> {
 /// is bound elsewhere, or a kernel without it, must not stop a pod that does not need it.
 fn delegate(dir: &Path) {
     let control = dir.join("cgroup.subtree_control");
-    let Ok(controllers) = fs::read_to_string(dir.join("cgroup.controllers")) else { return };
-    let Ok(delegated) = fs::read_to_string(&control) else { return };
+    let Ok(controllers) = kernel_text(&dir.join("cgroup.controllers")) else { return };
+    let Ok(delegated) = kernel_text(&control) else { return };
     for controller in controllers.split_ascii_whitespace() {
         if !delegated.split_ascii_whitespace().any(|d| d == controller) {
             let _ = effect::write_existing(&control, &format!("+{controller}"));
@@ -236,7 +237,7 @@ fn has_leaves(hierarchy: &Hierarchy, all: &[Hierarchy]) -> bool {
 ///
 /// # Errors
 /// `InvalidInput` for a bad path; whatever else the system says.
-pub(super) fn places(path: &str) -> io::Result<Vec<(PathBuf, bool)>> {
+pub(crate) fn places(path: &str) -> io::Result<Vec<(PathBuf, bool)>> {
     let path = relative(path)?;
     Ok(hierarchies()?.iter().map(|h| (h.dir(path), h.unified)).collect())
 }
@@ -280,7 +281,7 @@ fn members(hierarchies: &[Hierarchy], path: &Path) -> BTreeSet<i32> {
 }
 
 fn listed(dirs: impl Iterator<Item = PathBuf>) -> BTreeSet<i32> {
-    let lists = dirs.filter_map(|dir| fs::read_to_string(dir.join("cgroup.procs")).ok());
+    let lists = dirs.filter_map(|dir| kernel_text(&dir.join("cgroup.procs")).ok());
     // 0 stands for a process that our process namespace does not show.
     lists.flat_map(|l| l.lines().filter_map(|p| p.parse().ok()).filter(|p| *p > 0).collect::<Vec<i32>>()).collect()
 }

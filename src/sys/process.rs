@@ -2,10 +2,13 @@
 
 use std::cell::OnceCell;
 use std::fs;
+use std::path::Path;
+
+use super::bounded::kernel_text;
 
 /// The fields of `/proc/<pid>/stat` from the third on, the state; `None` when there is no such process, or only its zombie.
 fn of_living<T>(pid: i32, read: impl FnOnce(std::str::SplitAsciiWhitespace<'_>) -> Option<T>) -> Option<T> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = kernel_text(Path::new(&format!("/proc/{pid}/stat"))).ok()?;
     // The second field is the name in parentheses; it may hold anything, parentheses and spaces too.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     match fields.next()? {

@@ -42,7 +42,7 @@ pub(super) fn cgroup_view(path: &str, stand: &Path) -> io::Result<CgroupView> {
     const TOP: &str = "/sys/fs/cgroup";
     cgroup::create(path)?;
     let mut out = Vec::new();
-    for dir in cgroup::dirs(path)? {
+    for (dir, _) in cgroup::places(path)? {
         let mount = dir.ancestors().nth(Path::new(path).components().count() - 1);
         match mount.and_then(|m| m.strip_prefix(TOP).ok()).and_then(Path::to_str) {
             Some("") => return Ok(CgroupView::Unified),

@@ -279,6 +279,9 @@ fn kill(paths: &Paths, uid: &PodUid) -> Result<(), PortError> {
 
 /// Ends what is in the cgroup of an infra process.
 fn end_processes(cgroup: &str) -> std::io::Result<()> {
+    if cgroup::dirs(cgroup)?.is_empty() {
+        return Ok(());
+    }
     // It may be a child of this process: then it must not stay a zombie.
     let children: Vec<_> = cgroup::pids(cgroup)?.into_iter().flat_map(pidfd::open).collect();
     cgroup::kill_all(cgroup)?;

@@ -313,6 +313,23 @@ async fn a_link_that_is_pointed_elsewhere_is_seen() {
 }
 
 #[tokio::test]
+async fn a_link_to_another_repository_is_seen_amid_commits_in_the_old_one() {
+    let repo = Repo::with(&[("pod.yaml", "a: 1\n")]);
+    let top = repo.temp.path();
+    git(top, &["clone", "--quiet", "work", "other"]);
+    let link = top.join("current");
+    std::os::unix::fs::symlink("work", &link).unwrap();
+    let (_watch, mut hints) = Watch::start(&Directory::open(&link, options()).unwrap(), FOR_EVER).unwrap();
+    std::os::unix::fs::symlink("other", top.join("new")).unwrap();
+    std::fs::rename(top.join("new"), &link).unwrap();
+    for (place, what) in [("work", "commit in the old one"), ("other", "commit in the new one")] {
+        git(&top.join(place), &["commit", "--quiet", "--allow-empty", "-m", "x"]);
+        hinted(&mut hints, what).await;
+        while tokio::time::timeout(SHORT * 3, hints.recv()).await.is_ok() {}
+    }
+}
+
+#[tokio::test]
 async fn dropping_the_watch_ends_the_channel_and_the_other_way_round() {
     let repo = Repo::with(&[("pod.yaml", "a: 1\n")]);
     let (watch, mut hints) = Watch::start(&repo.open(""), SHORT).unwrap();
