@@ -1,7 +1,7 @@
 //! When an ended container runs again: restart policies and the crash back-off.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Container, ContainerRestartRule};
+use k8s_openapi::api::core::v1::{Container, ContainerRestartRule, PodSpec};
 
 use super::failure::double;
 use crate::model::{
@@ -92,6 +92,21 @@ pub(super) fn rule(container: &Container, exit_code: i32) -> Option<(usize, &Con
     })
 }
 
+/// What a wait depends on beside the instances.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Terms {
+    /// The back-off knows nothing of what it would count for the next instance.
+    pub(super) is_fresh: bool,
+    /// It is among what a new sandbox begins with.
+    pub(super) opens: bool,
+}
+
+/// Whether a container is started in the round that makes the sandbox: the first init container, and all of a pod that has none
+/// (pkg/kubelet/kuberuntime/kuberuntime_manager.go, `computePodActions`).
+pub(super) fn opens(spec: &PodSpec, name: &str) -> bool {
+    spec.init_containers.iter().flatten().next().is_none_or(|first| first.name == name)
+}
+
 /// When the next instance may start and the back-off it will have waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -107,22 +122,22 @@ pub(super) enum Next {
 /// earlier boot, for a kubelet's entries do not outlive the machine (`is_fresh`). The entry is of the moment at which the instance
 /// was begun, before its image was pulled: one that ends over 600 s after that resets it.
 ///
-/// What is killed for its probe, or since its sandbox died, is started again by the same `SyncPod`, whose status is from before the
-/// kill: there the instance before is the newest that has ended. The first instance has none and makes no entry; after another one
-/// the wait is measured from the end of the instance before. If it is not over then, a later round measures it from the end of
-/// `latest`.
+/// What is killed for its probe is started again by the same `SyncPod`, whose status is from before the kill: there the instance
+/// before is the newest that has ended. The first instance has none and makes no entry; after another one the wait is measured from
+/// the end of the instance before. If it is not over then, a later round measures it from the end of `latest`. When a sandbox died
+/// the same goes for what a new one begins with (`opens`); the rest is started by a later `SyncPod`, whose status has the kill.
 pub(super) fn next(
     (latest, exit): (&ObservedContainer, &ExitRecord),
     before: Option<&ObservedContainer>,
-    is_fresh: bool,
+    Terms { is_fresh, opens }: Terms,
     now: Timestamp,
 ) -> Next {
-    let backoff = if is_fresh { SignedDuration::ZERO } else { backoff_after((&latest.record, exit), before) };
+    let backoff = if is_fresh { SignedDuration::ZERO } else { backoff_after((&latest.record, exit), before, opens) };
     // A clock that was set back cannot measure the wait: the one restart that follows sets things right.
     if backoff.is_zero() || exit.finished_at > now {
         return Next::Now { backoff };
     }
-    if latest.record.stopping.as_ref().is_some_and(is_same_round) {
+    if latest.record.stopping.as_ref().is_some_and(|stopping| is_same_round(stopping, opens)) {
         match before.and_then(ObservedContainer::exit) {
             None => return Next::Now { backoff: latest.record.backoff },
             Some(before) if exit.finished_at.duration_since(before.finished_at) >= backoff => {
@@ -138,13 +153,14 @@ pub(super) fn next(
 }
 
 /// Whether kubelet starts what was stopped for this in the round in which it stops it.
-fn is_same_round(stopping: &Stopping) -> bool {
-    ProbeKind::behind(stopping).is_some() || stopping.is_for(&Reason::SandboxDied)
+fn is_same_round(stopping: &Stopping, opens: bool) -> bool {
+    ProbeKind::behind(stopping).is_some() || (opens && stopping.is_for(&Reason::SandboxDied))
 }
 
 fn backoff_after(
     (record, exit): (&ContainerRecord, &ExitRecord),
     before: Option<&ObservedContainer>,
+    opens: bool,
 ) -> SignedDuration {
     let pulled = match record.image_source {
         ImageSource::Pulled { waited, .. } => waited,
@@ -152,10 +168,12 @@ fn backoff_after(
     };
     let lasted = exit.finished_at.duration_since(record.created_at).saturating_add(pulled);
     // Whether there is no entry yet: for the first instance, and for the second after one that did not end by itself. What its
-    // postStart hook fails for is killed in the round that started it.
+    // postStart hook fails for is killed in the round that started it, and what comes later in a sandbox is started in another
+    // round than the one that killed it with the sandbox before.
+    let is_counted =
+        |told: &Stopping| told.is_for(&Reason::PostStartFailed) || (!opens && told.is_for(&Reason::SandboxDied));
     let made_none = |before: &ObservedContainer| {
-        let told = before.record.stopping.as_ref();
-        before.record.attempt == 0 && told.is_some_and(|told| !told.is_for(&Reason::PostStartFailed))
+        before.record.attempt == 0 && before.record.stopping.as_ref().is_some_and(|told| !is_counted(told))
     };
     let is_first = record.attempt == 0 || (record.attempt == 1 && before.is_some_and(made_none));
     if (is_first && record.backoff.is_zero()) || lasted > RESET_AFTER {
@@ -178,6 +196,9 @@ pub(super) fn go_duration(duration: SignedDuration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The container of a pod without init containers, which is what it was.
+    const OPENS: Terms = Terms { is_fresh: false, opens: true };
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -227,11 +248,11 @@ mod tests {
             let mut latest = instance(attempt, waited);
             latest.record.created_at = at(clock - 1);
             let exit = exit(clock - 1, clock);
-            let backoff = match next((&latest, &exit), None, false, at(clock)) {
+            let backoff = match next((&latest, &exit), None, OPENS, at(clock)) {
                 Next::Now { backoff } => backoff,
                 Next::At { until, backoff } => {
                     assert_eq!(until, at(clock) + backoff);
-                    assert_eq!(next((&latest, &exit), None, false, until), Next::Now { backoff });
+                    assert_eq!(next((&latest, &exit), None, OPENS, until), Next::Now { backoff });
                     backoff
                 }
             };
@@ -247,7 +268,7 @@ mod tests {
     fn what_resets_the_back_off() {
         let now = Next::Now { backoff: SignedDuration::ZERO };
         let latest = instance(5, 160);
-        let next = |latest: &_, exit: &_, is_fresh, now| next((latest, exit), None, is_fresh, now);
+        let next = |latest: &_, exit: &_, is_fresh, now| next((latest, exit), None, Terms { is_fresh, ..OPENS }, now);
         assert_eq!(next(&latest, &exit(1, 601), false, at(601)), now, "it ended over ten minutes after it was begun");
         assert!(
             matches!(next(&latest, &exit(0, 600), false, at(600)), Next::At { .. }),
@@ -264,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_clock_set_back_does_not_make_a_container_wait_for_ages() {
-        assert!(matches!(next((&instance(3, 20), &exit(9000, 9001)), None, false, at(10)), Next::Now { .. }));
+        assert!(matches!(next((&instance(3, 20), &exit(9000, 9001)), None, OPENS, at(10)), Next::Now { .. }));
     }
 
     /// The same, told to stop for this.
@@ -312,7 +333,44 @@ mod tests {
             ("the one before has no end", unhealthy(instance(5, 20)), Some(instance(4, 10)), now(20)),
         ] {
             let exit = exit(99, 100);
-            assert_eq!(next((&latest, &exit), before.as_ref(), false, at(100)), expected, "{case}");
+            assert_eq!(next((&latest, &exit), before.as_ref(), OPENS, at(100)), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn what_comes_later_in_a_new_sandbox_waits_from_its_own_end() {
+        let (hook, sandbox) = (Reason::PostStartFailed, Reason::SandboxDied);
+        let first = || ended(instance(0, 0), 50);
+        let now = |backoff| Next::Now { backoff: SignedDuration::from_secs(backoff) };
+        let wait = |backoff| Next::At { until: at(100 + backoff), backoff: SignedDuration::from_secs(backoff) };
+        for (case, latest, before, expected) in [
+            ("the first instance", told(instance(0, 0), &sandbox), None, now(0)),
+            ("it makes an entry", instance(1, 0), Some(told(first(), &sandbox)), wait(10)),
+            ("twice", told(instance(1, 0), &sandbox), Some(told(first(), &sandbox)), wait(10)),
+            ("after an end of its own long ago", told(instance(1, 0), &sandbox), Some(first()), wait(10)),
+            ("a later one", told(instance(5, 20), &sandbox), Some(ended(instance(4, 10), 50)), wait(40)),
+            ("nothing is known of the one before", told(instance(5, 20), &sandbox), None, wait(40)),
+            ("its probe failed", unhealthy(instance(1, 0)), Some(first()), now(10)),
+            ("which makes none", instance(1, 0), Some(unhealthy(first())), now(0)),
+            ("its hook failed", told(instance(1, 0), &hook), Some(first()), wait(10)),
+        ] {
+            let (exit, terms) = (exit(99, 100), Terms::default());
+            assert_eq!(next((&latest, &exit), before.as_ref(), terms, at(100)), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_sandbox_begins_with_the_first_init_container_or_all_others() {
+        let spec = |init: &[&str]| {
+            let named = |name: &&str| Container { name: (*name).to_owned(), ..Container::default() };
+            let init_containers = (!init.is_empty()).then(|| init.iter().map(named).collect());
+            PodSpec { init_containers, containers: vec![named(&"a"), named(&"b")], ..PodSpec::default() }
+        };
+        let cases: [(&[&str], &[&str]); 2] = [(&[], &["a", "b"]), (&["init", "setup"], &["init"])];
+        for (init, expected) in cases {
+            let spec = spec(init);
+            let all = ["init", "setup", "a", "b"].into_iter().filter(|name| init.contains(name) || name.len() == 1);
+            assert_eq!(all.filter(|name| opens(&spec, name)).collect::<Vec<_>>(), expected);
         }
     }
 

@@ -11,7 +11,7 @@ use super::opened::Opened;
 use super::pod::Round;
 use super::probe;
 use super::resize;
-use super::restart::{self, Next, Policy, go_duration};
+use super::restart::{self, Next, Policy, Terms, go_duration};
 use super::teardown::{self, Grace, Stop, grace_of};
 use super::together;
 use crate::model::{
@@ -129,7 +129,9 @@ pub(super) fn next(
         || !resize::due(&latest.record, container).is_empty()
         || data::restart_due(&latest.record, container, pod)
         || latest.earlier_boot;
-    Some(restart::next((latest, latest.exit()?), pod.previous(&container.name), is_fresh, now))
+    let opens = pod.effective.spec.as_ref().is_none_or(|spec| restart::opens(spec, &container.name));
+    let terms = Terms { is_fresh, opens };
+    Some(restart::next((latest, latest.exit()?), pod.previous(&container.name), terms, now))
 }
 
 /// Whether it was stopped, for another image, other resources or other data, or since its sandbox died: it did not end by

@@ -154,6 +154,68 @@ fn init_containers_come_first_and_in_order() {
     check(base, ROWS);
 }
 
+/// A container was told to stop since its sandbox died, and ended at this second; there is another sandbox.
+fn died(w: &mut World, name: &str, second: i64) {
+    w.stopping(name, second - 1, 30);
+    w.latest(name).record.stopping.as_mut().unwrap().reason = Reason::SandboxDied.to_string();
+    w.ended(name, 143, second);
+    w.sandbox(Sandbox::Ready { attempt: 1, pid: 9, started_at: at(99), ips: vec![] });
+}
+
+/// In the second sandbox these have run, and no others: the app has ended with the first one.
+fn here(w: &mut World, names: &[&str]) {
+    w.ended("app", 137, 99);
+    for name in names {
+        w.latest(name).record.sandbox_attempt = 1;
+    }
+}
+
+/// All but the app have.
+fn app_alone(w: &mut World, second: i64) {
+    here(w, &["init", "side", "setup"]);
+    died(w, "app", second);
+}
+
+#[rustfmt::skip]
+const ANEW: &[Row] = &[
+    ("the first app", |w| app_alone(w, 99), &["image a:1: first start", "start app#1: first start"]),
+    ("the second one waits from its own end", |w| { app_alone(w, 99); w.attempt("app", 1, 0); }, &[
+        "hold app CrashLoopBackOff until 109: back-off 10s restarting failed container=app pod=p_default(UID)", "wake 109",
+        "app waits: CrashLoopBackOff back-off 10s restarting failed container=app pod=p_default(UID)",
+    ]),
+    ("so it does when the first one's sandbox died, too", |w| { died(w, "app", 50); w.again("app"); app_alone(w, 99); }, &[
+        "hold app CrashLoopBackOff until 109: back-off 10s restarting failed container=app pod=p_default(UID)", "wake 109",
+        "app waits: CrashLoopBackOff back-off 10s restarting failed container=app pod=p_default(UID)",
+    ]),
+    ("which is ten seconds ago", |w| { app_alone(w, 90); w.attempt("app", 1, 0); }, &[
+        "image a:1: first start", "start app#2 after 10s: first start",
+    ]),
+    ("a later init container", |w| { here(w, &["init", "side"]); died(w, "setup", 99); w.attempt("setup", 1, 0); }, &[
+        "hold setup CrashLoopBackOff until 109: back-off 10s restarting failed container=setup pod=p_default(UID)", "wake 109",
+        "app waits: PodInitializing",
+        "setup waits: CrashLoopBackOff back-off 10s restarting failed container=setup pod=p_default(UID)",
+    ]),
+    ("a sidecar that is not the first one", |w| { here(w, &["init"]); died(w, "side", 99); w.attempt("side", 1, 0); }, &[
+        "hold side CrashLoopBackOff until 109: back-off 10s restarting failed container=side pod=p_default(UID)", "wake 109",
+        "app waits: PodInitializing", "setup waits: PodInitializing",
+        "side waits: CrashLoopBackOff back-off 10s restarting failed container=side pod=p_default(UID)",
+    ]),
+    ("the first init container begins with the sandbox", |w| {
+        here(w, &[]);
+        w.ended("side", 137, 99);
+        died(w, "init", 99);
+        w.attempt("init", 1, 0);
+    }, &[
+        "image i:1: first start", "start init#2: first start",
+        "app waits: PodInitializing", "setup waits: PodInitializing", "side waits: PodInitializing",
+    ]),
+];
+
+#[test]
+fn what_a_new_sandbox_does_not_begin_with_waits_from_its_own_end() {
+    check(base, ANEW);
+}
+
 /// Two sidecars and an app.
 fn sidecars() -> World {
     settled(
@@ -242,4 +304,4 @@ fn the_time_to_stop_for_a_dead_sandbox_begins_with_its_death() {
     check(sidecars, &[("twice", died_again, &["stop app#0 30s: the infra process died"])]);
 }
 
-pub(super) const TABLES: &[Table] = &[(base, ROWS), (sidecars, ENDING), (sidecars_alone, ALONE)];
+pub(super) const TABLES: &[Table] = &[(base, ROWS), (base, ANEW), (sidecars, ENDING), (sidecars_alone, ALONE)];

@@ -56,7 +56,7 @@ impl World {
     }
 
     /// The next instance of one that ended, which alone of those before is kept.
-    fn again(&mut self, name: &str) {
+    pub(super) fn again(&mut self, name: &str) {
         let mut next = self.latest(name).clone();
         next.record.attempt += 1;
         next.record.stopping = None;

@@ -2,8 +2,9 @@
 //! twice as long each time up to 300 s, from the end of the instance; anew after one that ended over ten minutes after it was
 //! begun, at which its image is pulled first.
 //!
-//! One that is killed for its probe, or since its sandbox died, is started at once when that time has passed since the end of the
-//! instance before; and as long as none has ended by itself there is nothing to wait for.
+//! One that is killed for its probe is started at once when that time has passed since the end of the instance before; and as long as
+//! none has ended by itself there is nothing to wait for. When its sandbox died that goes for what a new one begins with; what comes
+//! later in it waits from its own end, and its first end counts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,18 +70,26 @@ pub(super) fn kept(trace: &Trace) -> Result<(), String> {
                 }
             }
             Event::Told { of, why, .. } => {
-                let is_hook = why == "postStart hook failed";
-                let is_killed = why.ends_with("probe failed") || why == "the infra process died";
+                let has_lost_all = why == "the infra process died";
+                let opens = specs.get(of.uid.as_str()).is_none_or(|spec| opens(spec, &of.container));
+                let is_killed = why.ends_with("probe failed") || (has_lost_all && opens);
+                // As an end of its own.
+                let is_counted = why == "postStart hook failed" || (has_lost_all && !opens);
                 if let Some(story) = stories.get_mut(&(of.uid.as_str(), of.container.as_str())) {
                     story.is_killed |= is_killed;
-                    story.is_first_stopped |= !is_hook && story.count == 1;
-                    story.is_free |= !is_hook && !is_killed;
+                    story.is_first_stopped |= !is_counted && story.count == 1;
+                    story.is_free |= !is_counted && !is_killed;
                 }
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+/// Whether a new sandbox begins with a container: with the first init container, or with all of a pod that has none.
+fn opens(spec: &PodSpec, name: &str) -> bool {
+    spec.init_containers.iter().flatten().next().is_none_or(|first| first.name == name)
 }
 
 fn too_early(at: Moment, of: &Instance, promised: Moment) -> String {

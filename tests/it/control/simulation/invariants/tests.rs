@@ -391,6 +391,32 @@ fn a_back_off_after_a_kill_that_is_cut_short_is_found() {
 }
 
 #[test]
+fn a_back_off_after_a_dead_sandbox_that_is_cut_short_is_found() {
+    let began = |at: Moment, name: &str, attempt: u32| vec![began_in(at, name, attempt, (attempt, 0))];
+    let died = |at: Moment, name: &str, attempt: u32| {
+        let told = Event::Told { of: of(name, attempt), signal: Signal::Stop, why: "the infra process died".into() };
+        let another = Event::SandboxBegan { uid: "u".into(), attempt: attempt + 1 };
+        vec![(at, told), ended(at, name, attempt, 143), (at, another)]
+    };
+    // What a sandbox begins with, killed with the first one: nothing is counted.
+    let twice = |spec: Value, name: &str| {
+        let first = [began(0, name, 0), died(1_000, name, 0), began(1_000, name, 1)].concat();
+        broken(spec, [first, died(2_000, name, 1), began(2_000, name, 2)].concat())
+    };
+    let spec = json!({"initContainers": [{"name": "init"}], "containers": [{"name": "app"}]});
+    assert_eq!((twice(app(), "app"), twice(spec.clone(), "init")), (vec![], vec![]));
+    // After an init container the first end of the app is, and it waits from the second one.
+    let setup = |at: Moment, n: u32| vec![began_in(at, "init", n, (n, 0)), ended(at, "init", n, 0)];
+    let story = |second: Moment, third: Moment| {
+        let first = [setup(0, 0), began(0, "app", 0), died(1_000, "app", 0)].concat();
+        let next = [setup(1_000, 1), began(1_000, "app", 1), died(second, "app", 1)].concat();
+        broken(spec.clone(), [first, next, setup(11_000, 2), began(third, "app", 2)].concat())
+    };
+    assert_eq!((story(2_000, 12_000), story(2_000, 11_999)), (vec![], vec!["back-off"]));
+    assert_eq!(story(10_999, 11_000), ["back-off"], "however long it lived");
+}
+
+#[test]
 fn phases_that_go_back_are_found() {
     assert_eq!(broken(app(), [shown(1, "Pending", &[]), shown(2, "Running", &[]), shown(3, "Failed", &[])]), NONE);
     for to in ["Pending", "Running", "Succeeded"] {
