@@ -113,18 +113,22 @@ impl Story {
         self.ended.is_some() && policy::asks_for_all(container, self.code)
     }
 
+    /// When the next one may be begun, of one that ended.
+    fn promised(&self) -> Option<Moment> {
+        let (ended, wait) = (self.ended?, seconds(self.wait()));
+        let has_passed = self.is_killed && self.before.is_some_and(|before| ended - before >= wait);
+        Some(if has_passed { ended } else { ended + wait })
+    }
+
     /// Whether it has waited.
     fn is_due(&self, at: Moment) -> bool {
-        let wait = seconds(self.wait());
-        let has_passed = |ended: Moment| self.is_killed && self.before.is_some_and(|before| ended - before >= wait);
-        self.ended.is_some_and(|ended| has_passed(ended) || at >= ended + wait)
+        self.promised().is_some_and(|promised| promised <= at)
     }
 
     /// When it should have begun, if that was too early.
     fn begin(&mut self, at: Moment) -> Result<(), Moment> {
-        let after = self.wait();
-        let promised = self.ended.map(|ended| ended + seconds(after));
-        if let Some(promised) = promised.filter(|_| !self.is_due(at)) {
+        let promised = self.promised();
+        if let Some(promised) = promised.filter(|promised| *promised > at) {
             return Err(promised);
         }
         // One that had nothing to wait for may still have been counted as a crash, which makes the next wait no shorter.
@@ -132,7 +136,7 @@ impl Story {
             earliest: promised.unwrap_or(at),
             before: self.ended,
             is_first_stopped: self.is_first_stopped,
-            waited: after,
+            waited: self.wait(),
             count: self.count + 1,
             ..Self::default()
         };

@@ -388,6 +388,13 @@ fn a_back_off_after_a_kill_that_is_cut_short_is_found() {
         broken(app(), first.into_iter().chain(killed(1_000 + lived, 1)).chain([began(1_000 + lived, "app", 2)]))
     };
     assert_eq!((by_itself(10_000), by_itself(9_999)), (vec![], vec!["back-off"]));
+    // One that was begun at once has ten minutes from then on.
+    let long = |lived: Moment| {
+        let first = [began(0, "app", 0), ended(1_000, "app", 0, 1), began(1_000, "app", 1)];
+        let all = first.into_iter().chain(killed(11_000, 1)).chain([began(11_000, "app", 2)]);
+        broken(app(), all.chain([ended(11_000 + lived, "app", 2, 1), began(11_000 + lived, "app", 3)]))
+    };
+    assert_eq!((long(600_001), long(600_000)), (vec![], vec!["back-off"]));
 }
 
 #[test]
