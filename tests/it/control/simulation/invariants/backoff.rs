@@ -23,6 +23,8 @@ struct Story {
     code: i32,
     /// When the instance before it ended.
     before: Option<Moment>,
+    /// It was told to stop.
+    is_told: bool,
     /// It was killed for what counts from then on.
     is_killed: bool,
     /// The first instance did not end by itself.
@@ -75,8 +77,11 @@ pub(super) fn kept(trace: &Trace) -> Result<(), String> {
                 let is_killed = why.ends_with("probe failed") || (has_lost_all && opens);
                 // As an end of its own.
                 let is_counted = why == "postStart hook failed" || (has_lost_all && !opens);
-                if let Some(story) = stories.get_mut(&(of.uid.as_str(), of.container.as_str())) {
-                    story.is_killed |= is_killed;
+                // What it is told later, such as SIGKILL, is for the same.
+                let story = stories.get_mut(&(of.uid.as_str(), of.container.as_str())).filter(|story| !story.is_told);
+                if let Some(story) = story {
+                    story.is_told = true;
+                    story.is_killed = is_killed;
                     story.is_first_stopped |= !is_counted && story.count == 1;
                     story.is_free |= !is_counted && !is_killed;
                 }

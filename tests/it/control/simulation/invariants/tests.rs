@@ -398,6 +398,32 @@ fn a_back_off_after_a_kill_that_is_cut_short_is_found() {
 }
 
 #[test]
+fn a_back_off_after_sigkill_that_is_cut_short_is_found() {
+    // What is told to stop for this ends five seconds later, when it is killed.
+    let killed = |at: Moment, attempt: u32, why: &str| {
+        let told = |at, signal, why: &str| (at, Event::Told { of: of("app", attempt), signal, why: why.into() });
+        let kill = told(at + 5_000, Signal::Kill, "grace period exceeded");
+        [told(at, Signal::Stop, why), kill, ended(at + 5_000, "app", attempt, 137)]
+    };
+    let second = |why: &str, third: Moment| {
+        let first = [began(0, "app", 0), ended(1_000, "app", 0, 1), began(1_000, "app", 1)];
+        broken(app(), first.into_iter().chain(killed(2_000, 1, why)).chain([began(third, "app", 2)]))
+    };
+    for why in ["liveness probe failed", "the infra process died", "postStart hook failed"] {
+        assert_eq!((second(why, 17_000), second(why, 16_999)), (vec![], vec!["back-off"]), "{why}");
+    }
+    assert_eq!(second("image changed", 7_000), NONE);
+    // The first one counts when its hook failed, and not when its probe did.
+    let first = |why: &str, third: Moment| {
+        let first = [began(0, "app", 0)].into_iter().chain(killed(1_000, 0, why));
+        let next = [began(6_000, "app", 1), ended(7_000, "app", 1, 1), began(third, "app", 2)];
+        broken(app(), first.chain(next))
+    };
+    let (hook, probe) = ("postStart hook failed", "liveness probe failed");
+    assert_eq!((first(hook, 17_000), first(hook, 16_999), first(probe, 7_000)), (vec![], vec!["back-off"], vec![]));
+}
+
+#[test]
 fn a_back_off_after_a_dead_sandbox_that_is_cut_short_is_found() {
     let began = |at: Moment, name: &str, attempt: u32| vec![began_in(at, name, attempt, (attempt, 0))];
     let died = |at: Moment, name: &str, attempt: u32| {
