@@ -1,6 +1,6 @@
 //! What is to be done and why: plans as data. An executor performs them and decides nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
@@ -382,6 +382,8 @@ pub struct PodPlan {
     pub wake_at: Option<Timestamp>,
     /// Waiting reason and message of each container that waits, for the status.
     pub waiting: BTreeMap<String, (String, String)>,
+    /// The containers that are to be started after others of the pod, whether they have run before or not.
+    pub held: BTreeSet<String>,
     /// The volumes to look at from time to time, whether they take more than they may.
     pub limits: Vec<VolumeLimit>,
     /// What is to be asked of the containers meanwhile.

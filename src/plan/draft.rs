@@ -46,6 +46,11 @@ impl Draft {
         self.plan.wake_at = Some(self.plan.wake_at.map_or(at, |earlier| earlier.min(at)));
     }
 
+    /// A container whose turn to be started comes after that of others.
+    pub(super) fn held(&mut self, container: &str) {
+        self.plan.held.insert(container.to_owned());
+    }
+
     /// Why a container has no running instance.
     pub(super) fn waiting(&mut self, container: &str, reason: &str, message: &str) {
         self.plan.waiting.insert(container.to_owned(), (reason.to_owned(), message.to_owned()));

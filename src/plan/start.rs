@@ -69,7 +69,7 @@ pub(super) fn containers(
             } else if observed.latest(&container.name).is_none() {
                 draft.waiting(&container.name, creating(spec), "");
             }
-            pod.go_on_pulling(container, draft);
+            pod.hold(container, draft);
         }
     }
     // What takes long keeps nothing else of the pod waiting, a kill that is due least of all.
@@ -194,8 +194,9 @@ impl Pod<'_> {
         self.round.input.memory.pulls.get(&container.name).is_some_and(|own| Some(own) == container.image.as_ref())
     }
 
-    /// What is being pulled for one that has to wait for others meanwhile is not begun anew after them.
-    fn go_on_pulling(&self, container: &Container, draft: &mut Draft) {
+    /// One that has to wait for others: what is being pulled for it meanwhile is not begun anew after them.
+    fn hold(&self, container: &Container, draft: &mut Draft) {
+        draft.held(&container.name);
         if self.is_pulled(container) {
             draft.pulling(&container.name, container.image.as_deref().unwrap_or_default());
         }
@@ -218,7 +219,7 @@ impl Pod<'_> {
             if !through {
                 if !self.is_live(container) {
                     draft.waiting(&container.name, "PodInitializing", "");
-                    self.go_on_pulling(container, draft);
+                    self.hold(container, draft);
                 }
                 continue;
             }

@@ -55,13 +55,14 @@ impl Pulls {
 
     /// Leaves those that a plan does not want any more. What one came to is kept for a container that waits for others.
     pub(super) fn follow(&mut self, plan: &PodPlan) {
+        let waits = |container: &String| plan.held.contains(container) || plan.waiting.contains_key(container);
         self.tasks.retain(|container, task| {
             let is_step =
                 |step: &PodStep| matches!(&step.action, PodAction::EnsureImage(need) if need.container == *container);
             let is_hold = |hold: &Hold| hold.kind == HoldKind::Pulling && hold.container == *container;
             plan.steps.iter().any(is_step)
                 || plan.holds.iter().any(is_hold)
-                || (plan.waiting.contains_key(container) && lock(&task.outcome).is_some())
+                || (waits(container) && lock(&task.outcome).is_some())
         });
     }
 

@@ -310,7 +310,7 @@ impl Worker {
     /// failure are told as something to wait for.
     fn report(&mut self, plan: PodPlan, now: Timestamp) -> (Vec<PodStep>, Option<Timestamp>) {
         self.pulls.follow(&plan);
-        let PodPlan { steps, mut holds, wake_at, waiting, probes, probed, limits } = plan;
+        let PodPlan { steps, mut holds, wake_at, waiting, held: _, probes, probed, limits } = plan;
         self.probe(probes);
         self.watch_usage(limits, now);
         let resting = steps.iter().filter_map(|step| self.memory.rests(&word(&step.action), now));

@@ -293,6 +293,42 @@ async fn a_pull_goes_on_while_its_container_waits_for_another() {
     assert_eq!((attempt("slow"), pulled(&rig)), (Some(0), 1));
 }
 
+/// What became of one that has run and whose image is asked for again while it waits for the hook of another one: its newest
+/// instance, how often it was asked for, and whether that failed. First when the answer is there and the hook not done, then when
+/// it is.
+async fn pulled_while_held(is_there: bool) -> [(Option<u32>, usize, bool); 2] {
+    let hook = json!({"postStart": {"exec": {"command": ["greet"]}}});
+    let containers = json!([{"name": "first", "image": "i:1", "lifecycle": hook}, {"name": "slow", "image": "slow:1"}]);
+    let rig = Rig::new(&[pod_with("web", json!({"containers": containers}))]);
+    rig.fake.answer("first", |_| Answered::success().after(Duration::from_secs(15)));
+    let agent = rig.start();
+    let attempt = |name: &str| rig.fake.pod(&key("web")).and_then(|pod| Some(pod.latest(name)?.record.attempt));
+    eventually("all run", || attempt("slow") == Some(0)).await;
+    let pull = Duration::from_secs(60);
+    rig.fake.on_call(move |call| {
+        (call.verb == Verb::EnsureImage && call.subject.starts_with("slow:")).then_some(Fault::Slow(pull))
+    });
+    rig.fake.set_image("slow:1", is_there);
+    rig.fake.forget_calls();
+    rig.fake.exit(&key("web"), "slow", 1);
+    eventually("the pull", || pulled(&rig) == 1).await;
+    rig.pass(50).await;
+    rig.fake.exit(&key("web"), "first", 1);
+    eventually("the next instance", || attempt("first") == Some(1)).await;
+    let has_failed = || agent.kubelet.fleet().why(&key("web")).contains("slow: ImagePullBackOff");
+    let seen = || (attempt("slow"), pulled(&rig), has_failed());
+    rig.pass(12).await;
+    let while_held = seen();
+    rig.pass(6).await;
+    [while_held, seen()]
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_pull_came_to_is_kept_for_one_that_has_run_and_waits_for_another() {
+    assert_eq!(pulled_while_held(true).await, [(Some(0), 1, false), (Some(1), 1, false)]);
+    assert_eq!(pulled_while_held(false).await, [(Some(0), 1, false), (Some(0), 1, true)]);
+}
+
 /// How often the slow image was asked for.
 fn pulled(rig: &Rig) -> usize {
     rig.fake.calls().iter().filter(|call| call.verb == Verb::EnsureImage && call.subject.starts_with("slow:")).count()

@@ -170,6 +170,11 @@ fn pulls(world: &mut World, name: &str, image: &str) {
     world.memory.pulls.insert(name.to_owned(), image.to_owned());
 }
 
+/// The hook of the first one has yet to be done.
+fn greets(world: &mut World) {
+    world.hook("a", podwright::model::HookKind::PostStart, podwright::model::HookState::Running);
+}
+
 fn three() -> World {
     settled(
         json!({"containers": [
@@ -230,6 +235,26 @@ const PULLED: &[Row] = &[
         "stop c#0 30s: removed from the manifests",
     ]),
 ];
+
+/// With those whose turn comes after that of others.
+#[rustfmt::skip]
+const HELD: &[Row] = &[
+    ("all run", |_| {}, &[]),
+    ("one is restarted by itself", |w| w.ended("b", 1, 100), &[]),
+    ("those that have run and those that have not", |w| { w.ended("b", 1, 100); w.forget("c"); greets(w); }, &["b", "c"]),
+    ("what runs waits for nobody", greets, &[]),
+    ("an image is pulled before", |w| { w.forget("b"); w.forget("c"); pulls(w, "b", "b:1"); }, &["c"]),
+];
+
+/// What a pull came to is kept for them.
+#[test]
+fn all_that_wait_for_their_turn_are_named() {
+    for (name, mutate, expected) in HELD {
+        let mut world = three();
+        mutate(&mut world);
+        assert_eq!(world.plan().held.into_iter().collect::<Vec<_>>(), *expected, "{name}");
+    }
+}
 
 #[test]
 fn an_image_that_is_being_pulled_holds_up_what_comes_after_it_for_the_first_time() {
