@@ -131,6 +131,9 @@ pub struct Stopping {
     /// The stop signal is still to be sent: the container's preStop hook comes before it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pre_stop: bool,
+    /// When that hook was begun, once the stop signal has followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook_since: Option<Timestamp>,
     /// When SIGKILL was sent, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub killed_at: Option<Timestamp>,
@@ -138,6 +141,11 @@ pub struct Stopping {
 }
 
 impl Stopping {
+    /// By the stop signal.
+    pub fn new(since: Timestamp, grace_seconds: i64, reason: impl Into<String>) -> Self {
+        Self { since, grace_seconds, pre_stop: false, hook_since: None, killed_at: None, reason: reason.into() }
+    }
+
     /// Whether this is why it was told to stop.
     pub fn is_for(&self, reason: &Reason) -> bool {
         self.reason == reason.to_string()

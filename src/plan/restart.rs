@@ -290,9 +290,7 @@ mod tests {
 
     /// The same, told to stop for this.
     fn told(mut instance: ObservedContainer, reason: &Reason) -> ObservedContainer {
-        let reason = reason.to_string();
-        let stopping = Stopping { since: at(0), grace_seconds: 30, pre_stop: false, killed_at: None, reason };
-        instance.record.stopping = Some(stopping);
+        instance.record.stopping = Some(Stopping::new(at(0), 30, reason.to_string()));
         instance
     }
 

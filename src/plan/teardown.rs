@@ -106,7 +106,9 @@ impl Stop {
         // One whose hook or whose turn came first was given what was left then.
         let began = |told: &Stopping| {
             let used = SignedDuration::from_secs(self.grace.seconds().saturating_sub(told.grace_seconds).max(0));
-            told.since.checked_sub(used).unwrap_or(told.since)
+            let began = told.since.checked_sub(used).unwrap_or(told.since);
+            // After a hook that took nearly all of it, it was given more than was left.
+            told.hook_since.map_or(began, |hook| hook.min(began))
         };
         Self { reason: self.reason.clone(), grace: self.grace, began: self.began.or_else(|| told.map(began).min()) }
     }

@@ -322,7 +322,7 @@ impl Contract {
         self.signal(key, "runs", Signal::Stop).await;
         assert_eq!(self.exit(key, "runs", 0).await.exit_code, 143);
         let after = self.instance(key, "runs", 0).await.unwrap().record.stopping.unwrap();
-        assert!(!after.pre_stop && after.since > told.since, "{after:?}");
+        assert!(!after.pre_stop && after.since > told.since && after.hook_since == Some(told.since), "{after:?}");
         self.clear(key).await;
     }
 

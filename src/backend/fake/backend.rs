@@ -378,11 +378,8 @@ impl Fake {
             return Ok(());
         }
         let stopping = container.record.stopping.get_or_insert(Stopping {
-            since: now,
-            grace_seconds: order.grace_seconds,
             pre_stop: order.signal == Signal::PreStop,
-            killed_at: None,
-            reason: order.reason.clone(),
+            ..Stopping::new(now, order.grace_seconds, order.reason.clone())
         });
         match order.signal {
             Signal::PreStop => stopping.grace_seconds = stopping.grace_seconds.min(order.grace_seconds),
@@ -395,6 +392,7 @@ impl Fake {
             Signal::Stop => {
                 stopping.grace_seconds = stopping.grace_seconds.min(order.grace_seconds);
                 if std::mem::take(&mut stopping.pre_stop) {
+                    stopping.hook_since = Some(stopping.since);
                     stopping.since = now;
                 }
                 if !behaviour.ignores_stop {

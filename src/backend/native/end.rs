@@ -49,16 +49,14 @@ fn may_be_noted(inner: &Inner, name: &InstanceName, order: &SignalOrder) -> bool
 /// What is on record once an order was added to it.
 fn note(told: Option<Stopping>, order: &SignalOrder, now: Timestamp) -> Stopping {
     let new = || Stopping {
-        since: now,
-        grace_seconds: order.grace_seconds,
         pre_stop: order.signal == Signal::PreStop,
-        killed_at: None,
-        reason: order.reason.clone(),
+        ..Stopping::new(now, order.grace_seconds, order.reason.clone())
     };
     match (order.signal, told) {
         // The hook is over: what is left of the time counts from the signal on.
         (Signal::Stop, Some(told)) if told.pre_stop => {
-            Stopping { since: now, grace_seconds: told.grace_seconds.min(order.grace_seconds), pre_stop: false, ..told }
+            let grace_seconds = told.grace_seconds.min(order.grace_seconds);
+            Stopping { since: now, grace_seconds, pre_stop: false, hook_since: Some(told.since), ..told }
         }
         // Told twice is told once; only the time it has may shrink.
         (Signal::Stop | Signal::PreStop, Some(told)) => {
@@ -439,6 +437,7 @@ mod tests {
         assert_eq!(note(Some(begun.clone()), &order(Signal::PreStop, 10), later).grace_seconds, 10);
         let signalled = note(Some(begun.clone()), &order(Signal::Stop, 20), later);
         assert_eq!((signalled.since, signalled.grace_seconds, signalled.pre_stop), (later, 20, false));
+        assert_eq!((begun.hook_since, signalled.hook_since), (None, Some(first)));
         assert_eq!(note(Some(signalled.clone()), &order(Signal::PreStop, 30), later), signalled, "never back");
         let ended = note(Some(begun), &order(Signal::Kill, 0), later);
         assert_eq!((ended.since, ended.pre_stop, ended.killed_at), (first, false, Some(later)));

@@ -144,8 +144,7 @@ impl World {
     }
 
     fn stopping(&mut self, name: &str, since: i64, grace_seconds: i64) {
-        self.latest(name).record.stopping =
-            Some(Stopping { since: at(since), grace_seconds, pre_stop: false, killed_at: None, reason: String::new() });
+        self.latest(name).record.stopping = Some(Stopping::new(at(since), grace_seconds, ""));
     }
 
     fn killed(&mut self, name: &str, second: i64) {

@@ -288,15 +288,15 @@ fn tell(
 ) {
     let ContainerState::Running { started_at, .. } = container.state else { panic!("signal to the dead") };
     let stopping = container.record.stopping.get_or_insert(Stopping {
-        since: now,
-        grace_seconds,
         pre_stop: signal == Signal::PreStop,
-        killed_at: None,
-        reason: reason.to_string(),
+        ..Stopping::new(now, grace_seconds, reason.to_string())
     });
     match signal {
         Signal::PreStop => return,
-        Signal::Stop if std::mem::take(&mut stopping.pre_stop) => stopping.since = now,
+        Signal::Stop if std::mem::take(&mut stopping.pre_stop) => {
+            stopping.hook_since = Some(stopping.since);
+            stopping.since = now;
+        }
         Signal::Stop => {}
         Signal::Kill => stopping.killed_at = Some(now),
     }

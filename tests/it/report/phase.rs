@@ -283,13 +283,8 @@ fn a_restart_of_all_containers_is_a_condition_while_it_kills() {
     let message = object(&pod, &waiting).status.unwrap().conditions.unwrap().pop().unwrap().message;
     assert_eq!(message.as_deref(), Some("container exited with restart policy rule"));
     // What was killed for it is told as such, whatever its exit code says; who asked for it has its own end.
-    pod.containers[1].record.stopping = Some(Stopping {
-        since: at(11),
-        grace_seconds: 0,
-        pre_stop: false,
-        killed_at: Some(at(11)),
-        reason: Reason::RestartingAll.to_string(),
-    });
+    pod.containers[1].record.stopping =
+        Some(Stopping { killed_at: Some(at(11)), ..Stopping::new(at(11), 0, Reason::RestartingAll.to_string()) });
     pod.containers[1].state = exited(137, 12);
     let shown = object(&pod, &[]);
     assert_eq!(conditions(&shown).pop().unwrap(), "AllContainersRestarting=False@12");

@@ -138,8 +138,7 @@ fn killing(policy: &str, container: &str, reason: &str) -> String {
     let old = pod(policy, [Some(running(20)), Some(running(20)), Some(running(5))]);
     let mut new = old.clone();
     let told = new.containers.iter_mut().find(|c| c.record.name == container).unwrap();
-    let (since, reason) = (at(40), reason.to_owned());
-    told.record.stopping = Some(Stopping { since, grace_seconds: 30, pre_stop: false, killed_at: None, reason });
+    told.record.stopping = Some(Stopping::new(at(40), 30, reason));
     let events = events_between(Some(&old), Some(&new), ("edge-1", at(41)));
     let [event] = events.as_slice() else { panic!("{events:?}") };
     format!("{} {} {}", event.reason, event.field_path.as_ref().unwrap(), event.message)

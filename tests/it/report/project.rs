@@ -259,8 +259,7 @@ fn a_pods_story_is_told_in_the_kubelets_words() {
     assert!(events_between(Some(&pod), Some(&pod), ("edge-1", at(50))).is_empty());
     let mut stopping = pod.clone();
     stopping.record.deletion = Some(Deletion { requested_at: at(20), grace_seconds: 30, reason: "removed".into() });
-    stopping.containers[0].record.stopping =
-        Some(Stopping { since: at(21), grace_seconds: 30, pre_stop: false, killed_at: None, reason: "removed".into() });
+    stopping.containers[0].record.stopping = Some(Stopping::new(at(21), 30, "removed"));
     assert_eq!(
         told(&events_between(Some(&pod), Some(&stopping), ("edge-1", at(50)))),
         ["Normal Killing spec.containers{a} Stopping container a @21"]
@@ -285,8 +284,7 @@ fn a_sidecar_is_called_an_init_container_when_it_changes() {
     let mut stopping = pod.clone();
     let record = &mut stopping.containers[0].record;
     record.image = "nginx:old".into();
-    record.stopping =
-        Some(Stopping { since: at(21), grace_seconds: 30, pre_stop: false, killed_at: None, reason: "other".into() });
+    record.stopping = Some(Stopping::new(at(21), 30, "other"));
     assert_eq!(
         told(&events_between(Some(&pod), Some(&stopping), ("edge-1", at(50)))),
         ["Normal Killing spec.initContainers{side} Init container side definition changed @21"]
@@ -307,8 +305,7 @@ fn a_dead_sandbox_and_a_deadline_that_passed_are_told_once() {
     assert!(between(&dead, &dead).is_empty());
     let deadline = "Pod was active on the node longer than the specified deadline";
     let mut late = pod.clone();
-    late.containers[0].record.stopping =
-        Some(Stopping { since: at(31), grace_seconds: 30, pre_stop: false, killed_at: None, reason: deadline.into() });
+    late.containers[0].record.stopping = Some(Stopping::new(at(31), 30, deadline));
     let exceeded = format!("Normal DeadlineExceeded - {deadline} @30");
     assert_eq!(between(&pod, &late), [exceeded.as_str(), "Normal Killing spec.containers{a} Stopping container a @31"]);
     let mut over = late.clone();

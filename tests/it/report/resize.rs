@@ -26,9 +26,7 @@ fn pod(state: ContainerState, memory: Option<Resources>) -> ObservedPod {
 }
 
 fn stopped(mut pod: ObservedPod) -> ObservedPod {
-    let stopping =
-        Stopping { since: at(11), grace_seconds: 30, pre_stop: false, killed_at: None, reason: String::new() };
-    pod.containers[0].record.stopping = Some(stopping);
+    pod.containers[0].record.stopping = Some(Stopping::new(at(11), 30, ""));
     pod
 }
 

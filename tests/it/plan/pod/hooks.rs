@@ -57,8 +57,7 @@ impl World {
     fn stopping_for_hook(&mut self, name: &str, since: i64) {
         self.hook(name, HookKind::PostStart, Failed);
         let reason = Reason::PostStartFailed.to_string();
-        self.latest(name).record.stopping =
-            Some(Stopping { since: at(since), grace_seconds: 30, pre_stop: false, killed_at: None, reason });
+        self.latest(name).record.stopping = Some(Stopping::new(at(since), 30, reason));
     }
 }
 

@@ -274,6 +274,10 @@ const ALONE: &[Row] = &[
     ("the last one is waited for", |w| told(w, 90, 30), &["hold last Terminating until 120: told to stop, waiting for its end", "wake 120"]),
     ("it took ten seconds of it", |w| { told(w, 90, 30); w.ended("last", 143, 100); }, &["stop first#0 20s: all containers ended"]),
     ("its hook had taken five before", |w| { told(w, 95, 25); w.ended("last", 143, 100); }, &["stop first#0 20s: all containers ended"]),
+    ("its hook had taken nearly all before: the time is over for all", |w| {
+        told(w, 99, 2);
+        w.latest("last").record.stopping.as_mut().unwrap().hook_since = Some(at(70));
+    }, &["stop first#0 2s: all containers ended", "hold last Terminating until 101: told to stop, waiting for its end", "wake 101"]),
     ("it took all of it", |w| told(w, 70, 30), &["stop first#0 2s: all containers ended", "kill last#0: grace period exceeded"]),
     ("it was stopped for something else before", |w| {
         w.ended("app", 0, 100);

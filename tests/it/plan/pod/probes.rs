@@ -51,8 +51,7 @@ impl World {
     fn stopping_for(&mut self, name: &str, kind: ProbeKind, since: i64, grace_seconds: i64) {
         self.says(name, kind, false, since);
         let reason = Reason::ProbeFailed { kind }.to_string();
-        self.latest(name).record.stopping =
-            Some(Stopping { since: at(since), grace_seconds, pre_stop: false, killed_at: None, reason });
+        self.latest(name).record.stopping = Some(Stopping::new(at(since), grace_seconds, reason));
     }
 
     /// The next instance of one that ended, which alone of those before is kept.
