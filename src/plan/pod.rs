@@ -220,7 +220,10 @@ fn run_sandbox(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
         Sandbox::Absent | Sandbox::Ready { .. } => (Reason::SandboxMissing, pod.record.sandbox_attempts),
     };
     match payload::volumes(&round.scope(pod)) {
-        Err(messages) => pod_waits(pod, ("FailedMount", &round.about_data(messages.join("; "))), None, draft),
+        Err(messages) => {
+            messages.iter().for_each(|why| draft.hold("", "FailedMount", &round.about_data(why.clone()), None));
+            say(pod, &round.about_data(messages.join("; ")), draft);
+        }
         Ok(volumes) => {
             if !volumes.is_empty() {
                 draft.step(PodAction::SyncVolumes { volumes }, reason.clone());
@@ -242,9 +245,14 @@ fn missing_account(pod: &Opened<'_>, data: &DataObjects) -> Option<String> {
 /// The pod cannot get on: its containers stay as they are, with the reason in their messages.
 fn pod_waits(pod: &ObservedPod, why: (&str, &str), until: Option<Timestamp>, draft: &mut Draft) {
     draft.hold("", why.0, why.1, until);
+    say(pod, why.1, draft);
+}
+
+/// Why the pod cannot get on, in the messages of its containers.
+fn say(pod: &ObservedPod, why: &str, draft: &mut Draft) {
     for (name, (_, message)) in &mut draft.plan.waiting {
         if pod.latest(name).is_none() {
-            why.1.clone_into(message);
+            why.clone_into(message);
         }
     }
 }
@@ -261,7 +269,7 @@ fn sync_volumes(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) -> bool 
         Ok(volumes) => volumes,
         Err(messages) => {
             // The files that are there stay; the containers run on.
-            draft.hold("", "FailedMount", &messages.join("; "), None);
+            messages.iter().for_each(|why| draft.hold("", "FailedMount", why, None));
             return false;
         }
     };

@@ -1,7 +1,7 @@
 //! Performs the steps of a plan, in order. As much as possible, behavior should *not* live here: which steps, in which
 //! order and why is the plan's; what a failed one ends is a table in `memory`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::model::{
     TerminalCause,
 };
 use crate::port::PortError;
-use crate::report::{resolver_events, waiting_events};
+use crate::report::{Waits, resolver_events, waiting_events};
 
 /// So long a start may hold up others.
 const TURN: Duration = Duration::from_secs(60);
@@ -216,8 +216,8 @@ impl Worker {
     /// The events of a failed pull. What follows is a back-off: it is told as such, and no more of the pull itself.
     fn tell_failed_pull(&self, container: &str, (reason, message): (&str, String), now: Timestamp) {
         let Some(pod) = self.observed.as_ref().filter(|_| reason == "ErrImagePull") else { return };
-        let why = BTreeMap::from([(container.to_owned(), (reason.to_owned(), message))]);
-        let events = waiting_events(pod, &BTreeMap::new(), &why, now);
+        let why = Waits::from([(container.to_owned(), (reason.to_owned(), message))]);
+        let events = waiting_events(pod, &Waits::new(), &why, now);
         self.shared.lock().history.tell(events);
         self.shared.announce();
     }

@@ -1,13 +1,13 @@
 //! What happened and what was done, as people read it; bounded, in memory. A new agent goes on from the events of the one before.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::state::{Goal, PodState};
 use crate::model::{ActionEntry, EventRecord, ObservedPod, PodAction, PodKey, PodStep, Reason, Verb};
-use crate::report::{EventLog, adoption_events, events_between, is_told, waiting_events};
+use crate::report::{EventLog, Waits, adoption_events, events_between, is_told, waiting_events};
 
 /// How many different events are kept.
 const EVENTS: usize = 1000;
@@ -74,8 +74,8 @@ impl History {
     }
 }
 
-/// Waiting reasons of the containers, and of the pod itself under the empty name.
-fn reasons(state: &PodState) -> BTreeMap<String, (String, String)> {
+/// Waiting reasons of the containers, and those of the pod itself under the empty name.
+fn reasons(state: &PodState) -> Waits {
     let own = state.holds.iter().filter(|hold| hold.container.is_empty());
     let own = own.map(|hold| (String::new(), (hold.reason.clone(), hold.message.clone())));
     state.waiting.iter().map(|(name, why)| (name.clone(), why.clone())).chain(own).collect()

@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::containers::Waiting;
 use super::resize;
 use super::similar::is_told;
 use crate::model::{
@@ -26,7 +25,7 @@ pub use single::{
     eviction_event, exceeded_event, fallback_event, hook_event, preset_events, probe_event, pulling_event,
     resolver_events, usage_event,
 };
-pub use waiting::waiting_events;
+pub use waiting::{Waits, waiting_events};
 
 /// Who tells where a pod is placed: no machine.
 const SCHEDULER: &str = "default-scheduler";
@@ -70,13 +69,13 @@ pub fn events_between(
 /// unless it is for a restart of a container that has ended before it was told.
 pub fn adoption_events(
     pod: &ObservedPod,
-    waiting: &Waiting,
+    waiting: &Waits,
     known: &[Arc<EventRecord>],
     (node, now): (&str, Timestamp),
 ) -> Vec<EventRecord> {
     let story = events_between(None, Some(pod), (node, now)).into_iter();
     let story = story.filter(|event| !is_told(known, event, event.last));
-    let waits = waiting_events(pod, &Waiting::new(), waiting, now).into_iter();
+    let waits = waiting_events(pod, &Waits::new(), waiting, now).into_iter();
     let waits = waits.filter(|event| !ended_at(pod, event).is_some_and(|at| is_told(known, event, at)));
     story.chain(waits).collect()
 }

@@ -1,18 +1,20 @@
 //! Events of what containers and pods wait for.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::Draft;
 use crate::model::{EventRecord, EventType, ObservedPod};
-use crate::report::containers::Waiting;
 use crate::report::resize;
 
+/// What is waited for: container, reason and message. Of the pod itself, which has the empty name, there may be several.
+pub type Waits = BTreeSet<(String, (String, String))>;
+
 /// What a change of waiting reasons tells: back-offs, images that cannot be had, volumes that cannot be made.
-pub fn waiting_events(pod: &ObservedPod, old: &Waiting, new: &Waiting, now: Timestamp) -> Vec<EventRecord> {
-    new.iter()
-        .filter(|(name, why)| old.get(*name) != Some(why))
-        .flat_map(|(name, (reason, message))| waiting_event(pod, name, reason, message, now))
-        .collect()
+pub fn waiting_events(pod: &ObservedPod, old: &Waits, new: &Waits, now: Timestamp) -> Vec<EventRecord> {
+    let new = new.difference(old);
+    new.flat_map(|(name, (reason, message))| waiting_event(pod, name, reason, message, now)).collect()
 }
 
 fn waiting_event(pod: &ObservedPod, name: &str, reason: &str, message: &str, now: Timestamp) -> Vec<EventRecord> {

@@ -448,6 +448,19 @@ fn waiting_reasons_become_events_once() {
 }
 
 #[test]
+fn each_volume_that_cannot_be_made_is_told_by_itself() {
+    let (pod, _) = scripted("Always", "", "a=exit1");
+    let waits = |volumes: &[&str]| {
+        volumes.iter().map(|v| (String::new(), ("FailedMount".to_owned(), format!("volume {v}")))).collect()
+    };
+    let (none, one, both) = (waits(&[]), waits(&["v"]), waits(&["v", "w"]));
+    let events = |old, new| told(&waiting_events(&pod, old, new, at(50)));
+    assert_eq!(events(&none, &both), ["Warning FailedMount - volume v @50", "Warning FailedMount - volume w @50"]);
+    assert_eq!(events(&one, &both), ["Warning FailedMount - volume w @50"]);
+    assert_eq!(events(&both, &both), [""; 0]);
+}
+
+#[test]
 fn equal_events_are_counted_and_the_list_is_bounded() {
     let (pod, _) = scripted("Always", "", "a=run");
     let one = events_between(None, Some(&pod), ("edge-1", at(9))).remove(0);

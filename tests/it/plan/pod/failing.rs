@@ -48,8 +48,9 @@ const ROWS: &[Row] = &[
     ]),
     ("data is not known: files stay", |w| { w.memory = PodMemory::default(); w.known = false; }, &[]),
     ("data is not known: what needs it waits", |w| { w.bare(); w.known = false; }, &[
-        "hold pod FailedMount: MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found; \
-         MountVolume.SetUp failed for volume \"keys\" : secret \"s\" not found \
+        "hold pod FailedMount: MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found \
+         (no revision could be read yet, so ConfigMaps and Secrets are not known)",
+        "hold pod FailedMount: MountVolume.SetUp failed for volume \"keys\" : secret \"s\" not found \
          (no revision could be read yet, so ConfigMaps and Secrets are not known)",
         "a waits: ContainerCreating MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found; \
          MountVolume.SetUp failed for volume \"keys\" : secret \"s\" not found \
@@ -75,8 +76,8 @@ const ROWS: &[Row] = &[
          spec.containers[1].envFrom[0] (Secret default/s: k), spec.volumes[files] (ConfigMap default/m: k), \
          spec.volumes[keys] (Secret default/s: k); takes effect when container a starts again; \
          takes effect when container b starts again",
-        "hold pod FailedMount: MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found; \
-         MountVolume.SetUp failed for volume \"keys\" : secret \"s\" not found",
+        "hold pod FailedMount: MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found",
+        "hold pod FailedMount: MountVolume.SetUp failed for volume \"keys\" : secret \"s\" not found",
         "a waits: ContainerCreating MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found; \
          MountVolume.SetUp failed for volume \"keys\" : secret \"s\" not found",
         "b waits: ContainerCreating MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found; \
