@@ -92,19 +92,38 @@ pub(super) fn rule(container: &Container, exit_code: i32) -> Option<(usize, &Con
     })
 }
 
+/// Where a container stands among what a new sandbox begins with (pkg/kubelet/kuberuntime/kuberuntime_manager.go, `SyncPod`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It is started in the round that makes the sandbox: the first init container, or any of a pod that has none.
+    #[default]
+    First,
+    /// A later init container, or such a sidecar: what was left of it goes with the sandbox before (`purgeInitContainers`).
+    Init,
+    /// After init containers.
+    App,
+}
+
+impl Place {
+    pub(super) fn of(spec: &PodSpec, name: &str) -> Self {
+        let init = spec.init_containers.as_deref().unwrap_or_default();
+        match init.iter().position(|container| container.name == name) {
+            Some(0) => Self::First,
+            Some(_) => Self::Init,
+            None if init.is_empty() => Self::First,
+            None => Self::App,
+        }
+    }
+}
+
 /// What a wait depends on beside the instances.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Terms {
     /// The back-off knows nothing of what it would count for the next instance.
     pub(super) is_fresh: bool,
-    /// It is among what a new sandbox begins with.
-    pub(super) opens: bool,
-}
-
-/// Whether a container is started in the round that makes the sandbox: the first init container, and all of a pod that has none
-/// (pkg/kubelet/kuberuntime/kuberuntime_manager.go, `computePodActions`).
-pub(super) fn opens(spec: &PodSpec, name: &str) -> bool {
-    spec.init_containers.iter().flatten().next().is_none_or(|first| first.name == name)
+    pub(super) place: Place,
+    /// The sandbox that runs now.
+    pub(super) sandbox: Option<u32>,
 }
 
 /// When the next instance may start and the back-off it will have waited for.
@@ -125,19 +144,26 @@ pub(super) enum Next {
 /// What is killed for its probe is started again by the same `SyncPod`, whose status is from before the kill: there the instance
 /// before is the newest that has ended. The first instance has none and makes no entry; after another one the wait is measured from
 /// the end of the instance before. If it is not over then, a later round measures it from the end of `latest`. When a sandbox died
-/// the same goes for what a new one begins with (`opens`); the rest is started by a later `SyncPod`, whose status has the kill.
+/// the same goes for what a new one begins with; of later init containers nothing is left that could be measured, and the others
+/// are started by a later `SyncPod`, whose status has the kill.
 pub(super) fn next(
     (latest, exit): (&ObservedContainer, &ExitRecord),
     before: Option<&ObservedContainer>,
-    Terms { is_fresh, opens }: Terms,
+    Terms { is_fresh, place, sandbox }: Terms,
     now: Timestamp,
 ) -> Next {
-    let backoff = if is_fresh { SignedDuration::ZERO } else { backoff_after((&latest.record, exit), before, opens) };
+    let is_gone = place == Place::Init && sandbox.is_some_and(|own| own != latest.record.sandbox_attempt);
+    if is_gone && !is_fresh {
+        // It is not counted: what there is counts on.
+        return Next::Now { backoff: latest.record.backoff };
+    }
+    let backoff = if is_fresh { SignedDuration::ZERO } else { backoff_after((&latest.record, exit), before, place) };
     // A clock that was set back cannot measure the wait: the one restart that follows sets things right.
     if backoff.is_zero() || exit.finished_at > now {
         return Next::Now { backoff };
     }
-    if latest.record.stopping.as_ref().is_some_and(|stopping| is_same_round(stopping, opens)) {
+    if latest.record.stopping.as_ref().is_some_and(|stopping| is_same_round(stopping, place)) {
+        let before = before.filter(|before| !is_gone_with_sandbox(&before.record, &latest.record, place));
         match before.and_then(ObservedContainer::exit) {
             None => return Next::Now { backoff: latest.record.backoff },
             Some(before) if exit.finished_at.duration_since(before.finished_at) >= backoff => {
@@ -153,14 +179,19 @@ pub(super) fn next(
 }
 
 /// Whether kubelet starts what was stopped for this in the round in which it stops it.
-fn is_same_round(stopping: &Stopping, opens: bool) -> bool {
-    ProbeKind::behind(stopping).is_some() || (opens && stopping.is_for(&Reason::SandboxDied))
+fn is_same_round(stopping: &Stopping, place: Place) -> bool {
+    ProbeKind::behind(stopping).is_some() || (place == Place::First && stopping.is_for(&Reason::SandboxDied))
+}
+
+/// Whether kubelet knew nothing any more of the instance before this one when it started it.
+fn is_gone_with_sandbox(before: &ContainerRecord, record: &ContainerRecord, place: Place) -> bool {
+    place == Place::Init && before.sandbox_attempt != record.sandbox_attempt
 }
 
 fn backoff_after(
     (record, exit): (&ContainerRecord, &ExitRecord),
     before: Option<&ObservedContainer>,
-    opens: bool,
+    place: Place,
 ) -> SignedDuration {
     let pulled = match record.image_source {
         ImageSource::Pulled { waited, .. } => waited,
@@ -168,12 +199,14 @@ fn backoff_after(
     };
     let lasted = exit.finished_at.duration_since(record.created_at).saturating_add(pulled);
     // Whether there is no entry yet: for the first instance, and for the second after one that did not end by itself. What its
-    // postStart hook fails for is killed in the round that started it, and what comes later in a sandbox is started in another
+    // postStart hook fails for is killed in the round that started it, and an app after init containers is started in another
     // round than the one that killed it with the sandbox before.
-    let is_counted =
-        |told: &Stopping| told.is_for(&Reason::PostStartFailed) || (!opens && told.is_for(&Reason::SandboxDied));
+    let is_counted = |told: &Stopping| {
+        told.is_for(&Reason::PostStartFailed) || (place == Place::App && told.is_for(&Reason::SandboxDied))
+    };
     let made_none = |before: &ObservedContainer| {
-        before.record.attempt == 0 && before.record.stopping.as_ref().is_some_and(|told| !is_counted(told))
+        let was_stopped = || before.record.stopping.as_ref().is_some_and(|told| !is_counted(told));
+        before.record.attempt == 0 && (is_gone_with_sandbox(&before.record, record, place) || was_stopped())
     };
     let is_first = record.attempt == 0 || (record.attempt == 1 && before.is_some_and(made_none));
     if (is_first && record.backoff.is_zero()) || lasted > RESET_AFTER {
@@ -197,8 +230,8 @@ pub(super) fn go_duration(duration: SignedDuration) -> String {
 mod tests {
     use super::*;
 
-    /// The container of a pod without init containers, which is what it was.
-    const OPENS: Terms = Terms { is_fresh: false, opens: true };
+    /// Of the container of a pod without others, which is what it was.
+    const FIRST: Terms = Terms { is_fresh: false, place: Place::First, sandbox: None };
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -248,11 +281,11 @@ mod tests {
             let mut latest = instance(attempt, waited);
             latest.record.created_at = at(clock - 1);
             let exit = exit(clock - 1, clock);
-            let backoff = match next((&latest, &exit), None, OPENS, at(clock)) {
+            let backoff = match next((&latest, &exit), None, FIRST, at(clock)) {
                 Next::Now { backoff } => backoff,
                 Next::At { until, backoff } => {
                     assert_eq!(until, at(clock) + backoff);
-                    assert_eq!(next((&latest, &exit), None, OPENS, until), Next::Now { backoff });
+                    assert_eq!(next((&latest, &exit), None, FIRST, until), Next::Now { backoff });
                     backoff
                 }
             };
@@ -268,7 +301,7 @@ mod tests {
     fn what_resets_the_back_off() {
         let now = Next::Now { backoff: SignedDuration::ZERO };
         let latest = instance(5, 160);
-        let next = |latest: &_, exit: &_, is_fresh, now| next((latest, exit), None, Terms { is_fresh, ..OPENS }, now);
+        let next = |latest: &_, exit: &_, is_fresh, now| next((latest, exit), None, Terms { is_fresh, ..FIRST }, now);
         assert_eq!(next(&latest, &exit(1, 601), false, at(601)), now, "it ended over ten minutes after it was begun");
         assert!(
             matches!(next(&latest, &exit(0, 600), false, at(600)), Next::At { .. }),
@@ -285,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_clock_set_back_does_not_make_a_container_wait_for_ages() {
-        assert!(matches!(next((&instance(3, 20), &exit(9000, 9001)), None, OPENS, at(10)), Next::Now { .. }));
+        assert!(matches!(next((&instance(3, 20), &exit(9000, 9001)), None, FIRST, at(10)), Next::Now { .. }));
     }
 
     /// The same, told to stop for this.
@@ -331,12 +364,12 @@ mod tests {
             ("the one before has no end", unhealthy(instance(5, 20)), Some(instance(4, 10)), now(20)),
         ] {
             let exit = exit(99, 100);
-            assert_eq!(next((&latest, &exit), before.as_ref(), OPENS, at(100)), expected, "{case}");
+            assert_eq!(next((&latest, &exit), before.as_ref(), FIRST, at(100)), expected, "{case}");
         }
     }
 
     #[test]
-    fn what_comes_later_in_a_new_sandbox_waits_from_its_own_end() {
+    fn an_app_after_init_containers_waits_from_its_own_end_when_its_sandbox_died() {
         let (hook, sandbox) = (Reason::PostStartFailed, Reason::SandboxDied);
         let first = || ended(instance(0, 0), 50);
         let now = |backoff| Next::Now { backoff: SignedDuration::from_secs(backoff) };
@@ -352,9 +385,44 @@ mod tests {
             ("which makes none", instance(1, 0), Some(unhealthy(first())), now(0)),
             ("its hook failed", told(instance(1, 0), &hook), Some(first()), wait(10)),
         ] {
-            let (exit, terms) = (exit(99, 100), Terms::default());
+            let (exit, terms) = (exit(99, 100), Terms { place: Place::App, ..FIRST });
             assert_eq!(next((&latest, &exit), before.as_ref(), terms, at(100)), expected, "{case}");
         }
+    }
+
+    #[test]
+    fn of_a_later_init_container_nothing_is_known_in_a_new_sandbox() {
+        let in_sandbox = |attempt, mut instance: ObservedContainer| {
+            instance.record.sandbox_attempt = attempt;
+            instance
+        };
+        let here = |instance| in_sandbox(1, instance);
+        let old = |attempt, backoff| ended(in_sandbox(0, instance(attempt, backoff)), 99);
+        let now = |backoff| Next::Now { backoff: SignedDuration::from_secs(backoff) };
+        let wait = |backoff| Next::At { until: at(100 + backoff), backoff: SignedDuration::from_secs(backoff) };
+        for (case, latest, before, expected) in [
+            ("it ended in the one before", old(5, 20), None, now(20)),
+            ("it was killed with it", told(old(5, 20), &Reason::SandboxDied), Some(old(4, 10)), now(20)),
+            ("that was the first one", told(old(0, 0), &Reason::SandboxDied), None, now(0)),
+            ("an end here after it", here(instance(1, 0)), Some(told(old(0, 0), &Reason::SandboxDied)), now(0)),
+            ("which had ended by itself", here(instance(1, 0)), Some(old(0, 0)), now(0)),
+            ("one that had been counted before", here(instance(6, 20)), Some(old(5, 20)), wait(40)),
+            ("its probe fails here", unhealthy(here(instance(6, 20))), Some(old(5, 20)), now(20)),
+            ("two ends here", here(instance(1, 0)), Some(here(ended(instance(0, 0), 99))), wait(10)),
+            (
+                "its probe fails after one here",
+                unhealthy(here(instance(1, 0))),
+                Some(here(ended(instance(0, 0), 99))),
+                wait(10),
+            ),
+        ] {
+            let (exit, terms) = (exit(99, 100), Terms { place: Place::Init, sandbox: Some(1), ..FIRST });
+            assert_eq!(next((&latest, &exit), before.as_ref(), terms, at(100)), expected, "{case}");
+        }
+        // Another image, or another boot of the machine.
+        let (latest, exit) = (old(5, 20), exit(99, 100));
+        let terms = Terms { is_fresh: true, place: Place::Init, sandbox: Some(1) };
+        assert_eq!(next((&latest, &exit), None, terms, at(100)), now(0));
     }
 
     #[test]
@@ -364,12 +432,10 @@ mod tests {
             let init_containers = (!init.is_empty()).then(|| init.iter().map(named).collect());
             PodSpec { init_containers, containers: vec![named(&"a"), named(&"b")], ..PodSpec::default() }
         };
-        let cases: [(&[&str], &[&str]); 2] = [(&[], &["a", "b"]), (&["init", "setup"], &["init"])];
-        for (init, expected) in cases {
-            let spec = spec(init);
-            let all = ["init", "setup", "a", "b"].into_iter().filter(|name| init.contains(name) || name.len() == 1);
-            assert_eq!(all.filter(|name| opens(&spec, name)).collect::<Vec<_>>(), expected);
-        }
+        let places = |init: &[&str]| ["init", "setup", "a", "b"].map(|name| Place::of(&spec(init), name));
+        let (first, init, app) = (Place::First, Place::Init, Place::App);
+        assert_eq!(places(&["init", "setup"]), [first, init, app, app]);
+        assert_eq!(places(&[])[2..], [first, first]);
     }
 
     #[test]

@@ -11,12 +11,12 @@ use super::opened::Opened;
 use super::pod::Round;
 use super::probe;
 use super::resize;
-use super::restart::{self, Next, Policy, Terms, go_duration};
+use super::restart::{self, Next, Place, Policy, Terms, go_duration};
 use super::teardown::{self, Grace, Stop, grace_of};
 use super::together;
 use crate::model::{
     ContainerKind, ContainerRecord, ContainerStart, ContainerState, Failure, HookKind, HookState, ImageNeed,
-    ImageSource, Masked, ObservedContainer, ObservedPod, PodAction, ProbeKind, Reason, ResizeOrder, Resources,
+    ImageSource, Masked, ObservedContainer, ObservedPod, PodAction, ProbeKind, Reason, ResizeOrder, Resources, Sandbox,
     Stopping,
 };
 
@@ -129,8 +129,12 @@ pub(super) fn next(
         || !resize::due(&latest.record, container).is_empty()
         || data::restart_due(&latest.record, container, pod)
         || latest.earlier_boot;
-    let opens = pod.effective.spec.as_ref().is_none_or(|spec| restart::opens(spec, &container.name));
-    let terms = Terms { is_fresh, opens };
+    let place = pod.effective.spec.as_ref().map(|spec| Place::of(spec, &container.name)).unwrap_or_default();
+    let sandbox = match pod.sandbox {
+        Sandbox::Ready { attempt, .. } => Some(attempt),
+        Sandbox::Absent | Sandbox::Dead { .. } => None,
+    };
+    let terms = Terms { is_fresh, place, sandbox };
     Some(restart::next((latest, latest.exit()?), pod.previous(&container.name), terms, now))
 }
 

@@ -3,8 +3,8 @@
 //! begun, at which its image is pulled first.
 //!
 //! One that is killed for its probe is started at once when that time has passed since the end of the instance before; and as long as
-//! none has ended by itself there is nothing to wait for. When its sandbox died that goes for what a new one begins with; what comes
-//! later in it waits from its own end, and its first end counts.
+//! none has ended by itself there is nothing to wait for. When its sandbox died that goes for what a new one begins with; a later
+//! init container is begun there as if nothing were known of it, and what comes after them waits from its own end, which counts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,6 +34,7 @@ struct Story {
     /// What was waited for before this instance, in seconds; none before the first one.
     waited: i64,
     count: u32,
+    sandbox: u32,
 }
 
 pub(super) fn kept(trace: &Trace) -> Result<(), String> {
@@ -62,9 +63,14 @@ pub(super) fn kept(trace: &Trace) -> Result<(), String> {
                     ));
                 }
             }
-            Event::Began { of, .. } => {
+            Event::Began { of, sandbox, .. } => {
                 let story = stories.entry((&of.uid, &of.container)).or_default();
-                story.begin(*at).map_err(|promised| too_early(*at, of, promised))?;
+                let place = Place::of(&specs, of);
+                match story.count > 0 && *sandbox != story.sandbox && place == Place::Init {
+                    true => story.begin_anew(),
+                    false => story.begin(*at).map_err(|promised| too_early(*at, of, promised))?,
+                }
+                story.sandbox = *sandbox;
             }
             Event::Ended { of, code, .. } => {
                 if let Some(story) = stories.get_mut(&(of.uid.as_str(), of.container.as_str())) {
@@ -73,10 +79,10 @@ pub(super) fn kept(trace: &Trace) -> Result<(), String> {
             }
             Event::Told { of, why, .. } => {
                 let has_lost_all = why == "the infra process died";
-                let opens = specs.get(of.uid.as_str()).is_none_or(|spec| opens(spec, &of.container));
-                let is_killed = why.ends_with("probe failed") || (has_lost_all && opens);
+                let place = Place::of(&specs, of);
+                let is_killed = why.ends_with("probe failed") || (has_lost_all && place != Place::App);
                 // As an end of its own.
-                let is_counted = why == "postStart hook failed" || (has_lost_all && !opens);
+                let is_counted = why == "postStart hook failed" || (has_lost_all && place == Place::App);
                 // What it is told later, such as SIGKILL, is for the same.
                 let story = stories.get_mut(&(of.uid.as_str(), of.container.as_str())).filter(|story| !story.is_told);
                 if let Some(story) = story {
@@ -92,9 +98,26 @@ pub(super) fn kept(trace: &Trace) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a new sandbox begins with a container: with the first init container, or with all of a pod that has none.
-fn opens(spec: &PodSpec, name: &str) -> bool {
-    spec.init_containers.iter().flatten().next().is_none_or(|first| first.name == name)
+/// Where a container stands among what a new sandbox begins with.
+#[derive(PartialEq, Eq)]
+enum Place {
+    /// It is the first init container, or its pod has none.
+    First,
+    /// It is another one.
+    Init,
+    App,
+}
+
+impl Place {
+    fn of(specs: &BTreeMap<&str, Arc<PodSpec>>, of: &Instance) -> Self {
+        let init = specs.get(of.uid.as_str()).and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
+        match init.iter().position(|container| container.name == of.container) {
+            Some(0) => Self::First,
+            Some(_) => Self::Init,
+            None if init.is_empty() => Self::First,
+            None => Self::App,
+        }
+    }
 }
 
 fn too_early(at: Moment, of: &Instance, promised: Moment) -> String {
@@ -128,6 +151,17 @@ impl Story {
     /// Whether it has waited.
     fn is_due(&self, at: Moment) -> bool {
         self.promised().is_some_and(|promised| promised <= at)
+    }
+
+    /// Nothing is known of the instances before, and this one counts for nothing.
+    fn begin_anew(&mut self) {
+        *self = Self {
+            earliest: self.earliest,
+            is_first_stopped: self.is_first_stopped,
+            waited: if self.is_free { 0 } else { self.waited },
+            count: self.count,
+            ..Self::default()
+        };
     }
 
     /// When it should have begun, if that was too early.

@@ -447,6 +447,17 @@ fn a_back_off_after_a_dead_sandbox_that_is_cut_short_is_found() {
     };
     assert_eq!((story(2_000, 12_000), story(2_000, 11_999)), (vec![], vec!["back-off"]));
     assert_eq!(story(10_999, 11_000), ["back-off"], "however long it lived");
+    // A later init container begins at once in a new sandbox, whatever it did in the one before; then all of it counts on.
+    let spec = json!({"initContainers": [{"name": "init"}, {"name": "setup"}], "containers": [{"name": "app"}]});
+    let setup = |at: Moment, attempt: u32, sandbox: u32| vec![began_in(at, "setup", attempt, (sandbox, 0))];
+    let fails = |at: Moment, attempt: u32| vec![ended(at, "setup", attempt, 1)];
+    let story = |second: Moment, third: Moment| {
+        let first = [began(0, "init", 0), vec![ended(0, "init", 0, 0)], setup(0, 0, 0), fails(1_000, 0)].concat();
+        let next = [setup(1_000, 1, 0), died(2_000, "setup", 0), fails(2_000, 1)].concat();
+        let again = [began(2_000, "init", 1), vec![ended(2_000, "init", 1, 0)], setup(second, 2, 1)].concat();
+        broken(spec.clone(), [first, next, again, fails(3_000, 2), setup(third, 3, 1)].concat())
+    };
+    assert_eq!((story(2_000, 13_000), story(2_000, 12_999)), (vec![], vec!["back-off"]));
 }
 
 #[test]
