@@ -15,6 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
@@ -29,6 +30,8 @@ const DATA: &str = "..data";
 const DATA_NEW: &str = "..data_tmp";
 /// Directories that the writer itself makes.
 const DIRECTORY_MODE: u32 = 0o755;
+/// Bytes of a file that are compared at a time.
+const PART: usize = 64 << 10;
 /// Tries for a name that is not taken.
 const TRIES: u32 = 16;
 
@@ -109,14 +112,27 @@ fn is_unchanged(volume: &Dir, old: &OsStr, files: &BTreeMap<&Path, &PayloadFile>
         if stat.st_mode & 0o7777 != file.mode & 0o7777 {
             return Ok(false);
         }
-        let wanted = file.bytes.reveal();
-        let mut bytes = Vec::with_capacity(wanted.len());
-        there.take(wanted.len() as u64 + 1).read_to_end(&mut bytes)?;
-        if &bytes != wanted {
+        if stat.st_size as u64 != file.bytes.reveal().len() as u64 || !holds(there, file.bytes.reveal())? {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// Whether a file has exactly these bytes. It is read no further than where it differs.
+fn holds(mut file: File, wanted: &[u8]) -> io::Result<bool> {
+    let mut part = vec![0; PART.min(wanted.len() + 1)];
+    let mut left = wanted;
+    loop {
+        let read = match file.read(&mut part) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        match left.strip_prefix(&part[..read]) {
+            Some(rest) if read > 0 => left = rest,
+            rest => return Ok(rest.is_some_and(<[u8]>::is_empty)),
+        }
+    }
 }
 
 /// Calls for each file; `false` when there is anything but files and directories, or an empty directory.

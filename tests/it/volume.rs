@@ -231,6 +231,27 @@ fn an_update_swaps_all_files_at_once_and_keeps_the_directory() {
 }
 
 #[test]
+fn a_file_is_written_again_wherever_it_differs_and_not_at_all_if_it_does_not() {
+    const PART: usize = 64 << 10;
+    let ground = Ground::new();
+    let sync = |text: &str| {
+        let path = ground.sync("config", files(&[("a", text, 0o644)], false)).unwrap();
+        assert!(std::fs::read_to_string(path.join("a")).unwrap() == text, "{} bytes", text.len());
+        listing(&path)["..data"].clone()
+    };
+    for length in [0, 1, PART - 1, PART, PART + 1, 2 * PART, 3 * PART + 5] {
+        let whole = "x".repeat(length);
+        let first = sync(&whole);
+        assert_eq!(sync(&whole), first, "nothing changed of {length} bytes");
+        for at in [0, length / 2, length.saturating_sub(1)].into_iter().filter(|at| *at < length) {
+            let mut other = whole.clone();
+            other.replace_range(at..=at, "y");
+            assert_ne!(sync(&other), sync(&whole), "byte {at} of {length}");
+        }
+    }
+}
+
+#[test]
 fn an_interrupted_write_is_cleared_and_a_spoilt_volume_mended() {
     let ground = Ground::new();
     let wanted = [("a", "1", 0o644), ("b", "2", 0o644)];
