@@ -154,7 +154,7 @@ for ((turn = 1; turn <= turns; turn++)); do
     floor >>"$work/floor"
 done
 
-median() { sort -n "$work/$1" | awk '{v[NR] = $1} END {print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2}'; }
+median() { sort -n "$work/$1" | awk '{v[NR] = $1} END {printf "%.0f\n", (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2}'; }
 printf 'podwright bench: tests/bench/data.sh %s\n' "${arguments[*]:-}"
 printf 'loadavg %s, %s processors, kernel %s\n' "$(cut -d' ' -f1-3 /proc/loadavg)" "$(nproc)" "$(uname -r)"
 printf '%d pods, two ConfigMaps of %d bytes each, one of them changed, %d turns, medians\n' "$pods" "$size" "$turns"
