@@ -43,6 +43,19 @@ impl History {
         self.tell(events);
     }
 
+    /// The events of containers that are still held back, as a kubelet has them each time that it looks at a pod
+    /// (pkg/kubelet/kuberuntime/kuberuntime_manager.go, `doBackOff`; pkg/kubelet/images/image_manager.go). Returns whether there
+    /// are any.
+    pub(super) fn hold(&mut self, state: &PodState, now: Timestamp) -> bool {
+        let Some(pod) = state.observed.as_deref().filter(|_| !state.waiting.is_empty()) else { return false };
+        let mut waits = reasons(state);
+        waits.retain(|(_, (reason, _))| matches!(reason.as_str(), "CrashLoopBackOff" | "ImagePullBackOff"));
+        let events = waiting_events(pod, &Waits::new(), &waits, now);
+        let are_any = !events.is_empty();
+        self.tell(events);
+        are_any
+    }
+
     /// Adds those of these that were not told since then.
     pub(super) fn tell_anew(&mut self, mut events: Vec<EventRecord>, since: Timestamp) {
         events.retain(|event| !is_told(self.events.told(), event, since));

@@ -282,7 +282,14 @@ async fn resync(shared: Arc<Shared>) {
             () = shared.cancel.cancelled() => return,
             () = shared.parts.clock.sleep_until(next) => {}
         }
-        shared.lock().wake_all();
+        let has_told = {
+            let mut state = shared.lock();
+            state.wake_all();
+            state.tell_held(shared.now())
+        };
+        if has_told {
+            shared.announce();
+        }
     }
 }
 

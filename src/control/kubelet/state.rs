@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
 use super::history::History;
@@ -13,6 +13,9 @@ use crate::model::{
 };
 use crate::plan::{self, Change};
 use crate::report::preset_events;
+
+/// So often a kubelet looks at a pod to which nothing happens, and tells what is held back (pkg/kubelet/pod_workers.go).
+const AGAIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// What a pod is to become.
 #[derive(Clone, Debug)]
@@ -37,6 +40,8 @@ pub(super) struct Slot {
     conflicts: Option<Box<(PodUid, Vec<String>)>>,
     /// The conflicts were asked for once: of those that an agent before has told nothing is told again.
     has_asked: bool,
+    /// When it was told last what its containers wait for.
+    told_at: Timestamp,
 }
 
 /// What is known about one pod.
@@ -214,11 +219,26 @@ impl State {
         // Without anything new what was seen before stays, so that whatever is made of it is known to be the same.
         let changed = *slot.state != next;
         if changed {
+            if slot.state.waiting != next.waiting {
+                slot.told_at = now;
+            }
             let before = std::mem::replace(&mut slot.state, Arc::new(next));
             let after = Arc::clone(&slot.state);
             self.history.observe(&before, &after, (node, now));
         }
         self.tell_conflicts(key, now) || changed
+    }
+
+    /// Events for what is held back and was not told to be for a while. Returns whether there are any.
+    pub(super) fn tell_held(&mut self, now: Timestamp) -> bool {
+        let Self { slots, history, .. } = self;
+        let mut has_told = false;
+        for slot in slots.values_mut().filter(|slot| now.duration_since(slot.told_at).abs() >= AGAIN) {
+            if history.hold(&slot.state, now) {
+                (slot.told_at, has_told) = (now, true);
+            }
+        }
+        has_told
     }
 
     /// Events for the presets that conflict in a pod's target, once it is there and each time they are others. Returns

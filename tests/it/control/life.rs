@@ -174,6 +174,28 @@ async fn a_container_that_ignores_the_stop_signal_is_killed_after_its_grace_peri
     assert_eq!(signals, ["SignalContainer default/web app#0 Stop", "SignalContainer default/web app#0 Kill"]);
 }
 
+/// How often a crash and an image are told to be held back in 310 seconds.
+async fn held_back(resync: u64) -> (u32, u32) {
+    let mut rig =
+        Rig::new(&[pod("web", "i:1"), pod_with("none", json!({"containers": [{"name": "a", "image": "none:1"}]}))]);
+    rig.resync = Duration::from_secs(resync);
+    rig.fake.behave("app", Behaviour::exits(Duration::from_secs(1), 3));
+    rig.fake.set_image("none:1", false);
+    let agent = rig.start();
+    rig.pass(310).await;
+    let events = agent.kubelet.fleet().events;
+    let count = |said: &str| {
+        events.iter().filter(|e| e.reason == "BackOff" && e.message.starts_with(said)).map(|e| e.count).sum()
+    };
+    (count("Back-off restarting failed container app in pod web_default("), count("Back-off pulling image \"none:1\""))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_back_for_over_a_minute_is_told_again_by_the_resync() {
+    // The longest waits for the crash begin at 75 s and 156 s, and the image is waited for all the time.
+    assert_eq!((held_back(0).await, held_back(60).await), ((5, 1), (7, 6)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn lost_hints_are_repaired_by_the_resync() {
     let mut rig = Rig::new(&[pod("web", "i:1")]);
