@@ -307,8 +307,11 @@ impl World {
 
     /// What an HTTP server on this world's network says to a GET of `/`, with nothing but bash; empty when none answers.
     pub fn page(&self, ip: &str, port: u16) -> String {
+        // Written as one: bash writes line by line, and a server that knows by the first line that it has no such page is gone
+        // when the next one comes.
         let script = format!(
-            "exec 3<>/dev/tcp/{ip}/{port} && printf 'GET / HTTP/1.0\\r\\nHost: {ip}\\r\\n\\r\\n' >&3 && cat <&3"
+            "exec 3<>/dev/tcp/{ip}/{port} && printf 'GET / HTTP/1.0\\r\\nHost: {ip}\\r\\n\\r\\n' | \
+             dd obs=4096 status=none >&3 && cat <&3"
         );
         let output = self.inside("bash").args(["-c", &script]).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()

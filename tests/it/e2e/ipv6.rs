@@ -59,7 +59,8 @@ fn e2e_pods_talk_by_ipv6_and_say_which_addresses_they_have() {
     world.wait("the server", || world.page(&server[1], 8080).starts_with("HTTP/").then_some(()));
     assert_eq!(fetch(&format!("[{}]", server[1]), 8080), "server\n");
     assert_eq!(fetch("[2001:db8::2]", 18080), "server\n");
-    assert!(world.page("2001:db8::2", 18080).starts_with("HTTP/"), "the machine itself");
+    let said = world.page("2001:db8::2", 18080);
+    assert!(said.starts_with("HTTP/"), "the machine itself: {said}");
 
     assert_eq!(world.exec("client", "c", &["sh", "-c", "echo $IPS"]), format!("{}\n", client.join(",")));
     let hosts = world.exec("client", "c", &["cat", "/etc/hosts"]);
