@@ -143,6 +143,7 @@ fn admit_pod<'a>(
         skipped,
         provenance,
         unplaced: draft.unplaced.map(Box::new),
+        pending_resize: None,
     };
     (admitted, rest)
 }

@@ -6,7 +6,9 @@
 //! | another machine's | any | is another machine's |
 //! | this machine's | labels do not match | failed: the kubelet looks at labels alone, for the scheduler was not asked |
 //! | none | a taint is not tolerated, or labels do not match | waits; is another machine's in a fleet |
-//! | this machine's or none | matches | runs |
+//! | this machine's | asks for more than the machine has at all | failed, as when there is no room now |
+//! | none | asks for more than the machine has at all | waits; is another machine's in a fleet |
+//! | this machine's or none | matches | runs, when there is room (`plan/room`) |
 //!
 //! Preferences (`preferredDuringSchedulingIgnoredDuringExecution`, taints of effect PreferNoSchedule) choose between machines
 //! that fit; of one they decide nothing. What no machine was asked about and a pod depends on counts as fitting.
@@ -17,7 +19,7 @@ use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, PodS
 
 use super::chain::{Draft, Subject};
 use super::selector;
-use crate::model::{NodeInfo, Outcome, Taint, Unmet, Unplaced};
+use crate::model::{Asked, NodeInfo, Outcome, Requests, Room, Taint, Unmet, Unplaced, no_node};
 
 /// The one field of a node that terms may match.
 const NAME: &str = "metadata.name";
@@ -48,10 +50,21 @@ pub(super) fn unplaced(spec: &PodSpec, node: &NodeInfo) -> Option<Unplaced> {
         return None;
     }
     if !name.is_empty() {
-        return labels(spec, node).map(Lack::failed);
+        return labels(spec, node).map(Lack::failed).or_else(|| room(spec, node));
     }
-    let lack = pinned_elsewhere(spec, node).or_else(|| taint(spec, node)).or_else(|| labels(spec, node))?;
-    Some(if node.fleet { lack.elsewhere() } else { lack.pending() })
+    let lack = pinned_elsewhere(spec, node).or_else(|| taint(spec, node)).or_else(|| labels(spec, node));
+    let unplaced = lack.map(|lack| if node.fleet { lack.elsewhere() } else { lack.pending() });
+    unplaced.or_else(|| room(spec, node))
+}
+
+/// A pod for which there is no room even when it is alone.
+fn room(spec: &PodSpec, node: &NodeInfo) -> Option<Unplaced> {
+    let room = Room::of(node);
+    if room.is_endless() {
+        return None;
+    }
+    let asked = Asked::of(spec);
+    Unplaced::for_room(&asked, &room.lacks(&asked.requests, &Requests::new()), node.fleet)
 }
 
 /// What a machine lacks, and the scheduler's words for it.
@@ -72,13 +85,10 @@ impl Lack {
         self.told(Outcome::NotForThisMachine, message)
     }
 
-    /// The scheduler's message; 1.34 and 1.35 have `no new claims to deallocate, ` before the part about preemption.
+    /// The scheduler's message.
     fn pending(self) -> Unplaced {
-        let message = format!(
-            "0/1 nodes are available: 1 {}. preemption: 0/1 nodes are available: 1 Preemption is not helpful for \
-             scheduling.",
-            self.why
-        );
+        let preemption = "0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+        let message = no_node(&[self.why.to_owned()], preemption);
         self.told(Outcome::Pending, message)
     }
 
@@ -89,7 +99,7 @@ impl Lack {
     }
 
     fn told(self, outcome: Outcome, message: String) -> Unplaced {
-        Unplaced { outcome, unmet: self.unmet, field: self.field, detail: self.detail, message }
+        Unplaced { outcome, unmet: self.unmet, field: self.field, detail: self.detail, message, resource: None }
     }
 }
 

@@ -11,8 +11,8 @@ use super::place;
 use super::preset::Candidate;
 use super::security::Mode;
 use crate::model::{
-    DesiredObject, Diagnostic, EXCLUDE_PRESETS, NodeInfo, ObjectKey, Outcome, Place, PresetConflict, Severity,
-    SourceRef, Unmet, Unplaced,
+    DesiredObject, Diagnostic, EXCLUDE_PRESETS, NodeInfo, ObjectKey, Place, PresetConflict, Severity, SourceRef,
+    Unplaced,
 };
 
 /// The name part of an annotation key has at most 63 characters, of which `podpreset-` takes 10.
@@ -149,15 +149,7 @@ impl<'a> Warnings<'a> {
 
 /// A pod that does not run here: a slip may be behind it. In a fleet, one that names another machine is not told of.
 fn not_placed(object: &DesiredObject, unplaced: &Unplaced, is_fleet: bool) -> Option<Diagnostic> {
-    let (becomes, help) = match unplaced.outcome {
-        Outcome::NotForThisMachine if unplaced.unmet == Unmet::NodeName => match is_fleet {
-            true => return None,
-            false => ("names another machine", "with `placement: fleet` in the configuration that is no warning"),
-        },
-        Outcome::NotForThisMachine => ("is left to another machine", "nothing is to be done if it is meant so"),
-        Outcome::Pending => ("stays Pending", "`placement: fleet` in the configuration leaves it to another machine"),
-        Outcome::Failed => ("fails on the machine that its `nodeName` is", "without `nodeName` it would wait"),
-    };
+    let (becomes, help) = unplaced.advice(is_fleet)?;
     let pointer = format!("/{}", unplaced.field.split('[').next().unwrap_or_default().replace('.', "/"));
     Some(Diagnostic {
         severity: Severity::Warning,

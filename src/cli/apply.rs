@@ -51,7 +51,7 @@ pub fn run(args: &ApplyArgs, settings: Settings) -> Result<Ending, CliError> {
     probe::can_run_pods("apply")?;
     let (directory, status) = engine::directory(&args.agent.directory, args.agent.worktree, &settings)?;
     let snapshot = directory.read_now()?;
-    let admitted = match manifests::judge(&snapshot, Some(&settings.node)) {
+    let mut admitted = match manifests::judge(&snapshot, Some(&settings.node)) {
         Verdict::Valid(admitted) => admitted,
         Verdict::Refused(diagnostics) => return Err(CliError::refused(&diagnostics)),
     };
@@ -60,6 +60,7 @@ pub fn run(args: &ApplyArgs, settings: Settings) -> Result<Ending, CliError> {
     let engine = Engine::open(settings, "apply")?;
     engine::runtime()?.block_on(async {
         let observed = engine.native.list().await?;
+        plan::room(&admitted, &observed, &engine.settings.node, None).put_into(&mut admitted);
         let plan = plan::fleet(&admitted, &observed);
         // Kept open: a closed channel would say that the watch has ended.
         let (_bell, silence) = mpsc::channel(1);

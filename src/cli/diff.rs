@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::args::{DiffArgs, DiffFormat, Global};
 use super::error::{CliError, Ending};
 use super::layout::Layout;
-use super::manifests::{self, Verdict, judge, judge_base, judge_read, leave, threads};
+use super::manifests::{self, Verdict, judge, judge_base, judge_read, leave, make_room, threads};
 use super::{node, printer, records};
 use crate::config;
 use crate::manifest::{self, Reader};
@@ -49,20 +49,25 @@ fn with_revision(args: &DiffArgs, global: &Global, base: &str) -> Result<DiffRep
     let ((), pair) = spread::both(prepare, || source::read_pair(&args.directory, base, args.head.as_deref(), &options));
     let source::Pair { base: old, base_faults, head: new, rest } = pair.map_err(|e| unreadable(e, &names))?;
     let mut reader = Reader::with_threads(threads());
-    // On another machine what did not change may be placed in another way.
-    let mut read = match before == node {
+    // On another machine what did not change may be placed in another way, and it takes room.
+    let is_apart = before == node && node.as_ref().is_none_or(|node| node.allocatable.is_empty());
+    let mut read = match is_apart {
         true => reader.read_pair(&old, &new),
         false => (reader.read(&old), reader.read(&new)),
     };
     read.0.diagnostics.0.extend(base_faults.0);
-    let (base, verdict) =
+    let (mut base, verdict) =
         spread::both(|| judge_base(&old, &read.0, before.as_ref()), || judge_read(&new, &read.1, node.as_ref()));
+    if let Some(before) = &before {
+        plan::room::<ObservedPod>(&base, &[], before, None).put_into(&mut base);
+    }
     let running = plan::converged_on(threads(), &base, Timestamp::now());
     if base.diagnostics.has_errors() {
         printer::note(&format!("{} would be refused, it is compared with what could be read of it:", names.0));
         printer::note_text(&report::diagnostics_text(&errors(&base)));
     }
-    let head = admitted(verdict, &names.1)?;
+    let mut head = admitted(verdict, &names.1)?;
+    make_room(&mut head, &running, node.as_ref());
     printer::note_text(&report::diagnostics_text(&head.diagnostics));
     let plan = plan::fleet_on(threads(), &head, &running);
     let report = report::compare_on(threads(), &plan, &DiffBase::Revision(&base), &head);
@@ -84,7 +89,8 @@ fn with_what_runs(args: &DiffArgs, global: &Global) -> Result<DiffReport, CliErr
     let pods = running(&layout)?;
     let snapshot = directory.read_now()?;
     manifests::tell_uncommitted(&snapshot);
-    let head = admitted(judge(&snapshot, node.as_ref()), "the manifests")?;
+    let mut head = admitted(judge(&snapshot, node.as_ref()), "the manifests")?;
+    make_room(&mut head, &pods, node.as_ref());
     printer::note_text(&report::diagnostics_text(&head.diagnostics));
     let applied = applied(&layout, &directory);
     let plan = plan::fleet_on(threads(), &head, &pods);

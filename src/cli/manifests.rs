@@ -1,5 +1,6 @@
 //! Manifests judged as they are on disk, without agent, root or runtime.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,7 +9,11 @@ use k8s_openapi::api::core::v1::Pod;
 use super::printer;
 use crate::admit::{Admitter, admit_on, admit_what_can_be};
 use crate::manifest::{Reader, show_lines, survey};
-use crate::model::{Admitted, Desired, DesiredObject, Diagnostics, NodeInfo, Snapshot};
+use crate::model::{
+    Admitted, AdmittedPod, Desired, DesiredObject, Diagnostic, Diagnostics, NodeInfo, ObservedPod, Place, Severity,
+    Snapshot,
+};
+use crate::plan;
 use crate::sys::cores::cores;
 
 /// What became of one reading.
@@ -72,6 +77,42 @@ pub fn judge_base(snapshot: &Snapshot, desired: &Desired, node: Option<&NodeInfo
     let mut admitted = admit_what_can_be(desired, node);
     show_lines(snapshot, &mut admitted.diagnostics);
     admitted
+}
+
+/// Judges for which pods a machine has room beside those that run. What waits for some is among the warnings then.
+pub fn make_room<P: Borrow<ObservedPod>>(admitted: &mut Admitted, running: &[P], node: Option<&NodeInfo>) {
+    let Some(node) = node else { return };
+    let judged = plan::room(admitted, running, node, None);
+    // Of one that never fits admission tells.
+    let is_told = |pod: &AdmittedPod| admitted.pods.get(&pod.key).is_some_and(|known| known.unplaced.is_some());
+    let news = judged.pods.values().filter(|pod| !is_told(pod)).filter_map(|pod| without_room(pod, node));
+    let news: Vec<Diagnostic> = news.collect();
+    judged.put_into(admitted);
+    admitted.diagnostics.0.extend(news);
+    admitted.diagnostics.sort();
+}
+
+/// The warning for a pod that waits for room, or for more of it.
+fn without_room(pod: &AdmittedPod, node: &NodeInfo) -> Option<Diagnostic> {
+    let (message, help) = match (&pod.unplaced, &pod.pending_resize) {
+        (Some(unplaced), _) => {
+            let (becomes, help) = unplaced.advice(node.fleet)?;
+            (format!("the pod {becomes}: {}", unplaced.detail), help)
+        }
+        (None, Some(pending)) => {
+            (format!("the pod keeps its cpu and memory: {}", pending.message), "let it, or others, ask for less")
+        }
+        (None, None) => return None,
+    };
+    Some(Diagnostic {
+        severity: Severity::Warning,
+        rule: "not-placed",
+        message,
+        help: Some(help.to_owned()),
+        place: Some(Place { at: pod.source.clone(), text: Arc::from(""), width: 1 }),
+        object: Some(pod.key.object()),
+        field: None,
+    })
 }
 
 /// Names the edits that are not read, on standard error.

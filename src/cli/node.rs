@@ -13,6 +13,7 @@ pub fn told(config: &Config, name: Option<&str>) -> Option<NodeInfo> {
     let name = name.or(config.node_name.as_deref()).unwrap_or_default();
     let says_nothing = name.is_empty() && config.labels.is_empty() && config.taints.is_empty() && !config.fleet;
     let says_nothing = says_nothing && config.pod_security.is_none() && config.allowed_unsafe_sysctls.is_empty();
+    let says_nothing = says_nothing && config.allocatable.is_empty();
     // What is known of none of them is empty.
     let (labels, untold): (BTreeMap<_, _>, BTreeMap<_, _>) = labels(config, name, "")
         .into_iter()
@@ -24,6 +25,7 @@ pub fn told(config: &Config, name: Option<&str>) -> Option<NodeInfo> {
         fleet: config.fleet,
         pod_security: config.pod_security.unwrap_or_default(),
         allowed_unsafe_sysctls: config.allowed_unsafe_sysctls.clone(),
+        allocatable: config.allocatable.clone(),
         untold: untold.into_keys().collect(),
         ..NodeInfo::default()
     })
@@ -98,6 +100,9 @@ mod tests {
         let level = crate::model::PodSecurityLevel::Baseline;
         let config = Config { pod_security: Some(level), ..Config::default() };
         assert_eq!(told(&config, None).map(|node| node.pod_security), Some(level));
+        let allocatable = text(&[("cpu", "2")]);
+        let config = Config { allocatable: allocatable.clone(), ..Config::default() };
+        assert_eq!(told(&config, None).map(|node| node.allocatable), Some(allocatable));
         let taint = crate::model::Taint { key: "a".into(), value: None, effect: "NoSchedule".into() };
         let config = Config { taints: vec![taint.clone()], ..Config::default() };
         assert_eq!(told(&config, None).map(|node| node.taints), Some(vec![taint]));

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::{Alarms, Event, Events};
 use super::publish::{Publisher, View};
+use super::room::Placed;
 use super::round::{Blocking, Parse, Revisions};
 use super::{Kubelet, Progress};
 use crate::model::{
@@ -46,6 +47,7 @@ pub struct Agent {
     /// How often in a row a round failed.
     rounds: PodMemory,
     handed_out: Option<HandedOut>,
+    placed: Option<Placed>,
     /// Every pod was seen once: each has a worker since.
     has_listed: bool,
 }
@@ -68,6 +70,7 @@ impl Agent {
             resync,
             rounds: PodMemory::default(),
             handed_out: None,
+            placed: None,
             has_listed: false,
         }
     }
@@ -122,11 +125,26 @@ impl Agent {
             tracing::debug!(revision = %admitted.revision.short(), "round: nothing changed");
             return Ok(());
         }
+        let admitted = Arc::clone(admitted);
         // What is handed out in part is handed out whole the next time.
         self.handed_out = None;
-        self.target(admitted, &plan::fleet(admitted, &observed)).await?;
-        self.handed_out = Some(HandedOut { admitted: Arc::clone(admitted), observed });
+        let placed = Placed::new(&admitted, &observed, &self.revisions.node, self.placed.take());
+        let with_room = Arc::clone(&self.placed.insert(placed).admitted);
+        self.target(&with_room, &plan::fleet(&with_room, &observed)).await?;
+        self.handed_out = Some(HandedOut { admitted, observed });
         Ok(())
+    }
+
+    /// Plans the fleet anew for pods that wait for room, when there may be more of it by what the workers saw.
+    async fn make_use_of_room(&mut self) {
+        let Some(placed) = &mut self.placed else { return };
+        let seen = self.kubelet.seen();
+        if !placed.may_fit_more(&seen) {
+            return;
+        }
+        if let Err(error) = self.act(seen).await {
+            tracing::warn!("{error}; pods that wait for room are looked at again in the next round");
+        }
     }
 
     async fn target(&self, admitted: &Admitted, plan: &FleetPlan) -> Result<(), PortError> {
@@ -170,8 +188,10 @@ impl Agent {
 
     async fn publish(&mut self, occasion: Event) {
         let fleet = self.kubelet.fleet();
+        let counts = self.revisions.admitted.as_ref();
+        let placed = self.placed.as_ref().filter(|placed| counts.is_some_and(|counts| placed.is_of(counts)));
         let view = View {
-            admitted: self.revisions.admitted.as_deref(),
+            admitted: placed.map(|placed| &placed.admitted).or(counts).map(|admitted| &**admitted),
             durable: &self.revisions.durable,
             refused: &self.revisions.refused,
             failure: self.revisions.failure.as_deref(),
@@ -212,6 +232,8 @@ pub async fn run(mut agent: Agent, hints: mpsc::Receiver<()>, cancel: Cancellati
                 () = cancel.cancelled() => break,
                 () = agent.round(event) => {}
             }
+        } else if event == Event::PodsChanged {
+            agent.make_use_of_room().await;
         }
         let began = agent.clock.now();
         agent.publish(event).await;

@@ -4,6 +4,7 @@
 //!
 //! - [`run`]: the one loop over a closed set of events. In: hints of the source, the resync, changes of pods, the end.
 //!   Each round it reads the revision, admits it, saves the ledger, plans the fleet and hands targets to the kubelet.
+//!   A pod that ends or goes while another one waits for room has the fleet planned again, without the rest of a round.
 //!   Out: a [`Progress`] and a `Projection` on watch channels, and the status document.
 //! - [`Kubelet`]: makes a backend of pods out of a backend of containers.
 //!   - *a worker per pod*. In: the newest target, hints, `wake_at`. It observes the pod, plans, performs the steps in
@@ -24,6 +25,7 @@ mod often;
 mod progress;
 mod publish;
 mod remove;
+mod room;
 mod round;
 
 pub use agent::{Agent, Parts, run};

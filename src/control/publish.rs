@@ -378,6 +378,7 @@ mod tests {
                 provenance: vec![],
                 digest: digest.to_owned(),
                 unplaced: None,
+                pending_resize: None,
             };
             (key, Arc::new(pod))
         };

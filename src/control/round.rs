@@ -30,7 +30,7 @@ pub(super) struct Revisions {
     parse: Arc<Mutex<Parse>>,
     blocking: Blocking,
     ledger: Arc<dyn LedgerStore>,
-    node: Arc<NodeInfo>,
+    pub(super) node: Arc<NodeInfo>,
     pub(super) durable: Durable,
     /// The last valid revision: the one that is kept.
     pub(super) admitted: Option<Arc<Admitted>>,

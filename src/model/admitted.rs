@@ -7,7 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Diagnostics, Kind, ObjectKey, Outcome, Packed, PodKey, Revision, SourceRef, Unplaced};
+use super::{Diagnostics, Kind, ObjectKey, Outcome, Packed, PendingResize, PodKey, Revision, SourceRef, Unplaced};
 
 /// A preset that was merged into a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +117,10 @@ pub struct AdmittedPod {
     /// Why it does not run here; `None` for a pod that does, and where nothing is known of the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unplaced: Option<Box<Unplaced>>,
+    /// Why it keeps the amounts of cpu and memory that it runs with and is not given the ones that were written; never in a
+    /// record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_resize: Option<Box<PendingResize>>,
 }
 
 impl AdmittedPod {

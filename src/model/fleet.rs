@@ -57,6 +57,8 @@ pub enum Cause {
     NodeLabels,
     /// Taints of the machine.
     NodeTaints,
+    /// What the machine has for pods, or has left of it.
+    NodeResources,
 }
 
 impl Cause {
@@ -66,6 +68,7 @@ impl Cause {
             Cause::NodeName => Some("node name"),
             Cause::NodeLabels => Some("node labels"),
             Cause::NodeTaints => Some("node taints"),
+            Cause::NodeResources => Some("node resources"),
             Cause::Manifest | Cause::Preset { .. } | Cause::Data { .. } => None,
         }
     }

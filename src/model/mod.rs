@@ -36,6 +36,7 @@ pub mod quantity;
 mod reference;
 mod registry;
 mod resources;
+mod room;
 mod rule;
 mod snapshot;
 pub mod spread;
@@ -70,7 +71,7 @@ pub use observed::{
 };
 pub use oom::oom_score_adj;
 pub use packed::Packed;
-pub use placement::{Outcome, Unmet, Unplaced};
+pub use placement::{Outcome, Unmet, Unplaced, no_node};
 pub use places::{Places, PointerDigest};
 pub use pod_security::{POD_SECURITY, PodSecurityLevel, PodSecurityStandard, PodSecurityVersion};
 pub use preset::{APPLIED_PRESET_PREFIX, EXCLUDE_PRESETS, MIRROR_POD};
@@ -82,6 +83,7 @@ pub use qos::{AmountList, OF_PODS, PodAmounts, containers_total, is_sidecar, pod
 pub use reference::{HOST_IMAGE, NoReference, Reference, is_sha256_hex};
 pub use registry::{EVERY_REGISTRY, Mirror, PullSettings, RegistryEntry, host_and_port, is_loopback};
 pub use resources::{AmountChange, Amounts, RESIZABLE, Resources, asks_for_restart};
+pub use room::{Asked, PendingResize, Requests, Room, Shortage, requests_of};
 pub use rule::{RULES, Rule};
 pub use snapshot::{BlobId, Provisioned, Revision, RevisionKind, Snapshot, SourceFile, SourceRef};
 pub use status::{

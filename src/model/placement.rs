@@ -11,6 +11,8 @@ pub enum Unmet {
     NodeName,
     NodeLabels,
     NodeTaints,
+    /// There is not enough room for it, or not now.
+    NodeResources,
 }
 
 impl Unmet {
@@ -20,6 +22,7 @@ impl Unmet {
             Unmet::NodeName => Cause::NodeName,
             Unmet::NodeLabels => Cause::NodeLabels,
             Unmet::NodeTaints => Cause::NodeTaints,
+            Unmet::NodeResources => Cause::NodeResources,
         }
     }
 }
@@ -48,20 +51,51 @@ pub struct Unplaced {
     pub detail: String,
     /// The same for the status: the scheduler's or the kubelet's words where they have some.
     pub message: String,
+    /// The resource of which there is too little, the first that the kubelet would name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
 }
 
 impl Unplaced {
     /// The status of pods that are another machine's.
     pub const NOT_FOR_THIS_MACHINE: &'static str = "NotForThisMachine";
 
-    /// `status.reason`: for a pod that failed the name of the scheduler's plugin, as the kubelet has it.
-    pub fn reason(&self) -> Option<&'static str> {
-        match (self.outcome, self.unmet) {
-            (Outcome::NotForThisMachine, _) => Some(Self::NOT_FOR_THIS_MACHINE),
-            (Outcome::Pending, _) => None,
-            (Outcome::Failed, Unmet::NodeName) => Some("NodeName"),
-            (Outcome::Failed, Unmet::NodeLabels) => Some("NodeAffinity"),
-            (Outcome::Failed, Unmet::NodeTaints) => Some("TaintToleration"),
-        }
+    /// `status.reason`: for a pod that failed the name of the scheduler's plugin or `OutOf` with that of a resource, as the
+    /// kubelet has it.
+    pub fn reason(&self) -> Option<String> {
+        let plugin = match (self.outcome, self.unmet) {
+            (Outcome::NotForThisMachine, _) => Self::NOT_FOR_THIS_MACHINE,
+            (Outcome::Pending, _) => return None,
+            (Outcome::Failed, Unmet::NodeName) => "NodeName",
+            (Outcome::Failed, Unmet::NodeLabels) => "NodeAffinity",
+            (Outcome::Failed, Unmet::NodeTaints) => "TaintToleration",
+            (Outcome::Failed, Unmet::NodeResources) => {
+                return Some(format!("OutOf{}", self.resource.as_deref().unwrap_or_default()));
+            }
+        };
+        Some(plugin.to_owned())
     }
+
+    /// What becomes of the pod and what may be done about it, as its author is told; `None` where it is as it is meant.
+    pub fn advice(&self, is_fleet: bool) -> Option<(&'static str, &'static str)> {
+        Some(match (self.outcome, self.unmet) {
+            (Outcome::NotForThisMachine, Unmet::NodeName) if is_fleet => return None,
+            (Outcome::NotForThisMachine, Unmet::NodeName) => {
+                ("names another machine", "with `placement: fleet` in the configuration that is no warning")
+            }
+            (Outcome::NotForThisMachine, _) => ("is left to another machine", "nothing is to be done if it is meant so"),
+            (Outcome::Pending, Unmet::NodeResources) => ("stays Pending", "let it, or others, ask for less"),
+            (Outcome::Pending, _) => {
+                ("stays Pending", "`placement: fleet` in the configuration leaves it to another machine")
+            }
+            (Outcome::Failed, _) => ("fails on the machine that its `nodeName` is", "without `nodeName` it would wait"),
+        })
+    }
+}
+
+/// What the scheduler says of a pod that the one machine is not for, for these reasons by name; 1.34 and 1.35 have `no new claims
+/// to deallocate, ` before the part about preemption.
+pub fn no_node(reasons: &[String], preemption: &str) -> String {
+    let reasons: Vec<String> = reasons.iter().map(|reason| format!("1 {reason}")).collect();
+    format!("0/1 nodes are available: {}. preemption: {preemption}", reasons.join(", "))
 }

@@ -148,7 +148,7 @@ impl AmountList {
 
 /// What containers and sidecars have together, or more while the pod starts; `None` when one of them has none. An init
 /// container counts with the sidecars before it.
-fn together(spec: &PodSpec, of: impl Fn(&Container) -> Option<i128>) -> Option<i128> {
+pub(super) fn together(spec: &PodSpec, of: impl Fn(&Container) -> Option<i128>) -> Option<i128> {
     let (mut sidecars, mut start) = (None, 0_i128);
     for container in spec.init_containers.iter().flatten() {
         let own = of(container);

@@ -1,7 +1,7 @@
 //! Floor 2: planning. What differs becomes ordered actions with reasons.
 //!
 //! Two planners over plain values. [`fleet`] says which pods to touch, [`pod`] says the next steps of one of them; both
-//! compare with the same function, [`change`]. Nothing here performs, waits or remembers: the executor performs the steps,
+//! compare with the same function, [`change`]. Before them [`room`] says for which pods the machine has any. Nothing here performs, waits or remembers: the executor performs the steps,
 //! observes, and plans again, until a plan has no steps; then it waits for `wake_at` or a hint.
 
 mod change;
@@ -27,6 +27,7 @@ mod quantities;
 mod rename;
 mod resize;
 mod restart;
+mod room;
 mod rules;
 mod start;
 mod teardown;
@@ -46,6 +47,7 @@ pub use fleet::{converged, converged_on, fleet, fleet_on};
 pub use pairs::{Act, Why};
 pub use pod::pod;
 pub use probe::{Tally, probed};
+pub use room::{Judged, holders, room};
 
 /// What one pod should be.
 #[derive(Clone, Copy, Debug)]

@@ -79,10 +79,12 @@ fn decides(field: &str) -> bool {
     FIELDS.iter().any(|own| covers(own, field))
 }
 
-/// The target as a change in place realises it: a pod that runs stays where it is.
+/// The target as a change in place realises it: a pod that runs stays where it is, and what it waits for is on no record.
 pub(super) fn kept(realised: &AdmittedPod, target: &Arc<AdmittedPod>) -> Arc<AdmittedPod> {
-    match (&realised.unplaced, &target.unplaced) {
-        (None, Some(_)) => Arc::new(AdmittedPod { unplaced: None, ..(**target).clone() }),
-        _ => Arc::clone(target),
+    let stays = realised.unplaced.is_none() && target.unplaced.is_some();
+    if !stays && target.pending_resize.is_none() {
+        return Arc::clone(target);
     }
+    let unplaced = target.unplaced.clone().filter(|_| !stays);
+    Arc::new(AdmittedPod { unplaced, pending_resize: None, ..(**target).clone() })
 }

@@ -131,7 +131,7 @@ fn reconcile(input: &PodInput<'_>, observed: &ObservedPod, target: (&Arc<Admitte
                 }
                 target.1.clone_into(&mut record.revision);
                 record.generation = record.generation.saturating_add(1);
-                if fields.iter().any(resize::is_amount) {
+                if fields.iter().any(resize::is_amount) && observed.record.realised.unplaced.is_none() {
                     record.resized_at = Some(input.now);
                 }
             }
@@ -139,6 +139,9 @@ fn reconcile(input: &PodInput<'_>, observed: &ObservedPod, target: (&Arc<Admitte
             current.to_mut().record = record;
             round.fresh = true;
         }
+    }
+    if let Some(pending) = &target.0.pending_resize {
+        draft.hold("", pending.reason(), &pending.message, None);
     }
     run(&round, &Opened::new(&current), draft);
 }
@@ -313,7 +316,7 @@ impl Ending {
 
     /// The machine that the pod names does not take it.
     fn rejected(unplaced: &Unplaced) -> Self {
-        let reason = unplaced.reason().unwrap_or_default().to_owned();
+        let reason = unplaced.reason().unwrap_or_default();
         Self::failed(TerminalCause { reason, message: unplaced.message.clone() }, None)
     }
 }

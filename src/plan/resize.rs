@@ -4,12 +4,14 @@
 //! (`computePodResizeAction`, pkg/kubelet/kuberuntime): first the pod is given the amounts, which is on record, then its
 //! containers are, each as it asks for.
 
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
+use sha2::{Digest, Sha256};
 
 use super::rules::Advice::{self, Instead, Note, Nothing};
 use crate::model::Verb::{self, Recreate, RestartContainer, UpdateInPlace};
 use crate::model::{
-    AdmittedPod, AmountChange, ContainerRecord, FieldChange, RESIZABLE, Resources, asks_for_restart, qos_class,
+    AdmittedPod, AmountChange, ContainerRecord, FieldChange, Packed, PendingResize, RESIZABLE, Resources,
+    asks_for_restart, qos_class,
 };
 
 const KEPT: Advice = Instead("another amount is changed in place: only one that is removed takes a new pod");
@@ -93,6 +95,35 @@ fn find<'a>(spec: &'a PodSpec, name: &str) -> Option<&'a Container> {
 /// Whether a field that changes in place is an amount of cpu or memory.
 pub(super) fn is_amount(change: &FieldChange) -> bool {
     change.field.contains("].resources.")
+}
+
+/// The target with the cpu and memory of before, for there is no room for others: what else differs is done.
+pub(super) fn held(realised: &AdmittedPod, target: &AdmittedPod, pending: PendingResize) -> AdmittedPod {
+    let spec = given_back(&realised.spec, &target.spec);
+    let digest = Sha256::digest(spec.text()).iter().map(|byte| format!("{byte:02x}")).collect();
+    AdmittedPod {
+        effective: given_back(&realised.effective, &target.effective),
+        spec,
+        digest,
+        unplaced: None,
+        pending_resize: Some(Box::new(pending)),
+        ..target.clone()
+    }
+}
+
+fn given_back(realised: &Packed<Pod>, target: &Packed<Pod>) -> Packed<Pod> {
+    let (before, mut pod) = (realised.open().spec.unwrap_or_default(), target.open());
+    let containers = pod.spec.iter_mut().flat_map(|spec| {
+        let init = spec.init_containers.iter_mut().flatten();
+        init.chain(&mut spec.containers)
+    });
+    for container in containers {
+        let Some(before) = find(&before, &container.name) else { continue };
+        let own = Resources::of(before).within(&container.resources.clone().unwrap_or_default());
+        let says_nothing = before.resources.is_none() && own == ResourceRequirements::default();
+        container.resources = (!says_nothing).then_some(own);
+    }
+    Packed::new(&pod)
 }
 
 /// What a container that was started may use other than its record says. What is not on record counts as nothing: to be

@@ -19,6 +19,8 @@ pub struct ConditionInput<'a> {
     pub probed: &'a ProbedContainers,
     /// Why the last try to give a container other cpu or memory failed, if it did.
     pub resize_error: Option<&'a str>,
+    /// Reason and message of why the pod is not given other cpu or memory, if it is not.
+    pub resize_pending: Option<(&'static str, &'a str)>,
 }
 
 struct Verdict {
@@ -39,7 +41,7 @@ impl Verdict {
 }
 
 /// PodReadyToStartContainers, Initialized, Ready, ContainersReady and PodScheduled, in the kubelet's order; AllContainersRestarting
-/// of a pod that may come to it; then PodResizeInProgress and our own ImageStale, while they are.
+/// of a pod that may come to it; then PodResizePending, PodResizeInProgress and our own ImageStale, while they are.
 pub fn conditions(input: ConditionInput<'_>) -> Vec<PodCondition> {
     let created = input.observed.map(|pod| pod.record.created_at);
     let containers_ready = containers_ready(input);
@@ -66,6 +68,7 @@ pub fn conditions(input: ConditionInput<'_>) -> Vec<PodCondition> {
     ]
     .into_iter()
     .chain(all_restarting(input).map(|verdict| ("AllContainersRestarting", verdict)))
+    .chain(pending(input).map(|verdict| ("PodResizePending", verdict)))
     .chain(resizing(input).map(|verdict| ("PodResizeInProgress", verdict)))
     .chain(stale(input).map(|verdict| ("ImageStale", verdict)))
     .map(|(kind, verdict)| PodCondition {
@@ -107,6 +110,12 @@ fn all_restarting(input: ConditionInput<'_>) -> Option<Verdict> {
         },
         None => not(None),
     })
+}
+
+/// It is there while a pod keeps its cpu and memory, for there is no room for others.
+fn pending(input: ConditionInput<'_>) -> Option<Verdict> {
+    let (reason, message) = input.resize_pending?;
+    Some(Verdict { met: true, reason: Some(reason), message: Some(message.to_owned()), since: None })
 }
 
 /// It is there only while a resize is under way; with the reason of its last failure.

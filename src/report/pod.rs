@@ -117,6 +117,7 @@ fn status(view: &PodView<'_>, spec: &PodSpec) -> PodStatus {
         observed: view.observed,
         probed: view.probed,
         resize_error: resize::error(view.holds),
+        resize_pending: resize::pending(view.holds),
     });
     let host_ips = shown(&view.node.host_ips());
     let begun = view.observed.is_some();
@@ -145,7 +146,7 @@ fn status(view: &PodView<'_>, spec: &PodSpec) -> PodStatus {
 fn unplaced_status(view: &PodView<'_>, unplaced: &Unplaced, spec: &PodSpec) -> PodStatus {
     let record = view.observed.map(|observed| &observed.record);
     let phase = record.and_then(|record| record.terminal.clone()).unwrap_or_else(|| "Pending".to_owned());
-    let reason = unplaced.reason().map(str::to_owned);
+    let reason = unplaced.reason();
     let condition = PodCondition {
         type_: "PodScheduled".to_owned(),
         status: "False".to_owned(),

@@ -1,8 +1,8 @@
 //! Cpu and memory that change while a pod runs: what its containers are allotted, what they have, and what is told of it.
 //!
 //! Words and forms are the kubelet's (pkg/kubelet/events/pod_resize.go, `isPodResizeInProgress` and
-//! `convertContainerStatusResources` of 1.36). `PodResizePending` does not occur: nothing here weighs what pods ask for
-//! against what the machine has, neither when they start nor later.
+//! `convertContainerStatusResources` of 1.36). What a pod keeps for want of room is what it is shown with, and the amounts that
+//! it waits for are in no event: they are in the manifests.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,9 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Serialize;
 
-use crate::model::{self, ContainerRecord, ContainerState, Hold, ObservedContainer, ObservedPod, Resources};
+use crate::model::{
+    self, ContainerRecord, ContainerState, Hold, ObservedContainer, ObservedPod, PendingResize, Resources,
+};
 
 /// The reason of a step that waits because the last try failed: the reason of the event, too.
 const ERROR: &str = "ResizeError";
@@ -55,6 +57,28 @@ fn is_over(pod: &ObservedPod) -> bool {
 /// Why the last try to change a container failed, if it did.
 pub(super) fn error(holds: &[Hold]) -> Option<&str> {
     holds.iter().find(|hold| hold.reason == ERROR).map(|hold| hold.message.as_str())
+}
+
+/// Why a pod is not given other amounts, as the reason of its condition, and the message, if it is not.
+pub(super) fn pending(holds: &[Hold]) -> Option<(&'static str, &str)> {
+    let found = holds.iter().find_map(|hold| Some((pending_reason(&hold.reason)?, hold.message.as_str())));
+    found.filter(|(_, message)| !message.is_empty())
+}
+
+fn pending_reason(hold: &str) -> Option<&'static str> {
+    match hold {
+        PendingResize::DEFERRED => Some("Deferred"),
+        PendingResize::INFEASIBLE => Some("Infeasible"),
+        _ => None,
+    }
+}
+
+/// `Pod resize Deferred: {...}`, when a pod begins to wait for room.
+pub(super) fn pending_message(pod: &ObservedPod, reason: &str, why: &str) -> Option<String> {
+    let (init_containers, containers, generation) = (vec![], vec![], pod.record.generation);
+    let summary = Summary { init_containers, containers, generation, error: Some(why) };
+    let summary = serde_json::to_string(&summary).unwrap_or_default();
+    Some(format!("Pod resize {}: {summary}", pending_reason(reason)?))
 }
 
 /// `Pod resize started: {...}`, when the pod was given other amounts, and `Pod resize completed: {...}`, when the last of

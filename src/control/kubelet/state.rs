@@ -107,8 +107,8 @@ impl Slot {
         let same = match (self.goal.as_deref(), &goal) {
             (Some(Goal::Run { pod: old, .. }), Goal::Run { pod: new, .. }) => {
                 let made_alike = || old.spec == new.spec && old.effective == new.effective;
-                let equal = || old.digest == new.digest && old.unplaced == new.unplaced && made_alike();
-                Arc::ptr_eq(old, new) || equal()
+                let waits_alike = || old.unplaced == new.unplaced && old.pending_resize == new.pending_resize;
+                Arc::ptr_eq(old, new) || (old.digest == new.digest && waits_alike() && made_alike())
             }
             (Some(Goal::Gone { .. }), Goal::Gone { .. }) => return false,
             _ => false,

@@ -3,7 +3,7 @@
 //! The words are those of Kubernetes 1.36. Of the kubelet's events about pods some never come up here:
 //!
 //! - `FailedValidation` is of a static pod whose file is wrong: here the whole revision is refused, and no pod is made of it.
-//! - `Preempting` is of a pod that has to go for one of a higher priority: there are no priorities here.
+//! - `Preempting` is of a pod that has to go for one of a higher priority: here priority decides only who comes first.
 
 mod container;
 mod object;
@@ -162,7 +162,8 @@ fn placement_events(
         (_, Some(unplaced)) if ended(new) && !old.is_some_and(ended) => {
             let message = unplaced.message.trim_start_matches("Pod was rejected: ").to_owned();
             let (kind, reason) = (EventType::Warning, unplaced.reason().unwrap_or_default());
-            events.push(Draft { kind, reason, message, ..Draft::of(new, new.record.created_at) }.record());
+            let draft = Draft { kind, reason: &reason, message, ..Draft::of(new, new.record.created_at) };
+            events.push(draft.record());
         }
         _ => {}
     }

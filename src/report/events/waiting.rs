@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::Draft;
-use crate::model::{EventRecord, EventType, ObservedPod};
+use crate::model::{EventRecord, EventType, ObservedPod, PendingResize};
 use crate::report::resize;
 
 /// What is waited for: container, reason and message. Of the pod itself, which has the empty name, there may be several.
@@ -59,6 +59,10 @@ fn waiting_event(pod: &ObservedPod, name: &str, reason: &str, message: &str, now
             vec![event(EventType::Warning, "InspectFailed", text), failed()]
         }
         "ResizeError" => vec![event(EventType::Warning, reason, resize::error_message(pod, detail))],
+        PendingResize::DEFERRED | PendingResize::INFEASIBLE => {
+            let told = resize::pending_message(pod, reason, detail);
+            told.into_iter().map(|message| event(EventType::Warning, reason, message)).collect()
+        }
         "CreatePodSandboxError" => {
             vec![event(EventType::Warning, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {detail}"))]
         }

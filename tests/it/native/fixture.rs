@@ -252,6 +252,7 @@ impl TestPod {
             provenance: Vec::new(),
             digest: String::new(),
             unplaced: None,
+            pending_resize: None,
         };
         let record = PodRecord {
             version: PodRecord::VERSION,

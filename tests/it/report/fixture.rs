@@ -39,6 +39,7 @@ pub fn admitted(name: &str, metadata: Value, spec: Value) -> AdmittedPod {
         provenance: Vec::new(),
         digest: "d".into(),
         unplaced: None,
+        pending_resize: None,
     }
 }
 

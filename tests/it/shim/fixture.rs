@@ -236,6 +236,7 @@ fn pod_record(name: &str) -> PodRecord {
         provenance: Vec::new(),
         digest: "d".into(),
         unplaced: None,
+        pending_resize: None,
     };
     PodRecord {
         version: PodRecord::VERSION,

@@ -65,7 +65,7 @@ fn all() -> Vec<DiffReport> {
     full.counts[0].not_for_this_machine = 1;
     let mut placed = between(&[pod("a", "x")], &[pod("a", "y")]);
     let change = placed.objects[0].changes[0].clone();
-    for cause in [Cause::NodeName, Cause::NodeLabels, Cause::NodeTaints] {
+    for cause in [Cause::NodeName, Cause::NodeLabels, Cause::NodeTaints, Cause::NodeResources] {
         placed.objects[0].changes.push(podwright::model::FieldChange { cause, ..change.clone() });
     }
     vec![placed, full, warned, mended, presets, between(&[], &[])]

@@ -1,0 +1,57 @@
+//! For which pods of the revision that counts there is room, as the loop found it last, and whether that may be another now.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::model::{Admitted, NodeInfo, ObservedPod, PodUid};
+use crate::plan;
+
+/// The revision that counts beside what was there.
+pub(super) struct Placed {
+    /// As it was admitted.
+    of: Arc<Admitted>,
+    /// The same where everything has room.
+    pub(super) admitted: Arc<Admitted>,
+    /// Those that had room, and came to have some since.
+    holders: BTreeSet<(PodUid, i64)>,
+    is_waiting: bool,
+}
+
+impl Placed {
+    /// Judges the pods. One that is as `before` is the same, so that whatever was made of it is known to hold still.
+    pub(super) fn new(of: &Arc<Admitted>, observed: &[Arc<ObservedPod>], node: &NodeInfo, before: Option<Self>) -> Self {
+        let before = before.map(|before| before.admitted);
+        let mut judged = plan::room(of, observed, node, before.as_deref());
+        for (key, pod) in &mut judged.pods {
+            let known = before.as_ref().and_then(|before| before.pods.get(key));
+            if let Some(known) = known.filter(|known| ***known == **pod) {
+                *pod = Arc::clone(known);
+            }
+        }
+        let is_waiting = judged.is_waiting();
+        let admitted = if judged.pods.is_empty() {
+            Arc::clone(of)
+        } else {
+            let mut admitted = Admitted::clone(of);
+            judged.put_into(&mut admitted);
+            Arc::new(admitted)
+        };
+        Self { of: Arc::clone(of), admitted, holders: plan::holders(observed), is_waiting }
+    }
+
+    /// Whether it is about this revision.
+    pub(super) fn is_of(&self, admitted: &Arc<Admitted>) -> bool {
+        Arc::ptr_eq(&self.of, admitted)
+    }
+
+    /// Whether a pod waits for room and one that had some has ended, gone or changed.
+    pub(super) fn may_fit_more(&mut self, seen: &[Arc<ObservedPod>]) -> bool {
+        if !self.is_waiting {
+            return false;
+        }
+        let now = plan::holders(seen);
+        let is_left = !self.holders.is_subset(&now);
+        self.holders = now;
+        is_left
+    }
+}

@@ -1,0 +1,182 @@
+//! For which pods there is room: who is there first stays, the others are let in as far as there is some left.
+//!
+//! | the pod | what is taken for it | what becomes of it |
+//! |---|---|---|
+//! | runs | what it was given | stays, whatever the machine has by now |
+//! | runs, and is to have more | that, and what it is to have while it waits for it | is given it when it fits; it waits, and for good when the machine never has so much |
+//! | is going | what it was given, until it is gone | its successor is judged as one that comes, with its room free |
+//! | comes, waits, or failed for want of room | what it asks for, once it fits | those that were let in before and are on no record yet, then those of higher priority, then by name |
+//! | has ended | nothing | stays ended |
+//!
+//! One that does not fit keeps out none that does, and nothing that runs has to make way, whatever its priority.
+
+use std::borrow::Borrow;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::change::{self, Change};
+use super::resize;
+use crate::model::{
+    Admitted, AdmittedPod, Asked, NodeInfo, ObservedPod, PendingResize, PodKey, PodRecord, PodUid, Requests, Room,
+    Unmet, Unplaced, requests_of,
+};
+
+/// What room makes of admitted pods.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Judged {
+    /// Those that are others by it: without a place for want of room, with one although admission saw none, or with the cpu
+    /// and memory of before.
+    pub pods: BTreeMap<PodKey, Arc<AdmittedPod>>,
+}
+
+impl Judged {
+    /// Whether a pod waits for room.
+    pub fn is_waiting(&self) -> bool {
+        self.pods.values().any(|pod| pod.unplaced.is_some() || pod.pending_resize.is_some())
+    }
+
+    /// Puts the pods where those of admission are.
+    pub fn put_into(self, admitted: &mut Admitted) {
+        admitted.pods.extend(self.pods);
+    }
+}
+
+/// The incarnations of pods that have room, each with its generation. What is among them no more has left some.
+pub fn holders<P: Borrow<ObservedPod>>(observed: &[P]) -> BTreeSet<(PodUid, i64)> {
+    let records = observed.iter().map(Borrow::borrow).map(|pod: &ObservedPod| &pod.record);
+    records.filter(|record| has_room(record)).map(|record| (record.uid.clone(), record.generation)).collect()
+}
+
+/// Judges the pods of a revision beside what is there. `before` is what it was made of the last time.
+pub fn room<P: Borrow<ObservedPod>>(
+    admitted: &Admitted,
+    observed: &[P],
+    node: &NodeInfo,
+    before: Option<&Admitted>,
+) -> Judged {
+    let mut round = Round { room: Room::of(node), is_fleet: node.fleet, judged: Judged::default() };
+    if round.room.is_endless() {
+        return round.judged;
+    }
+    let records = observed.iter().map(Borrow::borrow).map(|pod: &ObservedPod| &pod.record);
+    let records: BTreeMap<&PodKey, &PodRecord> = records.map(|record| (&record.key, record)).collect();
+    let mut own: BTreeMap<&PodKey, Requests> = BTreeMap::new();
+    for (key, record) in records.iter().filter(|(_, record)| has_room(record)) {
+        let requests = requests_of(&record.realised.effective);
+        round.room.take(&requests);
+        own.insert(*key, requests);
+    }
+    let was_let_in = |key: &PodKey| before.and_then(|before| before.pods.get(key)).is_some_and(|p| p.unplaced.is_none());
+    let (mut resized, mut coming) = (Vec::new(), Vec::new());
+    for (key, pod) in admitted.pods.iter().filter(|(_, pod)| is_for_room(pod)) {
+        let record = records.get(key).copied();
+        let mut candidate = || Candidate {
+            asked: Asked::of_packed(&pod.effective),
+            own: own.remove(key).unwrap_or_default(),
+            is_new: !was_let_in(key),
+            pod,
+        };
+        match standing(pod, record) {
+            Standing::Stays => round.keep(pod),
+            Standing::Over => {}
+            Standing::Comes => coming.push(candidate()),
+            Standing::Resized(realised) => resized.push((candidate(), realised)),
+        }
+    }
+    // Stable: among equals by name.
+    resized.sort_by_key(|(candidate, _)| Reverse(candidate.asked.priority));
+    coming.sort_by_key(|candidate| (candidate.is_new, Reverse(candidate.asked.priority)));
+    resized.iter().for_each(|(candidate, realised)| round.resize(candidate, realised));
+    coming.iter().for_each(|candidate| round.come(candidate));
+    round.judged
+}
+
+/// Whether a pod takes room.
+fn has_room(record: &PodRecord) -> bool {
+    record.terminal.is_none() && record.realised.unplaced.is_none()
+}
+
+/// Whether nothing but room decides over a pod.
+fn is_for_room(pod: &AdmittedPod) -> bool {
+    pod.unplaced.as_deref().is_none_or(|unplaced| unplaced.unmet == Unmet::NodeResources)
+}
+
+/// What a pod is to what is there of it.
+enum Standing<'a> {
+    /// It runs on, and asks for no more than before.
+    Stays,
+    /// It runs on, and is to have other amounts than as which it was realised.
+    Resized(&'a AdmittedPod),
+    /// It is begun.
+    Comes,
+    /// It has ended.
+    Over,
+}
+
+fn standing<'a>(pod: &AdmittedPod, record: Option<&'a PodRecord>) -> Standing<'a> {
+    let Some(record) = record else { return Standing::Comes };
+    if record.deletion.is_some() || record.realised.unplaced.is_some() {
+        return Standing::Comes;
+    }
+    match change::of_record(record, pod, None) {
+        Change::Recreate(_) => Standing::Comes,
+        Change::None | Change::InPlace(_) if record.terminal.is_some() => Standing::Over,
+        Change::InPlace(fields) if fields.iter().any(resize::is_amount) => Standing::Resized(&record.realised),
+        Change::None | Change::InPlace(_) => Standing::Stays,
+    }
+}
+
+/// A pod that is judged.
+struct Candidate<'a> {
+    asked: Asked,
+    /// What is taken for what is there of it.
+    own: Requests,
+    /// It was not let in before.
+    is_new: bool,
+    pod: &'a Arc<AdmittedPod>,
+}
+
+struct Round {
+    room: Room,
+    is_fleet: bool,
+    judged: Judged,
+}
+
+impl Round {
+    fn put(&mut self, pod: AdmittedPod) {
+        self.judged.pods.insert(pod.key.clone(), Arc::new(pod));
+    }
+
+    /// It has its place, also where admission says that it has none.
+    fn keep(&mut self, pod: &Arc<AdmittedPod>) {
+        if pod.unplaced.is_some() {
+            self.put(AdmittedPod { unplaced: None, ..(**pod).clone() });
+        }
+    }
+
+    fn come(&mut self, Candidate { asked, own, pod, .. }: &Candidate<'_>) {
+        let unplaced = Unplaced::for_room(asked, &self.room.lacks(&asked.requests, own), self.is_fleet);
+        if unplaced.is_none() {
+            self.room.exchange(own, &asked.requests);
+        }
+        if pod.unplaced.as_deref() != unplaced.as_ref() {
+            self.put(AdmittedPod { unplaced: unplaced.map(Box::new), ..(***pod).clone() });
+        }
+    }
+
+    /// Only what grows must be free: less of something is given whatever else there is. What is waited for is not given to
+    /// others, as the scheduler counts it, unless it is waited for in vain.
+    fn resize(&mut self, Candidate { asked, own, pod, .. }: &Candidate<'_>, realised: &AdmittedPod) {
+        let mut grown = asked.requests.clone();
+        grown.retain(|resource, amount| own.get(resource).is_none_or(|own| *amount > *own));
+        let pending = PendingResize::of(&self.room.lacks(&grown, own));
+        if pending.as_ref().is_none_or(|pending| !pending.is_infeasible) {
+            self.room.exchange(own, &asked.requests);
+        }
+        match pending {
+            None => self.keep(pod),
+            Some(pending) => self.put(resize::held(realised, pod, pending)),
+        }
+    }
+}
