@@ -15,6 +15,7 @@ mod real;
 mod resize;
 mod retold;
 pub(crate) mod rig;
+mod room;
 mod security;
 mod simulation;
 mod stale;

@@ -15,6 +15,7 @@ mod property;
 mod rename;
 mod resize;
 mod restart_on_data;
+mod room;
 mod scenario;
 mod schema;
 mod table;

@@ -44,6 +44,7 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("spec.hostnameOverride", "e2e_names_are_resolved_as_the_pod_says"),
     ("spec.nodeName", PLACED),
     ("spec.nodeSelector", SELECTED),
+    ("spec.priority", "e2e_a_pod_waits_until_there_is_room_for_it"),
     ("spec.tolerations", PLACED),
     ("spec.tolerations[].effect", PLACED),
     ("spec.tolerations[].key", PLACED),
@@ -325,7 +326,9 @@ const ATTACHED: &str = "e2e_the_streams_of_a_container_are_there_to_attach_to_wi
 const PORTS: &str = "e2e_a_host_port_answers_outside_pods_itself_and_loopback";
 
 const SERVER: &str = "an API server writes it, a manifest does not";
-const NO_SCHEDULER: &str = "pods do not compete for this machine";
+const NO_SCHEDULER: &str = "there is one machine, and nobody else places pods on it";
+const NO_PREEMPTION: &str = "no pod that runs has to make way for another one";
+const NO_CLASSES: &str = "no PriorityClass is read, `priority` itself counts";
 const NO_PREFERENCE: &str = "a preference decides between machines, and there is one";
 const NO_EVICTION: &str = "no taint of this machine ends a pod that runs";
 const NO_TOKEN: &str = "no token is mounted into pods yet";
@@ -347,9 +350,8 @@ pub(super) const NO_EFFECT: &[(&str, &str)] = &[
     ("spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution", NO_PREFERENCE),
     ("spec.securityContext.fsGroupChangePolicy", "it is for volumes that outlive their pod, and none does"),
     ("spec.tolerations[].tolerationSeconds", NO_EVICTION),
-    ("spec.preemptionPolicy", NO_SCHEDULER),
-    ("spec.priority", NO_SCHEDULER),
-    ("spec.priorityClassName", NO_SCHEDULER),
+    ("spec.preemptionPolicy", NO_PREEMPTION),
+    ("spec.priorityClassName", NO_CLASSES),
     ("spec.schedulerName", NO_SCHEDULER),
     ("spec.finalizers", "no controller waits for a removal"),
     ("immutable", "the manifests alone decide what changes"),
@@ -426,7 +428,6 @@ pub(super) const NEVER: &[(&str, &str)] = &[
 pub(super) const HARMLESS: &[(&str, &str)] = &[
     ("spec.os", r#"{"name":"linux"}"#),
     ("spec.preemptionPolicy", r#""PreemptLowerPriority""#),
-    ("spec.priority", "0"),
     // What an API server adds to every pod.
     ("spec.tolerations[].tolerationSeconds", "300"),
     ("spec.schedulerName", r#""default-scheduler""#),

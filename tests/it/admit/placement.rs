@@ -281,6 +281,12 @@ fn what_is_asked_for_in_vain_is_told_with_its_field() {
 fn a_pod_that_does_not_run_here_is_a_warning_at_its_field() {
     let edge = edge();
     let fleet = NodeInfo { fleet: true, ..edge.clone() };
+    let small = NodeInfo { allocatable: [("cpu".to_owned(), "1".to_owned())].into(), ..edge.clone() };
+    let asking = |cpu: &str| {
+        let requests = json!({"requests": {"cpu": cpu}});
+        json!({"containers": [{"name": "c", "image": "i:1", "resources": requests}]})
+    };
+    let too_much = "it asks for 2 of cpu, and this machine has 1 for pods";
     let lack = "`nodeSelector` asks for no=x, this machine has no such label";
     let other = "`nodeName` is edge-2, this machine is edge-1";
     let rows = [
@@ -293,6 +299,13 @@ fn a_pod_that_does_not_run_here_is_a_warning_at_its_field() {
             &edge,
             json!({"nodeSelector": {"no": "x"}, "nodeName": "edge-1"}),
             Some(("the pod fails on the machine that its `nodeName` is", lack, "without `nodeName` it would wait")),
+        ),
+        (&small, asking("1"), None),
+        (&small, asking("2"), Some(("the pod stays Pending", too_much, "ask for less"))),
+        (
+            &small,
+            named("edge-1", asking("2")),
+            Some(("the pod fails on the machine that its `nodeName` is", too_much, "without `nodeName` it would wait")),
         ),
     ];
     for (node, spec, expected) in rows {

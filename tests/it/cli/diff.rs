@@ -444,3 +444,48 @@ fn what_is_not_known_of_the_machine_is_said() {
     assert!(!known.out.contains(note) && !known.out.contains("default/away"), "{}", known.out);
     assert!(known.out.contains("1 not for this machine"), "{}", known.out);
 }
+
+#[test]
+fn a_pod_for_which_there_is_no_room_is_told_before_it_waits() {
+    let world = World::new();
+    let asking = |name: &str, cpu: &str| {
+        let resources = format!("    resources: {{requests: {{cpu: {cpu}}}}}\n");
+        POD.replace("name: web", &format!("name: {name}")) + &resources
+    };
+    world.place.write("m/first.yaml", &asking("first", "1500m"));
+    world.repo.commit("second");
+    world.place.write("m/second.yaml", &asking("second", "1"));
+    world.repo.commit("third");
+    world.place.write("two.yaml", "nodeName: edge-7\nallocatable: {cpu: \"2\"}\n");
+    world.place.write("half.yaml", "nodeName: edge-7\nallocatable: {cpu: 500m}\n");
+    world.place.write("four.yaml", "nodeName: edge-7\nallocatable: {cpu: \"4\"}\n");
+
+    // What did not change takes room, too.
+    let waits = "warning: the pod stays Pending: it asks for 1 of cpu, and too much of 2 is taken";
+    let told = world.diff(&["--base", "HEAD~1", "--config", "two.yaml"]);
+    assert_eq!(told.code, Some(1), "{told:?}");
+    assert!(told.err.contains(waits) && told.err.matches("stays Pending").count() == 1, "{}", told.err);
+    assert!(told.out.contains("+ Pod default/second  create"), "{}", told.out);
+    let told = world.diff(&["--base", "HEAD~1", "--config", "four.yaml"]);
+    assert!(!told.err.contains("Pending"), "{}", told.err);
+
+    // A machine with more room lets it in, and one with less leaves what runs where it is.
+    let told = world.diff(&["--base", "HEAD", "--base-config", "two.yaml", "--config", "four.yaml"]);
+    assert!(told.out.starts_with("+ Pod default/second  create  spec.containers (node resources)\n"), "{}", told.out);
+    let json = world.diff(&["--base", "HEAD", "--base-config", "two.yaml", "--config", "four.yaml", "-o", "json"]).out;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["objects"][0]["changes"][0]["cause"], serde_json::json!({"kind": "nodeResources"}));
+    crate::report::diff::schema::fits(&json);
+    let told = world.diff(&["--base", "HEAD", "--base-config", "four.yaml", "--config", "half.yaml"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+
+    // What never fits is known without anything that runs.
+    let told = world.place.run(&["validate", "m", "--config", "half.yaml"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    for (name, cpu) in [("first", "1500m"), ("second", "1")] {
+        let words = format!("it asks for {cpu} of cpu, and this machine has 500m for pods");
+        assert!(told.out.contains(&format!("m/{name}.yaml")) && told.out.contains(&words), "{}", told.out);
+    }
+    let told = world.place.run(&["validate", "m", "--config", "two.yaml"]);
+    assert!(!told.out.contains("Pending"), "one by one they fit: {}", told.out);
+}

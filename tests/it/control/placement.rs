@@ -19,7 +19,7 @@ fn ssd(name: &str) -> Value {
     asking(name, json!({"nodeSelector": {"disktype": "ssd"}}))
 }
 
-fn served(agent: &Running, name: &str) -> Pod {
+pub(super) fn served(agent: &Running, name: &str) -> Pod {
     let key = ObjectKey { kind: Kind::Pod, ..key(name).object() };
     let value = (**agent.projection.borrow().objects[&key].value).clone();
     serde_json::from_value(value).unwrap()
@@ -30,7 +30,7 @@ fn events(agent: &Running, name: &str) -> Vec<EventRecord> {
     projection.events.iter().filter(|event| event.object.name == name).map(|event| (**event).clone()).collect()
 }
 
-fn told(agent: &Running, name: &str) -> Vec<String> {
+pub(super) fn told(agent: &Running, name: &str) -> Vec<String> {
     let line = |event: EventRecord| format!("{} {}: {}", event.component, event.reason, event.message);
     events(agent, name).into_iter().map(line).collect()
 }
@@ -40,7 +40,7 @@ fn entry(rig: &Rig, name: &str) -> PodEntry {
     last.pods.iter().map(Packed::open).find(|entry| entry.name == name).unwrap_or_else(|| panic!("no entry of {name}"))
 }
 
-fn standing(agent: &Running, name: &str) -> (PodStanding, String, String) {
+pub(super) fn standing(agent: &Running, name: &str) -> (PodStanding, String, String) {
     let progress = agent.progress.borrow().clone();
     let pod = progress.pods.iter().find(|pod| pod.key.name == name).unwrap();
     (pod.standing, pod.status.clone(), pod.message.clone())

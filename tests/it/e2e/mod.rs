@@ -25,6 +25,7 @@ pub mod picture;
 mod pods;
 mod probes;
 mod readme;
+mod room;
 mod seed;
 mod strace;
 mod users;
