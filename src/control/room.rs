@@ -19,7 +19,12 @@ pub(super) struct Placed {
 
 impl Placed {
     /// Judges the pods. One that is as `before` is the same, so that whatever was made of it is known to hold still.
-    pub(super) fn new(of: &Arc<Admitted>, observed: &[Arc<ObservedPod>], node: &NodeInfo, before: Option<Self>) -> Self {
+    pub(super) fn new(
+        of: &Arc<Admitted>,
+        observed: &[Arc<ObservedPod>],
+        node: &NodeInfo,
+        before: Option<Self>,
+    ) -> Self {
         let before = before.map(|before| before.admitted);
         let mut judged = plan::room(of, observed, node, before.as_deref());
         for (key, pod) in &mut judged.pods {

@@ -83,7 +83,9 @@ impl Unplaced {
             (Outcome::NotForThisMachine, Unmet::NodeName) => {
                 ("names another machine", "with `placement: fleet` in the configuration that is no warning")
             }
-            (Outcome::NotForThisMachine, _) => ("is left to another machine", "nothing is to be done if it is meant so"),
+            (Outcome::NotForThisMachine, _) => {
+                ("is left to another machine", "nothing is to be done if it is meant so")
+            }
             (Outcome::Pending, Unmet::NodeResources) => ("stays Pending", "let it, or others, ask for less"),
             (Outcome::Pending, _) => {
                 ("stays Pending", "`placement: fleet` in the configuration leaves it to another machine")

@@ -44,8 +44,13 @@ impl Judged {
 
 /// The incarnations of pods that have room, each with its generation. What is among them no more has left some.
 pub fn holders<P: Borrow<ObservedPod>>(observed: &[P]) -> BTreeSet<(PodUid, i64)> {
-    let records = observed.iter().map(Borrow::borrow).map(|pod: &ObservedPod| &pod.record);
-    records.filter(|record| has_room(record)).map(|record| (record.uid.clone(), record.generation)).collect()
+    let records = observed.iter().map(record_of).filter(|record| has_room(record));
+    records.map(|record| (record.uid.clone(), record.generation)).collect()
+}
+
+fn record_of<P: Borrow<ObservedPod>>(pod: &P) -> &PodRecord {
+    let pod: &ObservedPod = pod.borrow();
+    &pod.record
 }
 
 /// Judges the pods of a revision beside what is there. `before` is what it was made of the last time.
@@ -59,22 +64,22 @@ pub fn room<P: Borrow<ObservedPod>>(
     if round.room.is_endless() {
         return round.judged;
     }
-    let records = observed.iter().map(Borrow::borrow).map(|pod: &ObservedPod| &pod.record);
-    let records: BTreeMap<&PodKey, &PodRecord> = records.map(|record| (&record.key, record)).collect();
+    let records: BTreeMap<&PodKey, &PodRecord> =
+        observed.iter().map(record_of).map(|record| (&record.key, record)).collect();
     let mut own: BTreeMap<&PodKey, Requests> = BTreeMap::new();
     for (key, record) in records.iter().filter(|(_, record)| has_room(record)) {
         let requests = requests_of(&record.realised.effective);
         round.room.take(&requests);
         own.insert(*key, requests);
     }
-    let was_let_in = |key: &PodKey| before.and_then(|before| before.pods.get(key)).is_some_and(|p| p.unplaced.is_none());
+    let known = |key: &PodKey| before.and_then(|before| before.pods.get(key));
     let (mut resized, mut coming) = (Vec::new(), Vec::new());
     for (key, pod) in admitted.pods.iter().filter(|(_, pod)| is_for_room(pod)) {
         let record = records.get(key).copied();
         let mut candidate = || Candidate {
             asked: Asked::of_packed(&pod.effective),
             own: own.remove(key).unwrap_or_default(),
-            is_new: !was_let_in(key),
+            is_new: known(key).is_none_or(|known| known.unplaced.is_some()),
             pod,
         };
         match standing(pod, record) {

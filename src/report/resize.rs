@@ -61,8 +61,7 @@ pub(super) fn error(holds: &[Hold]) -> Option<&str> {
 
 /// Why a pod is not given other amounts, as the reason of its condition, and the message, if it is not.
 pub(super) fn pending(holds: &[Hold]) -> Option<(&'static str, &str)> {
-    let found = holds.iter().find_map(|hold| Some((pending_reason(&hold.reason)?, hold.message.as_str())));
-    found.filter(|(_, message)| !message.is_empty())
+    holds.iter().find_map(|hold| Some((pending_reason(&hold.reason)?, hold.message.as_str())))
 }
 
 fn pending_reason(hold: &str) -> Option<&'static str> {

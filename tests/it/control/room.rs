@@ -46,7 +46,8 @@ async fn a_pod_waits_for_room_and_comes_when_another_one_ends() {
     until_runs(&mut agent, "job").await;
     until_runs(&mut agent, "xs").await;
     rig.pass(5).await;
-    assert_eq!(standing(&agent, "web"), (PodStanding::Progressing, "Pending".into(), format!("Unschedulable: {WAITS}")));
+    let why = format!("Unschedulable: {WAITS}");
+    assert_eq!(standing(&agent, "web"), (PodStanding::Progressing, "Pending".into(), why));
     let conditions = served(&agent, "web").status.unwrap().conditions.unwrap();
     let [scheduled] = conditions.as_slice() else { panic!("{conditions:?}") };
     assert_eq!((scheduled.reason.as_deref(), scheduled.message.as_deref()), (Some("Unschedulable"), Some(WAITS)));

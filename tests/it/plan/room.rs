@@ -18,7 +18,8 @@ fn machine(cpu: &str) -> NodeInfo {
 
 fn with(name: &str, cpu: &str, more: Value) -> Value {
     let container = json!({"name": "c", "image": "i:1", "resources": {"requests": {"cpu": cpu}}});
-    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [container]}});
+    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}});
+    pod["spec"] = json!({"containers": [container]});
     pod["spec"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     pod
 }
@@ -254,8 +255,8 @@ proptest! {
         let node = machine("5");
         let before = with_room(&pods(&first), &[], &node);
         let ran = converged(&before, at(0));
-        let runs: Vec<&str> =
-            ran.iter().filter(|pod| pod.record.realised.unplaced.is_none()).map(|pod| pod.record.key.name.as_str()).collect();
+        let runs = ran.iter().map(|pod| &pod.record).filter(|record| record.realised.unplaced.is_none());
+        let runs: Vec<&str> = runs.map(|record| record.key.name.as_str()).collect();
         let after = with_room(&pods(&second), &ran, &node);
         let placed: Vec<&str> =
             after.pods.values().filter(|pod| pod.unplaced.is_none()).map(|pod| pod.key.name.as_str()).collect();
