@@ -67,6 +67,10 @@ impl<'a> Admitter<'a> {
     }
 
     fn admits_quietly(&self, object: &DesiredObject, pod: &Pod) -> bool {
+        // What it is given and may ask for is known of the pod that runs alone.
+        if self.node.as_ref().is_some_and(|node| !node.limit_range.is_empty()) {
+            return false;
+        }
         if self
             .node
             .as_ref()

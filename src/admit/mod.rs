@@ -2,7 +2,7 @@
 //!
 //! [`chain`] lists what happens to a pod, step by step: [`preset`] finds the matching PodPresets and merges all of them or
 //! none, [`placement`] says whether the machine fits the pod, [`security`] whether it may ask for what it asks for, [`defaults`] makes the pod that runs out of the pod that was
-//! written. [`digest`] names the result, [`warn`] tells
+//! written, and [`limits`] gives it what the machine gives who says nothing. [`digest`] names the result, [`warn`] tells
 //! authors what became of their presets, and [`Origins`] says on demand where each field of a pod comes from.
 //! [`Admitter`] admits one object at a time.
 //!
@@ -15,6 +15,7 @@ mod admitter;
 mod chain;
 mod defaults;
 mod digest;
+mod limits;
 mod merge;
 mod origin;
 mod placement;
@@ -32,7 +33,7 @@ use serde::de::DeserializeOwned;
 
 use crate::model::{
     Admitted, AdmittedPod, DataObjects, Desired, DesiredObject, Diagnostic, Diagnostics, Kind, NodeInfo, ObjectKey,
-    Packed, Place, PodKey, Severity, SourceRef,
+    Outcome, Packed, Place, PodKey, Severity, SourceRef,
 };
 
 pub use admitter::Admitter;
@@ -133,6 +134,11 @@ fn admit_pod<'a>(
     // What no preset changed need not be kept twice.
     let spec = if applied.is_empty() && is_whole { packed.clone() } else { Packed::new(&pod) };
     pod.spec.iter_mut().for_each(chain::fill);
+    // Another machine gives it what that one has to give.
+    let is_here = draft.unplaced.as_ref().is_none_or(|unplaced| unplaced.outcome != Outcome::NotForThisMachine);
+    if let Some(node) = subject.node.filter(|node| is_here && !node.limit_range.is_empty()) {
+        warnings.refuse(limits::apply(subject, &mut pod, &node.limit_range));
+    }
     let admitted = AdmittedPod {
         key: key.clone(),
         source: subject.object.source.clone(),

@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Toleration};
 
-use super::chain::{Draft, Subject};
-use super::selector;
+use super::chain::{self, Draft, Subject};
+use super::{limits, selector};
 use crate::model::{Asked, NodeInfo, Outcome, Requests, Room, Taint, Unmet, Unplaced, no_node};
 
 /// The one field of a node that terms may match.
@@ -63,7 +63,15 @@ fn room(spec: &PodSpec, node: &NodeInfo) -> Option<Unplaced> {
     if room.is_endless() {
         return None;
     }
-    let asked = Asked::of(spec);
+    let asked = match node.limit_range.as_slice() {
+        [] => Asked::of(spec),
+        items => {
+            let mut whole = spec.clone();
+            chain::fill(&mut whole);
+            limits::fill(&mut whole, items);
+            Asked::of(&whole)
+        }
+    };
     Unplaced::for_room(&asked, &room.lacks(&asked.requests, &Requests::new()), node.fleet)
 }
 

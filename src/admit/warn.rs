@@ -72,6 +72,11 @@ impl<'a> Warnings<'a> {
         self.found.extend(lost_volumes(object, draft, presets));
     }
 
+    /// Notes what a pod may not be.
+    pub(super) fn refuse(&mut self, found: Vec<Diagnostic>) {
+        self.found.extend(found);
+    }
+
     fn conflict(&mut self, pod: &ObjectKey, conflict: &PresetConflict) {
         let (existing, wanted) = (&conflict.existing, &conflict.wanted);
         let sides = [(existing, wanted), (wanted, existing)];

@@ -13,7 +13,7 @@ pub fn told(config: &Config, name: Option<&str>) -> Option<NodeInfo> {
     let name = name.or(config.node_name.as_deref()).unwrap_or_default();
     let says_nothing = name.is_empty() && config.labels.is_empty() && config.taints.is_empty() && !config.fleet;
     let says_nothing = says_nothing && config.pod_security.is_none() && config.allowed_unsafe_sysctls.is_empty();
-    let says_nothing = says_nothing && config.allocatable.is_empty();
+    let says_nothing = says_nothing && config.allocatable.is_empty() && config.limit_range.is_empty();
     // What is known of none of them is empty.
     let (labels, untold): (BTreeMap<_, _>, BTreeMap<_, _>) = labels(config, name, "")
         .into_iter()
@@ -24,6 +24,7 @@ pub fn told(config: &Config, name: Option<&str>) -> Option<NodeInfo> {
         taints: config.taints.clone(),
         fleet: config.fleet,
         pod_security: config.pod_security.unwrap_or_default(),
+        limit_range: config.limit_range.clone(),
         allowed_unsafe_sysctls: config.allowed_unsafe_sysctls.clone(),
         allocatable: config.allocatable.clone(),
         untold: untold.into_keys().collect(),

@@ -82,6 +82,7 @@ pub fn node(config: &Config, name: Option<&str>, machine: &Machine) -> NodeInfo 
         taints: config.taints.clone(),
         fleet: config.fleet,
         pod_security: config.pod_security.unwrap_or_default(),
+        limit_range: config.limit_range.clone(),
         allowed_unsafe_sysctls: config.allowed_unsafe_sysctls.clone(),
         ips: machine.ips.clone(),
         allocatable: offered(machine).into_iter().chain(config.allocatable.clone()).collect(),

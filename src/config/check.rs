@@ -1,5 +1,6 @@
 //! A configuration out of a marked document: each key by its own rule, all problems collected.
 
+mod limit_range;
 mod registries;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use crate::model::quantity::nanos;
 use crate::model::sysctl::{self, Namespace};
 use crate::model::{Diagnostic, Diagnostics, IDS_PER_POD, Place, PodSecurityLevel, Severity, Taint};
 
-const KEYS: [&str; 23] = [
+const KEYS: [&str; 24] = [
     "apiVersion",
     "kind",
     "nodeName",
@@ -41,6 +42,7 @@ const KEYS: [&str; 23] = [
     "placement",
     "podSecurity",
     "allowedUnsafeSysctls",
+    "limitRange",
 ];
 const TAINT_KEYS: [&str; 3] = ["key", "value", "effect"];
 const EFFECTS: [&str; 2] = ["NoSchedule", "PreferNoSchedule"];
@@ -115,6 +117,7 @@ impl Check<'_> {
             "labels" => config.labels = self.map(&at, value, Digits::No, label_value),
             "taints" => config.taints = self.taints(&at, value),
             "allocatable" => config.allocatable = self.map(&at, value, Digits::Yes, quantity),
+            "limitRange" => config.limit_range = self.limit_range(&at, value),
             "subnet" => config.subnet = self.text(&at, value, subnet),
             "ipv6Subnet" => config.ipv6_subnet = self.text(&at, value, ipv6_subnet),
             "allowHostImage" => config.allow_host_image = self.boolean(&at, value),

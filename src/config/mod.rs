@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::cli::args::LogFormat;
 use crate::manifest::read_document;
-use crate::model::{Diagnostics, PodSecurityLevel, PullSettings, Taint};
+use crate::model::{Diagnostics, LimitRangeItem, PodSecurityLevel, PullSettings, Taint};
 use crate::port::PortError;
 
 /// The file that is read when none is named, if it is there.
@@ -31,6 +31,8 @@ pub struct Config {
     pub pod_security: Option<PodSecurityLevel>,
     /// Sysctls that pods may set besides the safe ones, with `*` at the end or not.
     pub allowed_unsafe_sysctls: Vec<String>,
+    /// The items of `limitRange.limits`, with the defaults that follow from their bounds.
+    pub limit_range: Vec<LimitRangeItem>,
     /// Resource name → quantity.
     pub allocatable: BTreeMap<String, String>,
     pub subnet: Option<String>,

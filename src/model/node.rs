@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::PodSecurityLevel;
+use super::{LimitRangeItem, PodSecurityLevel};
 
 /// A taint of the machine, from the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +55,9 @@ pub struct NodeInfo {
     /// The level of the Pod Security Standards that no pod of it may exceed.
     #[serde(default)]
     pub pod_security: PodSecurityLevel,
+    /// What its containers and pods are given and may ask for; empty for nothing and anything.
+    #[serde(default)]
+    pub limit_range: Vec<LimitRangeItem>,
     /// Settings of the kernel that pods may set besides the safe ones, with `*` at the end or not.
     #[serde(default)]
     pub allowed_unsafe_sysctls: Vec<String>,

@@ -94,6 +94,17 @@ impl Resources {
         Self { limits, requests: self.requests.clone() }
     }
 
+    /// Takes the amounts of a resource that another one has.
+    pub fn take(&mut self, resource: &str, other: &Self) {
+        for (own, other) in [(&mut self.limits, &other.limits), (&mut self.requests, &other.requests)] {
+            match resource {
+                "cpu" => own.cpu.clone_from(&other.cpu),
+                "memory" => own.memory.clone_from(&other.memory),
+                _ => {}
+            }
+        }
+    }
+
     /// One of its two lists, by name.
     pub fn list(&self, name: &str) -> &Amounts {
         if name == "limits" { &self.limits } else { &self.requests }

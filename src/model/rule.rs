@@ -44,6 +44,7 @@ pub const RULES: &[Rule] = &[
     rule("image-tag", "An image without a tag changes without a commit", "write a tag or a digest"),
     rule("internal", "podwright itself failed", "report it"),
     rule("label", "The key or value of a label is not well formed", "rename it"),
+    rule("limit-range", "A pod asks for more or less than the machine lets it", "ask for what is allowed"),
     rule("local-object", "An object provisioned on the machine that cannot be read", "provision it anew, or remove it"),
     rule("misplaced-field", "A field stands at the wrong level", "indent it as the field it belongs to"),
     rule("missing-field", "A field that is needed is not there", "add it"),

@@ -13,6 +13,7 @@
 use std::sync::Arc;
 
 use super::change::Change;
+use super::resize;
 use super::rules::covers;
 use crate::model::{AdmittedPod, FieldChange, Outcome, PodRecord, Unplaced, Verb};
 
@@ -82,9 +83,14 @@ fn decides(field: &str) -> bool {
 /// The target as a change in place realises it: a pod that runs stays where it is, and what it waits for is on no record.
 pub(super) fn kept(realised: &AdmittedPod, target: &Arc<AdmittedPod>) -> Arc<AdmittedPod> {
     let stays = realised.unplaced.is_none() && target.unplaced.is_some();
-    if !stays && target.pending_resize.is_none() {
+    let effective = match &realised.unplaced {
+        None => resize::settled(realised, target),
+        // Nothing of it was given anything.
+        Some(_) => target.effective.clone(),
+    };
+    if !stays && target.pending_resize.is_none() && effective == target.effective {
         return Arc::clone(target);
     }
     let unplaced = target.unplaced.clone().filter(|_| !stays);
-    Arc::new(AdmittedPod { unplaced, pending_resize: None, ..(**target).clone() })
+    Arc::new(AdmittedPod { unplaced, pending_resize: None, effective, ..(**target).clone() })
 }

@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 use super::rules::Advice::{self, Instead, Note, Nothing};
 use crate::model::Verb::{self, Recreate, RestartContainer, UpdateInPlace};
 use crate::model::{
-    AdmittedPod, AmountChange, ContainerRecord, FieldChange, Packed, PendingResize, RESIZABLE, Resources,
-    asks_for_restart, qos_class,
+    AdmittedPod, AmountChange, ContainerRecord, FieldChange, LIMIT_RANGER, Packed, PendingResize, RESIZABLE,
+    Resources, asks_for_restart, qos_class,
 };
 
 const KEPT: Advice = Instead("another amount is changed in place: only one that is removed takes a new pod");
@@ -109,6 +109,41 @@ pub(super) fn held(realised: &AdmittedPod, target: &AdmittedPod, pending: Pendin
         pending_resize: Some(Box::new(pending)),
         ..target.clone()
     }
+}
+
+/// The effective pod of a target as a change in place realises it: what a container was given by the machine it keeps, but of a
+/// resource of which it asks for another amount itself. What the machine gives is for pods that are begun.
+pub(super) fn settled(realised: &AdmittedPod, target: &AdmittedPod) -> Packed<Pod> {
+    let given = |pod: &AdmittedPod| pod.effective.text().contains(LIMIT_RANGER);
+    if !given(realised) && !given(target) {
+        return target.effective.clone();
+    }
+    let [before, after] = [realised, target].map(|pod| pod.spec.open().spec.unwrap_or_default());
+    let (had, mut pod) = (realised.effective.open(), target.effective.open());
+    if !target.spec.text().contains(LIMIT_RANGER) {
+        let told = had.metadata.annotations.as_ref().and_then(|all| all.get(LIMIT_RANGER));
+        let mut annotations = pod.metadata.annotations.take().unwrap_or_default();
+        annotations.remove(LIMIT_RANGER);
+        annotations.extend(told.map(|told| (LIMIT_RANGER.to_owned(), told.clone())));
+        pod.metadata.annotations = (!annotations.is_empty()).then_some(annotations);
+    }
+    let had = had.spec.unwrap_or_default();
+    let containers = pod.spec.iter_mut().flat_map(|spec| {
+        let init = spec.init_containers.iter_mut().flatten();
+        init.chain(&mut spec.containers)
+    });
+    for container in containers {
+        let [before, after, had] = [&before, &after, &had].map(|spec| find(spec, &container.name).map(Resources::of));
+        let (Some(before), Some(after), Some(had)) = (before, after, had) else { continue };
+        let changes = before.changes(&after);
+        let wanted = container.resources.clone().unwrap_or_default();
+        let mut amounts = had;
+        for change in &changes {
+            amounts.take(change.resource, &Resources::of(container));
+        }
+        container.resources = Some(amounts.within(&wanted));
+    }
+    Packed::new(&pod)
 }
 
 fn given_back(realised: &Packed<Pod>, target: &Packed<Pod>) -> Packed<Pod> {

@@ -15,11 +15,13 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Pod;
+
 use super::change::{self, Change};
 use super::resize;
 use crate::model::{
-    Admitted, AdmittedPod, Asked, NodeInfo, ObservedPod, PendingResize, PodKey, PodRecord, PodUid, Requests, Room,
-    Unmet, Unplaced, requests_of,
+    Admitted, AdmittedPod, Asked, NodeInfo, ObservedPod, Packed, PendingResize, PodKey, PodRecord, PodUid, Requests,
+    Room, Unmet, Unplaced, requests_of,
 };
 
 /// What room makes of admitted pods.
@@ -76,8 +78,8 @@ pub fn room<P: Borrow<ObservedPod>>(
     let (mut resized, mut coming) = (Vec::new(), Vec::new());
     for (key, pod) in admitted.pods.iter().filter(|(_, pod)| is_for_room(pod)) {
         let record = records.get(key).copied();
-        let mut candidate = || Candidate {
-            asked: Asked::of_packed(&pod.effective),
+        let mut candidate = |effective: &Packed<Pod>| Candidate {
+            asked: Asked::of_packed(effective),
             own: own.remove(key).unwrap_or_default(),
             is_new: known(key).is_none_or(|known| known.unplaced.is_some()),
             pod,
@@ -85,8 +87,8 @@ pub fn room<P: Borrow<ObservedPod>>(
         match standing(pod, record) {
             Standing::Stays => round.keep(pod),
             Standing::Over => {}
-            Standing::Comes => coming.push(candidate()),
-            Standing::Resized(realised) => resized.push((candidate(), realised)),
+            Standing::Comes => coming.push(candidate(&pod.effective)),
+            Standing::Resized(realised) => resized.push((candidate(&resize::settled(realised, pod)), realised)),
         }
     }
     // Stable: among equals by name.

@@ -3,6 +3,7 @@
 mod admitter;
 mod bounds;
 mod build;
+mod limits;
 mod merge;
 mod origin;
 pub(crate) mod placement;

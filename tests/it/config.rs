@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use podwright::cli::args::LogFormat;
 use podwright::config::{Config, ConfigError, load, parse};
-use podwright::model::{Mirror, PodSecurityLevel, PullSettings, RegistryEntry, Taint};
+use podwright::model::{
+    LimitRangeItem, LimitType, Mirror, PodSecurityLevel, PullSettings, RegistryEntry, Taint,
+};
 use serde_json::Value;
 
 const FULL: &str = r#"
@@ -47,6 +49,10 @@ offlinePull: strict
 placement: fleet
 podSecurity: baseline
 allowedUnsafeSysctls: [net.core.somaxconn, "kernel.msg*"]
+limitRange:
+  limits:
+  - {type: Container, default: {cpu: 1}, defaultRequest: {cpu: 100m}, min: {memory: 16Mi}, max: {memory: 1Gi}}
+  - {type: Pod, max: {cpu: 4}, maxLimitRequestRatio: {cpu: "10"}}
 "#;
 
 fn schema() -> Value {
@@ -73,6 +79,24 @@ fn pull() -> PullSettings {
     PullSettings { registries, credentials: Some("/etc/podwright/docker.json".into()), strict_offline: true }
 }
 
+/// What [`FULL`] says of amounts, with what follows from it.
+fn limit_range() -> Vec<LimitRangeItem> {
+    let text = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let container = LimitRangeItem {
+        default: text(&[("cpu", "1"), ("memory", "1Gi")]),
+        default_request: text(&[("cpu", "100m"), ("memory", "1Gi")]),
+        min: text(&[("memory", "16Mi")]),
+        max: text(&[("memory", "1Gi")]),
+        ..LimitRangeItem::new(LimitType::Container)
+    };
+    let pod = LimitRangeItem {
+        max: text(&[("cpu", "4")]),
+        max_limit_request_ratio: text(&[("cpu", "10")]),
+        ..LimitRangeItem::new(LimitType::Pod)
+    };
+    vec![container, pod]
+}
+
 #[test]
 fn every_key_is_read() {
     let config = parse("c.yaml", FULL.as_bytes()).unwrap();
@@ -93,6 +117,7 @@ fn every_key_is_read() {
         pod_security: Some(PodSecurityLevel::Baseline),
         allowed_unsafe_sysctls: vec!["net.core.somaxconn".into(), "kernel.msg*".into()],
         allocatable: text(&[("cpu", "2"), ("memory", "4Gi"), ("example.com/gpu", "1")]),
+        limit_range: limit_range(),
         subnet: Some("10.88.0.0/24".into()),
         ipv6_subnet: Some("fd3b:72c5:9e10::/64".into()),
         allow_host_image: true,
@@ -206,6 +231,19 @@ fn what_pods_may_ask_of_a_machine_is_checked_by_both() {
         ("allowedUnsafeSysctls: [vm.swappiness]", "`vm.swappiness` is the whole machine's", "fs.mqueue."),
         ("podSecurity: Baseline", "it must be `privileged`, `baseline` or `restricted`", "one of them"),
         ("podSecurity: true", "it must be `privileged`, `baseline` or `restricted`", "one of them"),
+        ("limitRange: []", "expected a mapping, found a list", "LimitRange"),
+        ("limitRange: {limit: []}", "unknown key `limit`", "did you mean `limits`?"),
+        ("limitRange: {limits: {}}", "expected a list, found a mapping", "- "),
+        ("limitRange: {limits: [a]}", "expected a mapping, found text", "type"),
+        ("limitRange: {limits: [{max: {cpu: 1}}]}", "missing key `type`", "type: Container"),
+        ("limitRange: {limits: [{type: Node}]}", "it must be `Container` or `Pod`", "one of the two"),
+        ("limitRange: {limits: [{type: Pod, maximum: {}}]}", "unknown key `maximum`", "the keys are type"),
+        ("limitRange: {limits: [{type: Pod, max: {cpu: one}}]}", "`one` is no quantity", "500m"),
+        (
+            "limitRange: {limits: [{type: Pod, default: {cpu: 1}}]}",
+            "cpu: may not be specified when `type` is 'Pod'",
+            "correct one",
+        ),
     ] {
         is_refused(text, message, help);
     }
@@ -228,6 +266,14 @@ fn what_a_schema_cannot_say_is_told_too() {
         ("ipv6Subnet: fe80::/64", "`fe80::/64` is no IPv6 subnet: it is neither unique local"),
         ("registries: [{name: index.docker.io}]", "`index.docker.io` is called docker.io here"),
         ("registries: [{name: a.b}, {name: a.b}]", "there is another entry for `a.b`"),
+        (
+            "limitRange: {limits: [{type: Container, min: {cpu: 2}, max: {cpu: 1}}]}",
+            "cpu: min value 2 is greater than max value 1",
+        ),
+        (
+            "limitRange: {limits: [{type: Container, defaultRequest: {cpu: 2}, max: {cpu: 1}}]}",
+            "cpu: default request value 2 is greater than max value 1",
+        ),
         ("nodeName: [", ""),
         ("nodeName: a\nnodeName: b", ""),
     ] {
