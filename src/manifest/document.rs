@@ -132,6 +132,10 @@ fn unknown_kind(root: &Node, version: &str, kind: &str) -> Problem {
         (_, "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job" | "CronJob") => {
             format!("write its pods as Pods, or exclude it with .podwrightignore or the annotation {IGNORE}: \"true\"")
         }
+        (_, "LimitRange") => {
+            "write its `spec` as `limitRange` in the configuration of the machine, and exclude it with .podwrightignore"
+                .to_owned()
+        }
         _ => format!(
             "the kinds are {}; exclude another one with the annotation {IGNORE}: \"true\" or with .podwrightignore",
             alternatives(&names).replace(" or ", " and ")

@@ -273,3 +273,16 @@ fn what_the_backend_cannot_honour_is_an_error_with_the_fields_name() {
         }
     }
 }
+
+#[test]
+fn what_the_configuration_lets_containers_ask_for_is_an_error_at_its_line() {
+    let place = Place::new();
+    let asking = POD.replace("image: nginx\n", "image: nginx:1.29\n    resources: {limits: {cpu: \"2\"}}\n");
+    place.write("m/web.yaml", &asking);
+    place.write("c.yaml", "limitRange: {limits: [{type: Container, max: {cpu: \"1\"}}]}\n");
+    assert_eq!(place.run(&["validate", "m"]).code, Some(0));
+    let said = place.run(&["validate", "m", "--config", "c.yaml"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.out.contains("error: maximum cpu usage per Container is 1, but limit is 2"), "{}", said.out);
+    assert!(said.out.contains("resources: {limits: {cpu: \"2\"}}"), "the line is shown: {}", said.out);
+}

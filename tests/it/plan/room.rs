@@ -1,7 +1,9 @@
 //! For which pods there is room, by row of what is there, what is wanted and what the machine has.
 
 use podwright::admit::admit_on;
-use podwright::model::{Admitted, Deletion, FleetAction, NodeInfo, ObservedPod, PodUid, Resources};
+use podwright::model::{
+    Admitted, Deletion, FleetAction, LIMIT_RANGER, LimitRangeItem, LimitType, NodeInfo, ObservedPod, PodUid, Resources,
+};
 use podwright::plan::{converged, fleet, holders, room};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -220,6 +222,47 @@ fn changed() -> Value {
     let mut pod = pod("b", "1500m");
     pod["spec"]["containers"][0]["image"] = json!("i:2");
     pod
+}
+
+#[test]
+fn what_the_machine_gave_a_pod_that_runs_it_keeps_until_it_asks_for_something_itself() {
+    let giving = |cpu: &str| {
+        let item = LimitRangeItem {
+            default_request: [("cpu".to_owned(), cpu.to_owned())].into(),
+            ..LimitRangeItem::new(LimitType::Container)
+        };
+        NodeInfo { limit_range: vec![item], ..edge() }
+    };
+    let pod = |label: &str, resources: Value| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {"a": label}},
+            "spec": {"containers": [{"name": "c", "image": "i:1", "resources": resources}]}})
+    };
+    let on = |pod: Value, node: &NodeInfo| pod_of(&all_on(&[pod], node), "default", "p");
+    let (before, after) = (giving("500m"), giving("2"));
+    let first = all_on(&[pod("x", json!({}))], &before);
+    let mut world = World::new(&pod_of(&first, "default", "p"), &first.data);
+    world.settle();
+    let amount = |world: &World| {
+        let effective = world.pod.as_ref().unwrap().record.realised.effective.open();
+        let told = effective.metadata.annotations.unwrap()[LIMIT_RANGER].clone();
+        assert_eq!(told, "LimitRanger plugin set: cpu request for container c");
+        Resources::of(&effective.spec.unwrap().containers[0]).requests.cpu.unwrap()
+    };
+    assert_eq!(amount(&world), "500m");
+
+    // Another gift is no change, and another change takes none.
+    world.target = Some(on(pod("x", json!({})), &after));
+    world.settle();
+    assert_eq!((amount(&world), world.pod.as_ref().unwrap().record.generation), ("500m".to_owned(), 1));
+    world.target = Some(on(pod("y", json!({})), &after));
+    world.settle();
+    assert_eq!((amount(&world), world.pod.as_ref().unwrap().record.generation), ("500m".to_owned(), 2));
+    assert!(world.log.iter().all(|step| !step.starts_with("resize")), "{:?}", world.log);
+
+    world.target = Some(on(pod("y", json!({"requests": {"cpu": "1"}})), &after));
+    world.settle();
+    assert_eq!(amount(&world), "1");
+    assert!(world.log.iter().any(|step| step == "resize c#0"), "{:?}", world.log);
 }
 
 #[test]
