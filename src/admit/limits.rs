@@ -41,7 +41,8 @@ pub(super) fn fill(spec: &mut PodSpec, items: &[LimitRangeItem]) -> Option<Strin
     let mut told = Vec::new();
     for (word, container) in apps.chain(init) {
         let resources = container.resources.get_or_insert_default();
-        let set = [(add(&mut resources.requests, &requests), "request"), (add(&mut resources.limits, &limits), "limit")];
+        let set =
+            [(add(&mut resources.requests, &requests), "request"), (add(&mut resources.limits, &limits), "limit")];
         for (names, list) in set.into_iter().filter(|(names, _)| !names.is_empty()) {
             told.push(format!("{} {list} for {word} {}", names.join(", "), container.name));
         }

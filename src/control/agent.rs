@@ -137,7 +137,7 @@ impl Agent {
 
     /// Plans the fleet anew for pods that wait for room, when there may be more of it by what the workers saw.
     async fn make_use_of_room(&mut self) {
-        let Some(placed) = &mut self.placed else { return };
+        let Some(placed) = self.placed.as_mut().filter(|placed| placed.is_waiting) else { return };
         let seen = self.kubelet.seen();
         if !placed.may_fit_more(&seen) {
             return;

@@ -12,9 +12,10 @@ pub(super) struct Placed {
     of: Arc<Admitted>,
     /// The same where everything has room.
     pub(super) admitted: Arc<Admitted>,
-    /// Those that had room, and came to have some since.
+    /// While a pod waits: those that had room, and came to have some since.
     holders: BTreeSet<(PodUid, i64)>,
-    is_waiting: bool,
+    /// Whether a pod waits for room.
+    pub(super) is_waiting: bool,
 }
 
 impl Placed {
@@ -41,7 +42,8 @@ impl Placed {
             judged.put_into(&mut admitted);
             Arc::new(admitted)
         };
-        Self { of: Arc::clone(of), admitted, holders: plan::holders(observed), is_waiting }
+        let holders = if is_waiting { plan::holders(observed) } else { BTreeSet::new() };
+        Self { of: Arc::clone(of), admitted, holders, is_waiting }
     }
 
     /// Whether it is about this revision.
@@ -49,11 +51,8 @@ impl Placed {
         Arc::ptr_eq(&self.of, admitted)
     }
 
-    /// Whether a pod waits for room and one that had some has ended, gone or changed.
+    /// Whether a pod that had room has ended, gone or changed since the last time.
     pub(super) fn may_fit_more(&mut self, seen: &[Arc<ObservedPod>]) -> bool {
-        if !self.is_waiting {
-            return false;
-        }
         let now = plan::holders(seen);
         let is_left = !self.holders.is_subset(&now);
         self.holders = now;

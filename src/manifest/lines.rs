@@ -26,8 +26,9 @@ pub fn show_lines(snapshot: &Snapshot, diagnostics: &mut Diagnostics) {
 }
 
 fn without_line(diagnostic: &mut Diagnostic) -> Option<&mut Place> {
-    let is_of_admission =
-        ["limit-range", "preset-", "pod-security", "sysctl-forbidden"].iter().any(|rule| diagnostic.rule.starts_with(rule));
+    let is_of_admission = ["limit-range", "preset-", "pod-security", "sysctl-forbidden"]
+        .iter()
+        .any(|rule| diagnostic.rule.starts_with(rule));
     diagnostic.place.as_mut().filter(|place| is_of_admission && place.text.is_empty())
 }
 

@@ -155,7 +155,8 @@ mod tests {
 
     #[test]
     fn defaults_follow_from_bounds() {
-        let given = json!({"default": {"cpu": "1"}, "min": {"cpu": "100m", "x/y": "1"}, "max": {"cpu": "2", "memory": "1Gi"}});
+        let given =
+            json!({"default": {"cpu": "1"}, "min": {"cpu": "100m", "x/y": "1"}, "max": {"cpu": "2", "memory": "1Gi"}});
         let mut expected = given.clone();
         expected["default"] = json!({"cpu": "1", "memory": "1Gi"});
         expected["defaultRequest"] = json!({"cpu": "1", "memory": "1Gi", "x/y": "1"});
@@ -168,8 +169,16 @@ mod tests {
     fn what_contradicts_itself_is_told_once() {
         for (given, list, why) in [
             (json!({"min": {"cpu": "2"}, "max": {"cpu": "1"}}), "min", "min value 2 is greater than max value 1"),
-            (json!({"default": {"cpu": "2"}, "max": {"cpu": "1"}}), "default", "default value 2 is greater than max value 1"),
-            (json!({"default": {"cpu": "1"}, "min": {"cpu": "2"}}), "default", "min value 2 is greater than default value 1"),
+            (
+                json!({"default": {"cpu": "2"}, "max": {"cpu": "1"}}),
+                "default",
+                "default value 2 is greater than max value 1",
+            ),
+            (
+                json!({"default": {"cpu": "1"}, "min": {"cpu": "2"}}),
+                "default",
+                "min value 2 is greater than default value 1",
+            ),
             (
                 json!({"defaultRequest": {"cpu": "1"}, "min": {"cpu": "2"}}),
                 "defaultRequest",
@@ -191,11 +200,7 @@ mod tests {
                 "maxLimitRequestRatio",
                 "ratio 10 is greater than max/min = 4.000000",
             ),
-            (
-                json!({"type": "Pod", "default": {"cpu": "1"}}),
-                "default",
-                "may not be specified when `type` is 'Pod'",
-            ),
+            (json!({"type": "Pod", "default": {"cpu": "1"}}), "default", "may not be specified when `type` is 'Pod'"),
         ] {
             let found = item(given.clone()).filled().contradictions();
             let [(of, _, words)] = found.as_slice() else { panic!("{given}: {found:?}") };

@@ -120,8 +120,7 @@ fn requests(spec: &PodSpec) -> Requests {
     let whole = AmountList::BOTH.map(|list| list.of_pod(spec));
     let lists = own.chain(whole).flatten().chain(&spec.overhead);
     let names: BTreeSet<&String> = lists.flat_map(|amounts| amounts.keys()).collect();
-    let mut all: Requests =
-        names.into_iter().map(|name| (name.clone(), units(name, requested(spec, name)))).collect();
+    let mut all: Requests = names.into_iter().map(|name| (name.clone(), units(name, requested(spec, name)))).collect();
     all.retain(|_, amount| *amount > 0);
     all.insert(PODS.to_owned(), 1);
     all

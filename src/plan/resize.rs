@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 use super::rules::Advice::{self, Instead, Note, Nothing};
 use crate::model::Verb::{self, Recreate, RestartContainer, UpdateInPlace};
 use crate::model::{
-    AdmittedPod, AmountChange, ContainerRecord, FieldChange, LIMIT_RANGER, Packed, PendingResize, RESIZABLE,
-    Resources, asks_for_restart, qos_class,
+    AdmittedPod, AmountChange, ContainerRecord, FieldChange, LIMIT_RANGER, Packed, PendingResize, RESIZABLE, Resources,
+    asks_for_restart, qos_class,
 };
 
 const KEPT: Advice = Instead("another amount is changed in place: only one that is removed takes a new pod");

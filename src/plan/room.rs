@@ -68,29 +68,26 @@ pub fn room<P: Borrow<ObservedPod>>(
     }
     let records: BTreeMap<&PodKey, &PodRecord> =
         observed.iter().map(record_of).map(|record| (&record.key, record)).collect();
-    let mut own: BTreeMap<&PodKey, Requests> = BTreeMap::new();
-    for (key, record) in records.iter().filter(|(_, record)| has_room(record)) {
-        let requests = requests_of(&record.realised.effective);
-        round.room.take(&requests);
-        own.insert(*key, requests);
-    }
-    let known = |key: &PodKey| before.and_then(|before| before.pods.get(key));
     let (mut resized, mut coming) = (Vec::new(), Vec::new());
     for (key, pod) in admitted.pods.iter().filter(|(_, pod)| is_for_room(pod)) {
-        let record = records.get(key).copied();
-        let mut candidate = |effective: &Packed<Pod>| Candidate {
-            asked: Asked::of_packed(effective),
-            own: own.remove(key).unwrap_or_default(),
-            is_new: known(key).is_none_or(|known| known.unplaced.is_some()),
-            pod,
-        };
-        match standing(pod, record) {
+        match standing(pod, records.get(key).copied()) {
             Standing::Stays => round.keep(pod),
             Standing::Over => {}
-            Standing::Comes => coming.push(candidate(&pod.effective)),
-            Standing::Resized(realised) => resized.push((candidate(&resize::settled(realised, pod)), realised)),
+            Standing::Comes => coming.push(pod),
+            Standing::Resized(realised) => resized.push((pod, realised)),
         }
     }
+    // What is taken is of no interest to what stays.
+    if resized.is_empty() && coming.is_empty() {
+        return round.judged;
+    }
+    let mut own = round.taken(&records);
+    let mut candidate = |pod, effective: &Packed<Pod>| Candidate::new(pod, effective, &mut own, before);
+    let mut resized: Vec<_> = resized
+        .into_iter()
+        .map(|(pod, realised)| (candidate(pod, &resize::settled(realised, pod)), realised))
+        .collect();
+    let mut coming: Vec<_> = coming.into_iter().map(|pod| candidate(pod, &pod.effective)).collect();
     // Stable: among equals by name.
     resized.sort_by_key(|(candidate, _)| Reverse(candidate.asked.priority));
     coming.sort_by_key(|candidate| (candidate.is_new, Reverse(candidate.asked.priority)));
@@ -144,6 +141,23 @@ struct Candidate<'a> {
     pod: &'a Arc<AdmittedPod>,
 }
 
+impl<'a> Candidate<'a> {
+    fn new(
+        pod: &'a Arc<AdmittedPod>,
+        effective: &Packed<Pod>,
+        own: &mut BTreeMap<&PodKey, Requests>,
+        before: Option<&Admitted>,
+    ) -> Self {
+        let known = before.and_then(|before| before.pods.get(&pod.key));
+        Self {
+            asked: Asked::of_packed(effective),
+            own: own.remove(&pod.key).unwrap_or_default(),
+            is_new: known.is_none_or(|known| known.unplaced.is_some()),
+            pod,
+        }
+    }
+}
+
 struct Round {
     room: Room,
     is_fleet: bool,
@@ -151,6 +165,15 @@ struct Round {
 }
 
 impl Round {
+    /// Gives what is there its room: what that is, by pod.
+    fn taken<'a>(&mut self, records: &BTreeMap<&'a PodKey, &PodRecord>) -> BTreeMap<&'a PodKey, Requests> {
+        let holders = records.iter().filter(|(_, record)| has_room(record));
+        let own: BTreeMap<_, _> =
+            holders.map(|(key, record)| (*key, requests_of(&record.realised.effective))).collect();
+        own.values().for_each(|requests| self.room.take(requests));
+        own
+    }
+
     fn put(&mut self, pod: AdmittedPod) {
         self.judged.pods.insert(pod.key.clone(), Arc::new(pod));
     }

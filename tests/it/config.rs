@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use podwright::cli::args::LogFormat;
 use podwright::config::{Config, ConfigError, load, parse};
-use podwright::model::{
-    LimitRangeItem, LimitType, Mirror, PodSecurityLevel, PullSettings, RegistryEntry, Taint,
-};
+use podwright::model::{LimitRangeItem, LimitType, Mirror, PodSecurityLevel, PullSettings, RegistryEntry, Taint};
 use serde_json::Value;
 
 const FULL: &str = r#"

@@ -285,4 +285,7 @@ fn what_the_configuration_lets_containers_ask_for_is_an_error_at_its_line() {
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.out.contains("error: maximum cpu usage per Container is 1, but limit is 2"), "{}", said.out);
     assert!(said.out.contains("resources: {limits: {cpu: \"2\"}}"), "the line is shown: {}", said.out);
+    let said = place.run(&["validate", "m", "--config", "c.yaml", "-o", "json"]);
+    let rule = "limit-range";
+    assert!(said.out.contains(rule), "{}", said.out);
 }

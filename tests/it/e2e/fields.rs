@@ -346,7 +346,7 @@ fn e2e_cpu_and_memory_change_while_a_container_runs() {
     let config = world.scratch().join("config.yaml");
     std::fs::write(&config, "allocatable: {cpu: \"8\"}\n").unwrap();
     let flag = config.to_str().unwrap().to_owned();
-    let mut world = world.with_flags(&["--config", &flag]);
+    let mut world = world.with_flags(&["--allow-host-image", "--config", &flag]);
     let pod = |cpu: &str, memory: &str| {
         format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec:\n  terminationGracePeriodSeconds: 0\n  containers:\n  - name: c\n    image: podwright.invalid/host\n    command: [sleep, \"100000\"]\n    resizePolicy: [{{resourceName: cpu, restartPolicy: NotRequired}}, {{resourceName: memory, restartPolicy: NotRequired}}]\n    resources: {{limits: {{cpu: {cpu}, memory: {memory}}}}}\n  - name: strict\n    image: podwright.invalid/host\n    command: [sleep, \"100000\"]\n    resizePolicy: [{{resourceName: memory, restartPolicy: RestartContainer}}]\n    resources: {{limits: {{cpu: {cpu}, memory: 64Mi}}}}\n"
