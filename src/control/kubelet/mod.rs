@@ -1,5 +1,6 @@
 //! A backend of pods out of a backend of containers: one worker per pod.
 
+mod alarms;
 mod executor;
 mod history;
 mod hooks;
@@ -25,6 +26,7 @@ use crate::model::{AdmittedPod, DataObjects, EventRecord, NodeInfo, ObservedPod,
 use crate::plan;
 use crate::port::{Capabilities, Clock, ContainerBackend, Hint, PodBackend, PortError};
 
+use alarms::Alarms;
 pub use state::{FleetState, PodState};
 use state::{Goal, State};
 
@@ -66,6 +68,8 @@ struct Shared {
     places: Semaphore,
     /// A permit for each pod whose volumes are being measured.
     measuring: Semaphore,
+    /// What pods wait for long.
+    alarms: Alarms,
 }
 
 impl Shared {
@@ -119,8 +123,10 @@ impl Kubelet {
             starts,
             places: Semaphore::new(PLACES),
             measuring: Semaphore::new(usage::PLACES),
+            alarms: Alarms::default(),
         });
         shared.tasks.spawn(fan_out(Arc::clone(&shared), hints));
+        shared.tasks.spawn(ring(Arc::clone(&shared)));
         if !shared.parts.resync.is_zero() {
             shared.tasks.spawn(resync(Arc::clone(&shared)));
         }
@@ -270,6 +276,16 @@ async fn fan_out(shared: Arc<Shared>, mut hints: mpsc::Receiver<Hint>) {
                 return;
             }
         }
+    }
+}
+
+/// Wakes the workers that wait for long.
+async fn ring(shared: Arc<Shared>) {
+    // Cancel-safe: nobody waits for an agent that ends.
+    tokio::select! {
+        biased;
+        () = shared.cancel.cancelled() => {}
+        () = shared.alarms.ring(&*shared.parts.clock) => {}
     }
 }
 

@@ -45,6 +45,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// So long rounds may keep those of other pods waiting: steps that take longer, such as a start, wait for others.
 const KEPT: Duration = Duration::from_secs(1);
 
+/// Who waits longer than this is woken with all others that do.
+const FAR: Duration = Duration::from_secs(30);
+
 /// Runs a pod's worker until the pod is gone or the agent ends. A panic ends neither the agent nor the pod.
 pub(super) async fn supervise(shared: Arc<Shared>, key: Arc<PodKey>) {
     loop {
@@ -193,10 +196,14 @@ impl Worker {
 
     /// Waits for the next round. Meanwhile it has the pod's volumes measured.
     async fn wait(&mut self, until: Option<Timestamp>) {
+        let shared = Arc::clone(&self.shared);
+        let far = after(shared.now(), FAR);
+        let alarm = until.filter(|until| *until > far).map(|until| shared.alarms.set(until, &self.bell));
+        let near = until.filter(|_| alarm.is_none());
         loop {
             self.measure();
             let due = self.usage.as_ref().and_then(|usage| usage.due());
-            let first = [until, due].into_iter().flatten().min();
+            let first = [near, due].into_iter().flatten().min();
             let measured = async {
                 match &mut self.usage {
                     Some(usage) => usage.measured().await,
@@ -214,7 +221,12 @@ impl Worker {
                         return;
                     }
                 }
-                () = self.shared.sleep_until(first) => {}
+                () = self.shared.sleep_until(first) => {
+                    // The clock was set back: what was far away may be over, and the other way round.
+                    if first.is_some_and(|first| self.shared.now() < first) {
+                        return;
+                    }
+                }
             }
             if until.is_some_and(|until| until <= self.shared.now()) {
                 return;
