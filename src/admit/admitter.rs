@@ -11,31 +11,33 @@ use super::preset::{self, Budget, NO_PRESETS, Presets};
 use super::security::{self, NO_POLICY, Policy};
 use super::warn::Warnings;
 use super::{Written, carried};
-use crate::model::{AdmittedPod, Desired, DesiredObject, Diagnostics, Kind, NodeInfo, Packed, PodKey};
+use crate::model::{Accounts, AdmittedPod, Desired, DesiredObject, Diagnostics, Kind, NodeInfo, Packed, PodKey};
 
 /// Admits one object at a time.
 pub struct Admitter<'a> {
     candidates: BTreeMap<&'a str, Presets<'a>>,
     policies: BTreeMap<&'a str, Policy<'a>>,
+    accounts: Accounts,
     budget: Budget,
     node: Option<NodeInfo>,
 }
 
 impl<'a> Admitter<'a> {
-    /// For revisions with these presets and namespaces, and for a machine where it is known; nothing else of `desired` is
+    /// For revisions with these presets, namespaces and service accounts, and for a machine where it is known; nothing else of
+    /// `desired` is
     /// looked at.
     pub fn new(desired: &'a Desired, node: Option<&NodeInfo>) -> Self {
         // What is wrong with presets themselves, admission says when they are admitted.
         let candidates = preset::candidates(desired, &mut Diagnostics::default());
-        let policies = security::policies(desired);
-        Self { candidates, policies, budget: Budget::default(), node: node.cloned() }
+        let (policies, accounts) = (security::policies(desired), super::accounts(desired));
+        Self { candidates, policies, accounts, budget: Budget::default(), node: node.cloned() }
     }
 
     /// The pod as admission leaves it.
     pub fn admitted(&self, object: &DesiredObject, pod: &Pod) -> AdmittedPod {
         let key = PodKey::new(object.key.namespace.as_str(), object.key.name.as_str());
         let written = Written { pod: pod.clone(), packed: &Packed::new(pod) };
-        super::admit_pod(&key, &self.subject(object), written, &mut Warnings::default()).0
+        super::admit_pod(&key, (&self.subject(object), &self.accounts), written, &mut Warnings::default()).0
     }
 
     fn subject<'s>(&'s self, object: &'s DesiredObject) -> Subject<'s, 's> {

@@ -1,8 +1,9 @@
 //! Floor 2: admission. Presets and defaults make `Admitted` out of `Desired`.
 //!
 //! [`chain`] lists what happens to a pod, step by step: [`preset`] finds the matching PodPresets and merges all of them or
-//! none, [`placement`] says whether the machine fits the pod, [`security`] whether it may ask for what it asks for, [`defaults`] makes the pod that runs out of the pod that was
-//! written, and [`limits`] gives it what the machine gives who says nothing. [`digest`] names the result, [`warn`] tells
+//! none, [`placement`] says whether the machine fits the pod, [`security`] whether it may ask for what it asks for,
+//! [`defaults`] makes the pod that runs out of the pod that was written, [`limits`] gives it what the machine gives who says
+//! nothing, and [`account`] adds what its service account brings. [`digest`] names the result, [`warn`] tells
 //! authors what became of their presets, and [`Origins`] says on demand where each field of a pod comes from.
 //! [`Admitter`] admits one object at a time.
 //!
@@ -11,6 +12,7 @@
 //! without changing a merged spec (its selector is written in another way) only the mark differs, which is an
 //! annotation, and annotations change in place.
 
+mod account;
 mod admitter;
 mod chain;
 mod defaults;
@@ -32,8 +34,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
 use serde::de::DeserializeOwned;
 
 use crate::model::{
-    Admitted, AdmittedPod, DataObjects, Desired, DesiredObject, Diagnostic, Diagnostics, Kind, NodeInfo, ObjectKey,
-    Outcome, Packed, Place, PodKey, Severity, SourceRef,
+    Account, Accounts, Admitted, AdmittedPod, DataObjects, Desired, DesiredObject, Diagnostic, Diagnostics, Kind,
+    NodeInfo, ObjectKey, Outcome, Packed, Place, PodKey, Severity, SourceRef,
 };
 
 pub use admitter::Admitter;
@@ -68,6 +70,7 @@ pub fn admit_what_can_be(desired: &Desired, node: Option<&NodeInfo>) -> Admitted
     let mut diagnostics = desired.diagnostics.clone();
     let candidates = preset::candidates(desired, &mut diagnostics);
     let policies = security::policies(desired);
+    let data = data_objects(desired, &mut diagnostics);
     let mut warnings = Warnings::on(node);
     let mut pods = Vec::with_capacity(desired.pods.len());
     let (budget, mut is_told, mut is_untold) = (Budget::default(), false, false);
@@ -77,7 +80,7 @@ pub fn admit_what_can_be(desired: &Desired, node: Option<&NodeInfo>) -> Admitted
         let written = Written { pod: pod.open(), packed: pod };
         let policy = policies.get(key.namespace.as_str()).unwrap_or(&NO_POLICY);
         let subject = Subject { object, root: "", presets, policy, budget: Some(&budget), node };
-        let (admitted, rest) = admit_pod(key, &subject, written, &mut warnings);
+        let (admitted, rest) = admit_pod(key, (&subject, &data.accounts), written, &mut warnings);
         is_untold |= rest.is_untold;
         if rest.is_too_much && !std::mem::replace(&mut is_told, true) {
             diagnostics.0.push(preset::too_much(object));
@@ -87,7 +90,6 @@ pub fn admit_what_can_be(desired: &Desired, node: Option<&NodeInfo>) -> Admitted
     let mut audits = Diagnostics(warnings.audits());
     audits.sort();
     diagnostics.0.extend(warnings.diagnostics());
-    let data = data_objects(desired, &mut diagnostics);
     diagnostics.sort();
     Admitted {
         revision: desired.revision.clone(),
@@ -120,7 +122,7 @@ struct Rest {
 /// The pod as admitted, and what else was found.
 fn admit_pod<'a>(
     key: &PodKey,
-    subject: &Subject<'_, 'a>,
+    (subject, accounts): (&Subject<'_, 'a>, &Accounts),
     Written { pod, packed }: Written<'_>,
     warnings: &mut Warnings<'a>,
 ) -> (AdmittedPod, Rest) {
@@ -138,6 +140,9 @@ fn admit_pod<'a>(
     let is_here = draft.unplaced.as_ref().is_none_or(|unplaced| unplaced.outcome != Outcome::NotForThisMachine);
     if let Some(node) = subject.node.filter(|node| is_here && !node.limit_range.is_empty()) {
         warnings.refuse(limits::apply(subject, &mut pod, &node.limit_range));
+    }
+    if let Some(spec) = &mut pod.spec {
+        account::give(key, &pod.metadata, accounts, spec);
     }
     let admitted = AdmittedPod {
         key: key.clone(),
@@ -173,14 +178,31 @@ fn data_objects(desired: &Desired, diagnostics: &mut Diagnostics) -> DataObjects
             }
             Kind::ServiceAccount => {
                 if let Some(account) = typed::<ServiceAccount>(object, diagnostics) {
-                    let secrets = account.image_pull_secrets.into_iter().flatten().map(|secret| secret.name);
-                    data.accounts.insert(name, secrets.collect());
+                    data.accounts.insert(name, account_of(account));
                 }
             }
             Kind::Namespace | Kind::PodPreset | Kind::Pod => {}
         }
     }
     data
+}
+
+fn account_of(account: ServiceAccount) -> Account {
+    let secrets = account.image_pull_secrets.into_iter().flatten().map(|secret| secret.name);
+    Account {
+        uid: account.metadata.uid.filter(|uid| !uid.is_empty()),
+        automount: account.automount_service_account_token,
+        pull_secrets: secrets.collect(),
+    }
+}
+
+/// The accounts alone, as far as they can be read.
+fn accounts(desired: &Desired) -> Accounts {
+    let all = desired.others.iter().filter(|(key, _)| key.kind == Kind::ServiceAccount);
+    let read = all.filter_map(|(key, object)| {
+        Some(((key.namespace.clone(), key.name.clone()), account_of(carried::<ServiceAccount>(object)?)))
+    });
+    read.collect()
 }
 
 fn fold_string_data(mut secret: Secret) -> Secret {

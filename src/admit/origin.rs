@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::account;
 use super::chain::{self, Draft, Subject};
 use super::preset::{self, NO_PRESETS, Presets};
 use super::security::NO_POLICY;
@@ -44,13 +45,21 @@ impl<'a> Origins<'a> {
         let draft = pod.map(|pod| chain::run(&subject, pod.metadata.clone(), pod.spec.clone().unwrap_or_default()));
         let typed = pod.filter(|_| object.value.is_none()).and_then(|pod| serde_json::to_value(pod).ok());
         let written = object.value.as_deref().or(typed.as_ref()).unwrap_or(&Value::Null);
+        let given = draft.as_ref().map(|draft| account::places(shown, &draft.spec)).unwrap_or_default();
         let mut found = Vec::new();
         leaves(shown, Path::default(), &mut |path: Path| {
-            let origin = origin(&path.pointer, (object, written), draft.as_ref());
+            let is_given = given.iter().any(|place| is_below(&path.pointer, place));
+            let origin =
+                if is_given { Origin::Admission } else { origin(&path.pointer, (object, written), draft.as_ref()) };
             found.push(LeafOrigin { pointer: path.pointer, origin: FieldOrigin { field: path.field, origin } });
         });
         found
     }
+}
+
+/// Whether a pointer leads to a place or to something in it.
+fn is_below(pointer: &str, place: &str) -> bool {
+    pointer.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The first that applies: put there by admission, written in the manifest, given by a preset, a default.

@@ -4,5 +4,7 @@ pub mod fake;
 
 mod ledger;
 pub mod native;
+mod tokens;
 
 pub use ledger::LedgerFile;
+pub use tokens::Keys;

@@ -339,10 +339,13 @@ pub struct NamespaceArgs {
 #[derive(Args, Debug)]
 pub struct GetArgs {
     /// pods, configmaps, secrets, serviceaccounts, namespaces, podpresets, events, nodes; or KIND/NAME
-    #[arg(value_name = "KIND")]
-    pub kind: String,
+    #[arg(value_name = "KIND", required_unless_present = "raw")]
+    pub kind: Option<String>,
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
+    /// Any document of the API, such as /openid/v1/jwks
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["kind", "all_namespaces", "output", "watch", "selector", "field_selector"])]
+    pub raw: Option<String>,
     #[command(flatten)]
     pub namespace: NamespaceArgs,
     /// In every namespace
@@ -389,7 +392,7 @@ fn get_format(text: &str) -> Result<GetFormat, String> {
 /// `describe`.
 #[derive(Args, Debug)]
 pub struct DescribeArgs {
-    /// pod, node, event or podpreset, or KIND/NAME
+    /// pod, node, serviceaccount, event or podpreset, or KIND/NAME
     #[arg(value_name = "KIND")]
     pub kind: String,
     #[arg(value_name = "NAME")]

@@ -12,16 +12,17 @@ use super::layout::Layout;
 use super::look::{self, LastReport, Source};
 use super::printer;
 use crate::model::{EventRecord, Kind};
-use crate::report::{Listed, describe_node, describe_object, describe_pod, event_record};
+use crate::report::{Listed, describe_account, describe_node, describe_object, describe_pod, event_record};
 use crate::serve::{Client, ListOptions, is_namespaced, plural};
 
 const PODS: Listed = Listed::Kind(Kind::Pod);
+const ACCOUNTS: Listed = Listed::Kind(Kind::ServiceAccount);
 
 /// Runs `describe`.
 pub fn run(args: &DescribeArgs, layout: &Layout) -> Result<Ending, CliError> {
     let (listed, names) = kind_and_names(&args.kind, &args.names)?;
     // What kubectl tells of the others is part of what `get` prints.
-    if !matches!(listed, PODS | Listed::Node | Listed::Event | Listed::Kind(Kind::PodPreset)) {
+    if !matches!(listed, PODS | ACCOUNTS | Listed::Node | Listed::Event | Listed::Kind(Kind::PodPreset)) {
         let kind = plural(listed);
         return Err(CliError::new(format!("{kind} are not described"))
             .hint(format!("`podwright get {kind} NAME -o yaml` shows everything of one")));
@@ -92,6 +93,10 @@ async fn from_agent(
             PODS => {
                 let pod = pod(&object)?;
                 describe_pod(&pod, &events(client, namespace, &pod).await?, Timestamp::now())
+            }
+            ACCOUNTS => {
+                let secrets = client.list(Listed::Kind(Kind::Secret), Some(namespace), &ListOptions::default()).await?;
+                describe_account(&object, &secrets.items)
             }
             Listed::Node => describe_node(&object, &pods_of(client, &object).await?, &[], Timestamp::now()),
             _ => describe_object(&object),

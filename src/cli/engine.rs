@@ -16,13 +16,13 @@ use super::saver::Saver;
 use super::settings::Settings;
 use super::statuses::Statuses;
 use super::{keeper, lock, logging, manifests, rest};
-use crate::backend::LedgerFile;
 use crate::backend::native::{Native, NativeOptions};
+use crate::backend::{Keys, LedgerFile};
 use crate::control::{self, Agent, Kubelet, KubeletParts, Parts, Progress, on_a_thread};
 use crate::manifest::Reader;
-use crate::model::Projection;
+use crate::model::{NodeInfo, Projection};
 use crate::port::{PortError, Source};
-use crate::serve::{BackendLogs, Server};
+use crate::serve::{BackendLogs, OpenId, Server};
 use crate::source::{Directory, StatusFile};
 use crate::sys::clock::SystemClock;
 use crate::sys::resident;
@@ -40,6 +40,7 @@ const LAST_TASKS: Duration = Duration::from_secs(5);
 pub struct Engine {
     pub settings: Settings,
     pub native: Arc<Native>,
+    keys: Arc<Keys>,
     instance: String,
     /// Given back when everything else is done.
     _lock: RootLock,
@@ -70,19 +71,42 @@ impl Engine {
             ipv6_subnet: settings.ipv6_subnet.clone(),
             node: settings.node.clone(),
         })?;
-        Ok(Self { settings, native, instance, _lock: lock })
+        let keys = Arc::new(Keys::new(layout.pki()));
+        Ok(Self { settings, native, keys, instance, _lock: lock })
     }
 
-    /// Workers for the pods of this root. Needs a runtime.
+    /// Workers that begin no pod. Needs a runtime.
     pub fn kubelet(&self) -> Arc<Kubelet> {
+        self.kubelet_of(self.settings.node.clone())
+    }
+
+    fn kubelet_of(&self, node: NodeInfo) -> Arc<Kubelet> {
         Kubelet::start(KubeletParts {
             backend: self.native.clone(),
             clock: Arc::new(SystemClock),
-            node: self.settings.node.clone(),
+            tokens: self.keys.clone(),
+            node,
             instance: self.instance.clone(),
             resync: self.resync(),
             starts: STARTS,
         })
+    }
+
+    /// The machine with its certificate, and what verifiers of tokens are told. Neither is worth a pod: an agent without them
+    /// keeps all that run, and tokens are tried again for each pod.
+    fn identity(&self) -> (NodeInfo, OpenId) {
+        let root_ca = self.keys.root_ca().unwrap_or_else(|error| {
+            tracing::error!("{error}; pods are without the certificate until the agent is started anew");
+            String::new()
+        });
+        if let Err(error) = self.keys.public() {
+            tracing::error!("{error}; pods that need a token wait for it, and those that run are kept");
+        }
+        let node = NodeInfo { root_ca: root_ca.into(), ..self.settings.node.clone() };
+        let keys = Arc::clone(&self.keys);
+        let keys = Arc::new(move || keys.public().into_iter().collect::<Vec<_>>());
+        let openid = OpenId { issuer: node.issuer().to_owned(), keys };
+        (node, openid)
     }
 
     fn resync(&self) -> Duration {
@@ -102,7 +126,8 @@ impl Engine {
         let layout = &self.settings.layout;
         let server = Server::bind(&layout.socket()).await?;
         let mut reader = Reader::with_threads(manifests::threads());
-        let (kubelet, told) = (self.kubelet(), events::recall(&layout.events()));
+        let (node, openid) = self.identity();
+        let (kubelet, told) = (self.kubelet_of(node.clone()), events::recall(&layout.events()));
         kubelet.recall(told.clone());
         let agent = Agent::new(Parts {
             source,
@@ -112,13 +137,13 @@ impl Engine {
             sink: Arc::new(Statuses::new(status, layout.status())),
             ledger: Arc::new(LedgerFile::new(layout.ledger())),
             clock: Arc::new(SystemClock),
-            node: self.settings.node.clone(),
+            node,
             resync: self.resync(),
         });
         let (projection, progress) = (agent.projection(), agent.progress());
         let (cancel, over) = (CancellationToken::new(), CancellationToken::new());
         let logs = Arc::new(BackendLogs { backend: self.native.clone() });
-        let server = tokio::spawn(serve(server, projection.clone(), logs));
+        let server = tokio::spawn(serve(server, (projection.clone(), logs, openid)));
         resident::map_in_parts();
         // Nobody waits for its end: it keeps nothing.
         tokio::spawn(rest::give_back_when_quiet());
@@ -130,8 +155,10 @@ impl Engine {
     }
 }
 
-async fn serve(server: Server, projection: watch::Receiver<Arc<Projection>>, logs: Arc<BackendLogs>) {
-    if let Err(error) = server.serve(projection, logs).await {
+type Served = (watch::Receiver<Arc<Projection>>, Arc<BackendLogs>, OpenId);
+
+async fn serve(server: Server, (projection, logs, openid): Served) {
+    if let Err(error) = server.serve(projection, logs, openid).await {
         tracing::error!("{error}; pods are kept, but get, describe and logs find no agent");
     }
 }

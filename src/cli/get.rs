@@ -28,6 +28,9 @@ struct Query {
 
 /// Runs `get`.
 pub fn run(args: &GetArgs, layout: &Layout) -> Result<Ending, CliError> {
+    if let Some(path) = &args.raw {
+        return look::block_on(raw(path, layout));
+    }
     let query = query(args)?;
     look::block_on(async {
         match look::source(layout).await? {
@@ -35,6 +38,18 @@ pub fn run(args: &GetArgs, layout: &Layout) -> Result<Ending, CliError> {
             Source::LastReport(report) => from_report(args, &query, &report, layout),
         }
     })
+}
+
+/// Prints a document of the API as it is.
+async fn raw(path: &str, layout: &Layout) -> Result<Ending, CliError> {
+    if !path.starts_with('/') {
+        return Err(CliError::usage(format!("{path}: a path of the API begins with a slash")));
+    }
+    match look::source(layout).await? {
+        Source::Agent(client) => printer::out(&format!("{}\n", client.json(path).await?))?,
+        Source::LastReport(_) => return Err(look::unanswered("only a running agent answers for its API", layout)),
+    }
+    Ok(Ending::Success)
 }
 
 /// The kind and the names that `KIND NAME...` or `KIND/NAME...` mean.
@@ -64,7 +79,7 @@ fn listed(word: &str) -> Result<Listed, CliError> {
 }
 
 fn query(args: &GetArgs) -> Result<Query, CliError> {
-    let (listed, names) = kind_and_names(&args.kind, &args.names)?;
+    let (listed, names) = kind_and_names(args.kind.as_deref().unwrap_or_default(), &args.names)?;
     if !names.is_empty() && (args.selector.is_some() || args.field_selector.is_some()) {
         return Err(CliError::usage("name cannot be provided when a selector is specified"));
     }

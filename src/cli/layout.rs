@@ -58,6 +58,11 @@ impl Layout {
         self.state.join("lock")
     }
 
+    /// The keys of its service accounts.
+    pub fn pki(&self) -> PathBuf {
+        self.state.join("pki")
+    }
+
     /// The image store.
     pub fn images(&self) -> PathBuf {
         self.state.join("images")

@@ -1,6 +1,6 @@
 //! What the command line means: flags over the configuration over what the machine says. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -88,8 +88,9 @@ pub fn node(config: &Config, name: Option<&str>, machine: &Machine) -> NodeInfo 
         allocatable: offered(machine).into_iter().chain(config.allocatable.clone()).collect(),
         capacity: offered(machine),
         system: machine.system.clone(),
-        untold: BTreeSet::new(),
+        issuer: config.service_account_issuer.clone().unwrap_or_default(),
         name,
+        ..NodeInfo::default()
     }
 }
 

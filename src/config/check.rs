@@ -33,6 +33,7 @@ const KEYS: [&str; 24] = [
     "containerLogMaxFiles",
     "podPidsLimit",
     "firstUserId",
+    "serviceAccountIssuer",
     "resync",
     "statusFile",
     "logFormat",
@@ -136,6 +137,7 @@ impl Check<'_> {
                 let help = "the infra process counts too; without the line there is no limit";
                 config.pod_pids_limit = self.number(&at, value, POD_PIDS, help);
             }
+            "serviceAccountIssuer" => config.service_account_issuer = self.text(&at, value, issuer),
             "firstUserId" => {
                 let help = "the ids below 65536 are the machine's; without the line it is 1879048192";
                 let first = self.number(&at, value, USER_IDS, help);
@@ -355,6 +357,17 @@ fn word(text: &str, extra: &str, upper: bool) -> bool {
 
 fn subdomain(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(|part| part.len() <= 63 && word(part, "-", false))
+}
+
+/// As OpenID Connect Discovery 1.0 wants it: verifiers ask there for the keys.
+fn issuer(text: &str) -> Result<(), (String, String)> {
+    let rest = text.strip_prefix("https://").unwrap_or_default();
+    let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '"' | '\\');
+    if rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[') && rest.chars().all(is_plain) {
+        return Ok(());
+    }
+    let help = "write a URL without query and fragment, such as https://edge-7.example";
+    refuse(format!("`{}` is no https:// URL", short(text)), help)
 }
 
 fn node_name(text: &str) -> Result<(), (String, String)> {

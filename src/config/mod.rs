@@ -48,6 +48,8 @@ pub struct Config {
     pub pod_pids_limit: Option<u32>,
     /// The first of the user ids that pods with `hostUsers: false` have.
     pub first_user_id: Option<u32>,
+    /// Who issues the tokens of service accounts.
+    pub service_account_issuer: Option<String>,
     /// Zero switches the resync off.
     pub resync: Option<Duration>,
     pub status_file: Option<PathBuf>,

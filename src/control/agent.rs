@@ -63,8 +63,8 @@ impl Agent {
     pub fn new(parts: Parts) -> Self {
         let Parts { source, parse, blocking, kubelet, sink, ledger, clock, node, resync } = parts;
         Self {
+            revisions: Revisions::new(source, (parse, blocking), ledger, (&node, kubelet.tokens())),
             kubelet,
-            revisions: Revisions::new(source, (parse, blocking), ledger, &node),
             publisher: Publisher::new(node, sink, clock.now()),
             clock,
             resync,

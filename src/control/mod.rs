@@ -27,6 +27,7 @@ mod publish;
 mod remove;
 mod room;
 mod round;
+mod tokens;
 
 pub use agent::{Agent, Parts, run};
 pub use kubelet::{FleetState, Kubelet, KubeletParts, PodState};

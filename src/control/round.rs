@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
+use super::tokens::{self, Known};
 use crate::admit;
 use crate::model::{
     Admitted, BlobId, Desired, Diagnostic, Diagnostics, Durable, NodeInfo, Revision, Severity, Snapshot,
 };
-use crate::port::{LedgerStore, ReadError, Source};
+use crate::port::{LedgerStore, ReadError, Source, Tokens};
 
 /// Turns the bytes of a revision into objects: `manifest::Reader` with its cache.
 pub type Parse = Box<dyn FnMut(&Snapshot) -> Desired + Send>;
@@ -31,6 +32,11 @@ pub(super) struct Revisions {
     blocking: Blocking,
     ledger: Arc<dyn LedgerStore>,
     pub(super) node: Arc<NodeInfo>,
+    tokens: Arc<dyn Tokens>,
+    /// What was signed for the revision that counts.
+    signed: Known,
+    /// Not all of that could be signed.
+    unsigned: bool,
     pub(super) durable: Durable,
     /// The last valid revision: the one that is kept.
     pub(super) admitted: Option<Arc<Admitted>>,
@@ -76,7 +82,7 @@ impl Revisions {
         source: Arc<dyn Source>,
         (parse, blocking): (Parse, Blocking),
         ledger: Arc<dyn LedgerStore>,
-        node: &NodeInfo,
+        (node, tokens): (&NodeInfo, Arc<dyn Tokens>),
     ) -> Self {
         Self {
             source,
@@ -84,6 +90,9 @@ impl Revisions {
             blocking,
             ledger,
             node: Arc::new(node.clone()),
+            tokens,
+            signed: Known::new(),
+            unsigned: false,
             durable: Durable::default(),
             admitted: None,
             local: Given::default(),
@@ -140,6 +149,7 @@ impl Revisions {
         if self.admitted.is_none() || self.is_behind() {
             self.fall_back().await;
         }
+        self.fill_what_was_left();
     }
 
     /// The newest revision does not count, and the machine was given something else since the last one that does was admitted.
@@ -155,7 +165,8 @@ impl Revisions {
     async fn judge(&mut self, snapshot: Snapshot) -> Result<(), String> {
         let (revision, judged) = (snapshot.revision.clone(), Judged::of(&snapshot));
         match self.admit(snapshot).await {
-            Ok(admitted) => {
+            Ok(mut admitted) => {
+                self.fill(&mut admitted);
                 let both = Some(revision.clone());
                 let durable = Durable { last_applied: both.clone(), last_attempted: both, ..self.durable.clone() };
                 self.remember(durable).await?;
@@ -197,6 +208,30 @@ impl Revisions {
         waiting.await.unwrap_or_else(|_| Err(panicked()))
     }
 
+    /// Signs the tokens that Secrets of the revision are to have. It counts without those that cannot be signed.
+    fn fill(&mut self, admitted: &mut Admitted) {
+        self.unsigned = match tokens::sign(admitted, &*self.tokens, &mut self.signed) {
+            Ok(()) => false,
+            Err(error) => {
+                tracing::warn!("{error}; Secrets with tokens are without them until they can be signed");
+                true
+            }
+        };
+        tokens::fill(admitted, &self.node, &self.signed);
+    }
+
+    /// Secrets that could not be filled are once their tokens can be signed.
+    fn fill_what_was_left(&mut self) {
+        let Some(admitted) = self.admitted.as_ref().filter(|_| self.unsigned) else { return };
+        if tokens::sign(admitted, &*self.tokens, &mut self.signed).is_ok() {
+            let mut filled = Admitted::clone(admitted);
+            tokens::fill(&mut filled, &self.node, &self.signed);
+            self.admitted = Some(Arc::new(filled));
+            self.unsigned = false;
+            tracing::info!("Secrets with tokens have them now");
+        }
+    }
+
     async fn remember(&mut self, durable: Durable) -> Result<(), String> {
         if durable != self.durable {
             self.ledger.save(&durable).await.map_err(|error| error.to_string())?;
@@ -213,9 +248,10 @@ impl Revisions {
             Ok(Some(snapshot)) => {
                 let local = given(&snapshot);
                 match self.admit(snapshot).await {
-                    Ok(admitted) => {
+                    Ok(mut admitted) => {
                         tracing::info!(revision = %short, "going on with the last valid revision");
                         log_audits(&admitted.audits);
+                        self.fill(&mut admitted);
                         self.admitted = Some(Arc::new(admitted));
                         self.local = local;
                         return;

@@ -10,7 +10,7 @@ use super::object::Object;
 use super::problem::{Problem, quoted};
 use super::rules::{HostPort, Taken, selects};
 use super::secret;
-use crate::model::{Kind, ObjectKey, spread};
+use crate::model::{Kind, ObjectKey, ROOT_CA, spread};
 
 /// How many volumes or keys a misspelt name is compared with.
 const COMPARED: usize = 100;
@@ -77,13 +77,16 @@ fn references(placed: &Placed<'_>, index: &Index<'_>, out: &mut Vec<Problem>) {
             Some(found) => {
                 out.extend(missing_keys(reference, &key, &found.object.facts));
             }
-            None => out.push(missing_object(reference, &key)),
+            // It is in every namespace.
+            None if key.kind == Kind::ConfigMap && key.name == ROOT_CA => {}
+            None => out.push(missing_object(reference, &key, placed.object.key.kind)),
         }
     }
 }
 
-fn missing_object(reference: &Reference, key: &ObjectKey) -> Problem {
+fn missing_object(reference: &Reference, key: &ObjectKey, of: Kind) -> Problem {
     let help = match reference.kind {
+        Kind::ServiceAccount if of == Kind::Secret => "the Secret has no token until it is there; add it",
         Kind::ServiceAccount => "the pod waits until it is there; add it, or remove the line to use `default`",
         _ if reference.pulls => "add it, or remove the line: images are pulled without it",
         Kind::Secret => {

@@ -10,7 +10,7 @@ use super::json::locate_both;
 use super::problem::{Problem, field_path};
 use super::rules::{HostPort, View, containers, host_ports};
 use super::yaml::{Node, Span};
-use crate::model::{Kind, Severity};
+use crate::model::{ACCOUNT_NAME, ACCOUNT_TOKEN, DEFAULT_ACCOUNT, Kind, ROOT_CA_KEY, Severity};
 
 /// Where a field stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,6 +132,12 @@ impl Source<'_> {
             (Kind::ConfigMap | Kind::Secret, _) => {
                 let maps = ["data", "binaryData", "stringData"].into_iter().filter_map(|map| root.get(map));
                 facts.keys = maps.flat_map(|map| map.entries()).map(|(key, _)| key.to_owned()).collect();
+                if self.kind == Kind::Secret && root.text_of("type") == Some(ACCOUNT_TOKEN) {
+                    facts.keys.extend(["token", ROOT_CA_KEY, "namespace"].map(str::to_owned));
+                    let account = root.path(&["metadata", "annotations", ACCOUNT_NAME]);
+                    let account = account.filter(|name| name.text() != Some(DEFAULT_ACCOUNT));
+                    facts.references.extend(account.and_then(|name| self.named(Kind::ServiceAccount, &name)));
+                }
             }
             (Kind::Pod | Kind::PodPreset | Kind::Namespace, _) => {}
         }

@@ -55,12 +55,14 @@ const RULES: &[Rule] = &[
     // Presets are merged into the pods of their namespace, and give them volumes.
     (&[Pod], Needed, Way::Neighbours, &[PodPreset], Needed),
     (&[PodPreset], Affected, Way::Neighbours, &[Pod], Affected),
-    // Pods use data and accounts, by themselves or through a preset; accounts name secrets. As no account names another,
-    // there are no chains: the files of a namespace are searched for names a few times at most.
+    // Pods use data and accounts, by themselves or through a preset; accounts name secrets, and secrets of tokens accounts. As no
+    // account names another, chains are short: the files of a namespace are searched for names a few times at most.
     (&[Pod, PodPreset], Needed, Way::Named, &[ConfigMap, Secret, ServiceAccount], Needed),
     (&[ServiceAccount], Needed, Way::Named, &[Secret], Needed),
+    (&[Secret], Needed, Way::Named, &[ServiceAccount], Needed),
     (&[ConfigMap, Secret, ServiceAccount], Affected, Way::Naming, &[Pod, PodPreset], Affected),
     (&[Secret], Affected, Way::Naming, &[ServiceAccount], Affected),
+    (&[ServiceAccount], Affected, Way::Naming, &[Secret], Affected),
     (&[Pod], Needed, Way::DefaultAccount, &[ServiceAccount], Needed),
     (&[ServiceAccount], Affected, Way::DefaultAccount, &[Pod], Affected),
     // A namespace says what its pods may ask for.

@@ -12,9 +12,9 @@ use crate::model::{Desired, DesiredObject, Kind, Snapshot, SourceFile, spread};
 /// Says of a valid object, and of the pod it is if it is one, whether it must be kept.
 pub type Keeps<'d> = Box<dyn Fn(&DesiredObject, Option<&Pod>) -> bool + Sync + 'd>;
 
-/// Everything that is wrong with a snapshot. `begin` gets every PodPreset and Namespace of it before any other object; what it returns
-/// decides which of the others stay in the result. Those that do not are counted in [`Desired::unread`]; the diagnostics
-/// are the same whatever is kept, as those of [`super::Reader::read`].
+/// Everything that is wrong with a snapshot. `begin` gets every PodPreset, Namespace and ServiceAccount of it before any other
+/// object; what it returns decides which of the others stay in the result. Those that do not are counted in
+/// [`Desired::unread`]; the diagnostics are the same whatever is kept, as those of [`super::Reader::read`].
 pub fn survey(snapshot: &Snapshot, threads: usize, begin: impl for<'d> FnOnce(&'d Desired) -> Keeps<'d>) -> Desired {
     let may_hold = spread::map(threads, &snapshot.files, |file| may_hold_early(&file.bytes));
     let (early, late): (Vec<usize>, Vec<usize>) = (0..snapshot.files.len()).partition(|index| may_hold[*index]);
@@ -79,10 +79,10 @@ fn sift(source: &SourceFile, file: &mut File, keeps: &Keeps<'_>) -> Sifted {
 }
 
 /// What decides over other objects: it is read before them, and kept.
-const EARLY: [Kind; 2] = [Kind::PodPreset, Kind::Namespace];
+const EARLY: [Kind; 3] = [Kind::PodPreset, Kind::Namespace, Kind::ServiceAccount];
 
 /// Whether bytes may say one of these: as it is written, or by an escape of double quotes, which may also break a word at
-/// the end of a line.
+/// the end of a line. Within a longer word, as in `automountServiceAccountToken`, none is a kind.
 fn may_hold_early(bytes: &[u8]) -> bool {
     let letters = |byte: u8| EARLY.iter().any(|kind| kind.as_str().as_bytes().contains(&byte));
     let escapes = |at: usize| match bytes.get(at + 1) {
@@ -90,9 +90,11 @@ fn may_hold_early(bytes: &[u8]) -> bool {
         Some(b'\n' | b'\r') => at > 0 && letters(bytes[at - 1]),
         _ => false,
     };
+    let begins_a_word = |at: usize| at == 0 || !bytes[at - 1].is_ascii_alphanumeric();
     bytes.iter().enumerate().any(|(at, byte)| match byte {
         b'P' => bytes[at..].starts_with(b"PodPreset"),
         b'N' => bytes[at..].starts_with(b"Namespace"),
+        b'S' => bytes[at..].starts_with(b"ServiceAccount") && begins_a_word(at),
         b'\\' => escapes(at),
         _ => false,
     })
@@ -116,10 +118,22 @@ mod tests {
             "kind: Namespace",
             "{\"kind\": \"\\u004eamespace\"}",
             "kind: \"Na\\\n  mespace\"",
+            "kind: ServiceAccount",
+            "{\"kind\":\"ServiceAccountList\"}",
+            "kind: \"Service\\\n  Account\"",
+            "kind: \"\\x53erviceAccount\"",
         ] {
             assert!(may_hold_early(text.as_bytes()), "{text}");
         }
-        for text in ["", "kind: Pod", "args: |\n  run \\\n    --now", "a: \"\\n\\t\"", "PodPrese", "namespace: a"] {
+        for text in [
+            "",
+            "kind: Pod",
+            "args: |\n  run \\\n    --now",
+            "a: \"\\n\\t\"",
+            "PodPrese",
+            "namespace: a",
+            "automountServiceAccountToken: true",
+        ] {
             assert!(!may_hold_early(text.as_bytes()), "{text}");
         }
     }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     AmountChange, Cause, ContainerKind, Deletion, ExitRecord, FieldChange, HookRun, ImageSource, Masked, PodRecord,
-    ProbeKind, ProbeRun, ProbedContainers, Resources, TerminalCause,
+    ProbeKind, ProbeRun, ProbedContainers, Resources, TerminalCause, TokenFile,
 };
 
 /// Why an action is taken. Closed: the same value feeds diff, log, event and status.
@@ -35,6 +35,8 @@ pub enum Reason {
     SandboxDied,
     /// Data of a ConfigMap or Secret in a volume is new or changed.
     VolumeData,
+    /// A token in a volume has had most of its life.
+    TokenDue,
     /// The container has not run yet in this sandbox.
     FirstStart,
     /// The container ended and the policy says to run it again.
@@ -107,6 +109,7 @@ impl fmt::Display for Reason {
             Reason::SandboxMissing => f.write_str("no sandbox yet"),
             Reason::SandboxDied => f.write_str("the infra process died"),
             Reason::VolumeData => f.write_str("volume data changed"),
+            Reason::TokenDue => f.write_str("a token is due to be renewed"),
             Reason::FirstStart => f.write_str("first start"),
             Reason::Restart { policy, exit } => write!(f, "exited with {}, restartPolicy {policy}", exit.exit_code),
             Reason::RestartAll { container, exit_code } => {
@@ -178,6 +181,8 @@ pub struct PayloadFile {
     pub bytes: Masked<Vec<u8>>,
     /// Permission bits, such as 0o644.
     pub mode: u32,
+    /// The user whose file it is; `None` for root.
+    pub owner: Option<u32>,
 }
 
 /// What a volume is made of.
@@ -282,9 +287,10 @@ pub enum PodAction {
     MarkDeleted {
         deletion: Deletion,
     },
-    /// Make or renew the pod's volumes.
+    /// Make or renew volumes of the pod, with these tokens among their files: those that are not named stay as they are.
     SyncVolumes {
         volumes: Vec<VolumePayload>,
+        tokens: Vec<TokenFile>,
     },
     /// Start the infra process and give the pod its address.
     RunSandbox {

@@ -5,9 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
-use super::{Diagnostics, Kind, ObjectKey, Outcome, Packed, PendingResize, PodKey, Revision, SourceRef, Unplaced};
+use super::account::{TOKEN_VOLUME, mount_token, without_token};
+use super::{
+    Accounts, Diagnostics, Kind, ObjectKey, Outcome, Packed, PendingResize, PodKey, Revision, SourceRef, Unplaced,
+};
 
 /// A preset that was merged into a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,7 +111,8 @@ pub struct AdmittedPod {
     /// Authored + presets + their annotations: what digest and diff see. Shared with the manifests where no preset was
     /// merged.
     pub spec: Packed<Pod>,
-    /// `spec` with Kubernetes' defaults: what runs.
+    /// `spec` with Kubernetes' defaults and what its account brings: what runs.
+    #[serde(serialize_with = "write_effective", deserialize_with = "read_effective")]
     pub effective: Packed<Pod>,
     pub applied: Vec<AppliedPreset>,
     pub skipped: Vec<SkippedPreset>,
@@ -130,13 +136,47 @@ impl AdmittedPod {
     }
 }
 
+/// The member of a pod on record that names the volume with its token, which is written in no other way: an agent of before
+/// knows no such volume, could not start the pod with it, and reads past this.
+const TOKEN_MEMBER: &str = "tokenVolume";
+
+fn write_effective<S: Serializer>(effective: &Packed<Pod>, serializer: S) -> Result<S::Ok, S::Error> {
+    match of_before(effective) {
+        Some(pod) => pod.serialize(serializer),
+        None => effective.serialize(serializer),
+    }
+}
+
+/// The pod as an agent of before has it, if admission has added such a volume.
+fn of_before(effective: &Packed<Pod>) -> Option<Value> {
+    if !effective.text().contains(TOKEN_VOLUME) {
+        return None;
+    }
+    let mut pod = effective.open();
+    let (spec, name) = without_token(pod.spec.as_ref()?)?;
+    pod.spec = Some(spec);
+    let mut value = Packed::new(&pod).value();
+    value.as_object_mut()?.insert(TOKEN_MEMBER.to_owned(), Value::String(name));
+    Some(value)
+}
+
+fn read_effective<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Packed<Pod>, D::Error> {
+    let mut value = Value::deserialize(deserializer)?;
+    let name = value.as_object_mut().and_then(|pod| pod.remove(TOKEN_MEMBER));
+    let mut pod: Pod = serde_json::from_value(value).map_err(D::Error::custom)?;
+    if let (Some(Value::String(name)), Some(spec)) = (name, &mut pod.spec) {
+        mount_token(spec, &name);
+    }
+    Ok(Packed::new(&pod))
+}
+
 /// What a pod may refer to, by namespace and name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DataObjects {
     pub config_maps: BTreeMap<(String, String), Arc<ConfigMap>>,
     pub secrets: BTreeMap<(String, String), Arc<Secret>>,
-    /// Service accounts of the manifests with the names of their pull Secrets; `default` is in every namespace, listed or not.
-    pub accounts: BTreeMap<(String, String), Vec<String>>,
+    /// Service accounts of the manifests; `default` is in every namespace, listed or not.
+    pub accounts: Accounts,
 }
 
 // Kubernetes' types hold no number that differs from itself, so equality is reflexive, and shared objects are compared by

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{HookStates, PodKey, ProbeVerdicts, Revision, TerminalCause};
+use super::{HookStates, PodKey, ProbeVerdicts, Revision, TerminalCause, TokenState};
 
 /// What must survive a restart of the agent; fsynced before the action that depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -48,10 +48,14 @@ pub struct Eviction {
 /// What is remembered about one incarnation of a pod, in memory only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodMemory {
-    /// By container name; the empty name stands for the pod itself (sandbox, volumes).
+    /// By container name; the empty name stands for the pod itself (sandbox, volumes), and one that no container has for its
+    /// tokens.
     pub failures: BTreeMap<String, Failure>,
-    /// Digest of the projected files that were last written into the pod's volumes; `None` right after a start.
+    /// Digest of the projected files that were last written into the pod's volumes; `None` right after a start. Volumes with
+    /// tokens are not part of it.
     pub synced_volumes: Option<String>,
+    /// The volumes with tokens that were written; none right after a start.
+    pub tokens: Vec<TokenState>,
     /// The longest grace period a deletion may take, in seconds, when someone asked for less than the pod's own.
     pub grace_limit: Option<i64>,
     /// The pod is being evicted.

@@ -7,6 +7,7 @@
 //! world says afterwards) → [`StatusDocument`] and [`Projection`] (what people read). [`spread`] is no value: it is how a
 //! stage does the same with thousands of them.
 
+mod account;
 mod action;
 mod admitted;
 mod annotation;
@@ -45,6 +46,10 @@ mod status;
 pub mod sysctl;
 mod versioned;
 
+pub use account::{
+    ACCOUNT_NAME, ACCOUNT_TOKEN, ACCOUNT_UID, Account, Accounts, DEFAULT_ACCOUNT, ISSUER, ROOT_CA, ROOT_CA_KEY,
+    TOKEN_PATH, TOKEN_VOLUME, TokenFile, TokenState, mount_token, node_uid, stable_uid,
+};
 pub use action::{
     ContainerStart, EnvValue, Hold, HoldKind, ImageNeed, MountMode, MountSource, PayloadFile, PodAction, PodPlan,
     PodStep, Propagation, Reason, ResizeOrder, Signal, SignalOrder, VolumeLimit, VolumeMaterial, VolumeMountPlan,

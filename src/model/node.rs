@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LimitRangeItem, PodSecurityLevel};
+use super::{ISSUER, LimitRangeItem, PodSecurityLevel};
 
 /// A taint of the machine, from the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,9 +64,20 @@ pub struct NodeInfo {
     pub allowed_unsafe_sysctls: Vec<String>,
     /// Labels that every machine has and nobody told the values of: only where the machine itself is not asked.
     pub untold: BTreeSet<String>,
+    /// Who issues the tokens of its service accounts; empty for the usual name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub issuer: String,
+    /// The certificate in `kube-root-ca.crt`, as PEM; empty where no pod runs, or where it could not be had.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub root_ca: Arc<str>,
 }
 
 impl NodeInfo {
+    /// Who issues the tokens of its service accounts.
+    pub fn issuer(&self) -> &str {
+        if self.issuer.is_empty() { ISSUER } else { &self.issuer }
+    }
+
     /// The machine's addresses as a pod has them: the first of each family, in the order they come.
     pub fn host_ips(&self) -> Vec<IpAddr> {
         let mut chosen: Vec<IpAddr> = Vec::new();

@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use k8s_openapi::api::core::v1::{Container, KeyToPath, Pod, PodSpec, Volume};
+use k8s_openapi::api::core::v1::{ConfigMapProjection, Container, KeyToPath, Pod, PodSpec, Volume};
 use sha2::{Digest, Sha256};
 
 use super::opened::Opened;
 use super::restart;
 use crate::model::{
-    AdmittedPod, Cause, ContainerKind, ContainerRecord, DataDigests, DataObjects, FieldChange, Kind, ObjectKey, Packed,
-    PodRecord, PodUid, RESTART_ON_DATA, Verb,
+    ACCOUNT_TOKEN, AdmittedPod, Cause, ContainerKind, ContainerRecord, DataDigests, DataObjects, FieldChange, Kind,
+    ObjectKey, Packed, PodRecord, PodUid, RESTART_ON_DATA, ROOT_CA, TOKEN_VOLUME, Verb,
 };
 
 /// An object with more keys in use than this has one digest for all of them.
@@ -129,11 +129,11 @@ impl<'a> View<'a> {
     /// record that keeps no digests.
     pub(super) fn changes(&self, record: &PodRecord, target: &AdmittedPod) -> Vec<FieldChange> {
         let Some(before) = &record.data_digests else { return Vec::new() };
-        let effective = &record.realised.effective;
-        if !mentions_data(effective.text()) && before.text() == NO_DIGESTS {
+        // What admission gives to each pod takes no data but the machine's own.
+        if !mentions_data(record.realised.spec.text()) && before.text() == NO_DIGESTS {
             return Vec::new();
         }
-        let pod = effective.open();
+        let pod = record.realised.effective.open();
         let after = self.digests(&pod, &record.uid);
         if *before == after {
             return Vec::new();
@@ -147,15 +147,25 @@ impl<'a> View<'a> {
     /// The keys in use that are there; `None` without the object.
     fn content(&self, object: &ObjectKey, wanted: &Wanted<'_>) -> Option<BTreeMap<&'a str, &'a [u8]>> {
         let name = (object.namespace.clone(), object.name.clone());
+        let mut is_signed = false;
         let (texts, bytes) = match object.kind {
-            Kind::Secret => (None, self.data.secrets.get(&name)?.data.as_ref()),
+            Kind::Secret => {
+                let secret = self.data.secrets.get(&name)?;
+                is_signed = secret.type_.as_deref() == Some(ACCOUNT_TOKEN);
+                (None, secret.data.as_ref())
+            }
             _ => {
                 let map = self.data.config_maps.get(&name)?;
                 (map.data.as_ref(), map.binary_data.as_ref())
             }
         };
         let texts = texts.into_iter().flatten().map(|(key, text)| (key.as_str(), text.as_bytes()));
-        let bytes = bytes.into_iter().flatten().map(|(key, bytes)| (key.as_str(), bytes.0.as_slice()));
+        // An agent that begins anew signs the same claims with another signature: that is no change.
+        let signed = |bytes: &'a [u8]| bytes.rsplitn(2, |byte| *byte == b'.').last().unwrap_or(bytes);
+        let bytes = bytes.into_iter().flatten().map(|(key, bytes)| match key.as_str() {
+            "token" if is_signed => ("token", signed(&bytes.0)),
+            key => (key, bytes.0.as_slice()),
+        });
         Some(match wanted {
             Wanted::All { text_only: true } if object.kind == Kind::ConfigMap => texts.collect(),
             Wanted::All { .. } => texts.chain(bytes).collect(),
@@ -284,14 +294,21 @@ fn of_volume<'a>(volume: &'a Volume, found: &mut Vec<Use<'a>>) {
     if let Some(source) = &volume.secret {
         add(Kind::Secret, source.secret_name.as_deref().unwrap_or_default(), &source.items);
     }
+    // What admission has added is no data that its pod has asked for: files follow it, and nothing is told or restarted.
+    let is_given = |source: &ConfigMapProjection| volume.name.starts_with(TOKEN_VOLUME) && source.name == ROOT_CA;
     for source in volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten()) {
-        if let Some(source) = &source.config_map {
+        if let Some(source) = source.config_map.as_ref().filter(|source| !is_given(source)) {
             add(Kind::ConfigMap, &source.name, &source.items);
         }
         if let Some(source) = &source.secret {
             add(Kind::Secret, &source.name, &source.items);
         }
     }
+}
+
+/// Whether a volume of a pod has data of a ConfigMap or Secret.
+pub(super) fn has_data(pod: &Pod, volume: &str) -> bool {
+    uses(pod).iter().any(|one| matches!(one.place, Place::Volume(name) if name == volume))
 }
 
 /// A mount of a part of a volume keeps the file it was made with.

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::{expand, field, mounts};
-use crate::model::{DataObjects, EnvValue, Masked, VolumeMountPlan};
+use crate::model::{DataObjects, EnvValue, Masked, ROOT_CA, ROOT_CA_KEY, VolumeMountPlan};
 
 /// What values may refer to.
 pub(super) struct Scope<'a> {
@@ -75,6 +75,11 @@ fn add_source(source: &EnvFromSource, scope: &Scope<'_>, vars: &mut Variables) -
     let prefix = source.prefix.as_deref().unwrap_or_default();
     if let Some(reference) = &source.config_map_ref {
         match scope.config_map(&reference.name) {
+            None if reference.name == ROOT_CA => {
+                if let Some(text) = scope.root_ca() {
+                    vars.set(&format!("{prefix}{ROOT_CA_KEY}"), text.to_owned());
+                }
+            }
             Some(map) => {
                 for (key, value) in map.data.iter().flatten() {
                     vars.set(&format!("{prefix}{key}"), value.clone());
@@ -129,8 +134,13 @@ impl Scope<'_> {
         (self.fields.namespace().to_owned(), name.to_owned())
     }
 
-    fn config_map(&self, name: &str) -> Option<&k8s_openapi::api::core::v1::ConfigMap> {
+    pub(super) fn config_map(&self, name: &str) -> Option<&k8s_openapi::api::core::v1::ConfigMap> {
         self.data.config_maps.get(&self.key(name)).map(AsRef::as_ref)
+    }
+
+    /// What `kube-root-ca.crt` holds unless a manifest has another one; `None` where the machine's certificate could not be had.
+    pub(super) fn root_ca(&self) -> Option<&str> {
+        Some(&*self.fields.node.root_ca).filter(|text| !text.is_empty())
     }
 
     fn secret(&self, name: &str) -> Option<&k8s_openapi::api::core::v1::Secret> {
@@ -141,7 +151,13 @@ impl Scope<'_> {
         let ConfigMapKeySelector { key, name, .. } = reference;
         let optional = reference.optional == Some(true);
         match self.config_map(name) {
+            None if name == ROOT_CA && key == ROOT_CA_KEY && self.root_ca().is_some() => {
+                Ok(self.root_ca().map(str::to_owned))
+            }
             None if optional => Ok(None),
+            None if name == ROOT_CA => {
+                Err(format!("couldn't find key {key} in ConfigMap {}/{name}", self.fields.namespace()))
+            }
             None => Err(format!("configmap \"{name}\" not found")),
             Some(map) => match map.data.iter().flatten().find(|(k, _)| *k == key) {
                 Some((_, value)) => Ok(Some(value.clone())),

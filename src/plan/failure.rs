@@ -5,12 +5,17 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use crate::model::{Failure, ImageNeed, PodAction, PodMemory, PodRecord, VolumeMaterial, VolumePayload};
+use super::token;
+use crate::model::{Failure, ImageNeed, PodAction, PodMemory, PodRecord, TokenFile, VolumeMaterial, VolumePayload};
 
 /// The first back-off of a failed step (kubelet: image pull and crash back-off both begin at 10 s).
 const FIRST: SignedDuration = SignedDuration::from_secs(10);
 /// The longest back-off of a failed step.
 const CAP: SignedDuration = SignedDuration::from_secs(300);
+
+/// What failures of the pod's tokens are remembered as, which is no name of a container: nothing but what needs a token waits for
+/// one.
+pub const TOKENS: &str = "the pod's tokens";
 
 /// Remembers that a step failed. `container` is empty for the pod itself. The back-off doubles from 10 s to 300 s.
 pub fn note_failure(
@@ -73,10 +78,15 @@ pub fn note_success(memory: &PodMemory, container: &str) -> PodMemory {
     after
 }
 
-/// Remembers that these volumes were synced: they are not planned again until their files change.
-pub fn note_synced(memory: &PodMemory, volumes: &[VolumePayload]) -> PodMemory {
+/// Remembers that these volumes were synced: they are not planned again until their files change, or their tokens are old.
+pub fn note_synced(memory: &PodMemory, volumes: &[VolumePayload], tokens: &[TokenFile]) -> PodMemory {
     let mut after = memory.clone();
-    after.synced_volumes = Some(files_digest(volumes));
+    let plain: Vec<&VolumePayload> = volumes.iter().filter(|volume| !token::is_in(volume, tokens)).collect();
+    // Those without tokens are planned together or not at all.
+    if !plain.is_empty() {
+        after.synced_volumes = Some(files_digest(plain));
+    }
+    token::note(&mut after, volumes, tokens);
     after
 }
 
@@ -87,7 +97,10 @@ pub fn note_step(memory: &PodMemory, action: &PodAction) -> PodMemory {
         // The pod that takes its place has nothing to do with why the one before ended.
         PodAction::CreatePod { .. } | PodAction::RemovePod => PodMemory::default(),
         PodAction::UpdatePod { record } => PodMemory { failures: of_images(memory, record), ..memory.clone() },
-        PodAction::SyncVolumes { volumes } => note_synced(memory, volumes),
+        PodAction::SyncVolumes { volumes, tokens } => {
+            let after = note_synced(memory, volumes, tokens);
+            if tokens.is_empty() { after } else { note_success(&after, TOKENS) }
+        }
         PodAction::RunSandbox { .. } => note_success(memory, ""),
         PodAction::StartContainer(start) => note_success(memory, &start.name),
         _ => memory.clone(),
@@ -100,7 +113,7 @@ pub(super) fn double(backoff: SignedDuration) -> SignedDuration {
 }
 
 /// A digest of every projected file: names, modes and bytes. It stays in memory.
-pub(super) fn files_digest(volumes: &[VolumePayload]) -> String {
+pub(super) fn files_digest<'a>(volumes: impl IntoIterator<Item = &'a VolumePayload>) -> String {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_be_bytes());
@@ -113,6 +126,7 @@ pub(super) fn files_digest(volumes: &[VolumePayload]) -> String {
             for file in files {
                 part(file.path.as_bytes());
                 part(&file.mode.to_be_bytes());
+                part(&file.owner.unwrap_or_default().to_be_bytes());
                 part(file.bytes.reveal());
             }
         }

@@ -32,6 +32,7 @@ mod rules;
 mod start;
 mod teardown;
 mod together;
+mod token;
 mod walk;
 
 use std::sync::Arc;
@@ -42,12 +43,13 @@ use crate::model::{AdmittedPod, DataObjects, NodeInfo, ObservedPod, PodKey, PodM
 
 pub use change::{Change, change};
 pub use eviction::{eviction, next_look};
-pub use failure::{note_failed_pull, note_failure, note_step, note_success, note_synced};
+pub use failure::{TOKENS, note_failed_pull, note_failure, note_step, note_success, note_synced};
 pub use fleet::{converged, converged_on, fleet, fleet_on};
 pub use pairs::{Act, Why};
 pub use pod::pod;
 pub use probe::{Tally, probed};
 pub use room::{Judged, holders, room};
+pub use token::secret_claims;
 
 /// What one pod should be.
 #[derive(Clone, Copy, Debug)]

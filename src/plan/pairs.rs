@@ -29,7 +29,7 @@ closed! {
     /// A reason without what it tells.
     Why {
         PodAdded, PodRemoved, DeletionRequested, UpdatedInPlace, Recreated, Placed, NotForThisMachine, Unchanged,
-        SandboxMissing, SandboxDied, VolumeData, FirstStart, Restart, ImageChanged, ResourcesChanged, ChangedBack,
+        SandboxMissing, SandboxDied, VolumeData, TokenDue, FirstStart, Restart, ImageChanged, ResourcesChanged, ChangedBack,
         DataChanged, ProbeFailed, PostStartFailed, MonitorLost, StartInterrupted, StopInterrupted, Terminating,
         GraceExceeded, OldInstance, Finished, RestartAll, RestartingAll,
     }
@@ -60,7 +60,7 @@ impl Act {
             Act::MarkDeleted => {
                 vec![Why::PodRemoved, Why::DeletionRequested, Why::Recreated, Why::NotForThisMachine, Why::Terminating]
             }
-            Act::SyncVolumes => vec![Why::SandboxMissing, Why::SandboxDied, Why::VolumeData],
+            Act::SyncVolumes => vec![Why::SandboxMissing, Why::SandboxDied, Why::VolumeData, Why::TokenDue],
             Act::RunSandbox => vec![Why::SandboxMissing, Why::SandboxDied],
             Act::StopSandbox => vec![Why::SandboxDied, Why::Terminating, Why::Finished],
             Act::EnsureImage | Act::StartContainer | Act::RunPostStart => vec![
@@ -139,6 +139,7 @@ impl Why {
             Reason::SandboxMissing => Why::SandboxMissing,
             Reason::SandboxDied => Why::SandboxDied,
             Reason::VolumeData => Why::VolumeData,
+            Reason::TokenDue => Why::TokenDue,
             Reason::FirstStart => Why::FirstStart,
             Reason::Restart { .. } => Why::Restart,
             Reason::ImageChanged { .. } => Why::ImageChanged,

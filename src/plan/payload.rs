@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{
     ConfigMapVolumeSource, DownwardAPIVolumeFile, EmptyDirVolumeSource, KeyToPath, Pod, ProjectedVolumeSource,
-    SecretVolumeSource, Volume, VolumeProjection,
+    SecretVolumeSource, ServiceAccountTokenProjection, Volume, VolumeProjection,
 };
 
 use super::env::Scope;
 use super::field::Fields;
+use super::token::{self, Asked};
 use crate::model::quantity;
-use crate::model::{DataObjects, Masked, PayloadFile, VolumeMaterial, VolumePayload};
+use crate::model::{DataObjects, Masked, PayloadFile, ROOT_CA, ROOT_CA_KEY, VolumeMaterial, VolumePayload};
 
 /// Permission bits of a projected file unless the volume or the item says otherwise.
 const FILE_MODE: i32 = 0o644;
@@ -20,18 +21,25 @@ const GROUP_READS: u32 = 0o440;
 
 const SUPPORTED: &str = "emptyDir, hostPath, configMap, secret, projected or downwardAPI";
 
+/// What a pod's volumes are to be.
+pub(super) struct Payloads<'a> {
+    pub(super) volumes: Vec<VolumePayload>,
+    /// The tokens that are to be among their files.
+    pub(super) asked: Vec<Asked<'a>>,
+}
+
 /// Every volume of the pod, or the messages of those that cannot be made (`FailedMount`).
-pub(super) fn volumes(scope: &Scope<'_>) -> Result<Vec<VolumePayload>, Vec<String>> {
-    let mut made = Vec::new();
+pub(super) fn volumes<'a>(scope: &'a Scope<'_>) -> Result<Payloads<'a>, Vec<String>> {
+    let (mut made, mut asked) = (Vec::new(), Vec::new());
     let mut failed = Vec::new();
     let group = group(scope.fields.pod);
     for volume in scope.fields.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
-        match group.clone().and_then(|group| payload(volume, group, scope)) {
+        match group.clone().and_then(|group| payload(volume, group, (scope, &mut asked))) {
             Ok(payload) => made.push(payload),
             Err(why) => failed.push(format!("MountVolume.SetUp failed for volume \"{}\" : {}", volume.name, told(why))),
         }
     }
-    if failed.is_empty() { Ok(made) } else { Err(failed) }
+    if failed.is_empty() { Ok(Payloads { volumes: made, asked }) } else { Err(failed) }
 }
 
 /// The group that the pod's volumes are made for.
@@ -42,12 +50,19 @@ fn group(pod: &Pod) -> Result<Option<u32>, Wrong> {
 
 /// A volume as its group has it: it may read every file (pkg/volume/volume_linux.go, `SetVolumeOwnership`). What is the
 /// machine's stays as it is.
-fn payload(volume: &Volume, group: Option<u32>, scope: &Scope<'_>) -> Result<VolumePayload, Wrong> {
-    let mut material = material(volume, scope)?;
+fn payload<'a>(
+    volume: &'a Volume,
+    group: Option<u32>,
+    (scope, asked): (&'a Scope<'_>, &mut Vec<Asked<'a>>),
+) -> Result<VolumePayload, Wrong> {
+    let mut own = Vec::new();
+    let mut material = material(volume, scope, &mut own)?;
     let group = group.filter(|_| !matches!(material, VolumeMaterial::HostPath { .. }));
     if let (Some(_), VolumeMaterial::Files { files, .. }) = (group, &mut material) {
         files.iter_mut().for_each(|file| file.mode |= GROUP_READS);
+        own.iter_mut().for_each(|token| token.mode |= GROUP_READS);
     }
+    asked.append(&mut own);
     Ok(VolumePayload { name: volume.name.clone(), material, group })
 }
 
@@ -68,19 +83,19 @@ fn told(mut all: Wrong) -> String {
     }
 }
 
-/// Whether any of them has files that may change while the pod runs.
-pub(super) fn has_files(volumes: &[VolumePayload]) -> bool {
-    volumes.iter().any(|volume| matches!(volume.material, VolumeMaterial::Files { .. }))
+/// Whether a volume has files that may change while the pod runs.
+pub(super) fn has_files(volume: &VolumePayload) -> bool {
+    matches!(volume.material, VolumeMaterial::Files { .. })
 }
 
-fn material(volume: &Volume, scope: &Scope<'_>) -> Result<VolumeMaterial, Wrong> {
+fn material<'a>(volume: &'a Volume, scope: &'a Scope<'_>, asked: &mut Vec<Asked<'a>>) -> Result<VolumeMaterial, Wrong> {
     let namespace = scope.fields.namespace();
     if let Some(source) = &volume.empty_dir {
         empty_dir(source).map_err(wrong)
     } else if let Some(source) = &volume.host_path {
         Ok(VolumeMaterial::HostPath { path: source.path.clone(), kind: source.type_.clone().unwrap_or_default() })
     } else if let Some(source) = &volume.config_map {
-        config_map(source, namespace, scope.data).map_err(wrong)
+        config_map(source, scope).map_err(wrong)
     } else if let Some(source) = &volume.secret {
         secret(source, namespace, scope.data).map_err(wrong)
     } else if let Some(source) = &volume.downward_api {
@@ -88,7 +103,7 @@ fn material(volume: &Volume, scope: &Scope<'_>) -> Result<VolumeMaterial, Wrong>
         // In memory, as with the kubelet: what a pod is marked with may change often.
         Ok(VolumeMaterial::Files { files: downward(items, source.default_mode, &scope.fields)?, sensitive: true })
     } else if let Some(source) = &volume.projected {
-        projected(source, scope)
+        projected(source, (&volume.name, asked), scope)
     } else {
         Err(wrong(format!("this kind of volume is not supported: use {SUPPORTED}")))
     }
@@ -110,9 +125,9 @@ fn empty_dir(source: &EmptyDirVolumeSource) -> Result<VolumeMaterial, String> {
     Ok(VolumeMaterial::EmptyDir { memory, size_limit: size_limit.filter(|limit| *limit > 0) })
 }
 
-fn config_map(source: &ConfigMapVolumeSource, namespace: &str, data: &DataObjects) -> Result<VolumeMaterial, String> {
+fn config_map(source: &ConfigMapVolumeSource, scope: &Scope<'_>) -> Result<VolumeMaterial, String> {
     let optional = source.optional == Some(true);
-    let content = content_of_config_map(&source.name, optional, namespace, data)?;
+    let content = content_of_config_map(&source.name, optional, scope)?;
     let selection = Selection { kind: "config", items: source.items.as_deref(), optional, mode: source.default_mode };
     Ok(VolumeMaterial::Files { files: selection.files(&content)?, sensitive: false })
 }
@@ -127,27 +142,61 @@ fn secret(source: &SecretVolumeSource, namespace: &str, data: &DataObjects) -> R
 
 /// The files of all sources together. Of two with one path the later one is there; what is wrong with a source is told
 /// together with what is wrong with the others (the kubelet's `projected.go`).
-fn projected(source: &ProjectedVolumeSource, scope: &Scope<'_>) -> Result<VolumeMaterial, Wrong> {
+fn projected<'a>(
+    source: &'a ProjectedVolumeSource,
+    (volume, asked): (&'a str, &mut Vec<Asked<'a>>),
+    scope: &'a Scope<'_>,
+) -> Result<VolumeMaterial, Wrong> {
     let (mut files, mut failed) = (BTreeMap::new(), Wrong::new());
     for one in source.sources.iter().flatten() {
+        if let Some(token) = &one.service_account_token {
+            match token_file(token, (volume, source.default_mode), scope) {
+                Ok(token) => {
+                    files.remove(&token.path);
+                    asked.retain(|other| other.path != token.path);
+                    asked.push(token);
+                }
+                Err(why) => failed.push(why),
+            }
+            continue;
+        }
         match projection(one, source.default_mode, scope) {
-            Ok(made) => files.extend(made.into_iter().map(|file| (file.path.clone(), file))),
+            Ok(made) => {
+                asked.retain(|token| !made.iter().any(|file| file.path == token.path));
+                files.extend(made.into_iter().map(|file| (file.path.clone(), file)));
+            }
             Err(why) => failed.extend(why),
         }
     }
     if !failed.is_empty() {
         return Err(failed);
     }
-    let sensitive = |one: &VolumeProjection| one.secret.is_some() || one.downward_api.is_some();
+    let sensitive = |one: &VolumeProjection| {
+        one.secret.is_some() || one.downward_api.is_some() || one.service_account_token.is_some()
+    };
     let sensitive = source.sources.iter().flatten().any(sensitive);
     Ok(VolumeMaterial::Files { files: files.into_values().collect(), sensitive })
+}
+
+/// The file of a token, at its path without what says nothing.
+fn token_file<'a>(
+    source: &'a ServiceAccountTokenProjection,
+    (volume, default): (&'a str, Option<i32>),
+    scope: &'a Scope<'_>,
+) -> Result<Asked<'a>, String> {
+    let mode = token::mode(scope.fields.pod, default.unwrap_or(FILE_MODE));
+    let PayloadFile { path, mode, .. } = file(&source.path, &[], mode)?;
+    Ok(Asked::of(source, (volume, path, mode), scope))
 }
 
 fn projection(source: &VolumeProjection, mode: Option<i32>, scope: &Scope<'_>) -> Result<Vec<PayloadFile>, Wrong> {
     let (namespace, data) = (scope.fields.namespace(), scope.data);
     if let Some(source) = &source.config_map {
         let optional = source.optional == Some(true);
-        let content = content_of_config_map(&source.name, optional, namespace, data).map_err(wrong)?;
+        let content = content_of_config_map(&source.name, optional, scope).map_err(wrong)?;
+        // No API takes the certificate yet: a machine that has none does not keep its pods from starting.
+        let optional =
+            optional || (source.name == ROOT_CA && scope.root_ca().is_none() && scope.config_map(ROOT_CA).is_none());
         Selection { kind: "config", items: source.items.as_deref(), optional, mode }.files(&content).map_err(wrong)
     } else if let Some(source) = &source.secret {
         let optional = source.optional == Some(true);
@@ -156,7 +205,8 @@ fn projection(source: &VolumeProjection, mode: Option<i32>, scope: &Scope<'_>) -
     } else if let Some(source) = &source.downward_api {
         downward(source.items.as_deref().unwrap_or_default(), mode, &scope.fields)
     } else {
-        Err(wrong("this source of a projected volume is not supported: use secret, configMap or downwardAPI"))
+        let known = "secret, configMap, downwardAPI or serviceAccountToken";
+        Err(wrong(format!("this source of a projected volume is not supported: use {known}")))
     }
 }
 
@@ -188,18 +238,15 @@ fn downward(
 /// What a volume can be made of, by key.
 type Content<'a> = BTreeMap<&'a str, &'a [u8]>;
 
-fn content_of_config_map<'a>(
-    name: &str,
-    optional: bool,
-    namespace: &str,
-    data: &'a DataObjects,
-) -> Result<Content<'a>, String> {
-    match data.config_maps.get(&(namespace.to_owned(), name.to_owned())) {
+fn content_of_config_map<'a>(name: &str, optional: bool, scope: &'a Scope<'_>) -> Result<Content<'a>, String> {
+    match scope.config_map(name) {
         Some(map) => {
             let texts = map.data.iter().flatten().map(|(key, text)| (key.as_str(), text.as_bytes()));
             let bytes = map.binary_data.iter().flatten().map(|(key, bytes)| (key.as_str(), &bytes.0[..]));
             Ok(texts.chain(bytes).collect())
         }
+        // It is in every namespace, and needs no manifest. A machine without its certificate has it without keys.
+        None if name == ROOT_CA => Ok(scope.root_ca().map(|text| (ROOT_CA_KEY, text.as_bytes())).into_iter().collect()),
         None if optional => Ok(BTreeMap::new()),
         None => Err(format!("configmap \"{name}\" not found")),
     }
@@ -263,7 +310,7 @@ fn file(path: &str, bytes: &[u8], mode: i32) -> Result<PayloadFile, String> {
     let mode = u32::try_from(mode).ok().filter(|mode| *mode <= 0o777);
     let mode = mode.ok_or_else(|| format!("mode of {path:?} is not between 0 and 0777"))?;
     let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
-    Ok(PayloadFile { path: parts.join("/"), bytes: Masked::new(bytes.to_vec()), mode })
+    Ok(PayloadFile { path: parts.join("/"), bytes: Masked::new(bytes.to_vec()), mode, owner: None })
 }
 
 /// The bounds of Kubernetes' atomic writer: relative, no `..`, no more than 4096 characters, 255 per part.

@@ -9,18 +9,20 @@ use k8s_openapi::api::core::v1::PodSpec;
 use sha2::{Digest, Sha256};
 
 use super::change::{self, Change};
-use super::data::View;
+use super::data::{self, View};
 use super::draft::Draft;
 use super::env::Scope;
-use super::failure::files_digest;
+use super::failure::{TOKENS, files_digest};
 use super::field::Fields;
 use super::opened::Opened;
 use super::restart::{self, Policy};
 use super::teardown::{self, Grace, Stop, grace_of, grace_of_end};
+use super::token::{self, Asked, Due};
 use super::{PodInput, Target, eviction, payload, placement, probe, resize, start, together};
 use crate::model::{
-    AdmittedPod, Cause, ContainerKind, ContainerState, DataObjects, Failure, ObservedContainer, ObservedPod, Outcome,
-    PodAction, PodKey, PodPlan, PodRecord, PodUid, Reason, Sandbox, TerminalCause, Unplaced,
+    Accounts, AdmittedPod, Cause, ContainerKind, ContainerState, DEFAULT_ACCOUNT, DataObjects, Failure,
+    ObservedContainer, ObservedPod, Outcome, PodAction, PodKey, PodPlan, PodRecord, PodUid, Reason, Sandbox,
+    TerminalCause, TokenFile, Unplaced, VolumePayload,
 };
 
 /// Kubelet's message for `activeDeadlineSeconds`.
@@ -35,7 +37,7 @@ pub(super) struct Round<'a> {
 
 /// What is known as long as no revision could be read.
 static NO_DATA: DataObjects =
-    DataObjects { config_maps: BTreeMap::new(), secrets: BTreeMap::new(), accounts: BTreeMap::new() };
+    DataObjects { config_maps: BTreeMap::new(), secrets: BTreeMap::new(), accounts: Accounts::new() };
 
 impl<'a> Round<'a> {
     pub(super) fn data(&self) -> &'a DataObjects {
@@ -63,6 +65,12 @@ impl<'a> Round<'a> {
         // A failure in the future means the clock was set back: the wait cannot be measured.
         let is_over = self.fresh && failure.image.is_none();
         (!is_over && until > now && failure.at <= now).then_some(until)
+    }
+
+    /// The failure of the pod's own steps ("") or of its tokens ([`TOKENS`]) for which they must not be tried yet, and until when.
+    fn held(&self, name: &str) -> Option<(&'a Failure, Timestamp)> {
+        let failure = self.input.memory.failures.get(name)?;
+        Some((failure, self.held_until(failure)?))
     }
 
     /// A sidecar's index among the init containers: the last one stops first.
@@ -209,7 +217,7 @@ fn evicted(input: &PodInput<'_>, pod: &ObservedPod) -> Option<Ending> {
 /// Volumes first, then the infra process. A container is started in a later round, when the address is known.
 fn run_sandbox(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
     let input = round.input;
-    if let Some((failure, until)) = input.memory.failures.get("").and_then(|f| Some((f, round.held_until(f)?))) {
+    if let Some((failure, until)) = round.held("").or_else(|| round.held(TOKENS)) {
         return pod_waits(pod, (&failure.reason, &failure.message), Some(until), draft);
     }
     if let Some(missing) = input.data.and_then(|data| missing_account(pod, data)) {
@@ -227,9 +235,10 @@ fn run_sandbox(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
             messages.iter().for_each(|why| draft.hold("", "FailedMount", &round.about_data(why.clone()), None));
             say(pod, &round.about_data(messages.join("; ")), draft);
         }
-        Ok(volumes) => {
+        Ok(payload::Payloads { volumes, asked }) => {
             if !volumes.is_empty() {
-                draft.step(PodAction::SyncVolumes { volumes }, reason.clone());
+                let tokens = asked.iter().map(|asked| asked.made(input.now)).collect();
+                draft.step(PodAction::SyncVolumes { volumes, tokens }, reason.clone());
             }
             draft.step(PodAction::RunSandbox { attempt }, reason);
         }
@@ -240,7 +249,8 @@ fn run_sandbox(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
 fn missing_account(pod: &Opened<'_>, data: &DataObjects) -> Option<String> {
     let name = pod.effective.spec.as_ref()?.service_account_name.as_deref()?;
     let namespace = &pod.record.key.namespace;
-    let is_there = matches!(name, "" | "default") || data.accounts.contains_key(&(namespace.clone(), name.to_owned()));
+    let is_there =
+        matches!(name, "" | DEFAULT_ACCOUNT) || data.accounts.contains_key(&(namespace.clone(), name.to_owned()));
     (!is_there)
         .then(|| format!("error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"))
 }
@@ -260,30 +270,80 @@ fn say(pod: &ObservedPod, why: &str, draft: &mut Draft) {
     }
 }
 
-/// Projected files that changed; once after a start of the agent, which does not know what is on disk. Returns whether data is
-/// known and the files are made of it, at the latest by this plan.
+/// Projected files that changed, and tokens that are old; once after a start of the agent, which does not know what is on disk.
+/// Returns whether data is known and the files are made of it, at the latest by this plan.
 fn sync_volumes(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) -> bool {
-    let memory = round.input.memory;
     // Without a revision nothing is known about data: the files that are there stay.
     if round.input.data.is_none() {
         return false;
     }
-    let volumes = match payload::volumes(&round.scope(pod)) {
-        Ok(volumes) => volumes,
+    let scope = round.scope(pod);
+    let payload::Payloads { volumes, asked } = match payload::volumes(&scope) {
+        Ok(payloads) => payloads,
         Err(messages) => {
             // The files that are there stay; the containers run on.
             messages.iter().for_each(|why| draft.hold("", "FailedMount", why, None));
             return false;
         }
     };
-    if !payload::has_files(&volumes) || memory.synced_volumes.as_ref() == Some(&files_digest(&volumes)) {
+    let (with_tokens, plain): (Vec<_>, Vec<_>) =
+        volumes.into_iter().partition(|volume| token::is_asked(volume, &asked));
+    let is_current = sync_plain(round, plain, draft);
+    sync_tokens(round, pod, (with_tokens, &asked), draft) && is_current
+}
+
+/// Volumes without tokens are written together or not at all.
+fn sync_plain(round: &Round<'_>, volumes: Vec<VolumePayload>, draft: &mut Draft) -> bool {
+    let has_files = volumes.iter().any(payload::has_files);
+    let is_stale = has_files && round.input.memory.synced_volumes.as_ref() != Some(&files_digest(&volumes));
+    !is_stale || sync(round, (volumes, Vec::new()), Reason::VolumeData, draft)
+}
+
+/// A volume with tokens stands for itself: it is not written because others are, nor the others because its tokens are old. One
+/// that cannot be written now has the data of before, but for its tokens, if it has any data at all.
+fn sync_tokens(
+    round: &Round<'_>,
+    pod: &Opened<'_>,
+    (volumes, asked): (Vec<VolumePayload>, &[Asked<'_>]),
+    draft: &mut Draft,
+) -> bool {
+    let input = round.input;
+    let (mut chosen, mut is_current, mut reason) = (Vec::new(), true, Reason::TokenDue);
+    for volume in volumes {
+        let due = token::due(&volume, asked, input.memory, input.now);
+        match due {
+            Due::At(at) => {
+                draft.wake(at);
+                continue;
+            }
+            Due::Old => {}
+            Due::Unknown | Due::Changed => is_current &= !data::has_data(&pod.effective, &volume.name),
+        }
+        if due == Due::Changed {
+            reason = Reason::VolumeData;
+        }
+        chosen.push(volume);
+    }
+    if chosen.is_empty() {
         return true;
     }
-    if let Some((failure, until)) = memory.failures.get("").and_then(|f| Some((f, round.held_until(f)?))) {
+    let is_chosen = |asked: &&Asked<'_>| chosen.iter().any(|volume: &VolumePayload| volume.name == asked.volume);
+    let tokens = asked.iter().filter(is_chosen).map(|asked| asked.made(input.now)).collect();
+    sync(round, (chosen, tokens), reason, draft) || is_current
+}
+
+/// Has volumes written unless that has just failed: data waits for no token, nor a token for data. Returns whether they are.
+fn sync(
+    round: &Round<'_>,
+    (volumes, tokens): (Vec<VolumePayload>, Vec<TokenFile>),
+    reason: Reason,
+    draft: &mut Draft,
+) -> bool {
+    if let Some((failure, until)) = round.held(if tokens.is_empty() { "" } else { TOKENS }) {
         draft.hold("", &failure.reason, &failure.message, Some(until));
         return false;
     }
-    draft.step(PodAction::SyncVolumes { volumes }, Reason::VolumeData);
+    draft.step(PodAction::SyncVolumes { volumes, tokens }, reason);
     true
 }
 

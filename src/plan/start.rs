@@ -346,8 +346,8 @@ impl Pod<'_> {
         env::resolve(container, &self.round.scope(self.observed))
     }
 
-    /// The names of the pod's pull Secrets: its own, or without any those of its account, as the API server gives them to it
-    /// (the admission plugin ServiceAccount).
+    /// The names of the pod's pull Secrets: its own, to which admission has added those of its account. One that an earlier
+    /// program has admitted has them of its account only here.
     fn pull_secret_names(&self) -> Vec<&str> {
         let own: Vec<&str> = self.spec.image_pull_secrets.iter().flatten().map(|own| own.name.as_str()).collect();
         if !own.is_empty() {
@@ -355,7 +355,14 @@ impl Pod<'_> {
         }
         let account = self.spec.service_account_name.as_deref().filter(|name| !name.is_empty()).unwrap_or("default");
         let key = (self.observed.record.key.namespace.clone(), account.to_owned());
-        self.round.data().accounts.get(&key).into_iter().flatten().map(String::as_str).collect()
+        self.round
+            .data()
+            .accounts
+            .get(&key)
+            .into_iter()
+            .flat_map(|account| &account.pull_secrets)
+            .map(String::as_str)
+            .collect()
     }
 
     /// The image of a container with the docker configurations in the pull Secrets. One that is not there is left out, as the

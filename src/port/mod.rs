@@ -8,6 +8,7 @@ mod error;
 mod ledger;
 mod source;
 mod time;
+mod tokens;
 
 pub use backend::{
     Capabilities, ContainerBackend, HANDLER_BYTES, Hint, ImageStatus, PodBackend, memory_in_use, timed_out,
@@ -16,3 +17,4 @@ pub use error::{ErrorKind, PortError, SEE_DOCTOR};
 pub use ledger::LedgerStore;
 pub use source::{ReadError, Source, StatusSink};
 pub use time::Clock;
+pub use tokens::Tokens;

@@ -31,7 +31,7 @@ mod table;
 mod unknown;
 mod yaml;
 
-pub use describe::{describe_node, describe_object, describe_pod};
+pub use describe::{describe_account, describe_node, describe_object, describe_pod};
 pub use diagnostics::{
     Validation, counts_line, diagnostics_text, github_annotations, sarif, validation_json, validation_text,
 };
@@ -47,7 +47,7 @@ pub use events::{
 };
 pub use jsonpath::{Template, TemplateError};
 pub use pod::{PodView, pod_object};
-pub use project::{ProjectInput, project, stable_uid};
+pub use project::{ProjectInput, project};
 pub use row::{PodRow, pod_row};
 pub use secret::type_of as secret_type;
 pub use shown::{shown, shown_pod};

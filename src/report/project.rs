@@ -6,12 +6,12 @@ use std::sync::Arc;
 use base64::Engine as _;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use super::secret;
 use super::shown::time;
 use crate::model::{
-    Admitted, EventRecord, Kind, MadeOf, NodeInfo, ObjectKey, PodKey, Projected, Projection, Served, ShownPod,
+    Admitted, DEFAULT_ACCOUNT, EventRecord, Kind, MadeOf, NodeInfo, ORIGIN, ObjectKey, PodKey, Projected, Projection,
+    ROOT_CA, ROOT_CA_KEY, Served, ShownPod, node_uid,
 };
 
 /// What the API is to show.
@@ -45,11 +45,11 @@ pub fn project(input: &ProjectInput<'_>, previous: &Projection) -> Projection {
                     MadeOf::Pod(pod) => versions.stamp_pod(pod, before),
                     MadeOf::Authored(value) => {
                         let content = served(key.kind, Value::clone(&value));
-                        versions.stamp(&subject(&key), (content, MadeOf::Authored(value)), before)
+                        versions.stamp(key.uid(), (content, MadeOf::Authored(value)), before)
                     }
                     // The machine is told of beside them.
                     MadeOf::Own | MadeOf::Node(_) => {
-                        versions.stamp(&subject(&key), (namespace(&key.name), MadeOf::Own), before)
+                        versions.stamp(key.uid(), (own(&key, input.node), MadeOf::Own), before)
                     }
                 },
             };
@@ -61,7 +61,7 @@ pub fn project(input: &ProjectInput<'_>, previous: &Projection) -> Projection {
     let is_same = |node: &&Projected| matches!(&node.made_of, MadeOf::Node(of) if **of == *input.node);
     let node = previous.node.as_ref().filter(is_same).cloned().unwrap_or_else(|| {
         let made_of = MadeOf::Node(Arc::new(input.node.clone()));
-        versions.stamp("Node", (node_object(input.node), made_of), previous.node.as_ref())
+        versions.stamp(node_uid().to_owned(), (node_object(input.node), made_of), previous.node.as_ref())
     });
     let changed = gone || versions.touched || previous.events != input.events;
     Projection {
@@ -80,12 +80,12 @@ struct Versions {
 
 impl Versions {
     /// Fills in the members of metadata that the API server owns.
-    fn stamp(&mut self, subject: &str, content: (Value, MadeOf), before: Option<&Projected>) -> Projected {
+    fn stamp(&mut self, uid: String, content: (Value, MadeOf), before: Option<&Projected>) -> Projected {
         let (mut value, made_of) = content;
         let old = before.map(|b| &b.value["metadata"]);
         let metadata = metadata(&mut value);
         if !metadata.contains_key("uid") {
-            metadata.insert("uid".into(), Value::String(stable_uid(subject)));
+            metadata.insert("uid".into(), Value::String(uid));
         }
         if !metadata.contains_key("creationTimestamp") {
             let same = old.filter(|o| o["uid"] == metadata["uid"]);
@@ -144,25 +144,12 @@ fn metadata(value: &mut Value) -> &mut Map<String, Value> {
     value["metadata"].as_object_mut().expect("invariant: metadata was made an object above")
 }
 
-/// What the uid of an object that has none is made of.
-fn subject(key: &ObjectKey) -> String {
-    format!("{}/{}/{}", key.kind, key.namespace, key.name)
-}
-
 /// The uid of a pod; until it is begun it is made of its name.
 fn uid(pod: &ShownPod) -> String {
     if !pod.uid.is_empty() {
         return pod.uid.clone();
     }
-    let PodKey { namespace, name } = pod.key.clone();
-    stable_uid(&subject(&ObjectKey { kind: Kind::Pod, namespace, name }))
-}
-
-/// A uid that is the same on every run: a digest of the object's key in the shape of a UUID.
-pub fn stable_uid(subject: &str) -> String {
-    let hex: String = Sha256::digest(subject.as_bytes()).iter().take(16).map(|b| format!("{b:02x}")).collect();
-    let part = |range| hex.get(range).unwrap_or_default();
-    format!("{}-{}-8{}-a{}-{}", part(0..8), part(8..12), part(13..16), part(17..20), part(20..32))
+    pod.key.object().uid()
 }
 
 /// The name of an object to be shown, ordered as an [`ObjectKey`].
@@ -193,7 +180,8 @@ fn is_shown(wanted: &[(Key<'_>, MadeOf)], projection: &Projection) -> bool {
     wanted.len() == projection.objects.len() && wanted.iter().zip(&*projection.objects).all(same)
 }
 
-/// Every object to be shown, by key: pods from what runs, the rest from the manifests, and the namespaces in use.
+/// Every object to be shown, by key: pods from what runs, the rest from the manifests, and the namespaces in use with what each
+/// has without being asked.
 fn wanted<'a>(input: &ProjectInput<'a>) -> Vec<(Key<'a>, MadeOf)> {
     let authored = input.admitted.iter().flat_map(|admitted| &admitted.objects);
     let mut objects: Vec<_> =
@@ -206,17 +194,44 @@ fn wanted<'a>(input: &ProjectInput<'a>) -> Vec<(Key<'a>, MadeOf)> {
     namespaces.dedup();
     namespaces.push("default");
     namespaces.retain(|name| !name.is_empty());
-    let in_use = namespaces.into_iter().map(|name| (Key { kind: Kind::Namespace, namespace: "", name }, MadeOf::Own));
-    objects.extend(in_use);
-    // The sort is stable, so what the manifests say of a namespace comes before the mere use of it.
+    let named = authored_namespaces(input);
+    let in_use =
+        namespaces.iter().copied().map(|name| (Key { kind: Kind::Namespace, namespace: "", name }, MadeOf::Own));
+    let of_each = namespaces.iter().copied().chain(named).flat_map(|namespace| {
+        let own = [(Kind::ServiceAccount, DEFAULT_ACCOUNT), (Kind::ConfigMap, ROOT_CA)];
+        own.map(|(kind, name)| (Key { kind, namespace, name }, MadeOf::Own))
+    });
+    objects.extend(in_use.chain(of_each));
+    // The sort is stable, so what the manifests say of an object comes before what is there anyway.
     objects.sort_by_key(|(key, _)| *key);
     objects.dedup_by_key(|(key, _)| *key);
     objects
 }
 
-/// A namespace that is in use and not in the manifests.
-fn namespace(name: &str) -> Value {
-    served(Kind::Namespace, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+/// The namespaces that the manifests name as objects.
+fn authored_namespaces<'a>(input: &ProjectInput<'a>) -> impl Iterator<Item = &'a str> {
+    let keys = input.admitted.into_iter().flat_map(|admitted| admitted.objects.keys());
+    keys.filter(|key| key.kind == Kind::Namespace).map(|key| key.name.as_str())
+}
+
+/// An object that is there although no manifest has it: a namespace in use, and what a controller of Kubernetes gives to each
+/// namespace (`serviceaccounts_controller.go`, `rootcacertpublisher`).
+fn own(key: &ObjectKey, node: &NodeInfo) -> Value {
+    let ObjectKey { kind, namespace, name } = key;
+    let mut value = json!({"apiVersion": "v1", "kind": kind.as_str(), "metadata": {"name": name}});
+    if kind.namespaced() {
+        value["metadata"]["namespace"] = json!(namespace);
+    }
+    if *kind == Kind::ConfigMap {
+        let about = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the \
+                     internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of \
+                     Kubernetes clusters.";
+        value["metadata"]["annotations"] = json!({"kubernetes.io/description": about, ORIGIN: "agent"});
+        if !node.root_ca.is_empty() {
+            value["data"] = json!({ROOT_CA_KEY: &*node.root_ca});
+        }
+    }
+    served(*kind, value)
 }
 
 /// An authored object as an API server would return it.

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::body::ChannelBody;
 use super::logs::{LogReader, LogRequest};
+use super::openid::OpenId;
 use super::resource::{Target, names, target};
 use super::selector::{FieldSelector, LabelSelector};
 use super::status::{Failure, json_response};
@@ -76,10 +77,11 @@ impl Server {
         self,
         projection: watch::Receiver<Arc<Projection>>,
         logs: Arc<dyn LogReader>,
+        openid: OpenId,
     ) -> Result<(), PortError> {
         let subject = self.path.display().to_string();
         let _socket = RemoveOnDrop(self.path);
-        let shared = Shared { projection, history: Arc::default(), logs };
+        let shared = Shared { projection, history: Arc::default(), logs, openid: Arc::new(openid) };
         let router = Router::new().fallback(handle).with_state(shared);
         axum::serve(self.listener, router).await.map_err(|e| PortError::io("serve the API on", subject, &e))
     }
@@ -100,6 +102,7 @@ struct Shared {
     projection: watch::Receiver<Arc<Projection>>,
     history: Arc<Mutex<History>>,
     logs: Arc<dyn LogReader>,
+    openid: Arc<OpenId>,
 }
 
 impl Shared {
@@ -157,7 +160,8 @@ async fn answer(shared: &Shared, request: &Parts) -> Result<Response<Body>, Fail
             Ok(Response::new(Body::from("ok")))
         }
         Target::Document(path) => {
-            discovery::document(&path).map(|d| json_response(200, &d)).ok_or_else(Failure::no_such_path)
+            let known = || discovery::document(&path).map(|document| json_response(200, &document));
+            shared.openid.answer(&path).or_else(known).ok_or_else(Failure::no_such_path)
         }
         Target::Collection { listed, namespace } => {
             let selection = selection(listed, namespace, None, &parameters)?;

@@ -99,17 +99,18 @@ fn link_target(volume: &Dir, name: &OsStr) -> io::Result<Option<OsString>> {
     }
 }
 
-/// Whether the directory holds exactly these files with these modes. What cannot be read counts as changed.
+/// Whether the directory holds exactly these files with these modes and users. What cannot be read counts as changed.
 fn is_unchanged(volume: &Dir, old: &OsStr, files: &BTreeMap<&Path, &PayloadFile>) -> io::Result<bool> {
     let Ok(dir) = volume.sub(Path::new(old)) else { return Ok(false) };
     let mut found = 0;
     if !walk(&dir, Path::new(""), &mut |_| found += 1)? || found != files.len() {
         return Ok(false);
     }
+    let own = rustix::process::geteuid().as_raw();
     for (path, file) in files {
         let Ok(there) = dir.open_file(path) else { return Ok(false) };
         let stat = rustix::fs::fstat(&there)?;
-        if stat.st_mode & 0o7777 != file.mode & 0o7777 {
+        if stat.st_mode & 0o7777 != file.mode & 0o7777 || stat.st_uid != file.owner.unwrap_or(own) {
             return Ok(false);
         }
         if stat.st_size as u64 != file.bytes.reveal().len() as u64 || !holds(there, file.bytes.reveal())? {
@@ -180,6 +181,9 @@ fn fill(dir: &Dir, files: &BTreeMap<&Path, &PayloadFile>) -> io::Result<()> {
         let out = parent.create_file(name, 0o600)?;
         effect::write(&out, file.bytes.reveal())?;
         effect::change_mode(&out, file.mode)?;
+        if let Some(user) = file.owner {
+            effect::change_owner(&out, user, None)?;
+        }
     }
     Ok(())
 }

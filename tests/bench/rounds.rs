@@ -26,7 +26,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use nix::sys::resource::{UsageWho, getrusage};
 use podwright::admit::admit;
-use podwright::backend::fake::{Fake, VirtualClock};
+use podwright::backend::fake::{Fake, FakeTokens, VirtualClock};
 use podwright::control::{Agent, Kubelet, KubeletParts, Parts, on_a_thread, run};
 use podwright::manifest::Reader;
 use podwright::model::{
@@ -319,6 +319,7 @@ fn warm(snapshot: &Snapshot) -> f64 {
         let kubelet = Kubelet::start(KubeletParts {
             backend: fake.clone(),
             clock: clock.clone(),
+            tokens: Arc::new(FakeTokens::default()),
             node: node(),
             instance: "0123abcd".into(),
             resync: Duration::ZERO,

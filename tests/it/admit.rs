@@ -12,4 +12,4 @@ mod security;
 mod seed;
 mod upstream;
 
-pub(crate) use build::{admitted, desired, pod_of, read};
+pub(crate) use build::{admitted, desired, pod_of, read, without_tokens};

@@ -32,6 +32,7 @@ containerLogMaxSize: 20Mi
 containerLogMaxFiles: 3
 podPidsLimit: 1024
 firstUserId: 131072
+serviceAccountIssuer: https://edge-7.example/pods
 resync: 90s
 statusFile: /var/status.yaml
 logFormat: json
@@ -124,6 +125,7 @@ fn every_key_is_read() {
         container_log_max_files: Some(3),
         pod_pids_limit: Some(1024),
         first_user_id: Some(131_072),
+        service_account_issuer: Some("https://edge-7.example/pods".into()),
         resync: Some(Duration::from_secs(90)),
         status_file: Some("/var/status.yaml".into()),
         log_format: Some(LogFormat::Json),
@@ -185,6 +187,8 @@ fn what_is_wrong_is_told_by_the_reader_and_by_the_schema() {
         ("firstUserId: 0", "it must be a whole number from 65536 to 4294836224", "the machine's"),
         ("firstUserId: 4294901760", "it must be a whole number from 65536 to 4294836224", "1879048192"),
         ("firstUserId: 100000", "it must be a multiple of 65536", "1879048192"),
+        ("serviceAccountIssuer: http://a", "`http://a` is no https:// URL", "https://edge-7.example"),
+        ("serviceAccountIssuer: https://a?b", "`https://a?b` is no https:// URL", "without query"),
         ("statusFile: out.yaml", "`out.yaml` is no absolute path", "`/`"),
         ("logFormat: yaml", "it must be `text` or `json`", "one of the two"),
         ("mirrors: [{registry: a}]", "unknown key `mirrors`", "entry of `registries`"),

@@ -20,3 +20,4 @@ mod security;
 mod simulation;
 mod stale;
 mod status;
+mod tokens;

@@ -19,5 +19,6 @@ mod room;
 mod scenario;
 mod schema;
 mod table;
+mod tokens;
 mod volumes;
 mod world;

@@ -53,6 +53,7 @@ fn files(files: &[(&str, &str, u32)], sensitive: bool) -> VolumeMaterial {
         path: (*path).into(),
         bytes: Masked::new(text.as_bytes().to_vec()),
         mode: *mode,
+        owner: None,
     };
     VolumeMaterial::Files { files: files.iter().map(file).collect(), sensitive }
 }

@@ -148,8 +148,16 @@ impl Machine {
         }
     }
 
-    /// Volumes to be kept. Pods beside each other often have the same ones, and share them then.
-    pub(super) fn kept(&self, key: &PodKey, volumes: &[VolumePayload]) -> Arc<[VolumePayload]> {
+    /// Volumes of a pod as they are from now on: those that are not renewed stay. Pods beside each other often have the same ones,
+    /// and share them then.
+    pub(super) fn kept(&self, key: &PodKey, renewed: &[VolumePayload]) -> Arc<[VolumePayload]> {
+        let mut volumes: Vec<VolumePayload> = self.pods.get(key).map(|pod| pod.volumes.to_vec()).unwrap_or_default();
+        for volume in renewed {
+            match volumes.iter_mut().find(|own| own.name == volume.name) {
+                Some(own) => own.clone_from(volume),
+                None => volumes.push(volume.clone()),
+            }
+        }
         let beside = self.pods.range(..key).next_back().map(|(_, pod)| &pod.volumes);
         beside.filter(|beside| ***beside == *volumes).map_or_else(|| volumes.into(), Arc::clone)
     }

@@ -10,6 +10,7 @@ mod calls;
 mod clock;
 mod image;
 mod machine;
+mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +25,7 @@ pub use behaviour::{Answered, Behaviour, Call, Fault, Verb};
 use calls::Calls;
 pub use clock::VirtualClock;
 use machine::{End, Machine};
+pub use tokens::FakeTokens;
 
 /// The backend. Clones of its `Arc` share one world.
 pub struct Fake {

@@ -1,6 +1,7 @@
 //! Performs the steps of a plan, in order. As much as possible, behavior should *not* live here: which steps, in which
 //! order and why is the plan's; what a failed one ends is a table in `memory`.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +14,10 @@ use super::memory::{Scope, scope};
 use super::state::Goal;
 use super::worker::Worker;
 use crate::model::{
-    ContainerStart, HookKind, ObservedPod, PodAction, PodRecord, PodStep, ResolverNotes, Sandbox, Signal, SignalOrder,
-    TerminalCause,
+    ContainerStart, HookKind, Masked, ObservedPod, PayloadFile, PodAction, PodRecord, PodStep, ResolverNotes, Sandbox,
+    Signal, SignalOrder, TerminalCause, TokenFile, VolumeMaterial, VolumePayload,
 };
-use crate::port::PortError;
+use crate::port::{PortError, Tokens};
 use crate::report::{Waits, resolver_events, waiting_events};
 
 /// So long a start may hold up others.
@@ -137,7 +138,13 @@ impl Worker {
         let done = match &step.action {
             PodAction::CreatePod { record } | PodAction::UpdatePod { record } => backend.put_record(record).await,
             PodAction::MarkDeleted { deletion } => backend.mark_deleted(key, deletion).await,
-            PodAction::SyncVolumes { volumes } => backend.sync_volumes(key, volumes).await,
+            PodAction::SyncVolumes { volumes, tokens } => {
+                let (volumes, unsigned) = with_tokens(volumes, tokens, &*self.shared.parts.tokens);
+                if !volumes.is_empty() {
+                    backend.sync_volumes(key, &volumes).await?;
+                }
+                unsigned.map_or(Ok(()), Err)
+            }
             PodAction::RunSandbox { attempt } => {
                 backend.run_sandbox(key, *attempt).await?;
                 self.tell_resolver().await;
@@ -231,6 +238,32 @@ impl Worker {
     }
 }
 
+/// Volumes with their tokens, which are made for it; without those that would lack one, and why it could not be signed.
+fn with_tokens<'a>(
+    volumes: &'a [VolumePayload],
+    tokens: &[TokenFile],
+    signer: &dyn Tokens,
+) -> (Cow<'a, [VolumePayload]>, Option<PortError>) {
+    let (mut volumes, mut unsigned) = (Cow::Borrowed(volumes), None);
+    for token in tokens {
+        let signed = match signer.mint(&token.claims) {
+            Ok(signed) => signed,
+            Err(error) => {
+                volumes.to_mut().retain(|volume| volume.name != token.volume);
+                unsigned = Some(error);
+                continue;
+            }
+        };
+        let bytes = Masked::new(signed.reveal().clone().into_bytes());
+        let file = PayloadFile { path: token.path.clone(), bytes, mode: token.mode, owner: token.owner };
+        let own = volumes.to_mut().iter_mut().find(|volume| volume.name == token.volume);
+        if let Some(VolumeMaterial::Files { files, .. }) = own.map(|volume| &mut volume.material) {
+            files.push(file);
+        }
+    }
+    (volumes, unsigned)
+}
+
 /// Whether a step belongs to the one before whatever is targeted by now: a postStart hook is run once or never.
 fn follows_its_start(action: &PodAction) -> bool {
     matches!(action, PodAction::RunHook(run) if run.key.kind == HookKind::PostStart)
@@ -268,7 +301,8 @@ pub(super) fn word(action: &PodAction) -> String {
         PodAction::CreatePod { .. } => "create pod".into(),
         PodAction::UpdatePod { .. } => "update pod".into(),
         PodAction::MarkDeleted { deletion } => format!("terminate pod within {} s", deletion.grace_seconds),
-        PodAction::SyncVolumes { .. } => "sync volumes".into(),
+        PodAction::SyncVolumes { tokens, .. } if tokens.is_empty() => "sync volumes".into(),
+        PodAction::SyncVolumes { .. } => "sync volumes with tokens".into(),
         PodAction::RunSandbox { .. } => "start sandbox".into(),
         PodAction::StopSandbox => "stop sandbox".into(),
         PodAction::EnsureImage(need) => format!("image {} for container {}", need.image, need.container),

@@ -37,6 +37,16 @@ pub(super) fn scope(action: &PodAction) -> Scope<'_> {
     }
 }
 
+/// Under which name the planner remembers that a step failed, if it does.
+fn name(action: &PodAction) -> Option<&str> {
+    match (action, scope(action)) {
+        (PodAction::SyncVolumes { tokens, .. }, _) if !tokens.is_empty() => Some(plan::TOKENS),
+        (_, Scope::Pod) => Some(""),
+        (_, Scope::Container(name)) => Some(name),
+        (_, Scope::Nothing) => None,
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Memory {
     pub(super) plan: PodMemory,
@@ -75,7 +85,7 @@ impl Memory {
             PodAction::CreatePod { .. } | PodAction::UpdatePod { .. } => PodMemory::default(),
             _ => plan::note_success(&self.resting, word),
         };
-        if failed_before && scope(action) == Scope::Pod {
+        if failed_before && name(action) == Some("") {
             self.plan = plan::note_success(&self.plan, "");
         }
     }
@@ -83,12 +93,7 @@ impl Memory {
     /// A step failed. Returns until when it rests.
     pub(super) fn failed(&mut self, word: &str, action: &PodAction, why: (&str, &str), now: Timestamp) -> Timestamp {
         let (reason, message) = why;
-        let noted = match scope(action) {
-            Scope::Pod => Some(""),
-            Scope::Container(name) => Some(name),
-            Scope::Nothing => None,
-        };
-        match (noted, action) {
+        match (name(action), action) {
             (Some(_), PodAction::EnsureImage(need)) => {
                 self.plan = plan::note_failed_pull(&self.plan, need, why, now);
             }

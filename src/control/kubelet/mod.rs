@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::model::{AdmittedPod, DataObjects, EventRecord, NodeInfo, ObservedPod, PodKey, Reason};
 use crate::plan;
-use crate::port::{Capabilities, Clock, ContainerBackend, Hint, PodBackend, PortError};
+use crate::port::{Capabilities, Clock, ContainerBackend, Hint, PodBackend, PortError, Tokens};
 
 use alarms::Alarms;
 pub use state::{FleetState, PodState};
@@ -41,6 +41,7 @@ const RECALL: Duration = Duration::from_secs(1);
 pub struct KubeletParts {
     pub backend: Arc<dyn ContainerBackend>,
     pub clock: Arc<dyn Clock>,
+    pub tokens: Arc<dyn Tokens>,
     pub node: NodeInfo,
     /// The root's instance id.
     pub instance: String,
@@ -153,6 +154,11 @@ impl Kubelet {
         let slot = state.slot(key);
         slot.grace_limit = Some(slot.grace_limit.map_or(seconds, |limit| limit.min(seconds)));
         slot.wake();
+    }
+
+    /// Who signs their tokens.
+    pub(super) fn tokens(&self) -> Arc<dyn Tokens> {
+        Arc::clone(&self.shared.parts.tokens)
     }
 
     /// What is known about the pods right now.

@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 use super::{Subject, View, names};
 use crate::manifest::base64;
 use crate::manifest::problem::{Finding, alternatives, quoted};
+use crate::model::{ACCOUNT_NAME, ACCOUNT_TOKEN};
 
 /// What all values of one object may weigh, in bytes, without their keys: Kubernetes' own bound (`MaxSecretSize`, and the
 /// same for a ConfigMap).
@@ -80,12 +81,11 @@ fn weigh(subject: Subject<'_, '_>, total: usize, out: &mut Vec<Finding>) {
 
 /// The account that a token belongs to is an annotation of its Secret.
 fn account(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
-    const ACCOUNT: &str = "kubernetes.io/service-account.name";
-    let is_token = subject.root.text_of("type") == Some("kubernetes.io/service-account-token");
-    let named = subject.root.path(&["metadata", "annotations", ACCOUNT]);
+    let is_token = subject.root.text_of("type") == Some(ACCOUNT_TOKEN);
+    let named = subject.root.path(&["metadata", "annotations", ACCOUNT_NAME]);
     if is_token && named.and_then(|name| name.text()).is_none_or(str::is_empty) {
         let at = subject.root.get("type").unwrap_or_else(|| subject.root.clone());
-        let message = format!("a Secret of this type needs the annotation `{ACCOUNT}`");
+        let message = format!("a Secret of this type needs the annotation `{ACCOUNT_NAME}`");
         out.push(at.error("missing-field", message).help("add it, with the name of the ServiceAccount"));
     }
 }

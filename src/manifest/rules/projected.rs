@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::volumes::items;
+use super::volumes::{file_path, items};
 use super::{Subject, View, names, shape};
 use crate::manifest::problem::{Finding, alternatives};
 
@@ -36,8 +36,8 @@ fn one<'v>(source: &View<'v>, seen: &mut BTreeSet<&'v str>, out: &mut Vec<Findin
     if let Some(downward) = source.get("downwardAPI") {
         files(&downward, seen, out);
     }
-    if let Some(token) = source.get("serviceAccountToken").filter(|token| token.text_of("path") == Some("")) {
-        out.push(token.missing("path"));
+    if let Some(token) = source.get("serviceAccountToken") {
+        file_path(&token, seen, out);
     }
 }
 

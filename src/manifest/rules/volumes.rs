@@ -89,21 +89,26 @@ pub(super) fn data(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
 
 /// The paths of files, each once in a volume: `seen` has those of other sources.
 pub(super) fn items<'v>(source: &View<'v>, seen: &mut BTreeSet<&'v str>, out: &mut Vec<Finding>) {
-    for item in source.list("items") {
+    for item in &source.list("items") {
         if let Some(key) = item.get("key") {
             shape(&key, "the key", names::data_key, out);
         }
-        let Some(path) = item.get("path") else { continue };
-        let Some(text) = path.text() else { continue };
-        if text.is_empty() {
-            out.push(item.missing("path"));
-        } else if text.starts_with('/') || climbs(text) {
-            let message = format!("the path {} must be relative, without `..`", quoted(text));
-            out.push(path.error("path", message).help("it is a path inside the volume"));
-        } else if text.starts_with("..") {
-            out.push(path.error("path", format!("the path {} must not begin with `..`", quoted(text))));
-        } else if !seen.insert(text) {
-            out.push(path.error("duplicate-name", format!("the path {} is already used", quoted(text))));
-        }
+        file_path(item, seen, out);
+    }
+}
+
+/// The path of one file, as [`items`] has those of several.
+pub(super) fn file_path<'v>(file: &View<'v>, seen: &mut BTreeSet<&'v str>, out: &mut Vec<Finding>) {
+    let Some(path) = file.get("path") else { return };
+    let Some(text) = path.text() else { return };
+    if text.is_empty() {
+        out.push(file.missing("path"));
+    } else if text.starts_with('/') || climbs(text) {
+        let message = format!("the path {} must be relative, without `..`", quoted(text));
+        out.push(path.error("path", message).help("it is a path inside the volume"));
+    } else if text.starts_with("..") {
+        out.push(path.error("path", format!("the path {} must not begin with `..`", quoted(text))));
+    } else if !seen.insert(text) {
+        out.push(path.error("duplicate-name", format!("the path {} is already used", quoted(text))));
     }
 }

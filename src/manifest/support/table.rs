@@ -20,7 +20,8 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("spec", "e2e_seed_website_pod_gets_the_allow_database_preset"),
     // The pod.
     ("spec.activeDeadlineSeconds", "e2e_a_pod_past_its_deadline_fails"),
-    ("spec.automountServiceAccountToken", "no_token_is_mounted_and_that_is_said"),
+    ("spec.automountServiceAccountToken", "the_pod_says_whether_it_gets_a_token_and_else_its_account"),
+    ("automountServiceAccountToken", "the_pod_says_whether_it_gets_a_token_and_else_its_account"),
     ("spec.containers", "e2e_seed_two_containers_share_a_directory"),
     ("spec.dnsConfig", "e2e_names_are_resolved_as_the_pod_says"),
     ("spec.dnsConfig.nameservers", "e2e_names_are_resolved_as_the_pod_says"),
@@ -169,6 +170,10 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("spec.volumes[].projected.sources[].downwardAPI.items[].resourceFieldRef.containerName", DOWNWARD),
     ("spec.volumes[].projected.sources[].downwardAPI.items[].resourceFieldRef.divisor", DOWNWARD),
     ("spec.volumes[].projected.sources[].downwardAPI.items[].resourceFieldRef.resource", DOWNWARD),
+    ("spec.volumes[].projected.sources[].serviceAccountToken", TOKEN),
+    ("spec.volumes[].projected.sources[].serviceAccountToken.audience", TOKEN),
+    ("spec.volumes[].projected.sources[].serviceAccountToken.expirationSeconds", TOKEN),
+    ("spec.volumes[].projected.sources[].serviceAccountToken.path", TOKEN),
     ("spec.volumes[].downwardAPI", OWN_FILES),
     ("spec.volumes[].downwardAPI.defaultMode", DOWNWARD_MODES),
     ("spec.volumes[].downwardAPI.items", OWN_FILES),
@@ -312,6 +317,7 @@ const SELECTED: &str = "e2e_seed_a_pod_waits_for_a_machine_with_the_label_it_sel
 const TOGETHER: &str = "e2e_seed_a_projected_volume_shows_two_secrets";
 const PROJECTED: &str = "a_projected_volume_has_the_files_of_all_its_sources";
 const PODINFO: &str = "e2e_seed_the_labels_of_a_pod_are_in_a_file_and_follow_a_commit";
+const TOKEN: &str = "a_projected_token_is_made_as_it_is_asked_for";
 const OWN_FILES: &str = "e2e_a_pod_is_shown_to_its_containers_in_files_and_variables";
 const DOWNWARD: &str = "each_field_is_written_as_the_kubelet_writes_it";
 const DOWNWARD_MODES: &str = "files_have_their_modes_and_stay_in_memory";
@@ -331,7 +337,6 @@ const NO_PREEMPTION: &str = "no pod that runs has to make way for another one";
 const NO_CLASSES: &str = "no PriorityClass is read, `priority` itself counts";
 const NO_PREFERENCE: &str = "a preference decides between machines, and there is one";
 const NO_EVICTION: &str = "no taint of this machine ends a pod that runs";
-const NO_TOKEN: &str = "no token is mounted into pods yet";
 
 /// Fields that change nothing here, and why. Leaving them out cannot change what runs.
 pub(super) const NO_EFFECT: &[(&str, &str)] = &[
@@ -355,8 +360,7 @@ pub(super) const NO_EFFECT: &[(&str, &str)] = &[
     ("spec.schedulerName", NO_SCHEDULER),
     ("spec.finalizers", "no controller waits for a removal"),
     ("immutable", "the manifests alone decide what changes"),
-    ("automountServiceAccountToken", NO_TOKEN),
-    ("secrets", NO_TOKEN),
+    ("secrets", "any Secret of the namespace may be mounted"),
 ];
 
 const ONE_MACHINE: &str = "every pod of the directory runs on this machine";
@@ -372,7 +376,6 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("@.securityContext.seLinuxOptions", "no label is applied"),
     ("@.env[].valueFrom.fileKeyRef", "use a ConfigMap"),
     ("spec.volumes[].image", LOCAL_VOLUMES),
-    ("spec.volumes[].projected.sources[].serviceAccountToken", "use a Secret"),
 ];
 
 /// Fields that are refused for good: Kubernetes itself takes no pod that has them or fails what they ask for, or they ask for
@@ -432,5 +435,4 @@ pub(super) const HARMLESS: &[(&str, &str)] = &[
     ("spec.tolerations[].tolerationSeconds", "300"),
     ("spec.schedulerName", r#""default-scheduler""#),
     ("immutable", "false"),
-    ("automountServiceAccountToken", "false"),
 ];

@@ -27,7 +27,6 @@ pub(super) fn check(kind: Kind, root: &View<'_>, out: &mut Vec<Finding>) {
             readiness_gates(&spec, out);
             comparisons(&spec, out);
             sysctls(&spec, out);
-            token(&spec, out);
             annotations(root, out);
         }
         Kind::PodPreset => propagation(kind, &spec, out),
@@ -144,22 +143,6 @@ fn sysctls(spec: &View<'_>, out: &mut Vec<Finding>) {
             }
             Some(_) => {}
         }
-    }
-}
-
-/// An account's token is not mounted, which a pod that names an account may wait for.
-fn token(spec: &View<'_>, out: &mut Vec<Finding>) {
-    if spec.get("automountServiceAccountToken").is_some_and(|automount| automount.value == false) {
-        return;
-    }
-    let asked = spec.get("automountServiceAccountToken").or_else(|| {
-        let account = spec.get("serviceAccountName").or_else(|| spec.get("serviceAccount"));
-        account.filter(|account| account.text().is_some_and(|text| !text.is_empty() && text != "default"))
-    });
-    if let Some(asked) = asked {
-        let message = "no token of the account is mounted into the pod yet";
-        let finding = Finding::warning("no-effect", &asked.pointer(), message);
-        out.push(finding.help("write `automountServiceAccountToken: false` to say that the pod needs none"));
     }
 }
 

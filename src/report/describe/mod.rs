@@ -1,5 +1,6 @@
 //! `describe`, laid out as kubectl lays it out.
 
+mod account;
 mod container;
 mod node;
 mod object;
@@ -18,6 +19,7 @@ use super::duration::age;
 use super::tabs;
 use crate::model::{EventRecord, EventType};
 
+pub use account::describe_account;
 pub use node::describe_node;
 pub use object::describe_object;
 

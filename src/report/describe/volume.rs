@@ -14,10 +14,23 @@ pub(super) fn section(out: &mut String, volumes: &[Volume]) {
         return;
     }
     out.push_str("Volumes:\n");
+    let mut has_token = false;
     for volume in volumes {
         let _ = writeln!(out, "  {}:", volume.name);
         body(out, volume);
+        if !has_token && holds_token(volume) {
+            has_token = true;
+            line(out, "TokenOpens", NOTHING);
+        }
     }
+}
+
+/// What kubectl has no word for: with a cluster there is an API.
+const NOTHING: &str = "<none> (no API here honours tokens yet)";
+
+fn holds_token(volume: &Volume) -> bool {
+    let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+    sources.into_iter().any(|source| source.service_account_token.is_some())
 }
 
 fn line(out: &mut String, title: &str, text: impl std::fmt::Display) {

@@ -4,8 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::SCHEDULER;
-use crate::model::{EventRecord, EventType, Kind, ObjectKey};
-use crate::report::project::stable_uid;
+use crate::model::{EventRecord, EventType, Kind, ObjectKey, stable_uid};
 use crate::report::similar;
 
 /// What is the same of two events that are one and are counted.

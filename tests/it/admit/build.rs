@@ -77,6 +77,31 @@ pub(crate) fn read(files: &[(&str, String)]) -> Desired {
     Reader::new().read(&Snapshot { revision, files, local: Default::default(), uncommitted: vec![], ignored: vec![] })
 }
 
+/// The same for tests that are not about tokens: a pod that does not say it wants one says that it wants none. Of that
+/// no place is known.
+pub(crate) mod without_tokens {
+    use serde_json::Value;
+
+    pub(crate) use super::pod_of;
+    use crate::admit::build;
+
+    pub(crate) fn desired(objects: &[Value]) -> podwright::model::Desired {
+        let mut desired = build::desired(objects);
+        for (_, packed) in desired.pods.values_mut() {
+            let mut pod = packed.open();
+            if let Some(spec) = &mut pod.spec {
+                spec.automount_service_account_token.get_or_insert(false);
+            }
+            *packed = podwright::model::Packed::new(&pod);
+        }
+        desired
+    }
+
+    pub(crate) fn admitted(objects: &[Value]) -> podwright::model::Admitted {
+        podwright::admit::admit(&desired(objects)).unwrap_or_else(|d| panic!("not admitted: {d:?}"))
+    }
+}
+
 /// The objects admitted; panics with the diagnostics when they are not.
 pub(crate) fn admitted(objects: &[Value]) -> Admitted {
     admit(&desired(objects)).unwrap_or_else(|d| panic!("not admitted: {d:?}"))

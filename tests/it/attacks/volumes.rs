@@ -15,7 +15,8 @@ use crate::native::fixture::{TestPod, on_root};
 use crate::support;
 
 fn payload(text: &str) -> VolumePayload {
-    let file = PayloadFile { path: "key".into(), bytes: Masked::new(text.as_bytes().to_vec()), mode: 0o644 };
+    let file =
+        PayloadFile { path: "key".into(), bytes: Masked::new(text.as_bytes().to_vec()), mode: 0o644, owner: None };
     VolumePayload {
         name: "config".into(),
         material: VolumeMaterial::Files { files: vec![file], sensitive: false },

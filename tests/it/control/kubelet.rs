@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::rig::{Rig, eventually, key, pod, pod_with};
-use crate::admit::{admitted, pod_of};
+use crate::admit::without_tokens::{admitted, pod_of};
 
 fn target(name: &str, spec: serde_json::Value) -> Arc<AdmittedPod> {
     pod_of(&admitted(&[pod_with(name, spec)]), "default", name)

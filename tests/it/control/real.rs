@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use podwright::backend::LedgerFile;
-use podwright::backend::fake::Fake;
+use podwright::backend::fake::{Fake, FakeTokens};
 use podwright::control::{Agent, Kubelet, KubeletParts, Parts, Progress, Verdict, on_a_thread, run};
 use podwright::manifest::Reader;
 use podwright::model::{NodeInfo, PodKey, StatusDocument};
@@ -86,6 +86,7 @@ async fn commits_become_pods_and_a_status_file_without_a_resync() {
     let kubelet = Kubelet::start(KubeletParts {
         backend: fake.clone(),
         clock: clock.clone(),
+        tokens: Arc::new(FakeTokens::default()),
         node: NodeInfo { name: "edge-1".into(), ..NodeInfo::default() },
         instance: "0123abcd".into(),
         resync: Duration::ZERO,

@@ -1,13 +1,13 @@
 //! A machine in memory with an agent on it: directory, backend, ledger and status file are values of the test.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use podwright::backend::fake::{Fake, VirtualClock};
+use podwright::backend::fake::{Fake, FakeTokens, VirtualClock};
 use podwright::control::{Agent, Blocking, Kubelet, KubeletParts, Parts, Progress, on_a_thread, run};
 use podwright::model::{
     BlobId, Desired, Diagnostic, Diagnostics, Durable, NodeInfo, ObservedPod, Place, PodKey, Projection, Revision,
@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::admit::desired;
+use crate::admit::without_tokens::desired;
 
 /// No test waits longer than this, on a clock that costs nothing.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
@@ -197,6 +197,10 @@ pub(crate) struct Rig {
     pub(crate) resync: Duration,
     pub(crate) blocking: Blocking,
     pub(crate) node: NodeInfo,
+    /// What agents to come sign tokens with.
+    pub(crate) signature: Mutex<String>,
+    /// Whether they, and those that run, can sign none.
+    pub(crate) broken_key: Arc<AtomicBool>,
 }
 
 /// An agent that runs.
@@ -227,7 +231,14 @@ impl Rig {
             parses: Arc::default(),
             resync: Duration::ZERO,
             blocking: on_a_thread,
-            node: NodeInfo { name: "edge-1".into(), ips: vec!["192.0.2.7".parse().unwrap()], ..NodeInfo::default() },
+            node: NodeInfo {
+                name: "edge-1".into(),
+                ips: vec!["192.0.2.7".parse().unwrap()],
+                root_ca: "certificate".into(),
+                ..NodeInfo::default()
+            },
+            signature: Mutex::default(),
+            broken_key: Arc::default(),
         }
     }
 
@@ -239,6 +250,10 @@ impl Rig {
         Kubelet::start(KubeletParts {
             backend,
             clock: self.clock.clone(),
+            tokens: Arc::new(FakeTokens {
+                word: self.signature.lock().unwrap().clone(),
+                broken: self.broken_key.clone(),
+            }),
             node: self.node.clone(),
             instance: "0123abcd".into(),
             resync: self.resync,

@@ -28,5 +28,6 @@ mod readme;
 mod room;
 mod seed;
 mod strace;
+mod tokens;
 mod users;
 mod watching;

@@ -23,7 +23,7 @@ kind: Pod
 metadata: {name: web, labels: {label: VALUE}}
 spec:
   terminationGracePeriodSeconds: 0
-  securityContext: {fsGroup: 4321}
+  securityContext: {runAsUser: 0, fsGroup: 4321}
   volumes:
   - {name: config, configMap: {name: settings}}
   - {name: keys, secret: {secretName: token}}

@@ -37,16 +37,37 @@ fn an_account_that_is_not_among_the_manifests_is_a_warning() {
 }
 
 #[test]
-fn no_token_is_mounted_and_that_is_said() {
-    let cases = [
-        ("automountServiceAccountToken: false\n  serviceAccountName: robot", vec![]),
-        ("automountServiceAccountToken: true", vec!["no-effect spec.automountServiceAccountToken"]),
-        ("serviceAccountName: robot", vec!["no-effect spec.serviceAccountName"]),
-        ("serviceAccountName: default", vec![]),
-    ];
-    for (spec, expected) in cases {
-        assert_eq!(told(&[("pod.yaml", &pod(spec)), ("robot.yaml", ROBOT)]), expected, "{spec}");
+fn a_secret_for_an_account_has_its_keys_and_misses_the_account() {
+    let secret = |account: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: s, annotations: {{kubernetes.io/service-account.name: {account}}}}}\ntype: kubernetes.io/service-account-token\n"
+        )
+    };
+    let with = |key: &str| {
+        let from = format!("{{secretKeyRef: {{name: s, key: {key}}}}}");
+        pod("restartPolicy: Always")
+            .replace("image: i:1}", &format!("image: i:1, env: [{{name: A, valueFrom: {from}}}]}}"))
+    };
+    for key in ["token", "ca.crt", "namespace"] {
+        assert_eq!(told(&[("pod.yaml", &with(key)), ("s.yaml", &secret("default"))]), [""; 0], "{key}");
     }
+    let missing = ["missing-key spec.containers[0].env[0].valueFrom.secretKeyRef.key"];
+    assert_eq!(told(&[("pod.yaml", &with("other")), ("s.yaml", &secret("default"))]), missing);
+    let missing = ["missing-object metadata.annotations[kubernetes.io/service-account.name]"];
+    assert_eq!(told(&[("s.yaml", &secret("robot"))]), missing);
+    assert_eq!(told(&[("s.yaml", &secret("robot")), ("robot.yaml", ROBOT)]), [""; 0]);
+}
+
+#[test]
+fn the_certificate_that_every_namespace_has_is_not_missed() {
+    let with = |name: &str, key: &str| {
+        let from = format!("{{configMapKeyRef: {{name: {name}, key: {key}}}}}");
+        pod("restartPolicy: Always")
+            .replace("image: i:1}", &format!("image: i:1, env: [{{name: A, valueFrom: {from}}}]}}"))
+    };
+    assert_eq!(told(&[("pod.yaml", &with("kube-root-ca.crt", "ca.crt"))]), [""; 0]);
+    let missing = ["missing-object spec.containers[0].env[0].valueFrom.configMapKeyRef.name"];
+    assert_eq!(told(&[("pod.yaml", &with("other-ca.crt", "ca.crt"))]), missing);
 }
 
 #[test]

@@ -306,6 +306,7 @@ fn files(name: &str, sensitive: bool, files: &[(&str, &str)]) -> VolumePayload {
             path: (*path).to_owned(),
             bytes: Masked::new(text.as_bytes().to_vec()),
             mode: 0o644,
+            owner: None,
         })
         .collect();
     VolumePayload { name: name.into(), material: VolumeMaterial::Files { files, sensitive }, group: None }

@@ -41,7 +41,7 @@ fn e2e_no_volume_lies_over_proc_but_over_the_files_that_lxcfs_makes_anew() {
         containers.extend(allowed.iter().map(|(name, mounts, _)| container(name, mounts.clone())));
         let pod = TestPod::new("proc", json!({ "containers": containers }));
         let bytes = Masked::new(b"made anew\n".to_vec());
-        let file = PayloadFile { path: "load".to_owned(), bytes, mode: 0o644 };
+        let file = PayloadFile { path: "load".to_owned(), bytes, mode: 0o644, owner: None };
         let volumes = [
             ("load", VolumeMaterial::Files { files: vec![file], sensitive: false }),
             ("data", VolumeMaterial::EmptyDir { memory: false, size_limit: None }),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use podwright::backend::LedgerFile;
+use podwright::backend::fake::FakeTokens;
 use podwright::backend::native::{Native, NativeOptions};
 use podwright::control::{Agent, Kubelet, KubeletParts, Parts, Progress, on_a_thread, run};
 use podwright::manifest::Reader;
@@ -116,6 +117,7 @@ fn e2e_however_many_pods_wait_for_an_image_an_agent_pulls_it_once() {
         let kubelet = Kubelet::start(KubeletParts {
             backend: native.clone(),
             clock: clock.clone(),
+            tokens: Arc::new(FakeTokens::default()),
             node: node.clone(),
             instance: root.instance.clone(),
             resync: Duration::ZERO,

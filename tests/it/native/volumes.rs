@@ -202,8 +202,12 @@ fn letters(number: u8) -> String {
 }
 
 fn payload(number: u8) -> [VolumePayload; 1] {
-    let file =
-        |path: &str| PayloadFile { path: path.into(), bytes: Masked::new(letters(number).into_bytes()), mode: 0o644 };
+    let file = |path: &str| PayloadFile {
+        path: path.into(),
+        bytes: Masked::new(letters(number).into_bytes()),
+        mode: 0o644,
+        owner: None,
+    };
     let files = vec![file("first"), file("second")];
     [VolumePayload { name: "config".into(), material: VolumeMaterial::Files { files, sensitive: false }, group: None }]
 }

@@ -5,7 +5,7 @@ use podwright::plan::{Change, change};
 use serde_json::{Value, json};
 
 use super::table::base;
-use crate::admit::{admitted, pod_of};
+use crate::admit::without_tokens::{admitted, pod_of};
 
 /// `none`, or the verdict with the fields, each with the preset that caused it.
 fn verdict(before: &[Value], after: &[Value]) -> String {

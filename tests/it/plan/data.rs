@@ -5,7 +5,7 @@ use podwright::plan::{converged, fleet};
 use serde_json::{Value, json};
 
 use super::world::{World, at};
-use crate::admit::{admitted, pod_of};
+use crate::admit::without_tokens::{admitted, pod_of};
 
 const SECRET: &str = "hunter2-SECRET";
 
@@ -213,6 +213,14 @@ fn so_many_keys_that_they_are_not_named_are_compared_all_the_same() {
     let few: Value = (0..1000).map(|i| (format!("k{i}"), json!("x"))).collect::<serde_json::Map<_, _>>().into();
     let plan = offline(&volume(json!({"configMap": {"name": "m"}})), &[map("m", json!({}))], &[map("m", few)]);
     assert!(lines(&plan)[0].contains(" k999]"), "{plan:?}");
+}
+
+#[test]
+fn a_configmap_of_the_manifests_is_data_whatever_its_name() {
+    let pod = volume(json!({"projected": {"sources": [{"configMap": {"name": "kube-root-ca.crt"}}]}}));
+    let map = |value: &str| map("kube-root-ca.crt", json!({"a": value}));
+    let plan = offline(&pod, &[map("1")], &[map("2")]);
+    assert!(lines(&plan)[0].contains("by ConfigMap default/kube-root-ca.crt [a]"), "{plan:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use podwright::plan::{Change, change};
 use serde_json::{Value, json};
 
 use super::world::{World, at, exit, word};
-use crate::admit::{admitted, pod_of};
+use crate::admit::without_tokens::{admitted, pod_of};
 
 /// A pod with one volume of these items.
 fn pod(labels: &Value, items: &Value) -> Value {
@@ -41,7 +41,7 @@ type Files = Vec<(String, String, u32)>;
 
 fn files(plan: &PodPlan) -> Option<(Files, bool)> {
     plan.steps.iter().find_map(|step| match &step.action {
-        PodAction::SyncVolumes { volumes } => match &volumes[0].material {
+        PodAction::SyncVolumes { volumes, .. } => match &volumes[0].material {
             VolumeMaterial::Files { files, sensitive } => {
                 let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
                 let files = files.iter().map(|f| (f.path.clone(), text(f.bytes.reveal()), f.mode)).collect();

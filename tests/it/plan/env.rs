@@ -4,7 +4,7 @@ use podwright::model::{ContainerStart, MountMode, MountSource, PodAction, Propag
 use serde_json::{Value, json};
 
 use super::world::World;
-use crate::admit::{admitted, pod_of};
+use crate::admit::without_tokens::{admitted, pod_of};
 
 fn objects() -> Vec<Value> {
     vec![

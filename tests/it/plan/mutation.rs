@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::schema::{Schema, put, taken};
 use super::world::{World, at};
 use crate::admit::placement::{edge, taint};
-use crate::admit::{admitted, desired, pod_of};
+use crate::admit::without_tokens::{admitted, desired, pod_of};
 
 /// Fields that say which object it is, and what the API server alone writes about a pod that runs.
 #[rustfmt::skip]

@@ -6,7 +6,7 @@ use podwright::model::{PodAction, VolumeMaterial};
 use serde_json::{Map, Value, json};
 
 use super::world::World;
-use crate::admit::{admitted, pod_of};
+use crate::admit::without_tokens::{admitted, pod_of};
 use crate::dice::{Dice, fresh_seed, setting};
 
 const PODS: usize = 200;
@@ -303,7 +303,7 @@ fn the_bytes_of_random_pods_are_those_of_a_second_implementation() {
         let admitted = admitted(&objects);
         let plan = World::new(&pod_of(&admitted, "shop", "p"), &admitted.data).plan();
         let made = plan.steps.into_iter().find_map(|step| match step.action {
-            PodAction::SyncVolumes { volumes } => Some(volumes),
+            PodAction::SyncVolumes { volumes, .. } => Some(volumes),
             _ => None,
         });
         let second = Second { pod: &objects[0], objects: &objects[1..] };

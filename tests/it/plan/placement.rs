@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::world::{World, at};
 use crate::admit::placement::{edge, pod, taint, terms};
-use crate::admit::{desired, pod_of};
+use crate::admit::without_tokens::{desired, pod_of};
 
 /// The machines that a pod may meet.
 fn machine(name: &str) -> NodeInfo {

@@ -21,7 +21,7 @@ use podwright::plan::{Act, Why};
 use serde_json::{Value, json};
 
 use super::world::{World, at, exit, word};
-use crate::admit::{admitted, pod_of};
+use crate::admit::without_tokens::{admitted, pod_of};
 
 /// Each step with its reason, then what is held and what waits, as lines.
 fn lines(plan: &PodPlan) -> Vec<String> {

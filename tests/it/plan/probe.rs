@@ -8,7 +8,7 @@ use podwright::plan::Tally;
 use serde_json::{Value, json};
 
 use super::world::{World, at};
-use crate::admit::{admitted, pod_of};
+use crate::admit::without_tokens::{admitted, pod_of};
 
 /// A probe of an instance that started at second 10: five seconds of delay, asked every three.
 fn run(kind: ProbeKind, successes: u32, failures: u32) -> ProbeRun {

@@ -5,7 +5,7 @@ use podwright::plan::{converged, fleet};
 use serde_json::{Value, json};
 
 use super::world::at;
-use crate::admit::admitted;
+use crate::admit::without_tokens::admitted;
 
 fn pod(name: &str, image: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": "x"}},

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::change::set;
 use super::table::{base, compare, objects};
 use super::world::{World, at};
-use crate::admit::{admitted, pod_of};
+use crate::admit::without_tokens::{admitted, pod_of};
 
 const KEPT: &str = "(instead: another amount is changed in place: only one that is removed takes a new pod)";
 const CLASS: &str = "(instead: the QoS class of the pod would be another: amounts that keep it are changed in place)";

@@ -5,7 +5,7 @@ use podwright::plan::{converged, fleet};
 use serde_json::{Value, json};
 
 use super::world::{World, at};
-use crate::admit::{admitted, pod_of};
+use crate::admit::without_tokens::{admitted, pod_of};
 
 const ASKS: &str = "podwright.dev/restart-on-data-change";
 

@@ -10,7 +10,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::world::{World, at, exit};
-use crate::admit::admitted;
+use crate::admit::without_tokens::admitted;
 
 struct Scenario {
     world: Option<World>,

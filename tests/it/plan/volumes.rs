@@ -4,7 +4,7 @@ use podwright::model::{PodAction, VolumeMaterial};
 use serde_json::{Value, json};
 
 use super::world::World;
-use crate::admit::{admitted, pod_of};
+use crate::admit::without_tokens::{admitted, pod_of};
 
 /// The material of a volume, or the message the pod waits with.
 fn material(source: Value) -> Result<VolumeMaterial, String> {
@@ -20,7 +20,7 @@ fn material(source: Value) -> Result<VolumeMaterial, String> {
     let pod = pod_of(&admitted, "default", "p");
     let plan = World::new(&pod, &admitted.data).plan();
     let found = plan.steps.iter().find_map(|step| match &step.action {
-        PodAction::SyncVolumes { volumes } => Some(volumes[0].material.clone()),
+        PodAction::SyncVolumes { volumes, .. } => Some(volumes[0].material.clone()),
         _ => None,
     });
     found.ok_or_else(|| {

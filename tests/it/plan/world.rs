@@ -318,7 +318,7 @@ pub(crate) fn word(action: &PodAction) -> String {
         PodAction::CreatePod { .. } => "create".into(),
         PodAction::UpdatePod { record } => format!("update to {}", record.generation),
         PodAction::MarkDeleted { deletion } => format!("mark deleted {}s", deletion.grace_seconds),
-        PodAction::SyncVolumes { volumes } => {
+        PodAction::SyncVolumes { volumes, .. } => {
             format!("volumes {}", volumes.iter().map(|v| v.name.as_str()).collect::<Vec<_>>().join(","))
         }
         PodAction::RunSandbox { attempt } => format!("sandbox#{attempt}"),

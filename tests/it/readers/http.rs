@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use podwright::model::{NodeInfo, Projection};
 use podwright::port::{ErrorKind, PortError};
 use podwright::report::{ProjectInput, project};
-use podwright::serve::{LogReader, LogRequest, Server};
+use podwright::serve::{LogReader, LogRequest, OpenId, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 
@@ -98,7 +98,8 @@ fn server(sample: &str, end: bool, request: fn(&[u8]) -> Vec<u8>) -> Foreign {
     let (sender, receiver) = watch::channel(Arc::new(project(&input, &Projection::default())));
     runtime.block_on(async {
         let server = Server::bind(&socket).await.unwrap();
-        tokio::spawn(async move { server.serve(receiver, Arc::new(NoLogs)).await.unwrap() });
+        let openid = OpenId { issuer: "https://a".into(), keys: Arc::new(Vec::new) };
+        tokio::spawn(async move { server.serve(receiver, Arc::new(NoLogs), openid).await.unwrap() });
     });
     let ask = move |bytes: &[u8]| {
         // Both live as long as the server.

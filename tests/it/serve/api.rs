@@ -10,9 +10,10 @@ use podwright::model::{EventRecord, Kind, PodKey, Projection};
 use podwright::port::PortError;
 use podwright::report::{Listed, ProjectInput, events_between, pod_row, project, shown_pod};
 use podwright::serve::{
-    Client, ClientError, ListOptions, LogReader, LogRequest, Progress, Server, resource_path, snapshot, stream_file,
+    Client, ClientError, ListOptions, LogReader, LogRequest, OpenId, Progress, Server, resource_path, snapshot,
+    stream_file,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 
@@ -76,7 +77,7 @@ impl Api {
         let ended = Arc::new(AtomicBool::new(false));
         let logs = Logs { path: directory.path().join("a.log"), ended: ended.clone() };
         let server = Server::bind(&socket).await.unwrap();
-        let server = tokio::spawn(async move { server.serve(receiver, Arc::new(logs)).await.unwrap() });
+        let server = tokio::spawn(async move { server.serve(receiver, Arc::new(logs), openid()).await.unwrap() });
         Self { directory, client: Client::new(socket), projection: sender, ended, server }
     }
 
@@ -98,6 +99,11 @@ impl Api {
     }
 }
 
+fn openid() -> OpenId {
+    let key = json!({"use": "sig", "kty": "EC", "kid": "a", "crv": "P-256", "alg": "ES256", "x": "x", "y": "y"});
+    OpenId { issuer: "https://issuer.example/pods/".into(), keys: Arc::new(move || vec![key.clone()]) }
+}
+
 fn options(labels: Option<&str>, fields: Option<&str>) -> ListOptions {
     ListOptions { label_selector: labels.map(str::to_owned), field_selector: fields.map(str::to_owned) }
 }
@@ -106,6 +112,23 @@ fn web(labels: Value) -> k8s_openapi::api::core::v1::Pod {
     let (_, mut pod) = scripted("Always", "", "a=run");
     pod.metadata.labels = serde_json::from_value(labels).unwrap();
     pod
+}
+
+/// RFC 7517 and OpenID Connect Discovery 1.0, as an API server of Kubernetes answers.
+#[tokio::test]
+async fn a_verifier_is_told_who_issues_tokens_and_with_which_key() {
+    let api = Api::start().await;
+    let found = api.client.json("/.well-known/openid-configuration").await.unwrap();
+    let expected = json!({
+        "issuer": "https://issuer.example/pods/",
+        "jwks_uri": "https://issuer.example/pods/openid/v1/jwks",
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+    });
+    assert_eq!(found, expected);
+    assert_eq!(api.client.json("/openid/v1/jwks").await.unwrap(), json!({"keys": (openid().keys)()}));
+    assert_eq!(api.raw("/openid/v1/keys", "*/*").await.0, 404);
 }
 
 #[tokio::test]

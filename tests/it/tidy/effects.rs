@@ -125,7 +125,7 @@ const EMBEDDED_WRAPPERS: &[&str] = &["src/sys/embedded/effect.rs", "src/sys/embe
 /// read and watch.
 const CRATES: &str = "anstream async-trait axum base64 crc32fast clap flate2 foldhash git2 granit-parser http-body-util hyper \
                       hyper-util ignore jiff jsonschema k8s-openapi notify serde serde_json serde_yaml sha2 similar strsim \
-                      tokio tokio-util tracing tracing-subscriber libgit2-sys nix rtnetlink futures-util rustix tokio-rustls \
+                      tokio tokio-util tracing tracing-subscriber libgit2-sys nix rtnetlink futures-util ring rustix tokio-rustls \
                       tar zstd";
 
 /// Lines that look like an effect and are none, or are part of one: file, words of the line, why.

@@ -19,6 +19,10 @@ pub(super) const REMOTE: &str = "r:1";
 pub(super) const DISK: &str = "disk";
 pub(super) const ROOM: u64 = 1 << 20;
 
+/// A volume with a token that is good for less than any of Kubernetes, so that it is made anew in a life as short as these.
+pub(super) const TOKEN: &str = "token";
+const GOOD_FOR: u64 = 30;
+
 /// A pod of a directory.
 #[derive(Clone, Debug)]
 pub(super) struct Pod {
@@ -118,6 +122,13 @@ fn spec(pod: &str, dice: &mut Dice) -> Value {
     }
     if dice.chance(20) {
         volumes.push(json!({"name": DISK, "emptyDir": {"sizeLimit": "1Mi"}}));
+    }
+    if dice.chance(15) {
+        let token = json!({"serviceAccountToken": {"path": TOKEN, "expirationSeconds": GOOD_FOR}});
+        volumes.push(json!({"name": TOKEN, "projected": {"sources": [token]}}));
+    }
+    if dice.chance(10) {
+        spec["automountServiceAccountToken"] = json!(true);
     }
     if !volumes.is_empty() {
         spec["volumes"] = json!(volumes);

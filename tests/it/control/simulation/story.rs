@@ -6,14 +6,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use podwright::backend::fake::Fake;
-use podwright::model::{ContainerEntry, MadeOf, ObservedPod, PodKey, Projection, ShownPod};
+use podwright::model::{ContainerEntry, MadeOf, ObservedPod, PodKey, Projection, Sandbox, ShownPod, VolumeMaterial};
+use podwright::port::Clock as _;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
 use super::super::rig::{Rig, key};
 use super::planted::Planted;
-use super::pods::{GONE, IMAGES, Pod, REMOTE, container_names, objects};
+use super::pods::{GONE, IMAGES, Pod, REMOTE, TOKEN, container_names, objects};
 use super::programs;
 use super::trace::{Event, Moment, ShownEnd};
 use super::wire::Wire;
@@ -250,6 +253,7 @@ impl Story {
                 (Some(_), None) => "is not there".to_owned(),
                 (Some(_), Some(found)) if found.record.deletion.is_some() => "is still being deleted".to_owned(),
                 (Some(_), Some(found)) if self.world.is_full(&found) => "is not evicted".to_owned(),
+                (Some(_), Some(found)) if self.has_bad_token(&found) => "has no token that anybody takes".to_owned(),
                 (Some(_), Some(found)) if is_left(&found) => "still runs what was to be restarted".to_owned(),
                 (Some(images), Some(found)) => {
                     let spec = found.record.realised.effective.open().spec.unwrap_or_default();
@@ -263,6 +267,23 @@ impl Story {
             Some(Event::Unlike { pod: pod.name.clone(), what })
         };
         pods.iter().filter_map(unlike).collect()
+    }
+
+    /// Whether a pod has a sandbox, and a token that is none of now.
+    fn has_bad_token(&self, pod: &ObservedPod) -> bool {
+        let spec = pod.record.realised.effective.open().spec.unwrap_or_default();
+        let asks = spec.volumes.iter().flatten().any(|volume| volume.name == TOKEN);
+        let is_up = pod.record.terminal.is_none() && matches!(pod.sandbox, Sandbox::Ready { .. });
+        if !asks || !is_up {
+            return false;
+        }
+        let volumes = self.rig.fake.volumes(&pod.record.key);
+        let files = volumes.iter().find(|volume| volume.name == TOKEN).map(|volume| &volume.material);
+        let Some(VolumeMaterial::Files { files, .. }) = files else { return true };
+        let claims = files[0].bytes.reveal().split(|byte| *byte == b'.').nth(1).unwrap();
+        let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+        let moment = |claim: &str| claims[claim].as_i64().unwrap();
+        !(moment("iat")..moment("exp")).contains(&self.rig.clock.now().as_second())
     }
 }
 

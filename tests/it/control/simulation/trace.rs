@@ -133,7 +133,7 @@ pub(super) struct ShownEnd {
 pub(super) const POD: &str = "a pod";
 
 /// What may happen to a world. In a run that is long enough each of them does.
-pub(super) const HAPPENINGS: [&str; 34] = [
+pub(super) const HAPPENINGS: [&str; 35] = [
     "a commit",
     "an infra process that died",
     "a monitor that died",
@@ -153,6 +153,7 @@ pub(super) const HAPPENINGS: [&str; 34] = [
     "a probe that hung",
     "a hook that hung",
     "an image that could not be had",
+    "a token that was made anew",
     "a start that failed",
     "other amounts that were refused",
     POD,

@@ -15,7 +15,7 @@ use podwright::port::{Capabilities, Clock, ContainerBackend, Hint, ImageStatus, 
 use tokio::sync::mpsc;
 
 use super::planted::Planted;
-use super::pods::ROOM;
+use super::pods::{ROOM, TOKEN};
 use super::programs;
 use super::trace::{Event, Instance};
 use super::world::{Fault, World};
@@ -253,7 +253,13 @@ impl ContainerBackend for Wire {
     }
 
     async fn sync_volumes(&self, key: &PodKey, volumes: &[VolumePayload]) -> Result<(), PortError> {
-        self.call((Some(key), "sync"), false, self.world.fake.sync_volumes(key, volumes)).await
+        let has_token = |volumes: &[VolumePayload]| volumes.iter().any(|volume| volume.name == TOKEN);
+        let is_renewed = has_token(volumes) && has_token(&self.world.fake.volumes(key));
+        let synced = self.call((Some(key), "sync"), false, self.world.fake.sync_volumes(key, volumes)).await;
+        if is_renewed && synced.is_ok() {
+            self.world.happened(Some(key), "a token that was made anew");
+        }
+        synced
     }
 
     async fn volume_use(&self, key: &PodKey, limits: &[VolumeLimit]) -> Result<Vec<VolumeUse>, PortError> {

@@ -1,6 +1,6 @@
 //! Failures: a container that cannot start waits, the others go on.
 
-use podwright::model::{ImageNeed, ImageSource, PodAction, PodMemory, Sandbox};
+use podwright::model::{Account, ImageNeed, ImageSource, PodAction, PodMemory, Sandbox};
 use serde_json::json;
 
 use super::super::world::{World, at};
@@ -282,7 +282,7 @@ const ACCOUNT: &[Row] = &[
     ]),
     ("one of another namespace does not count", |w| {
         w.bare();
-        w.data.accounts = [(("other".to_owned(), "robot".to_owned()), Vec::new())].into();
+        w.data.accounts = [(("other".to_owned(), "robot".to_owned()), Account::default())].into();
     }, &[
         "hold pod FailedCreate: error looking up service account default/robot: serviceaccount \"robot\" not found",
         "a waits: ContainerCreating error looking up service account default/robot: serviceaccount \"robot\" not found",

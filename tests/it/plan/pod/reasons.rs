@@ -7,7 +7,7 @@ use podwright::model::{AllRestarted, Deletion, PodMemory, Reason, Sandbox};
 use serde_json::{Value, json};
 
 use super::super::world::{World, at};
-use super::{Row, Table, admit, pod};
+use super::{Row, Table, admit, pod, settled};
 
 fn map(value: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"k": value}})
@@ -338,7 +338,26 @@ const PODS: &[Row] = &[
     ]),
 ];
 
-pub(super) const TABLES: &[Table] = &[(base, STOPS), (never, ENDS), (base, STARTS), (base, PODS)];
+/// One that has a token of ten minutes.
+fn with_token() -> World {
+    let own = json!({"name": "own", "projected": {"sources": [{"serviceAccountToken": {"path": "t", "expirationSeconds": 600}}]}});
+    settled(json!({"containers": [{"name": "a", "image": "i:1"}], "volumes": [own]}), &[])
+}
+
+#[rustfmt::skip]
+const TOKENS: &[Row] = &[
+    ("a token has had most of its life", |w| w.now = at(481), &["volumes own: a token is due to be renewed"]),
+    ("the clock was set back behind it", |w| w.now = at(-1), &["volumes own: a token is due to be renewed"]),
+    ("an agent knows of none", |w| w.memory = PodMemory::default(), &["volumes own: a token is due to be renewed"]),
+    ("one could not be signed just now", |w| { w.now = at(481); w.fail("", "FailedMount", 480); w.fail(podwright::plan::TOKENS, "FailedMount", 480); }, &[
+        "hold pod FailedMount until 490: why", "wake 490",
+    ]),
+    ("a failure of something else keeps no token from being made", |w| { w.now = at(481); w.fail("", "FailedMount", 480); }, &[
+        "volumes own: a token is due to be renewed",
+    ]),
+];
+
+pub(super) const TABLES: &[Table] = &[(base, STOPS), (never, ENDS), (base, STARTS), (base, PODS), (with_token, TOKENS)];
 
 #[test]
 fn what_the_other_tables_do_not_come_by() {
