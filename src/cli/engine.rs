@@ -25,7 +25,7 @@ use crate::port::{PortError, Source};
 use crate::serve::{BackendLogs, OpenId, Server};
 use crate::source::{Directory, StatusFile};
 use crate::sys::clock::SystemClock;
-use crate::sys::resident;
+use crate::sys::{process, resident};
 
 /// How many pods and containers are started at the same time.
 const STARTS: usize = 8;
@@ -52,6 +52,7 @@ impl Engine {
     /// # Errors
     /// When the root cannot be used or somebody else works on it.
     pub fn open(settings: Settings, verb: &'static str) -> Result<Self, CliError> {
+        process::close_memory();
         let layout = &settings.layout;
         layout.prepare()?;
         let lock = lock::take(layout, verb)?;

@@ -28,6 +28,13 @@ pub fn start_ticks(pid: i32) -> Option<u64> {
     of_living(pid, |mut fields| fields.nth(18)?.parse().ok())
 }
 
+/// Has the kernel write no image of this process's memory, whatever ends it, and let nobody look into it but who may look into
+/// every process: it holds Secrets and keys. What it executes is not concerned.
+pub fn close_memory() {
+    // Only what is no such behaviour is refused.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
 /// A name for this boot of the machine; pids and start times of another boot mean nothing. Empty when the kernel does
 /// not tell. Each thread reads it once, for none outlives its boot, and each may have a `/proc` of its own.
 pub fn boot_id() -> String {

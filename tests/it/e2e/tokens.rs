@@ -1,13 +1,17 @@
 //! Tokens of service accounts, as the containers of a pod find them.
 
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::harness::{World, walk};
+use super::harness::{World, signal, walk};
+use crate::support;
 
 const PLACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -202,6 +206,26 @@ fn e2e_an_agent_whose_keys_are_damaged_keeps_all_that_runs() {
     world.wait_row("late", "1/1", "Running");
     let token = world.exec("late", "c", &["cat", &format!("{PLACE}/token")]);
     verified(&world, &token);
+}
+
+/// Becomes a program that may leave an image of its memory behind, in a directory.
+const MAY_DUMP: &str = r#"cd "$0" && ulimit -c unlimited && exec "$@""#;
+
+/// Keys and Secrets are in it.
+#[test]
+fn e2e_an_agent_that_crashes_leaves_no_image_of_its_memory() {
+    let Some(mut world) = World::new() else { return };
+    let place = world.scratch();
+    let place = place.to_str().unwrap();
+    let other = Command::new("sh").args(["-c", MAY_DUMP, place, "sh", "-c", "kill -ABRT $$"]).status().unwrap();
+    if !other.core_dumped() {
+        return support::skip("the machine makes no core dumps");
+    }
+    world.spawn_under(&["sh", "-c", MAY_DUMP, place]);
+    world.wait("the agent to answer", || world.output(&["get", "pods"]).status.success().then_some(()));
+    signal(world.agent_pid(), Signal::ABORT);
+    let status = world.wait_end();
+    assert_eq!((status.signal(), status.core_dumped()), (Some(Signal::ABORT.as_raw()), false));
 }
 
 /// Nobody but the pod finds its token, and no disk has it.
