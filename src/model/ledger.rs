@@ -51,9 +51,9 @@ pub struct PodMemory {
     /// By container name; the empty name stands for the pod itself (sandbox, volumes), and one that no container has for its
     /// tokens.
     pub failures: BTreeMap<String, Failure>,
-    /// Digest of the projected files that were last written into the pod's volumes; `None` right after a start. Volumes with
-    /// tokens are not part of it.
-    pub synced_volumes: Option<String>,
+    /// Digests of the projected files that were last written, by volume; none right after a start. Volumes with tokens are not
+    /// among them.
+    pub synced_volumes: BTreeMap<String, String>,
     /// The volumes with tokens that were written; none right after a start.
     pub tokens: Vec<TokenState>,
     /// The longest grace period a deletion may take, in seconds, when someone asked for less than the pod's own.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use super::token;
+use super::{payload, token};
 use crate::model::{Failure, ImageNeed, PodAction, PodMemory, PodRecord, TokenFile, VolumeMaterial, VolumePayload};
 
 /// The first back-off of a failed step (kubelet: image pull and crash back-off both begin at 10 s).
@@ -81,10 +81,8 @@ pub fn note_success(memory: &PodMemory, container: &str) -> PodMemory {
 /// Remembers that these volumes were synced: they are not planned again until their files change, or their tokens are old.
 pub fn note_synced(memory: &PodMemory, volumes: &[VolumePayload], tokens: &[TokenFile]) -> PodMemory {
     let mut after = memory.clone();
-    let plain: Vec<&VolumePayload> = volumes.iter().filter(|volume| !token::is_in(volume, tokens)).collect();
-    // Those without tokens are planned together or not at all.
-    if !plain.is_empty() {
-        after.synced_volumes = Some(files_digest(plain));
+    for volume in volumes.iter().filter(|volume| payload::has_files(volume) && !token::is_in(volume, tokens)) {
+        after.synced_volumes.insert(volume.name.clone(), volume_digest(volume));
     }
     token::note(&mut after, volumes, tokens);
     after
@@ -112,24 +110,20 @@ pub(super) fn double(backoff: SignedDuration) -> SignedDuration {
     backoff.checked_mul(2).unwrap_or(CAP).clamp(FIRST, CAP)
 }
 
-/// A digest of every projected file: names, modes and bytes. It stays in memory.
-pub(super) fn files_digest<'a>(volumes: impl IntoIterator<Item = &'a VolumePayload>) -> String {
+/// A digest of the projected files of a volume: names, modes, users and bytes. It stays in memory.
+pub(super) fn volume_digest(volume: &VolumePayload) -> String {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_be_bytes());
         hash.update(bytes);
     };
-    for volume in volumes {
-        if let VolumeMaterial::Files { files, .. } = &volume.material {
-            part(volume.name.as_bytes());
-            part(&(files.len() as u64).to_be_bytes());
-            for file in files {
-                part(file.path.as_bytes());
-                part(&file.mode.to_be_bytes());
-                part(&file.owner.unwrap_or_default().to_be_bytes());
-                part(file.bytes.reveal());
-            }
+    if let VolumeMaterial::Files { files, .. } = &volume.material {
+        for file in files {
+            part(file.path.as_bytes());
+            part(&file.mode.to_be_bytes());
+            part(format!("{:?}", file.owner).as_bytes());
+            part(file.bytes.reveal());
         }
     }
-    format!("{:x}", hash.finalize())
+    hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }

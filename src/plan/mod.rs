@@ -30,6 +30,7 @@ mod restart;
 mod room;
 mod rules;
 mod start;
+mod sync;
 mod teardown;
 mod together;
 mod token;

@@ -9,20 +9,19 @@ use k8s_openapi::api::core::v1::PodSpec;
 use sha2::{Digest, Sha256};
 
 use super::change::{self, Change};
-use super::data::{self, View};
+use super::data::View;
 use super::draft::Draft;
 use super::env::Scope;
-use super::failure::{TOKENS, files_digest};
+use super::failure::TOKENS;
 use super::field::Fields;
 use super::opened::Opened;
 use super::restart::{self, Policy};
 use super::teardown::{self, Grace, Stop, grace_of, grace_of_end};
-use super::token::{self, Asked, Due};
-use super::{PodInput, Target, eviction, payload, placement, probe, resize, start, together};
+use super::{PodInput, Target, eviction, payload, placement, probe, resize, start, sync, together};
 use crate::model::{
     Accounts, AdmittedPod, Cause, ContainerKind, ContainerState, DEFAULT_ACCOUNT, DataObjects, Failure,
     ObservedContainer, ObservedPod, Outcome, PodAction, PodKey, PodPlan, PodRecord, PodUid, Reason, Sandbox,
-    TerminalCause, TokenFile, Unplaced, VolumePayload,
+    TerminalCause, Unplaced,
 };
 
 /// Kubelet's message for `activeDeadlineSeconds`.
@@ -68,7 +67,7 @@ impl<'a> Round<'a> {
     }
 
     /// The failure of the pod's own steps ("") or of its tokens ([`TOKENS`]) for which they must not be tried yet, and until when.
-    fn held(&self, name: &str) -> Option<(&'a Failure, Timestamp)> {
+    pub(super) fn held(&self, name: &str) -> Option<(&'a Failure, Timestamp)> {
         let failure = self.input.memory.failures.get(name)?;
         Some((failure, self.held_until(failure)?))
     }
@@ -191,7 +190,7 @@ fn run(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
                 return;
             }
             probe::probes(pod, round.input.memory, false, draft);
-            let is_current = sync_volumes(round, pod, draft);
+            let is_current = sync::volumes(round, pod, draft);
             start::containers(round, pod, (*attempt, is_current), draft);
         }
         Sandbox::Absent | Sandbox::Dead { .. } => {
@@ -268,83 +267,6 @@ fn say(pod: &ObservedPod, why: &str, draft: &mut Draft) {
             why.clone_into(message);
         }
     }
-}
-
-/// Projected files that changed, and tokens that are old; once after a start of the agent, which does not know what is on disk.
-/// Returns whether data is known and the files are made of it, at the latest by this plan.
-fn sync_volumes(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) -> bool {
-    // Without a revision nothing is known about data: the files that are there stay.
-    if round.input.data.is_none() {
-        return false;
-    }
-    let scope = round.scope(pod);
-    let payload::Payloads { volumes, asked } = match payload::volumes(&scope) {
-        Ok(payloads) => payloads,
-        Err(messages) => {
-            // The files that are there stay; the containers run on.
-            messages.iter().for_each(|why| draft.hold("", "FailedMount", why, None));
-            return false;
-        }
-    };
-    let (with_tokens, plain): (Vec<_>, Vec<_>) =
-        volumes.into_iter().partition(|volume| token::is_asked(volume, &asked));
-    let is_current = sync_plain(round, plain, draft);
-    sync_tokens(round, pod, (with_tokens, &asked), draft) && is_current
-}
-
-/// Volumes without tokens are written together or not at all.
-fn sync_plain(round: &Round<'_>, volumes: Vec<VolumePayload>, draft: &mut Draft) -> bool {
-    let has_files = volumes.iter().any(payload::has_files);
-    let is_stale = has_files && round.input.memory.synced_volumes.as_ref() != Some(&files_digest(&volumes));
-    !is_stale || sync(round, (volumes, Vec::new()), Reason::VolumeData, draft)
-}
-
-/// A volume with tokens stands for itself: it is not written because others are, nor the others because its tokens are old. One
-/// that cannot be written now has the data of before, but for its tokens, if it has any data at all.
-fn sync_tokens(
-    round: &Round<'_>,
-    pod: &Opened<'_>,
-    (volumes, asked): (Vec<VolumePayload>, &[Asked<'_>]),
-    draft: &mut Draft,
-) -> bool {
-    let input = round.input;
-    let (mut chosen, mut is_current, mut reason) = (Vec::new(), true, Reason::TokenDue);
-    for volume in volumes {
-        let due = token::due(&volume, asked, input.memory, input.now);
-        match due {
-            Due::At(at) => {
-                draft.wake(at);
-                continue;
-            }
-            Due::Old => {}
-            Due::Unknown | Due::Changed => is_current &= !data::has_data(&pod.effective, &volume.name),
-        }
-        if due == Due::Changed {
-            reason = Reason::VolumeData;
-        }
-        chosen.push(volume);
-    }
-    if chosen.is_empty() {
-        return true;
-    }
-    let is_chosen = |asked: &&Asked<'_>| chosen.iter().any(|volume: &VolumePayload| volume.name == asked.volume);
-    let tokens = asked.iter().filter(is_chosen).map(|asked| asked.made(input.now)).collect();
-    sync(round, (chosen, tokens), reason, draft) || is_current
-}
-
-/// Has volumes written unless that has just failed: data waits for no token, nor a token for data. Returns whether they are.
-fn sync(
-    round: &Round<'_>,
-    (volumes, tokens): (Vec<VolumePayload>, Vec<TokenFile>),
-    reason: Reason,
-    draft: &mut Draft,
-) -> bool {
-    if let Some((failure, until)) = round.held(if tokens.is_empty() { "" } else { TOKENS }) {
-        draft.hold("", &failure.reason, &failure.message, Some(until));
-        return false;
-    }
-    draft.step(PodAction::SyncVolumes { volumes, tokens }, reason);
-    true
 }
 
 /// When `activeDeadlineSeconds` is over.

@@ -192,9 +192,11 @@ pub(super) fn mode(pod: &Pod, default: i32) -> i32 {
     if user(pod).is_some() || group.is_some() { 0o600 } else { default }
 }
 
-/// What is to be done about a volume with tokens.
+/// What is to be done about a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
+    /// Nothing as long as nothing changes.
+    Never,
     /// Nothing before this.
     At(Timestamp),
     /// It is not as it should be.
@@ -205,7 +207,7 @@ pub(super) enum Due {
     Old,
 }
 
-/// Looks at one such volume; `asked` is what all of the pod ask for.
+/// Looks at one with tokens; `asked` is what all of the pod ask for.
 pub(super) fn due(volume: &VolumePayload, asked: &[Asked<'_>], memory: &PodMemory, now: Timestamp) -> Due {
     let Some(state) = memory.tokens.iter().find(|state| state.volume == volume.name) else { return Due::Unknown };
     let own = asked.iter().filter(|asked| asked.is_of(volume));
@@ -247,7 +249,7 @@ pub(super) fn is_asked(volume: &VolumePayload, asked: &[Asked<'_>]) -> bool {
 /// Of what a volume is made of but the tokens themselves: of those path, mode, owner and what was asked for.
 fn digest<'t>(volume: &VolumePayload, tokens: impl Iterator<Item = (&'t str, u32, Option<u32>, &'t str)>) -> String {
     let mut hash = Sha256::new();
-    hash.update(super::failure::files_digest([volume]));
+    hash.update(super::failure::volume_digest(volume));
     for (path, mode, owner, asked) in tokens {
         hash.update(format!("\n{path}\n{mode:o} {owner:?}\n{asked}"));
     }

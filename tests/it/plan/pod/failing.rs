@@ -44,7 +44,7 @@ const ROWS: &[Row] = &[
     ("data changed: files follow, variables do not", other_map, &[
         "update to 1: changed in place: spec.containers[0].env[K] (ConfigMap default/m: k), \
          spec.volumes[files] (ConfigMap default/m: k, other); takes effect when container a starts again",
-        "volumes files,keys: volume data changed",
+        "volumes files: volume data changed",
     ]),
     ("data is not known: files stay", |w| { w.memory = PodMemory::default(); w.known = false; }, &[]),
     ("data is not known: what needs it waits", |w| { w.bare(); w.known = false; }, &[
@@ -101,13 +101,13 @@ const ROWS: &[Row] = &[
         w.sandbox(Sandbox::Dead { attempt: 0 });
         w.fail("", "FailedCreatePodSandBox", 95);
     }, &["hold pod FailedCreatePodSandBox until 105: why", "wake 105"]),
-    ("syncing failed just now", |w| { w.memory.synced_volumes = None; w.fail("", "FailedMount", 95); }, &[
+    ("syncing failed just now", |w| { w.memory.synced_volumes.clear(); w.fail("", "FailedMount", 95); }, &[
         "hold pod FailedMount until 105: why", "wake 105",
     ]),
     ("syncing failed just now: other data is tried at once", |w| { other_map(w); w.fail("", "FailedMount", 95); }, &[
         "update to 1: changed in place: spec.containers[0].env[K] (ConfigMap default/m: k), \
          spec.volumes[files] (ConfigMap default/m: k, other); takes effect when container a starts again",
-        "volumes files,keys: volume data changed",
+        "volumes files: volume data changed",
     ]),
     ("no image: it waits, the other starts", |w| {
         w.forget("a");
@@ -156,7 +156,7 @@ const ROWS: &[Row] = &[
     ("a variable's key is missing", |w| { w.forget("a"); other_map(w); }, &[
         "update to 1: changed in place: spec.containers[0].env[K] (ConfigMap default/m: k), \
          spec.volumes[files] (ConfigMap default/m: k, other); takes effect when container a starts again",
-        "volumes files,keys: volume data changed",
+        "volumes files: volume data changed",
         "hold a CreateContainerConfigError: couldn't find key k in ConfigMap default/m",
         "a waits: CreateContainerConfigError couldn't find key k in ConfigMap default/m",
     ]),
