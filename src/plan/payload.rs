@@ -22,24 +22,32 @@ const GROUP_READS: u32 = 0o440;
 const SUPPORTED: &str = "emptyDir, hostPath, configMap, secret, projected or downwardAPI";
 
 /// What a pod's volumes are to be.
+#[derive(Default)]
 pub(super) struct Payloads<'a> {
+    /// Those that can be made.
     pub(super) volumes: Vec<VolumePayload>,
     /// The tokens that are to be among their files.
     pub(super) asked: Vec<Asked<'a>>,
+    /// The messages of those that cannot be made (`FailedMount`).
+    pub(super) failed: Vec<String>,
 }
 
-/// Every volume of the pod, or the messages of those that cannot be made (`FailedMount`).
-pub(super) fn volumes<'a>(scope: &'a Scope<'_>) -> Result<Payloads<'a>, Vec<String>> {
-    let (mut made, mut asked) = (Vec::new(), Vec::new());
-    let mut failed = Vec::new();
+/// Every volume of the pod.
+pub(super) fn volumes<'a>(scope: &'a Scope<'_>) -> Payloads<'a> {
+    let mut all = Payloads::default();
     let group = group(scope.fields.pod);
     for volume in scope.fields.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
-        match group.clone().and_then(|group| payload(volume, group, (scope, &mut asked))) {
-            Ok(payload) => made.push(payload),
-            Err(why) => failed.push(format!("MountVolume.SetUp failed for volume \"{}\" : {}", volume.name, told(why))),
+        match group.clone().and_then(|group| payload(volume, group, (scope, &mut all.asked))) {
+            Ok(payload) => all.volumes.push(payload),
+            Err(why) => all.failed.push(not_set_up(&volume.name, &told(why))),
         }
     }
-    if failed.is_empty() { Ok(Payloads { volumes: made, asked }) } else { Err(failed) }
+    all
+}
+
+/// The kubelet's message for a volume that cannot be made.
+fn not_set_up(volume: &str, why: &str) -> String {
+    format!("MountVolume.SetUp failed for volume \"{volume}\" : {why}")
 }
 
 /// The group that the pod's volumes are made for.

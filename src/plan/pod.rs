@@ -15,9 +15,10 @@ use super::env::Scope;
 use super::failure::TOKENS;
 use super::field::Fields;
 use super::opened::Opened;
+use super::payload::{self, Payloads};
 use super::restart::{self, Policy};
 use super::teardown::{self, Grace, Stop, grace_of, grace_of_end};
-use super::{PodInput, Target, eviction, payload, placement, probe, resize, start, sync, together};
+use super::{PodInput, Target, eviction, placement, probe, resize, start, sync, together};
 use crate::model::{
     Accounts, AdmittedPod, Cause, ContainerKind, ContainerState, DEFAULT_ACCOUNT, DataObjects, Failure,
     ObservedContainer, ObservedPod, Outcome, PodAction, PodKey, PodPlan, PodRecord, PodUid, Reason, Sandbox,
@@ -229,19 +230,17 @@ fn run_sandbox(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
         }
         Sandbox::Absent | Sandbox::Ready { .. } => (Reason::SandboxMissing, pod.record.sandbox_attempts),
     };
-    match payload::volumes(&round.scope(pod)) {
-        Err(messages) => {
-            messages.iter().for_each(|why| draft.hold("", "FailedMount", &round.about_data(why.clone()), None));
-            say(pod, &round.about_data(messages.join("; ")), draft);
-        }
-        Ok(payload::Payloads { volumes, asked }) => {
-            if !volumes.is_empty() {
-                let tokens = asked.iter().map(|asked| asked.made(input.now)).collect();
-                draft.step(PodAction::SyncVolumes { volumes, tokens }, reason.clone());
-            }
-            draft.step(PodAction::RunSandbox { attempt }, reason);
-        }
+    let scope = round.scope(pod);
+    let Payloads { volumes, asked, failed } = payload::volumes(&scope);
+    if !failed.is_empty() {
+        failed.iter().for_each(|why| draft.hold("", "FailedMount", &round.about_data(why.clone()), None));
+        return say(pod, &round.about_data(failed.join("; ")), draft);
     }
+    if !volumes.is_empty() {
+        let tokens = asked.iter().map(|asked| asked.made(input.now)).collect();
+        draft.step(PodAction::SyncVolumes { volumes, tokens }, reason.clone());
+    }
+    draft.step(PodAction::RunSandbox { attempt }, reason);
 }
 
 /// A pod does not start before its account is there: an API server would not take it, in these words.

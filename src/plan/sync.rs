@@ -25,14 +25,9 @@ pub(super) fn volumes(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) ->
         return false;
     }
     let scope = round.scope(pod);
-    let Payloads { volumes, asked } = match payload::volumes(&scope) {
-        Ok(payloads) => payloads,
-        Err(messages) => {
-            // The files that are there stay; the containers run on.
-            messages.iter().for_each(|why| draft.hold("", "FailedMount", why, None));
-            return false;
-        }
-    };
+    let Payloads { volumes, asked, failed } = payload::volumes(&scope);
+    // The files that are there stay; the containers run on.
+    failed.iter().for_each(|why| draft.hold("", "FailedMount", why, None));
     let (mut plain, mut with_tokens) = (Vec::new(), Vec::new());
     let (mut reason, mut has_data) = (Reason::TokenDue, false);
     for volume in volumes {
@@ -55,7 +50,8 @@ pub(super) fn volumes(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) ->
         }
         with_tokens.push(volume);
     }
-    let is_current = plain.is_empty() || write(round, (plain, Vec::new()), Reason::VolumeData, draft);
+    let are_written = plain.is_empty() || write(round, (plain, Vec::new()), Reason::VolumeData, draft);
+    let is_current = are_written && failed.is_empty();
     if with_tokens.is_empty() {
         return is_current;
     }

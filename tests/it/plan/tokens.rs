@@ -205,6 +205,17 @@ fn data_that_changes_is_written_without_a_token() {
 }
 
 #[test]
+fn a_volume_that_cannot_be_made_keeps_no_token_from_being_renewed() {
+    let mut world = running();
+    world.data.config_maps.clear();
+    let plan = world.settle();
+    assert_eq!(plan.holds.len(), 1, "{plan:?}");
+    world.now = at(481);
+    assert_eq!(round(&mut world), Ok((vec!["own".to_owned()], Reason::TokenDue)));
+    assert_eq!(world.plan().holds, plan.holds);
+}
+
+#[test]
 fn a_clock_that_jumps_leaves_no_token_that_nobody_takes() {
     // Far ahead: the machine had no clock when it was started.
     let mut world = running();

@@ -149,6 +149,7 @@ const ROWS: &[Row] = &[
     ("a variable's ConfigMap is missing", |w| { w.memory = PodMemory::default(); w.forget("a"); without_map(w); }, &[
         "update to 1: changed in place: spec.containers[0].env[K] (ConfigMap default/m: k), \
          spec.volumes[files] (ConfigMap default/m: k); takes effect when container a starts again",
+        "volumes keys: volume data changed",
         "hold pod FailedMount: MountVolume.SetUp failed for volume \"files\" : configmap \"m\" not found",
         "hold a CreateContainerConfigError: configmap \"m\" not found",
         "a waits: CreateContainerConfigError configmap \"m\" not found",
