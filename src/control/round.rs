@@ -217,7 +217,7 @@ impl Revisions {
                 true
             }
         };
-        tokens::fill(admitted, &self.node, &self.signed);
+        tokens::fill(admitted, &self.node.root_ca, &self.signed);
     }
 
     /// Secrets that could not be filled are once their tokens can be signed.
@@ -225,7 +225,7 @@ impl Revisions {
         let Some(admitted) = self.admitted.as_ref().filter(|_| self.unsigned) else { return };
         if tokens::sign(admitted, &*self.tokens, &mut self.signed).is_ok() {
             let mut filled = Admitted::clone(admitted);
-            tokens::fill(&mut filled, &self.node, &self.signed);
+            tokens::fill(&mut filled, &self.node.root_ca, &self.signed);
             self.admitted = Some(Arc::new(filled));
             self.unsigned = false;
             tracing::info!("Secrets with tokens have them now");

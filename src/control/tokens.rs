@@ -1,6 +1,7 @@
 //! Secrets of type `kubernetes.io/service-account-token`, filled as Kubernetes' controller fills them
 //! (`pkg/controller/serviceaccount/tokens_controller.go` of 1.36): with a token that never expires, certificate and namespace.
-//! They are filled in memory, anew by each agent, and what is written there by hand stays.
+//! They are filled in memory, anew by each agent, and what is written there by hand stays. What cannot be had is noted: pods
+//! keep what they have of it.
 //!
 //! Of one whose account is not there nothing is made; admission has warned of that.
 
@@ -9,13 +10,12 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
 use crate::model::{
-    ACCOUNT_NAME, ACCOUNT_TOKEN, ACCOUNT_UID, Admitted, DEFAULT_ACCOUNT, DataObjects, Kind, Masked, NodeInfo,
-    ObjectKey, ROOT_CA_KEY,
+    ACCOUNT_NAME, ACCOUNT_TOKEN, ACCOUNT_UID, Admitted, DEFAULT_ACCOUNT, DataObjects, Filling, Fillings, Kind, Masked,
+    ObjectKey, ROOT_CA_KEY, TOKEN_KEY,
 };
 use crate::plan;
 use crate::port::{PortError, Tokens};
@@ -29,13 +29,13 @@ pub(super) type Known = BTreeMap<String, Masked<String>>;
 /// When one cannot be.
 pub(super) fn sign(admitted: &Admitted, signer: &dyn Tokens, known: &mut Known) -> Result<(), PortError> {
     let (mut still, mut unsigned) = (Known::new(), None);
-    for filling in fillings(admitted) {
-        let token = match known.get(&filling.claims) {
+    for claims in unfilled(admitted).into_iter().filter_map(|one| one.claims) {
+        let token = match known.get(&claims) {
             Some(token) => Ok(token.clone()),
-            None => signer.mint(&filling.claims),
+            None => signer.mint(&claims),
         };
         match token {
-            Ok(token) => drop(still.insert(filling.claims, token)),
+            Ok(token) => drop(still.insert(claims, token)),
             Err(error) => unsigned = Some(error),
         }
     }
@@ -43,47 +43,72 @@ pub(super) fn sign(admitted: &Admitted, signer: &dyn Tokens, known: &mut Known) 
     unsigned.map_or(Ok(()), Err)
 }
 
-/// Fills what admission has left to be filled with the tokens that were signed for it. What has none stays as it is.
-pub(super) fn fill(admitted: &mut Admitted, node: &NodeInfo, known: &Known) {
-    for Filling { namespace, name, uid, claims } in fillings(admitted) {
-        let Some(token) = known.get(&claims) else { continue };
+/// Fills what admission has left to be filled with the tokens that were signed for it and the machine's certificate, which is
+/// empty while it cannot be had.
+pub(super) fn fill(admitted: &mut Admitted, root_ca: &str, known: &Known) {
+    let mut all = Fillings::new();
+    for one in unfilled(admitted) {
+        let token = one.claims.as_ref().and_then(|claims| known.get(claims));
         let values = [
-            ("token", token.reveal().clone()),
-            (ROOT_CA_KEY, node.root_ca.to_string()),
-            ("namespace", namespace.clone()),
+            (TOKEN_KEY, token.map(|token| token.reveal().clone())),
+            (ROOT_CA_KEY, Some(root_ca.to_owned()).filter(|text| !text.is_empty())),
+            ("namespace", Some(one.names.0.clone())),
         ];
-        fill_one(admitted, (&namespace, &name), (&uid, &values));
+        let mut filling = Filling::default();
+        for (key, value) in values.into_iter().filter(|(key, _)| !is_written(&admitted.data, &one.names, key)) {
+            let key = key.to_owned();
+            match value {
+                Some(text) => {
+                    filling.values.insert(key, Masked::new(text.into_bytes()));
+                }
+                None => {
+                    filling.missing.insert(key);
+                }
+            }
+        }
+        show(admitted, &one, &filling);
+        all.insert(one.names, filling);
+    }
+    if admitted.data.filled != all {
+        Arc::make_mut(&mut admitted.data).filled = all;
     }
 }
 
-/// A Secret that is to be filled, and what its token claims.
-struct Filling {
-    namespace: String,
-    name: String,
+/// A Secret that is to be filled.
+struct Unfilled {
+    /// Its namespace and name.
+    names: (String, String),
     /// Of its account.
     uid: String,
-    claims: String,
+    /// What its token claims; `None` for one that has a token of its own.
+    claims: Option<String>,
 }
 
-fn fillings(admitted: &Admitted) -> Vec<Filling> {
+fn unfilled(admitted: &Admitted) -> Vec<Unfilled> {
     let all = admitted.data.secrets.iter().filter(|(_, secret)| is_token(secret));
-    let filling = |(namespace, name): &(String, String)| {
-        let (account, uid) = account_of(&admitted.data, (namespace, name))?;
-        let claims = plan::secret_claims((&account, &uid), (namespace, name));
-        Some(Filling { namespace: namespace.clone(), name: name.clone(), uid, claims })
+    let unfilled = |names: &(String, String)| {
+        let (account, uid) = account_of(&admitted.data, names)?;
+        let claims = || plan::secret_claims((&account, &uid), (&names.0, &names.1));
+        let claims = (!is_written(&admitted.data, names, TOKEN_KEY)).then(claims);
+        Some(Unfilled { names: names.clone(), uid, claims })
     };
-    all.filter_map(|(names, _)| filling(names)).collect()
+    all.filter_map(|(names, _)| unfilled(names)).collect()
 }
 
 fn is_token(secret: &Secret) -> bool {
     secret.type_.as_deref() == Some(ACCOUNT_TOKEN)
 }
 
+/// Whether the manifest of a Secret has a key itself.
+fn is_written(data: &DataObjects, names: &(String, String), key: &str) -> bool {
+    data.secrets.get(names).is_some_and(|secret| secret.data.iter().flatten().any(|(own, _)| own == key))
+}
+
 /// Name and uid of the account of a Secret, if it is there.
-fn account_of(data: &DataObjects, (namespace, name): (&str, &str)) -> Option<(String, String)> {
-    let secret = data.secrets.get(&(namespace.to_owned(), name.to_owned()))?;
-    let account = secret.metadata.annotations.as_ref()?.get(ACCOUNT_NAME)?.clone();
-    let known = data.accounts.get(&(namespace.to_owned(), account.clone()));
+fn account_of(data: &DataObjects, names: &(String, String)) -> Option<(String, String)> {
+    let namespace = &names.0;
+    let account = data.secrets.get(names)?.metadata.annotations.as_ref()?.get(ACCOUNT_NAME)?.clone();
+    let known = data.accounts.get(&(namespace.clone(), account.clone()));
     if known.is_none() && account != DEFAULT_ACCOUNT {
         return None;
     }
@@ -92,27 +117,17 @@ fn account_of(data: &DataObjects, (namespace, name): (&str, &str)) -> Option<(St
     Some((account, uid))
 }
 
-/// The same keys for pods and for who asks the API.
-fn fill_one(admitted: &mut Admitted, (namespace, name): (&str, &str), (uid, values): (&str, &[(&str, String)])) {
-    let data = Arc::make_mut(&mut admitted.data);
-    if let Some(secret) = data.secrets.get_mut(&(namespace.to_owned(), name.to_owned())) {
-        let all = Arc::make_mut(secret).data.get_or_insert_default();
-        for (key, value) in values.iter().filter(|(_, value)| !value.is_empty()) {
-            all.entry((*key).to_owned()).or_insert_with(|| ByteString(value.clone().into_bytes()));
-        }
+/// The same keys for who asks the API, once there is a token.
+fn show(admitted: &mut Admitted, one: &Unfilled, filling: &Filling) {
+    let (namespace, name) = one.names.clone();
+    let key = ObjectKey { kind: Kind::Secret, namespace, name };
+    let Some(object) = admitted.objects.get_mut(&key).filter(|_| !filling.missing.contains(TOKEN_KEY)) else { return };
+    let object = Arc::make_mut(object);
+    object["metadata"]["annotations"][ACCOUNT_UID] = json!(one.uid);
+    if !object["data"].is_object() {
+        object["data"] = json!({});
     }
-    let key = ObjectKey { kind: Kind::Secret, namespace: namespace.to_owned(), name: name.to_owned() };
-    if let Some(object) = admitted.objects.get_mut(&key) {
-        let object = Arc::make_mut(object);
-        object["metadata"]["annotations"][ACCOUNT_UID] = json!(uid);
-        if !object["data"].is_object() {
-            object["data"] = json!({});
-        }
-        for (key, value) in values.iter().filter(|(_, value)| !value.is_empty()) {
-            let is_written = ["data", "stringData"].iter().any(|map| !object[*map][*key].is_null());
-            if !is_written {
-                object["data"][*key] = Value::String(STANDARD.encode(value));
-            }
-        }
+    for (key, value) in &filling.values {
+        object["data"][key] = Value::String(STANDARD.encode(value.reveal()));
     }
 }

@@ -1,6 +1,6 @@
 //! Service accounts, and the tokens by which their pods say who they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{Kind, ObjectKey};
+use super::{Kind, Masked, ObjectKey};
 
 /// The account of a pod that names none; it is in every namespace.
 pub const DEFAULT_ACCOUNT: &str = "default";
@@ -31,6 +31,8 @@ pub const ACCOUNT_TOKEN: &str = "kubernetes.io/service-account-token";
 pub const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
 /// Its uid.
 pub const ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
+/// The key of such a Secret that has the token.
+pub const TOKEN_KEY: &str = "token";
 
 /// How long the token in that volume is to be good for, in seconds: of this one the issuer knows that nobody has chosen it
 /// (`WarnOnlyBoundTokenExpirationPeriod`).
@@ -51,6 +53,18 @@ pub struct Account {
 
 /// The accounts of the manifests by namespace and name.
 pub type Accounts = BTreeMap<(String, String), Account>;
+
+/// What a Secret for an account holds beside what its manifest says: the agent fills it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filling {
+    /// By key, of which its manifest has none.
+    pub values: BTreeMap<String, Masked<Vec<u8>>>,
+    /// The keys that it is to have, and whose values cannot be had now: what it held before is not known to be wrong.
+    pub missing: BTreeSet<String>,
+}
+
+/// The Secrets that are filled by namespace and name.
+pub type Fillings = BTreeMap<(String, String), Filling>;
 
 /// A file of a projected volume that holds a token: what is to be signed, and when another one takes its place.
 #[derive(Clone, Debug, PartialEq, Eq)]

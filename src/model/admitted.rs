@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use super::account::{TOKEN_VOLUME, mount_token, without_token};
 use super::{
-    Accounts, Diagnostics, Kind, ObjectKey, Outcome, Packed, PendingResize, PodKey, Revision, SourceRef, Unplaced,
+    Accounts, Diagnostics, Fillings, Kind, ObjectKey, Outcome, Packed, PendingResize, PodKey, Revision, SourceRef,
+    Unplaced,
 };
 
 /// A preset that was merged into a pod.
@@ -177,6 +178,9 @@ pub struct DataObjects {
     pub secrets: BTreeMap<(String, String), Arc<Secret>>,
     /// Service accounts of the manifests; `default` is in every namespace, listed or not.
     pub accounts: Accounts,
+    /// What Secrets for accounts hold beside what the manifests say. It is data that nobody wrote: files follow it, and no pod is
+    /// told of it or restarted for it. Empty where no pod runs.
+    pub filled: Fillings,
 }
 
 // Kubernetes' types hold no number that differs from itself, so equality is reflexive, and shared objects are compared by

@@ -47,8 +47,8 @@ pub mod sysctl;
 mod versioned;
 
 pub use account::{
-    ACCOUNT_NAME, ACCOUNT_TOKEN, ACCOUNT_UID, Account, Accounts, DEFAULT_ACCOUNT, ISSUER, ROOT_CA, ROOT_CA_KEY,
-    TOKEN_PATH, TOKEN_VOLUME, TokenFile, TokenState, mount_token, node_uid, stable_uid,
+    ACCOUNT_NAME, ACCOUNT_TOKEN, ACCOUNT_UID, Account, Accounts, DEFAULT_ACCOUNT, Filling, Fillings, ISSUER, ROOT_CA,
+    ROOT_CA_KEY, TOKEN_KEY, TOKEN_PATH, TOKEN_VOLUME, TokenFile, TokenState, mount_token, node_uid, stable_uid,
 };
 pub use action::{
     ContainerStart, EnvValue, Hold, HoldKind, ImageNeed, MountMode, MountSource, PayloadFile, PodAction, PodPlan,

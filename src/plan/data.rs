@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 use super::opened::Opened;
 use super::restart;
 use crate::model::{
-    ACCOUNT_TOKEN, AdmittedPod, Cause, ContainerKind, ContainerRecord, DataDigests, DataObjects, FieldChange, Kind,
-    ObjectKey, Packed, PodRecord, PodUid, RESTART_ON_DATA, ROOT_CA, TOKEN_VOLUME, Verb,
+    AdmittedPod, Cause, ContainerKind, ContainerRecord, DataDigests, DataObjects, FieldChange, Kind, ObjectKey, Packed,
+    PodRecord, PodUid, RESTART_ON_DATA, ROOT_CA, TOKEN_VOLUME, Verb,
 };
 
 /// An object with more keys in use than this has one digest for all of them.
@@ -147,25 +147,16 @@ impl<'a> View<'a> {
     /// The keys in use that are there; `None` without the object.
     fn content(&self, object: &ObjectKey, wanted: &Wanted<'_>) -> Option<BTreeMap<&'a str, &'a [u8]>> {
         let name = (object.namespace.clone(), object.name.clone());
-        let mut is_signed = false;
         let (texts, bytes) = match object.kind {
-            Kind::Secret => {
-                let secret = self.data.secrets.get(&name)?;
-                is_signed = secret.type_.as_deref() == Some(ACCOUNT_TOKEN);
-                (None, secret.data.as_ref())
-            }
+            // What the agent has filled in is no data that anybody wrote.
+            Kind::Secret => (None, self.data.secrets.get(&name)?.data.as_ref()),
             _ => {
                 let map = self.data.config_maps.get(&name)?;
                 (map.data.as_ref(), map.binary_data.as_ref())
             }
         };
         let texts = texts.into_iter().flatten().map(|(key, text)| (key.as_str(), text.as_bytes()));
-        // An agent that begins anew signs the same claims with another signature: that is no change.
-        let signed = |bytes: &'a [u8]| bytes.rsplitn(2, |byte| *byte == b'.').last().unwrap_or(bytes);
-        let bytes = bytes.into_iter().flatten().map(|(key, bytes)| match key.as_str() {
-            "token" if is_signed => ("token", signed(&bytes.0)),
-            key => (key, bytes.0.as_slice()),
-        });
+        let bytes = bytes.into_iter().flatten().map(|(key, bytes)| (key.as_str(), bytes.0.as_slice()));
         Some(match wanted {
             Wanted::All { text_only: true } if object.kind == Kind::ConfigMap => texts.collect(),
             Wanted::All { .. } => texts.chain(bytes).collect(),

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::{expand, field, mounts};
-use crate::model::{DataObjects, EnvValue, Masked, ROOT_CA, ROOT_CA_KEY, VolumeMountPlan};
+use crate::model::{DataObjects, EnvValue, Masked, ROOT_CA, ROOT_CA_KEY, TOKEN_KEY, VolumeMountPlan};
 
 /// What values may refer to.
 pub(super) struct Scope<'a> {
@@ -91,9 +91,10 @@ fn add_source(source: &EnvFromSource, scope: &Scope<'_>, vars: &mut Variables) -
     }
     if let Some(reference) = &source.secret_ref {
         match scope.secret(&reference.name) {
-            Some(secret) => {
-                for (key, bytes) in secret.data.iter().flatten() {
-                    let value = utf8(&bytes.0, &reference.name, key)?;
+            Some(_) if scope.lacks(&reference.name, TOKEN_KEY) => return Err(unfilled(&reference.name)),
+            Some(content) => {
+                for (key, bytes) in content {
+                    let value = utf8(bytes, &reference.name, key)?;
                     vars.set(&format!("{prefix}{key}"), value);
                 }
             }
@@ -143,8 +144,18 @@ impl Scope<'_> {
         Some(&*self.fields.node.root_ca).filter(|text| !text.is_empty())
     }
 
-    fn secret(&self, name: &str) -> Option<&k8s_openapi::api::core::v1::Secret> {
-        self.data.secrets.get(&self.key(name)).map(AsRef::as_ref)
+    /// What a Secret holds by key, with what the agent has filled in; `None` when it is not there.
+    pub(super) fn secret(&self, name: &str) -> Option<BTreeMap<&str, &[u8]>> {
+        let key = self.key(name);
+        let written = self.data.secrets.get(&key)?.data.iter().flatten();
+        let filled = self.data.filled.get(&key).into_iter().flat_map(|filling| &filling.values);
+        let filled = filled.map(|(key, value)| (key.as_str(), value.reveal().as_slice()));
+        Some(filled.chain(written.map(|(key, bytes)| (key.as_str(), bytes.0.as_slice()))).collect())
+    }
+
+    /// Whether the agent is to fill a key of a Secret, and cannot now.
+    pub(super) fn lacks(&self, secret: &str, key: &str) -> bool {
+        self.data.filled.get(&self.key(secret)).is_some_and(|filling| filling.missing.contains(key))
     }
 
     fn config_map_key(&self, reference: &ConfigMapKeySelector) -> Result<Option<String>, String> {
@@ -173,8 +184,9 @@ impl Scope<'_> {
         match self.secret(name) {
             None if optional => Ok(None),
             None => Err(format!("secret \"{name}\" not found")),
-            Some(secret) => match secret.data.iter().flatten().find(|(k, _)| *k == key) {
-                Some((_, bytes)) => utf8(&bytes.0, name, key).map(Some),
+            Some(content) => match content.get(key.as_str()) {
+                Some(bytes) => utf8(bytes, name, key).map(Some),
+                None if key == TOKEN_KEY && self.lacks(name, key) => Err(unfilled(name)),
                 None if optional => Ok(None),
                 None => Err(format!("couldn't find key {key} in Secret {}/{name}", self.fields.namespace())),
             },
@@ -187,6 +199,11 @@ impl Scope<'_> {
             None => self.fields.resource(reference, container),
         }
     }
+}
+
+/// Why what takes a Secret waits whose token cannot be signed.
+pub(super) fn unfilled(secret: &str) -> String {
+    format!("secret \"{secret}\" has no token yet: it cannot be signed now")
 }
 
 /// Environment variables are text; the bytes themselves are not shown.

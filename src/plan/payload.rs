@@ -7,11 +7,11 @@ use k8s_openapi::api::core::v1::{
     SecretVolumeSource, ServiceAccountTokenProjection, Volume, VolumeProjection,
 };
 
-use super::env::Scope;
+use super::env::{self, Scope};
 use super::field::Fields;
 use super::token::{self, Asked};
 use crate::model::quantity;
-use crate::model::{DataObjects, Masked, PayloadFile, ROOT_CA, ROOT_CA_KEY, VolumeMaterial, VolumePayload};
+use crate::model::{Masked, PayloadFile, ROOT_CA, ROOT_CA_KEY, TOKEN_KEY, VolumeMaterial, VolumePayload};
 
 /// Permission bits of a projected file unless the volume or the item says otherwise.
 const FILE_MODE: i32 = 0o644;
@@ -97,7 +97,6 @@ pub(super) fn has_files(volume: &VolumePayload) -> bool {
 }
 
 fn material<'a>(volume: &'a Volume, scope: &'a Scope<'_>, asked: &mut Vec<Asked<'a>>) -> Result<VolumeMaterial, Wrong> {
-    let namespace = scope.fields.namespace();
     if let Some(source) = &volume.empty_dir {
         empty_dir(source).map_err(wrong)
     } else if let Some(source) = &volume.host_path {
@@ -105,7 +104,7 @@ fn material<'a>(volume: &'a Volume, scope: &'a Scope<'_>, asked: &mut Vec<Asked<
     } else if let Some(source) = &volume.config_map {
         config_map(source, scope).map_err(wrong)
     } else if let Some(source) = &volume.secret {
-        secret(source, namespace, scope.data).map_err(wrong)
+        secret(source, scope).map_err(wrong)
     } else if let Some(source) = &volume.downward_api {
         let items = source.items.as_deref().unwrap_or_default();
         // In memory, as with the kubelet: what a pod is marked with may change often.
@@ -140,10 +139,10 @@ fn config_map(source: &ConfigMapVolumeSource, scope: &Scope<'_>) -> Result<Volum
     Ok(VolumeMaterial::Files { files: selection.files(&content)?, sensitive: false })
 }
 
-fn secret(source: &SecretVolumeSource, namespace: &str, data: &DataObjects) -> Result<VolumeMaterial, String> {
+fn secret(source: &SecretVolumeSource, scope: &Scope<'_>) -> Result<VolumeMaterial, String> {
     let optional = source.optional == Some(true);
     let name = source.secret_name.as_deref().unwrap_or_default();
-    let content = content_of_secret(name, optional, namespace, data)?;
+    let content = content_of_secret(name, optional, scope)?;
     let selection = Selection { kind: "secret", items: source.items.as_deref(), optional, mode: source.default_mode };
     Ok(VolumeMaterial::Files { files: selection.files(&content)?, sensitive: true })
 }
@@ -198,7 +197,6 @@ fn token_file<'a>(
 }
 
 fn projection(source: &VolumeProjection, mode: Option<i32>, scope: &Scope<'_>) -> Result<Vec<PayloadFile>, Wrong> {
-    let (namespace, data) = (scope.fields.namespace(), scope.data);
     if let Some(source) = &source.config_map {
         let optional = source.optional == Some(true);
         let content = content_of_config_map(&source.name, optional, scope).map_err(wrong)?;
@@ -208,7 +206,7 @@ fn projection(source: &VolumeProjection, mode: Option<i32>, scope: &Scope<'_>) -
         Selection { kind: "config", items: source.items.as_deref(), optional, mode }.files(&content).map_err(wrong)
     } else if let Some(source) = &source.secret {
         let optional = source.optional == Some(true);
-        let content = content_of_secret(&source.name, optional, namespace, data).map_err(wrong)?;
+        let content = content_of_secret(&source.name, optional, scope).map_err(wrong)?;
         Selection { kind: "secret", items: source.items.as_deref(), optional, mode }.files(&content).map_err(wrong)
     } else if let Some(source) = &source.downward_api {
         downward(source.items.as_deref().unwrap_or_default(), mode, &scope.fields)
@@ -260,14 +258,11 @@ fn content_of_config_map<'a>(name: &str, optional: bool, scope: &'a Scope<'_>) -
     }
 }
 
-fn content_of_secret<'a>(
-    name: &str,
-    optional: bool,
-    namespace: &str,
-    data: &'a DataObjects,
-) -> Result<Content<'a>, String> {
-    match data.secrets.get(&(namespace.to_owned(), name.to_owned())) {
-        Some(secret) => Ok(secret.data.iter().flatten().map(|(key, bytes)| (key.as_str(), &bytes.0[..])).collect()),
+/// One that has no token yet is not known: files of it that are there stay.
+fn content_of_secret<'a>(name: &str, optional: bool, scope: &'a Scope<'_>) -> Result<Content<'a>, String> {
+    match scope.secret(name) {
+        Some(_) if scope.lacks(name, TOKEN_KEY) => Err(env::unfilled(name)),
+        Some(content) => Ok(content),
         None if optional => Ok(BTreeMap::new()),
         None => Err(format!("secret \"{name}\" not found")),
     }

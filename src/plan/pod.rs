@@ -20,7 +20,7 @@ use super::restart::{self, Policy};
 use super::teardown::{self, Grace, Stop, grace_of, grace_of_end};
 use super::{PodInput, Target, eviction, placement, probe, resize, start, sync, together};
 use crate::model::{
-    Accounts, AdmittedPod, Cause, ContainerKind, ContainerState, DEFAULT_ACCOUNT, DataObjects, Failure,
+    Accounts, AdmittedPod, Cause, ContainerKind, ContainerState, DEFAULT_ACCOUNT, DataObjects, Failure, Fillings,
     ObservedContainer, ObservedPod, Outcome, PodAction, PodKey, PodPlan, PodRecord, PodUid, Reason, Sandbox,
     TerminalCause, Unplaced,
 };
@@ -36,8 +36,12 @@ pub(super) struct Round<'a> {
 }
 
 /// What is known as long as no revision could be read.
-static NO_DATA: DataObjects =
-    DataObjects { config_maps: BTreeMap::new(), secrets: BTreeMap::new(), accounts: Accounts::new() };
+static NO_DATA: DataObjects = DataObjects {
+    config_maps: BTreeMap::new(),
+    secrets: BTreeMap::new(),
+    accounts: Accounts::new(),
+    filled: Fillings::new(),
+};
 
 impl<'a> Round<'a> {
     pub(super) fn data(&self) -> &'a DataObjects {

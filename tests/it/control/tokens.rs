@@ -7,9 +7,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use podwright::model::{Kind, ObjectKey, Projection, VolumeMaterial};
+use podwright::plan::fleet;
 use serde_json::{Value, json};
 
 use super::rig::{Rig, eventually, id, key, pod_with};
+use crate::admit::without_tokens::admitted;
 
 fn web() -> Value {
     let spec = json!({"automountServiceAccountToken": true, "containers": [{"name": "app", "image": "i:1"}]});
@@ -170,6 +172,9 @@ async fn a_secret_for_an_account_is_filled_and_no_agent_after_it_restarts_its_po
     let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(paths, ["ca.crt", "namespace", "token"]);
     assert_eq!(rig.fake.started(&key("web"), "app").unwrap().env[0].value.reveal(), &found["token"]);
+    // Who compares the manifests with what runs signs nothing, and finds no difference for it.
+    let offline = admitted(&[pod.clone(), robot.clone(), token_secret("robot", json!({}))]);
+    assert_eq!(fleet(&offline, &[rig.pod("web")]).actions, []);
     let running = rig.fake.processes();
     agent.stop().await;
     // It signs with another signature: the claims are the same.
@@ -187,6 +192,37 @@ async fn a_secret_for_an_account_is_filled_and_no_agent_after_it_restarts_its_po
     assert_eq!(shown(&agent.projection.borrow())["token"], "by hand");
     rig.commit(&agent, &[pod, token_secret("robot", json!({}))]);
     eventually("a Secret without keys", || shown(&agent.projection.borrow()).is_empty()).await;
+}
+
+/// What a Secret cannot be filled with is not known: pods keep the token that they have, and are not restarted for it.
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_can_sign_nothing_takes_no_token_of_a_secret_from_a_pod() {
+    let spec = json!({
+        "containers": [{"name": "app", "image": "i:1", "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+            "env": [{"name": "T", "valueFrom": {"secretKeyRef": {"name": "s", "key": "token"}}}]}],
+        "volumes": [{"name": "v", "secret": {"secretName": "s"}}],
+    });
+    let mut pod = pod_with("web", spec);
+    pod["metadata"]["annotations"] = json!({"podwright.dev/restart-on-data-change": "true"});
+    let rig = Rig::new(&[pod, token_secret("default", json!({}))]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    let (volumes, running) = (rig.fake.volumes(&key("web")), rig.fake.processes());
+    let VolumeMaterial::Files { files, .. } = &volumes[0].material else { panic!("{volumes:?}") };
+    assert_eq!(files.len(), 3);
+    agent.stop().await;
+    rig.broken_key.store(true, Ordering::SeqCst);
+    let agent = rig.start();
+    rig.pass(200).await;
+    assert_eq!((rig.fake.volumes(&key("web")), rig.fake.processes()), (volumes.clone(), running.clone()));
+    let why = agent.kubelet.fleet().why(&key("web"));
+    assert!(why.contains("FailedMount") && why.contains("cannot be signed now"), "{why}");
+    rig.broken_key.store(false, Ordering::SeqCst);
+    agent.hint();
+    eventually("a Secret with its token", || shown(&agent.projection.borrow()).contains_key("token")).await;
+    rig.pass(200).await;
+    assert_eq!((rig.fake.volumes(&key("web")), rig.fake.processes()), (volumes, running));
+    agent.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
