@@ -21,7 +21,7 @@ use crate::backend::{Keys, LedgerFile};
 use crate::control::{self, Agent, Kubelet, KubeletParts, Parts, Progress, on_a_thread};
 use crate::manifest::Reader;
 use crate::model::{NodeInfo, Projection};
-use crate::port::{PortError, Source};
+use crate::port::{PortError, Source, Tokens as _};
 use crate::serve::{BackendLogs, OpenId, Server};
 use crate::source::{Directory, StatusFile};
 use crate::sys::clock::SystemClock;
@@ -94,10 +94,10 @@ impl Engine {
     }
 
     /// The machine with its certificate, and what verifiers of tokens are told. Neither is worth a pod: an agent without them
-    /// keeps all that run, and tokens are tried again for each pod.
+    /// keeps all that run, and tries again.
     fn identity(&self) -> (NodeInfo, OpenId) {
         let root_ca = self.keys.root_ca().unwrap_or_else(|error| {
-            tracing::error!("{error}; pods are without the certificate until the agent is started anew");
+            tracing::error!("{error}; new pods are without the certificate until it can be had");
             String::new()
         });
         if let Err(error) = self.keys.public() {

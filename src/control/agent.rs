@@ -44,7 +44,9 @@ pub struct Agent {
     resync: Duration,
     revisions: Revisions,
     publisher: Publisher,
-    /// How often in a row a round failed.
+    /// The machine as it was handed out.
+    node: Arc<NodeInfo>,
+    /// How often in a row a round failed, or its keys failed it.
     rounds: PodMemory,
     handed_out: Option<HandedOut>,
     placed: Option<Placed>,
@@ -62,8 +64,10 @@ impl Agent {
     /// An agent that has done nothing yet; [`run`] makes it go.
     pub fn new(parts: Parts) -> Self {
         let Parts { source, parse, blocking, kubelet, sink, ledger, clock, node, resync } = parts;
+        let revisions = Revisions::new(source, (parse, blocking), ledger, (&node, kubelet.tokens()));
         Self {
-            revisions: Revisions::new(source, (parse, blocking), ledger, (&node, kubelet.tokens())),
+            node: Arc::clone(&revisions.node),
+            revisions,
             kubelet,
             publisher: Publisher::new(node, sink, clock.now()),
             clock,
@@ -96,6 +100,7 @@ impl Agent {
             tokio::join!(self.kubelet.observe(), self.revisions.look()).0
         };
         self.has_listed |= observed.is_ok();
+        self.tell_node();
         let acted = match observed {
             Ok(observed) => self.act(observed).await,
             Err(error) => Err(error),
@@ -115,6 +120,20 @@ impl Agent {
             }
         }
         self.revisions.failure = failure;
+    }
+
+    /// Hands out what came to be known of the machine, and has what only its keys keep from being done tried again.
+    fn tell_node(&mut self) {
+        if !Arc::ptr_eq(&self.node, &self.revisions.node) {
+            self.node = Arc::clone(&self.revisions.node);
+            self.kubelet.set_node(Arc::clone(&self.node));
+            self.publisher.set_node(NodeInfo::clone(&self.node));
+        }
+        let message = "tokens cannot be signed, or the certificate cannot be had";
+        self.rounds = match self.revisions.is_unsigned() {
+            true => plan::note_failure(&self.rounds, plan::TOKENS, "Failed", message, self.clock.now()),
+            false => plan::note_success(&self.rounds, plan::TOKENS),
+        };
     }
 
     /// Makes the revision that counts the target of every pod.
@@ -210,7 +229,7 @@ impl Agent {
             Ok(until) => until,
             Err(_) => Timestamp::MAX,
         };
-        let retry = self.rounds.failures.get("").map(until);
+        let retry = self.rounds.failures.values().map(until).min();
         Alarms { retry, status: self.publisher.status_due() }
     }
 }

@@ -89,6 +89,11 @@ impl Publisher {
         }
     }
 
+    /// The machine, of which more is known than before.
+    pub(super) fn set_node(&mut self, node: NodeInfo) {
+        self.node = node;
+    }
+
     pub(super) fn projection(&self) -> watch::Receiver<Arc<Projection>> {
         self.projection.subscribe()
     }

@@ -31,12 +31,15 @@ pub(super) struct Revisions {
     parse: Arc<Mutex<Parse>>,
     blocking: Blocking,
     ledger: Arc<dyn LedgerStore>,
+    /// With its certificate, once that can be had.
     pub(super) node: Arc<NodeInfo>,
     tokens: Arc<dyn Tokens>,
     /// What was signed for the revision that counts.
     signed: Known,
     /// Not all of that could be signed.
     unsigned: bool,
+    /// It was filled without the certificate, which can be had now.
+    uncertified: bool,
     pub(super) durable: Durable,
     /// The last valid revision: the one that is kept.
     pub(super) admitted: Option<Arc<Admitted>>,
@@ -93,6 +96,7 @@ impl Revisions {
             tokens,
             signed: Known::new(),
             unsigned: false,
+            uncertified: false,
             durable: Durable::default(),
             admitted: None,
             local: Given::default(),
@@ -123,6 +127,7 @@ impl Revisions {
 
     /// Reads the newest revision and decides which one counts. Afterwards `failure` says whether to try again later.
     pub(super) async fn look(&mut self) {
+        self.look_for_certificate();
         match self.source.read().await {
             Ok(snapshot) => {
                 if self.uncommitted != snapshot.uncommitted && !snapshot.uncommitted.is_empty() {
@@ -220,14 +225,34 @@ impl Revisions {
         tokens::fill(admitted, &self.node.root_ca, &self.signed);
     }
 
-    /// Secrets that could not be filled are once their tokens can be signed.
+    /// The machine's certificate, if it could not be had so far; what keeps it was told when the agent began.
+    fn look_for_certificate(&mut self) {
+        if !self.node.root_ca.is_empty() {
+            return;
+        }
+        if let Ok(text) = self.tokens.root_ca() {
+            tracing::info!("the machine's certificate can be had now");
+            self.node = Arc::new(NodeInfo { root_ca: text.into(), ..NodeInfo::clone(&self.node) });
+            self.uncertified = self.admitted.is_some();
+        }
+    }
+
+    /// Whether something is to be tried again that only keys keep from being done.
+    pub(super) fn is_unsigned(&self) -> bool {
+        self.unsigned || self.node.root_ca.is_empty()
+    }
+
+    /// Secrets that could not be filled are once their tokens can be signed and the certificate can be had.
     fn fill_what_was_left(&mut self) {
-        let Some(admitted) = self.admitted.as_ref().filter(|_| self.unsigned) else { return };
-        if tokens::sign(admitted, &*self.tokens, &mut self.signed).is_ok() {
+        let Some(admitted) = self.admitted.as_ref().filter(|_| self.unsigned || self.uncertified) else { return };
+        let is_signed = tokens::sign(admitted, &*self.tokens, &mut self.signed).is_ok();
+        if is_signed || self.uncertified {
             let mut filled = Admitted::clone(admitted);
             tokens::fill(&mut filled, &self.node.root_ca, &self.signed);
             self.admitted = Some(Arc::new(filled));
-            self.unsigned = false;
+            self.uncertified = false;
+        }
+        if is_signed && std::mem::take(&mut self.unsigned) {
             tracing::info!("Secrets with tokens have them now");
         }
     }

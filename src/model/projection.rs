@@ -122,6 +122,8 @@ pub enum MadeOf {
     Authored(Arc<Value>),
     /// The machine.
     Node(Arc<NodeInfo>),
+    /// Its certificate.
+    Certificate(Arc<str>),
     /// Nothing that is kept.
     Own,
 }
@@ -132,6 +134,7 @@ impl MadeOf {
         match (self, other) {
             (MadeOf::Pod(a), MadeOf::Pod(b)) => Arc::ptr_eq(a, b),
             (MadeOf::Authored(a), MadeOf::Authored(b)) => Arc::ptr_eq(a, b),
+            (MadeOf::Certificate(a), MadeOf::Certificate(b)) => a == b,
             _ => false,
         }
     }

@@ -74,15 +74,10 @@ impl Variables {
 fn add_source(source: &EnvFromSource, scope: &Scope<'_>, vars: &mut Variables) -> Result<(), String> {
     let prefix = source.prefix.as_deref().unwrap_or_default();
     if let Some(reference) = &source.config_map_ref {
-        match scope.config_map(&reference.name) {
-            None if reference.name == ROOT_CA => {
-                if let Some(text) = scope.root_ca() {
-                    vars.set(&format!("{prefix}{ROOT_CA_KEY}"), text.to_owned());
-                }
-            }
-            Some(map) => {
-                for (key, value) in map.data.iter().flatten() {
-                    vars.set(&format!("{prefix}{key}"), value.clone());
+        match scope.texts(&reference.name) {
+            Some(texts) => {
+                for (key, text) in texts {
+                    vars.set(&format!("{prefix}{key}"), text.to_owned());
                 }
             }
             None if reference.optional == Some(true) => {}
@@ -139,7 +134,19 @@ impl Scope<'_> {
         self.data.config_maps.get(&self.key(name)).map(AsRef::as_ref)
     }
 
-    /// What `kube-root-ca.crt` holds unless a manifest has another one; `None` where the machine's certificate could not be had.
+    /// The texts of a ConfigMap by key; `None` when it is not there. `kube-root-ca.crt` always is, with the machine's certificate
+    /// where no manifest has another one.
+    fn texts(&self, name: &str) -> Option<BTreeMap<&str, &str>> {
+        let map = self.config_map(name);
+        if map.is_none() && name != ROOT_CA {
+            return None;
+        }
+        let own = self.root_ca().filter(|_| name == ROOT_CA).map(|text| (ROOT_CA_KEY, text));
+        let written = map.into_iter().flat_map(|map| map.data.iter().flatten());
+        Some(own.into_iter().chain(written.map(|(key, text)| (key.as_str(), text.as_str()))).collect())
+    }
+
+    /// The machine's certificate; `None` while it cannot be had.
     pub(super) fn root_ca(&self) -> Option<&str> {
         Some(&*self.fields.node.root_ca).filter(|text| !text.is_empty())
     }
@@ -161,17 +168,11 @@ impl Scope<'_> {
     fn config_map_key(&self, reference: &ConfigMapKeySelector) -> Result<Option<String>, String> {
         let ConfigMapKeySelector { key, name, .. } = reference;
         let optional = reference.optional == Some(true);
-        match self.config_map(name) {
-            None if name == ROOT_CA && key == ROOT_CA_KEY && self.root_ca().is_some() => {
-                Ok(self.root_ca().map(str::to_owned))
-            }
+        match self.texts(name) {
             None if optional => Ok(None),
-            None if name == ROOT_CA => {
-                Err(format!("couldn't find key {key} in ConfigMap {}/{name}", self.fields.namespace()))
-            }
             None => Err(format!("configmap \"{name}\" not found")),
-            Some(map) => match map.data.iter().flatten().find(|(k, _)| *k == key) {
-                Some((_, value)) => Ok(Some(value.clone())),
+            Some(texts) => match texts.get(key.as_str()) {
+                Some(text) => Ok(Some((*text).to_owned())),
                 None if optional => Ok(None),
                 None => Err(format!("couldn't find key {key} in ConfigMap {}/{name}", self.fields.namespace())),
             },

@@ -28,6 +28,8 @@ pub(super) struct Payloads<'a> {
     pub(super) volumes: Vec<VolumePayload>,
     /// The tokens that are to be among their files.
     pub(super) asked: Vec<Asked<'a>>,
+    /// The names of those, of all that can be made, that lack the machine's certificate: it cannot be had now.
+    pub(super) partial: BTreeSet<&'a str>,
     /// The messages of those that cannot be made (`FailedMount`).
     pub(super) failed: Vec<String>,
 }
@@ -37,12 +39,31 @@ pub(super) fn volumes<'a>(scope: &'a Scope<'_>) -> Payloads<'a> {
     let mut all = Payloads::default();
     let group = group(scope.fields.pod);
     for volume in scope.fields.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
-        match group.clone().and_then(|group| payload(volume, group, (scope, &mut all.asked))) {
-            Ok(payload) => all.volumes.push(payload),
+        let mut beside = Beside::default();
+        match group.clone().and_then(|group| payload(volume, group, (scope, &mut beside))) {
+            Ok(payload) => {
+                all.volumes.push(payload);
+                all.asked.append(&mut beside.asked);
+                all.partial.extend(Some(volume.name.as_str()).filter(|_| beside.lacks_certificate));
+            }
             Err(why) => all.failed.push(not_set_up(&volume.name, &told(why))),
         }
     }
     all
+}
+
+/// What is found about a volume beside its files.
+#[derive(Default)]
+struct Beside<'a> {
+    /// The tokens that are to be among them.
+    asked: Vec<Asked<'a>>,
+    /// So is the machine's certificate, which cannot be had now.
+    lacks_certificate: bool,
+}
+
+/// Why files that are there stay although they can be made: without the certificate, which they may hold.
+pub(super) fn is_partial(volume: &str) -> String {
+    not_set_up(volume, "the machine's certificate cannot be had now")
 }
 
 /// The kubelet's message for a volume that cannot be made.
@@ -61,16 +82,14 @@ fn group(pod: &Pod) -> Result<Option<u32>, Wrong> {
 fn payload<'a>(
     volume: &'a Volume,
     group: Option<u32>,
-    (scope, asked): (&'a Scope<'_>, &mut Vec<Asked<'a>>),
+    (scope, beside): (&'a Scope<'_>, &mut Beside<'a>),
 ) -> Result<VolumePayload, Wrong> {
-    let mut own = Vec::new();
-    let mut material = material(volume, scope, &mut own)?;
+    let mut material = material(volume, scope, beside)?;
     let group = group.filter(|_| !matches!(material, VolumeMaterial::HostPath { .. }));
     if let (Some(_), VolumeMaterial::Files { files, .. }) = (group, &mut material) {
         files.iter_mut().for_each(|file| file.mode |= GROUP_READS);
-        own.iter_mut().for_each(|token| token.mode |= GROUP_READS);
+        beside.asked.iter_mut().for_each(|token| token.mode |= GROUP_READS);
     }
-    asked.append(&mut own);
     Ok(VolumePayload { name: volume.name.clone(), material, group })
 }
 
@@ -96,21 +115,21 @@ pub(super) fn has_files(volume: &VolumePayload) -> bool {
     matches!(volume.material, VolumeMaterial::Files { .. })
 }
 
-fn material<'a>(volume: &'a Volume, scope: &'a Scope<'_>, asked: &mut Vec<Asked<'a>>) -> Result<VolumeMaterial, Wrong> {
+fn material<'a>(volume: &'a Volume, scope: &'a Scope<'_>, beside: &mut Beside<'a>) -> Result<VolumeMaterial, Wrong> {
     if let Some(source) = &volume.empty_dir {
         empty_dir(source).map_err(wrong)
     } else if let Some(source) = &volume.host_path {
         Ok(VolumeMaterial::HostPath { path: source.path.clone(), kind: source.type_.clone().unwrap_or_default() })
     } else if let Some(source) = &volume.config_map {
-        config_map(source, scope).map_err(wrong)
+        config_map(source, scope, beside).map_err(wrong)
     } else if let Some(source) = &volume.secret {
-        secret(source, scope).map_err(wrong)
+        secret(source, scope, beside).map_err(wrong)
     } else if let Some(source) = &volume.downward_api {
         let items = source.items.as_deref().unwrap_or_default();
         // In memory, as with the kubelet: what a pod is marked with may change often.
         Ok(VolumeMaterial::Files { files: downward(items, source.default_mode, &scope.fields)?, sensitive: true })
     } else if let Some(source) = &volume.projected {
-        projected(source, (&volume.name, asked), scope)
+        projected(source, (&volume.name, beside), scope)
     } else {
         Err(wrong(format!("this kind of volume is not supported: use {SUPPORTED}")))
     }
@@ -132,26 +151,30 @@ fn empty_dir(source: &EmptyDirVolumeSource) -> Result<VolumeMaterial, String> {
     Ok(VolumeMaterial::EmptyDir { memory, size_limit: size_limit.filter(|limit| *limit > 0) })
 }
 
-fn config_map(source: &ConfigMapVolumeSource, scope: &Scope<'_>) -> Result<VolumeMaterial, String> {
+fn config_map(
+    source: &ConfigMapVolumeSource,
+    scope: &Scope<'_>,
+    beside: &mut Beside<'_>,
+) -> Result<VolumeMaterial, String> {
     let optional = source.optional == Some(true);
     let content = content_of_config_map(&source.name, optional, scope)?;
     let selection = Selection { kind: "config", items: source.items.as_deref(), optional, mode: source.default_mode };
-    Ok(VolumeMaterial::Files { files: selection.files(&content)?, sensitive: false })
+    Ok(VolumeMaterial::Files { files: selection.files(&content, beside)?, sensitive: false })
 }
 
-fn secret(source: &SecretVolumeSource, scope: &Scope<'_>) -> Result<VolumeMaterial, String> {
+fn secret(source: &SecretVolumeSource, scope: &Scope<'_>, beside: &mut Beside<'_>) -> Result<VolumeMaterial, String> {
     let optional = source.optional == Some(true);
     let name = source.secret_name.as_deref().unwrap_or_default();
     let content = content_of_secret(name, optional, scope)?;
     let selection = Selection { kind: "secret", items: source.items.as_deref(), optional, mode: source.default_mode };
-    Ok(VolumeMaterial::Files { files: selection.files(&content)?, sensitive: true })
+    Ok(VolumeMaterial::Files { files: selection.files(&content, beside)?, sensitive: true })
 }
 
 /// The files of all sources together. Of two with one path the later one is there; what is wrong with a source is told
 /// together with what is wrong with the others (the kubelet's `projected.go`).
 fn projected<'a>(
     source: &'a ProjectedVolumeSource,
-    (volume, asked): (&'a str, &mut Vec<Asked<'a>>),
+    (volume, beside): (&'a str, &mut Beside<'a>),
     scope: &'a Scope<'_>,
 ) -> Result<VolumeMaterial, Wrong> {
     let (mut files, mut failed) = (BTreeMap::new(), Wrong::new());
@@ -160,16 +183,16 @@ fn projected<'a>(
             match token_file(token, (volume, source.default_mode), scope) {
                 Ok(token) => {
                     files.remove(&token.path);
-                    asked.retain(|other| other.path != token.path);
-                    asked.push(token);
+                    beside.asked.retain(|other| other.path != token.path);
+                    beside.asked.push(token);
                 }
                 Err(why) => failed.push(why),
             }
             continue;
         }
-        match projection(one, source.default_mode, scope) {
+        match projection(one, source.default_mode, (scope, &mut *beside)) {
             Ok(made) => {
-                asked.retain(|token| !made.iter().any(|file| file.path == token.path));
+                beside.asked.retain(|token| !made.iter().any(|file| file.path == token.path));
                 files.extend(made.into_iter().map(|file| (file.path.clone(), file)));
             }
             Err(why) => failed.extend(why),
@@ -196,18 +219,21 @@ fn token_file<'a>(
     Ok(Asked::of(source, (volume, path, mode), scope))
 }
 
-fn projection(source: &VolumeProjection, mode: Option<i32>, scope: &Scope<'_>) -> Result<Vec<PayloadFile>, Wrong> {
+fn projection(
+    source: &VolumeProjection,
+    mode: Option<i32>,
+    (scope, beside): (&Scope<'_>, &mut Beside<'_>),
+) -> Result<Vec<PayloadFile>, Wrong> {
     if let Some(source) = &source.config_map {
         let optional = source.optional == Some(true);
         let content = content_of_config_map(&source.name, optional, scope).map_err(wrong)?;
-        // No API takes the certificate yet: a machine that has none does not keep its pods from starting.
-        let optional =
-            optional || (source.name == ROOT_CA && scope.root_ca().is_none() && scope.config_map(ROOT_CA).is_none());
-        Selection { kind: "config", items: source.items.as_deref(), optional, mode }.files(&content).map_err(wrong)
+        let selection = Selection { kind: "config", items: source.items.as_deref(), optional, mode };
+        selection.files(&content, beside).map_err(wrong)
     } else if let Some(source) = &source.secret {
         let optional = source.optional == Some(true);
         let content = content_of_secret(&source.name, optional, scope).map_err(wrong)?;
-        Selection { kind: "secret", items: source.items.as_deref(), optional, mode }.files(&content).map_err(wrong)
+        let selection = Selection { kind: "secret", items: source.items.as_deref(), optional, mode };
+        selection.files(&content, beside).map_err(wrong)
     } else if let Some(source) = &source.downward_api {
         downward(source.items.as_deref().unwrap_or_default(), mode, &scope.fields)
     } else {
@@ -241,29 +267,43 @@ fn downward(
     if failed.is_empty() { Ok(files.into_values().collect()) } else { Err(failed) }
 }
 
-/// What a volume can be made of, by key.
-type Content<'a> = BTreeMap<&'a str, &'a [u8]>;
+/// What a volume can be made of.
+#[derive(Default)]
+struct Content<'a> {
+    /// By key.
+    values: BTreeMap<&'a str, &'a [u8]>,
+    /// [`ROOT_CA_KEY`] is to be among them and cannot be had now. No API takes the certificate yet: what is begun is made
+    /// without it.
+    lacks_certificate: bool,
+}
 
+/// `kube-root-ca.crt` is in every namespace, and has the machine's certificate where no manifest has another one.
 fn content_of_config_map<'a>(name: &str, optional: bool, scope: &'a Scope<'_>) -> Result<Content<'a>, String> {
-    match scope.config_map(name) {
-        Some(map) => {
-            let texts = map.data.iter().flatten().map(|(key, text)| (key.as_str(), text.as_bytes()));
-            let bytes = map.binary_data.iter().flatten().map(|(key, bytes)| (key.as_str(), &bytes.0[..]));
-            Ok(texts.chain(bytes).collect())
-        }
-        // It is in every namespace, and needs no manifest. A machine without its certificate has it without keys.
-        None if name == ROOT_CA => Ok(scope.root_ca().map(|text| (ROOT_CA_KEY, text.as_bytes())).into_iter().collect()),
-        None if optional => Ok(BTreeMap::new()),
-        None => Err(format!("configmap \"{name}\" not found")),
+    let map = scope.config_map(name);
+    match map {
+        None if name == ROOT_CA => {}
+        None if optional => return Ok(Content::default()),
+        None => return Err(format!("configmap \"{name}\" not found")),
+        Some(_) => {}
     }
+    let texts = map.into_iter().flat_map(|map| map.data.iter().flatten());
+    let bytes = map.into_iter().flat_map(|map| map.binary_data.iter().flatten());
+    let texts = texts.map(|(key, text)| (key.as_str(), text.as_bytes()));
+    let mut values: BTreeMap<_, _> = texts.chain(bytes.map(|(key, bytes)| (key.as_str(), &bytes.0[..]))).collect();
+    let mut lacks_certificate = name == ROOT_CA && !values.contains_key(ROOT_CA_KEY);
+    if let Some(text) = scope.root_ca().filter(|_| lacks_certificate) {
+        values.insert(ROOT_CA_KEY, text.as_bytes());
+        lacks_certificate = false;
+    }
+    Ok(Content { values, lacks_certificate })
 }
 
 /// One that has no token yet is not known: files of it that are there stay.
 fn content_of_secret<'a>(name: &str, optional: bool, scope: &'a Scope<'_>) -> Result<Content<'a>, String> {
     match scope.secret(name) {
         Some(_) if scope.lacks(name, TOKEN_KEY) => Err(env::unfilled(name)),
-        Some(content) => Ok(content),
-        None if optional => Ok(BTreeMap::new()),
+        Some(values) => Ok(Content { values, lacks_certificate: scope.lacks(name, ROOT_CA_KEY) }),
+        None if optional => Ok(Content::default()),
         None => Err(format!("secret \"{name}\" not found")),
     }
 }
@@ -279,7 +319,7 @@ struct Selection<'a> {
 
 impl Selection<'_> {
     /// The files, sorted by path.
-    fn files(&self, content: &Content<'_>) -> Result<Vec<PayloadFile>, String> {
+    fn files(&self, content: &Content<'_>, beside: &mut Beside<'_>) -> Result<Vec<PayloadFile>, String> {
         let default = self.mode.unwrap_or(FILE_MODE);
         let mut files: BTreeMap<String, PayloadFile> = BTreeMap::new();
         let mut add = |path: &str, bytes: &[u8], mode: i32| -> Result<(), String> {
@@ -289,14 +329,16 @@ impl Selection<'_> {
         };
         match self.items.filter(|items| !items.is_empty()) {
             None => {
-                for (key, bytes) in content {
+                beside.lacks_certificate |= content.lacks_certificate;
+                for (key, bytes) in &content.values {
                     add(key, bytes, default)?;
                 }
             }
             Some(items) => {
                 for item in items {
-                    match content.get(item.key.as_str()) {
+                    match content.values.get(item.key.as_str()) {
                         Some(bytes) => add(&item.path, bytes, item.mode.unwrap_or(default))?,
+                        None if content.lacks_certificate && item.key == ROOT_CA_KEY => beside.lacks_certificate = true,
                         None if self.optional => {}
                         None => return Err(format!("references non-existent {} key: {}", self.kind, item.key)),
                     }

@@ -235,7 +235,8 @@ fn run_sandbox(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
         Sandbox::Absent | Sandbox::Ready { .. } => (Reason::SandboxMissing, pod.record.sandbox_attempts),
     };
     let scope = round.scope(pod);
-    let Payloads { volumes, asked, failed } = payload::volumes(&scope);
+    // What lacks the machine's certificate begins without it.
+    let Payloads { volumes, asked, failed, .. } = payload::volumes(&scope);
     if !failed.is_empty() {
         failed.iter().for_each(|why| draft.hold("", "FailedMount", &round.about_data(why.clone()), None));
         return say(pod, &round.about_data(failed.join("; ")), draft);

@@ -7,6 +7,7 @@
 //! | not as they were written | written | written with new tokens |
 //! | nothing is known, after a start of the agent | written | written with new tokens |
 //! | cannot be had | those that are there stay, which is told | likewise, and its tokens with them |
+//! | lack the machine's certificate, which cannot be had | likewise, unless it was written so before | likewise |
 
 use super::data;
 use super::draft::Draft;
@@ -25,17 +26,23 @@ pub(super) fn volumes(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) ->
         return false;
     }
     let scope = round.scope(pod);
-    let Payloads { volumes, asked, failed } = payload::volumes(&scope);
+    let Payloads { volumes, asked, partial, failed } = payload::volumes(&scope);
     // The files that are there stay; the containers run on.
     failed.iter().for_each(|why| draft.hold("", "FailedMount", why, None));
     let (mut plain, mut with_tokens) = (Vec::new(), Vec::new());
-    let (mut reason, mut has_data) = (Reason::TokenDue, false);
+    let (mut reason, mut has_data, mut is_whole) = (Reason::TokenDue, false, failed.is_empty());
     for volume in volumes {
         let due = due(round, &volume, &asked);
         match due {
             Due::Never => continue,
             Due::At(at) => {
                 draft.wake(at);
+                continue;
+            }
+            // What is there may have it.
+            Due::Changed | Due::Unknown if partial.contains(volume.name.as_str()) => {
+                draft.hold("", "FailedMount", &payload::is_partial(&volume.name), None);
+                is_whole &= !data::has_data(&pod.effective, &volume.name);
                 continue;
             }
             Due::Old | Due::Changed | Due::Unknown => {}
@@ -51,7 +58,7 @@ pub(super) fn volumes(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) ->
         with_tokens.push(volume);
     }
     let are_written = plain.is_empty() || write(round, (plain, Vec::new()), Reason::VolumeData, draft);
-    let is_current = are_written && failed.is_empty();
+    let is_current = are_written && is_whole;
     if with_tokens.is_empty() {
         return is_current;
     }

@@ -1,4 +1,4 @@
-//! Who signs the tokens of service accounts.
+//! Who signs the tokens of service accounts, and vouches for the API that is to honour them.
 
 use super::PortError;
 use crate::model::Masked;
@@ -10,4 +10,10 @@ pub trait Tokens: Send + Sync {
     /// # Errors
     /// When there is no key to sign with.
     fn mint(&self, claims: &str) -> Result<Masked<String>, PortError>;
+
+    /// The certificate for `kube-root-ca.crt`, as PEM; made at the first call, and the same ever after.
+    ///
+    /// # Errors
+    /// When it is not there and cannot be made.
+    fn root_ca(&self) -> Result<String, PortError>;
 }

@@ -48,8 +48,8 @@ pub fn project(input: &ProjectInput<'_>, previous: &Projection) -> Projection {
                         versions.stamp(key.uid(), (content, MadeOf::Authored(value)), before)
                     }
                     // The machine is told of beside them.
-                    MadeOf::Own | MadeOf::Node(_) => {
-                        versions.stamp(key.uid(), (own(&key, input.node), MadeOf::Own), before)
+                    made_of @ (MadeOf::Own | MadeOf::Certificate(_) | MadeOf::Node(_)) => {
+                        versions.stamp(key.uid(), (own(&key, input.node), made_of), before)
                     }
                 },
             };
@@ -198,8 +198,9 @@ fn wanted<'a>(input: &ProjectInput<'a>) -> Vec<(Key<'a>, MadeOf)> {
     let in_use =
         namespaces.iter().copied().map(|name| (Key { kind: Kind::Namespace, namespace: "", name }, MadeOf::Own));
     let of_each = namespaces.iter().copied().chain(named).flat_map(|namespace| {
-        let own = [(Kind::ServiceAccount, DEFAULT_ACCOUNT), (Kind::ConfigMap, ROOT_CA)];
-        own.map(|(kind, name)| (Key { kind, namespace, name }, MadeOf::Own))
+        let certificate = MadeOf::Certificate(Arc::clone(&input.node.root_ca));
+        let own = [(Kind::ServiceAccount, DEFAULT_ACCOUNT, MadeOf::Own), (Kind::ConfigMap, ROOT_CA, certificate)];
+        own.map(|(kind, name, made_of)| (Key { kind, namespace, name }, made_of))
     });
     objects.extend(in_use.chain(of_each));
     // The sort is stable, so what the manifests say of an object comes before what is there anyway.

@@ -14,7 +14,7 @@ use crate::port::{ErrorKind, PortError, Tokens};
 pub struct FakeTokens {
     /// The signature.
     pub word: String,
-    /// Whether the key is damaged: nothing is signed then.
+    /// Whether the keys are damaged: nothing is signed then, and there is no certificate.
     pub broken: Arc<AtomicBool>,
 }
 
@@ -26,5 +26,12 @@ impl Tokens for FakeTokens {
         let [header, claims, signature] =
             [r#"{"alg":"none"}"#, claims, &self.word].map(|part| URL_SAFE_NO_PAD.encode(part));
         Ok(Masked::new(format!("{header}.{claims}.{signature}")))
+    }
+
+    fn root_ca(&self) -> Result<String, PortError> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(PortError::new(ErrorKind::Corrupt, "read the certificate", "ca.crt", "it is none"));
+        }
+        Ok("certificate".to_owned())
     }
 }

@@ -64,31 +64,10 @@ impl Keys {
         Self { place: place.into(), opened: Mutex::default() }
     }
 
-    /// The certificate for `kube-root-ca.crt`, as PEM; made at the first call, and the same ever after.
-    ///
-    /// # Errors
-    /// When a file can be neither read nor written, or is not what it should be.
-    pub fn root_ca(&self) -> Result<String, PortError> {
-        // Who has it needs its key no more than a directory that can be written to.
-        if let Some(text) = self.read("ca.crt")? {
-            return match decoded(&text, CERTIFICATE_LABEL) {
-                Some(_) => Ok(text),
-                None => Err(self.damaged("ca.crt", "it is no certificate").with_help("remove it; it is made anew")),
-            };
-        }
-        let key = self.key("ca.key", &ECDSA_P256_SHA256_ASN1_SIGNING)?;
-        let made = certificate::of_authority(key.public_key().as_ref(), |bytes| {
-            key.sign(&SystemRandom::new(), bytes).ok().map(|signature| signature.as_ref().to_vec())
-        });
-        let text = encoded(&made.ok_or_else(|| unsigned(OPEN))?, CERTIFICATE_LABEL);
-        self.write("ca.crt", &text)?;
-        Ok(text)
-    }
-
     /// What a verifier needs to know of the key that tokens are signed with: a JSON Web Key.
     ///
     /// # Errors
-    /// As [`Keys::root_ca`].
+    /// When a file can be neither read nor written, or is not what it should be.
     pub fn public(&self) -> Result<serde_json::Value, PortError> {
         self.with_signer(|signer| {
             let point = signer.pair.public_key().as_ref();
@@ -163,6 +142,19 @@ fn unsigned(operation: &'static str) -> PortError {
     PortError::new(ErrorKind::Internal, operation, "", "the machine gives no random numbers")
 }
 
+impl Keys {
+    /// A certificate of the authority's key, which is made unless it is there.
+    fn certified(&self) -> Result<String, PortError> {
+        let key = self.key("ca.key", &ECDSA_P256_SHA256_ASN1_SIGNING)?;
+        let made = certificate::of_authority(key.public_key().as_ref(), |bytes| {
+            key.sign(&SystemRandom::new(), bytes).ok().map(|signature| signature.as_ref().to_vec())
+        });
+        let text = encoded(&made.ok_or_else(|| unsigned(OPEN))?, CERTIFICATE_LABEL);
+        self.write("ca.crt", &text)?;
+        Ok(text)
+    }
+}
+
 impl Tokens for Keys {
     fn mint(&self, claims: &str) -> Result<Masked<String>, PortError> {
         self.with_signer(|signer| {
@@ -171,6 +163,20 @@ impl Tokens for Keys {
             let signature = signature.map_err(|_| unsigned(SIGN))?;
             Ok(Masked::new(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))))
         })
+    }
+
+    /// Who has it needs its key no more than a directory that can be written to. What is none is made anew with the key that it
+    /// was made with; without that one those who trust it would trust another.
+    fn root_ca(&self) -> Result<String, PortError> {
+        match self.read("ca.crt")? {
+            None => self.certified(),
+            Some(text) if decoded(&text, CERTIFICATE_LABEL).is_some() => Ok(text),
+            Some(_) if self.read("ca.key")?.is_some() => self.certified(),
+            Some(_) => {
+                let help = "restore it, or remove it: then another one is made";
+                Err(self.damaged("ca.crt", "it is no certificate, and its key is gone").with_help(help))
+            }
+        }
     }
 }
 
@@ -272,10 +278,29 @@ mod tests {
             assert!(error.to_string().contains("sa.key"), "{error}");
             assert_eq!(std::fs::read_to_string(place.join(name)).unwrap(), text);
         }
+        // So is the certificate when its key is damaged as well, or gone.
         let (dir, keys) = keys();
         keys.root_ca().unwrap();
-        std::fs::write(dir.path().join("pki/ca.crt"), "cut").unwrap();
+        let place = dir.path().join("pki");
+        std::fs::write(place.join("ca.crt"), "cut").unwrap();
+        std::fs::write(place.join("ca.key"), "cut").unwrap();
         assert_eq!(keys.root_ca().unwrap_err().kind, ErrorKind::Corrupt);
+        std::fs::remove_file(place.join("ca.key")).unwrap();
+        assert_eq!(keys.root_ca().unwrap_err().kind, ErrorKind::Corrupt);
+        assert_eq!(std::fs::read_to_string(place.join("ca.crt")).unwrap(), "cut");
+    }
+
+    #[test]
+    fn a_damaged_certificate_is_made_anew_with_its_key() {
+        let (dir, keys) = keys();
+        keys.root_ca().unwrap();
+        let place = dir.path().join("pki");
+        let key = std::fs::read_to_string(place.join("ca.key")).unwrap();
+        std::fs::write(place.join("ca.crt"), "cut").unwrap();
+        let again = keys.root_ca().unwrap();
+        assert!(decoded(&again, CERTIFICATE_LABEL).is_some());
+        assert_eq!(Keys::new(&place).root_ca().unwrap(), again);
+        assert_eq!(std::fs::read_to_string(place.join("ca.key")).unwrap(), key);
     }
 
     #[test]

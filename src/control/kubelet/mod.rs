@@ -143,6 +143,13 @@ impl Kubelet {
         }
     }
 
+    /// The machine, of which more is known than before. Every pod is brought up to date.
+    pub(super) fn set_node(&self, node: Arc<NodeInfo>) {
+        let mut state = self.shared.lock();
+        state.node = Some(node);
+        state.wake_all();
+    }
+
     /// The events of an agent before this one, which are gone on from. To be called before anything is targeted.
     pub fn recall(&self, events: Vec<Arc<EventRecord>>) {
         self.shared.lock().history.recall(events);

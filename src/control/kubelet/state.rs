@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 
 use super::history::History;
 use crate::model::{
-    ActionEntry, AdmittedPod, DataObjects, EventRecord, Hold, HoldKind, ObservedPod, PodKey, PodUid, ProbedContainers,
-    Reason,
+    ActionEntry, AdmittedPod, DataObjects, EventRecord, Hold, HoldKind, NodeInfo, ObservedPod, PodKey, PodUid,
+    ProbedContainers, Reason,
 };
 use crate::plan::{self, Change};
 use crate::report::preset_events;
@@ -128,17 +128,21 @@ impl Slot {
 }
 
 /// What one round of a worker begins with.
+#[derive(Clone)]
 pub(super) struct Brief {
     pub(super) goal: Option<Arc<Goal>>,
     pub(super) sequence: u64,
     pub(super) grace_limit: Option<i64>,
     pub(super) data: Option<Arc<DataObjects>>,
+    pub(super) node: Option<Arc<NodeInfo>>,
 }
 
 #[derive(Default)]
 pub(super) struct State {
     slots: BTreeMap<Arc<PodKey>, Slot>,
     pub(super) data: Option<Arc<DataObjects>>,
+    /// The machine, when more is known of it by now than at the start.
+    pub(super) node: Option<Arc<NodeInfo>>,
     pub(super) history: History,
 }
 
@@ -172,9 +176,9 @@ impl State {
     }
 
     pub(super) fn brief(&mut self, key: &PodKey) -> Brief {
-        let data = self.data.clone();
+        let (data, node) = (self.data.clone(), self.node.clone());
         let slot = self.slot(key);
-        Brief { goal: slot.goal.clone(), sequence: slot.sequence, grace_limit: slot.grace_limit, data }
+        Brief { goal: slot.goal.clone(), sequence: slot.sequence, grace_limit: slot.grace_limit, data, node }
     }
 
     /// Whether the target with this number is still the newest.

@@ -33,7 +33,7 @@ use super::state::{Brief, Goal, PodState};
 use super::usage::Usage;
 use super::{Shared, after};
 use crate::model::{
-    DataObjects, Hold, HoldKind, ObservedPod, PodKey, PodMemory, PodPlan, PodRecord, PodStep, ProbeRun,
+    DataObjects, Hold, HoldKind, NodeInfo, ObservedPod, PodKey, PodMemory, PodPlan, PodRecord, PodStep, ProbeRun,
 };
 use crate::plan::{self, PodInput, Target};
 
@@ -110,14 +110,16 @@ struct Quiet {
 /// What else the plan of such a round depended on, and when it wants to be made again.
 struct Calm {
     data: Option<Arc<DataObjects>>,
+    node: Option<Arc<NodeInfo>>,
     memory: PodMemory,
     at: Timestamp,
     until: Option<Timestamp>,
 }
 
 impl Calm {
-    fn holds(&self, data: Option<&Arc<DataObjects>>, memory: &PodMemory, now: Timestamp) -> bool {
-        self.data.as_ref().map(Arc::as_ptr) == data.map(Arc::as_ptr)
+    fn holds(&self, brief: &Brief, memory: &PodMemory, now: Timestamp) -> bool {
+        self.data.as_ref().map(Arc::as_ptr) == brief.data.as_ref().map(Arc::as_ptr)
+            && self.node.as_ref().map(Arc::as_ptr) == brief.node.as_ref().map(Arc::as_ptr)
             && self.memory == *memory
             // A clock that was set back changes what is over.
             && self.at <= now
@@ -264,7 +266,7 @@ impl Worker {
         let overdue = self.tell_exceeded(now);
         if let (Some(quiet), Some(observed)) = (&self.quiet, &self.observed)
             && Arc::ptr_eq(&quiet.observed, observed)
-            && quiet.calm.holds(brief.data.as_ref(), &self.memory.plan, now)
+            && quiet.calm.holds(&brief, &self.memory.plan, now)
         {
             return Next::Wait([quiet.calm.until, overdue].into_iter().flatten().min());
         }
@@ -297,7 +299,8 @@ impl Worker {
             .observed
             .clone()
             .filter(|own| self.shared.lock().observed(&self.key).is_some_and(|known| Arc::ptr_eq(&known, own)))?;
-        let calm = Calm { data: brief.data.clone(), memory: self.memory.plan.clone(), at, until };
+        let (data, node) = (brief.data.clone(), brief.node.clone());
+        let calm = Calm { data, node, memory: self.memory.plan.clone(), at, until };
         Some(Box::new(Quiet { observed, calm }))
     }
 
@@ -312,7 +315,7 @@ impl Worker {
             observed: self.observed.as_deref(),
             data: brief.data.as_deref(),
             memory: &self.memory.plan,
-            node: &self.shared.parts.node,
+            node: brief.node.as_deref().unwrap_or(&self.shared.parts.node),
             instance: &self.shared.parts.instance,
             now,
         })
@@ -378,13 +381,24 @@ mod tests {
     #[test]
     fn a_quiet_round_holds_as_long_as_all_that_it_knew_is_the_same() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let (data, other) = (Arc::new(DataObjects::default()), Arc::new(DataObjects::default()));
-        let calm = Calm { data: Some(data.clone()), memory: PodMemory::default(), at: at(100), until: Some(at(200)) };
-        let holds = |data: Option<&Arc<DataObjects>>, memory, second| calm.holds(data, &memory, at(second));
-        assert!(holds(Some(&data), PodMemory::default(), 100) && holds(Some(&data), PodMemory::default(), 199));
-        assert!(!holds(Some(&data), PodMemory::default(), 200), "it is time");
-        assert!(!holds(Some(&data), PodMemory::default(), 99), "the clock was set back");
-        assert!(!holds(Some(&other), PodMemory::default(), 100) && !holds(None, PodMemory::default(), 100));
-        assert!(!holds(Some(&data), PodMemory { grace_limit: Some(1), ..PodMemory::default() }, 100));
+        let data = || Some(Arc::new(DataObjects::default()));
+        let known = Brief { goal: None, sequence: 0, grace_limit: None, data: data(), node: None };
+        let calm = Calm {
+            data: known.data.clone(),
+            node: None,
+            memory: PodMemory::default(),
+            at: at(100),
+            until: Some(at(200)),
+        };
+        let holds = |brief: &Brief, memory, second| calm.holds(brief, &memory, at(second));
+        assert!(holds(&known, PodMemory::default(), 100) && holds(&known, PodMemory::default(), 199));
+        assert!(!holds(&known, PodMemory::default(), 200), "it is time");
+        assert!(!holds(&known, PodMemory::default(), 99), "the clock was set back");
+        assert!(!holds(&known, PodMemory { grace_limit: Some(1), ..PodMemory::default() }, 100));
+        for other in [data(), None] {
+            assert!(!holds(&Brief { data: other, ..known.clone() }, PodMemory::default(), 100));
+        }
+        let node = Some(Arc::new(NodeInfo::default()));
+        assert!(!holds(&Brief { node, ..known.clone() }, PodMemory::default(), 100));
     }
 }

@@ -194,6 +194,27 @@ async fn a_secret_for_an_account_is_filled_and_no_agent_after_it_restarts_its_po
     eventually("a Secret without keys", || shown(&agent.projection.borrow()).is_empty()).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_can_be_had_again_is_given_to_pods_and_shown() {
+    let mut rig = Rig::new(&[web()]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    let first = token(&rig).0;
+    agent.stop().await;
+    rig.node.root_ca = "".into();
+    rig.broken_key.store(true, Ordering::SeqCst);
+    let agent = rig.start();
+    rig.pass(100).await;
+    // With its certificate, as it was.
+    assert_eq!(token(&rig).0, first);
+    let map = || object(&agent.projection.borrow(), Kind::ConfigMap, "default", "kube-root-ca.crt").unwrap();
+    assert_eq!(map()["data"], json!(null));
+    rig.broken_key.store(false, Ordering::SeqCst);
+    eventually("a certificate", || map()["data"] == json!({"ca.crt": "certificate"})).await;
+    eventually("a token of this agent", || token(&rig).0 != first).await;
+    agent.stop().await;
+}
+
 /// What a Secret cannot be filled with is not known: pods keep the token that they have, and are not restarted for it.
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_can_sign_nothing_takes_no_token_of_a_secret_from_a_pod() {
@@ -217,8 +238,8 @@ async fn an_agent_that_can_sign_nothing_takes_no_token_of_a_secret_from_a_pod() 
     assert_eq!((rig.fake.volumes(&key("web")), rig.fake.processes()), (volumes.clone(), running.clone()));
     let why = agent.kubelet.fleet().why(&key("web"));
     assert!(why.contains("FailedMount") && why.contains("cannot be signed now"), "{why}");
+    // It is mended, and nothing hints at that.
     rig.broken_key.store(false, Ordering::SeqCst);
-    agent.hint();
     eventually("a Secret with its token", || shown(&agent.projection.borrow()).contains_key("token")).await;
     rig.pass(200).await;
     assert_eq!((rig.fake.volumes(&key("web")), rig.fake.processes()), (volumes, running));

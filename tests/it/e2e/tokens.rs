@@ -186,7 +186,7 @@ fn e2e_an_agent_whose_keys_are_damaged_keeps_all_that_runs() {
     world.start();
     world.wait_row("web", "1/1", "Running");
     world.stop();
-    for name in ["sa.key", "ca.crt"] {
+    for name in ["sa.key", "ca.key", "ca.crt"] {
         std::fs::write(world.root().join("pki").join(name), "cut").unwrap();
     }
     let before = world.log_length();

@@ -100,6 +100,45 @@ fn a_machine_without_a_certificate_runs_its_pods() {
     assert_eq!(plan.waiting["c"].0, "CreateContainerConfigError", "{plan:?}");
 }
 
+/// An agent that begins anew does not know what is there, and this one cannot have the certificate.
+#[test]
+fn files_that_may_have_the_certificate_are_not_written_without_it() {
+    let mut world = running();
+    world.memory = PodMemory::default();
+    world.node.root_ca = "".into();
+    // Neither of these has it.
+    assert_eq!(round(&mut world).unwrap().0, ["data", "own"]);
+    let plan = world.plan();
+    assert!(synced(&plan).is_none(), "{plan:?}");
+    assert_eq!(plan.holds.len(), 1);
+    assert!(plan.holds[0].message.ends_with("the machine's certificate cannot be had now"), "{plan:?}");
+    world.node.root_ca = ROOT_CA.into();
+    let (names, reason) = round(&mut world).unwrap();
+    assert!(names.len() == 1 && names[0].starts_with("kube-api-access-"), "{names:?}");
+    assert_eq!(reason, Reason::TokenDue);
+    // What was begun without it is renewed without it.
+    let mut world = world_of(&[pod(json!({}))]);
+    world.node.root_ca = "".into();
+    world.settle();
+    world.now = at(2890);
+    assert_eq!(round(&mut world).unwrap().1, Reason::TokenDue);
+}
+
+#[test]
+fn a_config_map_of_the_certificates_name_that_lacks_it_has_the_machines() {
+    for (data, expected) in [(json!({"other": "x"}), ROOT_CA), (json!({"ca.crt": "own"}), "own")] {
+        let metadata = json!({"name": "kube-root-ca.crt", "namespace": "shop"});
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
+        let variable =
+            json!({"name": "CA", "valueFrom": {"configMapKeyRef": {"name": "kube-root-ca.crt", "key": "ca.crt"}}});
+        let mut world =
+            world_of(&[pod(json!({"containers": [{"name": "c", "image": "i:1", "env": [variable]}]})), map]);
+        let (volumes, ..) = synced(&world.plan()).unwrap();
+        assert_eq!(files(&volumes[0])[0], file("ca.crt", expected, 0o644));
+        assert_eq!(world.settle().waiting.len(), 0);
+    }
+}
+
 #[test]
 fn a_projected_token_is_made_as_it_is_asked_for() {
     let source = |token: Value| json!({"serviceAccountToken": token});
