@@ -131,6 +131,35 @@ pub struct AdmittedPod {
 }
 
 impl AdmittedPod {
+    /// The pod that takes the place of another one while its containers run: with the volume for its token that this one was
+    /// given, or without one. Volumes of a pod never change, whatever its account says by now.
+    pub fn keeping_token_of(self: Arc<Self>, before: &AdmittedPod) -> Arc<Self> {
+        let (old, new) = (before.given_token(), self.given_token());
+        if old == new {
+            return self;
+        }
+        let mut pod = self.effective.open();
+        let mut spec = pod.spec.unwrap_or_default();
+        if let Some((without, _)) = new.and_then(|_| without_token(&spec)) {
+            spec = without;
+        }
+        if let Some(name) = old {
+            mount_token(&mut spec, &name);
+        }
+        pod.spec = Some(spec);
+        Arc::new(AdmittedPod { effective: Packed::new(&pod), ..AdmittedPod::clone(&self) })
+    }
+
+    /// The name of the volume with its token, if admission has given it one.
+    fn given_token(&self) -> Option<String> {
+        if !self.effective.text().contains(TOKEN_VOLUME) {
+            return None;
+        }
+        let (_, name) = without_token(self.effective.open().spec.as_ref()?)?;
+        let own = self.spec.open().spec.unwrap_or_default();
+        (!own.volumes.iter().flatten().any(|volume| volume.name == name)).then_some(name)
+    }
+
     /// Whether it is another machine's pod.
     pub fn is_elsewhere(&self) -> bool {
         self.unplaced.as_ref().is_some_and(|unplaced| unplaced.outcome == Outcome::NotForThisMachine)

@@ -137,7 +137,8 @@ fn reconcile(input: &PodInput<'_>, observed: &ObservedPod, target: (&Arc<Admitte
             };
             // Other data makes no other pod of it.
             if fields.iter().any(|change| !matches!(change.cause, Cause::Data { .. })) {
-                record.realised = placement::kept(&observed.record.realised, target.0);
+                let before = &observed.record.realised;
+                record.realised = placement::kept(before, target.0).keeping_token_of(before);
                 if observed.record.realised.unplaced.is_some() && record.realised.unplaced.is_none() {
                     record.placed_at = Some(input.now);
                 }

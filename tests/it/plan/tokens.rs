@@ -1,5 +1,7 @@
 //! Tokens of service accounts: what a pod is given, and when it is given another one.
 
+use std::sync::Arc;
+
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use podwright::model::{
@@ -359,27 +361,51 @@ fn an_agent_of_before_finds_no_volume_on_record_that_it_does_not_know() {
     }
 }
 
-/// What an agent of an earlier version has realised has no such volume, and is not restarted for want of it.
+/// The pod of the world as it was admitted, but with what another account gives it: nothing.
+fn without_token(pod: Value) -> Arc<AdmittedPod> {
+    let whole = pod_of(&admitted(&[pod.clone()]), "shop", "p");
+    let mut bare = pod;
+    bare["spec"]["automountServiceAccountToken"] = json!(false);
+    let bare = pod_of(&admitted(&[bare]), "shop", "p");
+    AdmittedPod { effective: bare.effective.clone(), ..(*whole).clone() }.into()
+}
+
+fn labelled(mut pod: Value) -> Value {
+    pod["metadata"]["labels"] = json!({"new": "label"});
+    pod
+}
+
+/// What an agent of an earlier version has realised has no such volume: it is not restarted for want of it, and a container that
+/// starts anew finds no mount whose volume is not there.
 #[test]
-fn a_pod_of_before_runs_on_and_has_its_token_with_the_next_change() {
-    let spec = json!({"containers": [{"name": "c", "image": "i:1"}]});
-    let mut world = world_of(&[pod(spec.clone())]);
+fn a_pod_of_before_runs_on_and_has_its_token_when_it_is_made_anew() {
+    let mut world = world_of(&[pod(json!({}))]);
     world.settle();
-    let old = pod(json!({"automountServiceAccountToken": false}));
-    let old = pod_of(&admitted(&[old]), "shop", "p");
-    let record = &mut world.pod.as_mut().unwrap().record;
-    record.realised = AdmittedPod { effective: old.effective.clone(), ..(*record.realised).clone() }.into();
+    world.pod.as_mut().unwrap().record.realised = without_token(pod(json!({})));
     world.memory = Default::default();
-    let plan = world.plan();
-    assert_eq!(plan.steps, []);
+    assert_eq!(world.plan().steps, []);
     assert_eq!(record_of(&world), "None");
-    let mut labelled = pod(spec);
-    labelled["metadata"]["labels"] = json!({"new": "label"});
-    world.target = Some(pod_of(&admitted(&[labelled]), "shop", "p"));
+    world.target = Some(pod_of(&admitted(&[labelled(pod(json!({})))]), "shop", "p"));
     world.log.clear();
     world.settle();
-    let expected = ["update to 2".to_owned(), format!("volumes {}", record_of(&world))];
-    assert_eq!(world.log, expected);
+    assert_eq!((world.log.join(" "), record_of(&world)), ("update to 2".to_owned(), "None".to_owned()));
+    world.target = Some(pod_of(&admitted(&[pod(json!({"hostname": "h"}))]), "shop", "p"));
+    world.settle();
+    assert!(record_of(&world).starts_with("kube-api-access-"), "{}", record_of(&world));
+}
+
+#[test]
+fn a_pod_that_runs_keeps_the_volume_that_its_account_gave_it() {
+    let mut world = world_of(&[pod(json!({}))]);
+    world.settle();
+    let name = record_of(&world);
+    world.target = Some(without_token(labelled(pod(json!({})))));
+    world.log.clear();
+    world.settle();
+    assert_eq!((world.log.join(" "), record_of(&world)), ("update to 2".to_owned(), name.clone()));
+    let realised = &world.pod.as_ref().unwrap().record.realised;
+    let mounts = realised.effective.open().spec.unwrap().containers[0].volume_mounts.clone().unwrap();
+    assert!(mounts.len() == 1 && mounts[0].name == name, "{mounts:?}");
 }
 
 /// The name of the volume that the pod on record has for its token.
