@@ -15,9 +15,9 @@ use super::restart::{self, Next, Place, Policy, Terms, go_duration};
 use super::teardown::{self, Grace, Stop, grace_of};
 use super::together;
 use crate::model::{
-    ContainerKind, ContainerRecord, ContainerStart, ContainerState, Failure, HookKind, HookState, ImageNeed,
-    ImageSource, Masked, ObservedContainer, ObservedPod, PodAction, ProbeKind, Reason, ResizeOrder, Resources, Sandbox,
-    Stopping,
+    ContainerKind, ContainerRecord, ContainerStart, ContainerState, DEFAULT_ACCOUNT, Failure, HookKind, HookState,
+    ImageNeed, ImageSource, Masked, ObservedContainer, ObservedPod, PodAction, ProbeKind, Reason, ResizeOrder,
+    Resources, Sandbox, Stopping,
 };
 
 /// Where Secrets of the types kubernetes.io/dockerconfigjson and kubernetes.io/dockercfg have what they are for.
@@ -346,23 +346,19 @@ impl Pod<'_> {
         env::resolve(container, &self.round.scope(self.observed))
     }
 
-    /// The names of the pod's pull Secrets: its own, to which admission has added those of its account. One that an earlier
-    /// program has admitted has them of its account only here.
-    fn pull_secret_names(&self) -> Vec<&str> {
-        let own: Vec<&str> = self.spec.image_pull_secrets.iter().flatten().map(|own| own.name.as_str()).collect();
-        if !own.is_empty() {
-            return own;
-        }
-        let account = self.spec.service_account_name.as_deref().filter(|name| !name.is_empty()).unwrap_or("default");
-        let key = (self.observed.record.key.namespace.clone(), account.to_owned());
-        self.round
-            .data()
-            .accounts
-            .get(&key)
-            .into_iter()
-            .flat_map(|account| &account.pull_secrets)
-            .map(String::as_str)
-            .collect()
+    /// The names of the pod's pull Secrets: its own, or else those that its account has by now. What it had when the pod was
+    /// admitted counts as long as no revision could be read.
+    fn pull_secret_names(&self) -> Vec<String> {
+        let of = |spec: Option<&PodSpec>| -> Vec<String> {
+            spec.into_iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten()).map(|s| s.name.clone()).collect()
+        };
+        let record = &self.observed.record;
+        let own = of(record.realised.spec.open().spec.as_ref());
+        let Some(data) = self.round.input.data.filter(|_| own.is_empty()) else { return of(Some(self.spec)) };
+        let account = self.spec.service_account_name.as_deref().filter(|name| !name.is_empty());
+        let account = account.unwrap_or(DEFAULT_ACCOUNT);
+        let known = data.accounts.get(&(record.key.namespace.clone(), account.to_owned()));
+        known.map(|account| account.pull_secrets.clone()).unwrap_or_default()
     }
 
     /// The image of a container with the docker configurations in the pull Secrets. One that is not there is left out, as the
@@ -371,8 +367,8 @@ impl Pod<'_> {
         let (namespace, all) = (&self.observed.record.key.namespace, &self.round.data().secrets);
         let (mut secrets, mut missing_secrets) = (Vec::new(), Vec::new());
         for name in self.pull_secret_names() {
-            match all.get(&(namespace.clone(), name.to_owned())) {
-                None => missing_secrets.push(name.to_owned()),
+            match all.get(&(namespace.clone(), name.clone())) {
+                None => missing_secrets.push(name),
                 Some(secret) => {
                     let config = PULL_SECRET_KEYS.iter().find_map(|key| secret.data.as_ref()?.get(*key));
                     secrets.extend(config.map(|bytes| Masked::new(bytes.0.clone())));

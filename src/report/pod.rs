@@ -40,6 +40,20 @@ impl<'a> PodView<'a> {
         self.observed.map(|observed| &*observed.record.realised).or(self.admitted)
     }
 
+    /// The spec that is shown: what runs, but with the pull Secrets that its account has by now, for these count.
+    pub(super) fn effective(&self) -> Option<Packed<Pod>> {
+        let realised = self.wanted()?;
+        let is_alike = |now: &&AdmittedPod| now.spec == realised.spec && now.effective != realised.effective;
+        let Some(now) = self.admitted.filter(is_alike) else { return Some(realised.effective.clone()) };
+        let of = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.image_pull_secrets.clone());
+        let (mut pod, secrets) = (realised.effective.open(), of(&now.effective.open()));
+        if of(&pod) == secrets {
+            return Some(realised.effective.clone());
+        }
+        pod.spec.get_or_insert_default().image_pull_secrets = secrets;
+        Some(Packed::new(&pod))
+    }
+
     /// Why it does not run here, if it does not.
     fn unplaced(&self) -> Option<&'a Unplaced> {
         self.wanted()?.unplaced.as_deref()
@@ -59,7 +73,7 @@ pub(super) fn pod_without_spec(view: &PodView<'_>) -> Pod {
 
 fn shown_as(view: &PodView<'_>, open: impl Fn(&Packed<Pod>) -> Pod) -> Pod {
     let wanted = view.wanted();
-    let mut pod = wanted.map(|p| open(&p.effective)).unwrap_or_default();
+    let mut pod = view.effective().map(|effective| open(&effective)).unwrap_or_default();
     if let Some(wanted) = wanted {
         pod.metadata.namespace = Some(wanted.key.namespace.clone());
         pod.metadata.name = Some(wanted.key.name.clone());

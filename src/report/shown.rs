@@ -13,7 +13,7 @@ use crate::model::{
 
 /// A pod, with the presets that the manifests give it.
 pub fn shown(view: &PodView<'_>) -> ShownPod {
-    made(pod_without_spec(view), view.admitted, view.wanted().map(|wanted| &wanted.effective))
+    made(pod_without_spec(view), view.admitted, view.effective().as_ref())
 }
 
 /// The same from its object alone.

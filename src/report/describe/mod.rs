@@ -74,6 +74,11 @@ fn head(out: &mut String, pod: &Pod, spec: &PodSpec, status: &PodStatus, now: Ti
     if let Some(account) = spec.service_account_name.as_deref().filter(|a| !a.is_empty()) {
         let _ = writeln!(out, "Service Account:\t{account}");
     }
+    // What kubectl leaves out: with an account that has some they are in no manifest of the pod.
+    let secrets: Vec<&str> = spec.image_pull_secrets.iter().flatten().map(|secret| secret.name.as_str()).collect();
+    if !secrets.is_empty() {
+        let _ = writeln!(out, "Image Pull Secrets:\t{}", secrets.join(", "));
+    }
     match spec.node_name.as_deref().filter(|n| !n.is_empty()) {
         Some(node) => drop(writeln!(out, "Node:\t{node}/{}", status.host_ip.as_deref().unwrap_or_default())),
         None => out.push_str("Node:\t<none>\n"),

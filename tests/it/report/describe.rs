@@ -1,10 +1,12 @@
 //! `describe pod`, whole.
 
-use podwright::model::{ContainerKind, Deletion, EventRecord};
-use podwright::report::{describe_node, describe_object, describe_pod, event_object, events_between};
-use serde_json::json;
+use podwright::model::{AdmittedPod, ContainerKind, Deletion, EventRecord};
+use podwright::report::{
+    PodView, describe_node, describe_object, describe_pod, event_object, events_between, pod_object,
+};
+use serde_json::{Value, json};
 
-use super::fixture::{admitted, at, exited, instance, object, observed, running};
+use super::fixture::{admitted, at, exited, instance, node, object, observed, running};
 
 fn description() -> String {
     let spec = json!({
@@ -407,4 +409,37 @@ fn an_event_is_described_by_its_fields() {
             && text.ends_with("Type:         Normal\nEvents:       <none>\n"),
         "{text}"
     );
+}
+
+/// They are what counts when an image is pulled, whatever the pod was admitted with.
+#[test]
+fn the_pull_secrets_of_a_pod_are_those_that_its_account_has_by_now() {
+    let bare = json!({"serviceAccountName": "robot", "containers": [{"name": "c", "image": "nginx"}]});
+    let given = |names: &[&str]| {
+        let mut spec = bare.clone();
+        spec["imagePullSecrets"] = names.iter().map(|name| json!({"name": name})).collect::<Value>();
+        let effective = admitted("web", json!({}), spec).effective;
+        AdmittedPod { effective, ..admitted("web", json!({}), bare.clone()) }
+    };
+    let pod = observed(given(&["old"]));
+    for (now, expected) in [
+        (Some(given(&["a", "b"])), Some("a, b")),
+        (Some(admitted("web", json!({}), bare.clone())), None),
+        // The pod goes, or is to be another one.
+        (None, Some("old")),
+        (Some(admitted("web", json!({}), json!({"containers": []}))), Some("old")),
+    ] {
+        let object = pod_object(&PodView {
+            admitted: now.as_ref(),
+            observed: Some(&pod),
+            waiting: &Default::default(),
+            holds: &[],
+            probed: &Default::default(),
+            node: &node(),
+            now: at(60),
+        });
+        let text = describe_pod(&object, &[], at(60));
+        let line = text.lines().find_map(|line| line.strip_prefix("Image Pull Secrets:")).map(str::trim);
+        assert_eq!(line, expected, "{text}");
+    }
 }
