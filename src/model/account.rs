@@ -1,7 +1,6 @@
 //! Service accounts, and the tokens by which their pods say who they are.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
@@ -175,10 +174,9 @@ pub fn stable_uid(subject: &str) -> String {
     format!("{}-{}-8{}-a{}-{}", part(0..8), part(8..12), part(13..16), part(17..20), part(20..32))
 }
 
-/// The uid of the machine's Node.
-pub fn node_uid() -> &'static str {
-    static UID: LazyLock<String> = LazyLock::new(|| stable_uid("Node"));
-    &UID
+/// The uid of the machine's Node, of all machines that have the same manifests no other one's.
+pub fn node_uid(name: &str) -> String {
+    stable_uid(&format!("Node//{name}"))
 }
 
 impl ObjectKey {

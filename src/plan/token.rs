@@ -75,7 +75,7 @@ impl<'a> Request<'a> {
         let (account, account_uid) = &self.account;
         let mut about = json!({
             "namespace": self.namespace,
-            "node": {"name": self.node, "uid": node_uid()},
+            "node": {"name": self.node, "uid": node_uid(self.node)},
             "pod": {"name": self.pod.0, "uid": self.pod.1},
             "serviceaccount": {"name": account, "uid": account_uid},
         });
@@ -279,7 +279,8 @@ mod tests {
     #[test]
     fn a_token_claims_what_kubernetes_has_it_claim() {
         let claims = request(7200, Some("vault")).claims(at(1_700_000_000), "id");
-        let node = node_uid();
+        let node = node_uid("edge-1");
+        assert_ne!(node, node_uid("edge-2"));
         let expected = format!(
             r#"{{"aud":["vault"],"exp":1700007200,"iat":1700000000,"iss":"https://issuer","jti":"id","kubernetes.io":{{"namespace":"ns","node":{{"name":"edge-1","uid":"{node}"}},"pod":{{"name":"p","uid":"pod-uid"}},"serviceaccount":{{"name":"robot","uid":"account-uid"}}}},"nbf":1700000000,"sub":"system:serviceaccount:ns:robot"}}"#
         );

@@ -61,7 +61,7 @@ pub fn project(input: &ProjectInput<'_>, previous: &Projection) -> Projection {
     let is_same = |node: &&Projected| matches!(&node.made_of, MadeOf::Node(of) if **of == *input.node);
     let node = previous.node.as_ref().filter(is_same).cloned().unwrap_or_else(|| {
         let made_of = MadeOf::Node(Arc::new(input.node.clone()));
-        versions.stamp(node_uid().to_owned(), (node_object(input.node), made_of), previous.node.as_ref())
+        versions.stamp(node_uid(&input.node.name), (node_object(input.node), made_of), previous.node.as_ref())
     });
     let changed = gone || versions.touched || previous.events != input.events;
     Projection {

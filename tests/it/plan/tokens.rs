@@ -75,7 +75,7 @@ fn a_pod_is_given_token_certificate_and_namespace() {
     let found = claims(&tokens[0]);
     assert_eq!(found["sub"], json!("system:serviceaccount:shop:default"));
     assert_eq!(found["kubernetes.io"]["serviceaccount"]["uid"], json!(stable_uid("ServiceAccount/shop/default")));
-    assert_eq!(found["kubernetes.io"]["node"], json!({"name": "edge-1", "uid": node_uid()}));
+    assert_eq!(found["kubernetes.io"]["node"], json!({"name": "edge-1", "uid": node_uid("edge-1")}));
     assert_eq!(found["kubernetes.io"]["pod"]["name"], json!("p"));
     let issuer = "https://kubernetes.default.svc.cluster.local";
     assert_eq!((&found["iss"], &found["aud"]), (&json!(issuer), &json!([issuer])));
