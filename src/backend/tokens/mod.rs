@@ -15,7 +15,9 @@
 mod certificate;
 
 use std::io::{self, Read as _};
-use std::path::PathBuf;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
@@ -38,12 +40,14 @@ const LARGEST: u64 = 64 << 10;
 const KEY_LABEL: &str = "PRIVATE KEY";
 const CERTIFICATE_LABEL: &str = "CERTIFICATE";
 
-/// The keys of one root. Nothing is read or made before something is to be signed.
+/// The keys of one root. Nothing is read or made before somebody asks for what it is for.
 #[derive(Debug)]
 pub struct Keys {
-    /// Its directory is there.
+    /// The directory that it is in is there.
     place: PathBuf,
     opened: Mutex<Option<Signer>>,
+    /// What an agent before has left there is on the disk, and root's alone.
+    settled: AtomicBool,
 }
 
 struct Signer {
@@ -61,7 +65,7 @@ impl std::fmt::Debug for Signer {
 impl Keys {
     /// The keys in a directory, whose own directory is there.
     pub fn new(place: impl Into<PathBuf>) -> Self {
-        Self { place: place.into(), opened: Mutex::default() }
+        Self { place: place.into(), opened: Mutex::default(), settled: AtomicBool::new(false) }
     }
 
     /// What a verifier needs to know of the key that tokens are signed with: a JSON Web Key.
@@ -112,15 +116,56 @@ impl Keys {
         })
     }
 
+    /// The text of a file, if it is there.
     fn read(&self, name: &str) -> Result<Option<String>, PortError> {
-        let path = self.place.join(name);
-        let mut text = String::new();
-        let read = std::fs::File::open(&path).and_then(|file| file.take(LARGEST).read_to_string(&mut text));
-        match read {
-            Ok(_) => Ok(Some(text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(PortError::io(OPEN, path.display().to_string(), &error)),
+        let failed = |error: io::Error| PortError::io(OPEN, self.place.join(name).display().to_string(), &error);
+        let dir = match Dir::open(&self.place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            dir => dir.map_err(failed)?,
+        };
+        self.settle(&dir).map_err(failed)?;
+        let file = match dir.open_nothing_but_file(Path::new(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                return Err(self.damaged(name, "it is no regular file"));
+            }
+            file => file.map_err(failed)?,
+        };
+        self.tighten(&file, name, 0o600).map_err(failed)?;
+        let mut bytes = Vec::new();
+        file.take(LARGEST).read_to_end(&mut bytes).map_err(failed)?;
+        String::from_utf8(bytes).map(Some).map_err(|_| self.damaged(name, "it is no text"))
+    }
+
+    /// An agent before may have ended when a file had its name and the disk did not know of it yet: it does before anything is
+    /// made of what is there.
+    fn settle(&self, dir: &Dir) -> io::Result<()> {
+        if self.settled.load(Ordering::SeqCst) {
+            return Ok(());
         }
+        self.tighten(dir, "", 0o700)?;
+        let above = self.place.parent().map(Dir::open).transpose()?;
+        match effect::sync(dir).and_then(|()| above.map_or(Ok(()), |above| effect::sync(&above))) {
+            // What cannot be written to loses nothing.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
+            synced => synced?,
+        }
+        self.settled.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Takes the rights from what is open that others have to it. Where that cannot be, it is used as it is, and told.
+    fn tighten(&self, file: impl AsFd, name: &str, mode: u32) -> io::Result<()> {
+        let found = rustix::fs::fstat(&file)?.st_mode & 0o7777;
+        if found & !mode == 0 {
+            return Ok(());
+        }
+        let place = self.place.join(name).display().to_string();
+        match effect::change_mode(&file, mode) {
+            Ok(()) => tracing::warn!(place, "its mode was {found:o}, and is {mode:o} now: it is for root alone"),
+            Err(error) => tracing::warn!(place, "its mode is {found:o}, and it is for root alone: {error}"),
+        }
+        Ok(())
     }
 
     /// Writes a file, so that the disk has it with all that leads to it.
@@ -204,7 +249,6 @@ fn decoded(text: &str, label: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
-    use std::path::Path;
 
     use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
     use serde_json::Value;
@@ -288,6 +332,33 @@ mod tests {
         std::fs::remove_file(place.join("ca.key")).unwrap();
         assert_eq!(keys.root_ca().unwrap_err().kind, ErrorKind::Corrupt);
         assert_eq!(std::fs::read_to_string(place.join("ca.crt")).unwrap(), "cut");
+    }
+
+    #[test]
+    fn what_is_no_text_in_a_file_is_a_damaged_key() {
+        let (dir, keys) = keys();
+        let key = dir.path().join("pki/sa.key");
+        std::fs::create_dir(dir.path().join("pki")).unwrap();
+        std::fs::write(&key, b"\xff\xfe").unwrap();
+        assert_eq!(keys.mint("{}").unwrap_err().kind, ErrorKind::Corrupt);
+        std::fs::remove_file(&key).unwrap();
+        // Nobody writes to it: who opened it would wait for ever.
+        let made = std::process::Command::new("mkfifo").arg(&key).status().unwrap();
+        assert!(made.success());
+        assert_eq!(keys.mint("{}").unwrap_err().kind, ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn what_others_may_read_is_taken_from_them() {
+        let (dir, keys) = keys();
+        let token = keys.mint("{}").unwrap().reveal().clone();
+        let place = dir.path().join("pki");
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        for (path, open) in [(place.clone(), 0o755), (place.join("sa.key"), 0o644)] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(open)).unwrap();
+        }
+        assert!(is_verified(&token, &Keys::new(&place).public().unwrap()));
+        assert_eq!((mode(&place), mode(&place.join("sa.key"))), (0o700, 0o600));
     }
 
     #[test]
