@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{LocalObjectReference, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sha2::{Digest, Sha256};
 
-use crate::model::{Account, Accounts, MIRROR_POD, PodKey, TOKEN_VOLUME, mount_token};
+use crate::model::{Account, Accounts, MIRROR_POD, PodKey, TOKEN_PATH, TOKEN_VOLUME, mount_token};
 
 /// What names are made of where Kubernetes draws lots (`k8s.io/apimachinery/pkg/util/rand`).
 const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -37,38 +37,36 @@ fn is_mounted(spec: &PodSpec, account: Option<&Account>) -> bool {
     spec.automount_service_account_token.or_else(|| account.and_then(|account| account.automount)).unwrap_or(true)
 }
 
-/// A name that is always the same for a pod, and none of its own volumes has.
+/// The name of the volume: that of the pod's own volume of such a name, whatever it holds, as one has it that was written down
+/// from a cluster; else one that is always the same for the pod.
 fn volume_name(key: &PodKey, spec: &PodSpec) -> String {
-    let is_taken = |name: &String| spec.volumes.iter().flatten().any(|volume| volume.name == *name);
-    let mut round = 0_u32;
-    loop {
-        let hash = Sha256::digest(format!("{key}\n{round}"));
-        let letters = hash[..5].iter().map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()]));
-        let name: String = TOKEN_VOLUME.chars().chain(letters).collect();
-        if !is_taken(&name) {
-            return name;
-        }
-        round += 1;
+    let own = spec.volumes.iter().flatten().find(|volume| volume.name.starts_with(TOKEN_VOLUME));
+    if let Some(own) = own {
+        return own.name.clone();
     }
+    let hash = Sha256::digest(format!("{key}\n0"));
+    let letters = hash[..5].iter().map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()]));
+    TOKEN_VOLUME.chars().chain(letters).collect()
 }
 
 /// Whether a pointer into a pod that runs leads to what [`give`] has added: below one of these.
 pub(super) fn places(shown: &serde_json::Value, written: &PodSpec) -> Vec<String> {
     let spec = &shown["spec"];
     let mut found = Vec::new();
-    let own = |name: &str| written.volumes.iter().flatten().any(|volume| volume.name == name);
-    let is_given = |name: &str| name.starts_with(TOKEN_VOLUME) && !own(name);
-    let mut note = |list: &serde_json::Value, pointer: String| {
-        for (index, item) in list.as_array().into_iter().flatten().enumerate() {
-            if item["name"].as_str().is_some_and(is_given) {
-                found.push(format!("{pointer}/{index}"));
-            }
+    let is_own = |name: &str| written.volumes.iter().flatten().any(|volume| volume.name == name);
+    for (index, volume) in spec["volumes"].as_array().into_iter().flatten().enumerate() {
+        if volume["name"].as_str().is_some_and(|name| name.starts_with(TOKEN_VOLUME) && !is_own(name)) {
+            found.push(format!("/spec/volumes/{index}"));
         }
-    };
-    note(&spec["volumes"], "/spec/volumes".to_owned());
-    for list in ["initContainers", "containers"] {
-        for (index, container) in spec[list].as_array().into_iter().flatten().enumerate() {
-            note(&container["volumeMounts"], format!("/spec/{list}/{index}/volumeMounts"));
+    }
+    let init = ("initContainers", written.init_containers.as_deref().unwrap_or_default());
+    for (list, containers) in [init, ("containers", &written.containers[..])] {
+        let mut bare = containers.iter().enumerate().collect::<Vec<_>>();
+        bare.retain(|(_, own)| !own.volume_mounts.iter().flatten().any(|mount| mount.mount_path == TOKEN_PATH));
+        for (index, _) in bare {
+            let mounts = spec[list][index]["volumeMounts"].as_array().into_iter().flatten().enumerate();
+            let given = mounts.filter(|(_, mount)| mount["mountPath"] == TOKEN_PATH);
+            found.extend(given.map(|(at, _)| format!("/spec/{list}/{index}/volumeMounts/{at}")));
         }
     }
     let has_own_secrets = written.image_pull_secrets.as_ref().is_some_and(|own| !own.is_empty());
@@ -84,7 +82,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::model::TOKEN_PATH;
 
     fn given(spec: Value, metadata: Value, accounts: &Accounts) -> PodSpec {
         let mut spec: PodSpec = serde_json::from_value(spec).unwrap();
@@ -149,6 +146,24 @@ mod tests {
         assert_eq!(given(own, json!({}), &Accounts::new()).volumes.unwrap().len(), 1);
     }
 
+    /// As one is that was written down from a cluster.
+    #[test]
+    fn a_pod_with_a_volume_of_such_a_name_is_given_no_other_one() {
+        let own = json!({"name": "kube-api-access-own", "emptyDir": {}});
+        let spec = json!({
+            "containers": [{"name": "c", "volumeMounts": [{"name": "kube-api-access-own", "mountPath": TOKEN_PATH}]},
+                {"name": "d"}],
+            "volumes": [own, {"name": "v", "emptyDir": {}}],
+        });
+        let written: PodSpec = serde_json::from_value(spec.clone()).unwrap();
+        let spec = serde_json::to_value(given(spec, json!({}), &Accounts::new())).unwrap();
+        assert_eq!(spec["volumes"], json!([own, {"name": "v", "emptyDir": {}}]));
+        let mount = |index: usize| spec["containers"][index]["volumeMounts"].clone();
+        assert_eq!(mount(0), json!([{"name": "kube-api-access-own", "mountPath": TOKEN_PATH}]));
+        assert_eq!(mount(1), json!([{"name": "kube-api-access-own", "mountPath": TOKEN_PATH, "readOnly": true}]));
+        assert_eq!(places(&json!({"spec": spec}), &written), ["/spec/containers/1/volumeMounts/0"]);
+    }
+
     #[test]
     fn its_name_is_the_same_every_time_and_nobody_elses() {
         let name = |key: &PodKey, taken: &[&str]| {
@@ -160,7 +175,7 @@ mod tests {
         assert_ne!(name(&p, &[]), name(&PodKey::new("ns", "q"), &[]));
         assert_ne!(name(&p, &[]), name(&PodKey::new("other", "p"), &[]));
         let first = name(&p, &[]);
-        assert_ne!(name(&p, &[&first]), first);
+        assert_eq!(name(&p, &["kube-api-access-own", "v"]), "kube-api-access-own");
         assert!(
             first.strip_prefix(TOKEN_VOLUME).unwrap().bytes().all(|byte| LETTERS.contains(&byte)) && first.len() == 21
         );

@@ -97,7 +97,7 @@ pub struct TokenState {
 }
 
 /// Mounts a volume of this name with token, certificate and namespace in every container that has nothing at their place, and
-/// adds it if one has not.
+/// adds it if one has not, and the pod has no volume of this name.
 pub fn mount_token(spec: &mut PodSpec, name: &str) {
     let mut is_needed = false;
     for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
@@ -112,7 +112,7 @@ pub fn mount_token(spec: &mut PodSpec, name: &str) {
             });
         }
     }
-    if is_needed {
+    if is_needed && !spec.volumes.iter().flatten().any(|volume| volume.name == name) {
         spec.volumes.get_or_insert_default().push(token_volume(name));
     }
 }
