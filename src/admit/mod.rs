@@ -29,7 +29,6 @@ mod warn;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
 use serde::de::DeserializeOwned;
 
@@ -159,8 +158,7 @@ fn admit_pod<'a>(
     (admitted, rest)
 }
 
-/// The ConfigMaps, Secrets and accounts of a revision; the first two as typed values, `stringData` folded into `data` as the
-/// API server does.
+/// The ConfigMaps, Secrets and accounts of a revision.
 fn data_objects(desired: &Desired, diagnostics: &mut Diagnostics) -> DataObjects {
     let mut data = DataObjects::default();
     for (key, object) in &desired.others {
@@ -168,12 +166,12 @@ fn data_objects(desired: &Desired, diagnostics: &mut Diagnostics) -> DataObjects
         match key.kind {
             Kind::ConfigMap => {
                 if let Some(map) = typed::<ConfigMap>(object, diagnostics) {
-                    data.config_maps.insert(name, Arc::new(map));
+                    data.config_maps.insert(name, Arc::new(map.into()));
                 }
             }
             Kind::Secret => {
                 if let Some(secret) = typed::<Secret>(object, diagnostics) {
-                    data.secrets.insert(name, Arc::new(fold_string_data(secret)));
+                    data.secrets.insert(name, Arc::new(secret.into()));
                 }
             }
             Kind::ServiceAccount => {
@@ -203,14 +201,6 @@ fn accounts(desired: &Desired) -> Accounts {
         Some(((key.namespace.clone(), key.name.clone()), account_of(carried::<ServiceAccount>(object)?)))
     });
     read.collect()
-}
-
-fn fold_string_data(mut secret: Secret) -> Secret {
-    if let Some(texts) = secret.string_data.take() {
-        let data = secret.data.get_or_insert_default();
-        data.extend(texts.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))));
-    }
-    secret
 }
 
 /// The object as `T`. What does not fit is an error at the object; its text is not repeated, for it may be a Secret's.

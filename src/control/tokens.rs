@@ -10,12 +10,11 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
 use crate::model::{
-    ACCOUNT_NAME, ACCOUNT_TOKEN, ACCOUNT_UID, Admitted, DEFAULT_ACCOUNT, DataObjects, Filling, Fillings, Kind, Masked,
-    ObjectKey, ROOT_CA_KEY, TOKEN_KEY,
+    ACCOUNT_UID, Admitted, DEFAULT_ACCOUNT, DataObjects, Filling, Fillings, Kind, Masked, ObjectKey, ROOT_CA_KEY,
+    SharedBytes, TOKEN_KEY,
 };
 use crate::plan;
 use crate::port::{PortError, Tokens};
@@ -59,7 +58,7 @@ pub(super) fn fill(admitted: &mut Admitted, root_ca: &str, known: &Known) {
             let key = key.to_owned();
             match value {
                 Some(text) => {
-                    filling.values.insert(key, Masked::new(text.into_bytes()));
+                    filling.values.insert(key, SharedBytes::new(text));
                 }
                 None => {
                     filling.missing.insert(key);
@@ -85,29 +84,24 @@ struct Unfilled {
 }
 
 fn unfilled(admitted: &Admitted) -> Vec<Unfilled> {
-    let all = admitted.data.secrets.iter().filter(|(_, secret)| is_token(secret));
     let unfilled = |names: &(String, String)| {
         let (account, uid) = account_of(&admitted.data, names)?;
         let claims = || plan::secret_claims((&account, &uid), (&names.0, &names.1));
         let claims = (!is_written(&admitted.data, names, TOKEN_KEY)).then(claims);
         Some(Unfilled { names: names.clone(), uid, claims })
     };
-    all.filter_map(|(names, _)| unfilled(names)).collect()
-}
-
-fn is_token(secret: &Secret) -> bool {
-    secret.type_.as_deref() == Some(ACCOUNT_TOKEN)
+    admitted.data.secrets.keys().filter_map(unfilled).collect()
 }
 
 /// Whether the manifest of a Secret has a key itself.
 fn is_written(data: &DataObjects, names: &(String, String), key: &str) -> bool {
-    data.secrets.get(names).is_some_and(|secret| secret.data.iter().flatten().any(|(own, _)| own == key))
+    data.secrets.get(names).is_some_and(|secret| secret.bytes.contains_key(key))
 }
 
-/// Name and uid of the account of a Secret, if it is there.
+/// Name and uid of the account that a Secret is for, if it is there.
 fn account_of(data: &DataObjects, names: &(String, String)) -> Option<(String, String)> {
     let namespace = &names.0;
-    let account = data.secrets.get(names)?.metadata.annotations.as_ref()?.get(ACCOUNT_NAME)?.clone();
+    let account = data.secrets.get(names)?.account.clone()?;
     let known = data.accounts.get(&(namespace.clone(), account.clone()));
     if known.is_none() && account != DEFAULT_ACCOUNT {
         return None;

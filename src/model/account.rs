@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{Kind, Masked, ObjectKey};
+use super::{Kind, ObjectKey, SharedBytes};
 
 /// The account of a pod that names none; it is in every namespace.
 pub const DEFAULT_ACCOUNT: &str = "default";
@@ -57,7 +57,7 @@ pub type Accounts = BTreeMap<(String, String), Account>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filling {
     /// By key, of which its manifest has none.
-    pub values: BTreeMap<String, Masked<Vec<u8>>>,
+    pub values: BTreeMap<String, SharedBytes>,
     /// The keys that it is to have, and whose values cannot be had now: what it held before is not known to be wrong.
     pub missing: BTreeSet<String>,
 }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     AmountChange, Cause, ContainerKind, Deletion, ExitRecord, FieldChange, HookRun, ImageSource, Masked, PodRecord,
-    ProbeKind, ProbeRun, ProbedContainers, Resources, TerminalCause, TokenFile,
+    ProbeKind, ProbeRun, ProbedContainers, Resources, SharedBytes, TerminalCause, TokenFile,
 };
 
 /// Why an action is taken. Closed: the same value feeds diff, log, event and status.
@@ -178,7 +178,7 @@ pub struct EnvValue {
 pub struct PayloadFile {
     /// Relative, without `..`.
     pub path: String,
-    pub bytes: Masked<Vec<u8>>,
+    pub bytes: SharedBytes,
     /// Permission bits, such as 0o644.
     pub mode: u32,
     /// The user whose file it is; `None` for root.

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::Pod;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::account::{TOKEN_VOLUME, mount_token, without_token};
 use super::{
-    Accounts, Diagnostics, Fillings, Kind, ObjectKey, Outcome, Packed, PendingResize, PodKey, Revision, SourceRef,
-    Unplaced,
+    Accounts, DataObject, Diagnostics, Fillings, Kind, ObjectKey, Outcome, Packed, PendingResize, PodKey, Revision,
+    SourceRef, Unplaced,
 };
 
 /// A preset that was merged into a pod.
@@ -201,20 +201,16 @@ fn read_effective<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Packed<P
 }
 
 /// What a pod may refer to, by namespace and name.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DataObjects {
-    pub config_maps: BTreeMap<(String, String), Arc<ConfigMap>>,
-    pub secrets: BTreeMap<(String, String), Arc<Secret>>,
+    pub config_maps: BTreeMap<(String, String), Arc<DataObject>>,
+    pub secrets: BTreeMap<(String, String), Arc<DataObject>>,
     /// Service accounts of the manifests; `default` is in every namespace, listed or not.
     pub accounts: Accounts,
     /// What Secrets for accounts hold beside what the manifests say. It is data that nobody wrote: files follow it, and no pod is
     /// told of it or restarted for it. Empty where no pod runs.
     pub filled: Fillings,
 }
-
-// Kubernetes' types hold no number that differs from itself, so equality is reflexive, and shared objects are compared by
-// their pointers alone.
-impl Eq for DataObjects {}
 
 /// A whole revision after admission: what the fleet should be.
 #[derive(Clone, Debug)]

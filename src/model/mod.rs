@@ -11,6 +11,7 @@ mod account;
 mod action;
 mod admitted;
 mod annotation;
+mod data;
 mod diagnostic;
 mod fleet;
 mod handler;
@@ -59,6 +60,7 @@ pub use admitted::{
     Admitted, AdmittedPod, AppliedPreset, ConflictSide, DataObjects, FieldOrigin, Origin, PresetConflict, SkippedPreset,
 };
 pub use annotation::{ANNOTATION_PREFIX, IGNORE, ORIGIN, RESTART_ON_DATA};
+pub use data::{DataObject, SharedBytes};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use fleet::{Cause, FieldChange, FleetAction, FleetPlan, Rename, Verb};
 pub use handler::{Caller, Handler, HandlerAnswer, HandlerCall, HandlerOutcome, HttpGet, NoHandler};

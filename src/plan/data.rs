@@ -5,7 +5,6 @@
 //! again. Keys are named, values never: digests are keyed with the pod's uid and stay in its record.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::{ConfigMapProjection, Container, KeyToPath, Pod, PodSpec, Volume};
 use sha2::{Digest, Sha256};
@@ -14,7 +13,7 @@ use super::opened::Opened;
 use super::restart;
 use crate::model::{
     AdmittedPod, Cause, ContainerKind, ContainerRecord, DataDigests, DataObjects, FieldChange, Kind, ObjectKey, Packed,
-    PodRecord, PodUid, RESTART_ON_DATA, ROOT_CA, TOKEN_VOLUME, Verb,
+    PodRecord, PodUid, RESTART_ON_DATA, ROOT_CA, SharedBytes, TOKEN_VOLUME, Verb,
 };
 
 /// An object with more keys in use than this has one digest for all of them.
@@ -25,8 +24,6 @@ const ALL: &str = "";
 /// The objects of a revision; each value is hashed once, however many pods use it.
 pub(super) struct View<'a> {
     data: &'a DataObjects,
-    /// By where the value lies in memory.
-    hashes: Mutex<BTreeMap<(usize, usize), [u8; 32]>>,
 }
 
 /// Which keys of an object are used.
@@ -107,7 +104,7 @@ const NO_DIGESTS: &str = "{}";
 
 impl<'a> View<'a> {
     pub(super) fn new(data: &'a DataObjects) -> Self {
-        Self { data, hashes: Mutex::default() }
+        Self { data }
     }
 
     /// Digests of what a pod uses, by object and key. An object that is not there has no entry.
@@ -117,8 +114,8 @@ impl<'a> View<'a> {
             let object = place.object(pod);
             let Some(content) = self.content(&object, &place.wanted) else { continue };
             let keys = digests.entry(object_name(&object)).or_default();
-            for (key, bytes) in content {
-                keys.insert(key.to_owned(), self.digest(uid, bytes));
+            for (key, value) in content {
+                keys.insert(key.to_owned(), self.digest(uid, value));
             }
         }
         digests.values_mut().filter(|keys| keys.len() > MOST).for_each(join);
@@ -145,33 +142,22 @@ impl<'a> View<'a> {
     }
 
     /// The keys in use that are there; `None` without the object.
-    fn content(&self, object: &ObjectKey, wanted: &Wanted<'_>) -> Option<BTreeMap<&'a str, &'a [u8]>> {
+    fn content(&self, object: &ObjectKey, wanted: &Wanted<'_>) -> Option<BTreeMap<&'a str, &'a SharedBytes>> {
         let name = (object.namespace.clone(), object.name.clone());
-        let (texts, bytes) = match object.kind {
-            // What the agent has filled in is no data that anybody wrote.
-            Kind::Secret => (None, self.data.secrets.get(&name)?.data.as_ref()),
-            _ => {
-                let map = self.data.config_maps.get(&name)?;
-                (map.data.as_ref(), map.binary_data.as_ref())
-            }
-        };
-        let texts = texts.into_iter().flatten().map(|(key, text)| (key.as_str(), text.as_bytes()));
-        let bytes = bytes.into_iter().flatten().map(|(key, bytes)| (key.as_str(), bytes.0.as_slice()));
+        // What the agent has filled in is no data that anybody wrote.
+        let all = if object.kind == Kind::Secret { &self.data.secrets } else { &self.data.config_maps };
+        let found = all.get(&name)?;
+        let texts = found.texts.iter().map(|(key, text)| (key.as_str(), text));
         Some(match wanted {
             Wanted::All { text_only: true } if object.kind == Kind::ConfigMap => texts.collect(),
-            Wanted::All { .. } => texts.chain(bytes).collect(),
-            Wanted::Some(keys) => texts.chain(bytes).filter(|(key, _)| keys.contains(key)).collect(),
+            Wanted::All { .. } => found.values().collect(),
+            Wanted::Some(keys) => found.values().filter(|(key, _)| keys.contains(key)).collect(),
         })
     }
 
     /// The digest of a value as this pod's record keeps it: 128 bits.
-    fn digest(&self, uid: &PodUid, bytes: &[u8]) -> String {
-        let place = (bytes.as_ptr() as usize, bytes.len());
-        let hash: [u8; 32] = {
-            let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
-            *hashes.entry(place).or_insert_with(|| Sha256::digest(bytes).into())
-        };
-        let keyed = Sha256::new().chain_update(&uid.0).chain_update([0]).chain_update(hash).finalize();
+    fn digest(&self, uid: &PodUid, value: &SharedBytes) -> String {
+        let keyed = Sha256::new().chain_update(&uid.0).chain_update([0]).chain_update(value.digest()).finalize();
         hex(&keyed[..16])
     }
 }

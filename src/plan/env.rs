@@ -10,7 +10,9 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::{expand, field, mounts};
-use crate::model::{DataObjects, EnvValue, Masked, ROOT_CA, ROOT_CA_KEY, TOKEN_KEY, VolumeMountPlan};
+use crate::model::{
+    DataObject, DataObjects, EnvValue, Masked, ROOT_CA, ROOT_CA_KEY, SharedBytes, TOKEN_KEY, VolumeMountPlan,
+};
 
 /// What values may refer to.
 pub(super) struct Scope<'a> {
@@ -77,7 +79,7 @@ fn add_source(source: &EnvFromSource, scope: &Scope<'_>, vars: &mut Variables) -
         match scope.texts(&reference.name) {
             Some(texts) => {
                 for (key, text) in texts {
-                    vars.set(&format!("{prefix}{key}"), text.to_owned());
+                    vars.set(&format!("{prefix}{key}"), text_of(text));
                 }
             }
             None if reference.optional == Some(true) => {}
@@ -89,7 +91,7 @@ fn add_source(source: &EnvFromSource, scope: &Scope<'_>, vars: &mut Variables) -
             Some(_) if scope.lacks(&reference.name, TOKEN_KEY) => return Err(unfilled(&reference.name)),
             Some(content) => {
                 for (key, bytes) in content {
-                    let value = utf8(bytes, &reference.name, key)?;
+                    let value = utf8(bytes.reveal(), &reference.name, key)?;
                     vars.set(&format!("{prefix}{key}"), value);
                 }
             }
@@ -130,20 +132,20 @@ impl Scope<'_> {
         (self.fields.namespace().to_owned(), name.to_owned())
     }
 
-    pub(super) fn config_map(&self, name: &str) -> Option<&k8s_openapi::api::core::v1::ConfigMap> {
+    pub(super) fn config_map(&self, name: &str) -> Option<&DataObject> {
         self.data.config_maps.get(&self.key(name)).map(AsRef::as_ref)
     }
 
     /// The texts of a ConfigMap by key; `None` when it is not there. `kube-root-ca.crt` always is, with the machine's certificate
     /// where no manifest has another one.
-    fn texts(&self, name: &str) -> Option<BTreeMap<&str, &str>> {
+    fn texts(&self, name: &str) -> Option<BTreeMap<&str, &[u8]>> {
         let map = self.config_map(name);
         if map.is_none() && name != ROOT_CA {
             return None;
         }
-        let own = self.root_ca().filter(|_| name == ROOT_CA).map(|text| (ROOT_CA_KEY, text));
-        let written = map.into_iter().flat_map(|map| map.data.iter().flatten());
-        Some(own.into_iter().chain(written.map(|(key, text)| (key.as_str(), text.as_str()))).collect())
+        let own = self.root_ca().filter(|_| name == ROOT_CA).map(|text| (ROOT_CA_KEY, text.as_bytes()));
+        let written = map.into_iter().flat_map(|map| &map.texts);
+        Some(own.into_iter().chain(written.map(|(key, text)| (key.as_str(), text.reveal()))).collect())
     }
 
     /// The machine's certificate; `None` while it cannot be had.
@@ -152,12 +154,11 @@ impl Scope<'_> {
     }
 
     /// What a Secret holds by key, with what the agent has filled in; `None` when it is not there.
-    pub(super) fn secret(&self, name: &str) -> Option<BTreeMap<&str, &[u8]>> {
+    pub(super) fn secret(&self, name: &str) -> Option<BTreeMap<&str, &SharedBytes>> {
         let key = self.key(name);
-        let written = self.data.secrets.get(&key)?.data.iter().flatten();
+        let written = self.data.secrets.get(&key)?;
         let filled = self.data.filled.get(&key).into_iter().flat_map(|filling| &filling.values);
-        let filled = filled.map(|(key, value)| (key.as_str(), value.reveal().as_slice()));
-        Some(filled.chain(written.map(|(key, bytes)| (key.as_str(), bytes.0.as_slice()))).collect())
+        Some(filled.map(|(key, value)| (key.as_str(), value)).chain(written.values()).collect())
     }
 
     /// Whether the agent is to fill a key of a Secret, and cannot now.
@@ -172,7 +173,7 @@ impl Scope<'_> {
             None if optional => Ok(None),
             None => Err(format!("configmap \"{name}\" not found")),
             Some(texts) => match texts.get(key.as_str()) {
-                Some(text) => Ok(Some((*text).to_owned())),
+                Some(text) => Ok(Some(text_of(text))),
                 None if optional => Ok(None),
                 None => Err(format!("couldn't find key {key} in ConfigMap {}/{name}", self.fields.namespace())),
             },
@@ -186,7 +187,7 @@ impl Scope<'_> {
             None if optional => Ok(None),
             None => Err(format!("secret \"{name}\" not found")),
             Some(content) => match content.get(key.as_str()) {
-                Some(bytes) => utf8(bytes, name, key).map(Some),
+                Some(bytes) => utf8(bytes.reveal(), name, key).map(Some),
                 None if key == TOKEN_KEY && self.lacks(name, key) => Err(unfilled(name)),
                 None if optional => Ok(None),
                 None => Err(format!("couldn't find key {key} in Secret {}/{name}", self.fields.namespace())),
@@ -205,6 +206,11 @@ impl Scope<'_> {
 /// Why what takes a Secret waits whose token cannot be signed.
 pub(super) fn unfilled(secret: &str) -> String {
     format!("secret \"{secret}\" has no token yet: it cannot be signed now")
+}
+
+/// A value of a ConfigMap that was written as text.
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Environment variables are text; the bytes themselves are not shown.

@@ -122,7 +122,7 @@ pub(super) fn volume_digest(volume: &VolumePayload) -> String {
             part(file.path.as_bytes());
             part(&file.mode.to_be_bytes());
             part(format!("{:?}", file.owner).as_bytes());
-            part(file.bytes.reveal());
+            part(file.bytes.digest());
         }
     }
     hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()

@@ -11,7 +11,9 @@ use super::env::{self, Scope};
 use super::field::Fields;
 use super::token::{self, Asked};
 use crate::model::quantity;
-use crate::model::{Masked, PayloadFile, ROOT_CA, ROOT_CA_KEY, TOKEN_KEY, VolumeMaterial, VolumePayload};
+use crate::model::{
+    DataObject, PayloadFile, ROOT_CA, ROOT_CA_KEY, SharedBytes, TOKEN_KEY, VolumeMaterial, VolumePayload,
+};
 
 /// Permission bits of a projected file unless the volume or the item says otherwise.
 const FILE_MODE: i32 = 0o644;
@@ -215,7 +217,7 @@ fn token_file<'a>(
     scope: &'a Scope<'_>,
 ) -> Result<Asked<'a>, String> {
     let mode = token::mode(scope.fields.pod, default.unwrap_or(FILE_MODE));
-    let PayloadFile { path, mode, .. } = file(&source.path, &[], mode)?;
+    let PayloadFile { path, mode, .. } = file(&source.path, SharedBytes::new(""), mode)?;
     Ok(Asked::of(source, (volume, path, mode), scope))
 }
 
@@ -259,7 +261,8 @@ fn downward(
             }
             (None, None) => Ok(String::new()),
         };
-        match value.and_then(|value| file(&item.path, value.as_bytes(), item.mode.or(mode).unwrap_or(FILE_MODE))) {
+        let mode = item.mode.or(mode).unwrap_or(FILE_MODE);
+        match value.and_then(|value| file(&item.path, SharedBytes::new(value), mode)) {
             Ok(file) => drop(files.insert(file.path.clone(), file)),
             Err(why) => failed.push(why),
         }
@@ -271,7 +274,7 @@ fn downward(
 #[derive(Default)]
 struct Content<'a> {
     /// By key.
-    values: BTreeMap<&'a str, &'a [u8]>,
+    values: BTreeMap<&'a str, SharedBytes>,
     /// [`ROOT_CA_KEY`] is to be among them and cannot be had now. No API takes the certificate yet: what is begun is made
     /// without it.
     lacks_certificate: bool,
@@ -286,13 +289,11 @@ fn content_of_config_map<'a>(name: &str, optional: bool, scope: &'a Scope<'_>) -
         None => return Err(format!("configmap \"{name}\" not found")),
         Some(_) => {}
     }
-    let texts = map.into_iter().flat_map(|map| map.data.iter().flatten());
-    let bytes = map.into_iter().flat_map(|map| map.binary_data.iter().flatten());
-    let texts = texts.map(|(key, text)| (key.as_str(), text.as_bytes()));
-    let mut values: BTreeMap<_, _> = texts.chain(bytes.map(|(key, bytes)| (key.as_str(), &bytes.0[..]))).collect();
+    let written = map.into_iter().flat_map(DataObject::values);
+    let mut values: BTreeMap<_, _> = written.map(|(key, value)| (key, value.clone())).collect();
     let mut lacks_certificate = name == ROOT_CA && !values.contains_key(ROOT_CA_KEY);
     if let Some(text) = scope.root_ca().filter(|_| lacks_certificate) {
-        values.insert(ROOT_CA_KEY, text.as_bytes());
+        values.insert(ROOT_CA_KEY, SharedBytes::new(text));
         lacks_certificate = false;
     }
     Ok(Content { values, lacks_certificate })
@@ -302,7 +303,10 @@ fn content_of_config_map<'a>(name: &str, optional: bool, scope: &'a Scope<'_>) -
 fn content_of_secret<'a>(name: &str, optional: bool, scope: &'a Scope<'_>) -> Result<Content<'a>, String> {
     match scope.secret(name) {
         Some(_) if scope.lacks(name, TOKEN_KEY) => Err(env::unfilled(name)),
-        Some(values) => Ok(Content { values, lacks_certificate: scope.lacks(name, ROOT_CA_KEY) }),
+        Some(content) => {
+            let values = content.into_iter().map(|(key, value)| (key, value.clone())).collect();
+            Ok(Content { values, lacks_certificate: scope.lacks(name, ROOT_CA_KEY) })
+        }
         None if optional => Ok(Content::default()),
         None => Err(format!("secret \"{name}\" not found")),
     }
@@ -322,8 +326,8 @@ impl Selection<'_> {
     fn files(&self, content: &Content<'_>, beside: &mut Beside<'_>) -> Result<Vec<PayloadFile>, String> {
         let default = self.mode.unwrap_or(FILE_MODE);
         let mut files: BTreeMap<String, PayloadFile> = BTreeMap::new();
-        let mut add = |path: &str, bytes: &[u8], mode: i32| -> Result<(), String> {
-            let file = file(path, bytes, mode)?;
+        let mut add = |path: &str, bytes: &SharedBytes, mode: i32| -> Result<(), String> {
+            let file = file(path, bytes.clone(), mode)?;
             files.insert(file.path.clone(), file);
             Ok(())
         };
@@ -350,12 +354,12 @@ impl Selection<'_> {
 }
 
 /// One file, at its path without what says nothing (`./`, `//`).
-fn file(path: &str, bytes: &[u8], mode: i32) -> Result<PayloadFile, String> {
+fn file(path: &str, bytes: SharedBytes, mode: i32) -> Result<PayloadFile, String> {
     check_path(path)?;
     let mode = u32::try_from(mode).ok().filter(|mode| *mode <= 0o777);
     let mode = mode.ok_or_else(|| format!("mode of {path:?} is not between 0 and 0777"))?;
     let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
-    Ok(PayloadFile { path: parts.join("/"), bytes: Masked::new(bytes.to_vec()), mode, owner: None })
+    Ok(PayloadFile { path: parts.join("/"), bytes, mode, owner: None })
 }
 
 /// The bounds of Kubernetes' atomic writer: relative, no `..`, no more than 4096 characters, 255 per part.

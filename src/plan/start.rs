@@ -370,8 +370,8 @@ impl Pod<'_> {
             match all.get(&(namespace.clone(), name.clone())) {
                 None => missing_secrets.push(name),
                 Some(secret) => {
-                    let config = PULL_SECRET_KEYS.iter().find_map(|key| secret.data.as_ref()?.get(*key));
-                    secrets.extend(config.map(|bytes| Masked::new(bytes.0.clone())));
+                    let config = PULL_SECRET_KEYS.iter().find_map(|key| secret.bytes.get(*key));
+                    secrets.extend(config.map(|bytes| Masked::new(bytes.reveal().to_vec())));
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use podwright::model::{Masked, PayloadFile, PodUid, VolumeMaterial, VolumePayload};
+use podwright::model::{PayloadFile, PodUid, SharedBytes, VolumeMaterial, VolumePayload};
 use podwright::port::ErrorKind;
 use podwright::volume::Volumes;
 
@@ -51,7 +51,7 @@ impl Drop for Ground {
 fn files(files: &[(&str, &str, u32)], sensitive: bool) -> VolumeMaterial {
     let file = |(path, text, mode): &(&str, &str, u32)| PayloadFile {
         path: (*path).into(),
-        bytes: Masked::new(text.as_bytes().to_vec()),
+        bytes: SharedBytes::new(*text),
         mode: *mode,
         owner: None,
     };

@@ -14,8 +14,8 @@ use super::memory::{Scope, scope};
 use super::state::Goal;
 use super::worker::Worker;
 use crate::model::{
-    ContainerStart, HookKind, Masked, ObservedPod, PayloadFile, PodAction, PodRecord, PodStep, ResolverNotes, Sandbox,
-    Signal, SignalOrder, TerminalCause, TokenFile, VolumeMaterial, VolumePayload,
+    ContainerStart, HookKind, ObservedPod, PayloadFile, PodAction, PodRecord, PodStep, ResolverNotes, Sandbox,
+    SharedBytes, Signal, SignalOrder, TerminalCause, TokenFile, VolumeMaterial, VolumePayload,
 };
 use crate::port::{PortError, Tokens};
 use crate::report::{Waits, resolver_events, waiting_events};
@@ -254,7 +254,7 @@ fn with_tokens<'a>(
                 continue;
             }
         };
-        let bytes = Masked::new(signed.reveal().clone().into_bytes());
+        let bytes = SharedBytes::new(signed.reveal().clone());
         let file = PayloadFile { path: token.path.clone(), bytes, mode: token.mode, owner: token.owner };
         let own = volumes.to_mut().iter_mut().find(|volume| volume.name == token.volume);
         if let Some(VolumeMaterial::Files { files, .. }) = own.map(|volume| &mut volume.material) {

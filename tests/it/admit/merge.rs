@@ -478,9 +478,9 @@ fn data_of_config_maps_and_secrets_is_decoded_and_string_data_wins() {
             "data": {"a": "b2xk", "b": "Yg=="}, "stringData": {"a": "new"}}),
     ]);
     let key = |name: &str| ("default".to_owned(), name.to_owned());
-    assert_eq!(admitted.data.config_maps[&key("m")].data.as_ref().unwrap()["k"], "v");
-    let secret = admitted.data.secrets[&key("s")].data.as_ref().unwrap();
-    assert_eq!((&secret["a"].0[..], &secret["b"].0[..]), (&b"new"[..], &b"b"[..]));
+    assert_eq!(admitted.data.config_maps[&key("m")].texts["k"].reveal(), b"v");
+    let secret = &admitted.data.secrets[&key("s")].bytes;
+    assert_eq!((secret["a"].reveal(), secret["b"].reveal()), (&b"new"[..], &b"b"[..]));
     let bad = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"a": "#hunter2"}});
     let refused = admit(&desired(&[bad])).unwrap_err();
     assert!(refused.has_errors() && !format!("{refused:?}").contains("hunter2"));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use podwright::model::{Masked, PayloadFile, PodUid, VolumeMaterial, VolumePayload};
+use podwright::model::{PayloadFile, PodUid, SharedBytes, VolumeMaterial, VolumePayload};
 use podwright::port::{ContainerBackend, ErrorKind};
 use podwright::volume::Volumes;
 use serde_json::{Value, json};
@@ -15,8 +15,7 @@ use crate::native::fixture::{TestPod, on_root};
 use crate::support;
 
 fn payload(text: &str) -> VolumePayload {
-    let file =
-        PayloadFile { path: "key".into(), bytes: Masked::new(text.as_bytes().to_vec()), mode: 0o644, owner: None };
+    let file = PayloadFile { path: "key".into(), bytes: SharedBytes::new(text), mode: 0o644, owner: None };
     VolumePayload {
         name: "config".into(),
         material: VolumeMaterial::Files { files: vec![file], sensitive: false },

@@ -25,7 +25,7 @@ fn token(rig: &Rig) -> (String, Value) {
     let VolumeMaterial::Files { files, sensitive: true } = &volume.material else { panic!("{volume:?}") };
     let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(paths, ["ca.crt", "namespace", "token"]);
-    let text = String::from_utf8(files[2].bytes.reveal().clone()).unwrap();
+    let text = String::from_utf8(files[2].bytes.reveal().to_vec()).unwrap();
     let claims = URL_SAFE_NO_PAD.decode(text.split('.').nth(1).unwrap()).unwrap();
     (text, serde_json::from_slice(&claims).unwrap())
 }
@@ -112,7 +112,7 @@ async fn an_agent_that_can_sign_nothing_keeps_all_that_runs() {
         let volumes = rig.fake.volumes(&key("web"));
         let volume = volumes.iter().find(|volume| volume.name == "data").unwrap();
         let VolumeMaterial::Files { files, .. } = &volume.material else { panic!("{volume:?}") };
-        files[0].bytes.reveal().clone()
+        files[0].bytes.reveal().to_vec()
     };
     rig.pass(5).await;
     assert_eq!(shown_data(), b"2");

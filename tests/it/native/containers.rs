@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use podwright::backend::native::{Native, NativeOptions};
-use podwright::model::{EnvValue, ImageNeed, Masked, PayloadFile, Signal, VolumeMaterial, VolumePayload};
+use podwright::model::{EnvValue, ImageNeed, Masked, PayloadFile, SharedBytes, Signal, VolumeMaterial, VolumePayload};
 use podwright::port::{ContainerBackend, ErrorKind};
 use serde_json::{Value, json};
 
@@ -304,7 +304,7 @@ fn files(name: &str, sensitive: bool, files: &[(&str, &str)]) -> VolumePayload {
         .iter()
         .map(|(path, text)| PayloadFile {
             path: (*path).to_owned(),
-            bytes: Masked::new(text.as_bytes().to_vec()),
+            bytes: SharedBytes::new(*text),
             mode: 0o644,
             owner: None,
         })

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
-use podwright::model::{Masked, PayloadFile, VolumeMaterial, VolumePayload};
+use podwright::model::{PayloadFile, SharedBytes, VolumeMaterial, VolumePayload};
 use podwright::port::ContainerBackend;
 use serde_json::json;
 
@@ -40,7 +40,7 @@ fn e2e_no_volume_lies_over_proc_but_over_the_files_that_lxcfs_makes_anew() {
             [("anew", json!([load]), "made anew\n"), ("host", json!([{ "name": "host", "mountPath": "/proc" }]), ".")];
         containers.extend(allowed.iter().map(|(name, mounts, _)| container(name, mounts.clone())));
         let pod = TestPod::new("proc", json!({ "containers": containers }));
-        let bytes = Masked::new(b"made anew\n".to_vec());
+        let bytes = SharedBytes::new("made anew\n");
         let file = PayloadFile { path: "load".to_owned(), bytes, mode: 0o644, owner: None };
         let volumes = [
             ("load", VolumeMaterial::Files { files: vec![file], sensitive: false }),

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use nix::mount::{MsFlags, mount, umount};
 use podwright::backend::native::Native;
-use podwright::model::{Masked, PayloadFile, Signal, VolumeMaterial, VolumePayload};
+use podwright::model::{PayloadFile, SharedBytes, Signal, VolumeMaterial, VolumePayload};
 use podwright::port::ContainerBackend;
 use podwright::sys::users::{IDS, first_id_of, ranges_in_use};
 use serde_json::{Value, json};
@@ -180,7 +180,7 @@ async fn make_volumes(native: &Native, root: &Root, pod: &TestPod) -> PathBuf {
     std::os::unix::fs::chown(host.join("other"), Some(1234), Some(2345)).unwrap();
     std::fs::write(host.join("nobody"), "").unwrap();
     std::os::unix::fs::chown(host.join("nobody"), Some(70_000), Some(70_000)).unwrap();
-    let file = PayloadFile { path: "text".into(), bytes: Masked::new(b"hi".to_vec()), mode: 0o640, owner: None };
+    let file = PayloadFile { path: "text".into(), bytes: SharedBytes::new("hi"), mode: 0o640, owner: None };
     let files = |sensitive| VolumeMaterial::Files { files: vec![file.clone()], sensitive };
     let empty = |memory| VolumeMaterial::EmptyDir { memory, size_limit: None };
     let host_path = VolumeMaterial::HostPath { path: host.display().to_string(), kind: String::new() };

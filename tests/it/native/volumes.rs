@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use podwright::model::{Masked, PayloadFile, VolumeMaterial, VolumePayload};
+use podwright::model::{PayloadFile, SharedBytes, VolumeMaterial, VolumePayload};
 use podwright::port::ContainerBackend;
 use serde_json::{Value, json};
 
@@ -204,7 +204,7 @@ fn letters(number: u8) -> String {
 fn payload(number: u8) -> [VolumePayload; 1] {
     let file = |path: &str| PayloadFile {
         path: path.into(),
-        bytes: Masked::new(letters(number).into_bytes()),
+        bytes: SharedBytes::new(letters(number)),
         mode: 0o644,
         owner: None,
     };

@@ -3,6 +3,7 @@
 use podwright::model::{Cause, FieldChange, FleetAction, FleetPlan, Reason, Verb};
 use podwright::plan::{converged, fleet};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::world::{World, at};
 use crate::admit::without_tokens::{admitted, pod_of};
@@ -260,4 +261,27 @@ fn data_and_labels_that_change_together_are_both_told_and_both_done() {
         )
     );
     assert!(fleet(&after, &[world.pod.clone().unwrap()]).actions.is_empty());
+}
+
+/// As agents before this one wrote them: an upgrade is no change of anybody's data.
+#[test]
+fn digests_on_record_are_keyed_with_the_uid_and_are_of_the_values_alone() {
+    let mut object = volume(json!({"configMap": {"name": "m"}}));
+    object["spec"]["containers"][0]["envFrom"] = json!([{"secretRef": {"name": "s"}}]);
+    let mut data = map("m", json!({"a": "1"}));
+    data["binaryData"] = json!({"b": "Mg=="});
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"k": "v"}});
+    let admitted = admitted(&[object, data, secret]);
+    let mut world = World::new(&pod_of(&admitted, "default", "p"), &admitted.data);
+    world.settle();
+    let record = &world.pod.as_ref().unwrap().record;
+    let digest = |value: &str| -> String {
+        let whole = Sha256::new().chain_update(&record.uid.0).chain_update([0]).chain_update(Sha256::digest(value));
+        whole.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let expected = json!({
+        "ConfigMap m": {"a": digest("1"), "b": digest("2")},
+        "Secret s": {"k": digest("v")},
+    });
+    assert_eq!(record.data_digests.as_ref().unwrap().text(), expected.to_string());
 }

@@ -312,7 +312,7 @@ fn the_bytes_of_random_pods_are_those_of_a_second_implementation() {
         let found = made.ok_or(()).map(|volumes| {
             let files = volumes.into_iter().map(|volume| match volume.material {
                 VolumeMaterial::Files { files, .. } => {
-                    Some(files.into_iter().map(|file| (file.path, (file.bytes.reveal().clone(), file.mode))).collect())
+                    Some(files.into_iter().map(|file| (file.path, (file.bytes.reveal().to_vec(), file.mode))).collect())
                 }
                 _ => None,
             });

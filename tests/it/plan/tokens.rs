@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use podwright::model::{
-    AdmittedPod, ContainerState, PodAction, PodMemory, PodPlan, Reason, TokenFile, VolumeMaterial, VolumePayload,
-    node_uid, stable_uid,
+    AdmittedPod, ContainerState, DataObject, PodAction, PodMemory, PodPlan, Reason, SharedBytes, TokenFile,
+    VolumeMaterial, VolumePayload, node_uid, stable_uid,
 };
 use podwright::plan::{TOKENS, note_failure};
 use serde_json::{Value, json};
@@ -235,12 +235,8 @@ fn a_token_is_made_anew_before_it_expires_and_nothing_else_is_written_for_it() {
 fn data_that_changes_is_written_without_a_token() {
     let mut world = running();
     let Err(wake) = round(&mut world) else { panic!("written again at once") };
-    let map = world.data.config_maps.values().next().unwrap().as_ref().clone();
-    let data = Some([("k".to_owned(), "2".to_owned())].into());
-    world
-        .data
-        .config_maps
-        .insert(("shop".into(), "m".into()), k8s_openapi::api::core::v1::ConfigMap { data, ..map }.into());
+    let map = DataObject { texts: [("k".to_owned(), SharedBytes::new("2"))].into(), ..DataObject::default() };
+    world.data.config_maps.insert(("shop".into(), "m".into()), map.into());
     assert_eq!(round(&mut world), Ok((vec!["data".to_owned()], Reason::VolumeData)));
     assert_eq!(round(&mut world), Err(wake));
 }

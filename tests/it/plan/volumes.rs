@@ -35,7 +35,7 @@ fn material(source: Value) -> Result<VolumeMaterial, String> {
 fn files(source: Value) -> (Vec<(String, Vec<u8>, u32)>, bool) {
     match material(source.clone()) {
         Ok(VolumeMaterial::Files { files, sensitive }) => {
-            (files.into_iter().map(|f| (f.path, f.bytes.reveal().clone(), f.mode)).collect(), sensitive)
+            (files.into_iter().map(|f| (f.path, f.bytes.reveal().to_vec(), f.mode)).collect(), sensitive)
         }
         other => panic!("{source}: {other:?}"),
     }

@@ -1,6 +1,6 @@
 //! Failures: a container that cannot start waits, the others go on.
 
-use podwright::model::{Account, ImageNeed, ImageSource, PodAction, PodMemory, Sandbox};
+use podwright::model::{Account, ImageNeed, ImageSource, PodAction, PodMemory, Sandbox, SharedBytes};
 use serde_json::json;
 
 use super::super::world::{World, at};
@@ -31,7 +31,7 @@ fn without_map(w: &mut World) {
 
 fn other_map(w: &mut World) {
     let mut map = (*w.data.config_maps[&key("m")]).clone();
-    map.data = Some([("other".to_owned(), "x".to_owned())].into());
+    map.texts = [("other".to_owned(), SharedBytes::new("x"))].into();
     w.data.config_maps.insert(key("m"), map.into());
 }
 
