@@ -203,24 +203,24 @@ impl Volumes {
 }
 
 /// The volume's directory, of mode 0777 when it is new: as Kubernetes makes them, for containers of any user. That of a group
-/// is the group's from the moment it is there, and so is, by its `S_ISGID`, all that is made in it; what a container does to it
-/// later stays.
+/// is the group's, and so is, by its `S_ISGID`, all that is made in it. It has its name when it has all of that, whatever the
+/// umask; what a container does to it later stays.
 fn open_to_all(pod: &Dir, volume: &VolumePayload) -> io::Result<Dir> {
     let name = OsStr::new(&volume.name);
-    match (pod.sub(Path::new(name)), volume.group) {
-        (Err(error), None) if error.kind() == io::ErrorKind::NotFound => pod.make_sub(Path::new(name), 0o777),
-        (Err(error), Some(group)) if error.kind() == io::ErrorKind::NotFound => {
-            // No volume can have this name.
-            let unfinished = OsString::from(format!(".{}.new", volume.name));
-            pod.remove_tree(&unfinished)?;
-            let dir = pod.make_sub(Path::new(&unfinished), 0o777)?;
-            effect::change_group(&dir, group)?;
-            effect::change_mode(&dir, 0o2777)?;
-            effect::move_at((pod, unfinished.as_os_str()), (pod, name))?;
-            Ok(dir)
-        }
-        (other, _) => other,
+    match pod.sub(Path::new(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => return other,
     }
+    // No volume can have this name.
+    let unfinished = OsString::from(format!(".{}.new", volume.name));
+    pod.remove_tree(&unfinished)?;
+    let dir = pod.make_sub(Path::new(&unfinished), 0o700)?;
+    if let Some(group) = volume.group {
+        effect::change_group(&dir, group)?;
+    }
+    effect::change_mode(&dir, if volume.group.is_some() { 0o2777 } else { 0o777 })?;
+    effect::move_at((pod, unfinished.as_os_str()), (pod, name))?;
+    Ok(dir)
 }
 
 /// Deletes what a pod has on the disk. Mounts there, which a container has passed on to the machine, go first.

@@ -65,7 +65,8 @@ pub(super) fn check(dir: impl AsFd) -> io::Result<()> {
 
 /// Mounts a tmpfs for one volume unless it is there: of this size, and of this group.
 pub(super) fn mount_volume(pod: &Dir, name: &str, (size, group): (Option<u64>, Option<u32>)) -> io::Result<()> {
-    let dir = pod.make_sub(Path::new(name), 0o777)?;
+    // What is mounted on it has a mode of its own.
+    let dir = pod.make_sub(Path::new(name), 0o700)?;
     if rustix::fs::fstat(&dir)?.st_dev != rustix::fs::fstat(pod)?.st_dev {
         return Ok(());
     }

@@ -95,6 +95,16 @@ fn an_empty_dir_is_open_to_every_user_and_keeps_its_content() {
 }
 
 #[test]
+fn what_an_agent_that_ended_left_unfinished_is_made_anew() {
+    let ground = Ground::new();
+    let unfinished = ground.dir.path().join("pods").join(&ground.uid.0).join(".cache.new");
+    std::fs::create_dir_all(unfinished.join("deep")).unwrap();
+    let path = ground.sync("cache", VolumeMaterial::EmptyDir { memory: false, size_limit: None }).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o777);
+    assert!(!unfinished.exists() && !path.join("deep").exists());
+}
+
+#[test]
 fn a_volume_inherits_nothing_of_the_directory_it_is_made_in() {
     const LIST: &str = "system.posix_acl_default";
     let ground = Ground::new();
