@@ -36,7 +36,7 @@ const WAITING: &str = "ContainerCreating";
 pub struct Volumes {
     disk: PathBuf,
     tmpfs: PathBuf,
-    /// Where each volume of a pod is, as its record says.
+    /// Where each volume of a pod is, as its record says and as it was found.
     paths: Mutex<BTreeMap<PodUid, BTreeMap<String, PathBuf>>>,
     /// Held while the tmpfs root is mounted, unmounted, or gets and loses a pod.
     mounting: Mutex<()>,
@@ -72,7 +72,9 @@ impl Volumes {
                 },
             }
         }
-        if known != before {
+        // What is in memory ends with the machine and is found where it is: of that alone the disk need not know.
+        let memory = self.tmpfs.join(&uid.0);
+        if known != before && known.values().any(|path| !path.starts_with(&memory)) {
             record::write(&self.disk.join(&uid.0), &known).map_err(|e| PortError::io(MAKE, uid.to_string(), &e))?;
         }
         self.paths.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.clone(), known);
@@ -153,7 +155,19 @@ impl Volumes {
         if let Some(known) = self.paths.lock().unwrap_or_else(PoisonError::into_inner).get(uid) {
             return known.clone();
         }
-        record::read(&self.disk.join(&uid.0))
+        let mut known = self.found_in_memory(uid);
+        known.extend(record::read(&self.disk.join(&uid.0)));
+        known
+    }
+
+    /// The volumes that the pod has in memory, of which the disk may know nothing. One that was being made when an agent ended is
+    /// among them: no sandbox was begun with it.
+    fn found_in_memory(&self, uid: &PodUid) -> BTreeMap<String, PathBuf> {
+        let place = self.tmpfs.join(&uid.0);
+        // Where there are none, or they cannot be seen, they are made anew when the volumes are next brought up to date.
+        let names = Dir::open(&place).and_then(|pod| pod.names()).unwrap_or_default();
+        let names = names.into_iter().filter_map(|name| name.into_string().ok()).filter(|name| is_name(name));
+        names.map(|name| (name.clone(), place.join(&name))).collect()
     }
 
     fn make(&self, uid: &PodUid, volume: &VolumePayload) -> Result<PathBuf, PortError> {

@@ -1,4 +1,5 @@
-//! Where each volume of a pod is, remembered beside them: a new agent finds the volumes of pods that run.
+//! Where each volume of a pod is, remembered beside them: a new agent finds the volumes of pods that run. A pod all of whose
+//! volumes are in memory has no such record.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};

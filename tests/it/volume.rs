@@ -447,7 +447,18 @@ fn secrets_and_memory_live_on_tmpfs_and_leave_no_mount() {
     assert_eq!(ground.mounts().len(), 2, "{:?}", ground.mounts());
     let full = std::fs::write(memory.join("big"), vec![1; 2 << 20]).unwrap_err();
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
-    // Nothing of the secret is on the disk.
+    // The disk knows nothing of them, and an agent that is started again finds them.
+    let pods = ground.dir.path().join("pods");
+    assert!(!pods.exists());
+    let again = Volumes::new(pods, ground.dir.path().join("run/volumes"));
+    assert_eq!(
+        ["token", "scratch"].map(|name| again.path(&ground.uid, name)),
+        [Some(path.clone()), Some(memory.clone())]
+    );
+    // Nor is anything of the secret on it when something else is.
+    let cache = ground.sync("cache", VolumeMaterial::EmptyDir { memory: false, size_limit: None }).unwrap();
+    let again = Volumes::new(ground.dir.path().join("pods"), ground.dir.path().join("run/volumes"));
+    assert_eq!(["token", "cache"].map(|name| again.path(&ground.uid, name)), [Some(path.clone()), Some(cache)]);
     let on_disk = std::process::Command::new("grep")
         .args(["-rl", "s3cret", "pods"])
         .current_dir(ground.dir.path())
