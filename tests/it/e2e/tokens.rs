@@ -52,6 +52,15 @@ spec:
 ---
 apiVersion: v1
 kind: Pod
+metadata: {name: shared}
+spec:
+  terminationGracePeriodSeconds: 0
+  securityContext: {runAsUser: 7, fsGroup: 2000}
+  containers:
+  - {name: c, image: busybox, command: [sleep, "100000"]}
+---
+apiVersion: v1
+kind: Pod
 metadata: {name: thief}
 spec:
   terminationGracePeriodSeconds: 0
@@ -98,7 +107,7 @@ fn e2e_seed_a_pod_says_who_it_is_with_a_token_that_no_other_pod_can_read() {
     world.load("busybox");
     world.commit(&[("pods.yaml", &PODS.replace("ROOT", world.root().to_str().unwrap()))]);
     world.start();
-    for pod in ["web", "silent", "thief", "owner"] {
+    for pod in ["web", "silent", "shared", "thief", "owner"] {
         world.wait_row(pod, "1/1", "Running");
     }
     assert_eq!(world.exec("web", "c", &["ls", PLACE]), "ca.crt\nnamespace\ntoken\n");
@@ -145,6 +154,10 @@ fn e2e_seed_a_pod_says_who_it_is_with_a_token_that_no_other_pod_can_read() {
     assert_eq!((&claims["aud"], claims["kubernetes.io"].get("warnafter")), (&json!(["vault"]), None));
     assert_eq!(number(&claims["exp"]) - number(&claims["iat"]), 7200);
     assert_eq!(world.exec("silent", "c", &["stat", "-L", "-c", "%a %u", "/vault/token"]), "600 7\n");
+    // The group has its part in it, and the user can read it.
+    let token_of_group = format!("{PLACE}/token");
+    assert_eq!(world.exec("shared", "c", &["stat", "-L", "-c", "%a %u %g", &token_of_group]), "640 7 2000\n");
+    verified(&world, &read("shared", &token_of_group));
 
     // One in a Secret has no end.
     let forever = read("silent", "/forever/token");
