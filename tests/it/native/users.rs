@@ -181,7 +181,9 @@ async fn make_volumes(native: &Native, root: &Root, pod: &TestPod) -> PathBuf {
     std::fs::write(host.join("nobody"), "").unwrap();
     std::os::unix::fs::chown(host.join("nobody"), Some(70_000), Some(70_000)).unwrap();
     let file = PayloadFile { path: "text".into(), bytes: SharedBytes::new("hi"), mode: 0o640, owner: None };
-    let files = |sensitive| VolumeMaterial::Files { files: vec![file.clone()], sensitive };
+    // The file of one user, as a token is that of the only user of its pod.
+    let own = PayloadFile { path: "own".into(), mode: 0o600, owner: Some(7), ..file.clone() };
+    let files = |sensitive| VolumeMaterial::Files { files: vec![file.clone(), own.clone()], sensitive };
     let empty = |memory| VolumeMaterial::EmptyDir { memory, size_limit: None };
     let host_path = VolumeMaterial::HostPath { path: host.display().to_string(), kind: String::new() };
     let all = [
@@ -211,7 +213,7 @@ fn e2e_volumes_are_shown_with_their_ids_to_pods_with_users_of_their_own() {
             .collect();
         let script = "cd /v; for v in host disk memory part; do echo $v > $v/made; done; chown 33:44 disk/made; \
                       chown 1 host/nobody 2>/dev/null && echo chowned; \
-                      stat -L -c '%n %u:%g %a' host host/* disk disk/made memory/made part/made config/text secret/text; echo done; \
+                      stat -L -c '%n %u:%g %a' host host/* disk disk/made memory/made part/made config/text secret/text secret/own; echo done; \
                       exec sleep 1000";
         let pod = pod("volumes", true, script, json!({ "volumeMounts": mounts }));
         native.put_record(&pod.record).await.unwrap();
@@ -222,7 +224,7 @@ fn e2e_volumes_are_shown_with_their_ids_to_pods_with_users_of_their_own() {
         assert_eq!(
             log,
             "host 0:0 700\nhost/made 0:0 644\nhost/nobody 65534:65534 644\nhost/other 1234:2345 644\ndisk 0:0 777\n\
-             disk/made 33:44 644\nmemory/made 0:0 644\npart/made 0:0 644\nconfig/text 0:0 640\nsecret/text 0:0 640\ndone\n"
+             disk/made 33:44 644\nmemory/made 0:0 644\npart/made 0:0 644\nconfig/text 0:0 640\nsecret/text 0:0 640\nsecret/own 7:0 600\ndone\n"
         );
         // As the kubelet has it: on the disk they are the ids that the pod sees.
         assert_eq!(std::fs::metadata(host.join("made")).unwrap().uid(), 0);
