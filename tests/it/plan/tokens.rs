@@ -359,7 +359,7 @@ fn an_agent_of_before_finds_no_volume_on_record_that_it_does_not_know() {
 
 /// The pod of the world as it was admitted, but with what another account gives it: nothing.
 fn without_token(pod: Value) -> Arc<AdmittedPod> {
-    let whole = pod_of(&admitted(&[pod.clone()]), "shop", "p");
+    let whole = pod_of(&admitted(std::slice::from_ref(&pod)), "shop", "p");
     let mut bare = pod;
     bare["spec"]["automountServiceAccountToken"] = json!(false);
     let bare = pod_of(&admitted(&[bare]), "shop", "p");
