@@ -178,6 +178,7 @@ impl Revisions {
                 let warnings = admitted.diagnostics.counts().1;
                 tracing::info!(revision = %revision.short(), pods = admitted.pods.len(), warnings, "revision is valid");
                 log_audits(&admitted.audits);
+                tokens::keep(&admitted, &mut self.signed);
                 self.admitted = Some(Arc::new(admitted));
                 self.local.clone_from(&judged.local);
                 self.refused = Diagnostics::default();

@@ -5,7 +5,7 @@
 //!
 //! Of one whose account is not there nothing is made; admission has warned of that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -22,24 +22,28 @@ use crate::port::{PortError, Tokens};
 /// The tokens that were made, by their claims: a Secret has the same one as long as it says the same.
 pub(super) type Known = BTreeMap<String, Masked<String>>;
 
-/// Signs the tokens for what admission has left to be filled, all that can be signed.
+/// Signs the tokens for what admission has left to be filled, all that can be signed. Those of other revisions stay known.
 ///
 /// # Errors
 /// When one cannot be.
 pub(super) fn sign(admitted: &Admitted, signer: &dyn Tokens, known: &mut Known) -> Result<(), PortError> {
-    let (mut still, mut unsigned) = (Known::new(), None);
+    let mut unsigned = None;
     for claims in unfilled(admitted).into_iter().filter_map(|one| one.claims) {
-        let token = match known.get(&claims) {
-            Some(token) => Ok(token.clone()),
-            None => signer.mint(&claims),
-        };
-        match token {
-            Ok(token) => drop(still.insert(claims, token)),
+        if known.contains_key(&claims) {
+            continue;
+        }
+        match signer.mint(&claims) {
+            Ok(token) => drop(known.insert(claims, token)),
             Err(error) => unsigned = Some(error),
         }
     }
-    *known = still;
     unsigned.map_or(Ok(()), Err)
+}
+
+/// Forgets the tokens that a revision does not ask for.
+pub(super) fn keep(admitted: &Admitted, known: &mut Known) {
+    let asked: BTreeSet<String> = unfilled(admitted).into_iter().filter_map(|one| one.claims).collect();
+    known.retain(|claims, _| asked.contains(claims));
 }
 
 /// Fills what admission has left to be filled with the tokens that were signed for it and the machine's certificate, which is

@@ -88,6 +88,16 @@ pub fn note_synced(memory: &PodMemory, volumes: &[VolumePayload], tokens: &[Toke
     after
 }
 
+/// Forgets what was written of these volumes: writing them anew failed, and each may be the one or the other.
+pub fn note_unsynced(memory: &PodMemory, volumes: &[VolumePayload]) -> PodMemory {
+    let mut after = memory.clone();
+    for volume in volumes {
+        after.synced_volumes.remove(&volume.name);
+        after.tokens.retain(|state| state.volume != volume.name);
+    }
+    after
+}
+
 /// What is remembered after a step was performed: a new pod starts with nothing, a changed one is tried at once but for images
 /// that are the same.
 pub fn note_step(memory: &PodMemory, action: &PodAction) -> PodMemory {

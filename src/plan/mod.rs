@@ -44,7 +44,7 @@ use crate::model::{AdmittedPod, DataObjects, NodeInfo, ObservedPod, PodKey, PodM
 
 pub use change::{Change, change};
 pub use eviction::{eviction, next_look};
-pub use failure::{TOKENS, note_failed_pull, note_failure, note_step, note_success, note_synced};
+pub use failure::{TOKENS, note_failed_pull, note_failure, note_step, note_success, note_synced, note_unsynced};
 pub use fleet::{converged, converged_on, fleet, fleet_on};
 pub use pairs::{Act, Why};
 pub use pod::pod;

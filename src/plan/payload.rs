@@ -278,6 +278,8 @@ struct Content<'a> {
     /// [`ROOT_CA_KEY`] is to be among them and cannot be had now. No API takes the certificate yet: what is begun is made
     /// without it.
     lacks_certificate: bool,
+    /// What is told of one whose token is not known yet: files that have it stay.
+    unfilled: Option<String>,
 }
 
 /// `kube-root-ca.crt` is in every namespace, and has the machine's certificate where no manifest has another one.
@@ -296,16 +298,15 @@ fn content_of_config_map<'a>(name: &str, optional: bool, scope: &'a Scope<'_>) -
         values.insert(ROOT_CA_KEY, SharedBytes::new(text));
         lacks_certificate = false;
     }
-    Ok(Content { values, lacks_certificate })
+    Ok(Content { values, lacks_certificate, unfilled: None })
 }
 
-/// One that has no token yet is not known: files of it that are there stay.
 fn content_of_secret<'a>(name: &str, optional: bool, scope: &'a Scope<'_>) -> Result<Content<'a>, String> {
     match scope.secret(name) {
-        Some(_) if scope.lacks(name, TOKEN_KEY) => Err(env::unfilled(name)),
         Some(content) => {
             let values = content.into_iter().map(|(key, value)| (key, value.clone())).collect();
-            Ok(Content { values, lacks_certificate: scope.lacks(name, ROOT_CA_KEY) })
+            let unfilled = scope.lacks(name, TOKEN_KEY).then(|| env::unfilled(name));
+            Ok(Content { values, lacks_certificate: scope.lacks(name, ROOT_CA_KEY), unfilled })
         }
         None if optional => Ok(Content::default()),
         None => Err(format!("secret \"{name}\" not found")),
@@ -333,6 +334,7 @@ impl Selection<'_> {
         };
         match self.items.filter(|items| !items.is_empty()) {
             None => {
+                content.unfilled.clone().map_or(Ok(()), Err)?;
                 beside.lacks_certificate |= content.lacks_certificate;
                 for (key, bytes) in &content.values {
                     add(key, bytes, default)?;
@@ -343,6 +345,9 @@ impl Selection<'_> {
                     match content.values.get(item.key.as_str()) {
                         Some(bytes) => add(&item.path, bytes, item.mode.unwrap_or(default))?,
                         None if content.lacks_certificate && item.key == ROOT_CA_KEY => beside.lacks_certificate = true,
+                        None if item.key == TOKEN_KEY && content.unfilled.is_some() => {
+                            content.unfilled.clone().map_or(Ok(()), Err)?;
+                        }
                         None if self.optional => {}
                         None => return Err(format!("references non-existent {} key: {}", self.kind, item.key)),
                     }

@@ -72,9 +72,12 @@ impl Volumes {
                 },
             }
         }
-        // What is in memory ends with the machine and is found where it is: of that alone the disk need not know.
+        // Files in memory are written anew and found where they are: of those alone the disk need not know. It does know of an
+        // emptyDir there, which other versions look up.
         let memory = self.tmpfs.join(&uid.0);
-        if known != before && known.values().any(|path| !path.starts_with(&memory)) {
+        let is_lasting = |volume: &VolumePayload| !matches!(volume.material, VolumeMaterial::Files { .. });
+        let is_told = known.values().any(|path| !path.starts_with(&memory)) || volumes.iter().any(is_lasting);
+        if known != before && is_told {
             record::write(&self.disk.join(&uid.0), &known).map_err(|e| PortError::io(MAKE, uid.to_string(), &e))?;
         }
         self.paths.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.clone(), known);

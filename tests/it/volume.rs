@@ -437,19 +437,22 @@ fn secrets_and_memory_live_on_tmpfs_and_leave_no_mount() {
     let is_tmpfs = |path: &Path| rustix::fs::statfs(path).unwrap().f_type == 0x0102_1994;
     assert!(is_tmpfs(&path));
     assert_eq!(std::fs::read_to_string(path.join("token")).unwrap(), "s3cret");
+    // The disk knows nothing of files, and of an emptyDir where it is.
+    let pods = ground.dir.path().join("pods");
+    assert!(!pods.exists());
     let memory = ground.sync("scratch", VolumeMaterial::EmptyDir { memory: true, size_limit: Some(1 << 20) }).unwrap();
     assert_eq!(
         ground.sync("scratch", VolumeMaterial::EmptyDir { memory: true, size_limit: Some(1 << 20) }).unwrap(),
         memory
     );
     assert!(is_tmpfs(&memory));
+    let record = std::fs::read_to_string(pods.join(&ground.uid.0).join(".volumes.json")).unwrap();
+    assert!(record.contains("scratch"), "{record}");
     assert_eq!(std::fs::metadata(&memory).unwrap().mode() & 0o7777, 0o777);
     assert_eq!(ground.mounts().len(), 2, "{:?}", ground.mounts());
     let full = std::fs::write(memory.join("big"), vec![1; 2 << 20]).unwrap_err();
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
-    // The disk knows nothing of them, and an agent that is started again finds them.
-    let pods = ground.dir.path().join("pods");
-    assert!(!pods.exists());
+    // An agent that is started again finds them.
     let again = Volumes::new(pods, ground.dir.path().join("run/volumes"));
     assert_eq!(
         ["token", "scratch"].map(|name| again.path(&ground.uid, name)),

@@ -14,6 +14,7 @@
 
 mod certificate;
 
+use std::ffi::OsStr;
 use std::io::{self, Read as _};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -96,6 +97,23 @@ impl Keys {
 
     fn dir(&self) -> Result<Dir, PortError> {
         Dir::make(&self.place, 0o700).map_err(|e| PortError::io(OPEN, self.place.display().to_string(), &e))
+    }
+
+    /// The authority's key; a damaged one is set aside, and another one takes its place: it can sign nothing any more, and
+    /// nobody has to trust in what it has signed.
+    fn authority(&self) -> Result<EcdsaKeyPair, PortError> {
+        let name = "ca.key";
+        match self.key(name, &ECDSA_P256_SHA256_ASN1_SIGNING) {
+            Err(error) if error.kind == ErrorKind::Corrupt => {
+                let aside = format!("{name}.damaged");
+                let dir = self.dir()?;
+                effect::move_at((&dir, OsStr::new(name)), (&dir, OsStr::new(&aside)))
+                    .map_err(|e| PortError::io(OPEN, self.place.join(name).display().to_string(), &e))?;
+                tracing::warn!("{}; it is {aside} now, and there is another authority", error.message);
+                self.key(name, &ECDSA_P256_SHA256_ASN1_SIGNING)
+            }
+            key => key,
+        }
     }
 
     /// The key in a file, which is made unless it is there.
@@ -190,7 +208,7 @@ fn unsigned(operation: &'static str) -> PortError {
 impl Keys {
     /// A certificate of the authority's key, which is made unless it is there.
     fn certified(&self) -> Result<String, PortError> {
-        let key = self.key("ca.key", &ECDSA_P256_SHA256_ASN1_SIGNING)?;
+        let key = self.authority()?;
         let made = certificate::of_authority(key.public_key().as_ref(), |bytes| {
             key.sign(&SystemRandom::new(), bytes).ok().map(|signature| signature.as_ref().to_vec())
         });
@@ -210,17 +228,14 @@ impl Tokens for Keys {
         })
     }
 
-    /// Who has it needs its key no more than a directory that can be written to. What is none is made anew with the key that it
-    /// was made with; without that one those who trust it would trust another.
+    /// Who has it needs its key no more than a directory that can be written to. What is none is made anew, with the key that it
+    /// was made with if that one is whole: a machine that nobody looks after would be without one for ever.
     fn root_ca(&self) -> Result<String, PortError> {
-        match self.read("ca.crt")? {
-            None => self.certified(),
-            Some(text) if decoded(&text, CERTIFICATE_LABEL).is_some() => Ok(text),
-            Some(_) if self.read("ca.key")?.is_some() => self.certified(),
-            Some(_) => {
-                let help = "restore it, or remove it: then another one is made";
-                Err(self.damaged("ca.crt", "it is no certificate, and its key is gone").with_help(help))
-            }
+        match self.read("ca.crt") {
+            Ok(Some(text)) if decoded(&text, CERTIFICATE_LABEL).is_some() => Ok(text),
+            Ok(_) => self.certified(),
+            Err(error) if error.kind == ErrorKind::Corrupt => self.certified(),
+            Err(error) => Err(error),
         }
     }
 }
@@ -322,16 +337,26 @@ mod tests {
             assert!(error.to_string().contains("sa.key"), "{error}");
             assert_eq!(std::fs::read_to_string(place.join(name)).unwrap(), text);
         }
-        // So is the certificate when its key is damaged as well, or gone.
-        let (dir, keys) = keys();
-        keys.root_ca().unwrap();
-        let place = dir.path().join("pki");
-        std::fs::write(place.join("ca.crt"), "cut").unwrap();
-        std::fs::write(place.join("ca.key"), "cut").unwrap();
-        assert_eq!(keys.root_ca().unwrap_err().kind, ErrorKind::Corrupt);
-        std::fs::remove_file(place.join("ca.key")).unwrap();
-        assert_eq!(keys.root_ca().unwrap_err().kind, ErrorKind::Corrupt);
-        assert_eq!(std::fs::read_to_string(place.join("ca.crt")).unwrap(), "cut");
+    }
+
+    #[test]
+    fn an_authority_that_is_damaged_is_set_aside_for_another_one() {
+        for (certificate, key) in [(Some("cut"), Some("cut")), (None, Some("cut")), (Some("cut"), None)] {
+            let (dir, keys) = keys();
+            let first = keys.root_ca().unwrap();
+            let place = dir.path().join("pki");
+            for (name, text) in [("ca.crt", certificate), ("ca.key", key)] {
+                match text {
+                    Some(text) => std::fs::write(place.join(name), text).unwrap(),
+                    None => std::fs::remove_file(place.join(name)).unwrap(),
+                }
+            }
+            let second = keys.root_ca().unwrap();
+            assert!(decoded(&second, CERTIFICATE_LABEL).is_some() && second != first);
+            assert_eq!(Keys::new(&place).root_ca().unwrap(), second);
+            assert!(Keys::new(&place).key("ca.key", &ECDSA_P256_SHA256_ASN1_SIGNING).is_ok());
+            assert_eq!(std::fs::read_to_string(place.join("ca.key.damaged")).ok().as_deref(), key);
+        }
     }
 
     #[test]

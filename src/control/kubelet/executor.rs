@@ -122,12 +122,18 @@ impl Worker {
             }
             Err(error) => {
                 let reason = error.waiting_reason.unwrap_or_else(|| waiting_reason(&step.action));
+                let is_told = self.memory.has_failed(word, &error.to_string());
                 let until = self.memory.failed(word, &step.action, (reason, &error.to_string()), now);
                 if let PodAction::EnsureImage(need) = &step.action {
                     self.tell_failed_pull(&need.container, (reason, error.to_string()), now);
                 }
                 let wait = until.duration_since(now).as_secs();
-                tracing::warn!(pod = %self.key, reason = %step.reason, "{word}: {error}; next try in {wait} s");
+                // What fails for days, as what needs a damaged key does, fills no log.
+                if is_told {
+                    tracing::debug!(pod = %self.key, reason = %step.reason, "{word}: {error}; next try in {wait} s");
+                } else {
+                    tracing::warn!(pod = %self.key, reason = %step.reason, "{word}: {error}; next try in {wait} s");
+                }
                 Done::Failed
             }
         }

@@ -66,6 +66,11 @@ impl Memory {
         (until > now && failure.at <= now).then_some((failure, until))
     }
 
+    /// Whether a step failed last for this very reason.
+    pub(super) fn has_failed(&self, word: &str, message: &str) -> bool {
+        self.resting.failures.get(word).is_some_and(|failure| failure.message == message)
+    }
+
     /// This pod is there, or none. What was remembered of another one is forgotten, also when its removal was told to have failed,
     /// and was done; what was done for this one since none was there is not.
     pub(super) fn follow(&mut self, uid: Option<&PodUid>) {
@@ -99,6 +104,9 @@ impl Memory {
             }
             (Some(container), _) => self.plan = plan::note_failure(&self.plan, container, reason, message, now),
             (None, _) => {}
+        }
+        if let PodAction::SyncVolumes { volumes, .. } = action {
+            self.plan = plan::note_unsynced(&self.plan, volumes);
         }
         self.rest(word, (reason, message), now)
     }

@@ -225,7 +225,16 @@ async fn an_agent_that_can_sign_nothing_takes_no_token_of_a_secret_from_a_pod() 
     });
     let mut pod = pod_with("web", spec);
     pod["metadata"]["annotations"] = json!({"podwright.dev/restart-on-data-change": "true"});
-    let rig = Rig::new(&[pod, token_secret("default", json!({}))]);
+    // Of one that asks for something else of it nothing is missing.
+    let secret = json!({"secretName": "s", "items": [{"key": "namespace", "path": "n"}]});
+    let plain = pod_with(
+        "plain",
+        json!({
+            "containers": [{"name": "app", "image": "i:1", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
+            "volumes": [{"name": "v", "secret": secret}],
+        }),
+    );
+    let rig = Rig::new(&[pod, plain, token_secret("default", json!({}))]);
     let mut agent = rig.start();
     agent.done(&id(1)).await;
     let (volumes, running) = (rig.fake.volumes(&key("web")), rig.fake.processes());
@@ -238,6 +247,7 @@ async fn an_agent_that_can_sign_nothing_takes_no_token_of_a_secret_from_a_pod() 
     assert_eq!((rig.fake.volumes(&key("web")), rig.fake.processes()), (volumes.clone(), running.clone()));
     let why = agent.kubelet.fleet().why(&key("web"));
     assert!(why.contains("FailedMount") && why.contains("cannot be signed now"), "{why}");
+    assert_eq!(agent.kubelet.fleet().why(&key("plain")), "");
     // It is mended, and nothing hints at that.
     rig.broken_key.store(false, Ordering::SeqCst);
     eventually("a Secret with its token", || shown(&agent.projection.borrow()).contains_key("token")).await;

@@ -8,7 +8,7 @@ use podwright::model::{
     AdmittedPod, ContainerState, DataObject, PodAction, PodMemory, PodPlan, Reason, SharedBytes, TokenFile,
     VolumeMaterial, VolumePayload, node_uid, stable_uid,
 };
-use podwright::plan::{TOKENS, note_failure};
+use podwright::plan::{TOKENS, note_failure, note_unsynced};
 use serde_json::{Value, json};
 
 use super::world::{World, at};
@@ -239,6 +239,30 @@ fn data_that_changes_is_written_without_a_token() {
     world.data.config_maps.insert(("shop".into(), "m".into()), map.into());
     assert_eq!(round(&mut world), Ok((vec!["data".to_owned()], Reason::VolumeData)));
     assert_eq!(round(&mut world), Err(wake));
+}
+
+#[test]
+fn what_could_not_be_written_is_written_again_when_its_commit_is_undone() {
+    let mut world = running();
+    let before = world.data.clone();
+    let map = DataObject { texts: [("k".to_owned(), SharedBytes::new("2"))].into(), ..DataObject::default() };
+    world.data.config_maps.insert(("shop".into(), "m".into()), map.into());
+    let (volumes, tokens, _) = synced(&world.plan()).unwrap();
+    assert_eq!((volumes.len(), tokens.len()), (1, 0));
+    // Some of it may be there.
+    world.memory = note_unsynced(&world.memory, &volumes);
+    world.data = before;
+    assert_eq!(round(&mut world), Ok((vec!["data".to_owned()], Reason::VolumeData)));
+    assert!(round(&mut world).is_err());
+    // Likewise one with a token.
+    let (own, _, _) = {
+        world.now = at(481);
+        synced(&world.plan()).unwrap()
+    };
+    world.now = at(1);
+    assert!(round(&mut world).is_err());
+    world.memory = note_unsynced(&world.memory, &own);
+    assert_eq!(round(&mut world), Ok((vec!["own".to_owned()], Reason::TokenDue)));
 }
 
 #[test]
