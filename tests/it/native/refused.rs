@@ -27,8 +27,9 @@ fn e2e_a_pod_whose_containers_cannot_be_listed_keeps_no_other_from_being_looked_
         let (pid, before) = (spoiled.pid(&native, "app").await, spoiled.look(&native).await);
         let containers = root.pod_dir(&spoiled).join("containers");
         let aside = root.pod_dir(&spoiled).join("aside");
-        std::fs::rename(&containers, &aside).unwrap();
-        std::fs::write(&containers, "").unwrap();
+        // At once: without the directory there are no containers, and what is found of them belongs to nobody.
+        std::fs::write(&aside, "").unwrap();
+        renameat_with(CWD, &aside, CWD, &containers, RenameFlags::EXCHANGE).unwrap();
         for native in [native, root.open()] {
             pod.pid(&native, "app").await;
             let names: Vec<String> =
@@ -38,7 +39,6 @@ fn e2e_a_pod_whose_containers_cannot_be_listed_keeps_no_other_from_being_looked_
             assert!(error.contains("read the record of pod") && error.contains("Not a directory"), "{error}");
             assert!(is_alive(pid));
         }
-        // At once: without the directory there are no containers, and what is found of them belongs to nobody.
         renameat_with(CWD, &aside, CWD, &containers, RenameFlags::EXCHANGE).unwrap();
         std::fs::remove_file(&aside).unwrap();
         let again = root.open();
