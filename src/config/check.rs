@@ -18,7 +18,7 @@ use crate::model::quantity::nanos;
 use crate::model::sysctl::{self, Namespace};
 use crate::model::{Diagnostic, Diagnostics, IDS_PER_POD, Place, PodSecurityLevel, Severity, Taint};
 
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 25] = [
     "apiVersion",
     "kind",
     "nodeName",
