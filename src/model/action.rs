@@ -209,7 +209,16 @@ pub struct VolumePayload {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MountSource {
     /// A volume of the pod, by name, and the part of it.
-    Volume { name: String, sub_path: Option<String> },
+    Volume { name: String, sub_path: Option<SubPath> },
+}
+
+/// A part of a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubPath {
+    /// As the pod's spec has it, with the names of variables: what may be shown.
+    pub written: String,
+    /// With the values of the variables, one of which may be a Secret's.
+    pub path: Masked<String>,
 }
 
 /// Whom a mount tells of what is mounted below it, or its volume, later.

@@ -53,8 +53,8 @@ pub use account::{
 };
 pub use action::{
     ContainerStart, EnvValue, Hold, HoldKind, ImageNeed, MountMode, MountSource, PayloadFile, PodAction, PodPlan,
-    PodStep, Propagation, Reason, ResizeOrder, Signal, SignalOrder, VolumeLimit, VolumeMaterial, VolumeMountPlan,
-    VolumePayload, VolumeUse,
+    PodStep, Propagation, Reason, ResizeOrder, Signal, SignalOrder, SubPath, VolumeLimit, VolumeMaterial,
+    VolumeMountPlan, VolumePayload, VolumeUse,
 };
 pub use admitted::{
     Admitted, AdmittedPod, AppliedPreset, ConflictSide, DataObjects, FieldOrigin, Origin, PresetConflict, SkippedPreset,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{Container, Pod, Volume, VolumeMount};
 
 use super::expand;
-use crate::model::{MountMode, MountSource, Propagation, VolumeMountPlan};
+use crate::model::{Masked, MountMode, MountSource, Propagation, SubPath, VolumeMountPlan};
 
 /// The value of a variable.
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -29,26 +29,31 @@ pub(super) fn of(container: &Container, pod: &Pod, lookup: Lookup<'_>) -> Result
 }
 
 /// The part of a volume that a mount shows. A variable without a value leads nowhere
-/// (pkg/kubelet/container/helpers.go, `ExpandContainerVolumeMounts`).
-fn part_of(mount: &VolumeMount, lookup: Lookup<'_>) -> Result<Option<String>, String> {
-    let part = match mount.sub_path_expr.as_deref().filter(|expr| !expr.is_empty()) {
+/// (pkg/kubelet/container/helpers.go, `ExpandContainerVolumeMounts`). The messages have the path as it is written: the kubelet
+/// tells the value of a variable there, which may be a Secret's.
+fn part_of(mount: &VolumeMount, lookup: Lookup<'_>) -> Result<Option<SubPath>, String> {
+    let (written, path) = match mount.sub_path_expr.as_deref().filter(|expr| !expr.is_empty()) {
         Some(expr) => {
             let (path, missing) = expand::expand(expr, |name| lookup(name).filter(|value| !value.is_empty()));
             let missing: BTreeSet<&str> = missing.into_iter().collect();
             if !missing.is_empty() {
                 return Err(format!("missing value for {}", Vec::from_iter(missing).join(", ")));
             }
-            path
+            (expr, path)
         }
-        None => mount.sub_path.clone().unwrap_or_default(),
+        None => {
+            let path = mount.sub_path.as_deref().unwrap_or_default();
+            (path, path.to_owned())
+        }
     };
-    if part.starts_with('/') {
-        return Err(format!("error SubPath `{part}` must not be an absolute path"));
+    if path.starts_with('/') {
+        return Err(format!("error SubPath `{written}` must not be an absolute path"));
     }
-    if part.split('/').any(|part| part == "..") {
-        return Err(format!("unable to provision SubPath `{part}`: must not contain '..'"));
+    if path.split('/').any(|part| part == "..") {
+        return Err(format!("unable to provision SubPath `{written}`: must not contain '..'"));
     }
-    Ok(Some(part).filter(|part| !part.is_empty()))
+    let is_part = !path.is_empty();
+    Ok(is_part.then(|| SubPath { written: written.to_owned(), path: Masked::new(path) }))
 }
 
 /// The files of these kinds are the agent's: as with the kubelet, no container writes to them, whatever the mount asks.

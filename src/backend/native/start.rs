@@ -231,10 +231,10 @@ impl Start<'_> {
                 let message = format!("volume {name} was not made");
                 return Err(PortError::new(ErrorKind::Unavailable, OPERATION, self.subject(), message));
             };
-            let source = match sub_path.as_deref().filter(|s| !s.is_empty()) {
+            let source = match sub_path {
                 None => volume,
-                Some(part) => held.bind(&volume, part).map_err(|e| {
-                    let what = format!("failed to prepare subPath {part:?} of volume {name}: {e}");
+                Some(part) => held.bind(&volume, part.path.reveal()).map_err(|e| {
+                    let what = format!("failed to prepare subPath {:?} of volume {name}: {e}", part.written);
                     self.refuse(CONFIG, what)
                 })?,
             };

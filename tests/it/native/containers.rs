@@ -334,6 +334,9 @@ fn e2e_volumes_and_parts_of_them() {
                 ] },
                 { "name": "escape", "command": ["true"], "volumeMounts": [
                     { "name": "empty", "mountPath": "/x", "subPath": "away" }
+                ] },
+                { "name": "hidden", "command": ["true"], "volumeMounts": [
+                    { "name": "empty", "mountPath": "/x", "subPath": "away", "subPathExpr": "$(P)" }
                 ] }
             ] }),
         );
@@ -363,6 +366,9 @@ fn e2e_volumes_and_parts_of_them() {
         let error = native.start_container(pod.key(), &pod.plan("escape", 0)).await.unwrap_err();
         assert_eq!(error.waiting_reason, Some("CreateContainerConfigError"));
         assert!(error.message.contains("subPath \"away\"") && error.message.contains("out of its volume"), "{error}");
+        // What a variable stands for may be a Secret's.
+        let error = native.start_container(pod.key(), &pod.plan("hidden", 0)).await.unwrap_err();
+        assert!(error.message.contains("subPath \"$(P)\"") && !error.message.contains("away"), "{error}");
         pod.remove(&native).await;
         assert!(!empty.exists());
         native.teardown_root().await.unwrap();

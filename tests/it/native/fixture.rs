@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, VolumeMount};
 use nix::sched::{CloneFlags, unshare};
 use podwright::backend::native::{Native, NativeOptions};
 use podwright::model::{
@@ -14,7 +14,7 @@ use podwright::model::{
     Packed, PodKey, PodRecord, PodUid, Sandbox, SignalOrder, SourceRef, VolumeMountPlan,
 };
 use podwright::model::{
-    ImageSource, MountMode, MountSource, NodeInfo, Propagation, PullSettings, RegistryEntry, Signal,
+    ImageSource, MountMode, MountSource, NodeInfo, Propagation, PullSettings, RegistryEntry, Signal, SubPath,
 };
 use podwright::port::ContainerBackend;
 use podwright::shim::LogLimits;
@@ -294,7 +294,7 @@ impl TestPod {
         let words =
             |list: &Option<Vec<String>>| list.as_ref().map(|l| l.iter().cloned().map(Masked::new).collect::<Vec<_>>());
         let mounts = container.volume_mounts.iter().flatten().map(|m| VolumeMountPlan {
-            source: MountSource::Volume { name: m.name.clone(), sub_path: m.sub_path.clone() },
+            source: MountSource::Volume { name: m.name.clone(), sub_path: part_of(m) },
             mount_path: m.mount_path.clone(),
             mode: MountMode {
                 read_only: m.read_only == Some(true),
@@ -397,6 +397,13 @@ impl TestPod {
         native.stop_sandbox(self.key()).await.unwrap();
         until("the pod to go", async || native.remove_pod(self.key()).await.ok()).await;
     }
+}
+
+/// The part of a volume that a mount of these tests shows: with an expression, what no error may show.
+fn part_of(mount: &VolumeMount) -> Option<SubPath> {
+    let path = mount.sub_path.clone()?;
+    let written = mount.sub_path_expr.clone().unwrap_or_else(|| path.clone());
+    Some(SubPath { written, path: Masked::new(path) })
 }
 
 pub fn is_alive(pid: i32) -> bool {

@@ -154,7 +154,7 @@ fn what_is_missing_is_told_in_the_words_of_kubelet() {
         (json!({"volumeMounts": [{"name": "v", "mountPath": "/v", "subPathExpr": "$(NO)"}]}), "missing value for NO"),
         (
             json!({"env": [{"name": "D", "value": ".."}], "volumeMounts": [{"name": "v", "mountPath": "/v", "subPathExpr": "a/$(D)"}]}),
-            "unable to provision SubPath `a/..`: must not contain '..'",
+            "unable to provision SubPath `a/$(D)`: must not contain '..'",
         ),
         (
             json!({"volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "/etc"}]}),
@@ -162,7 +162,7 @@ fn what_is_missing_is_told_in_the_words_of_kubelet() {
         ),
         (
             json!({"env": [{"name": "D", "value": "/etc"}], "volumeMounts": [{"name": "v", "mountPath": "/v", "subPathExpr": "$(D)"}]}),
-            "error SubPath `/etc` must not be an absolute path",
+            "error SubPath `$(D)` must not be an absolute path",
         ),
         (
             // What is empty is no value; each is named once, in order.
@@ -233,10 +233,28 @@ fn command_args_and_sub_paths_see_every_variable() {
         .iter()
         .map(|m| {
             let MountSource::Volume { name, sub_path } = &m.source;
-            (name.as_str(), sub_path.as_deref(), m.mount_path.as_str(), m.mode.read_only)
+            let path = sub_path.as_ref().map(|part| part.path.reveal().as_str());
+            (name.as_str(), path, m.mount_path.as_str(), m.mode.read_only)
         })
         .collect();
     assert_eq!(mounts, [("v", Some("d/x/$(V)"), "/a", true), ("v", None, "/b", false)]);
+}
+
+/// Whatever it is refused for, and whoever prints what a container would have been started with.
+#[test]
+fn the_value_of_a_secret_in_a_sub_path_is_in_no_message() {
+    let container = |expr: &str| {
+        json!({"env": [{"name": "P", "valueFrom": {"secretKeyRef": {"name": "s", "key": "p"}}}],
+            "volumeMounts": [{"name": "v", "mountPath": "/v", "subPathExpr": expr}]})
+    };
+    for expr in ["/$(P)", "../$(P)", "$(P)/..", "$(P)/$(NO)"] {
+        let why = start(container(expr)).unwrap_err();
+        assert!(!why.contains("hunter2"), "{why}");
+    }
+    let start = start(container("d/$(P)")).unwrap();
+    let MountSource::Volume { sub_path: Some(part), .. } = &start.mounts[0].source else { panic!("{start:?}") };
+    assert_eq!((part.written.as_str(), part.path.reveal().as_str()), ("d/$(P)", "d/hunter2"));
+    assert!(!format!("{start:?}").contains("hunter2"));
 }
 
 #[test]
