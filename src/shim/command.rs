@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD};
 
+use super::oci::Process;
+
 /// Where commands are looked up without a `PATH` in the environment (runc's default).
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -29,6 +31,14 @@ impl Unusable {
         let mut letters = reason.chars();
         let reason: String = letters.next().map(|c| c.to_ascii_lowercase()).into_iter().chain(letters).collect();
         Self { code, message: format!("exec: {name:?}: {reason}") }
+    }
+
+    /// What is said of a container's program, which may be called something else in errors.
+    pub(super) fn told_of(self, process: &Process) -> String {
+        match (process.args.first(), &process.shown) {
+            (Some(name), Some(shown)) => self.message.replacen(&format!("{name:?}"), &format!("{shown:?}"), 1),
+            _ => self.message,
+        }
     }
 
     fn not_in_path(name: &str) -> Self {
@@ -123,6 +133,19 @@ mod tests {
         ] {
             let unusable = find(name, &env(path)).unwrap_err();
             assert_eq!((unusable.code, unusable.message), (code, format!("exec: {name:?}: {reason}")));
+        }
+    }
+
+    #[test]
+    fn a_program_is_called_what_it_is_shown_as() {
+        let process = |shown: serde_json::Value| -> Process {
+            let user = serde_json::json!({"uid": 0, "gid": 0});
+            let process = serde_json::json!({"args": ["hunter2"], "cwd": "/", "user": user, "shown": shown});
+            serde_json::from_value(process).unwrap()
+        };
+        for (shown, name) in [(serde_json::json!("$(P)"), "$(P)"), (serde_json::Value::Null, "hunter2")] {
+            let told = find("hunter2", &[]).unwrap_err().told_of(&process(shown));
+            assert_eq!(told, format!("exec: {name:?}: executable file not found in $PATH"));
         }
     }
 

@@ -191,7 +191,7 @@ fn become_program(process: &Process, filter: Option<&[Instruction]>, environment
     let ready = spawn::default_signals().step("resetting the signals");
     let ready = ready.and_then(|()| privileges::confine(process, filter).map_err(|error| Failure(error.to_string())));
     match ready {
-        Ok(()) => Failure(command::execute(&process.args, environment).message),
+        Ok(()) => Failure(command::execute(&process.args, environment).told_of(process)),
         Err(failure) => failure,
     }
 }

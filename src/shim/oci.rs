@@ -40,6 +40,9 @@ pub struct Process {
     pub terminal: bool,
     pub user: User,
     pub args: Vec<String>,
+    /// What errors call the program, where that is not its name. No field of OCI's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<String>,
     /// `NAME=value` each.
     #[serde(default)]
     pub env: Vec<String>,

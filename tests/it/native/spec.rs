@@ -50,14 +50,22 @@ fn spec_with(pod: Value, binds: &[Bind]) -> Result<Value, SpecError> {
 }
 
 fn spec_on(cgroups: &CgroupView, pod: Value, binds: &[Bind]) -> Result<Value, SpecError> {
+    spec_of(pod, (cgroups, binds), (&plan(), &image()))
+}
+
+fn spec_of(
+    pod: Value,
+    (cgroups, binds): (&CgroupView, &[Bind]),
+    (start, image): (&ContainerStart, &ImageConfig),
+) -> Result<Value, SpecError> {
     let pod: Pod = serde_json::from_value(json!({ "spec": pod })).unwrap();
     let pod = pod.spec.unwrap();
     let devices = [HostDevice { path: "/dev/sda".into(), kind: 'b', major: 8, minor: 0, mode: 0o660, uid: 0, gid: 6 }];
     let built = build(&Input {
         pod: &pod,
         container: &pod.containers[0],
-        start: &plan(),
-        image: &image(),
+        start,
+        image,
         identity: &Identity { uid: 101, gid: 102, groups: vec![33, 102], home: Some("/home/app".into()) },
         hostname: "web",
         infra_pid: 4711,
@@ -328,6 +336,24 @@ fn capabilities_are_added_and_dropped_as_containerd_does() {
     assert_eq!(set(&["FLY"], &[]), Err(CapabilityError::Unknown("FLY".into())));
     assert_eq!(set(&["SYS_RESOURCE"], &[]), Err(CapabilityError::Withheld("SYS_RESOURCE".into())));
     assert_eq!(capabilities(None, CHOWN), Ok(CHOWN), "never more than this process may hand out");
+}
+
+#[test]
+fn a_program_named_by_a_variable_is_shown_as_the_pod_names_it() {
+    let bare = ImageConfig { entrypoint: vec![], ..image() };
+    let given = |command: &str| words(&[command]);
+    let rows = [
+        (json!({ "command": ["$(P)", "x"] }), (Some(given("hunter2")), None), image(), json!("$(P)")),
+        (json!({ "command": ["sh", "$(P)"] }), (Some(given("sh")), None), image(), Value::Null),
+        (json!({ "args": ["$(P)"] }), (None, Some(given("hunter2"))), bare, json!("$(P)")),
+        (json!({ "args": ["$(P)"] }), (None, Some(given("hunter2"))), image(), Value::Null),
+    ];
+    for (mut container, (command, args), image, expected) in rows {
+        container["name"] = "app".into();
+        let (pod, start) = (json!({ "containers": [container] }), ContainerStart { command, args, ..plan() });
+        let built = spec_of(pod.clone(), (&CgroupView::Unified, &[]), (&start, &image)).unwrap();
+        assert_eq!(built["process"]["shown"], expected, "{pod}");
+    }
 }
 
 #[test]

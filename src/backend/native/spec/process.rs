@@ -27,6 +27,9 @@ pub(super) fn process(input: &Input<'_>) -> Result<Value, SpecError> {
         "oomScoreAdj": oom_score_adj(input.pod, container, input.memory),
         "capabilities": { "bounding": set, "effective": set, "permitted": set, "inheritable": [], "ambient": [] },
     });
+    if let Some(shown) = args.first().and_then(|name| shown(input, name)) {
+        out["shown"] = Value::String(shown);
+    }
     // Left out and not `false` otherwise: a filter of system calls does not load where it says false.
     let security = container.security_context.as_ref();
     if security.and_then(|s| s.allow_privilege_escalation) == Some(false) && !is_privileged(container) {
@@ -54,6 +57,15 @@ pub fn command_line(
     };
     line.extend(rest);
     if line.is_empty() { Err(SpecError::NoCommand) } else { Ok(line) }
+}
+
+/// What errors call the program whose name has the value of a variable, which may be a Secret's: what the pod calls it.
+fn shown(input: &Input<'_>, name: &str) -> Option<String> {
+    let list = match &input.start.command {
+        Some(_) => input.container.command.as_ref(),
+        None => input.container.args.as_ref().filter(|_| input.image.entrypoint.is_empty()),
+    };
+    list?.first().filter(|written| *written != name).cloned()
 }
 
 /// Variables, later ones in the place of earlier ones of the same name.
