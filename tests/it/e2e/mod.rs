@@ -22,6 +22,7 @@ mod life;
 mod local;
 mod phases;
 pub mod picture;
+mod planted;
 mod pods;
 mod probes;
 mod readme;
