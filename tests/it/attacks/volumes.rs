@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use podwright::model::{PayloadFile, PodUid, SharedBytes, VolumeMaterial, VolumePayload};
+use podwright::model::{PayloadFile, PodUid, SharedBytes, Signal, VolumeMaterial, VolumePayload};
 use podwright::port::{ContainerBackend, ErrorKind};
 use podwright::volume::Volumes;
 use serde_json::{Value, json};
@@ -219,6 +219,76 @@ fn e2e_a_directory_that_becomes_a_link_while_it_is_mounted_leads_nowhere_where_a
         let end = Instant::now() + READY;
         let led_out = std::iter::repeat_with(|| open_naively(&volume, "d/sub")).take_while(|_| Instant::now() < end);
         assert_eq!(led_out.flatten().next().as_deref(), Some("of the machine"));
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
+    });
+}
+
+/// Changes everything on the way of a writer again and again: links that lead out and links that do not, in one step each.
+const RACE: &str = "cd /config; mkdir own; echo racing; while :; do ln -s own a; mv -T a ..data; ln -s OUTSIDE b; \
+                    mv -T b ..data; rm -rf key ..data_tmp; ln -s OUTSIDE/key key; ln -s OUTSIDE ..data_tmp; \
+                    for d in ..2*; do mv $d gone && ln -s OUTSIDE $d; rm -rf gone; done; done 2>/dev/null";
+
+/// Looks where the data is, and writes there a moment later.
+fn write_after_a_look(volume: &Path, text: &str) {
+    let data = volume.join("..data");
+    if fs::canonicalize(&data).is_ok_and(|found| found.starts_with(volume)) {
+        let _ = fs::write(data.join("key"), text);
+    }
+}
+
+#[test]
+fn e2e_an_update_in_a_race_with_its_container_writes_nothing_outside_where_one_after_a_look_does() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let outside = root.temp.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("key"), "of the machine").unwrap();
+        let is_untouched = || {
+            let names: Vec<_> = fs::read_dir(&outside).unwrap().map(|e| e.unwrap().file_name()).collect();
+            names == ["key"] && fs::read_to_string(outside.join("key")).unwrap() == "of the machine"
+        };
+        let race = RACE.replace("OUTSIDE", outside.to_str().unwrap());
+        let mount = json!({ "name": "config", "mountPath": "/config" });
+        let pod = TestPod::new(
+            "races",
+            json!({ "containers": [{ "name": "app", "command": ["/bin/sh", "-c", race], "volumeMounts": [mount] }] }),
+        );
+        let native = root.open();
+        pod.create(&native).await;
+        native.sync_volumes(pod.key(), &[payload("first")]).await.unwrap();
+        pod.start(&native, "app", 0).await;
+        pod.wait_log(&native, "app", "racing").await;
+        let volume = fs::canonicalize(root.state().join("volumes").join(&pod.uid().0).join("config")).unwrap();
+        let (mut updates, mut spoilt, mut lost, end) = (0, 0, 0, Instant::now() + READY);
+        for number in 0.. {
+            if (number >= 100 && lost > 0) || Instant::now() >= end {
+                break;
+            }
+            // One that is spoilt under the writer's hands fails, and is tried again by the agent.
+            match native.sync_volumes(pod.key(), &[payload(&number.to_string())]).await {
+                Ok(()) => updates += 1,
+                Err(_) => spoilt += 1,
+            }
+            lost += usize::from(fs::read_link(volume.join("..data")).is_ok_and(|target| target == outside));
+            assert!(is_untouched(), "by update {number}");
+        }
+        assert!(lost > 0, "of {updates} updates, with {spoilt} spoilt, none was taken back: there was no race");
+        // The control.
+        let end = Instant::now() + READY;
+        while is_untouched() && Instant::now() < end {
+            write_after_a_look(&volume, "naive");
+        }
+        assert!(!is_untouched(), "whoever looks first is led out");
+        fs::write(outside.join("key"), "of the machine").unwrap();
+        // Once nobody is in the way the volume is mended.
+        pod.signal(&native, "app", Signal::Kill).await;
+        pod.exit(&native, "app").await;
+        native.sync_volumes(pod.key(), &[payload("last")]).await.unwrap();
+        assert_eq!(fs::read_to_string(volume.join("key")).unwrap(), "last");
+        assert!(is_untouched());
         pod.remove(&native).await;
         native.teardown_root().await.unwrap();
     });
