@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use podwright::model::{PodAction, VolumeMaterial};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use podwright::model::{PodAction, PodPlan, TokenFile, VolumeMaterial};
 use serde_json::{Map, Value, json};
 
-use super::world::World;
+use super::world::{World, at};
 use crate::admit::without_tokens::{admitted, pod_of};
 use crate::dice::{Dice, fresh_seed, setting};
 
@@ -23,6 +25,9 @@ const WORDS: [&str; 8] = [
     "日本\u{1f680}\u{e0001}",
 ];
 const MODES: [u32; 4] = [0o400, 0o444, 0o640, 0o777];
+/// What the machine has.
+const ROOT_CA: &str = "-----BEGIN CERTIFICATE-----";
+const ALLOCATABLE: [(&str, &str); 3] = [("cpu", "2"), ("memory", "8Gi"), ("ephemeral-storage", "10Gi")];
 
 fn word(dice: &mut Dice) -> String {
     (0..=dice.below(2)).map(|_| dice.pick(&WORDS)).collect()
@@ -33,6 +38,18 @@ fn words(dice: &mut Dice, keys: &[&str]) -> Map<String, Value> {
     for key in keys {
         if dice.chance(60) {
             made.insert((*key).to_owned(), word(dice).into());
+        }
+    }
+    made
+}
+
+/// Bytes that are seldom text, as manifests have them.
+fn coded(dice: &mut Dice, keys: &[&str]) -> Map<String, Value> {
+    let mut made = Map::new();
+    for key in keys {
+        if dice.chance(40) {
+            let bytes: Vec<u8> = (0..dice.below(7)).map(|_| u8::try_from(dice.below(256)).unwrap()).collect();
+            made.insert((*key).to_owned(), STANDARD.encode(bytes).into());
         }
     }
     made
@@ -56,7 +73,8 @@ fn items(dice: &mut Dice) -> Value {
 }
 
 fn downward(dice: &mut Dice) -> Value {
-    const FIELDS: [&str; 8] = [
+    const FIELDS: [&str; 9] = [
+        "metadata.uid",
         "metadata.name",
         "metadata.namespace",
         "metadata.labels",
@@ -66,8 +84,15 @@ fn downward(dice: &mut Dice) -> Value {
         "metadata.annotations['none']",
         "status.podIP",
     ];
-    const RESOURCES: [&str; 5] =
-        ["limits.cpu", "requests.cpu", "limits.memory", "requests.memory", "limits.hugepages-2Mi"];
+    const RESOURCES: [&str; 7] = [
+        "limits.cpu",
+        "requests.cpu",
+        "limits.memory",
+        "requests.memory",
+        "limits.ephemeral-storage",
+        "requests.ephemeral-storage",
+        "limits.hugepages-2Mi",
+    ];
     let one = |dice: &mut Dice| {
         let mut item = json!({"path": dice.pick(&PATHS)});
         if dice.chance(60) {
@@ -104,11 +129,32 @@ fn source(name: &str, dice: &mut Dice) -> Value {
     json!({kind: source})
 }
 
+/// What only a projected volume has, too: a token, and the machine's certificate.
+fn projection(dice: &mut Dice) -> Value {
+    match dice.below(6) {
+        0 => {
+            let mut token = json!({"path": dice.pick(&PATHS)});
+            sometimes(&mut token, "audience", "vault".into(), dice);
+            let seconds = dice.pick(&[600, 7200]).into();
+            sometimes(&mut token, "expirationSeconds", seconds, dice);
+            json!({"serviceAccountToken": token})
+        }
+        1 => {
+            let mut items = json!([]);
+            if dice.chance(50) {
+                items = json!([{"key": "ca.crt", "path": dice.pick(&PATHS)}]);
+            }
+            json!({"configMap": {"name": "kube-root-ca.crt", "items": items}})
+        }
+        _ => source("name", dice),
+    }
+}
+
 fn volume(number: usize, dice: &mut Dice) -> Value {
     let mut volume = match dice.below(5) {
         0 => json!({"emptyDir": {}}),
         1 | 2 => source("secretName", dice),
-        _ => json!({"projected": {"sources": (0..dice.below(4)).map(|_| source("name", dice)).collect::<Value>()}}),
+        _ => json!({"projected": {"sources": (0..dice.below(4)).map(|_| projection(dice)).collect::<Value>()}}),
     };
     let kind = volume.as_object().unwrap().keys().next().unwrap().clone();
     if kind != "emptyDir" {
@@ -126,27 +172,32 @@ fn objects(dice: &mut Dice) -> Vec<Value> {
         let (cpu, memory) = (dice.pick(&["250m", "1", "1500m", "0"]), dice.pick(&["1Mi", "64M", "1000", "3Gi"]));
         sometimes(&mut list, "cpu", cpu.into(), dice);
         sometimes(&mut list, "memory", memory.into(), dice);
+        let disk = dice.pick(&["2Gi", "500M", "0"]);
+        sometimes(&mut list, "ephemeral-storage", disk.into(), dice);
         list
     };
     let container = |name: &str, dice: &mut Dice| json!({"name": name, "image": "i:1", "resources": {"limits": amounts(dice), "requests": amounts(dice)}});
     let volumes: Value = (0..=dice.below(4)).map(|number| volume(number, dice)).collect();
-    let group = if dice.chance(50) { json!({"fsGroup": 1234}) } else { json!({}) };
+    let mut security = json!({});
+    sometimes(&mut security, "fsGroup", 1234.into(), dice);
+    sometimes(&mut security, "runAsUser", 7.into(), dice);
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "p", "namespace": "shop", "labels": {"one": "1", "b": "x.y"}, "annotations": words(dice, &["x.y/two", "Three", "four"])},
-        "spec": {"containers": [container("app", dice), container("side", dice)], "volumes": volumes, "securityContext": group},
+        "spec": {"containers": [container("app", dice), container("side", dice)], "volumes": volumes, "securityContext": security},
     });
-    let map = |name: &str, dice: &mut Dice| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "shop"}, "data": words(dice, &KEYS[..3]), "binaryData": {"deep": "AP8="}});
-    let secret = |name: &str, dice: &mut Dice| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "shop"}, "stringData": words(dice, &KEYS)});
+    let map = |name: &str, dice: &mut Dice| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "shop"}, "data": words(dice, &KEYS[..3]), "binaryData": coded(dice, &KEYS[3..])});
+    let secret = |name: &str, dice: &mut Dice| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "shop"}, "data": coded(dice, &KEYS), "stringData": words(dice, &KEYS[1..])});
     vec![pod, map("m", dice), map("n", dice), secret("s", dice), secret("t", dice)]
 }
 
-/// Path → bytes and mode.
-type Files = BTreeMap<String, (Vec<u8>, u32)>;
+/// Path → bytes, mode and user.
+type Files = BTreeMap<String, (Vec<u8>, u32, Option<u32>)>;
 
 /// What the second implementation knows.
 struct Second<'a> {
     pod: &'a Value,
+    uid: String,
     objects: &'a [Value],
 }
 
@@ -178,8 +229,19 @@ impl Second<'_> {
             if self.pod["spec"]["securityContext"]["fsGroup"].is_number() {
                 mode |= 0o440;
             }
-            files.insert(path.join("/"), (bytes, mode));
+            files.insert(path.join("/"), (bytes, mode, None));
         };
+        if kind == "serviceAccountToken" {
+            let security = &self.pod["spec"]["securityContext"];
+            let is_of_one = security["runAsUser"].is_number() || security["fsGroup"].is_number();
+            let mode = if is_of_one { json!(0o600) } else { Value::Null };
+            let audience = inner["audience"].as_str().unwrap_or("https://kubernetes.default.svc.cluster.local");
+            let end = at(inner["expirationSeconds"].as_i64().unwrap_or(3600)).as_second();
+            add(&json!({"path": inner["path"], "mode": mode}), token(audience, end));
+            let user = security["runAsUser"].as_u64().map(|user| u32::try_from(user).unwrap());
+            files.values_mut().for_each(|file| file.2 = user);
+            return Ok(files);
+        }
         let items = inner["items"].as_array().unwrap();
         if kind == "downwardAPI" {
             for item in items {
@@ -224,6 +286,7 @@ impl Second<'_> {
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         match path {
+            "metadata.uid" => Ok(self.uid.clone()),
             "metadata.name" | "metadata.namespace" => Ok(text(&metadata[&path[9..]])),
             "metadata.labels" | "metadata.annotations" => Ok(all(&metadata[&path[9..]])),
             "metadata.labels['one']" => Ok(text(&metadata["labels"]["one"])),
@@ -246,8 +309,8 @@ impl Second<'_> {
             amount = thousandths(limit);
         }
         if list == "limits" && amount == 0 {
-            // What the world of the tests offers.
-            amount = if name == "cpu" { 2000 } else { 0 };
+            amount =
+                ALLOCATABLE.iter().find(|(known, _)| *known == name).map_or(0, |(_, amount)| self::thousandths(amount));
         }
         let divisor = match thousandths(&reference["divisor"]) {
             0 => 1000,
@@ -284,43 +347,91 @@ fn quoted(text: &str) -> String {
 }
 
 fn content(object: &Value) -> BTreeMap<String, Vec<u8>> {
-    let texts = object.get("data").or(object.get("stringData")).unwrap().as_object().unwrap();
-    let mut all: BTreeMap<String, Vec<u8>> =
-        texts.iter().map(|(key, text)| (key.clone(), text.as_str().unwrap().as_bytes().to_vec())).collect();
-    if object.get("binaryData").is_some() {
-        all.insert("deep".to_owned(), vec![0, 255]);
+    let mut all = BTreeMap::new();
+    for (field, is_coded) in [("data", object["kind"] == "Secret"), ("binaryData", true), ("stringData", false)] {
+        for (key, text) in object[field].as_object().into_iter().flatten() {
+            let text = text.as_str().unwrap();
+            all.insert(key.clone(), if is_coded { decoded(text) } else { text.as_bytes().to_vec() });
+        }
     }
     all
+}
+
+/// Base64.
+fn decoded(text: &str) -> Vec<u8> {
+    const LETTERS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut bits, mut count, mut out) = (0_usize, 0, Vec::new());
+    for letter in text.chars().filter(|letter| *letter != '=') {
+        bits = (bits % 256) * 64 + LETTERS.find(letter).unwrap();
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push(u8::try_from((bits >> count) % 256).unwrap());
+        }
+    }
+    out
+}
+
+/// What stands for a token, which is signed elsewhere: for whom it is, and how long it is good.
+fn token(audience: &str, end: i64) -> Vec<u8> {
+    format!("a token for {audience} until {end}").into_bytes()
+}
+
+fn token_of(file: &TokenFile) -> Vec<u8> {
+    let claims: Value = serde_json::from_str(&file.claims).unwrap();
+    assert_eq!(claims["aud"].as_array().unwrap().len(), 1);
+    token(claims["aud"][0].as_str().unwrap(), claims["exp"].as_i64().unwrap())
+}
+
+/// The files of each volume, tokens among them; an error when none are made.
+fn planned(plan: &PodPlan) -> Result<Vec<Option<Files>>, ()> {
+    let made = plan.steps.iter().find_map(|step| match &step.action {
+        PodAction::SyncVolumes { volumes, tokens } => Some((volumes, tokens)),
+        _ => None,
+    });
+    let (volumes, tokens) = made.ok_or(())?;
+    let all = volumes.iter().map(|volume| {
+        let VolumeMaterial::Files { files, .. } = &volume.material else { return None };
+        let files = files.iter().map(|file| (file.path.clone(), (file.bytes.reveal().to_vec(), file.mode, file.owner)));
+        let own = tokens.iter().filter(|token| token.volume == volume.name);
+        let own = own.map(|token| (token.path.clone(), (token_of(token), token.mode, token.owner)));
+        let count = files.len() + own.clone().count();
+        let all: Files = files.chain(own).collect();
+        assert_eq!(all.len(), count, "two files of one path");
+        Some(all)
+    });
+    Ok(all.collect())
 }
 
 #[test]
 fn the_bytes_of_random_pods_are_those_of_a_second_implementation() {
     let seed = setting("PODWRIGHT_PAYLOAD_SEED").unwrap_or_else(fresh_seed);
-    let (mut with_files, mut refused) = (0, 0);
+    let (mut with_files, mut refused, mut tokens) = (0, 0, 0);
     for number in 0..PODS {
         let mut dice = Dice::of(seed, &number.to_string());
-        let objects = objects(&mut dice);
+        let mut objects = objects(&mut dice);
         let admitted = admitted(&objects);
-        let plan = World::new(&pod_of(&admitted, "shop", "p"), &admitted.data).plan();
-        let made = plan.steps.into_iter().find_map(|step| match step.action {
-            PodAction::SyncVolumes { volumes, .. } => Some(volumes),
+        let mut world = World::new(&pod_of(&admitted, "shop", "p"), &admitted.data);
+        world.node.root_ca = ROOT_CA.into();
+        world.node.allocatable = ALLOCATABLE.map(|(name, amount)| (name.to_owned(), amount.to_owned())).into();
+        let plan = world.plan();
+        let uid = plan.steps.iter().find_map(|step| match &step.action {
+            PodAction::CreatePod { record } => Some(record.uid.0.clone()),
             _ => None,
         });
-        let second = Second { pod: &objects[0], objects: &objects[1..] };
+        // Nobody writes it, and it is in every namespace.
+        objects
+            .push(json!({"kind": "ConfigMap", "metadata": {"name": "kube-root-ca.crt"}, "data": {"ca.crt": ROOT_CA}}));
+        let second = Second { pod: &objects[0], uid: uid.unwrap_or_default(), objects: &objects[1..] };
         let wanted: Result<Vec<Option<Files>>, ()> =
             objects[0]["spec"]["volumes"].as_array().unwrap().iter().map(|volume| second.volume(volume)).collect();
-        let found = made.ok_or(()).map(|volumes| {
-            let files = volumes.into_iter().map(|volume| match volume.material {
-                VolumeMaterial::Files { files, .. } => {
-                    Some(files.into_iter().map(|file| (file.path, (file.bytes.reveal().to_vec(), file.mode))).collect())
-                }
-                _ => None,
-            });
-            files.collect::<Vec<Option<Files>>>()
-        });
+        let found = planned(&plan);
         assert_eq!(found, wanted, "pod {number} of PODWRIGHT_PAYLOAD_SEED={seed}: {:#}", objects[0]);
         refused += usize::from(found.is_err());
-        with_files += found.into_iter().flatten().flatten().filter(|files| !files.is_empty()).count();
+        let files = || found.iter().flatten().flatten();
+        with_files += files().filter(|files| !files.is_empty()).count();
+        tokens += files().flat_map(BTreeMap::values).filter(|file| file.0.starts_with(b"a token")).count();
     }
     assert!(with_files > PODS / 2 && refused > 5 && refused < PODS / 2, "{with_files} {refused}");
+    assert!(tokens > 10, "{tokens}");
 }
