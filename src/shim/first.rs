@@ -117,7 +117,7 @@ impl First<'_> {
         let name = process.args.first().map(String::as_str).unwrap_or_default();
         match command::find(name, &environment) {
             Ok(_) => Ok(environment),
-            Err(unusable) => Err(Failure(unusable.message)),
+            Err(unusable) => Err(Failure(unusable.told_of(process))),
         }
     }
 

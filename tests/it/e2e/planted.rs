@@ -27,7 +27,7 @@ fn forms(mark: &str) -> Vec<Vec<u8>> {
     let bytes = mark.as_bytes();
     let coded = |before: usize| {
         let text = STANDARD_NO_PAD.encode([vec![0; before], bytes.to_vec()].concat());
-        text[(before * 8).div_ceil(6)..(before + bytes.len()) * 8 / 6].as_bytes().to_vec()
+        text.as_bytes()[(before * 8).div_ceil(6)..(before + bytes.len()) * 8 / 6].to_vec()
     };
     let each = |form: fn(&u8) -> String| bytes.iter().map(form).collect::<Vec<_>>();
     let mut all = vec![bytes.to_vec(), each(|byte| format!("{byte:02x}")).concat().into_bytes()];
@@ -90,7 +90,7 @@ fn pods(round: u32) -> Vec<Value> {
         |name: &str, key: &str| json!({"name": name, "valueFrom": {"secretKeyRef": {"name": "own", "key": key}}});
     let pod = |name: &str, container: Value, spec: Value| {
         let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
-        let own = json!({"name": "c", "image": "busybox", "env": [variable("E", "env"), variable("P", "part")]});
+        let own = json!({"name": "c", "image": "busybox", "env": [variable("E", "env"), variable("P", "part"), {"name": "S", "value": "/"}]});
         pod["spec"]["containers"] = json!([own]);
         pod["spec"]["containers"][0].as_object_mut().unwrap().extend(container.as_object().unwrap().clone());
         pod["spec"]["terminationGracePeriodSeconds"] = 0.into();
@@ -116,7 +116,7 @@ fn pods(round: u32) -> Vec<Value> {
     );
     let coded = STANDARD.encode(format!("x{CODED}"));
     holder["metadata"]["annotations"] = json!({"plain": format!("{PLAIN}-{round}"), "coded": coded});
-    let mount = json!([{"name": "memory", "mountPath": "/part", "subPathExpr": "/$(E)"}]);
+    let mount = json!([{"name": "memory", "mountPath": "/part", "subPathExpr": "$(S)$(E)"}]);
     let login = json!([{"name": "login"}]);
     vec![
         holder,
@@ -166,7 +166,9 @@ fn differences(world: &World, more: &[&str], word: &str) {
 
 /// Everything that is told of the pods, and everything on the disk.
 fn nothing_is_told(world: &World) {
-    let mut told = vec![world.log(), std::fs::read_to_string(world.repo().join("status.yaml")).unwrap()];
+    let status = || std::fs::read_to_string(world.repo().join("status.yaml")).ok();
+    let mut told =
+        vec![world.log(), world.wait("the status file", || status().filter(|text| text.contains("unpulled")))];
     for pod in NAMES {
         told.push(world.ok(&["describe", "pod", pod]));
     }
@@ -195,7 +197,7 @@ fn e2e_values_of_secrets_are_in_memory_and_in_their_containers_and_nowhere_else(
     world.commit(&[]);
     world.start();
     world.wait_row("holder", "1/1", "Running");
-    world.wait_described("part", "error SubPath `/$(E)` must not be an absolute path");
+    world.wait_described("part", "error SubPath `$(S)$(E)` must not be an absolute path");
     world.wait_described("program", "exec: \"$(E)\": executable file not found in $PATH");
     world.wait_described("unpulled", "Failed to pull image");
     let sh = |script: &str| world.exec("holder", "c", &["sh", "-c", script]);
