@@ -4,7 +4,8 @@
 //!
 //! One that is killed for its probe is started at once when that time has passed since the end of the instance before; and as long as
 //! none has ended by itself there is nothing to wait for. When its sandbox died that goes for what a new one begins with; a later
-//! init container is begun there as if nothing were known of it, and what comes after them waits from its own end, which counts.
+//! init container is begun there as if nothing were known of it, also when that one is killed for its probe, and what comes after
+//! them waits from its own end, which counts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -144,7 +145,7 @@ impl Story {
     /// When the next one may be begun, of one that ended.
     fn promised(&self) -> Option<Moment> {
         let (ended, wait) = (self.ended?, seconds(self.wait()));
-        let has_passed = self.is_killed && self.before.is_some_and(|before| ended - before >= wait);
+        let has_passed = self.is_killed && self.before.is_none_or(|before| ended - before >= wait);
         Some(if has_passed { ended } else { ended + wait })
     }
 
@@ -171,11 +172,12 @@ impl Story {
             return Err(promised);
         }
         // One that had nothing to wait for may still have been counted as a crash, which makes the next wait no shorter.
+        let is_counted = !self.is_killed || self.before.is_some();
         *self = Self {
             earliest: promised.unwrap_or(at),
             before: self.ended,
             is_first_stopped: self.is_first_stopped,
-            waited: self.wait(),
+            waited: if is_counted { self.wait() } else { self.wait().min(self.waited) },
             count: self.count + 1,
             ..Self::default()
         };

@@ -451,13 +451,22 @@ fn a_back_off_after_a_dead_sandbox_that_is_cut_short_is_found() {
     let spec = json!({"initContainers": [{"name": "init"}, {"name": "setup"}], "containers": [{"name": "app"}]});
     let setup = |at: Moment, attempt: u32, sandbox: u32| vec![began_in(at, "setup", attempt, (sandbox, 0))];
     let fails = |at: Moment, attempt: u32| vec![ended(at, "setup", attempt, 1)];
-    let story = |second: Moment, third: Moment| {
+    let with = |second: Moment, third: Vec<Line>| {
         let first = [began(0, "init", 0), vec![ended(0, "init", 0, 0)], setup(0, 0, 0), fails(1_000, 0)].concat();
         let next = [setup(1_000, 1, 0), died(2_000, "setup", 0), fails(2_000, 1)].concat();
         let again = [began(2_000, "init", 1), vec![ended(2_000, "init", 1, 0)], setup(second, 2, 1)].concat();
-        broken(spec.clone(), [first, next, again, fails(3_000, 2), setup(third, 3, 1)].concat())
+        broken(spec.clone(), [first, next, again, third].concat())
     };
+    let story = |second: Moment, third: Moment| with(second, [fails(3_000, 2), setup(third, 3, 1)].concat());
     assert_eq!((story(2_000, 13_000), story(2_000, 12_999)), (vec![], vec!["back-off"]));
+    // Killed for its probe it finds nothing that ended before it: it begins at once, and is not counted.
+    let killed = |fourth: Moment| {
+        let why = "liveness probe failed".to_owned();
+        let told = (3_000, Event::Told { of: of("setup", 2), signal: Signal::Stop, why });
+        let third = [vec![told], fails(3_000, 2), setup(3_000, 3, 1), fails(3_500, 3), setup(fourth, 4, 1)];
+        with(2_000, third.concat())
+    };
+    assert_eq!((killed(13_500), killed(13_499)), (vec![], vec!["back-off"]));
 }
 
 #[test]
