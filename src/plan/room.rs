@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | runs | what it was given | stays, whatever the machine has by now |
 //! | runs, and is to have more | that, and what it is to have while it waits for it | is given it when it fits; it waits, and for good when the machine never has so much |
-//! | is going | what it was given, until it is gone | its successor is judged as one that comes, with its room free |
+//! | is going | what it was given, until it is gone | its successor is judged as one that comes, with its room free, and only for what it asks for more of |
 //! | comes, waits, or failed for want of room | what it asks for, once it fits | those that were let in before and are on no record yet, then those of higher priority, then by name |
 //! | has ended | nothing | stays ended |
 //!
@@ -156,6 +156,13 @@ impl<'a> Candidate<'a> {
             pod,
         }
     }
+
+    /// What it asks for more of than it has.
+    fn grown(&self) -> Requests {
+        let mut grown = self.asked.requests.clone();
+        grown.retain(|resource, amount| self.own.get(resource).is_none_or(|own| *amount > *own));
+        grown
+    }
 }
 
 struct Round {
@@ -185,8 +192,10 @@ impl Round {
         }
     }
 
-    fn come(&mut self, Candidate { asked, own, pod, .. }: &Candidate<'_>) {
-        let unplaced = Unplaced::for_room(asked, &self.room.lacks(&asked.requests, own), self.is_fleet);
+    /// A successor that asks for no more has the place of the one before, also where more runs than the machine has room for.
+    fn come(&mut self, candidate: &Candidate<'_>) {
+        let Candidate { asked, own, pod, .. } = candidate;
+        let unplaced = Unplaced::for_room(asked, &self.room.lacks(&candidate.grown(), own), self.is_fleet);
         if unplaced.is_none() {
             self.room.exchange(own, &asked.requests);
         }
@@ -197,10 +206,9 @@ impl Round {
 
     /// Only what grows must be free: less of something is given whatever else there is. What is waited for is not given to
     /// others, as the scheduler counts it, unless it is waited for in vain.
-    fn resize(&mut self, Candidate { asked, own, pod, .. }: &Candidate<'_>, realised: &AdmittedPod) {
-        let mut grown = asked.requests.clone();
-        grown.retain(|resource, amount| own.get(resource).is_none_or(|own| *amount > *own));
-        let pending = PendingResize::of(&self.room.lacks(&grown, own));
+    fn resize(&mut self, candidate: &Candidate<'_>, realised: &AdmittedPod) {
+        let Candidate { asked, own, pod, .. } = candidate;
+        let pending = PendingResize::of(&self.room.lacks(&candidate.grown(), own));
         if pending.as_ref().is_none_or(|pending| !pending.is_infeasible) {
             self.room.exchange(own, &asked.requests);
         }

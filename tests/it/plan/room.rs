@@ -104,6 +104,9 @@ fn beside_those_that_run() -> Vec<Row> {
         (vec![pod("b", "2")], vec![other("b", "2")], "2", "b"),
         (vec![pod("b", "2")], vec![urgent("a", "1"), other("b", "1")], "2", "a Pending, b"),
         (vec![pod("a", "1"), pod("b", "1")], vec![pod("a", "1"), other("b", "1500m")], "2", "a, b Pending"),
+        // Also where more runs than there is room for, unless it asks for more.
+        (vec![pod("a", "1"), pod("b", "1")], vec![pod("a", "1"), other("b", "1")], "1", "a, b"),
+        (vec![pod("a", "1"), pod("b", "500m")], vec![pod("a", "1"), other("b", "600m")], "1", "a, b Pending"),
         // Other amounts.
         (vec![pod("a", "1"), pod("b", "500m")], vec![pod("a", "1"), pod("b", "1")], "2", "a, b"),
         (vec![pod("a", "1"), pod("b", "500m")], vec![pod("a", "1"), pod("b", "1500m")], "2", "a, b ResizeDeferred"),
