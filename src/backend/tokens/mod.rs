@@ -105,15 +105,20 @@ impl Keys {
         let name = "ca.key";
         match self.key(name, &ECDSA_P256_SHA256_ASN1_SIGNING) {
             Err(error) if error.kind == ErrorKind::Corrupt => {
-                let aside = format!("{name}.damaged");
-                let dir = self.dir()?;
-                effect::move_at((&dir, OsStr::new(name)), (&dir, OsStr::new(&aside)))
-                    .map_err(|e| PortError::io(OPEN, self.place.join(name).display().to_string(), &e))?;
-                tracing::warn!("{}; it is {aside} now, and there is another authority", error.message);
+                self.set_aside(name, &format!("{}; there is another authority", error.message))?;
                 self.key(name, &ECDSA_P256_SHA256_ASN1_SIGNING)
             }
             key => key,
         }
+    }
+
+    /// Gives a damaged file another name, in the place of an earlier one, and tells why.
+    fn set_aside(&self, name: &str, why: &str) -> Result<(), PortError> {
+        let (dir, aside, place) = (self.dir()?, format!("{name}.damaged"), self.place.join(name).display().to_string());
+        effect::move_at((&dir, OsStr::new(name)), (&dir, OsStr::new(&aside)))
+            .map_err(|e| PortError::io(OPEN, place.clone(), &e))?;
+        tracing::warn!(place, "{why}; it is {aside} now");
+        Ok(())
     }
 
     /// The key in a file, which is made unless it is there.
@@ -231,12 +236,16 @@ impl Tokens for Keys {
     /// Who has it needs its key no more than a directory that can be written to. What is none is made anew, with the key that it
     /// was made with if that one is whole: a machine that nobody looks after would be without one for ever.
     fn root_ca(&self) -> Result<String, PortError> {
-        match self.read("ca.crt") {
-            Ok(Some(text)) if decoded(&text, CERTIFICATE_LABEL).is_some() => Ok(text),
-            Ok(_) => self.certified(),
-            Err(error) if error.kind == ErrorKind::Corrupt => self.certified(),
-            Err(error) => Err(error),
-        }
+        let name = "ca.crt";
+        let why = match self.read(name) {
+            Ok(None) => return self.certified(),
+            Ok(Some(text)) if decoded(&text, CERTIFICATE_LABEL).is_some() => return Ok(text),
+            Ok(Some(_)) => "it is no certificate".to_owned(),
+            Err(error) if error.kind == ErrorKind::Corrupt => error.message,
+            Err(error) => return Err(error),
+        };
+        self.set_aside(name, &format!("{why}, and is made anew"))?;
+        self.certified()
     }
 }
 
@@ -355,7 +364,9 @@ mod tests {
             assert!(decoded(&second, CERTIFICATE_LABEL).is_some() && second != first);
             assert_eq!(Keys::new(&place).root_ca().unwrap(), second);
             assert!(Keys::new(&place).key("ca.key", &ECDSA_P256_SHA256_ASN1_SIGNING).is_ok());
-            assert_eq!(std::fs::read_to_string(place.join("ca.key.damaged")).ok().as_deref(), key);
+            for (name, text) in [("ca.crt.damaged", certificate), ("ca.key.damaged", key)] {
+                assert_eq!(std::fs::read_to_string(place.join(name)).ok().as_deref(), text);
+            }
         }
     }
 

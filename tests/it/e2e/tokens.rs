@@ -211,7 +211,7 @@ fn e2e_an_agent_whose_keys_are_damaged_keeps_all_that_runs() {
     world.wait_row("plain", "1/1", "Running");
     world.wait_described("late", "sa.key");
     let log = world.log_from(before);
-    for told in ["it is ca.key.damaged now, and there is another authority", "pods that need a token wait"] {
+    for told in ["there is another authority; it is ca.key.damaged now", "pods that need a token wait"] {
         assert_eq!(log.matches(told).count(), 1, "{log}");
     }
     // With another key all is well: nobody has to start anything anew.
