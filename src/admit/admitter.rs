@@ -64,7 +64,7 @@ impl<'a> Admitter<'a> {
             (Kind::ConfigMap, _) => carried::<ConfigMap>(object).is_some(),
             (Kind::Secret, _) => carried::<Secret>(object).is_some(),
             (Kind::Pod, None) | (Kind::PodPreset, _) => false,
-            (Kind::Namespace | Kind::ServiceAccount, _) => true,
+            (Kind::Namespace | Kind::ServiceAccount | Kind::Node, _) => true,
         }
     }
 

@@ -179,7 +179,7 @@ fn data_objects(desired: &Desired, diagnostics: &mut Diagnostics) -> DataObjects
                     data.accounts.insert(name, account_of(account));
                 }
             }
-            Kind::Namespace | Kind::PodPreset | Kind::Pod => {}
+            Kind::Namespace | Kind::PodPreset | Kind::Pod | Kind::Node => {}
         }
     }
     data

@@ -98,7 +98,10 @@ async fn from_agent(
                 let secrets = client.list(Listed::Kind(Kind::Secret), Some(namespace), &ListOptions::default()).await?;
                 describe_account(&object, &secrets.items)
             }
-            Listed::Node => describe_node(&object, &pods_of(client, &object).await?, &[], Timestamp::now()),
+            Listed::Node => {
+                let (pods, events) = (pods_of(client, &object).await?, events_of(client, &object).await?);
+                describe_node(&object, &pods, &events, Timestamp::now())
+            }
             _ => describe_object(&object),
         });
     }
@@ -114,6 +117,15 @@ async fn pods_of(client: &Client, node: &Value) -> Result<Vec<Pod>, CliError> {
     let name = node["metadata"]["name"].as_str().unwrap_or_default();
     let options = ListOptions { label_selector: None, field_selector: Some(format!("spec.nodeName={name}")) };
     client.list(PODS, None, &options).await?.items.iter().map(pod).collect()
+}
+
+/// The events about a node, whose name is its uid in them.
+async fn events_of(client: &Client, node: &Value) -> Result<Vec<EventRecord>, CliError> {
+    let name = node["metadata"]["name"].as_str().unwrap_or_default();
+    let fields = format!("involvedObject.kind=Node,involvedObject.name={name}");
+    let options = ListOptions { label_selector: None, field_selector: Some(fields) };
+    let list = client.list(Listed::Event, None, &options).await?;
+    Ok(list.items.iter().filter_map(event_record).collect())
 }
 
 /// The events of this incarnation of a pod.

@@ -9,7 +9,7 @@ use super::layout::Layout;
 use super::machine::Machine;
 use super::node;
 use crate::config::Config;
-use crate::model::{NodeInfo, PullSettings};
+use crate::model::{EvictionSettings, EvictionThreshold, NodeInfo, NodePressures, PullSettings};
 use crate::shim::LogLimits;
 
 /// How often everything is looked at again when nobody says.
@@ -89,8 +89,26 @@ pub fn node(config: &Config, name: Option<&str>, machine: &Machine) -> NodeInfo 
         capacity: offered(machine),
         system: machine.system.clone(),
         issuer: config.service_account_issuer.clone().unwrap_or_default(),
+        eviction: eviction(config),
+        pressures: NodePressures::default(),
+        untold: BTreeSet::new(),
         name,
         ..NodeInfo::default()
+    }
+}
+
+/// The thresholds of the configuration, and the kubelet's where it asks for them. By itself a machine has none: what runs on a
+/// disk that is nearly full is not ended by another version of this program.
+fn eviction(config: &Config) -> EvictionSettings {
+    let default = EvictionSettings::of_the_kubelet();
+    let mut hard = config.eviction_hard.clone();
+    for threshold in default.hard.into_iter().filter(|_| config.merge_eviction) {
+        hard.entry(threshold.signal).or_insert(Some(threshold.value));
+    }
+    let is_on = |(signal, value)| Some(EvictionThreshold { signal, value: value? });
+    EvictionSettings {
+        hard: hard.into_iter().filter_map(is_on).collect(),
+        transition: config.eviction_transition.unwrap_or(default.transition),
     }
 }
 
@@ -120,6 +138,7 @@ mod tests {
 
     use super::super::args::{Cli, Verb};
     use super::*;
+    use crate::model::{EvictionSignal, ThresholdValue};
 
     fn machine() -> Machine {
         let ips = vec!["192.0.2.7".parse().unwrap()];
@@ -147,6 +166,28 @@ mod tests {
         assert_eq!((found.subnet, found.allow_host_image), (None, false));
         assert_eq!((found.resync, found.status_file), (Some(RESYNC), None));
         assert_eq!((found.log_format, found.verbose), (LogFormat::Text, 0));
+        assert_eq!(found.node.eviction, EvictionSettings::default());
+    }
+
+    #[test]
+    fn thresholds_are_those_of_the_configuration_and_the_kubelets_where_it_asks_for_them() {
+        let mut config = Config::default();
+        let kubelet = EvictionSettings::of_the_kubelet();
+        let hard = |config: &Config| of("podwright run d", config).node.eviction.hard;
+        assert_eq!(hard(&config), []);
+        config.merge_eviction = true;
+        assert_eq!(hard(&config), kubelet.hard);
+        // What is written holds, and so does what is switched off.
+        let more = ThresholdValue::Quantity { amount: 1 << 30, shown: "1Gi".into() };
+        config.eviction_hard.insert(EvictionSignal::MemoryAvailable, Some(more.clone()));
+        config.eviction_hard.insert(EvictionSignal::ImagefsAvailable, None);
+        let own = EvictionThreshold { signal: EvictionSignal::MemoryAvailable, value: more };
+        let rest = kubelet.hard.iter().skip(1).filter(|hard| hard.signal != EvictionSignal::ImagefsAvailable);
+        assert_eq!(hard(&config), [&own].into_iter().chain(rest).cloned().collect::<Vec<_>>());
+        config.merge_eviction = false;
+        assert_eq!(hard(&config), [own]);
+        config.eviction_transition = Some(Duration::from_secs(7));
+        assert_eq!(of("podwright run d", &config).node.eviction.transition, Duration::from_secs(7));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A configuration out of a marked document: each key by its own rule, all problems collected.
 
+mod eviction;
 mod limit_range;
 mod registries;
 
@@ -18,7 +19,7 @@ use crate::model::quantity::nanos;
 use crate::model::sysctl::{self, Namespace};
 use crate::model::{Diagnostic, Diagnostics, IDS_PER_POD, Place, PodSecurityLevel, Severity, Taint};
 
-const KEYS: [&str; 25] = [
+const KEYS: [&str; 28] = [
     "apiVersion",
     "kind",
     "nodeName",
@@ -34,6 +35,9 @@ const KEYS: [&str; 25] = [
     "podPidsLimit",
     "firstUserId",
     "serviceAccountIssuer",
+    "evictionHard",
+    "mergeDefaultEvictionSettings",
+    "evictionPressureTransitionPeriod",
     "resync",
     "statusFile",
     "logFormat",
@@ -146,6 +150,9 @@ impl Check<'_> {
                 }
                 config.first_user_id = first;
             }
+            "evictionHard" => config.eviction_hard = self.eviction_hard(&at, value),
+            "mergeDefaultEvictionSettings" => config.merge_eviction = self.boolean(&at, value),
+            "evictionPressureTransitionPeriod" => config.eviction_transition = self.transition(&at, value),
             "resync" => config.resync = self.resync(&at, value),
             "statusFile" => config.status_file = self.text(&at, value, absolute).map(PathBuf::from),
             "logFormat" => {

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use crate::cli::args::LogFormat;
 use crate::manifest::read_document;
-use crate::model::{Diagnostics, LimitRangeItem, PodSecurityLevel, PullSettings, Taint};
+use crate::model::{
+    Diagnostics, EvictionSignal, LimitRangeItem, PodSecurityLevel, PullSettings, Taint, ThresholdValue,
+};
 use crate::port::PortError;
 
 /// The file that is read when none is named, if it is there.
@@ -50,6 +52,12 @@ pub struct Config {
     pub first_user_id: Option<u32>,
     /// Who issues the tokens of service accounts.
     pub service_account_issuer: Option<String>,
+    /// What there is to be at least; `None` for a signal that is switched off. Without any nothing is looked at.
+    pub eviction_hard: BTreeMap<EvictionSignal, Option<ThresholdValue>>,
+    /// The kubelet's thresholds hold for signals that have none.
+    pub merge_eviction: bool,
+    /// How long a condition of the machine stays after its threshold was last met.
+    pub eviction_transition: Option<Duration>,
     /// Zero switches the resync off.
     pub resync: Option<Duration>,
     pub status_file: Option<PathBuf>,

@@ -126,7 +126,7 @@ impl Agent {
     fn tell_node(&mut self) {
         if !Arc::ptr_eq(&self.node, &self.revisions.node) {
             self.node = Arc::clone(&self.revisions.node);
-            self.kubelet.set_node(Arc::clone(&self.node));
+            self.kubelet.set_node(&self.node);
             self.publisher.set_node(NodeInfo::clone(&self.node));
         }
         let message = "tokens cannot be signed, or the certificate cannot be had";

@@ -12,6 +12,8 @@
 //!   - *a task per probe*, where there are any. In: the plan says which. It asks its container and counts the answers. Out:
 //!     events, and the worker is woken when what counts is another.
 //!   - *a task that measures volumes*, where some have a limit. Out: what they take, for the worker.
+//!   - *a task that looks at the machine*, where there are thresholds. Out: what it is low on, for the plans of all workers; an
+//!     order to evict, for one of them.
 //!   - *the fan-out*. In: hints of the backend. Out: the worker of that pod is woken.
 //!   - *the resync*. Wakes every worker, which repairs a lost hint.
 //! - [`remove_pods`]: for `delete` and `down`: targets "no such pod" and waits until they are gone.

@@ -109,6 +109,9 @@ impl Publisher {
 
     /// Tells everything anew; who looks on is woken only by what differs.
     pub(super) async fn publish(&mut self, view: &View<'_>, occasion: Event) {
+        if self.node.pressures != view.fleet.pressures {
+            self.node.pressures.clone_from(&view.fleet.pressures);
+        }
         while !self.show(view) {
             self.project(view);
         }

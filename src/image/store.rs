@@ -231,8 +231,11 @@ impl Store {
             (named.pulled && !kept.contains(name) && !in_use.contains(&named.manifest)).then(|| name.clone())
         };
         let references: Vec<String> = index.images.iter().filter_map(goes).collect();
-        index.images.retain(|name, _| !references.contains(name));
-        self.disk.write_index(&index).map_err(failed)?;
+        // Asked often on a full disk: what stays as it is is not written again.
+        if !references.is_empty() {
+            index.images.retain(|name, _| !references.contains(name));
+            self.disk.write_index(&index).map_err(failed)?;
+        }
         let bytes = self.collect(&index, in_use).map_err(failed)?;
         super::pull::clear(self).map_err(failed)?;
         Ok(Pruned { references, bytes })

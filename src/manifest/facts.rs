@@ -139,7 +139,7 @@ impl Source<'_> {
                     facts.references.extend(account.and_then(|name| self.named(Kind::ServiceAccount, &name)));
                 }
             }
-            (Kind::Pod | Kind::PodPreset | Kind::Namespace, _) => {}
+            (Kind::Pod | Kind::PodPreset | Kind::Namespace | Kind::Node, _) => {}
         }
         facts.shrink();
         facts

@@ -369,13 +369,37 @@ pub struct Hold {
     pub until: Option<Timestamp>,
 }
 
-/// A volume on the disk that is to take no more than so much.
+/// Something of a pod that takes room on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskPart {
+    /// One of its volumes.
+    EmptyDir,
+    /// One of its containers: its logs, and the writable layer of its newest instance.
+    Container,
+    /// All of it: layers, logs, emptyDirs on the disk and what is kept for it.
+    Pod,
+}
+
+/// Something on the disk that is to take no more than so much: a volume as a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeLimit {
+    pub of: DiskPart,
+    /// That of the volume or the container.
     pub name: String,
     pub bytes: u64,
     /// The quantity as Kubernetes writes it.
     pub shown: String,
+}
+
+impl VolumeLimit {
+    /// What it is of, as messages name it.
+    pub fn what(&self) -> String {
+        match self.of {
+            DiskPart::EmptyDir => format!("EmptyDir volume {:?}", self.name),
+            DiskPart::Container => format!("container {:?}", self.name),
+            DiskPart::Pod => "the pod".to_owned(),
+        }
+    }
 }
 
 /// What a volume takes of the disk.

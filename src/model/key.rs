@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The kinds podwright reads. Any other kind in the manifests is refused by name.
+/// The kinds podwright reads, and the machine's own. Any other kind in the manifests is refused by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
     Namespace,
@@ -13,10 +13,12 @@ pub enum Kind {
     Secret,
     PodPreset,
     Pod,
+    /// No manifest has one: events are about it.
+    Node,
 }
 
 impl Kind {
-    /// Every kind, in the order objects are listed.
+    /// Every kind that manifests have, in the order objects are listed.
     pub const ALL: [Kind; 6] =
         [Kind::Namespace, Kind::ServiceAccount, Kind::ConfigMap, Kind::Secret, Kind::PodPreset, Kind::Pod];
 
@@ -29,6 +31,7 @@ impl Kind {
             Kind::Secret => "Secret",
             Kind::PodPreset => "PodPreset",
             Kind::Pod => "Pod",
+            Kind::Node => "Node",
         }
     }
 
@@ -49,12 +52,13 @@ impl Kind {
             Kind::Secret => "secrets",
             Kind::PodPreset => "podpresets",
             Kind::Pod => "pods",
+            Kind::Node => "nodes",
         }
     }
 
     /// Whether objects of this kind live in a namespace.
     pub fn namespaced(self) -> bool {
-        self != Kind::Namespace
+        !matches!(self, Kind::Namespace | Kind::Node)
     }
 
     /// The kind a manifest means by `apiVersion` and `kind`, if it is one of ours.

@@ -32,6 +32,7 @@ mod placement;
 mod places;
 mod pod_security;
 mod preset;
+mod pressure;
 mod probe;
 mod projection;
 mod qos;
@@ -52,8 +53,8 @@ pub use account::{
     ROOT_CA_KEY, TOKEN_KEY, TOKEN_PATH, TOKEN_VOLUME, TokenFile, TokenState, mount_token, node_uid, stable_uid,
 };
 pub use action::{
-    ContainerStart, EnvValue, Hold, HoldKind, ImageNeed, MountMode, MountSource, PayloadFile, PodAction, PodPlan,
-    PodStep, Propagation, Reason, ResizeOrder, Signal, SignalOrder, SubPath, VolumeLimit, VolumeMaterial,
+    ContainerStart, DiskPart, EnvValue, Hold, HoldKind, ImageNeed, MountMode, MountSource, PayloadFile, PodAction,
+    PodPlan, PodStep, Propagation, Reason, ResizeOrder, Signal, SignalOrder, SubPath, VolumeLimit, VolumeMaterial,
     VolumeMountPlan, VolumePayload, VolumeUse,
 };
 pub use admitted::{
@@ -84,6 +85,10 @@ pub use placement::{Outcome, Unmet, Unplaced, no_node};
 pub use places::{Places, PointerDigest};
 pub use pod_security::{POD_SECURITY, PodSecurityLevel, PodSecurityStandard, PodSecurityVersion};
 pub use preset::{APPLIED_PRESET_PREFIX, EXCLUDE_PRESETS, MIRROR_POD};
+pub use pressure::{
+    EVICTED, EvictionSettings, EvictionSignal, EvictionThreshold, NodePressure, NodePressures, PressureState,
+    ProcessUse, SignalLevel, SignalLevels, Starved, ThresholdValue, UnderPressure,
+};
 pub use probe::{ProbeKey, ProbeKind, ProbeRun, ProbeVerdict, ProbeVerdicts, Probed, ProbedContainers};
 pub use projection::{
     EventRecord, EventType, MadeOf, Projected, Projection, Served, ShownObject, ShownPod, Standing, Terminal,
@@ -92,7 +97,7 @@ pub use qos::{AmountList, OF_PODS, PodAmounts, containers_total, is_sidecar, pod
 pub use reference::{HOST_IMAGE, NoReference, Reference, is_sha256_hex};
 pub use registry::{EVERY_REGISTRY, Mirror, PullSettings, RegistryEntry, host_and_port, is_loopback};
 pub use resources::{AmountChange, Amounts, RESIZABLE, Resources, asks_for_restart};
-pub use room::{Asked, PendingResize, Requests, Room, Shortage, requests_of};
+pub use room::{Asked, PendingResize, Requests, Room, Shortage, priority, requests_of};
 pub use rule::{RULES, Rule};
 pub use snapshot::{BlobId, Provisioned, Revision, RevisionKind, Snapshot, SourceFile, SourceRef};
 pub use status::{

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ISSUER, LimitRangeItem, PodSecurityLevel};
+use super::{EvictionSettings, ISSUER, LimitRangeItem, NodePressures, PodSecurityLevel};
 
 /// A taint of the machine, from the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,12 @@ pub struct NodeInfo {
     /// Settings of the kernel that pods may set besides the safe ones, with `*` at the end or not.
     #[serde(default)]
     pub allowed_unsafe_sysctls: Vec<String>,
+    /// When pods are evicted for what it is low on.
+    #[serde(skip)]
+    pub eviction: EvictionSettings,
+    /// What it is low on now, as far as somebody has looked.
+    #[serde(skip)]
+    pub pressures: NodePressures,
     /// Labels that every machine has and nobody told the values of: only where the machine itself is not asked.
     pub untold: BTreeSet<String>,
     /// Who issues the tokens of its service accounts; empty for the usual name.

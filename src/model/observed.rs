@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{AdmittedPod, Packed, PodKey, PodUid, Reason, Resources};
+use super::{AdmittedPod, Packed, PodKey, PodUid, Reason, Resources, UnderPressure};
 
 /// A pod that is going away. The grace period may only shrink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,16 @@ pub struct TerminalCause {
     /// `DeadlineExceeded`, `Evicted`, `NodeAffinity`.
     pub reason: String,
     pub message: String,
+    /// What became of it for what the machine was low on, if that is why: another one takes its place once it is no longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pressure: Option<UnderPressure>,
+}
+
+impl TerminalCause {
+    /// One that is the pod's own.
+    pub fn new(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { reason: reason.into(), message: message.into(), pressure: None }
+    }
 }
 
 /// All containers of a pod were restarted together for how one of them had ended.

@@ -25,6 +25,18 @@ const FIELD: &str = "spec.containers";
 const MILLI: i128 = 1_000_000;
 const UNIT: i128 = 1_000_000_000;
 
+/// The classes that there are always, with their priorities (pkg/apis/scheduling/v1/helpers.go).
+const CLASSES: [(&str, i32); 2] = [("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
+
+/// The priority of a pod; that of a class nobody knows is that of none.
+pub fn priority(spec: &PodSpec) -> i32 {
+    let of_class = || {
+        let class = spec.priority_class_name.as_deref()?;
+        CLASSES.iter().find(|(name, _)| *name == class).map(|(_, priority)| *priority)
+    };
+    spec.priority.or_else(of_class).unwrap_or(0)
+}
+
 /// How much of each resource: thousandths of a core, bytes, pieces. What is not named is nothing.
 pub type Requests = BTreeMap<String, i128>;
 
@@ -44,7 +56,7 @@ impl Asked {
     pub fn of(spec: &PodSpec) -> Self {
         Self {
             requests: requests(spec),
-            priority: spec.priority.unwrap_or(0),
+            priority: priority(spec),
             is_named: !spec.node_name.as_deref().unwrap_or_default().is_empty(),
             never_preempts: spec.preemption_policy.as_deref() == Some("Never"),
         }
@@ -83,6 +95,7 @@ struct SpecPart {
     overhead: Option<BTreeMap<String, Quantity>>,
     preemption_policy: Option<String>,
     priority: Option<i32>,
+    priority_class_name: Option<String>,
     resources: Option<ResourceRequirements>,
 }
 
@@ -108,6 +121,7 @@ impl SpecPart {
             overhead: self.overhead,
             preemption_policy: self.preemption_policy,
             priority: self.priority,
+            priority_class_name: self.priority_class_name,
             resources: self.resources,
             ..PodSpec::default()
         }
@@ -380,6 +394,8 @@ mod tests {
         let spec = json!({"containers": [], "priority": 7, "nodeName": "a", "preemptionPolicy": "Never"});
         let all = Asked { requests: requests(&[("pods", 1)]), priority: 7, is_named: true, never_preempts: true };
         assert_eq!(asked(spec), all);
+        let class = json!({"containers": [], "priorityClassName": "system-node-critical"});
+        assert_eq!(asked(class).priority, 2_000_001_000);
     }
 
     #[test]

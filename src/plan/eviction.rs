@@ -1,11 +1,15 @@
 //! Whether a pod is evicted for what it keeps on the disk, as by the kubelet (eviction_manager.go of 1.36,
-//! `emptyDirLimitEviction`). A priority keeps no pod from it: there is none here.
+//! `localStorageEviction`). A priority keeps it from that only when it is the system's own.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{PodSpec, Volume};
+use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
 
+use super::pressure::{PodUse, is_critical};
 use super::teardown::{Grace, passed};
-use crate::model::{Eviction, TerminalCause, VolumeLimit, VolumeUse, quantity};
+use crate::model::{
+    AmountList, DiskPart, EVICTED, Eviction, ObservedPod, Starved, TerminalCause, VolumeLimit, VolumeUse, pod_total,
+    quantity,
+};
 
 /// The grace period of the evicted, in seconds (`immediateEvictionGracePeriodSeconds`).
 const GRACE: i64 = 1;
@@ -15,25 +19,81 @@ const PATIENCE: i64 = 10;
 const PERIOD: SignedDuration = SignedDuration::from_secs(10);
 /// Files and directories that are looked at in each period: a few thousandths of it. More take as many periods.
 const ENTRIES: u64 = 5_000;
+const STORAGE: &str = "ephemeral-storage";
+const NANO: i128 = 1_000_000_000;
 
-/// The emptyDirs on the disk that have a limit, in the pod's order.
+/// What has a limit, in the order in which the kubelet looks at it: the emptyDirs on the disk, in the pod's order, all of the pod,
+/// and its containers.
 pub(super) fn limits(spec: &PodSpec) -> Vec<VolumeLimit> {
-    spec.volumes.iter().flatten().filter_map(limit).collect()
+    if is_critical(spec) {
+        return Vec::new();
+    }
+    let volumes = spec.volumes.iter().flatten().filter_map(of_volume);
+    volumes.chain(of_pod(spec)).chain(spec.containers.iter().filter_map(of_container)).collect()
 }
 
-fn limit(volume: &Volume) -> Option<VolumeLimit> {
+fn of_volume(volume: &Volume) -> Option<VolumeLimit> {
     let source = volume.empty_dir.as_ref().filter(|source| source.medium.as_deref().unwrap_or_default().is_empty())?;
     let text = &source.size_limit.as_ref()?.0;
     // Zero is no limit; what is no quantity keeps the pod from being started.
     let bytes = quantity::bytes(text).filter(|bytes| *bytes > 0)?;
-    Some(VolumeLimit { name: volume.name.clone(), bytes, shown: quantity::shown(text)? })
+    Some(VolumeLimit { of: DiskPart::EmptyDir, name: volume.name.clone(), bytes, shown: quantity::shown(text)? })
 }
 
-/// Why the pod is evicted, in the kubelet's words; `None` when it is not. `used` is what the volumes take, one for each limit.
+/// What its containers may have together, as far as they have a limit (`PodLimits`), written as the first of them.
+fn of_pod(spec: &PodSpec) -> Option<VolumeLimit> {
+    let first = spec.containers.iter().chain(spec.init_containers.iter().flatten()).find_map(storage)?;
+    let nanos = pod_total(spec, AmountList::Limits, STORAGE);
+    let bytes = u64::try_from((nanos + NANO - 1).div_euclid(NANO)).ok()?;
+    let shown = quantity::written(nanos, quantity::is_binary(first));
+    Some(VolumeLimit { of: DiskPart::Pod, name: String::new(), bytes, shown })
+}
+
+fn of_container(container: &Container) -> Option<VolumeLimit> {
+    let text = storage(container)?;
+    let bytes = quantity::bytes(text).filter(|bytes| *bytes > 0)?;
+    Some(VolumeLimit { of: DiskPart::Container, name: container.name.clone(), bytes, shown: quantity::shown(text)? })
+}
+
+fn storage(container: &Container) -> Option<&str> {
+    AmountList::Limits.of(container)?.get(STORAGE).map(|amount| amount.0.as_str())
+}
+
+/// Why the pod is evicted, in the kubelet's words; `None` when it is not. `used` is what is taken, one for each limit.
 pub fn eviction(limits: &[VolumeLimit], used: &[VolumeUse]) -> Option<TerminalCause> {
     let (limit, _) = limits.iter().zip(used).find(|(limit, used)| used.bytes > limit.bytes)?;
-    let message = format!("Usage of EmptyDir volume {:?} exceeds the limit {:?}. ", limit.name, limit.shown);
-    Some(TerminalCause { reason: "Evicted".to_owned(), message })
+    let VolumeLimit { of, name, shown, .. } = limit;
+    let message = match of {
+        DiskPart::EmptyDir => format!("Usage of EmptyDir volume {name:?} exceeds the limit {shown:?}. "),
+        DiskPart::Pod => {
+            format!("Pod ephemeral local storage usage exceeds the total limit of containers {shown}. ")
+        }
+        DiskPart::Container => format!("Container {name} exceeded its local ephemeral storage limit {shown:?}. "),
+    };
+    Some(TerminalCause::new(EVICTED, message))
+}
+
+/// What to look at to find what a pod takes of the disk, without a limit: all of it, then each container.
+pub fn disk_parts(pod: &ObservedPod) -> Vec<VolumeLimit> {
+    let spec = pod.record.realised.effective.open().spec.unwrap_or_default();
+    let part = |of, name| VolumeLimit { of, name, bytes: u64::MAX, shown: String::new() };
+    let containers = spec.containers.into_iter().chain(spec.init_containers.into_iter().flatten());
+    let containers = containers.map(|container| part(DiskPart::Container, container.name));
+    [part(DiskPart::Pod, String::new())].into_iter().chain(containers).collect()
+}
+
+/// What was found of these parts: bytes, or files.
+pub fn disk_use(parts: &[VolumeLimit], used: &[VolumeUse], starved: Starved) -> PodUse {
+    let amount = |used: &VolumeUse| if starved == Starved::Inodes { used.entries } else { used.bytes };
+    let mut found = PodUse::default();
+    for (part, used) in parts.iter().zip(used) {
+        match part.of {
+            DiskPart::Pod => found.total = Some(amount(used)),
+            DiskPart::Container => drop(found.containers.insert(part.name.clone(), amount(used))),
+            DiskPart::EmptyDir => {}
+        }
+    }
+    found
 }
 
 /// The grace period of an eviction, which this agent may have begun.
@@ -77,7 +137,12 @@ mod tests {
         let limits = of(
             &json!([{"name": "b", "emptyDir": {"sizeLimit": "1024Mi", "medium": ""}}, {"name": "a", "emptyDir": {"sizeLimit": "1500"}}]),
         );
-        let limit = |name: &str, bytes, shown: &str| VolumeLimit { name: name.into(), bytes, shown: shown.into() };
+        let limit = |name: &str, bytes, shown: &str| VolumeLimit {
+            of: DiskPart::EmptyDir,
+            name: name.into(),
+            bytes,
+            shown: shown.into(),
+        };
         assert_eq!(limits, [limit("b", 1 << 30, "1Gi"), limit("a", 1500, "1500")]);
     }
 
@@ -95,10 +160,53 @@ mod tests {
             (gib, 1001, Some("Usage of EmptyDir volume \"b\" exceeds the limit \"1k\". ")),
         ] {
             let cause = eviction(&limits, &[used(a), used(b)]);
-            let expected = expected.map(|m| TerminalCause { reason: "Evicted".into(), message: m.into() });
+            let expected = expected.map(|message| TerminalCause::new("Evicted", message));
             assert_eq!(cause, expected, "{a} {b}");
         }
         assert_eq!(eviction(&limits, &[]), None, "nothing is known");
+    }
+
+    #[test]
+    fn pods_and_containers_have_limits_as_their_containers_have() {
+        let container = |name: &str, limit: Option<&str>| match limit {
+            Some(limit) => json!({"name": name, "resources": {"limits": {"ephemeral-storage": limit}}}),
+            None => json!({"name": name}),
+        };
+        let told = |spec: Value| -> Vec<String> {
+            let limits = limits(&serde_json::from_value(spec).unwrap());
+            limits.iter().map(|limit| format!("{} {} {}", limit.what(), limit.bytes, limit.shown)).collect()
+        };
+        let none = [container("a", None), container("b", Some("0"))];
+        assert_eq!(told(json!({"containers": [none[0]]})), [""; 0]);
+        assert_eq!(
+            told(json!({"containers": none})),
+            ["the pod 0 0"],
+            "as for the kubelet: nothing is allowed together"
+        );
+        let some = [container("a", Some("1Gi")), container("b", Some("512Mi")), container("c", None)];
+        let volumes = json!([{"name": "v", "emptyDir": {"sizeLimit": "1Ki"}}]);
+        assert_eq!(
+            told(json!({"containers": some, "volumes": volumes})),
+            [
+                "EmptyDir volume \"v\" 1024 1Ki",
+                "the pod 1610612736 1536Mi",
+                "container \"a\" 1073741824 1Gi",
+                "container \"b\" 536870912 512Mi"
+            ]
+        );
+        assert_eq!(told(json!({"containers": some, "volumes": volumes, "priority": 2_000_000_000})), [""; 0]);
+    }
+
+    #[test]
+    fn a_pod_and_its_containers_are_told_in_the_kubelets_words() {
+        let spec = json!({"containers": [{"name": "a", "resources": {"limits": {"ephemeral-storage": "2Ki"}}}]});
+        let limits = limits(&serde_json::from_value(spec).unwrap());
+        let why = |pod, container| eviction(&limits, &[used(pod), used(container)]).map(|cause| cause.message);
+        assert_eq!(why(2048, 2048), None);
+        let pod = "Pod ephemeral local storage usage exceeds the total limit of containers 2Ki. ";
+        assert_eq!(why(2049, 2049).as_deref(), Some(pod));
+        let container = "Container a exceeded its local ephemeral storage limit \"2Ki\". ";
+        assert_eq!(why(2048, 2049).as_deref(), Some(container));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::opened::Opened;
 use super::payload::{self, Payloads};
 use super::restart::{self, Policy};
 use super::teardown::{self, Grace, Stop, grace_of, grace_of_end};
-use super::{PodInput, Target, eviction, placement, probe, resize, start, sync, together};
+use super::{PodInput, Target, eviction, placement, pressure, probe, resize, start, sync, together};
 use crate::model::{
     Accounts, AdmittedPod, Cause, ContainerKind, ContainerState, DEFAULT_ACCOUNT, DataObjects, Failure, Fillings,
     ObservedContainer, ObservedPod, Outcome, PodAction, PodKey, PodPlan, PodRecord, PodUid, Reason, Sandbox,
@@ -122,6 +122,10 @@ fn reconcile(input: &PodInput<'_>, observed: &ObservedPod, target: (&Arc<Admitte
         let reason = Reason::Terminating(deletion.reason.clone());
         return teardown::teardown(&round, &Opened::new(observed), &reason, draft);
     }
+    if let Some(why) = pressure::successor(input.node, &observed.record) {
+        let reason = Reason::Terminating(why.to_owned());
+        return teardown::teardown(&round, &Opened::new(observed), &reason, draft);
+    }
     let mut current = Cow::Borrowed(observed);
     let data = input.data.map(View::new);
     match change::of_record(&observed.record, target.0, data.as_ref()) {
@@ -175,6 +179,9 @@ fn run(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
     }
     if let Some(ending) = evicted(round.input, pod) {
         return finish(round, pod, ending, draft);
+    }
+    if let Some(cause) = pressure::rejection(round.input.node, spec, pod) {
+        return finish(round, pod, Ending::failed(cause, None), draft);
     }
     let deadline = deadline(spec, pod);
     if let Some((phase, why)) = verdict(spec, pod) {
@@ -298,13 +305,12 @@ impl Ending {
     }
 
     fn late() -> Self {
-        Self::failed(TerminalCause { reason: "DeadlineExceeded".to_owned(), message: DEADLINE.to_owned() }, None)
+        Self::failed(TerminalCause::new("DeadlineExceeded", DEADLINE), None)
     }
 
     /// The machine that the pod names does not take it.
     fn rejected(unplaced: &Unplaced) -> Self {
-        let reason = unplaced.reason().unwrap_or_default();
-        Self::failed(TerminalCause { reason, message: unplaced.message.clone() }, None)
+        Self::failed(TerminalCause::new(unplaced.reason().unwrap_or_default(), unplaced.message.clone()), None)
     }
 }
 

@@ -7,6 +7,7 @@
 //! | is going | what it was given, until it is gone | its successor is judged as one that comes, with its room free, and only for what it asks for more of |
 //! | comes, waits, or failed for want of room | what it asks for, once it fits | those that were let in before and are on no record yet, then those of higher priority, then by name |
 //! | has ended | nothing | stays ended |
+//! | went for what the machine was low on, and comes back | what it was given | is not judged again |
 //!
 //! One that does not fit keeps out none that does, and nothing that runs has to make way, whatever its priority.
 
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::change::{self, Change};
-use super::resize;
+use super::{pressure, resize};
 use crate::model::{
     Admitted, AdmittedPod, Asked, NodeInfo, ObservedPod, Packed, PendingResize, PodKey, PodRecord, PodUid, Requests,
     Room, Unmet, Unplaced, requests_of,
@@ -98,7 +99,7 @@ pub fn room<P: Borrow<ObservedPod>>(
 
 /// Whether a pod takes room.
 fn has_room(record: &PodRecord) -> bool {
-    record.terminal.is_none() && record.realised.unplaced.is_none()
+    (record.terminal.is_none() || pressure::comes_back(record)) && record.realised.unplaced.is_none()
 }
 
 /// Whether nothing but room decides over a pod.
@@ -125,7 +126,7 @@ fn standing<'a>(pod: &AdmittedPod, record: Option<&'a PodRecord>) -> Standing<'a
     }
     match change::of_record(record, pod, None) {
         Change::Recreate(_) => Standing::Comes,
-        Change::None | Change::InPlace(_) if record.terminal.is_some() => Standing::Over,
+        Change::None | Change::InPlace(_) if !has_room(record) => Standing::Over,
         Change::InPlace(fields) if fields.iter().any(resize::is_amount) => Standing::Resized(&record.realised),
         Change::None | Change::InPlace(_) => Standing::Stays,
     }

@@ -7,8 +7,9 @@ use tokio::sync::mpsc;
 
 use super::{ErrorKind, PortError};
 use crate::model::{
-    AdmittedPod, ContainerStart, Deletion, HandlerAnswer, HandlerCall, ImageNeed, ImageSource, ObservedPod, PodKey,
-    PodRecord, ProbeVerdicts, Reason, ResizeOrder, ResolverNotes, SignalOrder, VolumeLimit, VolumePayload, VolumeUse,
+    AdmittedPod, ContainerStart, Deletion, EvictionSignal, HandlerAnswer, HandlerCall, ImageNeed, ImageSource,
+    ObservedPod, PodKey, PodRecord, PodUid, ProbeVerdicts, ProcessUse, Reason, ResizeOrder, ResolverNotes,
+    SignalLevels, SignalOrder, Starved, VolumeLimit, VolumePayload, VolumeUse,
 };
 
 /// What a backend can and cannot do; `validate --backend` asks.
@@ -71,8 +72,9 @@ pub trait ContainerBackend: Send + Sync {
     /// Makes the pod's volumes and brings projected ones up to date.
     async fn sync_volumes(&self, key: &PodKey, volumes: &[VolumePayload]) -> Result<(), PortError>;
 
-    /// What emptyDirs of a pod take of the disk, one for each limit in their order. One that is above its limit may be looked
-    /// at no further; one that is not there takes nothing. Changes nothing, and ends when the caller goes away.
+    /// What emptyDirs of a pod, its containers or all of it take of the disk, one for each limit in their order. One that is above
+    /// its limit may be looked at no further; one that is not there takes nothing. Changes nothing, and ends when the caller
+    /// goes away.
     async fn volume_use(&self, key: &PodKey, limits: &[VolumeLimit]) -> Result<Vec<VolumeUse>, PortError>;
 
     /// Starts the infra process with its namespaces and network.
@@ -132,6 +134,25 @@ pub trait ContainerBackend: Send + Sync {
 
     /// Removes everything of a pod without live processes, the record last.
     async fn remove_pod(&self, key: &PodKey) -> Result<(), PortError>;
+
+    /// How much the machine has left of what these signals are about. One that it does not tell is missing. Asked often, so it
+    /// is to cost next to nothing; changes nothing.
+    async fn signal_levels(&self, _signals: &[EvictionSignal]) -> Result<SignalLevels, PortError> {
+        Ok(SignalLevels::new())
+    }
+
+    /// What the processes of a pod use now; nothing is known of a pod that is not there. Changes nothing.
+    async fn process_use(&self, _key: &PodKey) -> Result<ProcessUse, PortError> {
+        Ok(ProcessUse::default())
+    }
+
+    /// Gives back what the machine holds for nobody: volumes of pods that have ended for good, whose records and logs stay. Where
+    /// it is the disk that is low also their writable layers, and images that came from a registry, no instance stands on and
+    /// no pod on record is to run. Of those pods that are `evicted`, whose end a full disk may not take down, it empties both
+    /// once nothing of them runs.
+    async fn reclaim(&self, _starved: Starved, _evicted: &[PodUid]) -> Result<(), PortError> {
+        Ok(())
+    }
 
     /// A channel of hints; each call gives a channel of its own. Bounded: a hint that finds it full is dropped.
     fn hints(&self) -> mpsc::Receiver<Hint>;

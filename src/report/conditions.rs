@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::containers::Statuses;
 use super::resize;
-use crate::model::{ContainerRecord, ImageSource, ObservedPod, ProbedContainers, Sandbox, is_sidecar};
+use crate::model::{ContainerRecord, ImageSource, ObservedPod, ProbedContainers, Sandbox, UnderPressure, is_sidecar};
 
 /// What the conditions are derived from.
 #[derive(Clone, Copy)]
@@ -41,7 +41,8 @@ impl Verdict {
 }
 
 /// PodReadyToStartContainers, Initialized, Ready, ContainersReady and PodScheduled, in the kubelet's order; AllContainersRestarting
-/// of a pod that may come to it; then PodResizePending, PodResizeInProgress and our own ImageStale, while they are.
+/// of a pod that may come to it; then DisruptionTarget of one that is evicted for what the machine is low on, and
+/// PodResizePending, PodResizeInProgress and our own ImageStale, while they are.
 pub fn conditions(input: ConditionInput<'_>) -> Vec<PodCondition> {
     let created = input.observed.map(|pod| pod.record.created_at);
     let containers_ready = containers_ready(input);
@@ -68,6 +69,7 @@ pub fn conditions(input: ConditionInput<'_>) -> Vec<PodCondition> {
     ]
     .into_iter()
     .chain(all_restarting(input).map(|verdict| ("AllContainersRestarting", verdict)))
+    .chain(disrupted(input).map(|verdict| ("DisruptionTarget", verdict)))
     .chain(pending(input).map(|verdict| ("PodResizePending", verdict)))
     .chain(resizing(input).map(|verdict| ("PodResizeInProgress", verdict)))
     .chain(stale(input).map(|verdict| ("ImageStale", verdict)))
@@ -110,6 +112,15 @@ fn all_restarting(input: ConditionInput<'_>) -> Option<Verdict> {
         },
         None => not(None),
     })
+}
+
+/// It is there of a pod that was ended for what the machine was low on (pkg/kubelet/eviction/eviction_manager.go).
+fn disrupted(input: ConditionInput<'_>) -> Option<Verdict> {
+    let cause = input.observed?.record.terminal_cause.as_ref();
+    let cause = cause.filter(|cause| cause.pressure == Some(UnderPressure::Evicted))?;
+    let statuses = input.statuses.init.iter().chain(&input.statuses.app);
+    let since = statuses.filter_map(finished).max();
+    Some(Verdict { met: true, reason: Some("TerminationByKubelet"), message: Some(cause.message.clone()), since })
 }
 
 /// It is there while a pod keeps its cpu and memory, for there is no room for others.

@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use super::secret;
 use super::shown::time;
 use crate::model::{
-    Admitted, DEFAULT_ACCOUNT, EventRecord, Kind, MadeOf, NodeInfo, ORIGIN, ObjectKey, PodKey, Projected, Projection,
-    ROOT_CA, ROOT_CA_KEY, Served, ShownPod, node_uid,
+    Admitted, DEFAULT_ACCOUNT, EventRecord, Kind, MadeOf, NodeInfo, NodePressure, ORIGIN, ObjectKey, PodKey,
+    PressureState, Projected, Projection, ROOT_CA, ROOT_CA_KEY, Served, ShownPod, Taint, node_uid,
 };
 
 /// What the API is to show.
@@ -272,12 +272,35 @@ fn node_object(node: &NodeInfo) -> Value {
             "addresses": addresses,
             "allocatable": node.allocatable,
             "capacity": node.capacity,
-            "conditions": [{"type": "Ready", "status": "True", "reason": "AgentReady"}],
+            "conditions": node_conditions(node),
             "nodeInfo": info,
         },
     });
-    if !node.taints.is_empty() {
-        value["spec"]["taints"] = json!(node.taints);
+    let taint = |pressure: NodePressure| Taint {
+        key: pressure.taint().to_owned(),
+        value: None,
+        effect: "NoSchedule".to_owned(),
+    };
+    let taints: Vec<Taint> = node.taints.iter().cloned().chain(node.pressures.holding().map(taint)).collect();
+    if !taints.is_empty() {
+        value["spec"]["taints"] = json!(taints);
     }
     value
+}
+
+/// What the machine is low on, as far as somebody has looked, and that the agent is there. Without a heartbeat: it would change
+/// the object although nothing changes.
+fn node_conditions(node: &NodeInfo) -> Vec<Value> {
+    let condition = |(pressure, state): (&NodePressure, &PressureState)| {
+        let (reason, message) = pressure.told(state.holds);
+        json!({
+            "type": pressure.as_str(),
+            "status": if state.holds { "True" } else { "False" },
+            "lastTransitionTime": time(state.since),
+            "reason": reason,
+            "message": message,
+        })
+    };
+    let ready = json!({"type": "Ready", "status": "True", "reason": "AgentReady"});
+    node.pressures.0.iter().map(condition).chain([ready]).collect()
 }

@@ -93,7 +93,7 @@ pub fn columns(listed: Listed) -> &'static [Column] {
         Listed::Kind(Kind::Namespace) => NAMESPACE,
         Listed::Kind(Kind::Secret) => SECRET,
         Listed::Kind(Kind::ConfigMap) => CONFIG_MAP,
-        Listed::Kind(Kind::ServiceAccount | Kind::PodPreset) => NAME_AGE,
+        Listed::Kind(Kind::ServiceAccount | Kind::PodPreset | Kind::Node) => NAME_AGE,
         Listed::Event => EVENT,
         Listed::Node => NODE,
     }
@@ -113,7 +113,7 @@ pub fn cells(listed: Listed, object: &Value, now: Timestamp) -> Vec<Value> {
             vec![name, object["type"].clone(), json!(entries(object)), json!(created), json!(origin(object))]
         }
         Listed::Kind(Kind::ConfigMap) => vec![name, json!(entries(object)), json!(created), json!(origin(object))],
-        Listed::Kind(Kind::ServiceAccount | Kind::PodPreset) => vec![name, json!(created)],
+        Listed::Kind(Kind::ServiceAccount | Kind::PodPreset | Kind::Node) => vec![name, json!(created)],
         Listed::Event => event_cells(object, now),
         Listed::Node => node_cells(object, created),
     }

@@ -190,6 +190,40 @@ fn memory_in(dirs: &[PathBuf]) -> io::Result<Option<Memory>> {
     Ok(None)
 }
 
+/// The working set of a cgroup in bytes, as cadvisor has it: what it uses without files that were not read lately. `None` when
+/// nobody counts.
+///
+/// # Errors
+/// From the system.
+pub fn working_set(path: &str) -> io::Result<Option<u64>> {
+    working_set_in(&cgroup::dirs_of(&cgroup::hierarchies()?, &["memory"], path)?)
+}
+
+fn working_set_in(dirs: &[PathBuf]) -> io::Result<Option<u64>> {
+    for dir in dirs {
+        for [usage, unread] in [["memory.usage_in_bytes", "total_inactive_file"], ["memory.current", "inactive_file"]] {
+            let Some(usage) = read(&dir.join(usage))?.and_then(|text| text.parse::<u64>().ok()) else { continue };
+            let stat = read(&dir.join("memory.stat"))?.unwrap_or_default();
+            let unread = stat.lines().find_map(|line| line.strip_prefix(unread)?.strip_prefix(' ')?.parse().ok());
+            return Ok(Some(usage.saturating_sub(unread.unwrap_or(0))));
+        }
+    }
+    Ok(None)
+}
+
+/// How many processes and threads are in a cgroup and below it; `None` when nobody counts.
+///
+/// # Errors
+/// From the system.
+pub fn tasks(path: &str) -> io::Result<Option<u64>> {
+    for dir in cgroup::dirs_of(&cgroup::hierarchies()?, &["pids"], path)? {
+        if let Some(text) = read(&dir.join("pids.current"))? {
+            return Ok(text.parse().ok());
+        }
+    }
+    Ok(None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,5 +301,15 @@ mod tests {
         assert_eq!(of(&one), Some(Memory { usage: 5, limit: 9_223_372_036_854_771_712 }));
         assert_eq!(of(&two), Some(Memory { usage: 6, limit: u64::MAX }));
         assert_eq!(memory_in(&[]).unwrap(), None);
+    }
+
+    #[test]
+    fn files_that_were_not_read_lately_are_not_in_the_working_set() {
+        let one = [("memory.usage_in_bytes", "900\n"), ("memory.stat", "inactive_file 5\ntotal_inactive_file 300\n")];
+        let two = [("memory.current", "900\n"), ("memory.stat", "anon 1\ninactive_file 400\nactive_file 7\n")];
+        let less = [("memory.current", "9\n"), ("memory.stat", "inactive_file 400\n")];
+        let of = |names: &[(&str, &str)]| working_set_in(&["/none".into(), files(names).path().to_owned()]).unwrap();
+        assert_eq!([of(&one), of(&two), of(&less)], [Some(600), Some(500), Some(0)]);
+        assert_eq!(working_set_in(&[]).unwrap(), None);
     }
 }

@@ -22,6 +22,8 @@ pub mod heap;
 #[cfg(target_os = "linux")]
 pub mod infra;
 #[cfg(target_os = "linux")]
+pub mod left;
+#[cfg(target_os = "linux")]
 pub mod limits;
 #[cfg(target_os = "linux")]
 pub mod lock;

@@ -28,6 +28,9 @@ const MAKE: &str = "make volume";
 const SET_ASIDE: &str = "set aside volumes of pod";
 const MEASURE: &str = "look at volume";
 const REMOVE: &str = "remove volumes of pod";
+const EMPTY: &str = "empty volumes of pod";
+/// How many names of a volume are held at a time while it is emptied.
+const NAMES: usize = 1024;
 /// What a pod's containers wait in while a volume cannot be made, as with the kubelet.
 const WAITING: &str = "ContainerCreating";
 
@@ -109,6 +112,40 @@ impl Volumes {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(VolumeUse::default()),
             Err(error) => Err(PortError::io(MEASURE, format!("{name} of pod {uid}"), &error)),
         }
+    }
+
+    /// Where the pod's volumes on the disk are.
+    pub fn of_pod_on_disk(&self, uid: &PodUid) -> PathBuf {
+        self.disk.join(&uid.0)
+    }
+
+    /// Deletes what the pod's volumes on the disk hold, not the volumes; what a hostPath points to is left alone.
+    ///
+    /// # Errors
+    /// When something could not be deleted.
+    pub fn empty(&self, uid: &PodUid) -> Result<(), PortError> {
+        check_uid(uid, EMPTY)?;
+        let failed = |e: io::Error| PortError::io(EMPTY, uid.to_string(), &e);
+        let is_none = |e: &io::Error| matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+        let pod = match Dir::open(&self.of_pod_on_disk(uid)) {
+            Err(error) if is_none(&error) => return Ok(()),
+            other => other.map_err(failed)?,
+        };
+        for name in self.recorded(uid).keys() {
+            let volume = match pod.sub(Path::new(name)) {
+                Err(error) if is_none(&error) => continue,
+                other => other.map_err(failed)?,
+            };
+            // A few names at a time, until there is none.
+            loop {
+                let names = volume.some_names(NAMES).map_err(failed)?;
+                if names.is_empty() {
+                    break;
+                }
+                names.iter().try_for_each(|name| volume.remove_tree(name)).map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 
     /// Unmounts and deletes every volume of the pod; what a hostPath points to is left alone. Repeating it is fine.

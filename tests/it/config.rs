@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use podwright::cli::args::LogFormat;
 use podwright::config::{Config, ConfigError, load, parse};
-use podwright::model::{LimitRangeItem, LimitType, Mirror, PodSecurityLevel, PullSettings, RegistryEntry, Taint};
+use podwright::model::{
+    EvictionSignal, LimitRangeItem, LimitType, Mirror, PodSecurityLevel, PullSettings, RegistryEntry, Taint,
+    ThresholdValue,
+};
 use serde_json::Value;
 
 const FULL: &str = r#"
@@ -33,6 +36,9 @@ containerLogMaxFiles: 3
 podPidsLimit: 1024
 firstUserId: 131072
 serviceAccountIssuer: https://edge-7.example/pods
+evictionHard: {pid.available: 1000, memory.available: 200Mi, nodefs.available: "7.5%", imagefs.available: 0%}
+mergeDefaultEvictionSettings: true
+evictionPressureTransitionPeriod: 2m
 resync: 90s
 statusFile: /var/status.yaml
 logFormat: json
@@ -105,6 +111,13 @@ fn every_key_is_read() {
         value: value.map(str::to_owned),
         effect: effect.into(),
     };
+    let amount = |amount, shown: &str| ThresholdValue::Quantity { amount, shown: shown.into() };
+    let thresholds = [
+        (EvictionSignal::MemoryAvailable, Some(amount(200 << 20, "200Mi"))),
+        (EvictionSignal::NodefsAvailable, Some(ThresholdValue::Part(75_000_000))),
+        (EvictionSignal::ImagefsAvailable, None),
+        (EvictionSignal::PidAvailable, Some(amount(1000, "1k"))),
+    ];
     let expected = Config {
         node_name: Some("edge-7".into()),
         labels: text(&[("site", "north"), ("example.com/role", "")]),
@@ -126,6 +139,9 @@ fn every_key_is_read() {
         pod_pids_limit: Some(1024),
         first_user_id: Some(131_072),
         service_account_issuer: Some("https://edge-7.example/pods".into()),
+        eviction_hard: thresholds.into(),
+        merge_eviction: true,
+        eviction_transition: Some(Duration::from_secs(120)),
         resync: Some(Duration::from_secs(90)),
         status_file: Some("/var/status.yaml".into()),
         log_format: Some(LogFormat::Json),
@@ -181,6 +197,11 @@ fn what_is_wrong_is_told_by_the_reader_and_by_the_schema() {
         ("coveredPaths: [root]", "`root` is no absolute path", "`/`"),
         ("containerLogMaxSize: ten", "`ten` is no quantity", "4Gi"),
         ("containerLogMaxSize: 1024", "`1024` is no size for a log", "from 64Ki to 1Ti"),
+        ("evictionHard: [a]", "expected a mapping, found a list", "memory.available: 100Mi"),
+        ("evictionHard: {memory.availble: 1Gi}", "unknown key `memory.availble`", "did you mean `memory.available`?"),
+        ("evictionHard: {memory.available: much}", "`much` is no threshold", "a quantity above zero"),
+        ("evictionHard: {nodefs.available: 101%}", "`101%` is no threshold", "from 0% to 100%"),
+        ("evictionHard: {nodefs.available: true}", "expected text, found a boolean", "quote it"),
         ("containerLogMaxFiles: 1", "it must be a whole number from 2 to 64", "5 is the default"),
         ("containerLogMaxFiles: '5'", "it must be a whole number from 2 to 64", "5 is the default"),
         ("podPidsLimit: -1", "it must be a whole number from 16 to 4194304", "there is no limit"),
@@ -255,6 +276,8 @@ fn what_pods_may_ask_of_a_machine_is_checked_by_both() {
 fn what_a_schema_cannot_say_is_told_too() {
     for (text, message) in [
         ("resync: soon", "'soon' is no duration"),
+        ("evictionPressureTransitionPeriod: soon", "'soon' is no duration"),
+        ("evictionHard: {memory.available: '0'}", "`0` is no threshold"),
         ("containerLogMaxSize: 63Ki", "`63Ki` is no size for a log"),
         ("containerLogMaxSize: 2Ti", "`2Ti` is no size for a log"),
         ("subnet: 10.88.0.0", "`10.88.0.0` is no subnet: the `/` is missing"),

@@ -7,10 +7,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use podwright::backend::fake::{Answered, Behaviour, Fake, VirtualClock};
 use podwright::model::{
-    Caller, ContainerKind, ContainerStart, ContainerState, Deletion, ExitRecord, Handler, HandlerAnswer, HandlerCall,
-    HandlerOutcome, ImageNeed, ImageSource, Masked, ObservedContainer, ObservedPod, PodKey, PodRecord, PodUid,
-    ProbeKey, ProbeKind, ProbeVerdict, ProbeVerdicts, ResizeOrder, Resources, Sandbox, Signal, SignalOrder,
-    VolumeLimit, VolumeMaterial, VolumePayload,
+    Caller, ContainerKind, ContainerStart, ContainerState, Deletion, DiskPart, EvictionSignal, ExitRecord, Handler,
+    HandlerAnswer, HandlerCall, HandlerOutcome, ImageNeed, ImageSource, Masked, ObservedContainer, ObservedPod, PodKey,
+    PodRecord, PodUid, ProbeKey, ProbeKind, ProbeVerdict, ProbeVerdicts, ProcessUse, ResizeOrder, Resources, Sandbox,
+    Signal, SignalOrder, Starved, VolumeLimit, VolumeMaterial, VolumePayload,
 };
 use podwright::port::{ContainerBackend, ErrorKind, HANDLER_BYTES, Hint};
 use serde_json::json;
@@ -65,6 +65,7 @@ impl Contract {
         self.what_runs_is_given_more_and_less().await;
         self.handlers_of_what_runs_answer().await;
         self.what_probes_said_is_kept_with_the_pod().await;
+        self.what_is_used_is_told_and_room_is_made_around_what_runs().await;
         self.what_is_gone_may_be_removed_again().await;
         self.two_pods_do_not_meet().await;
         self.a_pod_has_a_network_of_its_own().await;
@@ -261,6 +262,29 @@ impl Contract {
         }
     }
 
+    async fn what_is_used_is_told_and_room_is_made_around_what_runs(&self) {
+        assert!(self.backend.signal_levels(&[]).await.unwrap().is_empty());
+        let levels = self.backend.signal_levels(&EvictionSignal::ALL).await.unwrap();
+        assert!(levels.values().all(|level| level.available <= level.capacity), "{levels:?}");
+        let nobody = PodKey::new("default", "nobody");
+        assert_eq!(self.backend.process_use(&nobody).await.unwrap(), ProcessUse::default());
+        let key = &self.pod("uses").await;
+        self.start(key, "runs", 0).await;
+        let used = self.backend.process_use(key).await.unwrap();
+        // Where nobody counts, nothing is known.
+        assert!(used.processes.is_none_or(|processes| processes > 0), "{used:?}");
+        assert!(used.memory.is_none() || used.containers.contains_key("runs"), "{used:?}");
+        let part = |of, name: &str| VolumeLimit { of, name: name.into(), bytes: u64::MAX, shown: String::new() };
+        let parts = [part(DiskPart::Pod, ""), part(DiskPart::Container, "runs"), part(DiskPart::Container, "missing")];
+        let taken = self.backend.volume_use(key, &parts).await.unwrap();
+        assert_eq!((taken.len(), taken[2].bytes), (3, 0));
+        assert!(taken[0].bytes >= taken[1].bytes, "{taken:?}");
+        self.backend.reclaim(Starved::EphemeralStorage, &[]).await.unwrap();
+        let instance = self.instance(key, "runs", 0).await.unwrap();
+        assert!(matches!(instance.state, ContainerState::Running { .. }), "{instance:?}");
+        self.clear(key).await;
+    }
+
     async fn volumes_are_synced_again_and_again(&self) {
         let record = self.record("volumes");
         self.backend.put_record(&record).await.unwrap();
@@ -269,8 +293,12 @@ impl Contract {
         for _ in 0..2 {
             self.backend.sync_volumes(&record.key, &volumes).await.unwrap();
         }
-        let limits =
-            ["v", "missing"].map(|name| VolumeLimit { name: name.into(), bytes: 1 << 20, shown: "1Mi".into() });
+        let limits = ["v", "missing"].map(|name| VolumeLimit {
+            of: DiskPart::EmptyDir,
+            name: name.into(),
+            bytes: 1 << 20,
+            shown: "1Mi".into(),
+        });
         let taken = self.backend.volume_use(&record.key, &limits).await.unwrap();
         assert_eq!((taken.len(), taken[1].bytes), (2, 0));
         assert!(taken[0].bytes <= 1 << 20, "{taken:?}");

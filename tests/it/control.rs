@@ -10,6 +10,7 @@ mod kubelet;
 mod ledger;
 mod life;
 mod placement;
+mod pressure;
 mod probes;
 mod real;
 mod resize;

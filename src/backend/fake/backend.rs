@@ -10,9 +10,9 @@ use super::behaviour::{Answered, Call, Fault, Verb};
 use super::machine::{End, Machine, Pod, find, finish, instance};
 use super::{Fake, image};
 use crate::model::{
-    ContainerRecord, ContainerStart, ContainerState, Deletion, ExitRecord, ImageNeed, ObservedContainer, ObservedPod,
-    PodKey, PodRecord, ProbeVerdicts, ResizeOrder, Resources, Sandbox, Signal, SignalOrder, Stopping, VolumeLimit,
-    VolumePayload, VolumeUse, quantity,
+    ContainerRecord, ContainerStart, ContainerState, Deletion, EvictionSignal, ExitRecord, ImageNeed,
+    ObservedContainer, ObservedPod, PodKey, PodRecord, PodUid, ProbeVerdicts, ProcessUse, ResizeOrder, Resources,
+    Sandbox, Signal, SignalLevels, SignalOrder, Starved, Stopping, VolumeLimit, VolumePayload, VolumeUse, quantity,
 };
 use crate::model::{Handler, HandlerAnswer, HandlerCall, HandlerOutcome};
 use crate::port::{
@@ -116,11 +116,8 @@ impl ContainerBackend for Fake {
 
     async fn volume_use(&self, key: &PodKey, limits: &[VolumeLimit]) -> Result<Vec<VolumeUse>, PortError> {
         let look = |machine: &mut Machine, _| {
-            let taken = &pod(machine, key, "look at the volumes of")?.taken;
-            let of = |limit: &VolumeLimit| {
-                taken.get(&limit.name).copied().unwrap_or(VolumeUse { entries: 1, ..VolumeUse::default() })
-            };
-            Ok(limits.iter().map(of).collect())
+            let pod = pod(machine, key, "look at the volumes of")?;
+            Ok(limits.iter().map(|limit| pod.taken_by(limit)).collect())
         };
         self.perform((Verb::VolumeUse, Some(key), String::new()), look).await
     }
@@ -276,6 +273,29 @@ impl ContainerBackend for Fake {
             Ok(())
         };
         self.perform((Verb::RemovePod, Some(key), String::new()), remove).await
+    }
+
+    async fn signal_levels(&self, signals: &[EvictionSignal]) -> Result<SignalLevels, PortError> {
+        let look = |machine: &mut Machine, _| {
+            let levels = machine.levels.iter().filter(|(signal, _)| signals.contains(signal));
+            Ok(levels.map(|(signal, level)| (*signal, *level)).collect())
+        };
+        self.perform((Verb::SignalLevels, None, String::new()), look).await
+    }
+
+    async fn process_use(&self, key: &PodKey) -> Result<ProcessUse, PortError> {
+        let look = |machine: &mut Machine, _| Ok(machine.process_use(key));
+        self.perform((Verb::ProcessUse, Some(key), String::new()), look).await
+    }
+
+    async fn reclaim(&self, starved: Starved, evicted: &[PodUid]) -> Result<(), PortError> {
+        let reclaim = |machine: &mut Machine, _| {
+            if starved.is_of_disk() {
+                machine.reclaim_disk(evicted);
+            }
+            Ok(())
+        };
+        self.perform((Verb::Reclaim, None, starved.as_str().to_owned()), reclaim).await
     }
 
     fn hints(&self) -> mpsc::Receiver<Hint> {

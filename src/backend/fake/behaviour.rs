@@ -80,6 +80,9 @@ pub enum Verb {
     MarkDeleted,
     SyncVolumes,
     VolumeUse,
+    SignalLevels,
+    ProcessUse,
+    Reclaim,
     RunSandbox,
     StopSandbox,
     EnsureImage,
@@ -99,7 +102,15 @@ impl Verb {
     pub fn changes(self) -> bool {
         !matches!(
             self,
-            Verb::List | Verb::Observe | Verb::CallHandler | Verb::VolumeUse | Verb::KeepVerdicts | Verb::KeptVerdicts
+            Verb::List
+                | Verb::Observe
+                | Verb::CallHandler
+                | Verb::VolumeUse
+                | Verb::SignalLevels
+                | Verb::ProcessUse
+                | Verb::Reclaim
+                | Verb::KeepVerdicts
+                | Verb::KeptVerdicts
         )
     }
 }

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use super::AnswerOf;
 use super::behaviour::Behaviour;
 use crate::model::{
-    ContainerStart, ContainerState, ExitRecord, ObservedContainer, ObservedPod, PodKey, ProbeVerdicts, Sandbox,
-    VolumePayload, VolumeUse,
+    ContainerStart, ContainerState, DiskPart, ExitRecord, ObservedContainer, ObservedPod, PodKey, PodUid,
+    ProbeVerdicts, ProcessUse, Sandbox, SignalLevels, Starved, VolumeLimit, VolumePayload, VolumeUse,
 };
 use crate::port::Hint;
 
@@ -46,7 +46,7 @@ pub(super) struct Pod {
     /// Shared with whoever listed it, until it changes.
     pub(super) observed: Arc<ObservedPod>,
     pub(super) volumes: Arc<[VolumePayload]>,
-    /// What volumes take of the disk, by name; of those alone that take some.
+    /// What volumes and containers take of the disk, by name; of those alone that take some.
     pub(super) taken: BTreeMap<String, VolumeUse>,
     /// What its probes were last said to say.
     pub(super) verdicts: ProbeVerdicts,
@@ -84,6 +84,19 @@ impl Pod {
         self.starts.push(start.clone());
     }
 
+    /// What something of it takes of the disk.
+    pub(super) fn taken_by(&self, limit: &VolumeLimit) -> VolumeUse {
+        let nothing = VolumeUse { entries: 1, ..VolumeUse::default() };
+        match limit.of {
+            DiskPart::EmptyDir | DiskPart::Container => self.taken.get(&limit.name).copied().unwrap_or(nothing),
+            DiskPart::Pod => self.taken.values().fold(nothing, |sum, used| VolumeUse {
+                bytes: sum.bytes + used.bytes,
+                entries: sum.entries + used.entries,
+                is_part: sum.is_part || used.is_part,
+            }),
+        }
+    }
+
     pub(super) fn forget_start(&mut self, name: &str, attempt: u32) {
         self.starts.retain(|start| start.name != name || start.attempt != attempt);
     }
@@ -103,6 +116,10 @@ pub(super) struct Machine {
     pub(super) cut_off: bool,
     /// What is here is not to do for what has to be asked for again.
     pub(super) strict_offline: bool,
+    /// What it has left of what signals are about.
+    pub(super) levels: SignalLevels,
+    /// Bytes of images that no pod needs.
+    pub(super) unused_images: u64,
     /// Hints get lost.
     pub(super) deaf: bool,
     pub(super) listeners: Vec<mpsc::Sender<Hint>>,
@@ -135,6 +152,32 @@ impl Machine {
                 }
             }
         }
+    }
+
+    /// What the processes of a pod use: as much memory as is told of their containers, and one process each.
+    pub(super) fn process_use(&self, key: &PodKey) -> ProcessUse {
+        let Some(pod) = self.pods.get(key) else { return ProcessUse::default() };
+        let live = pod.observed.containers.iter().filter(|container| container.is_live());
+        let memory = |name: &str| self.behaviours.get(name).map_or(0, |behaviour| behaviour.memory);
+        let containers: BTreeMap<String, u64> =
+            live.map(|container| (container.record.name.clone(), memory(&container.record.name))).collect();
+        let processes = u64::try_from(containers.len()).ok();
+        ProcessUse { memory: Some(containers.values().sum()), containers, processes }
+    }
+
+    /// Gives back what images take that no pod needs, and what is kept for pods that have ended for good or are evicted.
+    pub(super) fn reclaim_disk(&mut self, evicted: &[PodUid]) {
+        let mut bytes = std::mem::take(&mut self.unused_images);
+        let is_given_back = |pod: &&mut Pod| {
+            let (record, runs) = (&pod.observed.record, pod.observed.containers.iter().any(ObservedContainer::is_live));
+            let is_over = record.terminal.is_some() && pod.observed.sandbox == Sandbox::Absent;
+            !runs && (is_over || evicted.contains(&record.uid))
+        };
+        for pod in self.pods.values_mut().filter(is_given_back) {
+            bytes += std::mem::take(&mut pod.taken).values().map(|used| used.bytes).sum::<u64>();
+        }
+        let of_disk = self.levels.iter_mut().filter(|(signal, _)| signal.starved() == Starved::EphemeralStorage);
+        of_disk.for_each(|(_, level)| level.available += bytes);
     }
 
     /// Tells everyone that listens; a full channel drops the hint.

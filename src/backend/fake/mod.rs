@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::model::{ContainerStart, HandlerCall, ObservedPod, PodKey, VolumePayload, VolumeUse};
+use crate::model::{
+    ContainerStart, EvictionSignal, HandlerCall, ObservedPod, PodKey, SignalLevel, VolumePayload, VolumeUse,
+};
 use crate::port::Clock;
 
 pub use behaviour::{Answered, Behaviour, Call, Fault, Verb};
@@ -164,7 +166,7 @@ impl Fake {
         self.machine().pods.get(key).map(|pod| pod.volumes.to_vec()).unwrap_or_default()
     }
 
-    /// A volume of a pod takes so many bytes of the disk from now on.
+    /// A volume or a container of a pod takes so many bytes of the disk from now on.
     pub fn fill(&self, key: &PodKey, volume: &str, bytes: u64) {
         self.fill_with(key, volume, VolumeUse { bytes, entries: 1, is_part: false });
     }
@@ -174,6 +176,16 @@ impl Fake {
         if let Some(pod) = self.machine().pods.get_mut(key) {
             pod.taken.insert(volume.to_owned(), usage);
         }
+    }
+
+    /// The machine has so much left of so much from now on of what a signal is about.
+    pub fn set_level(&self, signal: EvictionSignal, available: u64, capacity: u64) {
+        self.machine().levels.insert(signal, SignalLevel { available, capacity });
+    }
+
+    /// So many bytes of the disk are of images that no pod needs.
+    pub fn set_unused_images(&self, bytes: u64) {
+        self.machine().unused_images = bytes;
     }
 
     /// What the newest instance of a container was started with.

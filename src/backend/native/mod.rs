@@ -36,6 +36,7 @@ mod observe;
 mod once;
 mod open;
 mod paths;
+mod pressure;
 mod records;
 mod resize;
 mod rootfs;

@@ -12,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 use super::paths::{check_key, check_uid};
 use super::records::{self, POD, Stored};
 use super::{
-    Inner, Native, START_PATIENCE, blocking, end, etc, handler, image, joined, observe, resize, sandbox, settle, start,
-    verdicts,
+    Inner, Native, START_PATIENCE, blocking, end, etc, handler, image, joined, observe, pressure, resize, sandbox,
+    settle, start, verdicts,
 };
 use crate::model::{
-    ContainerStart, Deletion, HandlerAnswer, HandlerCall, ImageNeed, ObservedPod, PodKey, PodRecord, PodUid,
-    ProbeVerdicts, ResizeOrder, ResolverNotes, SignalOrder, VolumeLimit, VolumePayload, VolumeUse,
+    ContainerStart, Deletion, EvictionSignal, HandlerAnswer, HandlerCall, ImageNeed, ObservedPod, PodKey, PodRecord,
+    PodUid, ProbeVerdicts, ProcessUse, ResizeOrder, ResolverNotes, SignalLevels, SignalOrder, Starved, VolumeLimit,
+    VolumePayload, VolumeUse,
 };
 use crate::port::{Capabilities, ContainerBackend, ErrorKind, Hint, ImageStatus, PortError};
 
@@ -133,7 +134,7 @@ impl ContainerBackend for Native {
     async fn volume_use(&self, key: &PodKey, limits: &[VolumeLimit]) -> Result<Vec<VolumeUse>, PortError> {
         let Some(uid) = self.inner.find(key).await? else { return Ok(vec![VolumeUse::default(); limits.len()]) };
         // Nothing else waits for a look that takes long, and it ends with whoever asked.
-        let (inner, limits, off) = (self.inner.clone(), limits.to_vec(), CancellationToken::new());
+        let (inner, key, limits, off) = (self.inner.clone(), key.clone(), limits.to_vec(), CancellationToken::new());
         let _asked = off.clone().drop_guard();
         let is_off = move || off.is_cancelled();
         let end = std::time::Instant::now() + LOOK_PATIENCE;
@@ -141,7 +142,7 @@ impl ContainerBackend for Native {
             let now = std::time::Instant::now();
             // What one leaves of its share is for those after it.
             let until = now + end.saturating_duration_since(now) / left;
-            inner.volumes.taken(&uid, (&limit.name, limit.bytes, until), &is_off)
+            pressure::disk_use(&inner, (&key, &uid), (limit, until), &is_off)
         };
         let count = u32::try_from(limits.len()).unwrap_or(u32::MAX);
         blocking(move || limits.iter().zip((1..=count).rev()).map(taken).collect()).await
@@ -224,6 +225,22 @@ impl ContainerBackend for Native {
     async fn remove_pod(&self, key: &PodKey) -> Result<(), PortError> {
         let pod = key.clone();
         self.verb(key, move |inner| end::remove_pod(inner, pod)).await
+    }
+
+    async fn signal_levels(&self, signals: &[EvictionSignal]) -> Result<SignalLevels, PortError> {
+        let (inner, signals) = (self.inner.clone(), signals.to_vec());
+        let failed = |e| PortError::io("look at", "the machine", &e);
+        blocking(move || pressure::levels(&inner.paths, &signals).map_err(failed)).await
+    }
+
+    async fn process_use(&self, key: &PodKey) -> Result<ProcessUse, PortError> {
+        let Some(uid) = self.inner.find(key).await? else { return Ok(ProcessUse::default()) };
+        let inner = self.inner.clone();
+        blocking(move || pressure::process_use(&inner.paths, &uid)).await
+    }
+
+    async fn reclaim(&self, starved: Starved, evicted: &[PodUid]) -> Result<(), PortError> {
+        pressure::reclaim(self.inner.clone(), starved, evicted.iter().cloned().collect()).await
     }
 
     fn hints(&self) -> mpsc::Receiver<Hint> {

@@ -6,6 +6,7 @@ mod history;
 mod hooks;
 mod images;
 mod memory;
+mod pressure;
 mod probes;
 mod pulls;
 mod state;
@@ -115,9 +116,10 @@ impl Kubelet {
     pub fn start(parts: KubeletParts) -> Arc<Self> {
         let starts = Semaphore::new(parts.starts.max(1));
         let hints = parts.backend.hints();
+        let state = State::on(parts.node.clone());
         let shared = Arc::new(Shared {
             parts,
-            state: Mutex::default(),
+            state: Mutex::new(state),
             changed: watch::Sender::new(0),
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -130,6 +132,9 @@ impl Kubelet {
         shared.tasks.spawn(ring(Arc::clone(&shared)));
         if !shared.parts.resync.is_zero() {
             shared.tasks.spawn(resync(Arc::clone(&shared)));
+        }
+        if !shared.parts.node.eviction.hard.is_empty() {
+            shared.tasks.spawn(pressure::watch(Arc::clone(&shared)));
         }
         Arc::new(Self { shared })
     }
@@ -144,9 +149,11 @@ impl Kubelet {
     }
 
     /// The machine, of which more is known than before. Every pod is brought up to date.
-    pub(super) fn set_node(&self, node: Arc<NodeInfo>) {
+    pub(super) fn set_node(&self, node: &NodeInfo) {
         let mut state = self.shared.lock();
-        state.node = Some(node);
+        // What it is low on is looked at here.
+        let pressures = state.node.pressures.clone();
+        state.node = Arc::new(NodeInfo { pressures, ..node.clone() });
         state.wake_all();
     }
 

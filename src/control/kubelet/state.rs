@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 
 use super::history::History;
 use crate::model::{
-    ActionEntry, AdmittedPod, DataObjects, EventRecord, Hold, HoldKind, NodeInfo, ObservedPod, PodKey, PodUid,
-    ProbedContainers, Reason,
+    ActionEntry, AdmittedPod, DataObjects, EventRecord, Hold, HoldKind, NodeInfo, NodePressures, ObservedPod, PodKey,
+    PodUid, ProbedContainers, Reason, TerminalCause,
 };
 use crate::plan::{self, Change};
 use crate::report::preset_events;
@@ -24,6 +24,9 @@ pub(super) enum Goal {
     Gone { reason: Reason },
 }
 
+/// An order to evict an incarnation of a pod, and why.
+pub(super) type EvictionOrder = (PodUid, TerminalCause);
+
 /// Everything about one pod that is not in the world.
 #[derive(Default)]
 pub(super) struct Slot {
@@ -31,6 +34,8 @@ pub(super) struct Slot {
     /// Counts the targets: a plan made for an older one is not performed any further.
     pub(super) sequence: u64,
     pub(super) grace_limit: Option<i64>,
+    /// It is to be evicted; whoever plans for it next takes this.
+    evict: Option<Box<EvictionOrder>>,
     /// A worker is there.
     pub(super) working: bool,
     wake: Arc<Notify>,
@@ -68,6 +73,8 @@ pub struct FleetState {
     pub events: Vec<Arc<EventRecord>>,
     /// What was done, the newest last.
     pub actions: Vec<ActionEntry>,
+    /// What the machine is low on.
+    pub pressures: NodePressures,
 }
 
 impl FleetState {
@@ -133,20 +140,26 @@ pub(super) struct Brief {
     pub(super) goal: Option<Arc<Goal>>,
     pub(super) sequence: u64,
     pub(super) grace_limit: Option<i64>,
+    pub(super) evict: Option<Box<EvictionOrder>>,
     pub(super) data: Option<Arc<DataObjects>>,
-    pub(super) node: Option<Arc<NodeInfo>>,
+    pub(super) node: Arc<NodeInfo>,
 }
 
 #[derive(Default)]
 pub(super) struct State {
     slots: BTreeMap<Arc<PodKey>, Slot>,
     pub(super) data: Option<Arc<DataObjects>>,
-    /// The machine, when more is known of it by now than at the start.
-    pub(super) node: Option<Arc<NodeInfo>>,
+    /// The machine with what it is low on now.
+    pub(super) node: Arc<NodeInfo>,
     pub(super) history: History,
 }
 
 impl State {
+    /// Nothing is known of pods yet.
+    pub(super) fn on(node: NodeInfo) -> Self {
+        Self { node: Arc::new(node), ..Self::default() }
+    }
+
     pub(super) fn slot(&mut self, key: &PodKey) -> &mut Slot {
         if !self.slots.contains_key(key) {
             self.slots.insert(Arc::new(key.clone()), Slot::default());
@@ -176,9 +189,24 @@ impl State {
     }
 
     pub(super) fn brief(&mut self, key: &PodKey) -> Brief {
-        let (data, node) = (self.data.clone(), self.node.clone());
+        let (data, node) = (self.data.clone(), Arc::clone(&self.node));
         let slot = self.slot(key);
-        Brief { goal: slot.goal.clone(), sequence: slot.sequence, grace_limit: slot.grace_limit, data, node }
+        let (goal, evict) = (slot.goal.clone(), slot.evict.take());
+        Brief { goal, sequence: slot.sequence, grace_limit: slot.grace_limit, evict, data, node }
+    }
+
+    /// Has a pod evicted, if it is still this incarnation when its worker comes to it.
+    pub(super) fn evict(&mut self, key: &PodKey, order: EvictionOrder) {
+        if let Some(slot) = self.slots.get_mut(key).filter(|slot| slot.working) {
+            slot.evict = Some(Box::new(order));
+            slot.wake();
+        }
+    }
+
+    /// What the machine is low on from now on. Every pod is planned for anew.
+    pub(super) fn set_pressures(&mut self, pressures: NodePressures) {
+        Arc::make_mut(&mut self.node).pressures = pressures;
+        self.wake_all();
     }
 
     /// Whether the target with this number is still the newest.
@@ -298,6 +326,7 @@ impl State {
             pods: self.slots.iter().map(|(key, slot)| (Arc::clone(key), Arc::clone(&slot.state))).collect(),
             events: self.history.told(),
             actions: self.history.actions.iter().cloned().collect(),
+            pressures: self.node.pressures.clone(),
         }
     }
 }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::after;
+use super::state::EvictionOrder;
 use super::worker::Worker;
 use crate::model::{
     Eviction, ObservedContainer, ObservedPod, PodRecord, PodUid, TerminalCause, VolumeLimit, VolumeUse,
@@ -125,7 +126,9 @@ impl Worker {
         self.memory.rested(MEASURE);
         usage.due = plan::next_look(&used, now);
         if let Some(cause) = plan::eviction(&usage.limits, &used) {
-            return self.evict(cause, now).await;
+            let Some(pod) = self.measured_pod().await.transpose() else { return false };
+            self.evict(pod, cause, now).await;
+            return true;
         }
         if used.iter().any(|used| used.is_part) {
             self.tell_parts(&used, now).await;
@@ -145,7 +148,7 @@ impl Worker {
         let Some(usage) = &mut self.usage else { return };
         let mut events = Vec::new();
         for (limit, used) in usage.limits.iter().zip(used).filter(|(_, used)| used.is_part) {
-            if usage.told.insert(limit.name.clone()) {
+            if usage.told.insert(limit.what()) {
                 let event = usage_event(&pod, limit, *used, now);
                 tracing::warn!(pod = %self.key, "{}", event.message);
                 events.push(event);
@@ -181,11 +184,19 @@ impl Worker {
         None
     }
 
+    /// Begins an eviction that was decided on elsewhere, if it is of the pod that is there. Whether it was begun.
+    pub(super) async fn evict_as_told(&mut self, (uid, cause): EvictionOrder, now: Timestamp) -> bool {
+        let lives = |record: &PodRecord| record.uid == uid && record.terminal.is_none() && record.deletion.is_none();
+        let pod = self.observed.as_ref().filter(|pod| lives(&pod.record)).cloned();
+        let Some(pod) = pod.filter(|_| self.memory.plan.evicted.is_none()) else { return false };
+        self.evict(Ok(pod), cause, now).await;
+        true
+    }
+
     /// Begins an eviction. An agent that begins anew goes on with it by the record, where that can be written.
-    async fn evict(&mut self, cause: TerminalCause, now: Timestamp) -> bool {
-        let noted = match self.measured_pod().await {
-            Ok(None) => return false,
-            Ok(Some(pod)) => {
+    async fn evict(&mut self, pod: Result<Arc<ObservedPod>, PortError>, cause: TerminalCause, now: Timestamp) {
+        let noted = match pod {
+            Ok(pod) => {
                 tracing::warn!(pod = %self.key, "evicted: {}", cause.message.trim_end());
                 self.shared.lock().history.tell(vec![eviction_event(&pod, &cause, now)]);
                 self.shared.announce();
@@ -198,13 +209,13 @@ impl Worker {
             tracing::warn!(pod = %self.key, "{error}; it is evicted all the same");
         }
         self.memory.plan.evicted = Some(Eviction { cause, since: now });
-        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::DiskPart;
 
     #[test]
     fn a_clock_that_is_set_back_stops_no_look() {
@@ -218,7 +229,8 @@ mod tests {
 
     #[test]
     fn a_pod_that_takes_the_place_of_another_is_looked_at_anew() {
-        let limits = vec![VolumeLimit { name: "data".to_owned(), bytes: 1, shown: "1".to_owned() }];
+        let limits =
+            vec![VolumeLimit { of: DiskPart::EmptyDir, name: "data".to_owned(), bytes: 1, shown: "1".to_owned() }];
         let usage = Usage::new(PodUid("a".to_owned()), limits.clone(), Timestamp::UNIX_EPOCH);
         assert!(usage.is_of(&PodUid("a".to_owned()), &limits));
         assert!(!usage.is_of(&PodUid("b".to_owned()), &limits), "its successor has the same limits");

@@ -110,7 +110,7 @@ struct Quiet {
 /// What else the plan of such a round depended on, and when it wants to be made again.
 struct Calm {
     data: Option<Arc<DataObjects>>,
-    node: Option<Arc<NodeInfo>>,
+    node: Arc<NodeInfo>,
     memory: PodMemory,
     at: Timestamp,
     until: Option<Timestamp>,
@@ -119,7 +119,7 @@ struct Calm {
 impl Calm {
     fn holds(&self, brief: &Brief, memory: &PodMemory, now: Timestamp) -> bool {
         self.data.as_ref().map(Arc::as_ptr) == brief.data.as_ref().map(Arc::as_ptr)
-            && self.node.as_ref().map(Arc::as_ptr) == brief.node.as_ref().map(Arc::as_ptr)
+            && Arc::ptr_eq(&self.node, &brief.node)
             && self.memory == *memory
             // A clock that was set back changes what is over.
             && self.at <= now
@@ -237,7 +237,7 @@ impl Worker {
     }
 
     async fn round(&mut self) -> Next {
-        let brief = self.shared.lock().brief(&self.key);
+        let mut brief = self.shared.lock().brief(&self.key);
         if brief.sequence != self.sequence {
             self.sequence = brief.sequence;
             self.memory.retarget();
@@ -263,6 +263,11 @@ impl Worker {
         self.memory.plan.pulls = self.pulls.states();
         let now = self.shared.now();
         self.take_over_eviction(now);
+        if let Some(order) = brief.evict.take()
+            && self.evict_as_told(*order, now).await
+        {
+            return Next::Again;
+        }
         let overdue = self.tell_exceeded(now);
         if let (Some(quiet), Some(observed)) = (&self.quiet, &self.observed)
             && Arc::ptr_eq(&quiet.observed, observed)
@@ -299,8 +304,8 @@ impl Worker {
             .observed
             .clone()
             .filter(|own| self.shared.lock().observed(&self.key).is_some_and(|known| Arc::ptr_eq(&known, own)))?;
-        let (data, node) = (brief.data.clone(), brief.node.clone());
-        let calm = Calm { data, node, memory: self.memory.plan.clone(), at, until };
+        let (data, node, memory) = (brief.data.clone(), Arc::clone(&brief.node), self.memory.plan.clone());
+        let calm = Calm { data, node, memory, at, until };
         Some(Box::new(Quiet { observed, calm }))
     }
 
@@ -315,7 +320,7 @@ impl Worker {
             observed: self.observed.as_deref(),
             data: brief.data.as_deref(),
             memory: &self.memory.plan,
-            node: brief.node.as_deref().unwrap_or(&self.shared.parts.node),
+            node: &brief.node,
             instance: &self.shared.parts.instance,
             now,
         })
@@ -381,24 +386,24 @@ mod tests {
     #[test]
     fn a_quiet_round_holds_as_long_as_all_that_it_knew_is_the_same() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let data = || Some(Arc::new(DataObjects::default()));
-        let known = Brief { goal: None, sequence: 0, grace_limit: None, data: data(), node: None };
-        let calm = Calm {
-            data: known.data.clone(),
-            node: None,
-            memory: PodMemory::default(),
-            at: at(100),
-            until: Some(at(200)),
+        let (data, other) = (Arc::new(DataObjects::default()), Arc::new(DataObjects::default()));
+        let (node, memory) = (Arc::new(NodeInfo::default()), PodMemory::default());
+        let calm = Calm { data: Some(data.clone()), node: node.clone(), memory, at: at(100), until: Some(at(200)) };
+        let brief = |data: Option<&Arc<DataObjects>>, node: &Arc<NodeInfo>| Brief {
+            goal: None,
+            sequence: 0,
+            grace_limit: None,
+            evict: None,
+            data: data.cloned(),
+            node: Arc::clone(node),
         };
-        let holds = |brief: &Brief, memory, second| calm.holds(brief, &memory, at(second));
-        assert!(holds(&known, PodMemory::default(), 100) && holds(&known, PodMemory::default(), 199));
-        assert!(!holds(&known, PodMemory::default(), 200), "it is time");
-        assert!(!holds(&known, PodMemory::default(), 99), "the clock was set back");
-        assert!(!holds(&known, PodMemory { grace_limit: Some(1), ..PodMemory::default() }, 100));
-        for other in [data(), None] {
-            assert!(!holds(&Brief { data: other, ..known.clone() }, PodMemory::default(), 100));
-        }
-        let node = Some(Arc::new(NodeInfo::default()));
-        assert!(!holds(&Brief { node, ..known.clone() }, PodMemory::default(), 100));
+        let holds = |data, memory, second| calm.holds(&brief(data, &node), &memory, at(second));
+        assert!(holds(Some(&data), PodMemory::default(), 100) && holds(Some(&data), PodMemory::default(), 199));
+        assert!(!holds(Some(&data), PodMemory::default(), 200), "it is time");
+        assert!(!holds(Some(&data), PodMemory::default(), 99), "the clock was set back");
+        assert!(!holds(Some(&other), PodMemory::default(), 100) && !holds(None, PodMemory::default(), 100));
+        assert!(!holds(Some(&data), PodMemory { grace_limit: Some(1), ..PodMemory::default() }, 100));
+        let low = Arc::new(NodeInfo::default());
+        assert!(!calm.holds(&brief(Some(&data), &low), &PodMemory::default(), at(100)), "the machine is another");
     }
 }

@@ -57,7 +57,8 @@ fn schema(kind: Kind) -> &'static Schema {
         Kind::ConfigMap => &CONFIG_MAP,
         Kind::Secret => &SECRET,
         Kind::PodPreset => &POD_PRESET,
-        Kind::Pod => &POD,
+        // No manifest is of a machine: it never gets here.
+        Kind::Pod | Kind::Node => &POD,
     }
 }
 

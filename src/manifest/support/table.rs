@@ -46,6 +46,7 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("spec.nodeName", PLACED),
     ("spec.nodeSelector", SELECTED),
     ("spec.priority", "e2e_a_pod_waits_until_there_is_room_for_it"),
+    ("spec.priorityClassName", EVICTED_FIRST),
     ("spec.tolerations", PLACED),
     ("spec.tolerations[].effect", PLACED),
     ("spec.tolerations[].key", PLACED),
@@ -331,10 +332,11 @@ const OWN_SECCOMP: &str = "e2e_a_seccomp_profile_of_ones_own_is_applied_whole_or
 const ATTACHED: &str = "e2e_the_streams_of_a_container_are_there_to_attach_to_without_an_agent";
 const PORTS: &str = "e2e_a_host_port_answers_outside_pods_itself_and_loopback";
 
+const EVICTED_FIRST: &str = "who_goes_first_is_the_kubelets_order";
+
 const SERVER: &str = "an API server writes it, a manifest does not";
 const NO_SCHEDULER: &str = "there is one machine, and nobody else places pods on it";
 const NO_PREEMPTION: &str = "no pod that runs has to make way for another one";
-const NO_CLASSES: &str = "no PriorityClass is read, `priority` itself counts";
 const NO_PREFERENCE: &str = "a preference decides between machines, and there is one";
 const NO_EVICTION: &str = "no taint of this machine ends a pod that runs";
 
@@ -356,7 +358,6 @@ pub(super) const NO_EFFECT: &[(&str, &str)] = &[
     ("spec.securityContext.fsGroupChangePolicy", "it is for volumes that outlive their pod, and none does"),
     ("spec.tolerations[].tolerationSeconds", NO_EVICTION),
     ("spec.preemptionPolicy", NO_PREEMPTION),
-    ("spec.priorityClassName", NO_CLASSES),
     ("spec.schedulerName", NO_SCHEDULER),
     ("spec.finalizers", "no controller waits for a removal"),
     ("immutable", "the manifests alone decide what changes"),

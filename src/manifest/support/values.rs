@@ -26,6 +26,7 @@ pub(super) fn check(kind: Kind, root: &View<'_>, out: &mut Vec<Finding>) {
             }
             readiness_gates(&spec, out);
             comparisons(&spec, out);
+            priority_class(&spec, out);
             sysctls(&spec, out);
             annotations(root, out);
         }
@@ -67,16 +68,12 @@ fn huge_pages(spec: &View<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// cpu and memory reach the cgroup; nothing else is limited.
+/// cpu and memory reach the cgroup, and a pod that takes more of the disk than it may is evicted; nothing else is limited.
 fn resources(container: &View<'_>, out: &mut Vec<Finding>) {
     for list in ["limits", "requests"].into_iter().filter_map(|list| container.path(&["resources", list])) {
         for (name, amount) in list.entries() {
             match name {
-                "cpu" | "memory" => {}
-                "ephemeral-storage" => {
-                    let message = "`ephemeral-storage` has no effect here: the use of disk is not limited yet";
-                    out.push(Finding::warning("no-effect", &amount.pointer(), message).at_key().help("remove it"));
-                }
+                "cpu" | "memory" | "ephemeral-storage" => {}
                 other => {
                     let what = format!("the resource {}", quoted(other));
                     // Those with a domain are of device plugins.
@@ -112,6 +109,19 @@ fn comparisons(spec: &View<'_>, out: &mut Vec<Finding>) {
             let what = format!("the operator {word} of a toleration");
             out.push(never(Kind::Pod, &operator, &what, "use Equal or Exists"));
         }
+    }
+}
+
+/// The classes that there are without a PriorityClass, which no manifest is here.
+const PRIORITY_CLASSES: [&str; 2] = ["system-node-critical", "system-cluster-critical"];
+
+/// Another class says nothing of how important a pod is when one has to go.
+fn priority_class(spec: &View<'_>, out: &mut Vec<Finding>) {
+    let Some(class) = spec.get("priorityClassName") else { return };
+    if let Some(text) = class.text().filter(|text| !text.is_empty() && !PRIORITY_CLASSES.contains(text)) {
+        let message = format!("the priority class {} has no effect here: nobody says what it stands for", quoted(text));
+        let finding = Finding::warning("no-effect", &class.pointer(), message);
+        out.push(finding.help("write the number as `priority`, which decides who is evicted first"));
     }
 }
 

@@ -3,9 +3,10 @@
 //! The words are those of Kubernetes 1.36. Of the kubelet's events about pods some never come up here:
 //!
 //! - `FailedValidation` is of a static pod whose file is wrong: here the whole revision is refused, and no pod is made of it.
-//! - `Preempting` is of a pod that has to go for one of a higher priority: here priority decides only who comes first.
+//! - `Preempting` is of a pod that has to go for one of a higher priority: here priority decides only who comes and who goes first.
 
 mod container;
+mod node;
 mod object;
 mod single;
 mod waiting;
@@ -17,9 +18,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::resize;
 use super::similar::is_told;
 use crate::model::{
-    AdmittedPod, ContainerKind, EventRecord, EventType, ObservedContainer, ObservedPod, Outcome, Reason, Sandbox,
+    AdmittedPod, ContainerKind, EVICTED, EventRecord, EventType, ObservedContainer, ObservedPod, Outcome, Reason,
+    Sandbox, UnderPressure,
 };
 
+pub use node::{low_event, pressure_events};
 pub use object::{event_object, event_record, event_subject};
 pub use single::{
     eviction_event, exceeded_event, fallback_event, hook_event, preset_events, probe_event, pulling_event,
@@ -43,6 +46,7 @@ pub fn events_between(
     let old = old.filter(|o| o.record.uid == new.record.uid);
     let mut events = Vec::new();
     placement_events(old, new, (node, now), &mut events);
+    rejection_events(old, new, &mut events);
     deadline_events(old, new, &mut events);
     if let (Some(Sandbox::Ready { .. }), Sandbox::Dead { .. }) = (old.map(|o| &o.sandbox), &new.sandbox)
         && new.record.deletion.is_none()
@@ -167,6 +171,15 @@ fn placement_events(
         }
         _ => {}
     }
+}
+
+/// A pod that was not begun for what the machine was low on (`rejectPod` of pkg/kubelet/kubelet.go).
+fn rejection_events(old: Option<&ObservedPod>, new: &ObservedPod, events: &mut Vec<EventRecord>) {
+    let cause = new.record.terminal_cause.as_ref().filter(|cause| cause.pressure == Some(UnderPressure::Rejected));
+    let Some(cause) = cause.filter(|_| ended(new) && !old.is_some_and(ended)) else { return };
+    let message = cause.message.trim_start_matches("Pod was rejected: ").to_owned();
+    let draft = Draft { kind: EventType::Warning, reason: EVICTED, message, ..Draft::of(new, new.record.created_at) };
+    events.push(draft.record());
 }
 
 fn ended(pod: &ObservedPod) -> bool {

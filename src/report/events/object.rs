@@ -63,10 +63,11 @@ pub fn event_object(event: &EventRecord, newest: u64, node: &str) -> Value {
 pub fn event_record(object: &Value) -> Option<EventRecord> {
     let text = |v: &Value| v.as_str().map(str::to_owned);
     let involved = &object["involvedObject"];
-    let api = involved["apiVersion"].as_str().unwrap_or("v1");
+    let (api, kind) = (involved["apiVersion"].as_str().unwrap_or("v1"), involved["kind"].as_str()?);
+    let of_the_machine = || Some(Kind::Node).filter(|node| (api, kind) == (node.api_version(), node.as_str()));
     Some(EventRecord {
         object: ObjectKey {
-            kind: Kind::from_manifest(api, involved["kind"].as_str()?)?,
+            kind: Kind::from_manifest(api, kind).or_else(of_the_machine)?,
             namespace: text(&involved["namespace"]).unwrap_or_default(),
             name: text(&involved["name"])?,
         },

@@ -64,9 +64,10 @@ pub fn resolver_events(pod: &ObservedPod, notes: &ResolverNotes, now: Timestamp)
 pub fn usage_event(pod: &ObservedPod, limit: &VolumeLimit, used: VolumeUse, now: Timestamp) -> EventRecord {
     let VolumeUse { bytes, entries, .. } = used;
     let message = format!(
-        "Usage of EmptyDir volume {:?} is known in part: it has more or deeper files than are looked at. {entries} of them take \
+        "Usage of {} is known in part: it has more or deeper files than are looked at. {entries} of them take \
          {bytes} bytes; the limit {:?} may be exceeded unseen",
-        limit.name, limit.shown
+        limit.what(),
+        limit.shown
     );
     let (kind, reason) = (EventType::Warning, "VolumeUsageIncomplete");
     Draft { kind, reason, message, component: "podwright", ..Draft::of(pod, now) }.record()

@@ -24,6 +24,7 @@ mod phases;
 pub mod picture;
 mod planted;
 mod pods;
+mod pressure;
 mod probes;
 mod readme;
 mod room;

@@ -4,6 +4,7 @@ mod ending;
 mod failing;
 mod hooks;
 mod init;
+mod pressure;
 mod probes;
 mod reasons;
 mod resize;

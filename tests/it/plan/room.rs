@@ -3,6 +3,7 @@
 use podwright::admit::admit_on;
 use podwright::model::{
     Admitted, Deletion, FleetAction, LIMIT_RANGER, LimitRangeItem, LimitType, NodeInfo, ObservedPod, PodUid, Resources,
+    TerminalCause, UnderPressure,
 };
 use podwright::plan::{converged, fleet, holders, room};
 use proptest::prelude::*;
@@ -151,6 +152,11 @@ fn what_has_ended_takes_no_room_and_what_is_going_does() {
     before[0].record.deletion = None;
     before[0].record.terminal = Some("Succeeded".into());
     assert_eq!(told(&with_room(&wanted, &before, &machine("2"))), "a, b");
+    // One that comes back when the machine is no longer low on something keeps its room.
+    let cause = |pressure| TerminalCause { pressure, ..TerminalCause::new("Evicted", "") };
+    before[0].record.terminal_cause = Some(cause(Some(UnderPressure::Evicted)));
+    assert_eq!(told(&with_room(&wanted, &before, &machine("2"))), "a Pending, b");
+    before[0].record.terminal_cause = Some(cause(None));
     // A new one has to fit beside the others.
     assert_eq!(told(&with_room(&[pod("a", "1"), other("b", "2")], &before, &machine("2"))), "a, b Pending");
 }

@@ -130,7 +130,7 @@ fn a_pod_that_was_too_slow_says_so() {
     assert_eq!(told(&before), (Some("Succeeded".into()), None, None));
     pod.record.terminal = Some("Failed".into());
     let message = "Pod was active on the node longer than the specified deadline".to_owned();
-    pod.record.terminal_cause = Some(TerminalCause { reason: "DeadlineExceeded".into(), message: message.clone() });
+    pod.record.terminal_cause = Some(TerminalCause::new("DeadlineExceeded", message.clone()));
     // It outlives the agent; a record of an earlier one has none.
     let mut record = serde_json::to_value(&pod.record).unwrap();
     assert_eq!(serde_json::from_value::<PodRecord>(record.clone()).unwrap(), pod.record);

@@ -309,7 +309,7 @@ fn a_dead_sandbox_and_a_deadline_that_passed_are_told_once() {
     let exceeded = format!("Normal DeadlineExceeded - {deadline} @30");
     assert_eq!(between(&pod, &late), [exceeded.as_str(), "Normal Killing spec.containers{a} Stopping container a @31"]);
     let mut over = late.clone();
-    over.record.terminal_cause = Some(TerminalCause { reason: "DeadlineExceeded".into(), message: deadline.into() });
+    over.record.terminal_cause = Some(TerminalCause::new("DeadlineExceeded", deadline));
     assert!(between(&late, &over).is_empty());
     over.containers.clear();
     pod.containers.clear();

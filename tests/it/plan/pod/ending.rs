@@ -60,7 +60,7 @@ fn evicted(w: &mut World) {
 }
 
 fn too_much() -> TerminalCause {
-    TerminalCause { reason: "Evicted".into(), message: "too much. ".into() }
+    TerminalCause::new("Evicted", "too much. ")
 }
 
 /// Another agent has begun with it.

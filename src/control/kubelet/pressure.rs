@@ -1,0 +1,223 @@
+//! Whether the machine is low on something: one task looks from time to time, tells what it sees, makes room, and has one pod
+//! after the other evicted as long as that is not enough. What is too little and who goes is the plan's to say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Shared, after};
+use crate::model::{
+    EvictionSignal, NodePressure, ObservedContainer, ObservedPod, PodKey, PodUid, SignalLevels, Starved,
+};
+use crate::plan::{self, Met, PodUse, PressureWatch};
+use crate::port::{ErrorKind, PortError};
+use crate::report::{low_event, pressure_events};
+
+/// So long a look may take: a file system that does not answer is not waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// So long it may take to find what one pod takes of the disk, and to make room there.
+const LONG: Duration = Duration::from_secs(60);
+/// A look that failed is tried again after this.
+const AGAIN: Duration = Duration::from_secs(60);
+/// So long the next eviction waits for the end of the one before (`podCleanupTimeout` of the kubelet).
+const CLEANED_UP: Duration = Duration::from_secs(30);
+
+/// Looks until the agent ends.
+pub(super) async fn watch(shared: Arc<Shared>) {
+    let mut watch = Watch::default();
+    loop {
+        // Cancel-safe: whatever a look has begun is finished by somebody else, or is begun again by the next agent.
+        let next = tokio::select! {
+            biased;
+            () = shared.cancel.cancelled() => return,
+            next = watch.look(&shared) => next,
+        };
+        // Cancel-safe: a sleep holds nothing.
+        tokio::select! {
+            biased;
+            () = shared.cancel.cancelled() => return,
+            () = shared.parts.clock.sleep_until(next) => {}
+        }
+    }
+}
+
+/// What is remembered from look to look.
+#[derive(Default)]
+struct Watch {
+    seen: PressureWatch,
+    /// What is being made good, which is told once.
+    low: Option<Starved>,
+    /// The pod that was evicted last, and when.
+    last: Option<(PodKey, PodUid, Timestamp)>,
+    /// All that were since there was enough.
+    evicted: Vec<PodUid>,
+    /// Why the last look failed, and that there was nobody to evict: each is logged once.
+    failed: Option<String>,
+    helpless: bool,
+}
+
+impl Watch {
+    /// One look, and what follows from it. When to look again.
+    async fn look(&mut self, shared: &Shared) -> Timestamp {
+        let settings = &shared.parts.node.eviction;
+        let levels = match levels(shared).await {
+            Ok(levels) => levels,
+            Err(error) => {
+                let text = error.to_string();
+                if self.failed.as_ref() != Some(&text) {
+                    tracing::warn!("{text}; whether the machine is low on something is not known");
+                    self.failed = Some(text);
+                }
+                return after(shared.now(), AGAIN);
+            }
+        };
+        self.failed = None;
+        let met = plan::thresholds_met(settings, &levels);
+        self.tell(shared, &met);
+        match met.first().map(|met| met.signal.starved()) {
+            Some(starved) => self.relieve(shared, starved, &met).await,
+            None => {
+                (self.low, self.helpless) = (None, false);
+                self.evicted.clear();
+            }
+        }
+        self.seen.next_look(settings, &levels, shared.now())
+    }
+
+    /// Tells the conditions to the workers and to people, where they are others.
+    fn tell(&mut self, shared: &Shared, met: &[Met]) {
+        let (node, now) = (&shared.parts.node, shared.now());
+        let next = self.seen.after(met, &node.eviction, now);
+        let before = std::mem::replace(&mut self.seen, next).pressures;
+        let pressures = &self.seen.pressures;
+        if before == *pressures {
+            return;
+        }
+        let names: Vec<&str> = pressures.holding().map(NodePressure::as_str).collect();
+        match names.as_slice() {
+            [] if before.holding().next().is_none() => {}
+            [] => tracing::info!("the machine is no longer low on anything"),
+            names => tracing::warn!("the machine has the conditions {}", names.join(", ")),
+        }
+        let events = pressure_events(&node.name, &before, pressures, now);
+        {
+            let mut state = shared.lock();
+            state.history.tell(events);
+            state.set_pressures(pressures.clone());
+        }
+        shared.announce();
+    }
+
+    /// Makes room where that takes nobody anything away; otherwise one pod goes.
+    async fn relieve(&mut self, shared: &Shared, starved: Starved, met: &[Met]) {
+        if self.low != Some(starved) {
+            self.low = Some(starved);
+            let event = low_event(&shared.parts.node.name, starved, shared.now());
+            tracing::warn!("{}", event.message);
+            shared.lock().history.tell(vec![event]);
+            shared.announce();
+        }
+        // No process is left of what has ended.
+        let may_help = starved != Starved::Pids;
+        if (may_help && made_room(shared, starved, &self.evicted).await) || self.is_one_ending(shared) {
+            return;
+        }
+        self.evict(shared, starved, met).await;
+    }
+
+    /// Whether what the pod that was evicted last has is still to be given back.
+    fn is_one_ending(&mut self, shared: &Shared) -> bool {
+        let Some((key, uid, at)) = &self.last else { return false };
+        let now = shared.now();
+        // A clock that was set back measures nothing.
+        let is_late = now >= after(*at, CLEANED_UP) || now < *at;
+        let runs =
+            |pod: Arc<ObservedPod>| pod.record.uid == *uid && pod.containers.iter().any(ObservedContainer::is_live);
+        if !is_late && shared.lock().observed(key).is_some_and(runs) {
+            return true;
+        }
+        self.last = None;
+        false
+    }
+
+    async fn evict(&mut self, shared: &Shared, starved: Starved, met: &[Met]) {
+        let seen = shared.lock().seen();
+        let mut pods = Vec::new();
+        for pod in seen.into_iter().filter(|pod| plan::is_evictable(pod)) {
+            let used = pod_use(shared, &pod, starved).await;
+            pods.push((pod, used));
+        }
+        let candidates: Vec<(&ObservedPod, &PodUse)> = pods.iter().map(|(pod, used)| (&**pod, used)).collect();
+        let Some((pod, used)) = plan::victim(starved, &candidates).and_then(|index| candidates.get(index)) else {
+            if !std::mem::replace(&mut self.helpless, true) {
+                tracing::warn!("the machine is low on {}, and there is no pod to evict", starved.as_str());
+            }
+            return;
+        };
+        let (key, uid) = (pod.record.key.clone(), pod.record.uid.clone());
+        let cause = plan::low_cause(starved, met, pod, used);
+        shared.lock().evict(&key, (uid.clone(), cause));
+        self.evicted.push(uid.clone());
+        self.last = Some((key, uid, shared.now()));
+    }
+}
+
+/// What the machine has left of what has a threshold.
+async fn levels(shared: &Shared) -> Result<SignalLevels, PortError> {
+    let signals: Vec<EvictionSignal> = shared.parts.node.eviction.hard.iter().map(|hard| hard.signal).collect();
+    within(shared, PATIENCE, ("look at", "the machine"), shared.parts.backend.signal_levels(&signals)).await
+}
+
+/// Gives back what the machine holds for nobody. Whether that is enough.
+async fn made_room(shared: &Shared, starved: Starved, evicted: &[PodUid]) -> bool {
+    let reclaiming = shared.parts.backend.reclaim(starved, evicted);
+    if let Err(error) = within(shared, LONG, ("make room on", "the machine"), reclaiming).await {
+        tracing::warn!("{error}");
+    }
+    let left = levels(shared).await;
+    left.is_ok_and(|left| plan::thresholds_met(&shared.parts.node.eviction, &left).is_empty())
+}
+
+/// What a pod takes of what there is too little of; nothing is known where it cannot be found out.
+async fn pod_use(shared: &Shared, pod: &ObservedPod, starved: Starved) -> PodUse {
+    let (backend, key) = (&shared.parts.backend, &pod.record.key);
+    let (patience, what) = (LONG, ("find what is taken by", key.to_string()));
+    let found = match starved {
+        Starved::Memory | Starved::Pids => {
+            let used = within(shared, patience, (what.0, what.1.as_str()), backend.process_use(key)).await;
+            used.map(|used| match starved {
+                Starved::Memory => PodUse { total: used.memory, containers: used.containers },
+                _ => PodUse { total: used.processes, ..PodUse::default() },
+            })
+        }
+        Starved::EphemeralStorage | Starved::Inodes => {
+            let limits = plan::disk_parts(pod);
+            let used = within(shared, patience, (what.0, what.1.as_str()), backend.volume_use(key, &limits)).await;
+            used.map(|used| plan::disk_use(&limits, &used, starved))
+        }
+    };
+    found.unwrap_or_else(|error| {
+        tracing::warn!(pod = %key, "{error}");
+        PodUse::default()
+    })
+}
+
+/// The work, or an error when it takes longer than that.
+async fn within<T>(
+    shared: &Shared,
+    patience: Duration,
+    (operation, subject): (&'static str, &str),
+    work: impl Future<Output = Result<T, PortError>>,
+) -> Result<T, PortError> {
+    let over = after(shared.now(), patience);
+    // Cancel-safe: what is given up changes nothing, or goes on by itself.
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = shared.parts.clock.sleep_until(over) => {
+            let message = format!("it takes longer than {} s", patience.as_secs());
+            Err(PortError::new(ErrorKind::Unavailable, operation, subject, message))
+        }
+    }
+}

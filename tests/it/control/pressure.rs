@@ -1,0 +1,345 @@
+//! A machine that is low on memory, on the disk or on processes.
+
+use podwright::backend::fake::{Behaviour, Call, Fault, Verb};
+use podwright::model::{
+    ContainerState, EvictionSettings, EvictionSignal, EvictionThreshold, Kind, NodePressure, ObservedPod, Sandbox,
+    ThresholdValue, UnderPressure,
+};
+use podwright::port::{ErrorKind, PortError};
+use serde_json::{Value, json};
+
+use super::rig::{Rig, Running, eventually, id, key, pod, pod_with};
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// A machine with the kubelet's thresholds, and enough of everything.
+fn machine(pods: &[Value]) -> Rig {
+    let mut rig = Rig::new(pods);
+    rig.node.eviction = EvictionSettings::of_the_kubelet();
+    rig.fake.set_level(EvictionSignal::MemoryAvailable, 8 * GIB, 16 * GIB);
+    disk(&rig, 50);
+    rig
+}
+
+/// So many of 100 GiB are free.
+fn disk(rig: &Rig, free: u64) {
+    for signal in [EvictionSignal::NodefsAvailable, EvictionSignal::ImagefsAvailable] {
+        rig.fake.set_level(signal, free * GIB, 100 * GIB);
+    }
+}
+
+/// A pod of one container of this name.
+fn of(name: &str, container: &str, own: &Value) -> Value {
+    let mut container = json!({"name": container, "image": "i:1"});
+    container.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+    pod_with(name, json!({"terminationGracePeriodSeconds": 30, "containers": [container]}))
+}
+
+fn uses(rig: &Rig, container: &str, memory: u64) {
+    rig.fake.behave(container, Behaviour { memory, ..Behaviour::default() });
+}
+
+/// The pods that are evicted or were not taken, by name.
+fn gone(rig: &Rig) -> Vec<String> {
+    let keys = rig.fake.keys().into_iter();
+    keys.filter(|key| rig.pod(&key.name).record.terminal.is_some()).map(|key| key.name).collect()
+}
+
+fn looks(rig: &Rig) -> usize {
+    rig.fake.calls().iter().filter(|call| call.verb == Verb::SignalLevels).count()
+}
+
+fn events(agent: &Running, of: Kind) -> Vec<String> {
+    let events = agent.projection.borrow().events.clone();
+    let told = events.iter().filter(|event| event.object.kind == of);
+    told.map(|event| format!("{} {} x{}", event.reason, event.message, event.count)).collect()
+}
+
+/// Type and status of the node's conditions, and its taints.
+fn node(agent: &Running) -> (Vec<String>, Vec<String>) {
+    fn pairs(list: &Value, [left, right]: [&str; 2], between: char) -> Vec<String> {
+        let text = |item: &Value, name: &str| item[name].as_str().unwrap_or_default().to_owned();
+        let items = list.as_array().into_iter().flatten();
+        items.map(|item| format!("{}{between}{}", text(item, left), text(item, right))).collect()
+    }
+    let node = agent.projection.borrow().node.clone().unwrap().value.clone();
+    let conditions = pairs(&node["status"]["conditions"], ["type", "status"], '=');
+    (conditions, pairs(&node["spec"]["taints"], ["key", "effect"], ':'))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_at_ease_is_looked_at_twice_a_minute_and_nothing_happens() {
+    let rig = machine(&[pod("web", "i:1")]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    rig.pass(5).await;
+    let expected = ["MemoryPressure=False", "DiskPressure=False", "PIDPressure=False", "Ready=True"];
+    assert_eq!(node(&agent), (expected.map(str::to_owned).to_vec(), vec![]));
+    rig.fake.forget_calls();
+    rig.pass(600).await;
+    assert!((19..=21).contains(&looks(&rig)), "{} looks in 600 s", looks(&rig));
+    assert_eq!((rig.changes(), events(&agent, Kind::Node)), (vec![], vec![]));
+    // Near a threshold it is looked at as often as by the kubelet.
+    rig.fake.set_level(EvictionSignal::MemoryAvailable, 120 * MIB, 16 * GIB);
+    rig.pass(30).await;
+    rig.fake.forget_calls();
+    rig.pass(600).await;
+    assert!((59..=61).contains(&looks(&rig)), "{} looks in 600 s", looks(&rig));
+    assert_eq!(rig.changes(), [""; 0]);
+    // Without a threshold nobody looks.
+    let rig = Rig::new(&[pod("web", "i:1")]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    rig.pass(600).await;
+    assert_eq!(looks(&rig), 0);
+    assert_eq!(node(&agent).0, ["Ready=True"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_is_made_good_by_the_pod_that_takes_most_above_what_it_asks_for() {
+    let asks = json!({"resources": {"requests": {"memory": "1Gi"}}});
+    let rig = machine(&[of("a", "big", &asks), of("b", "hog", &json!({})), of("c", "small", &json!({}))]);
+    for (container, memory) in [("big", GIB), ("hog", 3 * GIB), ("small", MIB)] {
+        uses(&rig, container, memory);
+    }
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    rig.fake.set_level(EvictionSignal::MemoryAvailable, 50 * MIB, 16 * GIB);
+    rig.pass(32).await;
+    assert_eq!(gone(&rig), ["b"], "one at a time");
+    rig.fake.set_level(EvictionSignal::MemoryAvailable, 3 * GIB, 16 * GIB);
+    let seen = rig.pod("b");
+    let cause = seen.record.terminal_cause.clone().unwrap();
+    let message = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi. Container hog was \
+                   using 3Gi, request is 0, has larger consumption of memory. ";
+    assert_eq!((cause.message.as_str(), cause.pressure), (message, Some(UnderPressure::Evicted)));
+    assert_eq!((seen.record.terminal.as_deref(), &seen.sandbox), (Some("Failed"), &Sandbox::Absent));
+    assert_eq!(seen.latest("hog").unwrap().record.stopping.clone().unwrap().grace_seconds, 2, "its own was 30");
+    assert!(events(&agent, Kind::Pod).contains(&format!("Evicted {message} x1")));
+    assert_eq!(
+        events(&agent, Kind::Node),
+        [
+            "NodeHasInsufficientMemory Node edge-1 status is now: NodeHasInsufficientMemory x1",
+            "EvictionThresholdMet Attempting to reclaim memory x1"
+        ]
+    );
+    let taints = vec!["node.kubernetes.io/memory-pressure:NoSchedule".to_owned()];
+    rig.pass(5).await;
+    assert_eq!((node(&agent).0[0].as_str(), node(&agent).1), ("MemoryPressure=True", taints));
+    let shown = agent.projection.borrow().objects.clone();
+    let shown = shown.iter().find(|(object, _)| object.name == "b" && object.kind == Kind::Pod).unwrap().1;
+    let conditions = shown.value["status"]["conditions"].as_array().unwrap().clone();
+    let disrupted = conditions.iter().find(|condition| condition["type"] == "DisruptionTarget").unwrap();
+    assert_eq!((&disrupted["status"], &disrupted["reason"]), (&json!("True"), &json!("TerminationByKubelet")));
+    // Five minutes after it was last low the condition goes, and the pod comes back.
+    let before = seen.record.uid;
+    rig.pass(270).await;
+    assert_eq!(gone(&rig), ["b"]);
+    rig.pass(60).await;
+    assert_eq!(gone(&rig), [""; 0]);
+    let next = rig.pod("b");
+    assert_ne!(next.record.uid, before);
+    assert!(matches!(next.latest("hog").unwrap().state, ContainerState::Running { .. }));
+    assert_eq!((node(&agent).0[0].as_str(), node(&agent).1), ("MemoryPressure=False", vec![]));
+    assert_eq!(agent.kubelet.fleet().pressures.holding().collect::<Vec<NodePressure>>(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_pod_after_the_other_goes_as_long_as_it_is_not_enough_but_never_the_systems() {
+    let mut critical = of("a", "hog", &json!({}));
+    critical["spec"]["priority"] = 2_000_000_000.into();
+    let rig = machine(&[critical, of("b", "small", &json!({})), of("c", "hog", &json!({}))]);
+    for (container, memory) in [("hog", GIB), ("small", MIB)] {
+        uses(&rig, container, memory);
+    }
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    rig.fake.set_level(EvictionSignal::MemoryAvailable, 0, 16 * GIB);
+    rig.pass(32).await;
+    assert_eq!(gone(&rig), ["c"]);
+    rig.pass(12).await;
+    assert_eq!(gone(&rig), ["b", "c"]);
+    rig.pass(600).await;
+    assert_eq!(gone(&rig), ["b", "c"]);
+    assert!(matches!(rig.pod("a").latest("hog").unwrap().state, ContainerState::Running { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_takes_long_to_end_keeps_the_others_for_a_while() {
+    let rig = machine(&[of("a", "hog", &json!({})), of("b", "small", &json!({}))]);
+    uses(&rig, "hog", GIB);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    let refused = |call: &Call| call.verb == Verb::SignalContainer && call.subject.starts_with("hog");
+    let error = || PortError::new(ErrorKind::Exhausted, "signal", "the test", "told to");
+    rig.fake.on_call(move |call| refused(call).then(|| Fault::Fail(error())));
+    rig.fake.set_level(EvictionSignal::MemoryAvailable, 0, 16 * GIB);
+    rig.pass(50).await;
+    assert!(rig.pod("a").record.terminal_cause.is_some(), "it is to go");
+    assert_eq!((gone(&rig), rig.pod("b").record.terminal_cause), (vec![], None));
+    rig.pass(30).await;
+    assert_eq!(gone(&rig), ["b"], "half a minute is enough");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_disk_is_made_good_by_images_first_and_by_what_the_evicted_kept() {
+    let volume = |name: &str| {
+        let mut pod = of(name, "app", &json!({}));
+        pod["spec"]["volumes"] = json!([{"name": "data", "emptyDir": {}}]);
+        pod
+    };
+    let rig = machine(&[volume("a"), volume("b")]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    rig.fake.fill(&key("a"), "data", 2 * GIB);
+    rig.fake.fill(&key("b"), "data", 20 * GIB);
+    // Images are enough.
+    rig.fake.set_unused_images(10 * GIB);
+    disk(&rig, 9);
+    rig.pass(32).await;
+    assert_eq!(gone(&rig), [""; 0]);
+    assert_eq!(node(&agent).0[1], "DiskPressure=True");
+    // They are not any more: the one that takes most goes, and what it kept is given back before another one would.
+    disk(&rig, 9);
+    rig.pass(11).await;
+    assert_eq!(gone(&rig), ["b"]);
+    let cause = rig.pod("b").record.terminal_cause.unwrap();
+    let message = "The node was low on resource: ephemeral-storage. Threshold quantity: 10Gi, available: 9Gi. ";
+    assert_eq!(cause.message, message, "no container has more than it asks for");
+    rig.pass(120).await;
+    assert_eq!(gone(&rig), ["b"]);
+    let told = events(&agent, Kind::Node);
+    assert!(told.contains(&"EvictionThresholdMet Attempting to reclaim ephemeral-storage x1".to_owned()), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_takes_no_record_is_made_good_all_the_same() {
+    let rig = machine(&[of("a", "app", &json!({})), of("b", "app", &json!({}))]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    rig.fake.fill(&key("a"), "app", GIB);
+    rig.fake.fill(&key("b"), "app", 50 * GIB);
+    let error = || PortError::new(ErrorKind::Exhausted, "write", "the test", "told to");
+    rig.fake.on_call(move |call| (call.verb == Verb::PutRecord).then(|| Fault::Fail(error())));
+    disk(&rig, 0);
+    rig.pass(120).await;
+    // What is told nowhere is known to the agent that has begun it: the other one stays.
+    let seen = rig.pod("b");
+    assert_eq!((seen.record.terminal, seen.record.terminal_cause), (None, None));
+    assert!(seen.containers.iter().all(|container| !container.is_live()));
+    assert!(matches!(rig.pod("a").latest("app").unwrap().state, ContainerState::Running { .. }));
+    rig.fake.heal();
+    let before = seen.record.uid;
+    eventually("another pod in its place", || {
+        let is_live = |pod: ObservedPod| pod.latest("app").is_some_and(|container| container.is_live());
+        rig.fake.pod(&key("b")).is_some_and(|pod| pod.record.uid != before && is_live(pod))
+    })
+    .await;
+    assert_eq!(gone(&rig), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_while_the_disk_is_full_waits_until_it_is_over() {
+    let rig = machine(&[pod("old", "i:1")]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    let error = || PortError::new(ErrorKind::Unavailable, "find", "the test", "told to");
+    // Nobody is to be evicted: there is no way to find whom, and the one pod has the system's priority.
+    let mut old = pod("old", "i:1");
+    old["spec"]["priority"] = 2_000_000_000.into();
+    let second = rig.commit(&agent, &[old.clone()]);
+    agent.done(&second).await;
+    rig.fake.on_call(move |call| (call.verb == Verb::Reclaim).then(|| Fault::Fail(error())));
+    disk(&rig, 1);
+    rig.pass(32).await;
+    rig.commit(&agent, &[old.clone(), pod("new", "i:1")]);
+    rig.pass(10).await;
+    let seen = rig.pod("new");
+    let cause = seen.record.terminal_cause.clone().unwrap();
+    assert_eq!(cause.message, "Pod was rejected: The node had condition: [DiskPressure]. ");
+    assert!(seen.containers.is_empty() && seen.sandbox == Sandbox::Absent);
+    let told = events(&agent, Kind::Pod);
+    assert!(told.contains(&"Evicted The node had condition: [DiskPressure].  x1".to_owned()), "{told:?}");
+    disk(&rig, 50);
+    rig.pass(340).await;
+    let next = rig.pod("new");
+    assert_ne!(next.record.uid, seen.record.uid);
+    assert!(matches!(next.latest("app").unwrap().state, ContainerState::Running { .. }));
+    assert!(rig.pod("old").record.terminal.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn processes_are_looked_at_where_they_have_a_threshold() {
+    let mut many = of("a", "one", &json!({}));
+    let others = ["two", "three"].map(|name| json!({"name": name, "image": "i:1"}));
+    many["spec"]["containers"].as_array_mut().unwrap().extend(others);
+    let mut rig = machine(&[many, of("b", "one", &json!({}))]);
+    let value = ThresholdValue::Quantity { amount: 100, shown: "100".into() };
+    rig.node.eviction.hard = vec![EvictionThreshold { signal: EvictionSignal::PidAvailable, value }];
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    rig.fake.set_level(EvictionSignal::MemoryAvailable, 0, GIB);
+    rig.fake.set_level(EvictionSignal::PidAvailable, 99, 32_768);
+    rig.pass(32).await;
+    assert_eq!(gone(&rig), ["a"]);
+    let cause = rig.pod("a").record.terminal_cause.unwrap();
+    assert_eq!(cause.message, "The node was low on resource: pids. Threshold quantity: 100, available: 99. ");
+    assert_eq!(node(&agent).0[..3], ["MemoryPressure=False", "DiskPressure=False", "PIDPressure=True"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_does_not_answer_evicts_nobody() {
+    let rig = machine(&[pod("web", "i:1")]);
+    rig.fake.on_call(|call| (call.verb == Verb::SignalLevels).then_some(Fault::Hang));
+    rig.fake.set_level(EvictionSignal::MemoryAvailable, 0, GIB);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    rig.fake.forget_calls();
+    rig.pass(700).await;
+    assert!((9..=11).contains(&looks(&rig)), "{} looks in 700 s", looks(&rig));
+    assert_eq!((gone(&rig), node(&agent).0), (vec![], vec!["Ready=True".to_owned()]));
+    rig.fake.heal();
+    rig.pass(120).await;
+    assert_eq!(gone(&rig), ["web"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_eviction_that_another_agent_began_is_finished_and_told_as_what_it_was() {
+    let rig = machine(&[of("a", "hog", &json!({}))]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    let error = || PortError::new(ErrorKind::Exhausted, "signal", "the test", "told to");
+    rig.fake.on_call(move |call| (call.verb == Verb::SignalContainer).then(|| Fault::Fail(error())));
+    rig.fake.set_level(EvictionSignal::MemoryAvailable, 0, GIB);
+    rig.pass(32).await;
+    assert_eq!(gone(&rig), [""; 0]);
+    agent.stop().await;
+    rig.fake.heal();
+    rig.fake.set_level(EvictionSignal::MemoryAvailable, GIB, GIB);
+    let before = rig.pod("a").record.uid;
+    let mut agent = rig.start();
+    rig.pass(60).await;
+    // The new agent finishes it, looks, finds nothing low, and has another pod take its place.
+    let next = rig.pod("a").record;
+    assert_ne!(next.uid, before);
+    assert_eq!((next.terminal, next.terminal_cause), (None, None));
+    agent.done(&id(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_above_its_ephemeral_storage_is_evicted_for_good() {
+    let limited = json!({"resources": {"limits": {"ephemeral-storage": "1Mi"}}});
+    let rig = machine(&[of("a", "app", &limited), of("b", "app", &limited)]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    rig.fake.fill(&key("a"), "app", MIB);
+    rig.fake.fill(&key("b"), "app", MIB + 1);
+    rig.pass(30).await;
+    assert_eq!(gone(&rig), ["b"]);
+    let cause = rig.pod("b").record.terminal_cause.unwrap();
+    let message = "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. ";
+    assert_eq!((cause.message.as_str(), cause.pressure), (message, None));
+    rig.pass(900).await;
+    assert_eq!(gone(&rig), ["b"], "nobody was low on anything");
+}

@@ -1,0 +1,96 @@
+//! A disk that pods fill.
+
+use super::harness::World;
+
+/// The machine has 1 GiB. One pod takes a fifth of it when it is begun for the first time, another one nearly nothing.
+const PODS: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: hog}
+spec:
+  terminationGracePeriodSeconds: 300
+  volumes:
+  - {name: data, emptyDir: {}}
+  - {name: once, hostPath: {path: "@ONCE@", type: DirectoryOrCreate}}
+  containers:
+  - name: hog
+    image: podwright.invalid/host
+    command: [sh, -c, "trap '' TERM; [ -e /once/done ] || { touch /once/done; head -c 200M /dev/zero >/data/much; }; while :; do sleep 0.1; done"]
+    volumeMounts: [{name: data, mountPath: /data}, {name: once, mountPath: /once}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: modest}
+spec:
+  containers:
+  - {name: modest, image: podwright.invalid/host, command: [sleep, "100000"]}
+"#;
+
+const SETTINGS: &str = "evictionHard: {nodefs.available: 900Mi}\nevictionPressureTransitionPeriod: 5s\n";
+
+#[test]
+fn e2e_a_pod_that_fills_the_disk_goes_alone_and_comes_back() {
+    let Some(world) = World::in_memory() else { return };
+    let settings = world.scratch().join("pressure.yaml");
+    std::fs::write(&settings, SETTINGS).unwrap();
+    let mut world = world.with_flags(&["--allow-host-image", "--config", settings.to_str().unwrap()]);
+    let once = world.scratch().join("once").display().to_string();
+    world.commit(&[("pods.yaml", &PODS.replace("@ONCE@", &once))]);
+    world.start();
+    world.wait_row("modest", "1/1", "Running");
+    let modest = |world: &World| {
+        let mut all = world.identities();
+        all.retain(|name, _| name.contains("/modest/"));
+        all
+    };
+    let before = modest(&world);
+    assert_eq!(before.len(), 1, "{before:?}");
+    let gone = world.wait("the eviction", || {
+        let pod = world.pod("hog")?;
+        (pod["status"]["phase"] == "Failed").then_some(pod)
+    });
+    let status = &gone["status"];
+    assert_eq!(status["reason"], "Evicted");
+    let message = status["message"].as_str().unwrap();
+    let start = "The node was low on resource: ephemeral-storage. Threshold quantity: 900Mi, available: ";
+    assert!(message.starts_with(start), "{message}");
+    let disrupted = |condition: &serde_json::Value| condition["type"] == "DisruptionTarget";
+    assert!(status["conditions"].as_array().unwrap().iter().any(disrupted), "{status}");
+    // What it kept is given back, so that the condition goes, and it is begun again.
+    let uid = &gone["metadata"]["uid"];
+    world.wait("another pod in its place", || {
+        let pod = world.pod("hog")?;
+        (pod["status"]["phase"] == "Running" && pod["metadata"]["uid"] != *uid).then_some(())
+    });
+    assert_eq!(modest(&world), before);
+    let described = world.ok(&["describe", "node"]);
+    for words in ["EvictionThresholdMet", "NodeHasDiskPressure", "DiskPressure"] {
+        assert!(described.contains(words), "{words}: {described}");
+    }
+}
+
+#[test]
+fn e2e_a_container_that_writes_more_than_it_may_is_evicted_with_its_pod() {
+    let Some(mut world) = World::new() else { return };
+    let pod = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: layer}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: app
+    image: podwright.invalid/host
+    command: [sh, -c, "head -c 8M /dev/zero >/much; sleep 100000"]
+    resources: {limits: {ephemeral-storage: 4Mi}}
+"#;
+    world.commit(&[("pod.yaml", pod)]);
+    world.start();
+    let status = world.wait("the eviction", || {
+        let status = world.pod("layer")?["status"].clone();
+        (status["phase"] == "Failed").then_some(status)
+    });
+    assert_eq!(status["reason"], "Evicted");
+    let message = "Pod ephemeral local storage usage exceeds the total limit of containers 4Mi. ";
+    assert_eq!(status["message"], message);
+}
