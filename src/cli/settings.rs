@@ -9,7 +9,7 @@ use super::layout::Layout;
 use super::machine::Machine;
 use super::node;
 use crate::config::Config;
-use crate::model::{EvictionSettings, EvictionThreshold, NodeInfo, NodePressures, PullSettings};
+use crate::model::{EvictionSettings, EvictionThreshold, NodeInfo, PullSettings};
 use crate::shim::LogLimits;
 
 /// How often everything is looked at again when nobody says.
@@ -90,8 +90,6 @@ pub fn node(config: &Config, name: Option<&str>, machine: &Machine) -> NodeInfo 
         system: machine.system.clone(),
         issuer: config.service_account_issuer.clone().unwrap_or_default(),
         eviction: eviction(config),
-        pressures: NodePressures::default(),
-        untold: BTreeSet::new(),
         name,
         ..NodeInfo::default()
     }

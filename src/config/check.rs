@@ -126,12 +126,7 @@ impl Check<'_> {
             "subnet" => config.subnet = self.text(&at, value, subnet),
             "ipv6Subnet" => config.ipv6_subnet = self.text(&at, value, ipv6_subnet),
             "allowHostImage" => config.allow_host_image = self.boolean(&at, value),
-            "coveredPaths" => {
-                let paths = self.list(&at, value);
-                let paths = paths.iter().enumerate();
-                let read = paths.filter_map(|(i, path)| self.text(&format!("{at}/{i}"), path, absolute));
-                config.covered_paths = read.map(PathBuf::from).collect();
-            }
+            "coveredPaths" => config.covered_paths = self.paths(&at, value),
             "containerLogMaxSize" => config.container_log_max_size = self.log_size(&at, value),
             "containerLogMaxFiles" => {
                 let help = "the file that is written to counts too; 5 is the default";
@@ -185,6 +180,12 @@ impl Check<'_> {
             }
             unknown => self.unknown(&at, unknown, &KEYS),
         }
+    }
+
+    fn paths(&mut self, at: &str, value: &Value) -> Vec<PathBuf> {
+        let paths = self.list(at, value).iter().enumerate();
+        let read = paths.filter_map(|(i, path)| self.text(&format!("{at}/{i}"), path, absolute));
+        read.map(PathBuf::from).collect()
     }
 
     fn unknown(&mut self, at: &str, key: &str, known: &[&str]) {
