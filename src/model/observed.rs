@@ -86,6 +86,9 @@ pub struct PodRecord {
     pub data_digests: Option<Packed<DataDigests>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub all_restarted: Option<AllRestarted>,
+    /// It was begun by a version that holds pods to the `ephemeral-storage` limits of their containers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bounds_storage: bool,
 }
 
 /// Digests keyed with the pod's uid, by object (`ConfigMap name`) and key. They never leave the record.

@@ -23,13 +23,15 @@ const STORAGE: &str = "ephemeral-storage";
 const NANO: i128 = 1_000_000_000;
 
 /// What has a limit, in the order in which the kubelet looks at it: the emptyDirs on the disk, in the pod's order, all of the pod,
-/// and its containers.
-pub(super) fn limits(spec: &PodSpec) -> Vec<VolumeLimit> {
+/// and its containers. The last two only of a pod that was begun by a version that held it to them: what runs is not ended by
+/// another version.
+pub(super) fn limits(spec: &PodSpec, bounds_storage: bool) -> Vec<VolumeLimit> {
     if is_critical(spec) {
         return Vec::new();
     }
     let volumes = spec.volumes.iter().flatten().filter_map(of_volume);
-    volumes.chain(of_pod(spec)).chain(spec.containers.iter().filter_map(of_container)).collect()
+    let storage = of_pod(spec).into_iter().chain(spec.containers.iter().filter_map(of_container));
+    volumes.chain(storage.filter(|_| bounds_storage)).collect()
 }
 
 fn of_volume(volume: &Volume) -> Option<VolumeLimit> {
@@ -117,7 +119,7 @@ mod tests {
 
     fn of(volumes: &Value) -> Vec<VolumeLimit> {
         let spec = json!({"containers": [], "volumes": volumes});
-        limits(&serde_json::from_value(spec).unwrap())
+        limits(&serde_json::from_value(spec).unwrap(), true)
     }
 
     fn used(bytes: u64) -> VolumeUse {
@@ -173,7 +175,7 @@ mod tests {
             None => json!({"name": name}),
         };
         let told = |spec: Value| -> Vec<String> {
-            let limits = limits(&serde_json::from_value(spec).unwrap());
+            let limits = limits(&serde_json::from_value(spec).unwrap(), true);
             limits.iter().map(|limit| format!("{} {} {}", limit.what(), limit.bytes, limit.shown)).collect()
         };
         let none = [container("a", None), container("b", Some("0"))];
@@ -195,12 +197,15 @@ mod tests {
             ]
         );
         assert_eq!(told(json!({"containers": some, "volumes": volumes, "priority": 2_000_000_000})), [""; 0]);
+        let spec = json!({"containers": some, "volumes": volumes});
+        let earlier = limits(&serde_json::from_value(spec).unwrap(), false);
+        assert_eq!(earlier.iter().map(VolumeLimit::what).collect::<Vec<_>>(), ["EmptyDir volume \"v\""]);
     }
 
     #[test]
     fn a_pod_and_its_containers_are_told_in_the_kubelets_words() {
         let spec = json!({"containers": [{"name": "a", "resources": {"limits": {"ephemeral-storage": "2Ki"}}}]});
-        let limits = limits(&serde_json::from_value(spec).unwrap());
+        let limits = limits(&serde_json::from_value(spec).unwrap(), true);
         let why = |pod, container| eviction(&limits, &[used(pod), used(container)]).map(|cause| cause.message);
         assert_eq!(why(2048, 2048), None);
         let pod = "Pod ephemeral local storage usage exceeds the total limit of containers 2Ki. ";

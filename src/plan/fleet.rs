@@ -124,6 +124,7 @@ fn running(pod: &Arc<AdmittedPod>, effective: &Pod, revision: &str, now: Timesta
             terminal_cause: None,
             data_digests: None,
             all_restarted: None,
+            bounds_storage: true,
         },
         sandbox: match pod.unplaced {
             None => Sandbox::Ready { attempt: 0, pid: 0, started_at: now, ips: Vec::new() },

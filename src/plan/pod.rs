@@ -198,7 +198,7 @@ fn run(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
     }
     match &pod.sandbox {
         Sandbox::Ready { attempt, .. } => {
-            draft.plan.limits = eviction::limits(spec);
+            draft.plan.limits = eviction::limits(spec, pod.record.bounds_storage);
             if together::restart(round, spec, pod, draft) {
                 return;
             }
@@ -390,6 +390,7 @@ fn new_record(input: &PodInput<'_>, pod: &Arc<AdmittedPod>, revision: &str) -> P
         terminal_cause: None,
         data_digests,
         all_restarted: None,
+        bounds_storage: true,
     }
 }
 

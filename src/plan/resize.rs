@@ -133,15 +133,16 @@ pub(super) fn settled(realised: &AdmittedPod, target: &AdmittedPod) -> Packed<Po
         init.chain(&mut spec.containers)
     });
     for container in containers {
+        // Of anything but cpu and memory no other amount is asked for: that would be another pod.
+        let others = find(&had, &container.name).and_then(|had| had.resources.clone()).unwrap_or_default();
         let [before, after, had] = [&before, &after, &had].map(|spec| find(spec, &container.name).map(Resources::of));
         let (Some(before), Some(after), Some(had)) = (before, after, had) else { continue };
         let changes = before.changes(&after);
-        let wanted = container.resources.clone().unwrap_or_default();
         let mut amounts = had;
         for change in &changes {
             amounts.take(change.resource, &Resources::of(container));
         }
-        container.resources = Some(amounts.within(&wanted));
+        container.resources = Some(amounts.within(&others));
     }
     Packed::new(&pod)
 }

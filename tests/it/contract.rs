@@ -104,6 +104,7 @@ impl Contract {
             terminal_cause: None,
             data_digests: None,
             all_restarted: None,
+            bounds_storage: false,
             key,
         }
     }

@@ -270,6 +270,7 @@ impl TestPod {
             terminal_cause: None,
             data_digests: None,
             all_restarted: None,
+            bounds_storage: false,
         };
         Self { record }
     }

@@ -275,6 +275,28 @@ fn what_the_machine_gave_a_pod_that_runs_it_keeps_until_it_asks_for_something_it
 }
 
 #[test]
+fn a_pod_that_runs_is_given_no_limit_on_the_disk() {
+    let item = LimitRangeItem {
+        default: [("ephemeral-storage".to_owned(), "1Mi".to_owned())].into(),
+        ..LimitRangeItem::new(LimitType::Container)
+    };
+    let giving = NodeInfo { limit_range: vec![item], ..edge() };
+    let pod = |label: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {"a": label}},
+            "spec": {"containers": [{"name": "c", "image": "i:1"}]}})
+    };
+    let first = all_on(&[pod("x")], &edge());
+    let mut world = World::new(&pod_of(&first, "default", "p"), &first.data);
+    world.settle();
+    world.target = Some(pod_of(&all_on(&[pod("y")], &giving), "default", "p"));
+    world.settle();
+    let record = &world.pod.as_ref().unwrap().record;
+    let limits = record.realised.effective.open().spec.unwrap().containers[0].resources.clone();
+    assert_eq!(limits.and_then(|resources| resources.limits), None);
+    assert_eq!((record.generation, world.plan().limits), (2, vec![]));
+}
+
+#[test]
 fn holders_are_those_that_have_room_as_they_are() {
     let mut pods = running(&[pod("a", "1"), pod("b", "1")]);
     let of = |name: &str, generation| (PodUid(name.into()), generation);

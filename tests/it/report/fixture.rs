@@ -61,6 +61,7 @@ pub fn observed(pod: AdmittedPod) -> ObservedPod {
             terminal_cause: None,
             data_digests: None,
             all_restarted: None,
+            bounds_storage: false,
         },
         sandbox: Sandbox::Ready { attempt: 0, pid: 100, started_at: at(1), ips: vec!["10.88.0.5".parse().unwrap()] },
         containers: Vec::new(),

@@ -254,6 +254,7 @@ fn pod_record(name: &str) -> PodRecord {
         terminal_cause: None,
         data_digests: None,
         all_restarted: None,
+        bounds_storage: false,
     }
 }
 

@@ -341,6 +341,21 @@ fn a_record_without_it_is_of_an_earlier_version() {
 }
 
 #[test]
+fn a_pod_is_held_to_its_limits_on_the_disk_that_was_begun_with_them() {
+    let limited = json!({"name": "c", "image": "i:1", "resources": {"limits": {"ephemeral-storage": "1Mi"}}});
+    let mut world = settled(json!({"containers": [limited]}), &[]);
+    assert_eq!(world.plan().limits.len(), 2, "the pod and its container");
+    // Its record is that of a version that did not.
+    let mut record = serde_json::to_value(&world.pod.as_ref().unwrap().record).unwrap();
+    assert_eq!(record.as_object_mut().unwrap().remove("boundsStorage"), Some(json!(true)));
+    world.pod.as_mut().unwrap().record = serde_json::from_value(record).unwrap();
+    assert_eq!(world.plan().limits, []);
+    world.edit(|pod| pod["metadata"]["labels"]["app"] = json!("y"));
+    world.settle();
+    assert_eq!((world.pod.as_ref().unwrap().record.generation, world.plan().limits), (2, vec![]), "a change in place");
+}
+
+#[test]
 fn a_threshold_of_ones_own_counts_like_those_of_the_kubelet() {
     let hard =
         vec![EvictionThreshold { signal: EvictionSignal::PidAvailable, value: ThresholdValue::Part(500_000_000) }];
