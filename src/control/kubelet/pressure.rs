@@ -16,8 +16,10 @@ use crate::report::{low_event, pressure_events};
 
 /// So long a look may take: a file system that does not answer is not waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// So long it may take to find what one pod takes of the disk, and to make room there.
+/// So long it may take to make room on the disk.
 const LONG: Duration = Duration::from_secs(60);
+/// So long it may take to find what one pod takes of the disk: longer than a backend looks, which tells what it has found by then.
+const MEASURED: Duration = Duration::from_secs(300);
 /// A look that failed is tried again after this.
 const AGAIN: Duration = Duration::from_secs(60);
 /// So long the next eviction waits for the end of the one before (`podCleanupTimeout` of the kubelet).
@@ -145,8 +147,9 @@ impl Watch {
         let seen = shared.lock().seen();
         let mut pods = Vec::new();
         for pod in seen.into_iter().filter(|pod| plan::is_evictable(pod)) {
+            // Of whom that cannot be found out goes no one, or whoever takes long to be looked at would go first.
             let used = pod_use(shared, &pod, starved).await;
-            pods.push((pod, used));
+            pods.extend(used.map(|used| (pod, used)));
         }
         let candidates: Vec<(&ObservedPod, &PodUse)> = pods.iter().map(|(pod, used)| (&**pod, used)).collect();
         let Some((pod, used)) = plan::victim(starved, &candidates).and_then(|index| candidates.get(index)) else {
@@ -179,13 +182,14 @@ async fn made_room(shared: &Shared, starved: Starved, evicted: &[PodUid]) -> boo
     left.is_ok_and(|left| plan::thresholds_met(&shared.parts.node.eviction, &left).is_empty())
 }
 
-/// What a pod takes of what there is too little of; nothing is known where it cannot be found out.
-async fn pod_use(shared: &Shared, pod: &ObservedPod, starved: Starved) -> PodUse {
+/// What a pod takes of what there is too little of; `None` where to look fails. That nobody counts it is no failure.
+async fn pod_use(shared: &Shared, pod: &ObservedPod, starved: Starved) -> Option<PodUse> {
     let (backend, key) = (&shared.parts.backend, &pod.record.key);
-    let (patience, what) = (LONG, ("find what is taken by", key.to_string()));
+    let name = key.to_string();
+    let what = ("find what is taken by", name.as_str());
     let found = match starved {
         Starved::Memory | Starved::Pids => {
-            let used = within(shared, patience, (what.0, what.1.as_str()), backend.process_use(key)).await;
+            let used = within(shared, PATIENCE, what, backend.process_use(key)).await;
             used.map(|used| match starved {
                 Starved::Memory => PodUse { total: used.memory, containers: used.containers },
                 _ => PodUse { total: used.processes, ..PodUse::default() },
@@ -193,14 +197,11 @@ async fn pod_use(shared: &Shared, pod: &ObservedPod, starved: Starved) -> PodUse
         }
         Starved::EphemeralStorage | Starved::Inodes => {
             let limits = plan::disk_parts(pod);
-            let used = within(shared, patience, (what.0, what.1.as_str()), backend.volume_use(key, &limits)).await;
+            let used = within(shared, MEASURED, what, backend.volume_use(key, &limits)).await;
             used.map(|used| plan::disk_use(&limits, &used, starved))
         }
     };
-    found.unwrap_or_else(|error| {
-        tracing::warn!(pod = %key, "{error}");
-        PodUse::default()
-    })
+    found.inspect_err(|error| tracing::warn!(pod = %key, "{error}; it is not evicted now")).ok()
 }
 
 /// The work, or an error when it takes longer than that.

@@ -1,5 +1,7 @@
 //! A machine that is low on memory, on the disk or on processes.
 
+use std::time::Duration;
+
 use podwright::backend::fake::{Behaviour, Call, Fault, Verb};
 use podwright::model::{
     ContainerState, EvictionSettings, EvictionSignal, EvictionThreshold, Kind, NodePressure, ObservedPod, Sandbox,
@@ -237,6 +239,29 @@ async fn a_disk_that_takes_no_record_is_made_good_all_the_same() {
     })
     .await;
     assert_eq!(gone(&rig), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_long_to_be_looked_at_does_not_go_first() {
+    // How long it takes to look at the first one, and who goes.
+    let look = |seconds: Option<u64>| async move {
+        let mut first = of("a", "app", &json!({}));
+        first["spec"]["priority"] = 1000.into();
+        let rig = machine(&[first, of("b", "app", &json!({}))]);
+        let mut agent = rig.start();
+        agent.done(&id(1)).await;
+        for name in ["a", "b"] {
+            rig.fake.fill(&key(name), "app", 20 * GIB);
+        }
+        let is_first = |call: &Call| call.verb == Verb::VolumeUse && call.pod == Some(key("a"));
+        let fault = move || seconds.map_or(Fault::Hang, |seconds| Fault::Slow(Duration::from_secs(seconds)));
+        rig.fake.on_call(move |call| is_first(call).then(fault));
+        disk(&rig, 9);
+        rig.pass(360).await;
+        gone(&rig)
+    };
+    assert_eq!(look(Some(100)).await, ["b"]);
+    assert_eq!(look(None).await, ["b"], "nothing was found out about it");
 }
 
 #[tokio::test(start_paused = true)]
