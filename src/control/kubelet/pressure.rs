@@ -63,28 +63,35 @@ impl Watch {
     /// One look, and what follows from it. When to look again.
     async fn look(&mut self, shared: &Shared) -> Timestamp {
         let settings = &shared.parts.node.eviction;
-        let levels = match levels(shared).await {
-            Ok(levels) => levels,
-            Err(error) => {
-                let text = error.to_string();
-                if self.failed.as_ref() != Some(&text) {
-                    tracing::warn!("{text}; whether the machine is low on something is not known");
-                    self.failed = Some(text);
-                }
-                return after(shared.now(), AGAIN);
-            }
-        };
-        self.failed = None;
-        let met = plan::thresholds_met(settings, &levels);
-        self.tell(shared, &met);
+        let Some((levels, met)) = self.learn(shared).await else { return after(shared.now(), AGAIN) };
         match met.first().map(|met| met.signal.starved()) {
-            Some(starved) => self.relieve(shared, starved, &met).await,
+            Some(starved) => self.relieve(shared, starved).await,
             None => {
                 (self.low, self.helpless) = (None, false);
                 self.evicted.clear();
             }
         }
         self.seen.next_look(settings, &levels, shared.now())
+    }
+
+    /// What the machine has left, and the thresholds that are met, which are told. `None` when a look fails.
+    async fn learn(&mut self, shared: &Shared) -> Option<(SignalLevels, Vec<Met>)> {
+        match levels(shared).await {
+            Ok(levels) => {
+                self.failed = None;
+                let met = plan::thresholds_met(&shared.parts.node.eviction, &levels);
+                self.tell(shared, &met);
+                Some((levels, met))
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if self.failed.as_ref() != Some(&text) {
+                    tracing::warn!("{text}; whether the machine is low on something is not known");
+                    self.failed = Some(text);
+                }
+                None
+            }
+        }
     }
 
     /// Tells the conditions to the workers and to people, where they are others.
@@ -112,7 +119,7 @@ impl Watch {
     }
 
     /// Makes room where that takes nobody anything away; otherwise one pod goes.
-    async fn relieve(&mut self, shared: &Shared, starved: Starved, met: &[Met]) {
+    async fn relieve(&mut self, shared: &Shared, starved: Starved) {
         if self.low != Some(starved) {
             self.low = Some(starved);
             let event = low_event(&shared.parts.node.name, starved, shared.now());
@@ -125,7 +132,7 @@ impl Watch {
         if (may_help && made_room(shared, starved, &self.evicted).await) || self.is_one_ending(shared) {
             return;
         }
-        self.evict(shared, starved, met).await;
+        self.evict(shared, starved).await;
     }
 
     /// Whether what the pod that was evicted last has is still to be given back.
@@ -143,7 +150,7 @@ impl Watch {
         false
     }
 
-    async fn evict(&mut self, shared: &Shared, starved: Starved, met: &[Met]) {
+    async fn evict(&mut self, shared: &Shared, starved: Starved) {
         let seen = shared.lock().seen();
         let mut pods = Vec::new();
         for pod in seen.into_iter().filter(|pod| plan::is_evictable(pod)) {
@@ -151,6 +158,15 @@ impl Watch {
             let used = pod_use(shared, &pod, starved).await;
             pods.extend(used.map(|used| (pod, used)));
         }
+        // That may have taken minutes: what was too little may be enough by now, and who was measured may have gone.
+        let Some((_, met)) = self.learn(shared).await else { return };
+        if !met.iter().any(|met| met.signal.starved() == starved) {
+            return;
+        }
+        pods.retain(|(pod, _)| {
+            let known = shared.lock().observed(&pod.record.key);
+            known.is_some_and(|known| known.record.uid == pod.record.uid && plan::is_evictable(&known))
+        });
         let candidates: Vec<(&ObservedPod, &PodUse)> = pods.iter().map(|(pod, used)| (&**pod, used)).collect();
         let Some((pod, used)) = plan::victim(starved, &candidates).and_then(|index| candidates.get(index)) else {
             if !std::mem::replace(&mut self.helpless, true) {
@@ -159,7 +175,7 @@ impl Watch {
             return;
         };
         let (key, uid) = (pod.record.key.clone(), pod.record.uid.clone());
-        let cause = plan::low_cause(starved, met, pod, used);
+        let cause = plan::low_cause(starved, &met, pod, used);
         shared.lock().evict(&key, (uid.clone(), cause));
         self.evicted.push(uid.clone());
         self.last = Some((key, uid, shared.now()));

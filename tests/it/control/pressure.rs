@@ -265,6 +265,27 @@ async fn who_takes_long_to_be_looked_at_does_not_go_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_goes_for_what_was_too_little_before_all_were_looked_at() {
+    // What happens while the first one is looked at, and who goes.
+    let meanwhile = |change: fn(&Rig)| async move {
+        let rig = machine(&[of("a", "app", &json!({})), of("b", "app", &json!({}))]);
+        let mut agent = rig.start();
+        agent.done(&id(1)).await;
+        rig.fake.fill(&key("b"), "app", 20 * GIB);
+        let is_first = |call: &Call| call.verb == Verb::VolumeUse && call.pod == Some(key("a"));
+        rig.fake.on_call(move |call| is_first(call).then_some(Fault::Slow(Duration::from_secs(100))));
+        disk(&rig, 9);
+        rig.pass(60).await;
+        assert_eq!(gone(&rig), [""; 0], "it is being looked at");
+        change(&rig);
+        rig.pass(100).await;
+        gone(&rig)
+    };
+    assert_eq!(meanwhile(|_| {}).await, ["b"]);
+    assert_eq!(meanwhile(|rig| disk(rig, 50)).await, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_commit_while_the_disk_is_full_waits_until_it_is_over() {
     let rig = machine(&[pod("old", "i:1")]);
     let mut agent = rig.start();
