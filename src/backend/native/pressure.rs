@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::observe::Found;
 use super::paths::{InstanceName, Paths};
 use super::{Inner, blocking, observe};
 use crate::model::{
@@ -132,7 +133,7 @@ pub(super) async fn reclaim(inner: Arc<Inner>, starved: Starved, evicted: BTreeS
         let (own, uid) = (inner.clone(), pod.record.uid.clone());
         let given_back = blocking(move || {
             let _turn = turn;
-            give_back(&own, &uid, Share { is_over, layers })
+            if has_begun(&own.paths, &uid)? { Ok(()) } else { give_back(&own, &uid, Share { is_over, layers }) }
         });
         if let Err(error) = given_back.await {
             tracing::warn!(pod = %pod.record.key, "{error}");
@@ -142,6 +143,14 @@ pub(super) async fn reclaim(inner: Arc<Inner>, starved: Starved, evicted: BTreeS
         return Ok(());
     }
     blocking(move || remove_images(&inner, &pods)).await
+}
+
+/// Whether something of a pod runs or is being started, or it is not known: before its turn another one may have begun it.
+fn has_begun(paths: &Paths, uid: &PodUid) -> Result<bool, PortError> {
+    Ok(match observe::look(paths, uid)? {
+        Found::Pod(seen) => seen.in_flight || seen.pod.containers.iter().any(ObservedContainer::is_live),
+        Found::Nothing | Found::Damaged(_) => true,
+    })
 }
 
 /// Its containers keep their records and logs.

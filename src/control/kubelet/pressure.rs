@@ -52,8 +52,6 @@ struct Watch {
     low: Option<Starved>,
     /// The pod that was evicted last, and when.
     last: Option<(PodKey, PodUid, Timestamp)>,
-    /// All that were since there was enough.
-    evicted: Vec<PodUid>,
     /// Why the last look failed, and that there was nobody to evict: each is logged once.
     failed: Option<String>,
     helpless: bool,
@@ -68,7 +66,7 @@ impl Watch {
             Some(starved) => self.relieve(shared, starved).await,
             None => {
                 (self.low, self.helpless) = (None, false);
-                self.evicted.clear();
+                shared.lock().evicted.clear();
             }
         }
         self.seen.next_look(settings, &levels, shared.now())
@@ -129,7 +127,7 @@ impl Watch {
         }
         // No process is left of what has ended.
         let may_help = starved != Starved::Pids;
-        if (may_help && made_room(shared, starved, &self.evicted).await) || self.is_one_ending(shared) {
+        if (may_help && made_room(shared, starved).await) || self.is_one_ending(shared) {
             return;
         }
         self.evict(shared, starved).await;
@@ -177,7 +175,6 @@ impl Watch {
         let (key, uid) = (pod.record.key.clone(), pod.record.uid.clone());
         let cause = plan::low_cause(starved, &met, pod, used);
         shared.lock().evict(&key, (uid.clone(), cause));
-        self.evicted.push(uid.clone());
         self.last = Some((key, uid, shared.now()));
     }
 }
@@ -189,8 +186,9 @@ async fn levels(shared: &Shared) -> Result<SignalLevels, PortError> {
 }
 
 /// Gives back what the machine holds for nobody. Whether that is enough.
-async fn made_room(shared: &Shared, starved: Starved, evicted: &[PodUid]) -> bool {
-    let reclaiming = shared.parts.backend.reclaim(starved, evicted);
+async fn made_room(shared: &Shared, starved: Starved) -> bool {
+    let evicted: Vec<PodUid> = shared.lock().evicted.iter().cloned().collect();
+    let reclaiming = shared.parts.backend.reclaim(starved, &evicted);
     if let Err(error) = within(shared, LONG, ("make room on", "the machine"), reclaiming).await {
         tracing::warn!("{error}");
     }

@@ -1,6 +1,6 @@
 //! What the workers have in common: one slot per pod, the data objects, events and actions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -151,6 +151,8 @@ pub(super) struct State {
     pub(super) data: Option<Arc<DataObjects>>,
     /// The machine with what it is low on now.
     pub(super) node: Arc<NodeInfo>,
+    /// The pods whose eviction was begun since the machine had enough: what they kept is nobody's.
+    pub(super) evicted: BTreeSet<PodUid>,
     pub(super) history: History,
 }
 

@@ -189,7 +189,9 @@ impl Worker {
         let lives = |record: &PodRecord| record.uid == uid && record.terminal.is_none() && record.deletion.is_none();
         let pod = self.observed.as_ref().filter(|pod| lives(&pod.record)).cloned();
         let Some(pod) = pod.filter(|_| self.memory.plan.evicted.is_none()) else { return false };
+        let uid = pod.record.uid.clone();
         self.evict(Ok(pod), cause, now).await;
+        self.shared.lock().evicted.insert(uid);
         true
     }
 

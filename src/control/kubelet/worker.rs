@@ -29,7 +29,7 @@ use super::images::Images;
 use super::memory::Memory;
 use super::probes::Probers;
 use super::pulls::Pulls;
-use super::state::{Brief, Goal, PodState};
+use super::state::{Brief, EvictionOrder, Goal, PodState};
 use super::usage::Usage;
 use super::{Shared, after};
 use crate::model::{
@@ -95,6 +95,8 @@ pub(super) struct Worker {
     /// It was told that the eviction takes too long.
     pub(super) exceeded: bool,
     pub(super) hooks: Hooks,
+    /// It is to be evicted, and no round has come to that yet.
+    order: Option<Box<EvictionOrder>>,
     /// The number of the target the present round works for.
     sequence: u64,
     quiet: Option<Box<Quiet>>,
@@ -152,6 +154,7 @@ impl Worker {
             recalled: false,
             usage: None,
             exceeded: false,
+            order: None,
             sequence: 0,
             quiet: None,
             bell,
@@ -243,6 +246,9 @@ impl Worker {
             self.memory.retarget();
             self.quiet = None;
         }
+        // A round that fails leaves it to the next one, unless the machine is no longer low on anything.
+        let is_low = brief.node.pressures.holding().next().is_some();
+        self.order = brief.evict.take().or_else(|| self.order.take()).filter(|_| is_low);
         let observed = match self.shared.parts.backend.observe(&self.key).await {
             Ok(observed) => observed,
             Err(error) => {
@@ -263,7 +269,7 @@ impl Worker {
         self.memory.plan.pulls = self.pulls.states();
         let now = self.shared.now();
         self.take_over_eviction(now);
-        if let Some(order) = brief.evict.take()
+        if let Some(order) = self.order.take()
             && self.evict_as_told(*order, now).await
         {
             return Next::Again;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use podwright::backend::fake::{Behaviour, Call, Fault, Verb};
 use podwright::model::{
-    ContainerState, EvictionSettings, EvictionSignal, EvictionThreshold, Kind, NodePressure, ObservedPod, Sandbox,
-    ThresholdValue, UnderPressure,
+    ContainerState, DiskPart, EvictionSettings, EvictionSignal, EvictionThreshold, Kind, NodePressure, ObservedPod,
+    Sandbox, ThresholdValue, UnderPressure, VolumeLimit,
 };
-use podwright::port::{ErrorKind, PortError};
+use podwright::port::{ContainerBackend, ErrorKind, PortError};
 use serde_json::{Value, json};
 
 use super::rig::{Rig, Running, eventually, id, key, pod, pod_with};
@@ -283,6 +283,47 @@ async fn nobody_goes_for_what_was_too_little_before_all_were_looked_at() {
     };
     assert_eq!(meanwhile(|_| {}).await, ["b"]);
     assert_eq!(meanwhile(|rig| disk(rig, 50)).await, [""; 0]);
+}
+
+/// Its worker cannot look at a pod.
+fn refuse_to_observe(rig: &Rig, name: &'static str) {
+    let error = || PortError::new(ErrorKind::Unavailable, "observe", "the test", "told to");
+    let is_it = move |call: &Call| call.verb == Verb::Observe && call.pod == Some(key(name));
+    rig.fake.on_call(move |call| is_it(call).then(|| Fault::Fail(error())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_cannot_be_looked_at_is_evicted_as_soon_as_it_can_be() {
+    let rig = machine(&[of("a", "app", &json!({})), of("b", "app", &json!({}))]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    rig.fake.fill(&key("b"), "app", 20 * GIB);
+    refuse_to_observe(&rig, "b");
+    disk(&rig, 9);
+    rig.pass(34).await;
+    assert_eq!(gone(&rig), [""; 0]);
+    rig.fake.heal();
+    rig.pass(20).await;
+    assert_eq!(gone(&rig), ["b"], "before it would be measured anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_keeps_its_data_until_its_eviction_is_begun() {
+    let rig = machine(&[of("b", "crash", &json!({}))]);
+    rig.fake.behave("crash", Behaviour::exits(Duration::from_secs(1), 1));
+    let _agent = rig.start();
+    rig.pass(20).await;
+    rig.fake.fill(&key("b"), "crash", 20 * GIB);
+    refuse_to_observe(&rig, "b");
+    disk(&rig, 9);
+    rig.pass(120).await;
+    assert!(rig.pod("b").containers.iter().all(|container| !container.is_live()));
+    let all = VolumeLimit { of: DiskPart::Pod, name: String::new(), bytes: u64::MAX, shown: String::new() };
+    let kept = || async { rig.fake.volume_use(&key("b"), std::slice::from_ref(&all)).await.unwrap()[0].bytes };
+    assert_eq!((kept().await, gone(&rig)), (20 * GIB, vec![]));
+    rig.fake.heal();
+    rig.pass(150).await;
+    assert_eq!((kept().await, gone(&rig)), (0, vec!["b".to_owned()]));
 }
 
 #[tokio::test(start_paused = true)]
