@@ -16,6 +16,7 @@ use super::failure::TOKENS;
 use super::field::Fields;
 use super::opened::Opened;
 use super::payload::{self, Payloads};
+use super::pressure::Refusal;
 use super::restart::{self, Policy};
 use super::teardown::{self, Grace, Stop, grace_of, grace_of_end};
 use super::{PodInput, Target, eviction, placement, pressure, probe, resize, start, sync, together};
@@ -180,8 +181,10 @@ fn run(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
     if let Some(ending) = evicted(round.input, pod) {
         return finish(round, pod, ending, draft);
     }
-    if let Some(cause) = pressure::rejection(round.input.node, spec, pod) {
-        return finish(round, pod, Ending::failed(cause, None), draft);
+    match pressure::refusal(round.input.node, spec, pod) {
+        Some(Refusal::Rejected(cause)) => return finish(round, pod, Ending::failed(cause, None), draft),
+        Some(Refusal::Waits(message)) => return draft.hold("", "Unschedulable", &message, None),
+        None => {}
     }
     let deadline = deadline(spec, pod);
     if let Some((phase, why)) = verdict(spec, pod) {

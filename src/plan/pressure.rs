@@ -24,7 +24,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, Toleration};
 use crate::model::{
     AmountList, EVICTED, EvictionSettings, EvictionSignal, NodeInfo, NodePressure, NodePressures, ObservedContainer,
     ObservedPod, PodRecord, PressureState, Sandbox, SignalLevels, Starved, TerminalCause, ThresholdValue,
-    UnderPressure, pod_total, priority, qos_class, quantity,
+    UnderPressure, no_node, pod_total, priority, qos_class, quantity,
 };
 
 /// From here on pods are the system's own (`SystemCriticalPriority` in pkg/apis/scheduling/types.go).
@@ -36,6 +36,9 @@ const AT_EASE: SignedDuration = SignedDuration::from_secs(30);
 const TENTH: u64 = 10;
 /// Why a pod that went for what the machine was low on makes way for another one.
 const OVER: &str = "the machine is no longer low on anything";
+/// What the scheduler says of a node with the taint of a condition (its plugin TaintToleration), and of other pods that might go.
+const TAINTS: &str = "node(s) had untolerated taint(s)";
+const NO_PREEMPTION: &str = "0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
 const NANO: i128 = 1_000_000_000;
 
 /// A threshold that is met.
@@ -175,8 +178,17 @@ fn larger(what: &str, name: &str, (starved, total): (Starved, u64), asked: &str)
     format!("{what} {name} was using {total}, request is {asked}, has larger consumption of {resource}. ")
 }
 
-/// Why a pod that was not begun yet is not taken now, in the kubelet's words (`Admit` of eviction_manager.go).
-pub(super) fn rejection(node: &NodeInfo, spec: &PodSpec, pod: &ObservedPod) -> Option<TerminalCause> {
+/// What becomes of a pod that a machine does not take now.
+pub(super) enum Refusal {
+    /// It is for this machine alone: the kubelet refuses it for good.
+    Rejected(TerminalCause),
+    /// The scheduler finds no machine for it as long as the taint of the condition is there, and says this.
+    Waits(String),
+}
+
+/// Why a pod that was not begun yet is not taken now: in the kubelet's words (`Admit` of eviction_manager.go) where it names the
+/// machine, in the scheduler's otherwise.
+pub(super) fn refusal(node: &NodeInfo, spec: &PodSpec, pod: &ObservedPod) -> Option<Refusal> {
     let holding: Vec<NodePressure> = node.pressures.holding().collect();
     let was_begun = pod.record.sandbox_attempts > 0 || pod.sandbox != Sandbox::Absent || !pod.containers.is_empty();
     if holding.is_empty() || was_begun || is_critical(spec) {
@@ -186,9 +198,13 @@ pub(super) fn rejection(node: &NodeInfo, spec: &PodSpec, pod: &ObservedPod) -> O
     if holding == [NodePressure::Memory] && copes() {
         return None;
     }
+    if spec.node_name.as_deref().unwrap_or_default().is_empty() {
+        return Some(Refusal::Waits(no_node(&[TAINTS.to_owned()], NO_PREEMPTION)));
+    }
     let names: Vec<&str> = holding.iter().map(|pressure| pressure.as_str()).collect();
     let message = format!("Pod was rejected: The node had condition: [{}]. ", names.join(" "));
-    Some(TerminalCause { reason: EVICTED.to_owned(), message, pressure: Some(UnderPressure::Rejected) })
+    let pressure = Some(UnderPressure::Rejected);
+    Some(Refusal::Rejected(TerminalCause { reason: EVICTED.to_owned(), message, pressure }))
 }
 
 /// Whether a pod that has ended is to make way for another one: it went for what the machine was low on.

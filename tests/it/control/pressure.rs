@@ -340,9 +340,15 @@ async fn a_commit_while_the_disk_is_full_waits_until_it_is_over() {
     rig.fake.on_call(move |call| (call.verb == Verb::Reclaim).then(|| Fault::Fail(error())));
     disk(&rig, 1);
     rig.pass(32).await;
-    rig.commit(&agent, &[old.clone(), pod("new", "i:1")]);
+    let mut bound = pod("bound", "i:1");
+    bound["spec"]["nodeName"] = "edge-1".into();
+    rig.commit(&agent, &[old.clone(), pod("new", "i:1"), bound]);
     rig.pass(10).await;
-    let seen = rig.pod("new");
+    let waits = rig.pod("new");
+    assert_eq!((&waits.record.terminal, waits.containers.len()), (&None, 0));
+    let why = agent.kubelet.fleet().why(&key("new"));
+    assert!(why.starts_with("Unschedulable: 0/1 nodes are available: 1 node(s) had untolerated taint(s)."), "{why}");
+    let seen = rig.pod("bound");
     let cause = seen.record.terminal_cause.clone().unwrap();
     assert_eq!(cause.message, "Pod was rejected: The node had condition: [DiskPressure]. ");
     assert!(seen.containers.is_empty() && seen.sandbox == Sandbox::Absent);
@@ -351,6 +357,9 @@ async fn a_commit_while_the_disk_is_full_waits_until_it_is_over() {
     disk(&rig, 50);
     rig.pass(340).await;
     let next = rig.pod("new");
+    assert_eq!(next.record.uid, waits.record.uid);
+    assert!(matches!(next.latest("app").unwrap().state, ContainerState::Running { .. }));
+    let next = rig.pod("bound");
     assert_ne!(next.record.uid, seen.record.uid);
     assert!(matches!(next.latest("app").unwrap().state, ContainerState::Running { .. }));
     assert!(rig.pod("old").record.terminal.is_none());

@@ -251,7 +251,9 @@ fn pods_that_were_not_begun_are_not_taken_by_a_machine_that_is_low() {
         (vec![Memory, Disk], asks("memory", "1Mi"), Some("[MemoryPressure DiskPressure]")),
         (vec![Memory, Disk, Pid], json!({"priority": 2_000_000_000}), None),
     ] {
-        let mut world = wanted(&own);
+        let mut bound = own.clone();
+        bound["nodeName"] = json!("edge-1");
+        let mut world = wanted(&bound);
         low(&mut world, &holding);
         world.settle();
         let record = &world.pod.as_ref().unwrap().record;
@@ -263,6 +265,22 @@ fn pods_that_were_not_begun_are_not_taken_by_a_machine_that_is_low() {
             None => &["create", "sandbox#0", "image i:1", "start c#0"],
         };
         assert_eq!(world.log, log, "{holding:?} {own}");
+        // One that names no machine waits for the scheduler.
+        let mut world = wanted(&own);
+        low(&mut world, &holding);
+        let holds = world.settle().holds;
+        let told: Vec<(&str, &str)> = holds.iter().map(|hold| (hold.reason.as_str(), hold.message.as_str())).collect();
+        let begun = ["create", "sandbox#0", "image i:1", "start c#0"];
+        if message.is_some() {
+            let words = "0/1 nodes are available: 1 node(s) had untolerated taint(s). preemption: 0/1 nodes are available: 1 \
+                         Preemption is not helpful for scheduling.";
+            assert_eq!((told, &world.log[..]), (vec![("Unschedulable", words)], &begun.map(str::to_owned)[..1]));
+        }
+        let record = &world.pod.as_ref().unwrap().record;
+        assert_eq!((&record.terminal, &record.terminal_cause), (&None, &None), "{holding:?} {own}");
+        low(&mut world, &[]);
+        world.settle();
+        assert_eq!(world.log, begun, "{holding:?} {own}");
     }
 }
 
