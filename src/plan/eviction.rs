@@ -89,6 +89,7 @@ pub fn disk_use(parts: &[VolumeLimit], used: &[VolumeUse], starved: Starved) -> 
     let amount = |used: &VolumeUse| if starved == Starved::Inodes { used.entries } else { used.bytes };
     let mut found = PodUse::default();
     for (part, used) in parts.iter().zip(used) {
+        found.is_part |= used.is_part;
         match part.of {
             DiskPart::Pod => found.total = Some(amount(used)),
             DiskPart::Container => drop(found.containers.insert(part.name.clone(), amount(used))),

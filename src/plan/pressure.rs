@@ -48,6 +48,8 @@ pub struct Met {
     /// What there is to be at least, and what there is, as messages tell it.
     threshold: String,
     available: String,
+    /// How much is missing.
+    missing: u64,
 }
 
 /// The thresholds that are met, in the order of their signals. One whose signal is not known is not.
@@ -59,7 +61,8 @@ pub fn thresholds_met(settings: &EvictionSettings, levels: &SignalLevels) -> Vec
             ThresholdValue::Quantity { shown, .. } => shown.clone(),
             ThresholdValue::Part(_) => starved.shown(least),
         };
-        (level.available < least).then(|| Met { signal, threshold, available: starved.shown(level.available) })
+        let (available, missing) = (starved.shown(level.available), least.saturating_sub(level.available));
+        (missing > 0).then_some(Met { signal, threshold, available, missing })
     };
     let mut found: Vec<Met> = settings.hard.iter().filter_map(|hard| of((hard.signal, &hard.value))).collect();
     found.sort_by_key(|met| met.signal);
@@ -113,6 +116,8 @@ pub struct PodUse {
     pub total: Option<u64>,
     /// That of its containers, by name, as far as it is known: of memory and of the disk.
     pub containers: BTreeMap<String, u64>,
+    /// It is more than that: all of it was not found in time.
+    pub is_part: bool,
 }
 
 /// Whether a pod may be evicted: it has something that runs, does not end already, and is not the system's.
@@ -138,6 +143,15 @@ pub fn victim(starved: Starved, pods: &[(&ObservedPod, &PodUse)]) -> Option<usiz
         (known, modest, priority(&spec), above.is_some(), Reverse(above), pod.record.key.clone())
     };
     pods.iter().enumerate().min_by_key(|(_, pod)| rank(pod)).map(|(index, _)| index)
+}
+
+/// Whether it would be in vain to evict any of these pods: all of them together keep less on the disk than is missing there. The
+/// kubelet evicts them nevertheless, and has none of them come back.
+pub fn is_in_vain(starved: Starved, met: &[Met], pods: &[(&ObservedPod, &PodUse)]) -> bool {
+    let missing = met.iter().filter(|met| met.signal.starved() == starved).map(|met| met.missing).min();
+    let is_known = pods.iter().all(|(_, used)| used.total.is_some() && !used.is_part);
+    let all = pods.iter().filter_map(|(_, used)| used.total).fold(0_u64, u64::saturating_add);
+    starved.is_of_disk() && !pods.is_empty() && is_known && missing.is_some_and(|missing| all < missing)
 }
 
 /// Why a pod is evicted, in the kubelet's words (`evictionMessage` of helpers.go).

@@ -166,6 +166,13 @@ impl Watch {
             known.is_some_and(|known| known.record.uid == pod.record.uid && plan::is_evictable(&known))
         });
         let candidates: Vec<(&ObservedPod, &PodUse)> = pods.iter().map(|(pod, used)| (&**pod, used)).collect();
+        if plan::is_in_vain(starved, &met, &candidates) {
+            if !std::mem::replace(&mut self.helpless, true) {
+                let what = starved.as_str();
+                tracing::warn!("the machine is low on {what}, and all pods together have less of it than is missing");
+            }
+            return;
+        }
         let Some((pod, used)) = plan::victim(starved, &candidates).and_then(|index| candidates.get(index)) else {
             if !std::mem::replace(&mut self.helpless, true) {
                 tracing::warn!("the machine is low on {}, and there is no pod to evict", starved.as_str());
@@ -205,7 +212,7 @@ async fn pod_use(shared: &Shared, pod: &ObservedPod, starved: Starved) -> Option
         Starved::Memory | Starved::Pids => {
             let used = within(shared, PATIENCE, what, backend.process_use(key)).await;
             used.map(|used| match starved {
-                Starved::Memory => PodUse { total: used.memory, containers: used.containers },
+                Starved::Memory => PodUse { total: used.memory, containers: used.containers, is_part: false },
                 _ => PodUse { total: used.processes, ..PodUse::default() },
             })
         }

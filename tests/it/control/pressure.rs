@@ -327,6 +327,21 @@ async fn a_pod_keeps_its_data_until_its_eviction_is_begun() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_goes_in_vain() {
+    let rig = machine(&[pod("a", "i:1"), pod("b", "i:1")]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    rig.fake.fill(&key("a"), "app", GIB);
+    disk(&rig, 1);
+    rig.pass(120).await;
+    assert_eq!((gone(&rig), node(&agent).0[1].as_str()), (vec![], "DiskPressure=True"));
+    // What they have would be enough now.
+    rig.fake.fill(&key("a"), "app", 20 * GIB);
+    rig.pass(12).await;
+    assert_eq!(gone(&rig), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_commit_while_the_disk_is_full_waits_until_it_is_over() {
     let rig = machine(&[pod("old", "i:1")]);
     let mut agent = rig.start();

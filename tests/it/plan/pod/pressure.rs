@@ -8,7 +8,7 @@ use podwright::model::{
     EvictionSettings, EvictionSignal, EvictionThreshold, NodePressure, NodePressures, ObservedPod, PressureState,
     SignalLevel, SignalLevels, Starved, TerminalCause, ThresholdValue, UnderPressure,
 };
-use podwright::plan::{Met, PodUse, PressureWatch, is_evictable, low_cause, thresholds_met, victim};
+use podwright::plan::{Met, PodUse, PressureWatch, is_evictable, is_in_vain, low_cause, thresholds_met, victim};
 use serde_json::{Value, json};
 
 use super::super::world::{World, at};
@@ -103,7 +103,7 @@ fn asks(resource: &str, amount: &str) -> Value {
 }
 
 fn takes(total: u64) -> PodUse {
-    PodUse { total: Some(total), containers: BTreeMap::from([("c".to_owned(), total)]) }
+    PodUse { total: Some(total), containers: BTreeMap::from([("c".to_owned(), total)]), is_part: false }
 }
 
 /// The order in which these pods go, by name.
@@ -154,6 +154,31 @@ fn who_goes_first_is_the_kubelets_order() {
     ] {
         assert_eq!(order(starved, &pods), expected, "{starved:?}");
     }
+}
+
+#[test]
+fn nobody_goes_where_all_together_have_less_on_the_disk_than_is_missing() {
+    let settings = EvictionSettings::of_the_kubelet();
+    let pod = pod("a", &json!({}));
+    let in_vain = |starved, of: &[(EvictionSignal, u64, u64)], uses: &[PodUse]| {
+        let pods: Vec<(&ObservedPod, &PodUse)> = uses.iter().map(|used| (&pod, used)).collect();
+        is_in_vain(starved, &thresholds_met(&settings, &levels(of)), &pods)
+    };
+    // 9 are missing.
+    let full = [(EvictionSignal::NodefsAvailable, 1, 100)];
+    let part = PodUse { is_part: true, ..takes(1) };
+    for (uses, expected) in [
+        (vec![takes(4), takes(4)], true),
+        (vec![takes(4), takes(5)], false),
+        (vec![takes(4), PodUse::default()], false),
+        (vec![takes(4), part], false),
+    ] {
+        assert_eq!(in_vain(Starved::EphemeralStorage, &full, &uses), expected, "{uses:?}");
+    }
+    // Not less than of the one of which least is missing, and of memory nobody knows.
+    let both = [(EvictionSignal::NodefsAvailable, 9, 100), (EvictionSignal::ImagefsAvailable, 1, 100)];
+    assert!(!in_vain(Starved::EphemeralStorage, &both, &[takes(1)]));
+    assert!(!in_vain(Starved::Memory, &[(EvictionSignal::MemoryAvailable, 0, GIB)], &[takes(1)]));
 }
 
 #[test]
