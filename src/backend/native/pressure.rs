@@ -19,22 +19,39 @@ use crate::sys::beneath::Dir;
 use crate::sys::left::{self, FileSystem};
 use crate::sys::{limits, usage};
 
-/// What these signals are about; asked is no more than they need.
+/// What these signals are about; asked is no more than they need. One that cannot be told is missing, as when somebody has removed
+/// the images: that says nothing about the others.
+///
+/// # Errors
+/// That of the first one, when nothing at all can be told.
 pub(super) fn levels(paths: &Paths, signals: &[EvictionSignal]) -> io::Result<SignalLevels> {
     let mut found = SignalLevels::new();
-    let images = paths.state.join("images");
+    let mut failed = None;
     for signal in signals {
-        let level = match signal {
-            EvictionSignal::MemoryAvailable => Some(left::memory()?),
-            EvictionSignal::NodefsAvailable => file_system(&paths.state, |found| found.bytes)?,
-            EvictionSignal::NodefsInodesFree => file_system(&paths.state, |found| found.files)?,
-            EvictionSignal::ImagefsAvailable => file_system(&images, |found| found.bytes)?,
-            EvictionSignal::ImagefsInodesFree => file_system(&images, |found| found.files)?,
-            EvictionSignal::PidAvailable => Some(left::processes()?),
-        };
-        found.extend(level.map(|level| (*signal, level)));
+        match level(paths, *signal) {
+            Ok(level) => found.extend(level.map(|level| (*signal, level))),
+            Err(error) => {
+                tracing::debug!("{signal:?} is not known: {error}");
+                failed = failed.or(Some(error));
+            }
+        }
     }
-    Ok(found)
+    match failed {
+        Some(error) if found.is_empty() => Err(error),
+        Some(_) | None => Ok(found),
+    }
+}
+
+fn level(paths: &Paths, signal: EvictionSignal) -> io::Result<Option<SignalLevel>> {
+    let images = paths.state.join("images");
+    match signal {
+        EvictionSignal::MemoryAvailable => left::memory().map(Some),
+        EvictionSignal::NodefsAvailable => file_system(&paths.state, |found| found.bytes),
+        EvictionSignal::NodefsInodesFree => file_system(&paths.state, |found| found.files),
+        EvictionSignal::ImagefsAvailable => file_system(&images, |found| found.bytes),
+        EvictionSignal::ImagefsInodesFree => file_system(&images, |found| found.files),
+        EvictionSignal::PidAvailable => left::processes().map(Some),
+    }
 }
 
 fn file_system(place: &Path, of: fn(FileSystem) -> Option<SignalLevel>) -> io::Result<Option<SignalLevel>> {
@@ -232,5 +249,7 @@ mod tests {
         let some = [EvictionSignal::MemoryAvailable, EvictionSignal::PidAvailable];
         assert_eq!(levels(&paths, &some).unwrap().into_keys().collect::<Vec<_>>(), some);
         assert!(levels(&paths, &[EvictionSignal::NodefsAvailable]).is_err(), "there is no such directory");
+        let both = [EvictionSignal::ImagefsAvailable, EvictionSignal::MemoryAvailable];
+        assert_eq!(levels(&paths, &both).unwrap().into_keys().collect::<Vec<_>>(), both[1..]);
     }
 }

@@ -87,6 +87,10 @@ impl Watch {
                     tracing::warn!("{text}; whether the machine is low on something is not known");
                     self.failed = Some(text);
                 }
+                // What holds runs out, as for the kubelet; nothing begins to be known by it.
+                if !self.seen.pressures.0.is_empty() {
+                    self.tell(shared, &[]);
+                }
                 None
             }
         }

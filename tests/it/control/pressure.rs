@@ -416,6 +416,21 @@ async fn a_machine_that_does_not_answer_evicts_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_condition_runs_out_while_the_machine_does_not_answer() {
+    let rig = machine(&[pod("web", "i:1")]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    disk(&rig, 1);
+    rig.pass(40).await;
+    assert_eq!(node(&agent).0[1], "DiskPressure=True");
+    rig.fake.on_call(|call| (call.verb == Verb::SignalLevels).then_some(Fault::Hang));
+    rig.pass(200).await;
+    assert_eq!(node(&agent).0[1], "DiskPressure=True");
+    rig.pass(240).await;
+    assert_eq!((node(&agent).0[1].as_str(), gone(&rig)), ("DiskPressure=False", vec![]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_eviction_that_another_agent_began_is_finished_and_told_as_what_it_was() {
     let rig = machine(&[of("a", "hog", &json!({}))]);
     let mut agent = rig.start();
