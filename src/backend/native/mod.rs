@@ -154,6 +154,9 @@ struct Inner {
     leavings: Leavings,
     /// Every record was read once, and what belongs to no pod was cleared away: before that no verb begins.
     adopted: Once,
+    /// Held while it is looked what the machine has left, and while room is made: what hangs is not begun once more.
+    looking: pressure::Alone,
+    reclaiming: pressure::Alone,
 }
 
 /// What a look at one pod gives.
@@ -218,6 +221,8 @@ impl Native {
             levels: Levels::default(),
             leavings: Leavings::default(),
             adopted: Once::default(),
+            looking: pressure::Alone::default(),
+            reclaiming: pressure::Alone::default(),
             paths,
         };
         Ok(Arc::new(Self { inner: Arc::new(inner) }))

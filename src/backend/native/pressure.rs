@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
 use super::observe::Found;
 use super::paths::{InstanceName, Paths};
 use super::{Inner, blocking, observe};
@@ -14,10 +16,28 @@ use crate::model::{
     DiskPart, EvictionSignal, ObservedContainer, ObservedPod, PodKey, PodUid, ProcessUse, Sandbox, SignalLevel,
     SignalLevels, Starved, VolumeLimit, VolumeUse,
 };
-use crate::port::PortError;
+use crate::port::{ErrorKind, PortError};
 use crate::sys::beneath::Dir;
 use crate::sys::left::{self, FileSystem};
 use crate::sys::{limits, usage};
+
+/// Work of which there is one at a time.
+#[derive(Default)]
+pub(super) struct Alone(Arc<Mutex<()>>);
+
+impl Alone {
+    /// Begins it; it has ended when this is dropped.
+    ///
+    /// # Errors
+    /// `Unavailable` while the one before has not ended, as on a file system that does not answer: each would take a thread.
+    pub(super) fn begin(&self, operation: &'static str) -> Result<OwnedMutexGuard<()>, PortError> {
+        let busy = |_| {
+            let message = "the time before has not come to its end";
+            PortError::new(ErrorKind::Unavailable, operation, "the machine", message)
+        };
+        self.0.clone().try_lock_owned().map_err(busy)
+    }
+}
 
 /// What these signals are about; asked is no more than they need. One that cannot be told is missing, as when somebody has removed
 /// the images: that says nothing about the others.
@@ -225,6 +245,15 @@ mod tests {
         }
         let name = |container: &str, attempt| InstanceName::new(&uid, container, attempt).unwrap();
         assert_eq!(newest(&paths, &uid).unwrap(), [name("app", 10), name("db", 0)]);
+    }
+
+    #[test]
+    fn what_has_not_ended_is_not_begun_once_more() {
+        let alone = Alone::default();
+        let first = alone.begin("look at").unwrap();
+        assert_eq!(alone.begin("look at").unwrap_err().kind, ErrorKind::Unavailable);
+        drop(first);
+        assert!(alone.begin("look at").is_ok());
     }
 
     #[test]

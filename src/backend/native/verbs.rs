@@ -230,7 +230,12 @@ impl ContainerBackend for Native {
     async fn signal_levels(&self, signals: &[EvictionSignal]) -> Result<SignalLevels, PortError> {
         let (inner, signals) = (self.inner.clone(), signals.to_vec());
         let failed = |e| PortError::io("look at", "the machine", &e);
-        blocking(move || pressure::levels(&inner.paths, &signals).map_err(failed)).await
+        let alone = inner.looking.begin("look at")?;
+        blocking(move || {
+            let _alone = alone;
+            pressure::levels(&inner.paths, &signals).map_err(failed)
+        })
+        .await
     }
 
     async fn process_use(&self, key: &PodKey) -> Result<ProcessUse, PortError> {
@@ -240,7 +245,14 @@ impl ContainerBackend for Native {
     }
 
     async fn reclaim(&self, starved: Starved, evicted: &[PodUid]) -> Result<(), PortError> {
-        pressure::reclaim(self.inner.clone(), starved, evicted.iter().cloned().collect()).await
+        let (inner, evicted) = (self.inner.clone(), evicted.iter().cloned().collect());
+        let alone = inner.reclaiming.begin("make room on")?;
+        // To its end, so that nobody begins it anew beside what goes on of it.
+        joined(tokio::spawn(async move {
+            let _alone = alone;
+            pressure::reclaim(inner, starved, evicted).await
+        }))
+        .await
     }
 
     fn hints(&self) -> mpsc::Receiver<Hint> {
