@@ -49,7 +49,7 @@ pub struct Met {
     threshold: String,
     available: String,
     /// How much is missing.
-    missing: u64,
+    pub missing: u64,
 }
 
 /// The thresholds that are met, in the order of their signals. One whose signal is not known is not.

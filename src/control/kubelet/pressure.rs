@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{Shared, after};
 use crate::model::{
-    EvictionSignal, NodePressure, ObservedContainer, ObservedPod, PodKey, PodUid, SignalLevels, Starved,
+    EvictionSignal, NodePressure, ObservedContainer, ObservedPod, PodKey, PodUid, Sandbox, SignalLevels, Starved,
 };
 use crate::plan::{self, Met, PodUse, PressureWatch};
 use crate::port::{ErrorKind, PortError};
@@ -22,6 +22,10 @@ const LONG: Duration = Duration::from_secs(60);
 const MEASURED: Duration = Duration::from_secs(300);
 /// A look that failed is tried again after this.
 const AGAIN: Duration = Duration::from_secs(60);
+/// What freed nothing is not tried again for so long, unless something has changed: each try wears flash that is full.
+const IN_VAIN: Duration = Duration::from_secs(300);
+/// More of what was missing than this part of it is a change.
+const TENTH: u64 = 10;
 /// So long the next eviction waits for the end of the one before (`podCleanupTimeout` of the kubelet).
 const CLEANED_UP: Duration = Duration::from_secs(30);
 
@@ -55,6 +59,24 @@ struct Watch {
     /// Why the last look failed, and that there was nobody to evict: each is logged once.
     failed: Option<String>,
     helpless: bool,
+    /// The last time that room was made and that freed nothing.
+    vain: Option<Vain>,
+}
+
+/// A try to make room that freed nothing.
+struct Vain {
+    at: Timestamp,
+    missing: u64,
+    /// The pods there were, and which of them had ended.
+    pods: Vec<(PodUid, bool)>,
+}
+
+impl Vain {
+    /// Whether another try would come to the same.
+    fn holds(&self, missing: u64, pods: &[(PodUid, bool)], now: Timestamp) -> bool {
+        let is_over = now >= after(self.at, IN_VAIN) || now < self.at;
+        !is_over && missing <= self.missing.saturating_add(self.missing / TENTH) && self.pods == pods
+    }
 }
 
 impl Watch {
@@ -63,9 +85,9 @@ impl Watch {
         let settings = &shared.parts.node.eviction;
         let Some((levels, met)) = self.learn(shared).await else { return after(shared.now(), AGAIN) };
         match met.first().map(|met| met.signal.starved()) {
-            Some(starved) => self.relieve(shared, starved).await,
+            Some(starved) => self.relieve(shared, starved, &met).await,
             None => {
-                (self.low, self.helpless) = (None, false);
+                (self.low, self.helpless, self.vain) = (None, false, None);
                 shared.lock().evicted.clear();
             }
         }
@@ -121,9 +143,9 @@ impl Watch {
     }
 
     /// Makes room where that takes nobody anything away; otherwise one pod goes.
-    async fn relieve(&mut self, shared: &Shared, starved: Starved) {
+    async fn relieve(&mut self, shared: &Shared, starved: Starved, met: &[Met]) {
         if self.low != Some(starved) {
-            self.low = Some(starved);
+            (self.low, self.vain) = (Some(starved), None);
             let event = low_event(&shared.parts.node.name, starved, shared.now());
             tracing::warn!("{}", event.message);
             shared.lock().history.tell(vec![event]);
@@ -131,7 +153,19 @@ impl Watch {
         }
         // No process is left of what has ended.
         let may_help = starved != Starved::Pids;
-        if (may_help && made_room(shared, starved).await) || self.is_one_ending(shared) {
+        let (missing, pods) = (most_missing(starved, met), ends(shared));
+        if may_help && !self.vain.as_ref().is_some_and(|vain| vain.holds(missing, &pods, shared.now())) {
+            let at = shared.now();
+            self.vain = match made_room(shared, starved).await {
+                Some(left) if left.is_empty() => return,
+                Some(left) if most_missing(starved, &left) >= missing => Some(Vain { at, missing, pods }),
+                _ => None,
+            };
+        } else if self.helpless && starved.is_of_disk() {
+            // Nor is it looked again what all pods keep there.
+            return;
+        }
+        if self.is_one_ending(shared) {
             return;
         }
         self.evict(shared, starved).await;
@@ -183,6 +217,7 @@ impl Watch {
             }
             return;
         };
+        self.helpless = false;
         let (key, uid) = (pod.record.key.clone(), pod.record.uid.clone());
         let cause = plan::low_cause(starved, &met, pod, used);
         shared.lock().evict(&key, (uid.clone(), cause));
@@ -196,15 +231,32 @@ async fn levels(shared: &Shared) -> Result<SignalLevels, PortError> {
     within(shared, PATIENCE, ("look at", "the machine"), shared.parts.backend.signal_levels(&signals)).await
 }
 
-/// Gives back what the machine holds for nobody. Whether that is enough.
-async fn made_room(shared: &Shared, starved: Starved) -> bool {
+/// How much is missing, of that of which most is.
+fn most_missing(starved: Starved, met: &[Met]) -> u64 {
+    met.iter().filter(|met| met.signal.starved() == starved).map(|met| met.missing).max().unwrap_or(0)
+}
+
+/// The pods as they were seen last, and whether nothing of them is needed any more.
+fn ends(shared: &Shared) -> Vec<(PodUid, bool)> {
+    let state = shared.lock();
+    let of = |pod: Arc<ObservedPod>| {
+        let (uid, runs) = (pod.record.uid.clone(), pod.containers.iter().any(ObservedContainer::is_live));
+        let is_over = pod.record.terminal.is_some() && pod.sandbox == Sandbox::Absent;
+        let has_ended = !runs && (is_over || state.evicted.contains(&uid));
+        (uid, has_ended)
+    };
+    state.seen().into_iter().map(of).collect()
+}
+
+/// Gives back what the machine holds for nobody. The thresholds that are met all the same; `None` where that failed.
+async fn made_room(shared: &Shared, starved: Starved) -> Option<Vec<Met>> {
     let evicted: Vec<PodUid> = shared.lock().evicted.iter().cloned().collect();
     let reclaiming = shared.parts.backend.reclaim(starved, &evicted);
-    if let Err(error) = within(shared, LONG, ("make room on", "the machine"), reclaiming).await {
-        tracing::warn!("{error}");
-    }
-    let left = levels(shared).await;
-    left.is_ok_and(|left| plan::thresholds_met(&shared.parts.node.eviction, &left).is_empty())
+    let made = within(shared, LONG, ("make room on", "the machine"), reclaiming).await;
+    let made = made.inspect_err(|error| tracing::warn!("{error}"));
+    let left = levels(shared).await.ok()?;
+    let met = plan::thresholds_met(&shared.parts.node.eviction, &left);
+    (made.is_ok() || met.is_empty()).then_some(met)
 }
 
 /// What a pod takes of what there is too little of; `None` where to look fails. That nobody counts it is no failure.
