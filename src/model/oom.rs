@@ -8,10 +8,13 @@ use super::{AmountList, containers_total, is_sidecar, qos_class, quantity};
 /// As the kernel takes it in `oom_score_adj`: from -1000, never, to 1000, first.
 const GUARANTEED: i128 = -997;
 const BEST_EFFORT: i128 = 1000;
+/// Pods of this class are as guaranteed ones, whatever they ask for (`IsNodeCriticalPod`).
+const NODE_CRITICAL: &str = "system-node-critical";
 
 /// The `oom_score_adj` of a container on a machine with so many bytes of memory.
 pub fn oom_score_adj(spec: &PodSpec, container: &Container, memory: u64) -> i32 {
     let score = match qos_class(spec) {
+        _ if spec.priority_class_name.as_deref() == Some(NODE_CRITICAL) => GUARANTEED,
         "Guaranteed" => GUARANTEED,
         "BestEffort" => BEST_EFFORT,
         _ if is_sidecar(container) => {
@@ -51,6 +54,16 @@ fn rest(spec: &PodSpec) -> i128 {
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+
+    #[test]
+    fn a_pod_that_the_node_needs_goes_last() {
+        let score = |class: &str| {
+            let spec = json!({"containers": [{"name": "c"}], "priorityClassName": class});
+            let spec: PodSpec = serde_json::from_value(spec).unwrap();
+            oom_score_adj(&spec, &spec.containers[0], 1 << 30)
+        };
+        assert_eq!([score("system-node-critical"), score("system-cluster-critical"), score("")], [-997, 1000, 1000]);
+    }
 
     #[test]
     fn the_score_follows_the_class_and_what_was_asked_for() {
