@@ -22,7 +22,7 @@ use crate::sys::left::{self, FileSystem};
 use crate::sys::{limits, usage};
 
 /// Work of which there is one at a time.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Alone(Arc<Mutex<()>>);
 
 impl Alone {
