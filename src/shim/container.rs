@@ -12,7 +12,6 @@ use nix::sched::{CloneFlags, setns};
 use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
-use rustix::process::DumpableBehavior;
 
 use super::failure::{Failure, Step};
 use super::first::{First, GO, READY};
@@ -280,22 +279,18 @@ impl Namespaces {
 fn fork(mut first: First<'_>) -> Result<i32, Failure> {
     let has_users = first.users.is_some();
     let own_processes = !has_users && first.namespaces.of_the_next()?;
-    // Until it has executed the container's program, no other process of the pod may look into it, but one with
-    // CAP_SYS_PTRACE in a process namespace that they share: as with other runtimes.
-    let dumpable = |behavior| rustix::process::set_dumpable_behavior(behavior).step("closing memory to others");
-    dumpable(DumpableBehavior::NotDumpable)?;
-    let pid = match has_users {
-        true => users::fork(first)?,
-        false => match first.entrance.fork(own_processes, None).step("making the container's process")? {
-            Some(pid) => pid,
-            None => {
-                first.run();
-                spawn::exit_now(1);
-            }
-        },
-    };
-    dumpable(DumpableBehavior::Dumpable)?;
-    Ok(pid)
+    // Its memory is closed as this process's is: until it has executed the container's program, no other process of the pod may
+    // look into it, but one with CAP_SYS_PTRACE in a process namespace that they share, as with other runtimes.
+    if has_users {
+        return users::fork(first);
+    }
+    match first.entrance.fork(own_processes, None).step("making the container's process")? {
+        Some(pid) => Ok(pid),
+        None => {
+            first.run();
+            spawn::exit_now(1);
+        }
+    }
 }
 
 /// Waits until the container's first process has made what is left to make.

@@ -7,7 +7,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::sched::{CloneFlags, setns};
-use rustix::process::DumpableBehavior;
 
 use super::failure::doing;
 use super::inside::IdMap;
@@ -17,7 +16,7 @@ use super::{ExecRequest, command, entry, kill, oci, privileges, seccomp};
 use crate::port::{ErrorKind, PortError};
 use crate::sys::entrance::Entrance;
 use crate::sys::seccomp::Instruction;
-use crate::sys::{effect, sealed, spawn, users};
+use crate::sys::{effect, process, sealed, spawn, users};
 
 const OPERATION: &str = "run a command in";
 /// What shells and container runtimes answer when a command cannot be executed.
@@ -82,8 +81,7 @@ pub(super) fn serve(request: &ExecRequest, leash: Option<&Leash>) -> Result<Serv
     let (stdio, ends) = Stdio::make(request.stdin, request.tty).map_err(failed)?;
     // Until it has executed the command, no process of the container may look into the child, which is one of them from
     // its first moment, but one with CAP_SYS_PTRACE: it has what the caller had in its memory.
-    let dumpable = |behavior| rustix::process::set_dumpable_behavior(behavior).map_err(|e| failed(e.into()));
-    dumpable(DumpableBehavior::NotDumpable)?;
+    process::close_memory();
     let signals = relay::block_signals().map_err(failed)?;
     let (number, number_end) = io::pipe().map_err(failed)?;
     // Another one than that of the number: the command's process has it, which some of the container may look into.
@@ -102,7 +100,6 @@ pub(super) fn serve(request: &ExecRequest, leash: Option<&Leash>) -> Result<Serv
         Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(late),
         Err(error) => return Err(failed(error)),
     };
-    dumpable(DumpableBehavior::Dumpable)?;
     drop((ends, number_end, hindered_end));
     if !spawn::is_told(&number, until).map_err(failed)? {
         // It is in the container, where anything may hold it: a directory of a file system that does not answer. What is killed

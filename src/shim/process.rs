@@ -51,6 +51,8 @@ struct Handover {
 
 /// From the fork on, with the socket to the agent for its stdin; whether it came into the monitors' cgroup.
 pub(super) fn main(entered: io::Result<()>) -> ExitCode {
+    // What a container is told comes through it. The programs that it executes are of that not concerned.
+    process::close_memory();
     let (Ok(_), Ok(pid)) = (nix::unistd::setsid(), i32::try_from(std::process::id())) else { return ExitCode::FAILURE };
     if set_streams().is_err() {
         return ExitCode::FAILURE;

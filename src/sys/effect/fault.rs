@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `<who>:record:<file>` | every point is written to the file |
 //! | `<who>:kill:<file>` | at a point that the file does not have yet it is added, and the process killed |
+//! | `<who>:abort:<file>` | likewise, but it ends as of a fault of its own: its memory is written to a file where the kernel may |
 //! | `<who>:fail:<errno>,...:<file>` | likewise, but the effect is not had and ends with an error of the system, one after the other of these numbers |
 //!
 //! | `<who>:refuse:<errno>,...:<file>` | for a monitor alone: it fails, again and again, at every point that the file does not have |
@@ -48,6 +49,7 @@ mod steering {
     enum What {
         Record,
         Kill,
+        Abort,
         Fail(Vec<i32>),
     }
 
@@ -86,6 +88,7 @@ mod steering {
         let (what, file) = match what {
             "record" => (What::Record, rest),
             "kill" => (What::Kill, rest),
+            "abort" => (What::Abort, rest),
             "fail" => {
                 let (numbers, file) = rest.split_once(':')?;
                 (What::Fail(numbers.split(',').map(str::parse).collect::<Result<_, _>>().ok()?), file)
@@ -149,6 +152,7 @@ mod steering {
                 // The first process of a namespace does not die of what is sent from within it.
                 crate::sys::spawn::exit_now(KILLED)
             }
+            What::Abort => std::process::abort(),
         }
     }
 

@@ -1,10 +1,12 @@
 //! Shims that die or fail at every effect they have, and records of other versions.
 
 use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::mount::{MsFlags, mount, umount};
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use podwright::backend::native::{Native, NativeOptions};
 use podwright::model::{ContainerState, ExitRecord, Signal, SignalOrder};
 use podwright::port::{ContainerBackend, ErrorKind};
@@ -12,6 +14,7 @@ use podwright::sys::{cgroup, lock};
 use serde_json::{Value, json};
 
 use super::fixture::{Root, TestPod, on_root, until};
+use crate::e2e::harness::walk;
 use crate::{points, support};
 
 /// Where the shims of a test write their fault points: set for the process that starts them.
@@ -215,6 +218,44 @@ fn e2e_a_shim_killed_at_every_effect_leaves_nothing_and_is_tried_again() {
             assert_eq!(exit.reason.as_deref(), Some("ContainerStatusUnknown"));
             assert!(exit.started_at.is_some());
         }
+    });
+}
+
+/// Where the kernel writes the memory of a process that crashes, by its `core_pattern`: the directory of that process. A shim's is
+/// `/`; that of a container's first process is within the container.
+fn images_of_memory(root: &Path) -> Vec<PathBuf> {
+    let is_one =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name == "core" || name.as_bytes().starts_with(b"core."));
+    let machine = std::fs::read_dir("/").unwrap().map(|entry| entry.unwrap().path());
+    machine.chain(walk(root)).filter(is_one).collect()
+}
+
+/// What a container is told is in a shim's memory, and in that of the container's first process.
+#[test]
+fn e2e_a_shim_that_crashes_leaves_no_image_of_its_memory() {
+    const NAME: &str = "e2e_a_shim_that_crashes_leaves_no_image_of_its_memory";
+    match is_steered() {
+        None => return,
+        Some(false) => {
+            let (met, _) = steered_test(&format!("native::crash::{NAME}"), "shim:abort%7", "");
+            assert!(met.lines().count() > 10, "{met}");
+            return;
+        }
+        Some(true) => {}
+    }
+    setrlimit(Resource::RLIMIT_CORE, RLIM_INFINITY, RLIM_INFINITY).unwrap();
+    on_root(async |root| {
+        let before = images_of_memory(root.temp.path());
+        let pod = pod();
+        let native = root.open();
+        pod.create(&native).await;
+        let ends = start_until_it_runs(root, &native, &pod, 0).await;
+        let after = images_of_memory(root.temp.path());
+        after.iter().filter(|path| !before.contains(path)).for_each(|path| std::fs::remove_file(path).unwrap());
+        assert_eq!(after, before);
+        assert!(!ends.is_empty(), "no start has crashed");
+        pod.remove(&native).await;
+        native.teardown_root().await.unwrap();
     });
 }
 
