@@ -38,6 +38,8 @@ const OPEN: &str = "open the keys of service accounts";
 const SIGN: &str = "sign a token";
 /// A key has a few hundred bytes, a certificate not many more.
 const LARGEST: u64 = 64 << 10;
+/// How many damaged files of a name are kept. A disk that damages more of them is no place for them.
+const MOST_ASIDE: u32 = 9;
 const KEY_LABEL: &str = "PRIVATE KEY";
 const CERTIFICATE_LABEL: &str = "CERTIFICATE";
 
@@ -112,11 +114,17 @@ impl Keys {
         }
     }
 
-    /// Gives a damaged file another name, in the place of an earlier one, and tells why.
+    /// Gives a damaged file another name, which none of those before it has, and tells why.
     fn set_aside(&self, name: &str, why: &str) -> Result<(), PortError> {
-        let (dir, aside, place) = (self.dir()?, format!("{name}.damaged"), self.place.join(name).display().to_string());
-        effect::move_at((&dir, OsStr::new(name)), (&dir, OsStr::new(&aside)))
-            .map_err(|e| PortError::io(OPEN, place.clone(), &e))?;
+        let (dir, place) = (self.dir()?, self.place.join(name).display().to_string());
+        let failed = |error: io::Error| PortError::io(OPEN, place.clone(), &error);
+        let mut aside = format!("{name}.damaged");
+        let mut number = 1;
+        while number < MOST_ASIDE && dir.stat(Path::new(&aside)).map_err(failed)?.is_some() {
+            number += 1;
+            aside = format!("{name}.damaged-{number}");
+        }
+        effect::move_at((&dir, OsStr::new(name)), (&dir, OsStr::new(&aside))).map_err(failed)?;
         tracing::warn!(place, "{why}; it is {aside} now");
         Ok(())
     }
@@ -177,13 +185,23 @@ impl Keys {
         Ok(())
     }
 
-    /// Takes the rights from what is open that others have to it. Where that cannot be, it is used as it is, and told.
+    /// Takes what is open from another owner, and the rights that others have to it. Where that cannot be, it is used as it is,
+    /// and told.
     fn tighten(&self, file: impl AsFd, name: &str, mode: u32) -> io::Result<()> {
-        let found = rustix::fs::fstat(&file)?.st_mode & 0o7777;
+        let stat = rustix::fs::fstat(&file)?;
+        let (found, place) = (stat.st_mode & 0o7777, self.place.join(name).display().to_string());
+        let (owner, own) = (stat.st_uid, rustix::process::geteuid().as_raw());
+        if owner != own {
+            match effect::change_owner(&file, own, None) {
+                Ok(()) => {
+                    tracing::warn!(place, "it was of the user {owner}, and is of {own} now: it is for root alone")
+                }
+                Err(error) => tracing::warn!(place, "it is of the user {owner}, and is for root alone: {error}"),
+            }
+        }
         if found & !mode == 0 {
             return Ok(());
         }
-        let place = self.place.join(name).display().to_string();
         match effect::change_mode(&file, mode) {
             Ok(()) => tracing::warn!(place, "its mode was {found:o}, and is {mode:o} now: it is for root alone"),
             Err(error) => tracing::warn!(place, "its mode is {found:o}, and it is for root alone: {error}"),
@@ -272,7 +290,7 @@ fn decoded(text: &str, label: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 
     use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
     use serde_json::Value;
@@ -395,6 +413,38 @@ mod tests {
         }
         assert!(is_verified(&token, &Keys::new(&place).public().unwrap()));
         assert_eq!((mode(&place), mode(&place.join("sa.key"))), (0o700, 0o600));
+    }
+
+    #[test]
+    fn what_another_one_owns_is_taken_from_him() {
+        let (dir, keys) = keys();
+        let token = keys.mint("{}").unwrap().reveal().clone();
+        let place = dir.path().join("pki");
+        let key = place.join("sa.key");
+        if std::os::unix::fs::chown(&key, Some(1000), None).is_err() {
+            eprintln!("only root can give a file away: not tested");
+            return;
+        }
+        std::os::unix::fs::chown(&place, Some(1000), None).unwrap();
+        assert!(is_verified(&token, &Keys::new(&place).public().unwrap()));
+        for path in [&place, &key] {
+            assert_eq!(std::fs::metadata(path).unwrap().uid(), rustix::process::geteuid().as_raw());
+        }
+    }
+
+    #[test]
+    fn each_damaged_file_is_kept() {
+        let (dir, keys) = keys();
+        let place = dir.path().join("pki");
+        keys.root_ca().unwrap();
+        for number in 1..=11 {
+            std::fs::write(place.join("ca.crt"), number.to_string()).unwrap();
+            keys.root_ca().unwrap();
+        }
+        let text = |name: &str| std::fs::read_to_string(place.join(name)).unwrap();
+        assert_eq!((text("ca.crt.damaged"), text("ca.crt.damaged-2")), ("1".to_owned(), "2".to_owned()));
+        // No more of them than are of use.
+        assert_eq!((text("ca.crt.damaged-9"), place.join("ca.crt.damaged-10").exists()), ("11".to_owned(), false));
     }
 
     #[test]
