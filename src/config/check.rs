@@ -76,6 +76,7 @@ pub(super) fn config(document: &MarkedDocument) -> Result<Config, Diagnostics> {
     for (key, value) in members {
         check.member(&mut config, key, value);
     }
+    check.transition_of_something(&config, members);
     if check.problems.is_empty() { Ok(config) } else { Err(check.done()) }
 }
 

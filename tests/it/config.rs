@@ -277,6 +277,14 @@ fn what_a_schema_cannot_say_is_told_too() {
     for (text, message) in [
         ("resync: soon", "'soon' is no duration"),
         ("evictionPressureTransitionPeriod: soon", "'soon' is no duration"),
+        (
+            "evictionPressureTransitionPeriod: 5m",
+            "`evictionPressureTransitionPeriod` has no effect: no threshold is set",
+        ),
+        (
+            "evictionPressureTransitionPeriod: 5m\nevictionHard: {nodefs.available: 0%}",
+            "`evictionPressureTransitionPeriod` has no effect",
+        ),
         ("evictionHard: {memory.available: '0'}", "`0` is no threshold"),
         ("containerLogMaxSize: 63Ki", "`63Ki` is no size for a log"),
         ("containerLogMaxSize: 2Ti", "`2Ti` is no size for a log"),

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Check, Rule, escape, refuse, short};
 use crate::cli::args::duration;
+use crate::config::Config;
 use crate::model::{EvictionSignal, ThresholdValue};
 
 impl Check<'_> {
@@ -32,6 +33,17 @@ impl Check<'_> {
             thresholds.extend(text.and_then(|text| Some((signal, ThresholdValue::parse(&text).ok()?))));
         }
         thresholds
+    }
+
+    /// How long a condition stays says nothing where none can hold.
+    pub(super) fn transition_of_something(&mut self, config: &Config, members: &Map<String, Value>) {
+        let is_of_none = !config.merge_eviction && config.eviction_hard.values().all(Option::is_none);
+        // A threshold that is wrong is a problem of its own.
+        if is_of_none && self.problems.is_empty() && members.contains_key("evictionPressureTransitionPeriod") {
+            let message = "`evictionPressureTransitionPeriod` has no effect: no threshold is set".to_owned();
+            let help = "add `mergeDefaultEvictionSettings: true`, or thresholds below `evictionHard`, or remove it";
+            self.key_problem("/evictionPressureTransitionPeriod", message, help);
+        }
     }
 
     pub(super) fn transition(&mut self, at: &str, value: &Value) -> Option<Duration> {
