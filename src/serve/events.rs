@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::model::{EventRecord, Versioned};
 use crate::port::{ErrorKind, PortError};
@@ -80,8 +81,19 @@ fn read(bytes: &[u8]) -> Result<Vec<Arc<EventRecord>>, String> {
         VERSION | 0 => {}
         other => return Err(format!("version {other} is unknown")),
     }
-    let written: Written<Vec<EventRecord>> = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-    Ok(written.events.into_iter().map(Arc::new).collect())
+    let written: Written<Vec<Value>> = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    // One that a later version tells of something that this one does not know is left out, and the others stay.
+    let (mut read, mut wrong) = (Vec::new(), None);
+    for event in written.events {
+        match serde_json::from_value(event) {
+            Ok(event) => read.push(Arc::new(event)),
+            Err(error) => wrong = Some(error),
+        }
+    }
+    match wrong {
+        Some(error) if read.is_empty() => Err(error.to_string()),
+        Some(_) | None => Ok(read),
+    }
 }
 
 #[cfg(test)]
@@ -114,6 +126,19 @@ mod tests {
         assert_eq!(load(&path).unwrap(), events);
         std::fs::write(&path, [0; 7]).unwrap();
         assert_eq!(load(&path).unwrap(), vec![]);
+    }
+
+    #[test]
+    fn events_of_what_is_not_known_are_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.json");
+        save(&path, &[event("one"), event("two")]).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let later = text.replacen("\"kind\":\"Pod\"", "\"kind\":\"Cluster\"", 1);
+        assert_ne!(later, text);
+        std::fs::write(&path, later).unwrap();
+        assert_eq!(load(&path).unwrap(), vec![event("two")]);
+        assert!(!aside(&path).exists());
     }
 
     #[test]
