@@ -25,6 +25,10 @@ pub enum Reason {
     Recreated(Vec<FieldChange>),
     /// The machine fits the pod now; it did not before.
     Placed(Vec<FieldChange>),
+    /// The machine is low on something, and the pod waits.
+    MachineLow,
+    /// It is no longer.
+    MachineAtEase,
     /// The pod is another machine's now.
     NotForThisMachine(Vec<FieldChange>),
     /// Nothing differs.
@@ -104,6 +108,8 @@ impl fmt::Display for Reason {
             }
             Reason::Recreated(changes) => write!(f, "recreated: {} changed", fields(changes)),
             Reason::Placed(changes) => write!(f, "placed on this machine: {}", fields(changes)),
+            Reason::MachineLow => f.write_str("the machine is low on something"),
+            Reason::MachineAtEase => f.write_str("the machine is no longer low on anything"),
             Reason::NotForThisMachine(changes) => write!(f, "not for this machine: {} changed", fields(changes)),
             Reason::Unchanged => f.write_str("unchanged"),
             Reason::SandboxMissing => f.write_str("no sandbox yet"),

@@ -57,7 +57,7 @@ pub struct PodRecord {
     pub key: PodKey,
     pub uid: PodUid,
     pub created_at: Timestamp,
-    /// When the machine came to fit a pod that had waited for that.
+    /// When the machine came to fit a pod that had waited for that, or was no longer too low on something for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placed_at: Option<Timestamp>,
     /// Revision this pod was last realised from.
@@ -89,6 +89,9 @@ pub struct PodRecord {
     /// It was begun by a version that holds pods to the `ephemeral-storage` limits of their containers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bounds_storage: bool,
+    /// It is not begun, for the scheduler finds no machine for it while this one is low on something, and this is what it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
 }
 
 /// Digests keyed with the pod's uid, by object (`ConfigMap name`) and key. They never leave the record.

@@ -189,6 +189,15 @@ impl NodePressures {
 pub struct SignalLevel {
     pub available: u64,
     pub capacity: u64,
+    /// It is of a file system on which pods keep nothing: no eviction makes it good.
+    pub is_apart: bool,
+}
+
+impl SignalLevel {
+    /// One of which pods take something.
+    pub fn new(available: u64, capacity: u64) -> Self {
+        Self { available, capacity, is_apart: false }
+    }
 }
 
 /// What was seen of signals; one that a machine does not tell is missing.

@@ -125,6 +125,7 @@ fn running(pod: &Arc<AdmittedPod>, effective: &Pod, revision: &str, now: Timesta
             data_digests: None,
             all_restarted: None,
             bounds_storage: true,
+            waits: None,
         },
         sandbox: match pod.unplaced {
             None => Sandbox::Ready { attempt: 0, pid: 0, started_at: now, ips: Vec::new() },

@@ -49,7 +49,9 @@ pub use failure::{TOKENS, note_failed_pull, note_failure, note_step, note_succes
 pub use fleet::{converged, converged_on, fleet, fleet_on};
 pub use pairs::{Act, Why};
 pub use pod::pod;
-pub use pressure::{Met, PodUse, PressureWatch, is_evictable, is_in_vain, low_cause, thresholds_met, victim};
+pub use pressure::{
+    Met, PodUse, PressureWatch, is_evictable, is_in_vain, is_out_of_reach, low_cause, thresholds_met, victim,
+};
 pub use probe::{Tally, probed};
 pub use room::{Judged, holders, room};
 pub use token::secret_claims;

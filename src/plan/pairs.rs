@@ -28,7 +28,8 @@ closed! {
 closed! {
     /// A reason without what it tells.
     Why {
-        PodAdded, PodRemoved, DeletionRequested, UpdatedInPlace, Recreated, Placed, NotForThisMachine, Unchanged,
+        PodAdded, PodRemoved, DeletionRequested, UpdatedInPlace, Recreated, Placed, MachineLow, MachineAtEase, NotForThisMachine,
+        Unchanged,
         SandboxMissing, SandboxDied, VolumeData, TokenDue, FirstStart, Restart, ImageChanged, ResourcesChanged, ChangedBack,
         DataChanged, ProbeFailed, PostStartFailed, MonitorLost, StartInterrupted, StopInterrupted, Terminating,
         GraceExceeded, OldInstance, Finished, RestartAll, RestartingAll,
@@ -55,7 +56,7 @@ impl Act {
             Act::Remove => vec![Why::PodRemoved, Why::NotForThisMachine],
             // A pod that was as it should be is made anew when nothing of it is left.
             Act::CreatePod => vec![Why::PodAdded, Why::UpdatedInPlace, Why::Recreated, Why::Placed, Why::Unchanged],
-            Act::UpdatePod => vec![Why::UpdatedInPlace, Why::RestartAll],
+            Act::UpdatePod => vec![Why::UpdatedInPlace, Why::RestartAll, Why::MachineLow, Why::MachineAtEase],
             // An agent without a revision goes on with what another one began.
             Act::MarkDeleted => {
                 vec![Why::PodRemoved, Why::DeletionRequested, Why::Recreated, Why::NotForThisMachine, Why::Terminating]
@@ -134,6 +135,8 @@ impl Why {
             Reason::UpdatedInPlace(_) => Why::UpdatedInPlace,
             Reason::Recreated(_) => Why::Recreated,
             Reason::Placed(_) => Why::Placed,
+            Reason::MachineLow => Why::MachineLow,
+            Reason::MachineAtEase => Why::MachineAtEase,
             Reason::NotForThisMachine(_) => Why::NotForThisMachine,
             Reason::Unchanged => Why::Unchanged,
             Reason::SandboxMissing => Why::SandboxMissing,

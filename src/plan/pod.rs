@@ -16,7 +16,6 @@ use super::failure::TOKENS;
 use super::field::Fields;
 use super::opened::Opened;
 use super::payload::{self, Payloads};
-use super::pressure::Refusal;
 use super::restart::{self, Policy};
 use super::teardown::{self, Grace, Stop, grace_of, grace_of_end};
 use super::{PodInput, Target, eviction, placement, pressure, probe, resize, start, sync, together};
@@ -107,8 +106,9 @@ pub fn pod(input: &PodInput<'_>) -> PodPlan {
         }
         (Target::Run { pod, revision, reason }, None) => {
             let record = new_record(input, pod, revision);
-            draft.step(PodAction::CreatePod { record: Box::new(record.clone()) }, reason.clone());
-            let created = ObservedPod { record, sandbox: Sandbox::Absent, containers: Vec::new() };
+            let mut created = ObservedPod { record, sandbox: Sandbox::Absent, containers: Vec::new() };
+            created.record.waits = pressure::waits(input.node, &created);
+            draft.step(PodAction::CreatePod { record: Box::new(created.record.clone()) }, reason.clone());
             run(&Round { input, fresh: true }, &Opened::new(&created), &mut draft);
         }
         (Target::Run { pod, revision, .. }, Some(observed)) => reconcile(input, observed, (pod, revision), &mut draft),
@@ -123,8 +123,8 @@ fn reconcile(input: &PodInput<'_>, observed: &ObservedPod, target: (&Arc<Admitte
         let reason = Reason::Terminating(deletion.reason.clone());
         return teardown::teardown(&round, &Opened::new(observed), &reason, draft);
     }
-    if let Some(why) = pressure::successor(input.node, &observed.record) {
-        let reason = Reason::Terminating(why.to_owned());
+    if pressure::has_successor(input.node, &observed.record) {
+        let reason = Reason::Terminating(Reason::MachineAtEase.to_string());
         return teardown::teardown(&round, &Opened::new(observed), &reason, draft);
     }
     let mut current = Cow::Borrowed(observed);
@@ -158,6 +158,16 @@ fn reconcile(input: &PodInput<'_>, observed: &ObservedPod, target: (&Arc<Admitte
             round.fresh = true;
         }
     }
+    let waits = pressure::waits(input.node, &current);
+    if waits != current.record.waits {
+        let record = &mut current.to_mut().record;
+        let (at, reason) = match waits {
+            Some(_) => (record.placed_at, Reason::MachineLow),
+            None => (Some(input.now), Reason::MachineAtEase),
+        };
+        (record.waits, record.placed_at) = (waits, at);
+        draft.step(PodAction::UpdatePod { record: Box::new(record.clone()) }, reason);
+    }
     if let Some(pending) = &target.0.pending_resize {
         draft.hold("", pending.reason(), &pending.message, None);
     }
@@ -181,10 +191,11 @@ fn run(round: &Round<'_>, pod: &Opened<'_>, draft: &mut Draft) {
     if let Some(ending) = evicted(round.input, pod) {
         return finish(round, pod, ending, draft);
     }
-    match pressure::refusal(round.input.node, spec, pod) {
-        Some(Refusal::Rejected(cause)) => return finish(round, pod, Ending::failed(cause, None), draft),
-        Some(Refusal::Waits(message)) => return draft.hold("", "Unschedulable", &message, None),
-        None => {}
+    if let Some(message) = &pod.record.waits {
+        return draft.hold("", "Unschedulable", message, None);
+    }
+    if let Some(cause) = pressure::rejection(round.input.node, spec, pod) {
+        return finish(round, pod, Ending::failed(cause, None), draft);
     }
     let deadline = deadline(spec, pod);
     if let Some((phase, why)) = verdict(spec, pod) {
@@ -394,6 +405,7 @@ fn new_record(input: &PodInput<'_>, pod: &Arc<AdmittedPod>, revision: &str) -> P
         data_digests,
         all_restarted: None,
         bounds_storage: true,
+        waits: None,
     }
 }
 

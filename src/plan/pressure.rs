@@ -34,8 +34,6 @@ const PERIOD: SignedDuration = SignedDuration::from_secs(10);
 /// The same where nothing is within a tenth of its whole of its threshold: each look wakes a machine at rest.
 const AT_EASE: SignedDuration = SignedDuration::from_secs(30);
 const TENTH: u64 = 10;
-/// Why a pod that went for what the machine was low on makes way for another one.
-const OVER: &str = "the machine is no longer low on anything";
 /// What the scheduler says of a node with the taint of a condition (its plugin TaintToleration), and of other pods that might go.
 const TAINTS: &str = "node(s) had untolerated taint(s)";
 const NO_PREEMPTION: &str = "0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
@@ -50,6 +48,8 @@ pub struct Met {
     available: String,
     /// How much is missing.
     pub missing: u64,
+    /// Pods have nothing of it.
+    is_apart: bool,
 }
 
 /// The thresholds that are met, in the order of their signals. One whose signal is not known is not.
@@ -62,7 +62,8 @@ pub fn thresholds_met(settings: &EvictionSettings, levels: &SignalLevels) -> Vec
             ThresholdValue::Part(_) => starved.shown(least),
         };
         let (available, missing) = (starved.shown(level.available), least.saturating_sub(level.available));
-        (missing > 0).then_some(Met { signal, threshold, available, missing })
+        let is_apart = level.is_apart;
+        (missing > 0).then_some(Met { signal, threshold, available, missing, is_apart })
     };
     let mut found: Vec<Met> = settings.hard.iter().filter_map(|hard| of((hard.signal, &hard.value))).collect();
     found.sort_by_key(|met| met.signal);
@@ -145,10 +146,20 @@ pub fn victim(starved: Starved, pods: &[(&ObservedPod, &PodUse)]) -> Option<usiz
     pods.iter().enumerate().min_by_key(|(_, pod)| rank(pod)).map(|(index, _)| index)
 }
 
+/// Whether pods have nothing of what there is too little of: it is made good by images alone.
+pub fn is_out_of_reach(starved: Starved, met: &[Met]) -> bool {
+    of_pods(starved, met).next().is_none()
+}
+
+/// The thresholds of this that are met and that pods have something of.
+fn of_pods(starved: Starved, met: &[Met]) -> impl Iterator<Item = &Met> {
+    met.iter().filter(move |met| met.signal.starved() == starved && !met.is_apart)
+}
+
 /// Whether it would be in vain to evict any of these pods: all of them together keep less on the disk than is missing there. The
 /// kubelet evicts them nevertheless, and has none of them come back.
 pub fn is_in_vain(starved: Starved, met: &[Met], pods: &[(&ObservedPod, &PodUse)]) -> bool {
-    let missing = met.iter().filter(|met| met.signal.starved() == starved).map(|met| met.missing).min();
+    let missing = of_pods(starved, met).map(|met| met.missing).min();
     let is_known = pods.iter().all(|(_, used)| used.total.is_some() && !used.is_part);
     let all = pods.iter().filter_map(|(_, used)| used.total).fold(0_u64, u64::saturating_add);
     starved.is_of_disk() && !pods.is_empty() && is_known && missing.is_some_and(|missing| all < missing)
@@ -157,7 +168,7 @@ pub fn is_in_vain(starved: Starved, met: &[Met], pods: &[(&ObservedPod, &PodUse)
 /// Why a pod is evicted, in the kubelet's words (`evictionMessage` of helpers.go).
 pub fn low_cause(starved: Starved, met: &[Met], pod: &ObservedPod, used: &PodUse) -> TerminalCause {
     let mut message = format!("The node was low on resource: {}. ", starved.as_str());
-    if let Some(Met { threshold, available, .. }) = met.iter().find(|met| met.signal.starved() == starved) {
+    if let Some(Met { threshold, available, .. }) = of_pods(starved, met).next() {
         message.push_str(&format!("Threshold quantity: {threshold}, available: {available}. "));
     }
     if starved.is_bytes() {
@@ -192,33 +203,40 @@ fn larger(what: &str, name: &str, (starved, total): (Starved, u64), asked: &str)
     format!("{what} {name} was using {total}, request is {asked}, has larger consumption of {resource}. ")
 }
 
-/// What becomes of a pod that a machine does not take now.
-pub(super) enum Refusal {
-    /// It is for this machine alone: the kubelet refuses it for good.
-    Rejected(TerminalCause),
-    /// The scheduler finds no machine for it as long as the taint of the condition is there, and says this.
-    Waits(String),
+/// Why a pod that was not begun yet waits, in the scheduler's words: it finds no machine for a pod that names none while this one
+/// has the taint of a condition.
+pub(super) fn waits(node: &NodeInfo, pod: &ObservedPod) -> Option<String> {
+    let realised = &pod.record.realised;
+    if pod.record.terminal.is_some() || realised.unplaced.is_some() || !is_asked(node, pod) {
+        return None;
+    }
+    let spec = realised.effective.open().spec?;
+    let is_named = !spec.node_name.as_deref().unwrap_or_default().is_empty();
+    (!is_named && is_kept_out(node, &spec)).then(|| no_node(&[TAINTS.to_owned()], NO_PREEMPTION))
 }
 
-/// Why a pod that was not begun yet is not taken now: in the kubelet's words (`Admit` of eviction_manager.go) where it names the
-/// machine, in the scheduler's otherwise.
-pub(super) fn refusal(node: &NodeInfo, spec: &PodSpec, pod: &ObservedPod) -> Option<Refusal> {
-    let holding: Vec<NodePressure> = node.pressures.holding().collect();
-    let was_begun = pod.record.sandbox_attempts > 0 || pod.sandbox != Sandbox::Absent || !pod.containers.is_empty();
-    if holding.is_empty() || was_begun || is_critical(spec) {
+/// Why a pod that names the machine and was not begun yet is not taken now, in the kubelet's words (`Admit` of
+/// eviction_manager.go).
+pub(super) fn rejection(node: &NodeInfo, spec: &PodSpec, pod: &ObservedPod) -> Option<TerminalCause> {
+    if !is_asked(node, pod) || !is_kept_out(node, spec) {
         return None;
     }
-    let copes = || qos_class(spec) != "BestEffort" || tolerates(spec, NodePressure::Memory);
-    if holding == [NodePressure::Memory] && copes() {
-        return None;
-    }
-    if spec.node_name.as_deref().unwrap_or_default().is_empty() {
-        return Some(Refusal::Waits(no_node(&[TAINTS.to_owned()], NO_PREEMPTION)));
-    }
-    let names: Vec<&str> = holding.iter().map(|pressure| pressure.as_str()).collect();
+    let names: Vec<&str> = node.pressures.holding().map(NodePressure::as_str).collect();
     let message = format!("Pod was rejected: The node had condition: [{}]. ", names.join(" "));
-    let pressure = Some(UnderPressure::Rejected);
-    Some(Refusal::Rejected(TerminalCause { reason: EVICTED.to_owned(), message, pressure }))
+    Some(TerminalCause { reason: EVICTED.to_owned(), message, pressure: Some(UnderPressure::Rejected) })
+}
+
+/// Whether it is a question if a pod is begun: the machine is low on something, and nothing of the pod was begun.
+fn is_asked(node: &NodeInfo, pod: &ObservedPod) -> bool {
+    let was_begun = pod.record.sandbox_attempts > 0 || pod.sandbox != Sandbox::Absent || !pod.containers.is_empty();
+    !was_begun && node.pressures.holding().next().is_some()
+}
+
+/// Whether a machine that is low on something takes no such pod.
+fn is_kept_out(node: &NodeInfo, spec: &PodSpec) -> bool {
+    let copes = || qos_class(spec) != "BestEffort" || tolerates(spec, NodePressure::Memory);
+    let is_tolerable = || node.pressures.holding().eq([NodePressure::Memory]) && copes();
+    !(is_critical(spec) || is_tolerable())
 }
 
 /// Whether a pod that has ended is to make way for another one: it went for what the machine was low on.
@@ -235,11 +253,10 @@ pub(super) fn comes_back(record: &PodRecord) -> bool {
     }
 }
 
-/// Why such a pod makes way now, if it does: the machine is no longer low on anything.
-pub(super) fn successor(node: &NodeInfo, record: &PodRecord) -> Option<&'static str> {
+/// Whether such a pod makes way now: the machine is no longer low on anything.
+pub(super) fn has_successor(node: &NodeInfo, record: &PodRecord) -> bool {
     // Without a threshold nobody looks, and there is nothing to wait for.
-    let is_over = node.pressures.is_at_ease() || node.eviction.hard.is_empty();
-    (is_over && comes_back(record)).then_some(OVER)
+    (node.pressures.is_at_ease() || node.eviction.hard.is_empty()) && comes_back(record)
 }
 
 pub(super) fn is_critical(spec: &PodSpec) -> bool {

@@ -55,9 +55,25 @@ impl<'a> PodView<'a> {
     }
 
     /// Why it does not run here, if it does not.
-    fn unplaced(&self) -> Option<&'a Unplaced> {
-        self.wanted()?.unplaced.as_deref()
+    fn absence(&self) -> Option<Absence<'a>> {
+        let unplaced = self.wanted()?.unplaced.as_deref();
+        let of_unplaced = |unplaced: &'a Unplaced| Absence {
+            message: &unplaced.message,
+            reason: unplaced.reason(),
+            waits: unplaced.outcome == Outcome::Pending,
+        };
+        let waits = || self.observed?.record.waits.as_deref();
+        unplaced.map(of_unplaced).or_else(|| Some(Absence { message: waits()?, reason: None, waits: true }))
     }
+}
+
+/// That no machine has a pod, or another one.
+struct Absence<'a> {
+    message: &'a str,
+    /// Why it failed, or is another machine's.
+    reason: Option<String>,
+    /// It waits for this machine.
+    waits: bool,
 }
 
 /// The pod object. What runs wins over what is wanted: a pod about to be recreated still shows its old spec.
@@ -79,7 +95,7 @@ fn shown_as(view: &PodView<'_>, open: impl Fn(&Packed<Pod>) -> Pod) -> Pod {
         pod.metadata.name = Some(wanted.key.name.clone());
     }
     let mut spec = pod.spec.take().unwrap_or_default();
-    let has_no_node = spec.node_name.as_deref().unwrap_or_default().is_empty() && view.unplaced().is_none();
+    let has_no_node = spec.node_name.as_deref().unwrap_or_default().is_empty() && view.absence().is_none();
     if has_no_node && !view.node.name.is_empty() {
         spec.node_name = Some(view.node.name.clone());
     }
@@ -112,8 +128,8 @@ fn put_record(pod: &mut Pod, observed: &ObservedPod) {
 }
 
 fn status(view: &PodView<'_>, spec: &PodSpec) -> PodStatus {
-    if let Some(unplaced) = view.unplaced() {
-        return unplaced_status(view, unplaced, spec);
+    if let Some(absence) = view.absence() {
+        return absent_status(view, absence, spec);
     }
     let statuses = statuses(spec, view.observed, (view.waiting, view.probed));
     let record = view.observed.map(|o| &o.record);
@@ -157,23 +173,22 @@ fn status(view: &PodView<'_>, spec: &PodSpec) -> PodStatus {
 
 /// The status of a pod that does not run here: no container was ever begun. One that waits tells the scheduler's condition,
 /// one that failed has none, and neither has another machine's.
-fn unplaced_status(view: &PodView<'_>, unplaced: &Unplaced, spec: &PodSpec) -> PodStatus {
+fn absent_status(view: &PodView<'_>, absence: Absence<'_>, spec: &PodSpec) -> PodStatus {
     let record = view.observed.map(|observed| &observed.record);
     let phase = record.and_then(|record| record.terminal.clone()).unwrap_or_else(|| "Pending".to_owned());
-    let reason = unplaced.reason();
+    let Absence { message, reason, waits } = absence;
     let condition = PodCondition {
         type_: "PodScheduled".to_owned(),
         status: "False".to_owned(),
         reason: Some("Unschedulable".to_owned()),
-        message: Some(unplaced.message.clone()),
+        message: Some(message.to_owned()),
         last_transition_time: record.map(|record| Time(record.created_at)),
         observed_generation: record.map(|record| record.generation),
         last_probe_time: None,
     };
-    let waits = unplaced.outcome == Outcome::Pending;
     PodStatus {
         phase: Some(phase),
-        message: reason.as_ref().map(|_| unplaced.message.clone()),
+        message: reason.as_ref().map(|_| message.to_owned()),
         reason,
         conditions: waits.then(|| vec![condition]),
         qos_class: Some(qos_class(spec).to_owned()),

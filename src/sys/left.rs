@@ -30,7 +30,7 @@ fn memory_of(meminfo: &str) -> Option<SignalLevel> {
     // What the kernel counts as pages of files.
     let files = bytes("Cached")?.saturating_add(bytes("Buffers")?).saturating_add(bytes("SwapCached").unwrap_or(0));
     let used = bytes("AnonPages")?.saturating_add(files).saturating_sub(bytes("Inactive(file)")?);
-    Some(SignalLevel { available: capacity.saturating_sub(used), capacity })
+    Some(SignalLevel::new(capacity.saturating_sub(used), capacity))
 }
 
 /// Bytes and files of a file system. `None` for what it does not bound.
@@ -46,7 +46,7 @@ pub struct FileSystem {
 /// From the system.
 pub fn file_system(path: &Path) -> io::Result<FileSystem> {
     let found = rustix::fs::statvfs(path)?;
-    let level = |available: u64, capacity: u64| (capacity > 0).then_some(SignalLevel { available, capacity });
+    let level = |available: u64, capacity: u64| (capacity > 0).then(|| SignalLevel::new(available, capacity));
     let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
     Ok(FileSystem {
         bytes: level(bytes(found.f_bavail), bytes(found.f_blocks)),
@@ -68,7 +68,7 @@ fn processes_of(pids: &str, threads: &str, load: &str) -> Option<SignalLevel> {
     let capacity = pids.trim().parse::<u64>().ok()?.min(threads.trim().parse().ok()?);
     // How many run, of how many there are: `0.20 0.18 0.12 1/80 11206`.
     let there: u64 = load.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()?;
-    Some(SignalLevel { available: capacity.saturating_sub(there), capacity })
+    Some(SignalLevel::new(capacity.saturating_sub(there), capacity))
 }
 
 #[cfg(test)]
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn processes_are_bounded_by_the_lower_of_two_limits() {
-        let level = |available, capacity| Some(SignalLevel { available, capacity });
+        let level = |available, capacity| Some(SignalLevel::new(available, capacity));
         assert_eq!(processes_of("32768\n", "10000\n", "0.20 0.18 0.12 1/80 11206\n"), level(9920, 10_000));
         assert_eq!(processes_of("50\n", "10000\n", "0.20 0.18 0.12 1/80 11206\n"), level(0, 50));
         assert_eq!(processes_of("x", "1", "0 0 0 1/2 3"), None);

@@ -105,6 +105,7 @@ impl Contract {
             data_digests: None,
             all_restarted: None,
             bounds_storage: false,
+            waits: None,
             key,
         }
     }

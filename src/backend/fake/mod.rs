@@ -180,7 +180,14 @@ impl Fake {
 
     /// The machine has so much left of so much from now on of what a signal is about.
     pub fn set_level(&self, signal: EvictionSignal, available: u64, capacity: u64) {
-        self.machine().levels.insert(signal, SignalLevel { available, capacity });
+        self.machine().levels.insert(signal, SignalLevel::new(available, capacity));
+    }
+
+    /// What a signal is about is on a file system where pods keep nothing.
+    pub fn set_apart(&self, signal: EvictionSignal) {
+        if let Some(level) = self.machine().levels.get_mut(&signal) {
+            level.is_apart = true;
+        }
     }
 
     /// So many bytes of the disk are of images that no pod needs.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -63,19 +64,26 @@ pub(super) fn levels(paths: &Paths, signals: &[EvictionSignal]) -> io::Result<Si
 }
 
 fn level(paths: &Paths, signal: EvictionSignal) -> io::Result<Option<SignalLevel>> {
-    let images = paths.state.join("images");
     match signal {
         EvictionSignal::MemoryAvailable => left::memory().map(Some),
         EvictionSignal::NodefsAvailable => file_system(&paths.state, |found| found.bytes),
         EvictionSignal::NodefsInodesFree => file_system(&paths.state, |found| found.files),
-        EvictionSignal::ImagefsAvailable => file_system(&images, |found| found.bytes),
-        EvictionSignal::ImagefsInodesFree => file_system(&images, |found| found.files),
+        EvictionSignal::ImagefsAvailable => of_images(paths, |found| found.bytes),
+        EvictionSignal::ImagefsInodesFree => of_images(paths, |found| found.files),
         EvictionSignal::PidAvailable => left::processes().map(Some),
     }
 }
 
 fn file_system(place: &Path, of: fn(FileSystem) -> Option<SignalLevel>) -> io::Result<Option<SignalLevel>> {
     left::file_system(place).map(of)
+}
+
+/// The file system of the images. On one of their own is nothing of a pod: its layers are beside its record.
+fn of_images(paths: &Paths, of: fn(FileSystem) -> Option<SignalLevel>) -> io::Result<Option<SignalLevel>> {
+    let images = paths.state.join("images");
+    let device = |place: &Path| std::fs::metadata(place).map(|found| found.dev());
+    let is_apart = device(&images)? != device(&paths.state)?;
+    Ok(file_system(&images, of)?.map(|level| SignalLevel { is_apart, ..level }))
 }
 
 /// What the cgroup of a pod counts, and those of its newest instances.
@@ -269,6 +277,20 @@ mod tests {
         assert!(all.bytes >= 200_000 && all.entries == 4 && !all.is_part, "{all:?}");
         let some = sum(&dirs, (50_000, later), &|| false).unwrap();
         assert!(some.bytes > 50_000 && some.entries == 2, "{some:?}");
+    }
+
+    #[test]
+    fn images_may_have_a_file_system_of_their_own() {
+        let temp = tempfile::tempdir().unwrap();
+        let paths = Paths { state: temp.path().into(), run: temp.path().into(), instance: "0123abcd".into() };
+        let signal = EvictionSignal::ImagefsAvailable;
+        let is_apart = || levels(&paths, &[signal]).unwrap()[&signal].is_apart;
+        let images = temp.path().join("images");
+        std::fs::create_dir(&images).unwrap();
+        assert!(!is_apart());
+        std::fs::remove_dir(&images).unwrap();
+        std::os::unix::fs::symlink("/dev", &images).unwrap();
+        assert!(is_apart());
     }
 
     #[test]

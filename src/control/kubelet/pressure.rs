@@ -1,6 +1,8 @@
 //! Whether the machine is low on something: one task looks from time to time, tells what it sees, makes room, and has one pod
 //! after the other evicted as long as that is not enough. What is too little and who goes is the plan's to say.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LONG: Duration = Duration::from_secs(60);
 /// So long it may take to find what one pod takes of the disk: longer than a backend looks, which tells what it has found by then.
 const MEASURED: Duration = Duration::from_secs(300);
+/// While a pod is measured the machine is looked at again after this: its memory may run out meanwhile.
+const GLANCE: Duration = Duration::from_secs(10);
 /// A look that failed is tried again after this.
 const AGAIN: Duration = Duration::from_secs(60);
 /// What freed nothing is not tried again for so long, unless something has changed: each try wears flash that is full.
@@ -53,14 +57,17 @@ pub(super) async fn watch(shared: Arc<Shared>) {
 struct Watch {
     seen: PressureWatch,
     /// What is being made good, which is told once.
-    low: Option<Starved>,
+    low: BTreeSet<Starved>,
     /// The pod that was evicted last, and when.
     last: Option<(PodKey, PodUid, Timestamp)>,
-    /// Why the last look failed, and that there was nobody to evict: each is logged once.
+    /// Why the last look failed: it is logged once.
     failed: Option<String>,
-    helpless: bool,
+    /// What no eviction makes good, which is logged once.
+    helpless: BTreeSet<Starved>,
     /// The last time that room was made and that freed nothing.
-    vain: Option<Vain>,
+    vain: BTreeMap<Starved, Vain>,
+    /// It was logged that nobody counts what pods use.
+    uncounted: bool,
 }
 
 /// A try to make room that freed nothing.
@@ -84,11 +91,17 @@ impl Watch {
     async fn look(&mut self, shared: &Shared) -> Timestamp {
         let settings = &shared.parts.node.eviction;
         let Some((levels, met)) = self.learn(shared).await else { return after(shared.now(), AGAIN) };
-        match met.first().map(|met| met.signal.starved()) {
-            Some(starved) => self.relieve(shared, starved, &met).await,
-            None => {
-                (self.low, self.helpless, self.vain) = (None, false, None);
-                shared.lock().evicted.clear();
+        let all = starved(&met);
+        self.low.retain(|low| all.contains(low));
+        self.helpless.retain(|low| all.contains(low));
+        self.vain.retain(|low, _| all.contains(low));
+        if all.is_empty() {
+            shared.lock().evicted.clear();
+        }
+        // One after the other; what nobody can make good keeps nothing else from being so.
+        for low in &all {
+            if self.relieve(shared, *low, &met).await {
+                break;
             }
         }
         self.seen.next_look(settings, &levels, shared.now())
@@ -142,33 +155,32 @@ impl Watch {
         shared.announce();
     }
 
-    /// Makes room where that takes nobody anything away; otherwise one pod goes.
-    async fn relieve(&mut self, shared: &Shared, starved: Starved, met: &[Met]) {
-        if self.low != Some(starved) {
-            (self.low, self.vain) = (Some(starved), None);
-            let event = low_event(&shared.parts.node.name, starved, shared.now());
+    /// Makes room where that takes nobody anything away; otherwise one pod goes. Whether that is all for this look: it is unless
+    /// nobody can make this good.
+    async fn relieve(&mut self, shared: &Shared, low: Starved, met: &[Met]) -> bool {
+        if self.low.insert(low) {
+            let event = low_event(&shared.parts.node.name, low, shared.now());
             tracing::warn!("{}", event.message);
             shared.lock().history.tell(vec![event]);
             shared.announce();
         }
         // No process is left of what has ended.
-        let may_help = starved != Starved::Pids;
-        let (missing, pods) = (most_missing(starved, met), ends(shared));
-        if may_help && !self.vain.as_ref().is_some_and(|vain| vain.holds(missing, &pods, shared.now())) {
-            let at = shared.now();
-            self.vain = match made_room(shared, starved).await {
-                Some(left) if left.is_empty() => return,
-                Some(left) if most_missing(starved, &left) >= missing => Some(Vain { at, missing, pods }),
-                _ => None,
-            };
-        } else if self.helpless && starved.is_of_disk() {
+        let may_help = low != Starved::Pids;
+        let (missing, pods, at) = (most_missing(low, met), ends(shared), shared.now());
+        if may_help && !self.vain.get(&low).is_some_and(|vain| vain.holds(missing, &pods, at)) {
+            self.vain.remove(&low);
+            match made_room(shared, low).await {
+                Some(left) if !starved(&left).contains(&low) => return true,
+                Some(left) if most_missing(low, &left) >= missing => {
+                    self.vain.insert(low, Vain { at, missing, pods });
+                }
+                _ => {}
+            }
+        } else if self.helpless.contains(&low) && low.is_of_disk() {
             // Nor is it looked again what all pods keep there.
-            return;
+            return false;
         }
-        if self.is_one_ending(shared) {
-            return;
-        }
-        self.evict(shared, starved).await;
+        self.is_one_ending(shared) || self.evict(shared, low, met).await
     }
 
     /// Whether what the pod that was evicted last has is still to be given back.
@@ -186,43 +198,89 @@ impl Watch {
         false
     }
 
-    async fn evict(&mut self, shared: &Shared, starved: Starved) {
-        let seen = shared.lock().seen();
-        let mut pods = Vec::new();
-        for pod in seen.into_iter().filter(|pod| plan::is_evictable(pod)) {
-            // Of whom that cannot be found out goes no one, or whoever takes long to be looked at would go first.
-            let used = pod_use(shared, &pod, starved).await;
-            pods.extend(used.map(|used| (pod, used)));
+    /// Has the first of the plan's order evicted. Whether that is all for this look.
+    async fn evict(&mut self, shared: &Shared, low: Starved, met: &[Met]) -> bool {
+        if plan::is_out_of_reach(low, met) {
+            return self.cannot_help(low, "pods keep nothing on the file system of the images");
         }
+        let Some(mut pods) = self.measure(shared, low, &starved(met)).await else { return true };
         // That may have taken minutes: what was too little may be enough by now, and who was measured may have gone.
-        let Some((_, met)) = self.learn(shared).await else { return };
-        if !met.iter().any(|met| met.signal.starved() == starved) {
-            return;
+        let Some((_, met)) = self.learn(shared).await else { return true };
+        if plan::is_out_of_reach(low, &met) {
+            return true;
         }
         pods.retain(|(pod, _)| {
             let known = shared.lock().observed(&pod.record.key);
             known.is_some_and(|known| known.record.uid == pod.record.uid && plan::is_evictable(&known))
         });
         let candidates: Vec<(&ObservedPod, &PodUse)> = pods.iter().map(|(pod, used)| (&**pod, used)).collect();
-        if plan::is_in_vain(starved, &met, &candidates) {
-            if !std::mem::replace(&mut self.helpless, true) {
-                let what = starved.as_str();
-                tracing::warn!("the machine is low on {what}, and all pods together have less of it than is missing");
-            }
-            return;
+        if plan::is_in_vain(low, &met, &candidates) {
+            return self.cannot_help(low, "all pods together have less of it than is missing");
         }
-        let Some((pod, used)) = plan::victim(starved, &candidates).and_then(|index| candidates.get(index)) else {
-            if !std::mem::replace(&mut self.helpless, true) {
-                tracing::warn!("the machine is low on {}, and there is no pod to evict", starved.as_str());
-            }
-            return;
+        let Some((pod, used)) = plan::victim(low, &candidates).and_then(|index| candidates.get(index)) else {
+            return self.cannot_help(low, "there is no pod to evict");
         };
-        self.helpless = false;
+        self.helpless.remove(&low);
         let (key, uid) = (pod.record.key.clone(), pod.record.uid.clone());
-        let cause = plan::low_cause(starved, &met, pod, used);
+        let cause = plan::low_cause(low, &met, pod, used);
         shared.lock().evict(&key, (uid.clone(), cause));
         self.last = Some((key, uid, shared.now()));
+        true
     }
+
+    /// Nobody can make it good, which is logged once; something else may be low, too.
+    fn cannot_help(&mut self, low: Starved, why: &str) -> bool {
+        if self.helpless.insert(low) {
+            tracing::warn!("the machine is low on {}, and nobody is evicted for that: {why}", low.as_str());
+        }
+        false
+    }
+
+    /// What each pod that may be evicted takes. The machine is looked at meanwhile: `None` when it is no longer low on this, or has
+    /// come to be low on something that goes before. Of whom that cannot be found out is left out: who takes long to be looked
+    /// at would go first.
+    async fn measure(
+        &mut self,
+        shared: &Shared,
+        low: Starved,
+        before: &BTreeSet<Starved>,
+    ) -> Option<Vec<(Arc<ObservedPod>, PodUse)>> {
+        let seen = shared.lock().seen();
+        let mut pods = Vec::new();
+        for pod in seen.into_iter().filter(|pod| plan::is_evictable(pod)) {
+            let used = {
+                let mut work = pin!(pod_use(shared, &pod, low));
+                loop {
+                    let over = after(shared.now(), GLANCE);
+                    // Cancel-safe: what is measured goes on, or is given up and changes nothing.
+                    tokio::select! {
+                        biased;
+                        used = &mut work => break used,
+                        () = shared.parts.clock.sleep_until(over) => {}
+                    }
+                    let Some((_, met)) = self.learn(shared).await else { continue };
+                    let now = starved(&met);
+                    if plan::is_out_of_reach(low, &met) || now.range(..low).any(|other| !before.contains(other)) {
+                        return None;
+                    }
+                }
+            };
+            pods.extend(used.map(|used| (pod, used)));
+        }
+        let is_counted = low.is_of_disk() || pods.is_empty() || pods.iter().any(|(_, used)| used.total.is_some());
+        if !is_counted && !std::mem::replace(&mut self.uncounted, true) {
+            tracing::warn!(
+                "nobody counts the {} of pods on this machine: who goes first is known by priority alone",
+                low.as_str()
+            );
+        }
+        Some(pods)
+    }
+}
+
+/// What thresholds that are met are about, in the order in which it is made good.
+fn starved(met: &[Met]) -> BTreeSet<Starved> {
+    met.iter().map(|met| met.signal.starved()).collect()
 }
 
 /// What the machine has left of what has a threshold.
@@ -232,8 +290,8 @@ async fn levels(shared: &Shared) -> Result<SignalLevels, PortError> {
 }
 
 /// How much is missing, of that of which most is.
-fn most_missing(starved: Starved, met: &[Met]) -> u64 {
-    met.iter().filter(|met| met.signal.starved() == starved).map(|met| met.missing).max().unwrap_or(0)
+fn most_missing(low: Starved, met: &[Met]) -> u64 {
+    met.iter().filter(|met| met.signal.starved() == low).map(|met| met.missing).max().unwrap_or(0)
 }
 
 /// The pods as they were seen last, and whether nothing of them is needed any more.

@@ -147,6 +147,16 @@ fn placement_events(
     events: &mut Vec<EventRecord>,
 ) {
     let before = old.map(|old| &old.record.realised);
+    let waited = old.is_some_and(|old| old.record.waits.is_some());
+    if let Some(message) = new.record.waits.as_ref().filter(|_| !waited) {
+        let at = if old.is_none() { new.record.created_at } else { now };
+        events.push(unschedulable(new, message, at));
+        return;
+    }
+    if waited && new.record.waits.is_none() {
+        events.push(scheduled(new, node, now));
+        return;
+    }
     match (before.map(|before| before.unplaced.as_deref()), new.record.realised.unplaced.as_deref()) {
         (None, None) => events.push(scheduled(new, node, new.record.created_at)),
         (Some(Some(unplaced)), None) => {
@@ -158,10 +168,8 @@ fn placement_events(
             }
         }
         (before, Some(unplaced)) if unplaced.outcome == Outcome::Pending && before.flatten() != Some(unplaced) => {
-            let (kind, reason, message) = (EventType::Warning, "FailedScheduling", unplaced.message.clone());
             let at = if before.is_none() { new.record.created_at } else { now };
-            let draft = Draft { kind, reason, message, ..Draft::of(new, at) };
-            events.push(Draft { component: SCHEDULER, ..draft }.record());
+            events.push(unschedulable(new, &unplaced.message, at));
         }
         (_, Some(unplaced)) if ended(new) && !old.is_some_and(ended) => {
             let message = unplaced.message.trim_start_matches("Pod was rejected: ").to_owned();
@@ -193,6 +201,11 @@ fn same_spec(before: Option<&Arc<AdmittedPod>>, now: &ObservedPod) -> bool {
 fn scheduled(pod: &ObservedPod, node: &str, at: Timestamp) -> EventRecord {
     let message = format!("Successfully assigned {} to {node}", pod.record.key);
     Draft { reason: "Scheduled", message, component: SCHEDULER, ..Draft::of(pod, at) }.record()
+}
+
+fn unschedulable(pod: &ObservedPod, message: &str, at: Timestamp) -> EventRecord {
+    let (kind, reason, message) = (EventType::Warning, "FailedScheduling", message.to_owned());
+    Draft { kind, reason, message, component: SCHEDULER, ..Draft::of(pod, at) }.record()
 }
 
 /// When a pod was found to have run for too long, in the words of pkg/kubelet/active_deadline.go.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use podwright::backend::fake::{Behaviour, Call, Fault, Verb};
 use podwright::model::{
-    ContainerState, DiskPart, EvictionSettings, EvictionSignal, EvictionThreshold, Kind, NodePressure, ObservedPod,
-    Sandbox, ThresholdValue, UnderPressure, VolumeLimit,
+    ContainerState, DiskPart, EvictionSettings, EvictionSignal, EvictionThreshold, Kind, NodePressure, ObjectKey,
+    ObservedPod, Sandbox, ThresholdValue, UnderPressure, VolumeLimit,
 };
 use podwright::port::{ContainerBackend, ErrorKind, PortError};
 use serde_json::{Value, json};
@@ -48,6 +48,17 @@ fn gone(rig: &Rig) -> Vec<String> {
     keys.filter(|key| rig.pod(&key.name).record.terminal.is_some()).map(|key| key.name).collect()
 }
 
+/// Within so many seconds one pod goes: this one.
+async fn first_gone(rig: &Rig, seconds: u64, name: &str) {
+    for _ in 0..seconds {
+        rig.pass(1).await;
+        if !gone(rig).is_empty() {
+            break;
+        }
+    }
+    assert_eq!(gone(rig), [name]);
+}
+
 fn looks(rig: &Rig) -> usize {
     rig.fake.calls().iter().filter(|call| call.verb == Verb::SignalLevels).count()
 }
@@ -68,6 +79,12 @@ fn node(agent: &Running) -> (Vec<String>, Vec<String>) {
     let node = agent.projection.borrow().node.clone().unwrap().value.clone();
     let conditions = pairs(&node["status"]["conditions"], ["type", "status"], '=');
     (conditions, pairs(&node["spec"]["taints"], ["key", "effect"], ':'))
+}
+
+/// A pod as the API serves it.
+fn served(agent: &Running, name: &str) -> Value {
+    let key = ObjectKey { kind: Kind::Pod, ..key(name).object() };
+    (**agent.projection.borrow().objects[&key].value).clone()
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,9 +146,7 @@ async fn memory_is_made_good_by_the_pod_that_takes_most_above_what_it_asks_for()
     let taints = vec!["node.kubernetes.io/memory-pressure:NoSchedule".to_owned()];
     rig.pass(5).await;
     assert_eq!((node(&agent).0[0].as_str(), node(&agent).1), ("MemoryPressure=True", taints));
-    let shown = agent.projection.borrow().objects.clone();
-    let shown = shown.iter().find(|(object, _)| object.name == "b" && object.kind == Kind::Pod).unwrap().1;
-    let conditions = shown.value["status"]["conditions"].as_array().unwrap().clone();
+    let conditions = served(&agent, "b")["status"]["conditions"].as_array().unwrap().clone();
     let disrupted = conditions.iter().find(|condition| condition["type"] == "DisruptionTarget").unwrap();
     assert_eq!((&disrupted["status"], &disrupted["reason"]), (&json!("True"), &json!("TerminationByKubelet")));
     // Five minutes after it was last low the condition goes, and the pod comes back.
@@ -285,6 +300,66 @@ async fn nobody_goes_for_what_was_too_little_before_all_were_looked_at() {
     assert_eq!(meanwhile(|rig| disk(rig, 50)).await, [""; 0]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn memory_is_made_good_while_the_disk_is_still_being_measured() {
+    let rig = machine(&[of("a", "app", &json!({})), of("b", "hog", &json!({}))]);
+    uses(&rig, "hog", GIB);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    rig.fake.fill(&key("a"), "app", 20 * GIB);
+    let is_first = |call: &Call| call.verb == Verb::VolumeUse && call.pod == Some(key("a"));
+    rig.fake.on_call(move |call| is_first(call).then_some(Fault::Slow(Duration::from_secs(200))));
+    disk(&rig, 9);
+    rig.pass(40).await;
+    rig.fake.set_level(EvictionSignal::MemoryAvailable, 50 * MIB, 16 * GIB);
+    // The look at the first one takes 200 s.
+    first_gone(&rig, 60, "b").await;
+    assert_eq!(node(&agent).0[..2], ["MemoryPressure=True", "DiskPressure=True"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_goes_for_images_that_have_a_file_system_of_their_own() {
+    let rig = machine(&[of("a", "app", &json!({})), of("b", "hog", &json!({}))]);
+    uses(&rig, "hog", GIB);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    rig.fake.fill(&key("a"), "app", 20 * GIB);
+    let images = |free: u64| {
+        rig.fake.set_level(EvictionSignal::ImagefsAvailable, free * GIB, 100 * GIB);
+        rig.fake.set_apart(EvictionSignal::ImagefsAvailable);
+    };
+    rig.fake.set_unused_images(GIB);
+    images(9);
+    rig.pass(120).await;
+    assert_eq!((gone(&rig), node(&agent).0[1].as_str()), (vec![], "DiskPressure=True"));
+    assert_eq!(rig.fake.calls().iter().filter(|call| call.verb == Verb::VolumeUse).count(), 0, "nor is it measured");
+    // Something else is made good all the same: memory before it, files of the pods' own file system with it.
+    rig.fake.set_level(EvictionSignal::MemoryAvailable, 50 * MIB, 16 * GIB);
+    first_gone(&rig, 30, "b").await;
+    rig.fake.set_level(EvictionSignal::MemoryAvailable, 8 * GIB, 16 * GIB);
+    rig.fake.set_level(EvictionSignal::NodefsAvailable, 9 * GIB, 100 * GIB);
+    rig.pass(60).await;
+    assert_eq!(gone(&rig), ["a", "b"]);
+    let cause = rig.pod("a").record.terminal_cause.unwrap();
+    assert!(cause.message.contains("Threshold quantity: 10Gi, available: 9Gi. "), "{}", cause.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_makes_good_keeps_nothing_else_from_being_so() {
+    let mut rig = machine(&[of("a", "app", &json!({}))]);
+    let value = ThresholdValue::Quantity { amount: 100, shown: "100".into() };
+    rig.node.eviction.hard.push(EvictionThreshold { signal: EvictionSignal::PidAvailable, value });
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    disk(&rig, 1);
+    rig.pass(60).await;
+    assert_eq!(gone(&rig), [""; 0]);
+    rig.fake.set_level(EvictionSignal::PidAvailable, 99, 32_768);
+    rig.pass(30).await;
+    assert_eq!(gone(&rig), ["a"]);
+    assert!(rig.pod("a").record.terminal_cause.unwrap().message.starts_with("The node was low on resource: pids. "));
+}
+
 /// Its worker cannot look at a pod.
 fn refuse_to_observe(rig: &Rig, name: &'static str) {
     let error = || PortError::new(ErrorKind::Unavailable, "observe", "the test", "told to");
@@ -369,14 +444,32 @@ async fn a_commit_while_the_disk_is_full_waits_until_it_is_over() {
     assert_eq!((&waits.record.terminal, waits.containers.len()), (&None, 0));
     let why = agent.kubelet.fleet().why(&key("new"));
     assert!(why.starts_with("Unschedulable: 0/1 nodes are available: 1 node(s) had untolerated taint(s)."), "{why}");
+    let shown = served(&agent, "new");
+    let status = shown["status"].clone();
+    assert_eq!(
+        (&status["phase"], &status["startTime"], &shown["spec"]["nodeName"]),
+        (&json!("Pending"), &Value::Null, &Value::Null)
+    );
+    let [scheduled] = status["conditions"].as_array().unwrap().as_slice() else { panic!("{status}") };
+    let [kind, is, reason] = ["type", "status", "reason"].map(|name| scheduled[name].as_str().unwrap_or_default());
+    assert_eq!([kind, is, reason], ["PodScheduled", "False", "Unschedulable"]);
     let seen = rig.pod("bound");
     let cause = seen.record.terminal_cause.clone().unwrap();
     assert_eq!(cause.message, "Pod was rejected: The node had condition: [DiskPressure]. ");
     assert!(seen.containers.is_empty() && seen.sandbox == Sandbox::Absent);
     let told = events(&agent, Kind::Pod);
     assert!(told.contains(&"Evicted The node had condition: [DiskPressure].  x1".to_owned()), "{told:?}");
+    let of_new = |agent: &Running| -> Vec<String> {
+        let events = agent.projection.borrow().events.clone();
+        let own = events.iter().filter(|event| event.object.name == "new");
+        own.map(|event| format!("{} {}", event.component, event.reason)).collect()
+    };
+    assert_eq!(of_new(&agent), ["default-scheduler FailedScheduling"]);
     disk(&rig, 50);
     rig.pass(340).await;
+    assert_eq!(of_new(&agent)[..2], ["default-scheduler FailedScheduling", "default-scheduler Scheduled"]);
+    let (created, begun) = (waits.record.created_at, rig.pod("new").record.begun_at());
+    assert!(begun.duration_since(created).as_secs() > 300, "{created} {begun}: it was on no machine meanwhile");
     let next = rig.pod("new");
     assert_eq!(next.record.uid, waits.record.uid);
     assert!(matches!(next.latest("app").unwrap().state, ContainerState::Running { .. }));

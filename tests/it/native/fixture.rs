@@ -271,6 +271,7 @@ impl TestPod {
             data_digests: None,
             all_restarted: None,
             bounds_storage: false,
+            waits: None,
         };
         Self { record }
     }

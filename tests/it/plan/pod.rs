@@ -59,11 +59,12 @@ type Row = (&'static str, fn(&mut World), &'static [&'static str]);
 type Table = (fn() -> World, &'static [Row]);
 
 /// All of them.
-const TABLES: [&[Table]; 9] = [
+const TABLES: [&[Table]; 10] = [
     ending::TABLES,
     failing::TABLES,
     hooks::TABLES,
     init::TABLES,
+    pressure::TABLES,
     probes::TABLES,
     reasons::TABLES,
     resize::TABLES,

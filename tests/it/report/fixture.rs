@@ -62,6 +62,7 @@ pub fn observed(pod: AdmittedPod) -> ObservedPod {
             data_digests: None,
             all_restarted: None,
             bounds_storage: false,
+            waits: None,
         },
         sandbox: Sandbox::Ready { attempt: 0, pid: 100, started_at: at(1), ips: vec!["10.88.0.5".parse().unwrap()] },
         containers: Vec::new(),

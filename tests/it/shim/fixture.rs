@@ -255,6 +255,7 @@ fn pod_record(name: &str) -> PodRecord {
         data_digests: None,
         all_restarted: None,
         bounds_storage: false,
+        waits: None,
     }
 }
 

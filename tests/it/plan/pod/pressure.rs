@@ -8,19 +8,19 @@ use podwright::model::{
     EvictionSettings, EvictionSignal, EvictionThreshold, NodePressure, NodePressures, ObservedPod, PressureState,
     SignalLevel, SignalLevels, Starved, TerminalCause, ThresholdValue, UnderPressure,
 };
-use podwright::plan::{Met, PodUse, PressureWatch, is_evictable, is_in_vain, low_cause, thresholds_met, victim};
+use podwright::plan::{
+    Met, PodUse, PressureWatch, is_evictable, is_in_vain, is_out_of_reach, low_cause, thresholds_met, victim,
+};
 use serde_json::{Value, json};
 
 use super::super::world::{World, at};
-use super::settled;
+use super::{Row, Table, check, settled};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 fn levels(of: &[(EvictionSignal, u64, u64)]) -> SignalLevels {
-    of.iter()
-        .map(|(signal, available, capacity)| (*signal, SignalLevel { available: *available, capacity: *capacity }))
-        .collect()
+    of.iter().map(|(signal, available, capacity)| (*signal, SignalLevel::new(*available, *capacity))).collect()
 }
 
 fn signals(levels: &SignalLevels) -> Vec<EvictionSignal> {
@@ -182,6 +182,26 @@ fn nobody_goes_where_all_together_have_less_on_the_disk_than_is_missing() {
 }
 
 #[test]
+fn images_on_a_file_system_of_their_own_are_no_business_of_pods() {
+    let settings = EvictionSettings::of_the_kubelet();
+    let apart = |of: &[(EvictionSignal, u64, u64)]| {
+        let mut levels = levels(of);
+        levels.get_mut(&EvictionSignal::ImagefsAvailable).unwrap().is_apart = true;
+        thresholds_met(&settings, &levels)
+    };
+    let images = apart(&[(EvictionSignal::ImagefsAvailable, 1, 100)]);
+    assert!(is_out_of_reach(Starved::EphemeralStorage, &images));
+    // Where both are low it is about the pods' own.
+    let both = apart(&[(EvictionSignal::ImagefsAvailable, 14, 100), (EvictionSignal::NodefsAvailable, 1, 100)]);
+    assert!(!is_out_of_reach(Starved::EphemeralStorage, &both));
+    let pod = pod("a", &json!({}));
+    assert!(is_in_vain(Starved::EphemeralStorage, &both, &[(&pod, &takes(8))]));
+    assert!(!is_in_vain(Starved::EphemeralStorage, &both, &[(&pod, &takes(9))]));
+    let images = thresholds_met(&settings, &levels(&[(EvictionSignal::ImagefsAvailable, 1, 100)]));
+    assert!(!is_out_of_reach(Starved::EphemeralStorage, &images), "on one with the pods");
+}
+
+#[test]
 fn what_runs_and_is_not_the_systems_own_may_be_evicted() {
     assert!(is_evictable(&pod("a", &json!({}))));
     assert!(is_evictable(&pod("a", &json!({"priority": 1_999_999_999}))));
@@ -303,10 +323,51 @@ fn pods_that_were_not_begun_are_not_taken_by_a_machine_that_is_low() {
         }
         let record = &world.pod.as_ref().unwrap().record;
         assert_eq!((&record.terminal, &record.terminal_cause), (&None, &None), "{holding:?} {own}");
+        assert_eq!(record.waits.is_some(), message.is_some(), "{holding:?} {own}");
         low(&mut world, &[]);
+        world.now = at(500);
         world.settle();
+        let record = &world.pod.as_ref().unwrap().record;
+        assert_eq!((&record.waits, record.placed_at), (&None, message.map(|_| at(500))), "{holding:?} {own}");
+        world.log.retain(|step| !step.starts_with("update"));
         assert_eq!(world.log, begun, "{holding:?} {own}");
     }
+}
+
+fn plain() -> World {
+    wanted(&json!({"activeDeadlineSeconds": 100}))
+}
+
+/// On record, and nothing else, since second 100.
+fn on_record(w: &mut World, holding: &[NodePressure]) {
+    low(w, holding);
+    let create = w.plan().steps.into_iter().next().unwrap();
+    w.perform_steps(&[create]);
+}
+
+const TAINTED: &str = "hold pod Unschedulable: 0/1 nodes are available: 1 node(s) had untolerated taint(s). preemption: 0/1 nodes \
+                       are available: 1 Preemption is not helpful for scheduling.";
+
+#[rustfmt::skip]
+const WAITING: &[Row] = &[
+    ("low before it is on record", |w| low(w, &[NodePressure::Disk]), &["create: new in the manifests", TAINTED]),
+    ("low when it is on record", |w| { on_record(w, &[]); low(w, &[NodePressure::Disk]); }, &[
+        "update to 1: the machine is low on something", TAINTED,
+    ]),
+    ("it waits, for longer than it may run", |w| { on_record(w, &[NodePressure::Disk]); w.now = at(900); }, &[TAINTED]),
+    ("no longer low: its deadline counts from then on", |w| { on_record(w, &[NodePressure::Disk]); low(w, &[]); w.now = at(900); }, &[
+        "update to 1: the machine is no longer low on anything", "sandbox#0: no sandbox yet", "wake 1000", "c waits: ContainerCreating",
+    ]),
+    ("it names the machine meanwhile", |w| { on_record(w, &[NodePressure::Disk]); w.edit(|v| v["spec"]["nodeName"] = json!("edge-1")); }, &[
+        "mark deleted 30s: recreated: spec.nodeName changed", "remove: recreated: spec.nodeName changed",
+    ]),
+];
+
+pub(super) const TABLES: &[Table] = &[(plain, WAITING)];
+
+#[test]
+fn a_pod_waits_as_long_as_the_machine_is_low() {
+    check(plain, WAITING);
 }
 
 #[test]
