@@ -17,6 +17,8 @@ const GRACE: i64 = 1;
 const PATIENCE: i64 = 10;
 /// The kubelet's time between two looks (`evictionMonitoringPeriod`).
 const PERIOD: SignedDuration = SignedDuration::from_secs(10);
+/// So many of them pass between two looks at what rests.
+const AT_REST: i32 = 3;
 /// Files and directories that are looked at in each period: a few thousandths of it. More take as many periods.
 const ENTRIES: u64 = 5_000;
 const STORAGE: &str = "ephemeral-storage";
@@ -30,7 +32,11 @@ pub(super) fn limits(spec: &PodSpec, bounds_storage: bool) -> Vec<VolumeLimit> {
         return Vec::new();
     }
     let volumes = spec.volumes.iter().flatten().filter_map(of_volume);
-    let storage = of_pod(spec).into_iter().chain(spec.containers.iter().filter_map(of_container));
+    let pod = of_pod(spec);
+    // One that may have as much as its pod takes too much only when its pod does, which is looked at first.
+    let is_bound = |limit: &VolumeLimit| pod.as_ref().is_none_or(|pod| limit.bytes < pod.bytes);
+    let containers = spec.containers.iter().filter_map(of_container).filter(is_bound);
+    let storage = pod.iter().cloned().chain(containers);
     volumes.chain(storage.filter(|_| bounds_storage)).collect()
 }
 
@@ -105,10 +111,13 @@ pub(super) fn grace(begun: Option<&Eviction>, now: Timestamp) -> Grace {
     if is_over { Grace::None } else { Grace::Seconds(GRACE) }
 }
 
-/// When to look again: the more there is to look at, the less often.
-pub fn next_look(used: &[VolumeUse], now: Timestamp) -> Timestamp {
+/// When to look again: the more there is to look at, the less often, and less often where all is as it was the time `before` and
+/// far from its limit.
+pub fn next_look(limits: &[VolumeLimit], used: &[VolumeUse], before: &[VolumeUse], now: Timestamp) -> Timestamp {
     let entries = used.iter().fold(0_u64, |sum, used| sum.saturating_add(used.entries));
-    let periods = i32::try_from(entries / ENTRIES).unwrap_or(i32::MAX).saturating_add(1);
+    let is_far = |(limit, used): (&VolumeLimit, &VolumeUse)| !used.is_part && used.bytes <= limit.bytes / 2;
+    let least = if !used.is_empty() && used == before && limits.iter().zip(used).all(is_far) { AT_REST } else { 1 };
+    let periods = i32::try_from(entries / ENTRIES).unwrap_or(i32::MAX).saturating_add(1).max(least);
     PERIOD.checked_mul(periods).and_then(|wait| now.checked_add(wait).ok()).unwrap_or(Timestamp::MAX)
 }
 
@@ -186,6 +195,8 @@ mod tests {
             ["the pod 0 0"],
             "as for the kubelet: nothing is allowed together"
         );
+        let alone = [container("a", Some("1Gi")), container("c", None)];
+        assert_eq!(told(json!({"containers": alone})), ["the pod 1073741824 1Gi"], "its container has no less");
         let some = [container("a", Some("1Gi")), container("b", Some("512Mi")), container("c", None)];
         let volumes = json!([{"name": "v", "emptyDir": {"sizeLimit": "1Ki"}}]);
         assert_eq!(
@@ -205,12 +216,14 @@ mod tests {
 
     #[test]
     fn a_pod_and_its_containers_are_told_in_the_kubelets_words() {
-        let spec = json!({"containers": [{"name": "a", "resources": {"limits": {"ephemeral-storage": "2Ki"}}}]});
+        let container =
+            |name: &str, limit: &str| json!({"name": name, "resources": {"limits": {"ephemeral-storage": limit}}});
+        let spec = json!({"containers": [container("a", "2Ki"), container("b", "1Ki")]});
         let limits = limits(&serde_json::from_value(spec).unwrap(), true);
-        let why = |pod, container| eviction(&limits, &[used(pod), used(container)]).map(|cause| cause.message);
-        assert_eq!(why(2048, 2048), None);
-        let pod = "Pod ephemeral local storage usage exceeds the total limit of containers 2Ki. ";
-        assert_eq!(why(2049, 2049).as_deref(), Some(pod));
+        let why = |pod, container| eviction(&limits, &[used(pod), used(container), used(0)]).map(|cause| cause.message);
+        assert_eq!(why(3072, 2048), None);
+        let pod = "Pod ephemeral local storage usage exceeds the total limit of containers 3Ki. ";
+        assert_eq!(why(3073, 2049).as_deref(), Some(pod));
         let container = "Container a exceeded its local ephemeral storage limit \"2Ki\". ";
         assert_eq!(why(2048, 2049).as_deref(), Some(container));
     }
@@ -220,9 +233,27 @@ mod tests {
         let wait = |entries: &[u64]| {
             let used: Vec<VolumeUse> =
                 entries.iter().map(|entries| VolumeUse { entries: *entries, ..used(0) }).collect();
-            next_look(&used, Timestamp::UNIX_EPOCH).as_second()
+            next_look(&[], &used, &[], Timestamp::UNIX_EPOCH).as_second()
         };
         assert_eq!([wait(&[]), wait(&[1, 4_998]), wait(&[3_000, 3_000]), wait(&[1_000_000])], [10, 10, 20, 2010]);
-        assert_eq!(next_look(&[used(0), VolumeUse { entries: u64::MAX, ..used(0) }], Timestamp::MAX), Timestamp::MAX);
+        assert_eq!(
+            next_look(&[], &[used(0), VolumeUse { entries: u64::MAX, ..used(0) }], &[], Timestamp::MAX),
+            Timestamp::MAX
+        );
+    }
+    #[test]
+    fn what_rests_far_from_its_limit_is_looked_at_less_often() {
+        let limits = of(
+            &json!([{"name": "a", "emptyDir": {"sizeLimit": "1000"}}, {"name": "b", "emptyDir": {"sizeLimit": "100"}}]),
+        );
+        let wait = |a, b, before: &[VolumeUse]| {
+            next_look(&limits, &[used(a), used(b)], before, Timestamp::UNIX_EPOCH).as_second()
+        };
+        assert_eq!(wait(500, 50, &[used(500), used(50)]), 30);
+        assert_eq!(wait(500, 50, &[]), 10, "nothing is known of before");
+        assert_eq!(wait(500, 50, &[used(499), used(50)]), 10, "it grows");
+        assert_eq!(wait(500, 51, &[used(500), used(51)]), 10, "near one limit");
+        let part = VolumeUse { is_part: true, ..used(1) };
+        assert_eq!(next_look(&limits, &[part, used(1)], &[part, used(1)], Timestamp::UNIX_EPOCH).as_second(), 10);
     }
 }

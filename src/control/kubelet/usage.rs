@@ -40,13 +40,15 @@ pub(super) struct Usage {
     said: Timestamp,
     /// Ends with this.
     task: Option<AbortOnDropHandle<Measured>>,
+    /// What was measured last.
+    last: Vec<VolumeUse>,
     /// Names of those that were told to be known in part.
     told: BTreeSet<String>,
 }
 
 impl Usage {
     fn new(uid: PodUid, limits: Vec<VolumeLimit>, now: Timestamp) -> Self {
-        Self { uid, limits, due: now, said: now, task: None, told: BTreeSet::new() }
+        Self { uid, limits, due: now, said: now, task: None, last: Vec::new(), told: BTreeSet::new() }
     }
 
     /// Whether it is about these volumes of this pod: another one of its name begins anew.
@@ -124,7 +126,8 @@ impl Worker {
             }
         };
         self.memory.rested(MEASURE);
-        usage.due = plan::next_look(&used, now);
+        usage.due = plan::next_look(&usage.limits, &used, &usage.last, now);
+        usage.last.clone_from(&used);
         if let Some(cause) = plan::eviction(&usage.limits, &used) {
             let Some(pod) = self.measured_pod().await.transpose() else { return false };
             self.evict(pod, cause, now).await;
