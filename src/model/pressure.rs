@@ -62,11 +62,7 @@ impl EvictionSignal {
 
     /// The condition that the machine has then.
     pub fn pressure(self) -> NodePressure {
-        match self.starved() {
-            Starved::Memory => NodePressure::Memory,
-            Starved::EphemeralStorage | Starved::Inodes => NodePressure::Disk,
-            Starved::Pids => NodePressure::Pid,
-        }
+        self.starved().pressure()
     }
 }
 
@@ -80,6 +76,18 @@ pub enum Starved {
 }
 
 impl Starved {
+    /// Each of them, in the order in which they are made good.
+    pub const ALL: [Self; 4] = [Self::Memory, Self::EphemeralStorage, Self::Inodes, Self::Pids];
+
+    /// The condition that the machine has meanwhile.
+    pub fn pressure(self) -> NodePressure {
+        match self {
+            Self::Memory => NodePressure::Memory,
+            Self::EphemeralStorage | Self::Inodes => NodePressure::Disk,
+            Self::Pids => NodePressure::Pid,
+        }
+    }
+
     /// As messages name it.
     pub fn as_str(self) -> &'static str {
         match self {

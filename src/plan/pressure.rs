@@ -79,6 +79,17 @@ pub struct PressureWatch {
 }
 
 impl PressureWatch {
+    /// What the looks of an agent before have come to, as far as pods tell that went for it: a condition holds for the time of
+    /// transition after the last of them, also where this agent finds nothing low.
+    pub fn recalled<'a>(pods: impl IntoIterator<Item = &'a ObservedPod>, now: Timestamp) -> Self {
+        let mut met_at: BTreeMap<NodePressure, Timestamp> = BTreeMap::new();
+        for (pressure, at) in pods.into_iter().filter_map(|pod| went_for(pod, now)) {
+            let last = met_at.entry(pressure).or_insert(at);
+            *last = at.max(*last);
+        }
+        Self { met_at, ..Self::default() }
+    }
+
     /// The same after one more look: a condition holds as long as its threshold is met and for the time of transition after.
     #[must_use]
     pub fn after(&self, met: &[Met], settings: &EvictionSettings, now: Timestamp) -> Self {
@@ -165,9 +176,24 @@ pub fn is_in_vain(starved: Starved, met: &[Met], pods: &[(&ObservedPod, &PodUse)
     starved.is_of_disk() && !pods.is_empty() && is_known && missing.is_some_and(|missing| all < missing)
 }
 
+/// The condition for which a pod went, and when it did: now, as long as it is going.
+fn went_for(pod: &ObservedPod, now: Timestamp) -> Option<(NodePressure, Timestamp)> {
+    let cause = pod.record.terminal_cause.as_ref().filter(|cause| cause.pressure == Some(UnderPressure::Evicted))?;
+    let starved = Starved::ALL.into_iter().find(|starved| cause.message.starts_with(&low_on(*starved)))?;
+    let is_going = pod.record.terminal.is_none();
+    let ended = pod.containers.iter().filter_map(|container| Some(container.exit()?.finished_at)).max();
+    let at = if is_going { now } else { ended? };
+    (at <= now).then_some((starved.pressure(), at))
+}
+
+/// How the message of an eviction begins.
+fn low_on(starved: Starved) -> String {
+    format!("The node was low on resource: {}. ", starved.as_str())
+}
+
 /// Why a pod is evicted, in the kubelet's words (`evictionMessage` of helpers.go).
 pub fn low_cause(starved: Starved, met: &[Met], pod: &ObservedPod, used: &PodUse) -> TerminalCause {
-    let mut message = format!("The node was low on resource: {}. ", starved.as_str());
+    let mut message = low_on(starved);
     if let Some(Met { threshold, available, .. }) = of_pods(starved, met).next() {
         message.push_str(&format!("Threshold quantity: {threshold}, available: {available}. "));
     }

@@ -56,6 +56,8 @@ pub(super) async fn watch(shared: Arc<Shared>) {
 #[derive(Default)]
 struct Watch {
     seen: PressureWatch,
+    /// What an agent before has seen is known, too.
+    recalled: bool,
     /// What is being made good, which is told once.
     low: BTreeSet<Starved>,
     /// The pod that was evicted last, and when.
@@ -112,6 +114,7 @@ impl Watch {
         match levels(shared).await {
             Ok(levels) => {
                 self.failed = None;
+                self.recall(shared).await;
                 let met = plan::thresholds_met(&shared.parts.node.eviction, &levels);
                 self.tell(shared, &met);
                 Some((levels, met))
@@ -128,6 +131,20 @@ impl Watch {
                 }
                 None
             }
+        }
+    }
+
+    /// Goes on from what pods tell of an agent before, once.
+    async fn recall(&mut self, shared: &Shared) {
+        if std::mem::replace(&mut self.recalled, true) {
+            return;
+        }
+        match within(shared, MEASURED, ("look at", "the machine"), shared.parts.backend.list()).await {
+            Ok(pods) => {
+                let pods = pods.iter().map(|pod| &**pod);
+                self.seen = PressureWatch::recalled(pods, shared.now());
+            }
+            Err(error) => tracing::warn!("{error}; for what pods went before is not known"),
         }
     }
 

@@ -74,6 +74,34 @@ fn a_condition_stays_for_the_time_of_transition() {
 }
 
 #[test]
+fn what_a_pod_went_for_holds_for_an_agent_that_comes_later() {
+    let went = |message: &str, pressure, second| {
+        let mut world = settled(json!({"containers": [{"name": "c", "image": "i:1"}]}), &[]);
+        world.ended("c", 137, second);
+        let record = &mut world.pod.as_mut().unwrap().record;
+        record.terminal = Some("Failed".into());
+        record.terminal_cause = Some(TerminalCause { pressure, ..TerminalCause::new("Evicted", message) });
+        world.pod.unwrap()
+    };
+    let settings = EvictionSettings::of_the_kubelet();
+    let holds = |pods: &[ObservedPod], second| -> Vec<NodePressure> {
+        let watch = PressureWatch::recalled(pods, at(second));
+        watch.after(&[], &settings, at(second)).pressures.holding().collect()
+    };
+    let evicted = Some(UnderPressure::Evicted);
+    let [memory, disk] = ["memory", "inodes"].map(|what| format!("The node was low on resource: {what}. More. "));
+    let pods = [went(&memory, evicted, 50), went(&disk, evicted, 100), went(&disk, evicted, 70)];
+    assert_eq!(holds(&pods, 200), [NodePressure::Memory, NodePressure::Disk]);
+    assert_eq!(holds(&pods, 351), [NodePressure::Disk]);
+    assert_eq!(holds(&pods, 400), []);
+    assert_eq!(holds(&pods, 60), [NodePressure::Memory], "the clock was set back");
+    assert_eq!(holds(&[went(&memory, None, 50), went("Other. ", evicted, 50)], 60), []);
+    let mut going = went(&memory, evicted, 50);
+    going.record.terminal = None;
+    assert_eq!(holds(&[going], 900), [NodePressure::Memory], "it is not over yet");
+}
+
+#[test]
 fn a_machine_at_ease_is_looked_at_less_often() {
     let settings = EvictionSettings::of_the_kubelet();
     let wait = |of: &[(EvictionSignal, u64, u64)], watch: &PressureWatch| {
@@ -446,9 +474,10 @@ fn a_record_without_it_is_of_an_earlier_version() {
 
 #[test]
 fn a_pod_is_held_to_its_limits_on_the_disk_that_was_begun_with_them() {
-    let limited = json!({"name": "c", "image": "i:1", "resources": {"limits": {"ephemeral-storage": "1Mi"}}});
-    let mut world = settled(json!({"containers": [limited]}), &[]);
-    assert_eq!(world.plan().limits.len(), 2, "the pod and its container");
+    let limited =
+        |name: &str| json!({"name": name, "image": "i:1", "resources": {"limits": {"ephemeral-storage": "1Mi"}}});
+    let mut world = settled(json!({"containers": [limited("c"), limited("d")]}), &[]);
+    assert_eq!(world.plan().limits.len(), 3, "the pod and its containers");
     // Its record is that of a version that did not.
     let mut record = serde_json::to_value(&world.pod.as_ref().unwrap().record).unwrap();
     assert_eq!(record.as_object_mut().unwrap().remove("boundsStorage"), Some(json!(true)));
