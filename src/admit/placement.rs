@@ -4,11 +4,14 @@
 //! | `nodeName` | the rest | the pod |
 //! |---|---|---|
 //! | another machine's | any | is another machine's |
-//! | this machine's | labels do not match | failed: the kubelet looks at labels alone, for the scheduler was not asked |
+//! | this machine's | labels do not match, or a taint of effect NoExecute is not tolerated | failed: the kubelet looks at nothing else, for the scheduler was not asked |
 //! | none | a taint is not tolerated, or labels do not match | waits; is another machine's in a fleet |
 //! | this machine's | asks for more than the machine has at all | failed, as when there is no room now |
 //! | none | asks for more than the machine has at all | waits; is another machine's in a fleet |
 //! | this machine's or none | matches | runs, when there is room (`plan/room`) |
+//!
+//! A pod that runs stays whatever the machine becomes, unless a taint of effect NoExecute is not tolerated (`plan/placement`). The
+//! taints of a machine are there before its pods: who tolerates one for some time (`tolerationSeconds`) tolerates it.
 //!
 //! Preferences (`preferredDuringSchedulingIgnoredDuringExecution`, taints of effect PreferNoSchedule) choose between machines
 //! that fit; of one they decide nothing. What no machine was asked about and a pod depends on counts as fitting.
@@ -25,6 +28,10 @@ use crate::model::{Asked, NodeInfo, Outcome, Requests, Room, Taint, Unmet, Unpla
 const NAME: &str = "metadata.name";
 /// `ErrReasonPod` of the plugin NodeAffinity.
 const LABELS: &str = "node(s) didn't match Pod's node affinity/selector";
+/// `ErrReasonNotMatch` of the plugin TaintToleration, which the kubelet says.
+const NOT_TOLERATED: &str = "node(s) had taints that the pod didn't tolerate";
+/// The one effect of a taint that is for pods that run, too.
+const NO_EXECUTE: &str = "NoExecute";
 /// What the scheduler says of nodes that the names of `matchFields` leave out, before it looks at any.
 const NAMES: &str = "node(s) didn't satisfy plugin(s) [NodeAffinity]";
 /// The plugin TaintToleration; before 1.34 it named the taint.
@@ -44,15 +51,19 @@ pub(super) fn unplaced(spec: &PodSpec, node: &NodeInfo) -> Option<Unplaced> {
     let name = spec.node_name.as_deref().unwrap_or_default();
     if !name.is_empty() && !node.name.is_empty() && name != node.name {
         let detail = format!("`nodeName` is {name}, this machine is {}", node.name);
-        return Some(Lack { unmet: Unmet::NodeName, field: "spec.nodeName".into(), detail, why: LABELS }.elsewhere());
+        let field = "spec.nodeName".to_owned();
+        return Some(Lack { unmet: Unmet::NodeName, ..Lack::labels(field, detail) }.elsewhere());
     }
     if depends_on_untold(spec, node) {
         return None;
     }
     if !name.is_empty() {
-        return labels(spec, node).map(Lack::failed).or_else(|| room(spec, node));
+        let lack = labels(spec, node).or_else(|| taint(spec, node, NO_EXECUTE));
+        return lack.map(Lack::failed).or_else(|| room(spec, node));
     }
-    let lack = pinned_elsewhere(spec, node).or_else(|| taint(spec, node)).or_else(|| labels(spec, node));
+    // Told first is what has a pod that runs leave.
+    let taint = || taint(spec, node, NO_EXECUTE).or_else(|| taint(spec, node, "NoSchedule"));
+    let lack = pinned_elsewhere(spec, node).or_else(taint).or_else(|| labels(spec, node));
     let unplaced = lack.map(|lack| if node.fleet { lack.elsewhere() } else { lack.pending() });
     unplaced.or_else(|| room(spec, node))
 }
@@ -81,11 +92,12 @@ struct Lack {
     field: String,
     detail: String,
     why: &'static str,
+    ends_what_runs: bool,
 }
 
 impl Lack {
     fn labels(field: String, detail: String) -> Self {
-        Self { unmet: Unmet::NodeLabels, field, detail, why: LABELS }
+        Self { unmet: Unmet::NodeLabels, field, detail, why: LABELS, ends_what_runs: false }
     }
 
     fn elsewhere(self) -> Unplaced {
@@ -102,12 +114,17 @@ impl Lack {
 
     /// The kubelet's message.
     fn failed(self) -> Unplaced {
-        let message = format!("Pod was rejected: Predicate NodeAffinity failed: {}", self.why);
+        let (plugin, why) = match self.unmet {
+            Unmet::NodeTaints => ("TaintToleration", NOT_TOLERATED),
+            _ => ("NodeAffinity", self.why),
+        };
+        let message = format!("Pod was rejected: Predicate {plugin} failed: {why}");
         self.told(Outcome::Failed, message)
     }
 
     fn told(self, outcome: Outcome, message: String) -> Unplaced {
-        Unplaced { outcome, unmet: self.unmet, field: self.field, detail: self.detail, message, resource: None }
+        let Self { unmet, field, detail, ends_what_runs, .. } = self;
+        Unplaced { outcome, unmet, field, detail, message, resource: None, ends_what_runs }
     }
 }
 
@@ -153,15 +170,15 @@ fn pinned_elsewhere(spec: &PodSpec, node: &NodeInfo) -> Option<Lack> {
     terms.iter().all(elsewhere).then(|| Lack { why: NAMES, ..no_term() })
 }
 
-/// The first taint that keeps a pod away and that it does not tolerate.
-fn taint(spec: &PodSpec, node: &NodeInfo) -> Option<Lack> {
+/// The first taint of an effect that a pod does not tolerate.
+fn taint(spec: &PodSpec, node: &NodeInfo, effect: &str) -> Option<Lack> {
     let tolerations = spec.tolerations.as_deref().unwrap_or_default();
-    let repels = |taint: &&Taint| taint.effect != "PreferNoSchedule";
-    let mut taints = node.taints.iter().filter(repels);
+    let mut taints = node.taints.iter().filter(|taint| taint.effect == effect);
     let taint = taints.find(|taint| !tolerations.iter().any(|toleration| tolerates(toleration, taint)))?;
     let value = taint.value.as_ref().map(|value| format!("={value}")).unwrap_or_default();
     let detail = format!("the taint {}{value}:{} of this machine is not tolerated", taint.key, taint.effect);
-    Some(Lack { unmet: Unmet::NodeTaints, field: "spec.tolerations".into(), detail, why: TAINTS })
+    let field = "spec.tolerations".to_owned();
+    Some(Lack { unmet: Unmet::NodeTaints, field, detail, why: TAINTS, ends_what_runs: effect == NO_EXECUTE })
 }
 
 /// What is empty of a toleration stands for every key, or every effect; no operator is Equal.

@@ -50,7 +50,7 @@ const KEYS: [&str; 28] = [
     "limitRange",
 ];
 const TAINT_KEYS: [&str; 3] = ["key", "value", "effect"];
-const EFFECTS: [&str; 2] = ["NoSchedule", "PreferNoSchedule"];
+const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 const SUFFIXES: [&str; 14] = ["", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 /// Bytes of one file of a log: several of the longest entries at least, and what no machine has at most.
 const LOG_SIZES: RangeInclusive<u64> = 64 << 10..=1 << 40;
@@ -407,10 +407,6 @@ fn label_value(text: &str) -> Result<(), (String, String)> {
 fn effect(text: &str) -> Result<(), (String, String)> {
     if EFFECTS.contains(&text) {
         return Ok(());
-    }
-    if text == "NoExecute" {
-        let help = "write NoSchedule, which keeps new pods away, and take pods that run out of the manifests";
-        return refuse("taints of effect NoExecute are not honoured yet: no pod that runs is ended", help);
     }
     refuse(format!("`{}` is no effect of a taint", short(text)), format!("the effects are {}", EFFECTS.join(", ")))
 }

@@ -54,6 +54,9 @@ pub struct Unplaced {
     /// The resource of which there is too little, the first that the kubelet would name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
+    /// It does not stay where it runs either: a taint of effect NoExecute is not tolerated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ends_what_runs: bool,
 }
 
 impl Unplaced {

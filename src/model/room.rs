@@ -281,7 +281,7 @@ impl Unplaced {
             (false, false) => (Outcome::Pending, waiting(asked, lacks)),
         };
         let (unmet, field, resource) = (Unmet::NodeResources, FIELD.to_owned(), Some(first.resource.clone()));
-        Some(Self { outcome, unmet, field, detail, message, resource })
+        Some(Self { outcome, unmet, field, detail, message, resource, ends_what_runs: false })
     }
 }
 

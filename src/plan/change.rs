@@ -35,6 +35,7 @@ pub(super) fn of_record(record: &PodRecord, target: &AdmittedPod, data: Option<&
         }
     } else {
         found.extend(data.into_iter().flat_map(|view| view.changes(record, target)));
+        placement::note_ended(&mut found, &record.realised, target);
     }
     placement::note(&mut found, &record.realised, target);
     judge(found, others_are_merged(&record.realised, target))

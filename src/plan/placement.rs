@@ -3,6 +3,7 @@
 //! | it was | it is | the pod |
 //! |---|---|---|
 //! | running | whatever the machine became | runs on (`IgnoredDuringExecution`); its successor is placed anew |
+//! | running | repelled by a taint of effect NoExecute | ends; its successor waits, or is another machine's |
 //! | running | another machine's by a `nodeName` of its own that changed | is removed |
 //! | Pending | fitting | is created now |
 //! | Pending, for another reason | Pending | tells the new reason |
@@ -39,6 +40,16 @@ pub(super) fn note(found: &mut Vec<FieldChange>, realised: &AdmittedPod, target:
     match found.iter_mut().find(|change| decides(&change.field)) {
         Some(own) => own.effect = own.effect.max(effect),
         None => found.push(by_node(before, effect, target.unplaced.as_deref())),
+    }
+}
+
+/// Adds why a pod that runs does not stay where it is, if it does not. One that has ended is in nobody's way.
+pub(super) fn note_ended(found: &mut Vec<FieldChange>, realised: &AdmittedPod, target: &AdmittedPod) {
+    let unplaced = target.unplaced.as_deref().filter(|unplaced| unplaced.ends_what_runs);
+    let Some(unplaced) = unplaced.filter(|_| realised.unplaced.is_none()) else { return };
+    match found.iter_mut().find(|change| covers(&unplaced.field, &change.field)) {
+        Some(own) => own.effect = own.effect.max(Verb::Recreate),
+        None => found.push(by_node(unplaced, Verb::Recreate, Some(unplaced))),
     }
 }
 

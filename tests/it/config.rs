@@ -181,11 +181,7 @@ fn what_is_wrong_is_told_by_the_reader_and_by_the_schema() {
         ("taints: [{key: a}]", "missing key `effect`", "add `effect`"),
         ("taints: [{effect: NoSchedule}]", "missing key `key`", "add `key`"),
         ("taints: [{key: a, effect: Never}]", "`Never` is no effect of a taint", "NoSchedule"),
-        (
-            "taints: [{key: a, effect: NoExecute}]",
-            "taints of effect NoExecute are not honoured yet: no pod that runs is ended",
-            "write NoSchedule",
-        ),
+        ("taints: [{key: a, effect: noexecute}]", "`noexecute` is no effect of a taint", "NoExecute"),
         ("placement: fleets", "it must be `pending` or `fleet`", "one of the two"),
         ("taints: [{key: a, effect: NoSchedule, valeu: b}]", "unknown key `valeu`", "did you mean `value`?"),
         ("allocatable: {memory: 4GB}", "`4GB` is no quantity", "4Gi"),

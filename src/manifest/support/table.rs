@@ -338,7 +338,8 @@ const SERVER: &str = "an API server writes it, a manifest does not";
 const NO_SCHEDULER: &str = "there is one machine, and nobody else places pods on it";
 const NO_PREEMPTION: &str = "no pod that runs has to make way for another one";
 const NO_PREFERENCE: &str = "a preference decides between machines, and there is one";
-const NO_EVICTION: &str = "no taint of this machine ends a pod that runs";
+const NO_EVICTION: &str =
+    "the taints of a machine are there before its pods: who tolerates one for a time tolerates it";
 
 /// Fields that change nothing here, and why. Leaving them out cannot change what runs.
 pub(super) const NO_EFFECT: &[(&str, &str)] = &[

@@ -18,6 +18,9 @@ const TAINTED: &str = "0/1 nodes are available: 1 node(s) had untolerated taint(
 const REJECTED: &str =
     "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector";
 
+const REFUSED: &str =
+    "Pod was rejected: Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate";
+
 pub(crate) fn taint(key: &str, value: Option<&str>, effect: &str) -> Taint {
     Taint { key: key.into(), value: value.map(str::to_owned), effect: effect.into() }
 }
@@ -198,6 +201,12 @@ fn each_row_of_the_table_of_taints() {
     let one = taint("dedicated", Some("line-3"), "NoSchedule");
     let bare = taint("dedicated", None, "NoSchedule");
     let soft = taint("dedicated", Some("line-3"), "PreferNoSchedule");
+    let out = taint("out", None, "NoExecute");
+    let tolerating_out = |mut spec: Value| {
+        spec["tolerations"] =
+            json!([{"key": "out", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}]);
+        spec
+    };
     let toleration = |key: &str, operator: &str, value: &str, effect: &str| {
         tolerations(json!([{"key": key, "operator": operator, "value": value, "effect": effect}]))
     };
@@ -229,8 +238,15 @@ fn each_row_of_the_table_of_taints() {
             tolerations(json!([{"key": "b", "operator": "Exists"}, {"key": "dedicated", "operator": "Exists"}])),
             "",
         ),
-        // The kubelet does not ask for them.
+        // The kubelet does not ask for them,
         (&[one.clone()][..], json!({"nodeName": "edge-1"}), ""),
+        // but for those that end what runs.
+        (&[out.clone()][..], json!({"nodeName": "edge-1"}), REFUSED),
+        (&[out.clone()][..], tolerating_out(json!({"nodeName": "edge-1"})), ""),
+        (&[out.clone()][..], json!({}), TAINTED),
+        (&[out.clone()][..], tolerating_out(json!({})), ""),
+        (&[one.clone(), out.clone()][..], tolerating_out(json!({})), TAINTED),
+        (&[out.clone()][..], toleration("out", "Exists", "", "NoSchedule"), TAINTED),
         // The scheduler asks for taints first, and for names before.
         (&[one.clone()][..], json!({"nodeSelector": {"no": "x"}}), TAINTED),
         (&[one.clone()][..], terms(json!([{"matchFields": [name("In", &["edge-2"])]}])), PINNED),
@@ -239,9 +255,15 @@ fn each_row_of_the_table_of_taints() {
         let found = placed(&pod(spec.clone()), &with_taints(taints));
         assert_eq!(told(&found), expected, "{taints:?} {spec}");
         let unmet = found.unplaced.as_ref().map(|unplaced| unplaced.unmet);
-        assert_eq!(unmet == Some(Unmet::NodeTaints), expected == TAINTED, "{spec}");
+        assert_eq!(unmet == Some(Unmet::NodeTaints), [TAINTED, REFUSED].contains(&expected), "{spec}");
     }
+    let ends =
+        |taints: &[Taint]| placed(&pod(json!({})), &with_taints(taints)).unplaced.clone().unwrap().ends_what_runs;
     let detail = |taint: Taint| placed(&pod(json!({})), &with_taints(&[taint])).unplaced.clone().unwrap().detail;
+    assert!(
+        ends(std::slice::from_ref(&out)) && ends(&[one.clone(), out]) && !ends(std::slice::from_ref(&one)),
+        "it runs on but for NoExecute"
+    );
     assert_eq!(detail(one), "the taint dedicated=line-3:NoSchedule of this machine is not tolerated");
     assert_eq!(detail(taint("a", None, "NoSchedule")), "the taint a:NoSchedule of this machine is not tolerated");
 }

@@ -8,6 +8,7 @@ use podwright::report::{TableOptions, describe_pod, pod_row, pods_table};
 use serde_json::{Value, json};
 
 use super::rig::{Rig, Running, id, key, pod, pod_with};
+use crate::admit::placement::taint;
 use podwright::backend::fake::Verb;
 
 fn asking(name: &str, mut more: Value) -> Value {
@@ -222,4 +223,30 @@ async fn another_machines_pod_comes_with_a_label_and_stays_when_it_goes() {
     rig.pass(5).await;
     assert_eq!(standing(&agent, "fast").0, PodStanding::Ready);
     assert_eq!(rig.fake.keys(), [key("fast")].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_taint_of_effect_no_execute_ends_what_runs_and_lets_it_come_back() {
+    let tolerations = json!({"tolerations": [{"key": "out", "operator": "Exists", "effect": "NoExecute"}]});
+    let mut rig = Rig::new(&[asking("goes", json!({})), asking("stays", tolerations)]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    rig.pass(5).await;
+    assert_eq!(rig.fake.keys(), [key("goes"), key("stays")].into());
+    agent.stop().await;
+    rig.node.taints.push(taint("out", None, "NoExecute"));
+    let agent = settled(&rig).await;
+    rig.pass(60).await;
+    assert_eq!(standing(&agent, "stays").0, PodStanding::Ready);
+    let shown = served(&agent, "goes");
+    assert_eq!((shown.spec.unwrap().node_name, shown.status.unwrap().container_statuses), (None, None));
+    let (is, word, why) = standing(&agent, "goes");
+    assert_ne!(is, PodStanding::Ready);
+    assert_eq!((word.as_str(), why.contains("1 node(s) had untolerated taint(s)")), ("Pending", true), "{why}");
+    agent.stop().await;
+    rig.node.taints.clear();
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    rig.pass(5).await;
+    assert_eq!(standing(&agent, "goes").0, PodStanding::Ready);
 }

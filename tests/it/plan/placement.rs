@@ -26,6 +26,8 @@ fn machine(name: &str) -> NodeInfo {
         "edge-1" => edge(),
         "hdd" => other("disktype", "hdd"),
         "tainted" => NodeInfo { taints: vec![taint("a", None, "NoSchedule")], ..edge() },
+        "out" => NodeInfo { taints: vec![taint("a", None, "NoExecute")], ..edge() },
+        "out fleet" => NodeInfo { fleet: true, ..machine("out") },
         "edge-2" => NodeInfo { name: "edge-2".into(), ..edge() },
         "hdd fleet" => NodeInfo { fleet: true, ..other("disktype", "hdd") },
         "edge-1 fleet" => NodeInfo { fleet: true, ..edge() },
@@ -74,6 +76,9 @@ fn of_one_that_runs() -> Vec<Row> {
     let (plain, later) = (json!({}), with(ssd(), "activeDeadlineSeconds", json!(9)));
     let (hdd, host) = (json!({"nodeSelector": {"disktype": "hdd"}}), with(ssd(), "hostname", json!("h")));
     let deadline = "update in place: spec.activeDeadlineSeconds";
+    let out = "recreate: spec.tolerations (node taints)";
+    let tolerating = json!({"tolerations": [{"operator": "Exists", "effect": "NoExecute"}]});
+    let for_a_time = with(tolerating.clone(), "tolerations", json!([{"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}]));
     vec![
         // It runs on whatever its machine became.
         (ssd(), "edge-1", ssd(), "edge-1", "unchanged"),
@@ -92,6 +97,15 @@ fn of_one_that_runs() -> Vec<Row> {
         (ssd(), "edge-1", later, "hdd fleet", deadline),
         // Another machine's by its name.
         (plain.clone(), "edge-1", named("edge-2", plain.clone()), "edge-1", "delete: spec.nodeName"),
+        // A taint that is for those that run, too.
+        (plain.clone(), "edge-1", plain.clone(), "out", out),
+        (named("edge-1", plain.clone()), "edge-1", named("edge-1", plain.clone()), "out", out),
+        (plain.clone(), "edge-1", plain.clone(), "out fleet", "delete: spec.tolerations (node taints)"),
+        (plain.clone(), "edge-1", json!({"activeDeadlineSeconds": 9}), "out", out),
+        (tolerating.clone(), "edge-1", tolerating.clone(), "out", "unchanged"),
+        (for_a_time.clone(), "edge-1", for_a_time, "out", "unchanged"),
+        (plain.clone(), "edge-1", tolerating.clone(), "out", "update in place: spec.tolerations"),
+        (tolerating, "edge-1", plain.clone(), "out", "recreate: spec.tolerations"),
         // A machine that is called otherwise after a boot has not lost its pods.
         (named("edge-1", plain.clone()), "edge-1", named("edge-1", plain), "edge-2", "unchanged"),
     ]
@@ -133,6 +147,10 @@ fn of_one_that_waits_or_failed() -> Vec<Row> {
         (ssd(), "hdd", other(), "edge-1",
             "create: spec.containers[0].image, spec.nodeSelector[disktype] (node labels)"),
         (ssd(), "hdd", with(ssd(), "hostname", json!("h")), "edge-1", "recreate: spec.hostname"),
+        (json!({}), "out", json!({}), "out", "unchanged"),
+        (json!({}), "out", json!({}), "edge-1", "create: spec.tolerations (node taints)"),
+        (named("edge-1", json!({})), "out", named("edge-1", json!({})), "out", "unchanged"),
+        (named("edge-1", json!({})), "out", named("edge-1", json!({})), "edge-1", "recreate: spec.tolerations (node taints)"),
         // One that failed makes way for a new one.
         (failed(), "hdd", failed(), "hdd", "unchanged"),
         (failed(), "hdd", failed(), "edge-1", labels),
