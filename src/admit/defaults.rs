@@ -234,6 +234,9 @@ fn default_env(env: &mut EnvVar) {
     if let Some(EnvVarSource { field_ref: Some(field), .. }) = &mut env.value_from {
         default_field(field);
     }
+    if let Some(EnvVarSource { file_key_ref: Some(file), .. }) = &mut env.value_from {
+        file.optional.get_or_insert(false);
+    }
     if env.value.as_deref() == Some("") {
         env.value = None;
     }
@@ -289,6 +292,9 @@ fn default_volume(volume: &mut Volume) {
         default_projected(projected);
     } else if let Some(path) = &mut volume.host_path {
         text(&mut path.type_, "");
+    } else if let Some(image) = &mut volume.image {
+        let policy = pull_policy(image.reference.as_deref().unwrap_or_default());
+        text(&mut image.pull_policy, policy);
     } else if is_without_source(volume) {
         volume.empty_dir = Some(EmptyDirVolumeSource::default());
     }
@@ -415,6 +421,13 @@ mod tests {
                 json!(256),
             ),
             (volume(json!({"projected": {"sources": []}})), "/volumes/0/projected/defaultMode", json!(420)),
+            (volume(json!({"image": {"reference": "a:1"}})), "/volumes/0/image/pullPolicy", json!("IfNotPresent")),
+            (volume(json!({"image": {"reference": "a"}})), "/volumes/0/image/pullPolicy", json!("Always")),
+            (
+                volume(json!({"image": {"reference": "a", "pullPolicy": "Never"}})),
+                "/volumes/0/image/pullPolicy",
+                json!("Never"),
+            ),
             (host, "/containers/0/ports/0/hostPort", json!(80)),
             (
                 json!({"containers": [], "initContainers": [{"name": "i", "image": "x"}]}),

@@ -1,9 +1,9 @@
 //! What the authors of pods and presets hear of admission: each problem once at every place it is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1::{Container, VolumeMount};
 
 use super::chain::Draft;
 use super::merge::CONFLICTS;
@@ -11,8 +11,8 @@ use super::place;
 use super::preset::Candidate;
 use super::security::Mode;
 use crate::model::{
-    DesiredObject, Diagnostic, EXCLUDE_PRESETS, NodeInfo, ObjectKey, Place, PresetConflict, Severity, SourceRef,
-    Unplaced,
+    BIDIRECTIONAL, DesiredObject, Diagnostic, EXCLUDE_PRESETS, NodeInfo, ObjectKey, Place, PresetConflict, Severity,
+    SourceRef, Unplaced, no_bidirectional,
 };
 
 /// The name part of an annotation key has at most 63 characters, of which `podpreset-` takes 10.
@@ -70,6 +70,7 @@ impl<'a> Warnings<'a> {
             pods.push(&object.key);
         }
         self.found.extend(lost_volumes(object, draft, presets));
+        self.found.extend(odd_mounts(object, draft));
     }
 
     /// Notes what a pod may not be.
@@ -242,6 +243,45 @@ fn lost_volumes(object: &DesiredObject, draft: &Draft<'_>, presets: &[Candidate<
                 field: Some(format!("spec.{list}[{index}].volumeMounts[{number}].name")),
             });
         }
+    }
+    found
+}
+
+/// Mounts that would tell the machine of others, and cannot for what presets have brought, or for where they have brought it. What
+/// a pod alone does wrong is refused before.
+fn odd_mounts(object: &DesiredObject, draft: &Draft<'_>) -> Vec<Diagnostic> {
+    if draft.added.is_empty() {
+        return Vec::new();
+    }
+    let spec = &draft.spec;
+    let apps = spec.containers.iter().enumerate().map(|(index, c)| ("containers", index, c));
+    let init = spec.init_containers.iter().flatten().enumerate().map(|(index, c)| ("initContainers", index, c));
+    let mut found = Vec::new();
+    for (list, index, container) in apps.chain(init) {
+        let pointer = format!("/spec/{list}/{index}");
+        let own = format!("{pointer}/volumeMounts/");
+        let brought = draft.added.iter().filter(|added| added.pointer.starts_with(&own));
+        let givers: BTreeSet<&str> = brought.map(|added| draft.matching[added.donor].name()).collect();
+        if givers.is_empty() {
+            continue;
+        }
+        let tells = |mount: &&VolumeMount| mount.mount_propagation.as_deref() == Some(BIDIRECTIONAL);
+        let mounts = container.volume_mounts.iter().flatten().filter(tells);
+        let refused = mounts.filter_map(|mount| no_bidirectional(spec, container, mount)).next();
+        let Some(why) = refused else { continue };
+        let names = Vec::from_iter(givers).join(", ");
+        found.push(Diagnostic {
+            severity: Severity::Error,
+            rule: "contradiction",
+            message: format!(
+                "container {:?} cannot have the mounts that PodPreset {names} brings: {why}",
+                container.name
+            ),
+            help: Some(help()),
+            place: Some(place(object, &pointer)),
+            object: Some(object.key.clone()),
+            field: Some(format!("spec.{list}[{index}].volumeMounts")),
+        });
     }
     found
 }

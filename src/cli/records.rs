@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::CliError;
 use super::layout::Layout;
-use crate::model::{ContainerRecord, Durable, ExitRecord, PodKey, PodRecord, PodUid, Revision};
+use crate::model::{ContainerRecord, Durable, ExitRecord, PodKey, PodRecord, PodUid, Revision, images_of};
 use crate::port::{ErrorKind, PortError};
 use crate::sys::bounded;
 
@@ -74,7 +74,8 @@ pub fn images_in_use(layout: &Layout) -> Result<Vec<String>, CliError> {
     for pod in directories(&layout.pods())? {
         for container in directories(&pod.join("containers"))? {
             for dir in directories(&container)? {
-                ids.extend(read::<ContainerRecord>(&dir.join("record.json"))?.map(|r| r.image_id));
+                let record = read::<ContainerRecord>(&dir.join("record.json"))?;
+                ids.extend(record.iter().flat_map(ContainerRecord::image_ids).cloned());
             }
         }
     }
@@ -91,8 +92,7 @@ pub fn images_wanted(layout: &Layout) -> Result<Vec<String>, CliError> {
     let mut names = Vec::new();
     for pod in pods(layout)? {
         let Some(spec) = pod.realised.effective.open().spec else { continue };
-        let containers = spec.init_containers.into_iter().flatten().chain(spec.containers);
-        names.extend(containers.filter_map(|container| container.image));
+        names.extend(images_of(spec));
     }
     names.sort();
     names.dedup();

@@ -208,15 +208,15 @@ impl Source<'_> {
         names.filter_map(|name| self.named(Kind::Secret, &name)).collect()
     }
 
-    /// Mounts of volumes that the pod does not define.
+    /// Mounts of volumes that the pod does not define, and files of variables in such.
     fn open_mounts(self, volumes: &BTreeSet<&str>, containers: &[View<'_>]) -> Option<Box<OpenMounts>> {
-        let names = containers.iter().flat_map(|container| container.list("volumeMounts"));
+        let mounts = containers.iter().flat_map(|container| container.list("volumeMounts"));
+        let variables = containers.iter().flat_map(|container| container.list("env"));
+        let files = variables.filter_map(|variable| variable.path(&["valueFrom", "fileKeyRef", "volumeName"]));
+        let names = mounts.filter_map(|mount| mount.get("name")).chain(files);
         let open = |name: &View<'_>| name.text().is_some_and(|text| !text.is_empty() && !volumes.contains(text));
-        let mounts: Vec<(String, Spot)> = names
-            .filter_map(|mount| mount.get("name"))
-            .filter(open)
-            .filter_map(|name| Some((name.text()?.to_owned(), self.spot(&name.pointer()))))
-            .collect();
+        let mounts: Vec<(String, Spot)> =
+            names.filter(open).filter_map(|name| Some((name.text()?.to_owned(), self.spot(&name.pointer())))).collect();
         if mounts.is_empty() {
             return None;
         }

@@ -6,8 +6,8 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    AmountChange, Cause, ContainerKind, Deletion, ExitRecord, FieldChange, HookRun, ImageSource, Masked, PodRecord,
-    ProbeKind, ProbeRun, ProbedContainers, Resources, SharedBytes, TerminalCause, TokenFile,
+    AmountChange, Cause, ContainerKind, Deletion, ExitRecord, FieldChange, HookRun, ImageSource, LateValue, Masked,
+    PodRecord, ProbeKind, ProbeRun, ProbedContainers, Resources, SharedBytes, TerminalCause, TokenFile,
 };
 
 /// Why an action is taken. Closed: the same value feeds diff, log, event and status.
@@ -216,6 +216,9 @@ pub struct VolumePayload {
 pub enum MountSource {
     /// A volume of the pod, by name, and the part of it.
     Volume { name: String, sub_path: Option<SubPath> },
+    /// The files of an image, which is made present for the container that mounts them: the volume that shows it by name, the
+    /// image as the pod asks for it, and the part of it.
+    Image { volume: String, image: String, sub_path: Option<SubPath> },
 }
 
 /// A part of a volume.
@@ -259,6 +262,8 @@ pub struct VolumeMountPlan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageNeed {
     pub container: String,
+    /// The volume that shows it; `None` for the image that the container itself is made of.
+    pub volume: Option<String>,
     pub image: String,
     /// `Always`, `IfNotPresent` or `Never`, already defaulted.
     pub policy: String,
@@ -280,6 +285,8 @@ pub struct ContainerStart {
     pub args: Option<Vec<Masked<String>>>,
     /// The pod's variables in order; the image's own come before them.
     pub env: Vec<EnvValue>,
+    /// What of all that is in files of volumes, and has marks until then: see [`ContainerStart::with_late`].
+    pub late: Vec<LateValue>,
     pub mounts: Vec<VolumeMountPlan>,
     /// The digest of the data that it takes, for its record.
     pub data: Option<String>,

@@ -223,6 +223,9 @@ pub struct ContainerRecord {
     pub image_id: String,
     #[serde(default, skip_serializing_if = "ImageSource::is_present")]
     pub image_source: ImageSource,
+    /// Digests of the images that it has as volumes, by the volume.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volume_images: BTreeMap<String, String>,
     pub created_at: Timestamp,
     /// Of which boot of the machine it is, where a backend asks for that; empty otherwise.
     #[serde(default, skip_serializing_if = "String::is_empty")]

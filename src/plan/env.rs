@@ -6,12 +6,14 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    ConfigMapKeySelector, Container, EnvFromSource, EnvVar, ResourceFieldSelector, SecretKeySelector,
+    ConfigMapKeySelector, Container, EnvFromSource, EnvVar, FileKeySelector, Pod, ResourceFieldSelector,
+    SecretKeySelector,
 };
 
 use super::{expand, field, mounts};
 use crate::model::{
-    DataObject, DataObjects, EnvValue, Masked, ROOT_CA, ROOT_CA_KEY, SharedBytes, TOKEN_KEY, VolumeMountPlan,
+    DataObject, DataObjects, EnvValue, LateValue, Masked, ROOT_CA, ROOT_CA_KEY, SharedBytes, TOKEN_KEY,
+    VolumeMountPlan, late,
 };
 
 /// What values may refer to.
@@ -27,6 +29,8 @@ pub(super) struct Resolved {
     pub(super) command: Option<Vec<Masked<String>>>,
     pub(super) args: Option<Vec<Masked<String>>>,
     pub(super) mounts: Vec<VolumeMountPlan>,
+    /// What of all that is in files of volumes.
+    pub(super) late: Vec<LateValue>,
 }
 
 /// Resolves everything a container needs, or says why it cannot be created (`CreateContainerConfigError`).
@@ -38,6 +42,10 @@ pub(super) fn resolve(container: &Container, scope: &Scope<'_>) -> Result<Resolv
     for var in container.env.iter().flatten() {
         add_variable(var, container, scope, &mut vars)?;
     }
+    let has_nul = |word: &String| word.contains('\0');
+    if container.command.iter().chain(&container.args).flatten().any(has_nul) {
+        return Err("a word of the command has a NUL byte".to_owned());
+    }
     let words = |list: &Option<Vec<String>>| {
         list.as_ref()
             .map(|words| words.iter().map(|word| Masked::new(expand::expand(word, |name| vars.get(name)).0)).collect())
@@ -47,6 +55,7 @@ pub(super) fn resolve(container: &Container, scope: &Scope<'_>) -> Result<Resolv
         args: words(&container.args).filter(|words: &Vec<_>| !words.is_empty()),
         mounts: mounts::of(container, scope.fields.pod, &|name| vars.get(name))?,
         env: vars.values,
+        late: vars.late,
     })
 }
 
@@ -55,11 +64,42 @@ pub(super) fn resolve(container: &Container, scope: &Scope<'_>) -> Result<Resolv
 struct Variables {
     values: Vec<EnvValue>,
     index: BTreeMap<String, usize>,
+    late: Vec<LateValue>,
 }
 
 impl Variables {
+    /// What stands where a variable is used.
     fn get(&self, name: &str) -> Option<String> {
-        self.index.get(name).map(|at| self.values[*at].value.reveal().clone())
+        self.index.get(name).map(|at| late::used(self.values[*at].value.reveal()))
+    }
+
+    /// A variable whose value is in a file of an emptyDir of the pod, when the container starts.
+    fn set_late(&mut self, name: &str, file: &FileKeySelector, pod: &Pod) -> Result<(), String> {
+        let mut volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        if !volumes.any(|volume| volume.name == file.volume_name && volume.empty_dir.is_some()) {
+            return Err(format!("cannot find the volume {:?} referenced by FileKeyRef", file.volume_name));
+        }
+        let before = self.index.get(name).map(|at| self.values[*at].value.clone());
+        let mark = late::mark(self.late.len());
+        self.late.push(LateValue {
+            name: name.to_owned(),
+            volume: file.volume_name.clone(),
+            path: file.path.clone(),
+            key: file.key.clone(),
+            optional: file.optional == Some(true),
+            before,
+        });
+        self.set(name, mark);
+        Ok(())
+    }
+
+    /// One whose value is known, and which nothing could be started with if it had a NUL: a mark has some.
+    fn set_known(&mut self, name: &str, value: String) -> Result<(), String> {
+        if value.contains('\0') {
+            return Err(format!("variable {name} has a NUL byte"));
+        }
+        self.set(name, value);
+        Ok(())
     }
 
     fn set(&mut self, name: &str, value: String) {
@@ -79,7 +119,7 @@ fn add_source(source: &EnvFromSource, scope: &Scope<'_>, vars: &mut Variables) -
         match scope.texts(&reference.name) {
             Some(texts) => {
                 for (key, text) in texts {
-                    vars.set(&format!("{prefix}{key}"), text_of(text));
+                    vars.set_known(&format!("{prefix}{key}"), text_of(text))?;
                 }
             }
             None if reference.optional == Some(true) => {}
@@ -105,10 +145,16 @@ fn add_source(source: &EnvFromSource, scope: &Scope<'_>, vars: &mut Variables) -
 fn add_variable(var: &EnvVar, container: &Container, scope: &Scope<'_>, vars: &mut Variables) -> Result<(), String> {
     let value = var.value.as_deref().unwrap_or_default();
     let Some(from) = var.value_from.as_ref().filter(|_| value.is_empty()) else {
+        if value.contains('\0') {
+            return Err(format!("variable {} has a NUL byte", var.name));
+        }
         let value = expand::expand(value, |name| vars.get(name)).0;
         vars.set(&var.name, value);
         return Ok(());
     };
+    if let Some(file) = &from.file_key_ref {
+        return vars.set_late(&var.name, file, scope.fields.pod);
+    }
     let value = if let Some(key) = &from.config_map_key_ref {
         scope.config_map_key(key)?
     } else if let Some(key) = &from.secret_key_ref {
@@ -121,10 +167,7 @@ fn add_variable(var: &EnvVar, container: &Container, scope: &Scope<'_>, vars: &m
         return Err(format!("env `{}`: this kind of valueFrom is not supported", var.name));
     };
     // An optional reference to what is not there defines no variable.
-    if let Some(value) = value {
-        vars.set(&var.name, value);
-    }
-    Ok(())
+    value.map_or(Ok(()), |value| vars.set_known(&var.name, value))
 }
 
 impl Scope<'_> {

@@ -1,11 +1,11 @@
 //! What the planner remembers of steps that failed or were done: passed in, returned new.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use super::{payload, token};
+use super::{images, payload, token};
 use crate::model::{Failure, ImageNeed, PodAction, PodMemory, PodRecord, TokenFile, VolumeMaterial, VolumePayload};
 
 /// The first back-off of a failed step (kubelet: image pull and crash back-off both begin at 10 s).
@@ -32,6 +32,16 @@ pub fn note_failure(
     let failure = Failure { reason, message, at: now, count, backoff, image: None };
     let mut after = memory.clone();
     after.failures.insert(container.to_owned(), failure);
+    after
+}
+
+/// Remembers that a step failed for want of what may be there at any time, and of which nobody tells: it is tried again every
+/// 10 s, as the kubelet does with each sync of the pod.
+pub fn note_wait(memory: &PodMemory, container: &str, (reason, message): (&str, &str), now: Timestamp) -> PodMemory {
+    let mut after = note_failure(memory, container, reason, message, now);
+    if let Some(failure) = after.failures.get_mut(container) {
+        failure.backoff = FIRST;
+    }
     after
 }
 
@@ -63,11 +73,18 @@ fn of_images(memory: &PodMemory, record: &PodRecord) -> BTreeMap<String, Failure
     if failures.is_empty() {
         return failures;
     }
-    let pod = record.realised.effective.open();
-    let containers = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
-    let images: BTreeMap<&str, &str> =
-        containers.filter_map(|container| Some((container.name.as_str(), container.image.as_deref()?))).collect();
-    failures.retain(|name, failure| images.get(name.as_str()).copied() == failure.image.as_deref());
+    let Some(spec) = record.realised.effective.open().spec else { return BTreeMap::new() };
+    let asked_for: BTreeSet<(&str, &str)> = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .chain(&spec.containers)
+        .flat_map(|container| images::of(container, &spec).map(move |wanted| (container.name.as_str(), wanted.image)))
+        .collect();
+    let is_asked_for = |name: &str, failure: &Failure| {
+        failure.image.as_deref().is_some_and(|image| asked_for.contains(&(name, image)))
+    };
+    failures.retain(|name, failure| is_asked_for(name, failure));
     failures
 }
 

@@ -159,6 +159,7 @@ fn instance(container: &Container, kind: ContainerKind, now: Timestamp) -> Obser
             image: container.image.clone().unwrap_or_default(),
             image_id: String::new(),
             image_source: crate::model::ImageSource::Present,
+            volume_images: BTreeMap::new(),
             created_at: now,
             boot_id: String::new(),
             backoff: SignedDuration::ZERO,

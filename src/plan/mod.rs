@@ -15,6 +15,7 @@ mod field;
 mod fleet;
 mod go;
 mod hook;
+mod images;
 mod marks;
 mod mounts;
 mod opened;
@@ -45,7 +46,9 @@ use crate::model::{AdmittedPod, DataObjects, NodeInfo, ObservedPod, PodKey, PodM
 
 pub use change::{Change, change};
 pub use eviction::{disk_parts, disk_use, eviction, next_look};
-pub use failure::{TOKENS, note_failed_pull, note_failure, note_step, note_success, note_synced, note_unsynced};
+pub use failure::{
+    TOKENS, note_failed_pull, note_failure, note_step, note_success, note_synced, note_unsynced, note_wait,
+};
 pub use fleet::{converged, converged_on, fleet, fleet_on};
 pub use pairs::{Act, Why};
 pub use pod::pod;

@@ -3,10 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{Container, Pod, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
 
-use super::expand;
-use crate::model::{Masked, MountMode, MountSource, Propagation, SubPath, VolumeMountPlan};
+use super::{expand, images};
+use crate::model::{
+    BIDIRECTIONAL, Masked, MountMode, MountSource, Propagation, SubPath, VolumeMountPlan, is_of_the_agent, late,
+    no_bidirectional,
+};
 
 /// The value of a variable.
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -15,12 +18,18 @@ type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 pub(super) fn of(container: &Container, pod: &Pod, lookup: Lookup<'_>) -> Result<Vec<VolumeMountPlan>, String> {
     let mounts = container.volume_mounts.iter().flatten();
     let plan = |mount: &VolumeMount| {
-        let read_only = mount.read_only == Some(true) || is_always_read_only(pod, &mount.name);
+        let image = images::of_volume(pod, &mount.name);
+        let read_only = mount.read_only == Some(true) || image.is_some() || is_always_read_only(pod, &mount.name);
         let recursively = is_recursive(mount)
             .map_err(|why| format!("failed to resolve recursive read-only mode: volume \"{}\" {why}", mount.name))?;
-        let propagation = propagation(mount, container, pod)?;
+        // The machine mounts nothing in an image that could be passed on.
+        let propagation = Some(propagation(mount, container, pod)?).filter(|_| image.is_none()).unwrap_or_default();
+        let (name, sub_path) = (mount.name.clone(), part_of(mount, lookup)?);
         Ok(VolumeMountPlan {
-            source: MountSource::Volume { name: mount.name.clone(), sub_path: part_of(mount, lookup)? },
+            source: match image.map(|image| image.reference.clone().unwrap_or_default()) {
+                Some(image) => MountSource::Image { volume: name, image, sub_path },
+                None => MountSource::Volume { name, sub_path },
+            },
             mount_path: mount.mount_path.clone(),
             mode: MountMode { read_only, recursively, propagation },
         })
@@ -46,22 +55,17 @@ fn part_of(mount: &VolumeMount, lookup: Lookup<'_>) -> Result<Option<SubPath>, S
             (path, path.to_owned())
         }
     };
-    if path.starts_with('/') {
-        return Err(format!("error SubPath `{written}` must not be an absolute path"));
+    if written.contains('\0') {
+        return Err("a subPath has a NUL byte".to_owned());
     }
-    if path.split('/').any(|part| part == "..") {
-        return Err(format!("unable to provision SubPath `{written}`: must not contain '..'"));
-    }
+    late::check_sub_path(written, &path)?;
     let is_part = !path.is_empty();
     Ok(is_part.then(|| SubPath { written: written.to_owned(), path: Masked::new(path) }))
 }
 
-/// The files of these kinds are the agent's: as with the kubelet, no container writes to them, whatever the mount asks.
 fn is_always_read_only(pod: &Pod, volume: &str) -> bool {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    let is_ours =
-        |v: &Volume| v.config_map.is_some() || v.secret.is_some() || v.projected.is_some() || v.downward_api.is_some();
-    volumes.filter(|v| v.name == volume).any(is_ours)
+    volumes.filter(|v| v.name == volume).any(is_of_the_agent)
 }
 
 /// Whether what is mounted below is read-only, too (`resolveRecursiveReadOnly`). Whatever runs containers here can do it, so
@@ -83,18 +87,13 @@ fn is_recursive(mount: &VolumeMount) -> Result<bool, String> {
 
 /// Mounts that reach the machine are for who may make them there anyway: the API admits no others, and a preset cannot either.
 fn propagation(mount: &VolumeMount, container: &Container, pod: &Pod) -> Result<Propagation, String> {
-    let privileged = container.security_context.as_ref().and_then(|security| security.privileged) == Some(true);
-    let own_users = pod.spec.as_ref().and_then(|spec| spec.host_users) == Some(false);
     match mount.mount_propagation.as_deref() {
         None | Some("" | "None") => Ok(Propagation::None),
         Some("HostToContainer") => Ok(Propagation::HostToContainer),
-        Some("Bidirectional") if !privileged => {
-            Err("Bidirectional mount propagation is available only to privileged containers".to_owned())
+        Some(BIDIRECTIONAL) => {
+            let refused = pod.spec.as_ref().and_then(|spec| no_bidirectional(spec, container, mount));
+            refused.map_or(Ok(Propagation::Bidirectional), Err)
         }
-        Some("Bidirectional") if own_users => {
-            Err("Bidirectional mount propagation is not available to a pod with hostUsers: false".to_owned())
-        }
-        Some("Bidirectional") => Ok(Propagation::Bidirectional),
         Some(other) => Err(format!("unknown mount propagation \"{other}\" of volume \"{}\"", mount.name)),
     }
 }

@@ -21,7 +21,7 @@ const FILE_MODE: i32 = 0o644;
 /// What a file is to its owner and its group at least, when it is made for one.
 const GROUP_READS: u32 = 0o440;
 
-const SUPPORTED: &str = "emptyDir, hostPath, configMap, secret, projected or downwardAPI";
+const SUPPORTED: &str = "emptyDir, hostPath, configMap, secret, projected, downwardAPI or image";
 
 /// What a pod's volumes are to be.
 #[derive(Default)]
@@ -40,7 +40,9 @@ pub(super) struct Payloads<'a> {
 pub(super) fn volumes<'a>(scope: &'a Scope<'_>) -> Payloads<'a> {
     let mut all = Payloads::default();
     let group = group(scope.fields.pod);
-    for volume in scope.fields.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+    let volumes = scope.fields.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    // An image is mounted for each container that shows it: nothing is made beforehand.
+    for volume in volumes.filter(|volume| volume.image.is_none()) {
         let mut beside = Beside::default();
         match group.clone().and_then(|group| payload(volume, group, (scope, &mut beside))) {
             Ok(payload) => {

@@ -249,6 +249,7 @@ mod tests {
                 image: "i".into(),
                 image_id: String::new(),
                 image_source: ImageSource::Present,
+                volume_images: Default::default(),
                 created_at: at(0),
                 boot_id: String::new(),
                 backoff: SignedDuration::from_secs(backoff),

@@ -7,6 +7,7 @@ use super::data;
 use super::draft::Draft;
 use super::env::{self, Resolved};
 use super::hook;
+use super::images::{self, Wanted};
 use super::opened::Opened;
 use super::pod::Round;
 use super::probe;
@@ -17,7 +18,7 @@ use super::together;
 use crate::model::{
     ContainerKind, ContainerRecord, ContainerStart, ContainerState, DEFAULT_ACCOUNT, Failure, HookKind, HookState,
     ImageNeed, ImageSource, Masked, ObservedContainer, ObservedPod, PodAction, ProbeKind, Reason, ResizeOrder,
-    Resources, Sandbox, Stopping,
+    Resources, Sandbox, Stopping, image_wait,
 };
 
 /// Where Secrets of the types kubernetes.io/dockerconfigjson and kubernetes.io/dockercfg have what they are for.
@@ -61,7 +62,7 @@ pub(super) fn containers(
             // As with the kubelet, the next one waits for the hook that follows its start, and for its image when it has not
             // run yet itself.
             held |= pod.is_held_by_hook(container, draft);
-            is_pulled |= pod.is_pulled(container);
+            is_pulled |= pod.pulled(container).is_some();
         } else if !pod.is_live(container) {
             // One left over from before keeps running; the rest waits.
             if !initialized {
@@ -95,13 +96,16 @@ pub(super) fn waiting_for_sandbox(spec: &PodSpec, pod: &ObservedPod, draft: &mut
     }
 }
 
-/// The waiting reason and message of a step that failed. What follows a failed pull is its back-off.
-fn why_failed<'a>(failure: &'a Failure, image: &str) -> (&'a str, String) {
+/// The waiting reason and message of a step that failed. What follows a failed pull is its back-off. `own` is the image of the
+/// container itself.
+fn why_failed<'a>(failure: &'a Failure, own: &str) -> (&'a str, String) {
+    let image = failure.image.as_deref().unwrap_or(own);
     match failure.reason.as_str() {
         "ErrImagePull" => {
-            let message = format!("Back-off pulling image \"{image}\": {}: {}", failure.reason, failure.message);
-            ("ImagePullBackOff", message)
+            let why = format!("{}: {}", failure.reason, failure.message);
+            ("ImagePullBackOff", image_wait::backing_off(image, &why))
         }
+        other if image != own => (other, image_wait::of_volume(image, &failure.message)),
         other => (other, failure.message.clone()),
     }
 }
@@ -193,16 +197,17 @@ impl Pod<'_> {
         begins || self.observed.latest(name).is_some_and(starting)
     }
 
-    /// Whether the image that it needs now is being pulled.
-    fn is_pulled(&self, container: &Container) -> bool {
-        self.round.input.memory.pulls.get(&container.name).is_some_and(|own| Some(own) == container.image.as_ref())
+    /// The image that is being pulled of those that it needs now.
+    fn pulled(&self, container: &Container) -> Option<&str> {
+        let image = self.round.input.memory.pulls.get(&container.name)?;
+        images::of(container, self.spec).any(|wanted| wanted.image == *image).then_some(image.as_str())
     }
 
     /// One that has to wait for others: what is being pulled for it meanwhile is not begun anew after them.
     fn hold(&self, container: &Container, draft: &mut Draft) {
         draft.held(&container.name);
-        if self.is_pulled(container) {
-            draft.pulling(&container.name, container.image.as_deref().unwrap_or_default());
+        if let Some(image) = self.pulled(container) {
+            draft.pulling(&container.name, image);
         }
     }
 
@@ -361,9 +366,9 @@ impl Pod<'_> {
         known.map(|account| account.pull_secrets.clone()).unwrap_or_default()
     }
 
-    /// The image of a container with the docker configurations in the pull Secrets. One that is not there is left out, as the
+    /// An image of a container with the docker configurations in the pull Secrets. One that is not there is left out, as the
     /// kubelet does: the image may need none.
-    fn need(&self, container: &Container) -> ImageNeed {
+    fn need(&self, container: &Container, wanted: Wanted<'_>) -> ImageNeed {
         let (namespace, all) = (&self.observed.record.key.namespace, &self.round.data().secrets);
         let (mut secrets, mut missing_secrets) = (Vec::new(), Vec::new());
         for name in self.pull_secret_names() {
@@ -375,9 +380,9 @@ impl Pod<'_> {
                 }
             }
         }
-        let policy = container.image_pull_policy.clone().unwrap_or_else(|| "IfNotPresent".to_owned());
-        let image = container.image.clone().unwrap_or_default();
-        ImageNeed { container: container.name.clone(), image, policy, secrets, missing_secrets }
+        let (image, policy) = (wanted.image.to_owned(), wanted.policy.to_owned());
+        let (container, volume) = (container.name.clone(), wanted.volume.map(str::to_owned));
+        ImageNeed { container, volume, image, policy, secrets, missing_secrets }
     }
 
     /// The digest of the data that a container starts with. One that may be older than what its pod's record knows is like no
@@ -433,7 +438,8 @@ impl Pod<'_> {
         let image = container.image.clone().unwrap_or_default();
         // What was changed is tried at once, but for an image that is the same.
         let begun = self.observed.record.created_at;
-        let holds = |f: &&Failure| !self.round.fresh || (f.image.as_ref() == Some(&image) && f.at >= begun);
+        let is_wanted = |image: &String| images::of(container, self.spec).any(|wanted| wanted.image == *image);
+        let holds = |f: &&Failure| !self.round.fresh || (f.image.as_ref().is_some_and(is_wanted) && f.at >= begun);
         let failure = input.memory.failures.get(name).filter(holds);
         let told = failure.map(|failure| why_failed(failure, &image));
         if let (Some((reason, message)), Some(until)) = (&told, failure.and_then(|f| self.round.held_until(f))) {
@@ -459,10 +465,12 @@ impl Pod<'_> {
             }
             None => {}
         }
-        if self.is_pulled(container) {
-            return draft.pulling(name, &image);
+        if let Some(image) = self.pulled(container) {
+            return draft.pulling(name, image);
         }
-        draft.step(PodAction::EnsureImage(self.need(container)), reason.clone());
+        for wanted in images::of(container, self.spec) {
+            draft.step(PodAction::EnsureImage(self.need(container, wanted)), reason.clone());
+        }
         let start = ContainerStart {
             name: name.clone(),
             kind,
@@ -471,6 +479,7 @@ impl Pod<'_> {
             command: resolved.command,
             args: resolved.args,
             env: resolved.env,
+            late: resolved.late,
             mounts: resolved.mounts,
             data: self.data_of(container),
             image_source: ImageSource::Present,

@@ -43,7 +43,7 @@ pub use doctor::{Finding, Health, doctor_json, doctor_text, examine, health};
 pub use events::{
     Waits, adoption_events, event_object, event_record, event_subject, events_between, eviction_event, exceeded_event,
     fallback_event, hook_event, low_event, preset_events, pressure_events, probe_event, pulling_event, resolver_events,
-    usage_event, waiting_events,
+    usage_event, volume_image_events, waiting_events,
 };
 pub use jsonpath::{Template, TemplateError};
 pub use pod::{PodView, pod_object};

@@ -107,6 +107,7 @@ pub(super) fn create(
     let first = First {
         spec: &spec,
         rootfs: &layout.rootfs,
+        images: &layout.images,
         filter: filter.as_deref(),
         namespaces,
         users,

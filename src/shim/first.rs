@@ -29,6 +29,8 @@ pub(super) const GO: [u8; 1] = [1];
 pub(super) struct First<'a> {
     pub(super) spec: &'a Spec,
     pub(super) rootfs: &'a Path,
+    /// Where images are that are volumes.
+    pub(super) images: &'a Path,
     pub(super) filter: Option<&'a [Instruction]>,
     pub(super) namespaces: Namespaces,
     /// Its user namespace, unless that is the machine's.
@@ -68,7 +70,7 @@ impl First<'_> {
     pub(super) fn join_users(&mut self, kept: BorrowedFd<'_>) -> Result<bool, Failure> {
         self.close_others(Some(kept)).step("closing what is open")?;
         if let Some(users) = &self.users {
-            self.machine = Some(Machine::open(users, self.spec)?);
+            self.machine = Some(Machine::open(users, self.spec, self.images)?);
             std::env::set_current_dir(self.rootfs).step("going to the root file system")?;
             users.join()?;
         }

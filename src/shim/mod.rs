@@ -10,7 +10,7 @@
 //!
 //! In an instance directory: `lock`, `started.json` ([`Started`]), `exit.json` (`model::ExitRecord`), `upper` and `work` of the
 //! overlay, and `bundle`, which is a tmpfs seen by the shim alone: what may be secret never touches the disk. The overlay is
-//! mounted in it, at `rootfs`. `message` in it is a tmpfs too, so small that no container can do harm with its last words; the
+//! mounted in it, at `rootfs`, and below `images` those of images that are volumes. `message` in it is a tmpfs too, so small that no container can do harm with its last words; the
 //! monitor keeps the end of them as `termination-log`. The mounts are in the shim's private namespace, so nothing is left of them when it is gone.
 
 mod attach;
@@ -20,6 +20,7 @@ mod entry;
 mod exec;
 mod failure;
 mod first;
+mod images;
 mod inside;
 mod keys;
 mod kill;
@@ -75,6 +76,9 @@ pub struct ShimRequest {
     pub infra: Option<Infra>,
     /// The read-only layers of the root file system, the topmost first. `/` stands for the machine's own.
     pub lowers: Vec<PathBuf>,
+    /// Images that are volumes. What is mounted of each is at its [`image_place`].
+    #[serde(default)]
+    pub images: Vec<ShownImage>,
     /// Paths of the root file system that get an empty read-only directory or file over them, if they are there.
     pub covered: Vec<PathBuf>,
     /// The log, in the CRI format; its directory exists. Older parts of it get the same name with a number behind it.
@@ -93,6 +97,23 @@ pub struct ShimRequest {
 /// In an instance directory: the file for a container's last words, to be mounted by the spec. It is there while the
 /// container is made and runs, and seen by its shim alone.
 pub const MESSAGE_SOURCE: &str = "bundle/message/text";
+/// In an instance directory: where images are mounted that are volumes. Seen by the shim alone, too.
+const IMAGES: &str = "bundle/images";
+
+/// What a container has of an image that is a volume.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ShownImage {
+    /// Its read-only layers, two at least, the topmost first.
+    pub layers: Vec<PathBuf>,
+    /// The directory of it that is shown, by a path without a link in it; empty for the whole.
+    pub part: PathBuf,
+}
+
+/// Where an image is mounted, by its number in [`ShimRequest::images`].
+pub fn image_place(instance_dir: &Path, number: usize) -> PathBuf {
+    instance_dir.join(IMAGES).join(number.to_string())
+}
+
 /// In an instance directory: the last [`MESSAGE_BYTES`] of these words, if there are any, once `exit.json` is there.
 pub const MESSAGE: &str = "termination-log";
 /// The kubelet's limit for a termination message.

@@ -14,7 +14,7 @@ use super::oci::Mount;
 use super::places::{self, Kind};
 use super::users::Users;
 use super::{nodes, rootfs};
-use crate::sys::effect;
+use crate::sys::{effect, mount};
 
 /// Options of every file system, by what they set.
 const ATTRIBUTES: [(&str, MountAttrFlags); 8] = [
@@ -107,8 +107,10 @@ pub(super) fn refused(why: &str) -> io::Error {
 /// Mounts them all, one after the other. What `shown` has was opened before.
 pub(super) fn mount_all(root: &OwnedFd, mounts: &[Mount], shown: Vec<Option<Shown>>) -> Result<(), Failure> {
     let mut shown = shown.into_iter();
+    let tells = |mount: &Mount| propagation(mount).is_ok_and(|kind| kind == Some(MountPropagationFlags::SHARED));
+    let is_told = mounts.iter().any(tells);
     for mount in mounts {
-        mount_one(root, mount, shown.next().flatten()).step(&what_for(mount))?;
+        mount_one(root, mount, (shown.next().flatten(), is_told)).step(&what_for(mount))?;
     }
     Ok(())
 }
@@ -120,18 +122,22 @@ pub(super) fn what_for(mount: &Mount) -> String {
 /// A copy of what is at a path of the machine, mounted nowhere yet.
 pub(super) type Shown = (OwnedFd, Kind);
 
-/// What of the machine is to be mounted, shown with a pod's ids; `None` for a file system that is made.
-pub(super) fn show_all(mounts: &[Mount], users: &Users) -> Result<Vec<Option<Shown>>, Failure> {
+/// What of the machine is to be mounted, shown with a pod's ids; `None` for a file system that is made. Below `images` all is
+/// shown with them already.
+pub(super) fn show_all(mounts: &[Mount], users: &Users, images: &Path) -> Result<Vec<Option<Shown>>, Failure> {
     let one = |mount: &Mount| {
         let shown = show(mount, &Options::of(mount)?)?;
-        users.show(&shown.0, &mount.destination)?;
+        if !mount.source.starts_with(images) {
+            users.show(&shown.0, &mount.destination)?;
+        }
         Ok::<_, io::Error>(shown)
     };
     let each = |mount: &Mount| mount.is_bind().then(|| one(mount).step(&what_for(mount))).transpose();
     mounts.iter().map(each).collect()
 }
 
-fn mount_one(root: &OwnedFd, mount: &Mount, shown: Option<Shown>) -> io::Result<()> {
+/// `is_told`: the machine is told of what is mounted below some of them.
+fn mount_one(root: &OwnedFd, mount: &Mount, (shown, is_told): (Option<Shown>, bool)) -> io::Result<()> {
     let options = Options::of(mount)?;
     let (tree, kind) = match (shown, mount.is_bind()) {
         (Some(shown), _) => shown,
@@ -143,6 +149,10 @@ fn mount_one(root: &OwnedFd, mount: &Mount, shown: Option<Shown>) -> io::Result<
     }
     let place = places::open_or_make(root, &mount.destination, kind)?;
     check(mount, root, (&tree, kind), &place)?;
+    // By way of a link, say, of the image.
+    if is_told && mount::peers(places::mount_of(&place)?)?.shared {
+        return Err(refused("it would be mounted on the machine as well"));
+    }
     effect::place_mount(&tree, &place)
 }
 

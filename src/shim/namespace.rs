@@ -61,7 +61,7 @@ fn needed(request: &ShimRequest) -> Vec<Needed> {
     need(&request.instance_dir, false);
     need(&request.log_path, false);
     request.log_path.parent().into_iter().for_each(|p| need(p, false));
-    request.lowers.iter().for_each(|p| need(p, false));
+    request.lowers.iter().chain(request.images.iter().flat_map(|image| &image.layers)).for_each(|p| need(p, false));
     // A version 1 machine has a dozen of them for each container, and they stay anyway.
     let elsewhere = |source: &Path| !source.starts_with(CGROUPS);
     let sources = request.spec.mounts.iter().filter(|m| m.is_bind()).map(|m| &m.source);

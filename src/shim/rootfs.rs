@@ -1,6 +1,6 @@
 //! The file systems of a container, mounted in the shim's own mount namespace.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -12,7 +12,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::failure::{Failure, Step};
 use super::users::Users;
-use super::{ShimRequest, namespace};
+use super::{ShimRequest, images, namespace};
 use crate::sys::beneath::Dir;
 use crate::sys::effect;
 
@@ -33,6 +33,8 @@ const MESSAGE_ROOM: u64 = 256 << 10;
 pub(super) struct Layout {
     pub(super) bundle: PathBuf,
     pub(super) rootfs: PathBuf,
+    /// Where images are mounted that are volumes.
+    pub(super) images: PathBuf,
     /// The file for the container's last words.
     pub(super) message: PathBuf,
     upper: PathBuf,
@@ -43,7 +45,14 @@ impl Layout {
     pub(super) fn of(instance_dir: &Path) -> Self {
         let dir = |name: &str| instance_dir.join(name);
         let message = dir(super::MESSAGE_SOURCE);
-        Self { bundle: dir("bundle"), rootfs: dir("bundle/rootfs"), message, upper: dir("upper"), work: dir("work") }
+        Self {
+            bundle: dir("bundle"),
+            rootfs: dir("bundle/rootfs"),
+            images: dir(super::IMAGES),
+            message,
+            upper: dir("upper"),
+            work: dir("work"),
+        }
     }
 }
 
@@ -61,6 +70,7 @@ pub(super) fn prepare(request: &ShimRequest, layout: &Layout, users: Option<&Use
     effect::make_dirs(&layout.rootfs, 0o755).step_of_the_machine("making the instance's directories")?;
     overlay(request, layout, users).step_of_the_machine("mounting the root file system")?;
     plain_directories(&layout.rootfs)?;
+    images::mount_all(request, users)?;
     for mount in request.spec.mounts.iter().filter(|m| m.is_bind()) {
         let what = format!("mounting at {} what is at", mount.destination.display());
         fs::symlink_metadata(&mount.source).step_on(&what, &mount.source)?;
@@ -95,34 +105,43 @@ fn message(file: &Path) -> io::Result<()> {
     effect::change_mode_of(file, 0o666)
 }
 
-/// Mounts the layers. They go by short names relative to a directory, since the kernel takes a page of options at most,
-/// and whatever their paths have in them, a colon or a comma.
-fn overlay(request: &ShimRequest, layout: &Layout, users: Option<&Users>) -> io::Result<()> {
-    let links = layout.bundle.join("layers");
-    effect::make_dir_at(CWD, &links, 0o755)?;
-    for (i, lower) in request.lowers.iter().enumerate() {
+/// Gives layers short names in a directory of their own, since the kernel takes a page of options at most, and whatever their
+/// paths have in them, a colon or a comma. What their mount is told of them.
+pub(super) fn name_layers(links: &Path, layers: &[PathBuf], users: Option<&Users>) -> io::Result<String> {
+    effect::make_dir_at(CWD, links, 0o755)?;
+    for (i, layer) in layers.iter().enumerate() {
         let link = links.join(i.to_string());
         match users {
-            None => effect::symlink_at(lower, CWD, link)?,
+            None => effect::symlink_at(layer, CWD, link)?,
             Some(users) => {
                 effect::make_dir_at(CWD, &link, 0o755)?;
-                users.show_at(lower, &link)?;
+                users.show_at(layer, &link)?;
             }
         }
     }
+    let names: Vec<String> = (0..layers.len()).map(|i| i.to_string()).collect();
+    Ok(names.join(":"))
+}
+
+/// Mounts layers that have their names in a directory.
+pub(super) fn mount_layers((links, at): (&Path, &Path), flags: MountFlags, options: &CStr) -> io::Result<()> {
+    std::env::set_current_dir(links)?;
+    let mounted = once_loaded(|| effect::mount("overlay", at, flags, options));
+    std::env::set_current_dir("/")?;
+    mounted
+}
+
+/// Mounts the layers of the container, and one to write to.
+fn overlay(request: &ShimRequest, layout: &Layout, users: Option<&Users>) -> io::Result<()> {
+    let links = layout.bundle.join("layers");
+    let lowers = name_layers(&links, &request.lowers, users)?;
     for own in [&layout.upper, &layout.work] {
         users.map_or(Ok(()), |users| users.take(own))?;
     }
     effect::symlink_at(&layout.upper, CWD, links.join("u"))?;
     effect::symlink_at(&layout.work, CWD, links.join("w"))?;
-    let lowers: Vec<String> = (0..request.lowers.len()).map(|i| i.to_string()).collect();
-    let options = CString::new(format!("lowerdir={},upperdir=u,workdir=w", lowers.join(":")))?;
-    let mount = || -> io::Result<()> {
-        std::env::set_current_dir(&links)?;
-        let mounted = once_loaded(|| effect::mount("overlay", &layout.rootfs, MountFlags::empty(), &options));
-        std::env::set_current_dir("/")?;
-        mounted
-    };
+    let options = CString::new(format!("lowerdir={lowers},upperdir=u,workdir=w"))?;
+    let mount = || mount_layers((&links, &layout.rootfs), MountFlags::empty(), &options);
     match mount() {
         // The file system of the instance directory cannot hold a writable layer: memory can.
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {

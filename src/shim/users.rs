@@ -138,8 +138,8 @@ fn go_between(mut first: First<'_>, mut number: io::PipeWriter) {
 
 impl Machine {
     /// Opens it all.
-    pub(super) fn open(users: &Users, spec: &Spec) -> Result<Self, Failure> {
-        let shown = mounts::show_all(&spec.mounts, users)?;
+    pub(super) fn open(users: &Users, spec: &Spec, images: &Path) -> Result<Self, Failure> {
+        let shown = mounts::show_all(&spec.mounts, users, images)?;
         Ok(Self { shown, nodes: nodes::of_the_machine(&spec.linux.devices)? })
     }
 }

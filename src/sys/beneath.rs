@@ -51,15 +51,17 @@ impl From<OwnedFd> for Dir {
 }
 
 /// Opens for reading what an `O_PATH` descriptor is on, if that is a regular file. Nothing else is ever opened: opening a
-/// device may already set it to work.
+/// device may already set it to work. Whoever holds a lease on the file is not waited for.
 ///
 /// # Errors
-/// `InvalidInput` when it is no regular file; from the system.
+/// `InvalidInput` when it is no regular file; `WouldBlock` for a lease; from the system.
 pub fn open_regular(found: OwnedFd) -> io::Result<File> {
     if !is_type(&rustix::fs::fstat(&found)?, FileType::RegularFile) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
-    File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))
+    let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?))
 }
 
 impl Dir {
@@ -128,6 +130,14 @@ impl Dir {
     /// `ELOOP` when a symbolic link is on the way, `EXDEV` when the path leads out, and whatever else the system says.
     pub fn sub(&self, path: &Path) -> io::Result<Self> {
         Ok(Self { fd: self.resolve_to_read(path, OFlags::DIRECTORY | OFlags::NOFOLLOW, ResolveFlags::empty())? })
+    }
+
+    /// The same, on a way that leads into no other mount: what serves one may never answer.
+    ///
+    /// # Errors
+    /// As [`Dir::sub`], and `EXDEV` for a mount.
+    pub fn sub_here(&self, path: &Path) -> io::Result<Self> {
+        Ok(Self { fd: self.resolve_to_read(path, OFlags::DIRECTORY | OFlags::NOFOLLOW, ResolveFlags::NO_XDEV)? })
     }
 
     /// Opens a directory below this one, making each missing component with `mode` (exactly, whatever the umask).
@@ -342,7 +352,28 @@ mod libc_errno {
 
 #[cfg(test)]
 mod tests {
+    use nix::libc;
+
     use super::*;
+
+    #[test]
+    fn a_file_with_a_lease_is_not_waited_for() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("file");
+        let file = File::create(&path).unwrap();
+        let lease = |command, argument: libc::c_int| {
+            // SAFETY: the descriptor is open, and these commands take a number.
+            assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), command, argument) }, 0);
+        };
+        // Its holder is told by a signal, which otherwise ends it.
+        const F_SETSIG: libc::c_int = 10;
+        lease(F_SETSIG, libc::SIGURG);
+        lease(libc::F_SETLEASE, libc::F_WRLCK);
+        let found = || rustix::fs::openat(CWD, &path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        assert_eq!(open_regular(found()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        lease(libc::F_SETLEASE, libc::F_UNLCK);
+        assert!(open_regular(found()).is_ok());
+    }
     use std::os::unix::fs::symlink;
 
     #[test]

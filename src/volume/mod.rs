@@ -93,6 +93,19 @@ impl Volumes {
         self.recorded(uid).remove(name)
     }
 
+    /// Opens an emptyDir itself; `None` when the volume was not made. What a container has mounted over it, and passed on to the
+    /// machine, is not opened: what serves it may never answer.
+    ///
+    /// # Errors
+    /// `EXDEV` for such a mount; from the system.
+    pub fn open(&self, uid: &PodUid, name: &str) -> io::Result<Option<Dir>> {
+        let Some(place) = self.path(uid, name) else { return Ok(None) };
+        match place.strip_prefix(&self.disk) {
+            Ok(below) => Dir::open(&self.disk)?.sub_here(below).map(Some),
+            Err(_) => tmpfs::open_volume(&place).map(Some),
+        }
+    }
+
     /// What a volume of the pod takes of the disk; a look at more than `enough` bytes ends there, one that is not over at `until`
     /// with what it knows by then, and one that `is_off` at once. One that is not there takes nothing.
     ///
@@ -106,10 +119,11 @@ impl Volumes {
     ) -> Result<VolumeUse, PortError> {
         check_uid(uid, MEASURE)?;
         let pod = Dir::open(&self.disk.join(&uid.0));
-        match pod.and_then(|pod| pod.sub(Path::new(name))).and_then(|volume| usage::of(&volume, enough, until, is_off))
-        {
+        let volume = pod.and_then(|pod| pod.sub_here(Path::new(name)));
+        match volume.and_then(|volume| usage::of(&volume, enough, until, is_off)) {
             Ok(Usage { bytes, entries, is_part }) => Ok(VolumeUse { bytes, entries, is_part }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(VolumeUse::default()),
+            // Of what is mounted over it by a container the disk has nothing.
+            Err(error) if error.kind() == io::ErrorKind::NotFound || is_mount(&error) => Ok(VolumeUse::default()),
             Err(error) => Err(PortError::io(MEASURE, format!("{name} of pod {uid}"), &error)),
         }
     }
@@ -131,21 +145,12 @@ impl Volumes {
             Err(error) if is_none(&error) => return Ok(()),
             other => other.map_err(failed)?,
         };
-        for name in self.recorded(uid).keys() {
-            let volume = match pod.sub(Path::new(name)) {
-                Err(error) if is_none(&error) => continue,
-                other => other.map_err(failed)?,
-            };
-            // A few names at a time, until there is none.
-            loop {
-                let names = volume.some_names(NAMES).map_err(failed)?;
-                if names.is_empty() {
-                    break;
-                }
-                names.iter().try_for_each(|name| volume.remove_tree(name)).map_err(failed)?;
-            }
-        }
-        Ok(())
+        let clear = |name: &String| match pod.sub_here(Path::new(name)) {
+            Err(error) if is_none(&error) => Ok(()),
+            other => clear(&other?),
+        };
+        let place = self.of_pod_on_disk(uid);
+        past_mounts(&place, || self.recorded(uid).keys().try_for_each(clear)).map_err(failed)
     }
 
     /// Unmounts and deletes every volume of the pod; what a hostPath points to is left alone. Repeating it is fine.
@@ -161,7 +166,9 @@ impl Volumes {
             tmpfs::release_root(&self.tmpfs).map_err(failed)?;
         }
         match Dir::open(&self.disk) {
-            Ok(disk) => remove_below(&disk, (&self.disk, &uid.0)).map_err(failed)?,
+            Ok(disk) => {
+                past_mounts(&self.of_pod_on_disk(uid), || disk.remove_tree(OsStr::new(&uid.0))).map_err(failed)?
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
@@ -237,7 +244,11 @@ impl Volumes {
         let disk = Dir::make(&self.disk, 0o700)?;
         disk.pass_on_nothing()?;
         let pod = disk.make_sub(Path::new(&uid.0), 0o700)?;
-        open_to_all(&pod, volume)?;
+        match open_to_all(&pod, volume) {
+            // It is there, with what a container has mounted over it.
+            Err(error) if is_mount(&error) => {}
+            other => drop(other?),
+        }
         Ok(self.disk.join(&uid.0).join(&volume.name))
     }
 
@@ -261,7 +272,7 @@ impl Volumes {
 /// umask; what a container does to it later stays.
 fn open_to_all(pod: &Dir, volume: &VolumePayload) -> io::Result<Dir> {
     let name = OsStr::new(&volume.name);
-    match pod.sub(Path::new(name)) {
+    match pod.sub_here(Path::new(name)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => return other,
     }
@@ -277,20 +288,32 @@ fn open_to_all(pod: &Dir, volume: &VolumePayload) -> io::Result<Dir> {
     Ok(dir)
 }
 
-/// Deletes what a pod has on the disk. Mounts there, which a container has passed on to the machine, go first.
-fn remove_below(disk: &Dir, (place, pod): (&Path, &str)) -> io::Result<()> {
-    let is_in_the_way = |error: &io::Error| {
-        let told = [Errno::BUSY, Errno::XDEV];
-        told.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
-    };
-    match disk.remove_tree(OsStr::new(pod)) {
-        Err(error) if is_in_the_way(&error) => {
-            let top = place.canonicalize()?.join(pod);
+/// Deletes something at a place on the disk. Mounts there, which a container has passed on to the machine, go first.
+fn past_mounts(place: &Path, remove: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    match remove() {
+        Err(error) if is_mount(&error) || error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
+            let top = place.canonicalize()?;
             let points = mount::points()?;
             points.iter().rev().filter(|point| point.starts_with(&top)).try_for_each(|point| mount::unmount(point))?;
-            disk.remove_tree(OsStr::new(pod))
+            remove()
         }
         other => other,
+    }
+}
+
+/// That a mount was in the way.
+fn is_mount(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::XDEV.raw_os_error())
+}
+
+/// Deletes what is in a volume: a few names at a time, until there is none.
+fn clear(volume: &Dir) -> io::Result<()> {
+    loop {
+        let names = volume.some_names(NAMES)?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        names.iter().try_for_each(|name| volume.remove_tree(name))?;
     }
 }
 

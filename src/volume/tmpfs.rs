@@ -8,11 +8,12 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::sys::beneath::Dir;
-use crate::sys::effect;
+use crate::sys::{effect, mount};
 
 /// From linux/magic.h.
 const TMPFS_MAGIC: u64 = 0x0102_1994;
@@ -75,6 +76,16 @@ pub(super) fn mount_volume(pod: &Dir, name: &str, (size, group): (Option<u64>, O
         options.push_str(&format!(",size={size}"));
     }
     mount(&dir, MountFlags::NODEV, &options)
+}
+
+/// Opens a volume that is a tmpfs of its own, unless something else is mounted over it.
+pub(super) fn open_volume(place: &Path) -> io::Result<Dir> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let found = rustix::fs::openat(CWD, place, flags | OFlags::PATH, Mode::empty())?;
+    if mount::file_system(&found)? != "tmpfs" {
+        return Err(Errno::XDEV.into());
+    }
+    Ok(Dir::from(rustix::fs::openat(&found, c".", flags, Mode::empty())?))
 }
 
 /// Mounts on the very directory that is open, whatever its path means by now.

@@ -137,12 +137,14 @@ impl Contract {
             command: Some(command(name, script).into_iter().map(Masked::new).collect()),
             args: None,
             env: Vec::new(),
+            late: Vec::new(),
             mounts: Vec::new(),
             data: None,
             image_source: ImageSource::Present,
         };
         let need = ImageNeed {
             container: name.into(),
+            volume: None,
             image: self.image.clone(),
             policy: "IfNotPresent".into(),
             secrets: Vec::new(),
@@ -249,6 +251,7 @@ impl Contract {
     async fn an_image_is_there_or_not(&self) {
         let need = |image: &str, policy: &str| ImageNeed {
             container: "runs".into(),
+            volume: None,
             image: image.into(),
             policy: policy.into(),
             secrets: Vec::new(),

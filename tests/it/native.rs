@@ -8,6 +8,7 @@ mod crash;
 pub mod fixture;
 mod formats;
 mod handlers;
+mod image_volumes;
 mod lacks;
 mod levels;
 mod life;

@@ -6,6 +6,7 @@ mod downward;
 mod env;
 mod fleet;
 mod fleets;
+mod images;
 mod mutation;
 mod payload;
 mod placement;

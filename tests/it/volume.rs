@@ -399,6 +399,45 @@ fn a_mount_that_a_container_passed_on_does_not_keep_its_volume() {
 }
 
 #[test]
+fn what_a_container_has_mounted_over_its_volume_is_no_part_of_it() {
+    if !is_root() {
+        return;
+    }
+    let ground = Ground::new();
+    let outside = ground.dir.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::write(outside.join("file"), "of the machine").unwrap();
+    let empty = |memory| VolumeMaterial::EmptyDir { memory, size_limit: None };
+    for memory in [false, true] {
+        let name = if memory { "memory" } else { "disk" };
+        let place = ground.sync(name, empty(memory)).unwrap();
+        std::fs::write(place.join("own"), "x").unwrap();
+        let open = || ground.volumes.open(&ground.uid, name).map(|dir| dir.unwrap().names().unwrap());
+        assert_eq!(open().unwrap(), ["own"]);
+        assert!(Command::new("mount").arg("--bind").arg(&outside).arg(&place).status().unwrap().success());
+        // Where the machine's files are on a tmpfs they look like a volume in memory.
+        if !memory || !is_tmpfs(&outside) {
+            let error = open().unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::XDEV.raw_os_error()), "{name}");
+        }
+        // Another agent makes them again.
+        assert_eq!(ground.sync(name, empty(memory)).unwrap(), place);
+    }
+    let later = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let taken = ground.volumes.taken(&ground.uid, ("disk", u64::MAX, later), &|| false).unwrap();
+    assert_eq!(taken.entries, 0);
+    ground.volumes.empty(&ground.uid).unwrap();
+    assert_eq!(listing(&ground.volumes.path(&ground.uid, "disk").unwrap()), BTreeMap::new());
+    ground.volumes.remove(&ground.uid).unwrap();
+    assert_eq!(ground.mounts(), Vec::<String>::new());
+    assert_eq!(std::fs::read_to_string(outside.join("file")).unwrap(), "of the machine");
+}
+
+fn is_tmpfs(path: &Path) -> bool {
+    rustix::fs::statfs(path).unwrap().f_type == 0x0102_1994
+}
+
+#[test]
 fn every_failed_volume_is_named_and_the_others_are_made() {
     let ground = Ground::new();
     let volume = |name: &str, material| VolumePayload { name: name.into(), material, group: None };

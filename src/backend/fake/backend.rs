@@ -12,7 +12,8 @@ use super::{Fake, image};
 use crate::model::{
     ContainerRecord, ContainerStart, ContainerState, Deletion, EvictionSignal, ExitRecord, ImageNeed,
     ObservedContainer, ObservedPod, PodKey, PodRecord, PodUid, ProbeVerdicts, ProcessUse, ResizeOrder, Resources,
-    Sandbox, Signal, SignalLevels, SignalOrder, Starved, Stopping, VolumeLimit, VolumePayload, VolumeUse, quantity,
+    Sandbox, Signal, SignalLevels, SignalOrder, Starved, Stopping, VolumeLimit, VolumePayload, VolumeUse, late,
+    quantity,
 };
 use crate::model::{Handler, HandlerAnswer, HandlerCall, HandlerOutcome};
 use crate::port::{
@@ -331,6 +332,9 @@ impl Fake {
         if pod.observed.latest(&start.name).is_some_and(ObservedContainer::is_live) {
             return Err(conflict(OPERATION, key, "another instance of it runs"));
         }
+        let bound = bound(pod, start).map_err(|why| {
+            PortError::new(ErrorKind::Invalid, OPERATION, key.to_string(), why).waiting("CreateContainerConfigError")
+        })?;
         let (image, resources) = made_of(&pod.observed, &start.name);
         let record = ContainerRecord {
             name: start.name.clone(),
@@ -341,6 +345,7 @@ impl Fake {
             round: pod.observed.record.round(),
             image_id: image::id_of(&image),
             image_source: start.image_source.clone(),
+            volume_images: image::of_volumes(start),
             image,
             created_at: now,
             boot_id: String::new(),
@@ -367,7 +372,7 @@ impl Fake {
         containers.reserve_exact(1);
         containers.push(ObservedContainer { record, state, earlier_boot: false });
         containers.sort_by(|a, b| (&a.record.name, a.record.attempt).cmp(&(&b.record.name, b.record.attempt)));
-        pod.keep_start(start);
+        pod.keep_start(&bound);
         if let Some(why) = behaviour.fails_to_start {
             return Err(
                 PortError::new(ErrorKind::Invalid, OPERATION, key.to_string(), why).waiting("RunContainerError")
@@ -428,6 +433,15 @@ impl Fake {
         }
         Ok(())
     }
+}
+
+/// A start with the values that files of volumes have.
+fn bound(pod: &Pod, start: &ContainerStart) -> Result<ContainerStart, String> {
+    let values = late::read(&start.late, |volume, path| {
+        let text = pod.files.get(&(volume.to_owned(), path.to_owned()));
+        text.cloned().ok_or_else(|| "there is no such file".to_owned())
+    });
+    start.with_late(&values?)
 }
 
 const CALL: &str = "call a handler of";

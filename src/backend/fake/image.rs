@@ -1,9 +1,13 @@
 //! Images in memory: what is here, what a registry has, and whether it is reached.
 
+use std::collections::BTreeMap;
+
 use jiff::SignedDuration;
 
 use super::machine::Machine;
-use crate::model::{ImageNeed, ImageSource, PullPolicy, PullStep, Reference, Stored, pull_step};
+use crate::model::{
+    ContainerStart, ImageNeed, ImageSource, MountSource, PullPolicy, PullStep, Reference, Stored, pull_step,
+};
 use crate::port::{ErrorKind, ImageStatus, PortError};
 
 const OPERATION: &str = "provide image";
@@ -57,4 +61,13 @@ fn missing(need: &ImageNeed, reason: &'static str) -> PortError {
 /// An identity that is the same for the same image.
 pub(super) fn id_of(image: &str) -> String {
     format!("sha256:{:0>64}", image.bytes().map(|byte| format!("{byte:02x}")).take(32).collect::<String>())
+}
+
+/// The identities of the images that a container has as volumes, by the volume.
+pub(super) fn of_volumes(start: &ContainerStart) -> BTreeMap<String, String> {
+    let id = |source: &MountSource| match source {
+        MountSource::Image { volume, image, .. } => Some((volume.clone(), id_of(image))),
+        MountSource::Volume { .. } => None,
+    };
+    start.mounts.iter().filter_map(|mount| id(&mount.source)).collect()
 }

@@ -48,6 +48,8 @@ pub(super) struct Pod {
     pub(super) volumes: Arc<[VolumePayload]>,
     /// What volumes and containers take of the disk, by name; of those alone that take some.
     pub(super) taken: BTreeMap<String, VolumeUse>,
+    /// Files that its containers have written, by volume and path.
+    pub(super) files: BTreeMap<(String, String), String>,
     /// What its probes were last said to say.
     pub(super) verdicts: ProbeVerdicts,
     /// What its instances were started with.
@@ -62,6 +64,7 @@ impl Pod {
             observed: Arc::new(observed),
             volumes: Arc::default(),
             taken: BTreeMap::new(),
+            files: BTreeMap::new(),
             verdicts: ProbeVerdicts::new(),
             starts: Vec::new(),
             ends: BTreeMap::new(),

@@ -195,6 +195,13 @@ impl Fake {
         self.machine().unused_images = bytes;
     }
 
+    /// A container of a pod has written a file into a volume.
+    pub fn write_file(&self, key: &PodKey, volume: &str, path: &str, text: &str) {
+        if let Some(pod) = self.machine().pods.get_mut(key) {
+            pod.files.insert((volume.to_owned(), path.to_owned()), text.to_owned());
+        }
+    }
+
     /// What the newest instance of a container was started with.
     pub fn started(&self, key: &PodKey, container: &str) -> Option<ContainerStart> {
         let machine = self.machine();

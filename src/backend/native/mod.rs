@@ -24,9 +24,11 @@
 
 mod adopt;
 mod end;
+mod env_file;
 mod etc;
 mod handler;
 mod image;
+mod image_volume;
 mod leavings;
 mod levels;
 mod machine;

@@ -310,6 +310,7 @@ fn made_up(paths: &Paths, pod: &ObservedPod, name: &InstanceName) -> io::Result<
         image: found.and_then(|(c, _)| c.image.clone()).unwrap_or_default(),
         image_id: String::new(),
         image_source: ImageSource::Present,
+        volume_images: Default::default(),
         created_at: started.as_ref().map_or(pod.record.created_at, |s| s.started_at),
         boot_id: started.map_or_else(|| UNKNOWN_BOOT.to_owned(), |s| s.boot_id),
         backoff: jiff::SignedDuration::ZERO,

@@ -15,7 +15,7 @@ use super::paths::{InstanceName, Paths};
 use super::{Inner, blocking, observe};
 use crate::model::{
     DiskPart, EvictionSignal, ObservedContainer, ObservedPod, PodKey, PodUid, ProcessUse, Sandbox, SignalLevel,
-    SignalLevels, Starved, VolumeLimit, VolumeUse,
+    SignalLevels, Starved, VolumeLimit, VolumeUse, images_of,
 };
 use crate::port::{ErrorKind, PortError};
 use crate::sys::beneath::Dir;
@@ -228,10 +228,9 @@ fn remove_images(inner: &Inner, pods: &[Arc<ObservedPod>]) -> Result<(), PortErr
         return Ok(());
     }
     let containers = pods.iter().flat_map(|pod| &pod.containers);
-    let in_use: Vec<String> = containers.map(|container| container.record.image_id.clone()).collect();
+    let in_use: Vec<String> = containers.flat_map(|container| container.record.image_ids().cloned()).collect();
     let specs = pods.iter().filter_map(|pod| pod.record.realised.effective.open().spec);
-    let all = specs.flat_map(|spec| spec.init_containers.into_iter().flatten().chain(spec.containers));
-    let wanted: Vec<String> = all.filter_map(|container| container.image).collect();
+    let wanted: Vec<String> = specs.flat_map(images_of).collect();
     for reference in inner.images.prune(&in_use, &wanted)?.references {
         tracing::info!(image = reference, "removed: no pod needs it, and the disk is nearly full");
     }

@@ -64,8 +64,23 @@ impl Rootfs {
         Ok(found.map(|f| (f.stat.st_uid, f.stat.st_gid, f.stat.st_mode & 0o7777)))
     }
 
-    /// Resolves a path in the merged view; `None` also for the root itself.
+    /// Where the path of a directory leads, relative to the root and without a link in it; `None` when there is none.
+    pub(super) fn directory_at(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        let Some(at) = self.resolve(path)? else { return Ok(None) };
+        let is_directory = |(_, stat): (usize, Stat)| is_type(&stat, FileType::Directory);
+        let is_one = at.as_os_str().is_empty() || self.lookup(&at)?.is_some_and(is_directory);
+        Ok(is_one.then_some(at))
+    }
+
+    /// What a path in the merged view leads to; `None` also for the root itself.
     fn find(&self, path: &Path) -> io::Result<Option<Found>> {
+        let Some(path) = self.resolve(path)? else { return Ok(None) };
+        let found = self.lookup(&path)?;
+        Ok(found.map(|(layer, stat)| Found { layer, path, stat }))
+    }
+
+    /// Follows a path in the merged view; `None` when something on it is not there.
+    fn resolve(&self, path: &Path) -> io::Result<Option<PathBuf>> {
         let mut way = Way::to(path);
         while let Some(place) = way.next_place() {
             let Some((layer, stat)) = self.lookup(&place)? else { return Ok(None) };
@@ -77,8 +92,7 @@ impl Rootfs {
                 way.enter(place);
             }
         }
-        let found = self.lookup(way.at())?;
-        Ok(found.map(|(layer, stat)| Found { layer, path: way.at().to_owned(), stat }))
+        Ok(Some(way.at().to_owned()))
     }
 
     /// The topmost layer that has the path, whose parents are directories.
@@ -196,6 +210,21 @@ mod tests {
         assert!(rootfs.directory(Path::new("deep/er")).unwrap().is_some());
         assert!(rootfs.directory(Path::new("deep/er/..")).unwrap().is_some());
         assert!(rootfs.directory(Path::new("file")).unwrap().is_none());
+        let at = |path: &str| rootfs.directory_at(Path::new(path)).unwrap();
+        for (path, expected) in [
+            ("deep/er", Some("deep/er")),
+            ("/deep/./er/", Some("deep/er")),
+            ("link/etc", Some("usr/etc")),
+            (".", Some("")),
+            ("deep/../..", Some("")),
+            ("etc/passwd", None),
+            ("absolute", None),
+            ("outward", None),
+            ("file/x", None),
+            ("none", None),
+        ] {
+            assert_eq!(at(path), expected.map(PathBuf::from), "{path}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
+use super::image_volume::{Part, Shown};
 use super::leavings::{self, Leaving};
 use super::observe::{self, State};
 use super::paths::InstanceName;
@@ -19,18 +20,20 @@ use super::rootfs::Rootfs;
 use super::spec::{self, Bind, Input, OwnFiles, SpecError};
 use super::subpath::Held;
 use super::user::{self, Accounts, Identity, Wish};
-use super::{Inner, etc, image, machine, settle, users};
+use super::{Inner, env_file, etc, image, machine, settle, users};
 use crate::image::Image;
-use crate::model::{ContainerRecord, ContainerStart, ExitRecord, MountMode, MountSource, PodKey, PodUid, Resources};
+use crate::model::{
+    ContainerRecord, ContainerStart, ExitRecord, MountMode, MountSource, PodKey, PodUid, Resources, SubPath,
+};
 use crate::port::{ErrorKind, PortError};
 use crate::shim::{self, Shim, ShimRequest};
 use crate::sys::beneath::Dir;
 use crate::sys::infra::Infra;
 use crate::sys::{bounded, effect, limits, lock};
 
-const OPERATION: &str = "start container";
+pub(super) const OPERATION: &str = "start container";
 const CONFIG: &str = "CreateContainerConfigError";
-const CREATE: &str = "CreateContainerError";
+pub(super) const CREATE: &str = "CreateContainerError";
 /// The largest account file of an image that is read.
 const ACCOUNT_FILE: u64 = 4 << 20;
 /// The largest seccomp profile that is read.
@@ -80,7 +83,9 @@ pub(super) fn start(inner: &Arc<Inner>, key: &PodKey, uid: &PodUid, plan: &Conta
     let sandbox = sandbox(inner, uid, pod)?;
     let sandbox = sandbox.ok_or_else(|| fail(ErrorKind::Unavailable, "the pod's sandbox does not run"))?;
     let cgroup = inner.paths.container_cgroup(&name).map_err(|e| PortError::io(OPERATION, subject.clone(), &e))?;
-    Start { inner, key, pod, container, plan, round: record.round(), name, dir, cgroup }.run(&sandbox)
+    let bound = env_file::bind(inner, uid, plan);
+    let bound = bound.map_err(|message| fail(ErrorKind::Invalid, &message).waiting(CONFIG))?;
+    Start { inner, key, pod, container, plan: &bound, round: record.round(), name, dir, cgroup }.run(&sandbox)
 }
 
 /// Another instance of the same container that runs.
@@ -133,7 +138,8 @@ impl Start<'_> {
         // Parts of volumes are held until the container has them.
         let left = || self.inner.later(Leaving::Parts(self.name.uid.clone()));
         let mut held = Held::new(paths.sub_paths(&self.name), &left).map_err(self.io(CREATE))?;
-        let mut binds = self.volumes(&mut held)?;
+        let mut shown = Shown::default();
+        let mut binds = self.volumes(&mut held, &mut shown)?;
         let anonymous = self.anonymous(&image, &binds);
         binds.extend(anonymous.iter().map(|(_, bind)| bind.clone()));
         let spec = self.spec(sandbox, &image, &identity, &binds)?;
@@ -146,6 +152,7 @@ impl Start<'_> {
             spec,
             infra: Some(sandbox.infra),
             lowers: self.layers(&image),
+            images: std::mem::take(&mut shown.images),
             covered: image.covered.clone(),
             log_path: paths.log(self.key, &self.name),
             log_limits: self.inner.log_limits,
@@ -155,7 +162,7 @@ impl Start<'_> {
         };
         let mut is_recorded = false;
         let record = || {
-            self.write_down(sandbox, &image).map_err(self.io(CREATE))?;
+            self.write_down(sandbox, &image, &shown).map_err(self.io(CREATE))?;
             is_recorded = true;
             Ok(())
         };
@@ -223,26 +230,36 @@ impl Start<'_> {
     }
 
     /// The pod's volumes in this container.
-    fn volumes(&self, held: &mut Held<'_>) -> Result<Vec<Bind>, PortError> {
+    fn volumes(&self, held: &mut Held<'_>, shown: &mut Shown) -> Result<Vec<Bind>, PortError> {
         let mut out = Vec::new();
         for mount in &self.plan.mounts {
-            let MountSource::Volume { name, sub_path } = &mount.source;
-            let Some(volume) = self.inner.volumes.path(&self.name.uid, name) else {
-                let message = format!("volume {name} was not made");
-                return Err(PortError::new(ErrorKind::Unavailable, OPERATION, self.subject(), message));
-            };
-            let source = match sub_path {
-                None => volume,
-                Some(part) => held.bind(&volume, part.path.reveal()).map_err(|e| {
-                    let what = format!("failed to prepare subPath {:?} of volume {name}: {e}", part.written);
-                    self.refuse(CONFIG, what)
-                })?,
+            let source = match &mount.source {
+                MountSource::Volume { name, sub_path } => self.volume(name, sub_path.as_ref(), held)?,
+                MountSource::Image { volume, image, sub_path } => {
+                    let part = Part { volume, image, sub_path: sub_path.as_ref() };
+                    shown.add(self.inner, &self.dir, &part)?
+                }
             };
             // The kubelet begins at the root, too.
             let destination = Path::new("/").join(&mount.mount_path);
             out.push(Bind { source, destination, mode: mount.mode });
         }
         Ok(out)
+    }
+
+    /// A volume of the pod, or a part of it.
+    fn volume(&self, name: &str, part: Option<&SubPath>, held: &mut Held<'_>) -> Result<PathBuf, PortError> {
+        let Some(volume) = self.inner.volumes.path(&self.name.uid, name) else {
+            let message = format!("volume {name} was not made");
+            return Err(PortError::new(ErrorKind::Unavailable, OPERATION, self.subject(), message));
+        };
+        match part {
+            None => Ok(volume),
+            Some(part) => held.bind(&volume, part.path.reveal()).map_err(|e| {
+                let what = format!("failed to prepare subPath {:?} of volume {name}: {e}", part.written);
+                self.refuse(CONFIG, what)
+            }),
+        }
     }
 
     /// The volumes the image declares and the pod does not mount: each an empty directory of this instance. With the path
@@ -300,7 +317,7 @@ impl Start<'_> {
             devices: &devices,
         });
         let json = json.map_err(|e| match e {
-            SpecError::NoCommand | SpecError::Capability(_) | SpecError::Seccomp(_) => {
+            SpecError::NoCommand | SpecError::Capability(_) | SpecError::Seccomp(_) | SpecError::Told(..) => {
                 self.refuse(CREATE, e.to_string())
             }
             SpecError::Quantity(..) => self.refuse(CONFIG, e.to_string()),
@@ -356,14 +373,14 @@ impl Start<'_> {
     }
 
     /// Waits until the disk has the records of the pod and of the instance.
-    fn write_down(&self, sandbox: &Sandbox, image: &Image) -> io::Result<()> {
+    fn write_down(&self, sandbox: &Sandbox, image: &Image, shown: &Shown) -> io::Result<()> {
         let uid = &self.name.uid;
         settle::settle(&self.inner.paths, uid, &self.inner.settled(uid))?;
-        self.write_record(sandbox, image)
+        self.write_record(sandbox, image, shown)
     }
 
     /// The instance's record.
-    fn write_record(&self, sandbox: &Sandbox, image: &Image) -> io::Result<()> {
+    fn write_record(&self, sandbox: &Sandbox, image: &Image, shown: &Shown) -> io::Result<()> {
         let paths = &self.inner.paths;
         let record = ContainerRecord {
             name: self.plan.name.clone(),
@@ -375,6 +392,7 @@ impl Start<'_> {
             image: self.container.image.clone().unwrap_or_default(),
             image_id: image.id.clone(),
             image_source: self.plan.image_source.clone(),
+            volume_images: shown.ids.clone(),
             created_at: Timestamp::now(),
             boot_id: observe::own_boot(),
             backoff: self.plan.backoff,

@@ -14,8 +14,8 @@ use super::memory::{Scope, scope};
 use super::state::Goal;
 use super::worker::Worker;
 use crate::model::{
-    ContainerStart, HookKind, ObservedPod, PayloadFile, PodAction, PodRecord, PodStep, ResolverNotes, Sandbox,
-    SharedBytes, Signal, SignalOrder, TerminalCause, TokenFile, VolumeMaterial, VolumePayload,
+    ContainerStart, HookKind, ImageNeed, ObservedPod, PayloadFile, PodAction, PodRecord, PodStep, ResolverNotes,
+    Sandbox, SharedBytes, Signal, SignalOrder, TerminalCause, TokenFile, VolumeMaterial, VolumePayload, image_wait,
 };
 use crate::port::{PortError, Tokens};
 use crate::report::{Waits, resolver_events, waiting_events};
@@ -125,7 +125,7 @@ impl Worker {
                 let is_told = self.memory.has_failed(word, &error.to_string());
                 let until = self.memory.failed(word, &step.action, (reason, &error.to_string()), now);
                 if let PodAction::EnsureImage(need) = &step.action {
-                    self.tell_failed_pull(&need.container, (reason, error.to_string()), now);
+                    self.tell_failed_pull(need, (reason, error.to_string()), now);
                 }
                 let wait = until.duration_since(now).as_secs();
                 // What fails for days, as what needs a damaged key does, fills no log.
@@ -167,6 +167,7 @@ impl Worker {
             PodAction::StartContainer(start) => {
                 let known = self.images.of(&start.name, self.observed.as_deref()).cloned();
                 let known = known.map(|image_source| ContainerStart { image_source, ..ContainerStart::clone(start) });
+                self.pulls.used(&start.name);
                 backend.start_container(key, known.as_ref().unwrap_or_else(|| start.as_ref())).await?;
                 self.images.told(&start.name);
                 Ok(())
@@ -227,9 +228,13 @@ impl Worker {
     }
 
     /// The events of a failed pull. What follows is a back-off: it is told as such, and no more of the pull itself.
-    fn tell_failed_pull(&self, container: &str, (reason, message): (&str, String), now: Timestamp) {
+    fn tell_failed_pull(&self, need: &ImageNeed, (reason, message): (&str, String), now: Timestamp) {
         let Some(pod) = self.observed.as_ref().filter(|_| reason == "ErrImagePull") else { return };
-        let why = Waits::from([(container.to_owned(), (reason.to_owned(), message))]);
+        let message = match need.volume {
+            Some(_) => image_wait::of_volume(&need.image, &message),
+            None => message,
+        };
+        let why = Waits::from([(need.container.clone(), (reason.to_owned(), message))]);
         let events = waiting_events(pod, &Waits::new(), &why, now);
         self.shared.lock().history.tell(events);
         self.shared.announce();
@@ -311,7 +316,10 @@ pub(super) fn word(action: &PodAction) -> String {
         PodAction::SyncVolumes { .. } => "sync volumes with tokens".into(),
         PodAction::RunSandbox { .. } => "start sandbox".into(),
         PodAction::StopSandbox => "stop sandbox".into(),
-        PodAction::EnsureImage(need) => format!("image {} for container {}", need.image, need.container),
+        PodAction::EnsureImage(need) => match &need.volume {
+            Some(volume) => format!("image {} for volume {volume} of container {}", need.image, need.container),
+            None => format!("image {} for container {}", need.image, need.container),
+        },
         PodAction::StartContainer(start) => format!("start container {}#{}", start.name, start.attempt),
         PodAction::SignalContainer { name, attempt, signal: Signal::PreStop, grace_seconds } => {
             format!("begin to stop container {name}#{attempt} within {grace_seconds} s")

@@ -13,8 +13,12 @@ pub(super) struct Images {
 }
 
 impl Images {
-    /// An image is here. One that was made present earlier, and is found to be here now, still has its story to tell.
+    /// An image is here. One that was made present earlier, and is found to be here now, still has its story to tell. That of a
+    /// volume is told at once, and no instance is made of it.
     pub(super) fn note(&mut self, need: &ImageNeed, source: ImageSource) {
+        if need.volume.is_some() {
+            return;
+        }
         if !source.is_present() {
             self.sources.insert(need.container.clone(), (need.image.clone(), source));
         } else if self.sources.get(&need.container).is_some_and(|(image, _)| *image != need.image) {

@@ -102,6 +102,11 @@ impl Memory {
             (Some(_), PodAction::EnsureImage(need)) => {
                 self.plan = plan::note_failed_pull(&self.plan, need, why, now);
             }
+            (Some(container), PodAction::StartContainer(start)) if !start.late.is_empty() && reason == CONFIG => {
+                self.plan = plan::note_wait(&self.plan, container, why, now);
+                self.resting = plan::note_wait(&self.resting, word, why, now);
+                return self.resting.failures.get(word).map_or(now, end);
+            }
             (Some(container), _) => self.plan = plan::note_failure(&self.plan, container, reason, message, now),
             (None, _) => {}
         }
@@ -127,6 +132,9 @@ impl Memory {
         self.resting = PodMemory::default();
     }
 }
+
+/// What a container waits with whose files of variables are not what it needs.
+const CONFIG: &str = "CreateContainerConfigError";
 
 fn end(failure: &Failure) -> Timestamp {
     failure.at.checked_add(failure.backoff).unwrap_or(Timestamp::MAX)

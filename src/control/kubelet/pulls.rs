@@ -11,14 +11,20 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Shared;
 use crate::model::{Hold, HoldKind, ImageNeed, ObservedPod, PodAction, PodPlan, PodStep};
 use crate::port::{ErrorKind, ImageStatus, PortError};
-use crate::report::pulling_event;
+use crate::report::{pulling_event, volume_image_events};
 
 type Outcome = Option<Result<ImageStatus, PortError>>;
 
-/// By container.
+/// A container, and the volume of it that shows the image, if that is not the one it is made of.
+type Place = (String, Option<String>);
+
 #[derive(Default)]
 pub(super) struct Pulls {
-    tasks: BTreeMap<String, Task>,
+    tasks: BTreeMap<Place, Task>,
+}
+
+fn place(need: &ImageNeed) -> Place {
+    (need.container.clone(), need.volume.clone())
 }
 
 struct Task {
@@ -47,18 +53,18 @@ impl Drop for End {
 }
 
 impl Pulls {
-    /// Which image is being made present, by container.
+    /// Which image is being made present, by container: it needs one after the other.
     pub(super) fn states(&self) -> BTreeMap<String, String> {
-        let under_way = self.tasks.iter().filter(|(_, task)| lock(&task.outcome).is_none());
-        under_way.map(|(container, task)| (container.clone(), task.need.image.clone())).collect()
+        let under_way = self.tasks.values().filter(|task| lock(&task.outcome).is_none());
+        under_way.map(|task| (task.need.container.clone(), task.need.image.clone())).collect()
     }
 
     /// Leaves those that a plan does not want any more. What one came to is kept for a container that waits for others.
     pub(super) fn follow(&mut self, plan: &PodPlan) {
         let waits = |container: &String| plan.held.contains(container) || plan.waiting.contains_key(container);
-        self.tasks.retain(|container, task| {
-            let is_step =
-                |step: &PodStep| matches!(&step.action, PodAction::EnsureImage(need) if need.container == *container);
+        self.tasks.retain(|own, task| {
+            let (container, _) = own;
+            let is_step = |step: &PodStep| matches!(&step.action, PodAction::EnsureImage(need) if place(need) == *own);
             let is_hold = |hold: &Hold| hold.kind == HoldKind::Pulling && hold.container == *container;
             plan.steps.iter().any(is_step)
                 || plan.holds.iter().any(is_hold)
@@ -75,12 +81,13 @@ impl Pulls {
         observed: Option<&Arc<ObservedPod>>,
         due: Option<Timestamp>,
     ) -> Outcome {
-        let is_same = self.tasks.get(&need.container).is_some_and(|task| task.need == *need);
+        let own = place(need);
+        let is_same = self.tasks.get(&own).is_some_and(|task| task.need == *need);
         if !is_same {
             let task = begin(need.clone(), (shared, bell), observed.cloned());
-            self.tasks.insert(need.container.clone(), task);
+            self.tasks.insert(own.clone(), task);
         }
-        let task = self.tasks.get_mut(&need.container)?;
+        let task = self.tasks.get_mut(&own)?;
         if lock(&task.outcome).is_none() {
             // Cancel-safe: a task that is not waited for goes on, and a ring that is taken here is followed by a round.
             tokio::select! {
@@ -92,9 +99,19 @@ impl Pulls {
                 () = shared.sleep_until(due) => {}
             }
         }
+        // What a volume shows is here until the container starts: the image that comes after it may take another round.
+        let is_kept = need.volume.is_some() && matches!(&*lock(&task.outcome), Some(Ok(_)));
+        if is_kept {
+            return lock(&task.outcome).clone();
+        }
         let outcome = lock(&task.outcome).take()?;
-        self.tasks.remove(&need.container);
+        self.tasks.remove(&own);
         Some(outcome)
+    }
+
+    /// A container is started with what was made present for it: the next instance asks anew.
+    pub(super) fn used(&mut self, container: &str) {
+        self.tasks.retain(|(own, _), _| own != container);
     }
 }
 
@@ -112,6 +129,11 @@ fn begin(need: ImageNeed, (shared, bell): (&Arc<Shared>, &Arc<Notify>), observed
             tells.notify_one();
         };
         let result = shared.parts.backend.ensure_image(&asked, &pulling).await;
+        if let (Some(pod), Some(_), Ok(status)) = (observed.as_deref(), &asked.volume, &result) {
+            let events = volume_image_events(pod, &asked.image, &status.source, shared.now());
+            shared.lock().history.tell(events);
+            shared.announce();
+        }
         *lock(&end.outcome) = Some(result);
         drop(end);
     };
@@ -121,7 +143,9 @@ fn begin(need: ImageNeed, (shared, bell): (&Arc<Shared>, &Arc<Notify>), observed
 /// The kubelet's event, when a pull begins.
 fn tell(shared: &Shared, pod: Option<&ObservedPod>, need: &ImageNeed) {
     let Some(pod) = pod else { return };
-    let event = pulling_event(pod, &need.container, &need.image, shared.now());
+    // What a volume shows is the pod's.
+    let container = need.volume.is_none().then_some(need.container.as_str());
+    let event = pulling_event(pod, container, &need.image, shared.now());
     shared.lock().history.tell(vec![event]);
     shared.announce();
 }

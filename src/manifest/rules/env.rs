@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::volumes::climbs;
 use super::{Subject, View, choice, names, quantity, shape};
 use crate::manifest::problem::{Finding, alternatives, quoted};
 
@@ -44,6 +45,46 @@ pub(super) fn variables(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
         }
         if let Some(reference) = from.get("resourceFieldRef") {
             resource(&reference, false, out);
+        }
+        if let Some(reference) = from.get("fileKeyRef") {
+            file_reference(&reference, out);
+        }
+    }
+}
+
+/// A key of a file in a volume (`validateFileKeySelector`).
+fn file_reference(reference: &View<'_>, out: &mut Vec<Finding>) {
+    let field = |name: &str| reference.get(name).filter(|view| view.text() != Some(""));
+    for name in ["volumeName", "path", "key"] {
+        if reference.value.is_object() && field(name).is_none() {
+            out.push(reference.missing(name));
+        }
+    }
+    if let Some(volume) = field("volumeName") {
+        shape(&volume, "the volume name", names::label, out);
+    }
+    if let Some(key) = field("key") {
+        variable_name(&key, "the key", out);
+    }
+    let Some(path) = field("path") else { return };
+    let Some(text) = path.text() else { return };
+    if text.starts_with('/') || text.starts_with("..") || climbs(text) {
+        let message = format!("the path {} must be relative, without `..`", quoted(text));
+        out.push(path.error("path", message).help("it is a path inside the volume"));
+    }
+}
+
+/// Files of variables are in volumes that a container of the pod can have written them to (`validateFileKeyRefVolumes`).
+pub(super) fn files(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    let variables = subject.containers().iter().flat_map(|container| container.list("env"));
+    for name in variables.filter_map(|variable| variable.path(&["valueFrom", "fileKeyRef", "volumeName"])) {
+        let is_it = |volume: &&View<'_>| volume.text_of("name").is_some() && volume.text_of("name") == name.text();
+        let Some(volume) = subject.volumes().iter().find(is_it) else { continue };
+        let is_empty_dir = volume.has("emptyDir") || volume.entries().count() == 1;
+        if !is_empty_dir {
+            let text = quoted(name.text().unwrap_or(""));
+            let message = format!("the volume {text} of `fileKeyRef` must be an emptyDir");
+            out.push(name.error("contradiction", message).help("have a container write the file to an emptyDir"));
         }
     }
 }

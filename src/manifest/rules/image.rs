@@ -10,12 +10,38 @@ pub(super) fn reference(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
             out.push(container.missing("image"));
             continue;
         };
-        let Some(text) = image.text() else { continue };
-        match Reference::parse(text) {
-            Err(NoReference { what, help }) => {
-                out.push(image.error("image", format!("the image {} {what}", quoted(text))).help(help));
+        if let Some((text, reference)) = parsed(&image, out) {
+            floats(&image, text, &reference, out);
+        }
+    }
+}
+
+/// The images that volumes show.
+pub(super) fn volumes(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
+    for source in subject.volumes().iter().filter_map(|volume| volume.get("image")) {
+        let Some(image) = source.get("reference").filter(|image| image.text() != Some("")) else {
+            if source.value.is_object() {
+                out.push(source.missing("reference"));
             }
-            Ok(reference) => floats(&image, text, &reference, out),
+            continue;
+        };
+        let Some((text, reference)) = parsed(&image, out) else { continue };
+        if reference.is_host() {
+            let message = format!("the image {} is the machine's own file system, which no volume shows", quoted(text));
+            out.push(image.error("image", message).help("use a hostPath volume"));
+        }
+        floats(&image, text, &reference, out);
+    }
+}
+
+/// A reference, if it is one; what is wrong with it is told.
+fn parsed<'v>(image: &View<'v>, out: &mut Vec<Finding>) -> Option<(&'v str, Reference)> {
+    let text = image.text()?;
+    match Reference::parse(text) {
+        Ok(reference) => Some((text, reference)),
+        Err(NoReference { what, help }) => {
+            out.push(image.error("image", format!("the image {} {what}", quoted(text))).help(help));
+            None
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Subject, View, names};
 use crate::manifest::problem::{Finding, quoted};
+use crate::model::{BIDIRECTIONAL, Kind};
 
 /// Profiles of seccomp and AppArmor: a file is named for `Localhost`, and for nothing else.
 pub(super) fn profiles(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
@@ -33,21 +34,15 @@ pub(super) fn profiles(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
 
 /// Mounts that are passed on, and read-only ones below a mount.
 pub(super) fn mounts(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
-    let own_users = subject.root.path(&["spec", "hostUsers"]).is_some_and(|users| users.value == false);
     for container in subject.containers() {
-        let privileged = container.get("securityContext").is_some_and(|context| context.is_true("privileged"));
         for mount in container.list("volumeMounts") {
             let propagation = mount.get("mountPropagation");
             let word = propagation.as_ref().and_then(View::text);
-            if let Some(propagation) = propagation.as_ref().filter(|_| word == Some("Bidirectional") && !privileged) {
-                let message = "`mountPropagation: Bidirectional` is for privileged containers";
-                let finding = propagation.error("contradiction", message);
-                out.push(finding.help("add `securityContext.privileged: true`, or write HostToContainer"));
-            } else if let Some(propagation) =
-                propagation.as_ref().filter(|_| word == Some("Bidirectional") && own_users)
+            if let Some(propagation) = propagation.as_ref().filter(|_| word == Some(BIDIRECTIONAL))
+                && let Some((what, help)) = not_told(subject, (container, &mount))
             {
-                let message = "`mountPropagation: Bidirectional` and `hostUsers: false` cannot go together";
-                out.push(propagation.error("contradiction", message).help("write HostToContainer"));
+                let message = format!("`mountPropagation: Bidirectional` {what}");
+                out.push(propagation.error("contradiction", message).help(help));
             }
             let recursive =
                 mount.get("recursiveReadOnly").filter(|r| matches!(r.text(), Some("IfPossible" | "Enabled")));
@@ -61,6 +56,38 @@ pub(super) fn mounts(subject: Subject<'_, '_>, out: &mut Vec<Finding>) {
             }
         }
     }
+}
+
+/// Why the machine is not told of what is mounted below a mount, and what to do.
+fn not_told(
+    subject: Subject<'_, '_>,
+    (container, mount): (&View<'_>, &View<'_>),
+) -> Option<(&'static str, &'static str)> {
+    // Of what a preset brings the container decides that it is merged into.
+    let privileged = subject.kind == Kind::PodPreset
+        || container.get("securityContext").is_some_and(|context| context.is_true("privileged"));
+    let own_users = subject.root.path(&["spec", "hostUsers"]).is_some_and(|users| users.value == false);
+    let is_of_it =
+        |volume: &&View<'_>| volume.text_of("name").is_some() && volume.text_of("name") == mount.text_of("name");
+    let volume = subject.volumes().iter().find(is_of_it);
+    let has = |field: &str| volume.is_some_and(|volume| volume.has(field));
+    if !privileged {
+        return Some((
+            "is for privileged containers",
+            "add `securityContext.privileged: true`, or write HostToContainer",
+        ));
+    }
+    if own_users {
+        return Some(("and `hostUsers: false` cannot go together", "write HostToContainer"));
+    }
+    if has("image") {
+        return Some(("is not for a volume that shows an image", "remove it: nothing can be mounted there"));
+    }
+    let is_of_the_agent = ["configMap", "secret", "projected", "downwardAPI"].into_iter().any(has);
+    is_of_the_agent.then_some((
+        "is not for a volume whose files are written by the agent",
+        "write HostToContainer, or mount an emptyDir",
+    ))
 }
 
 /// How a pod is called: the settings that change its host name exclude each other.

@@ -187,6 +187,9 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("spec.volumes[].downwardAPI.items[].resourceFieldRef.containerName", DOWNWARD),
     ("spec.volumes[].downwardAPI.items[].resourceFieldRef.divisor", DOWNWARD),
     ("spec.volumes[].downwardAPI.items[].resourceFieldRef.resource", DOWNWARD),
+    ("spec.volumes[].image", IMAGE_VOLUME),
+    ("spec.volumes[].image.pullPolicy", IMAGE_PULLED),
+    ("spec.volumes[].image.reference", IMAGE_VOLUME),
     // Containers.
     ("@.name", "e2e_seed_two_containers_share_a_directory"),
     ("@.image", "e2e_a_new_image_restarts_one_container_in_place"),
@@ -209,6 +212,11 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("@.env[].valueFrom.fieldRef", READER),
     ("@.env[].valueFrom.fieldRef.apiVersion", "a_field_reference_is_of_version_one"),
     ("@.env[].valueFrom.fieldRef.fieldPath", "each_source_gives_its_value"),
+    ("@.env[].valueFrom.fileKeyRef", ENV_FILE),
+    ("@.env[].valueFrom.fileKeyRef.key", ENV_FILE),
+    ("@.env[].valueFrom.fileKeyRef.optional", "what_is_wrong_with_a_file_is_told_without_its_values"),
+    ("@.env[].valueFrom.fileKeyRef.path", ENV_FILE),
+    ("@.env[].valueFrom.fileKeyRef.volumeName", ENV_FILE),
     ("@.env[].valueFrom.resourceFieldRef", OWN_FILES),
     ("@.env[].valueFrom.resourceFieldRef.containerName", "each_source_gives_its_value"),
     ("@.env[].valueFrom.resourceFieldRef.divisor", "each_source_gives_its_value"),
@@ -310,6 +318,9 @@ pub(super) const HONOURED: &[(&str, &str)] = &[
     ("type", "keys_that_a_type_needs_are_asked_for"),
 ];
 
+const ENV_FILE: &str = "e2e_a_container_takes_variables_from_a_file_that_another_one_has_written";
+const IMAGE_VOLUME: &str = "e2e_a_container_reads_the_files_of_an_image_and_can_change_none";
+const IMAGE_PULLED: &str = "the_images_of_volumes_are_made_present_before_that_of_their_container";
 const SYSCTLS: &str = "e2e_sysctls_are_those_of_the_pod_and_of_nobody_else";
 const OWN_USERS: &str = "e2e_a_pod_with_users_of_its_own_is_root_of_nothing_but_itself";
 const RULED: &str = "e2e_rules_restart_one_container_or_all_of_a_pod";
@@ -366,7 +377,7 @@ pub(super) const NO_EFFECT: &[(&str, &str)] = &[
 ];
 
 const ONE_MACHINE: &str = "every pod of the directory runs on this machine";
-const LOCAL_VOLUMES: &str = "use emptyDir, hostPath, configMap, secret, projected or downwardAPI";
+const LOCAL_VOLUMES: &str = "use emptyDir, hostPath, configMap, secret, projected, downwardAPI or image";
 const NO_CONNECTION: &str = "use exec, httpGet or sleep: Kubernetes fails this one";
 
 /// Fields that are refused until they are honoured, and what to do instead or what happens meanwhile.
@@ -376,8 +387,6 @@ pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("spec.securityContext.seLinuxOptions", "no label is applied"),
     ("@.securityContext.appArmorProfile", "no profile is applied"),
     ("@.securityContext.seLinuxOptions", "no label is applied"),
-    ("@.env[].valueFrom.fileKeyRef", "use a ConfigMap"),
-    ("spec.volumes[].image", LOCAL_VOLUMES),
 ];
 
 /// Fields that are refused for good: Kubernetes itself takes no pod that has them or fails what they ask for, or they ask for

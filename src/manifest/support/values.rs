@@ -5,8 +5,8 @@ use std::net::Ipv6Addr;
 use super::{never, not_yet};
 use crate::manifest::problem::{Finding, quoted};
 use crate::manifest::rules::{View, containers};
-use crate::model::Kind;
 use crate::model::sysctl::{Namespace, is_name, with_dots};
+use crate::model::{BIDIRECTIONAL, Kind, LAST_WORDS, OWN_PLACES, is_below};
 
 pub(super) fn check(kind: Kind, root: &View<'_>, out: &mut Vec<Finding>) {
     let Some(spec) = root.get("spec") else { return };
@@ -47,13 +47,20 @@ fn empty_dir(kind: Kind, source: &View<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// What is mounted below such a place would be the machine's as well, and stay there: the defaults and volumes of the container
-/// itself among it.
+/// What a container has mounted below such a place would be the machine's as well, and stay there: its own files and volumes
+/// among it.
 fn propagation(kind: Kind, of: &View<'_>, out: &mut Vec<Finding>) {
-    for propagation in of.list("volumeMounts").iter().filter_map(|mount| mount.get("mountPropagation")) {
-        if propagation.text() == Some("Bidirectional") {
-            let help = "write HostToContainer, and mount on the machine what others are to see";
-            out.push(not_yet(kind, &propagation, "the propagation Bidirectional", help));
+    let mounts = of.list("volumeMounts");
+    let log = of.text_of("terminationMessagePath").filter(|path| !path.is_empty()).unwrap_or(LAST_WORDS);
+    for mount in &mounts {
+        let told = mount.get("mountPropagation").filter(|propagation| propagation.text() == Some(BIDIRECTIONAL));
+        let (Some(propagation), Some(place)) = (told, mount.text_of("mountPath")) else { continue };
+        let mut others = mounts.iter().filter_map(|other| other.text_of("mountPath")).chain(OWN_PLACES).chain([log]);
+        if let Some(below) = others.find(|other| is_below(other, place)) {
+            let (place, below) = (quoted(place), quoted(below));
+            let what = format!("the propagation Bidirectional at {place}, with {below} of the container below it,");
+            let help = "that would be mounted on the machine, too: mount the volume at a directory of its own";
+            out.push(never(kind, &propagation, &what, help));
         }
     }
 }

@@ -230,6 +230,10 @@ fn source_text(source: &EnvVarSource, container: &Container, pod: &Pod) -> Strin
         format!("{} ({version}:{})", field_value(&field.field_path, pod), field.field_path)
     } else if let Some(resource) = &source.resource_field_ref {
         format!("{} ({})", amount(resource, container), resource.resource)
+    } else if let Some(file) = &source.file_key_ref {
+        let optional = file.optional.unwrap_or(false);
+        let (key, path, volume) = (&file.key, &file.path, &file.volume_name);
+        format!("<set to the key '{key}' in file '{path}' of volume '{volume}'>\tOptional: {optional}")
     } else {
         "<unknown source>".to_owned()
     }

@@ -61,6 +61,10 @@ fn body(out: &mut String, volume: &Volume) {
     } else if let Some(projected) = &volume.projected {
         line(out, "Type", "Projected (a volume that contains injected data from multiple sources)");
         sources(out, projected);
+    } else if let Some(image) = &volume.image {
+        line(out, "Type", "Image (a container image or OCI artifact)");
+        line(out, "Reference", image.reference.as_deref().unwrap_or_default());
+        line(out, "PullPolicy", image.pull_policy.as_deref().unwrap_or_default());
     } else {
         line(out, "Type", other_type(volume));
     }

@@ -21,7 +21,7 @@ pub(super) fn events(
     let record = &after.record;
     let draft = |at| Draft { container: Some(&record.name), ..Draft::of(pod, at) };
     if before.is_none() {
-        image_events(record, &draft, events);
+        image_events((&record.image, &record.image_source), &|| draft(record.created_at), events);
         let message = "Container created".to_owned();
         events.push(Draft { reason: "Created", message, ..draft(record.created_at) }.record());
     }
@@ -51,19 +51,28 @@ pub(super) fn events(
     }
 }
 
-/// How the image of a new instance came to be here.
-fn image_events<'a>(record: &ContainerRecord, draft: &impl Fn(Timestamp) -> Draft<'a>, events: &mut Vec<EventRecord>) {
-    let (image, at) = (&record.image, record.created_at);
+/// How an image came to be here that a volume shows. As with the kubelet it is told of the pod.
+pub fn volume_image_events(pod: &ObservedPod, image: &str, source: &ImageSource, now: Timestamp) -> Vec<EventRecord> {
+    let mut events = Vec::new();
+    image_events((image, source), &|| Draft::of(pod, now), &mut events);
+    events
+}
+
+/// How an image came to be here, such as that of a new instance.
+fn image_events<'a>(
+    (image, source): (&str, &ImageSource),
+    draft: &impl Fn() -> Draft<'a>,
+    events: &mut Vec<EventRecord>,
+) {
     let present = || format!("Container image {image:?} already present on machine and can be accessed by the pod");
-    let message = match &record.image_source {
+    let message = match source {
         ImageSource::Present => present(),
         ImageSource::Pulled { took, waited, size, mended } => {
             if let Some(why) = mended {
                 let message = format!("Container image {image:?} was pulled again: {why}");
                 let kind = EventType::Warning;
-                events.push(
-                    Draft { kind, reason: "ImageDamaged", message, component: "podwright", ..draft(at) }.record(),
-                );
+                let event = Draft { kind, reason: "ImageDamaged", message, component: "podwright", ..draft() };
+                events.push(event.record());
             }
             let (took, waited) = (duration::go(*took), duration::go(*waited));
             format!(
@@ -73,11 +82,11 @@ fn image_events<'a>(record: &ContainerRecord, draft: &impl Fn(Timestamp) -> Draf
         ImageSource::Stale { why } => {
             let message = format!("Container image {image:?} may be older than the registry's: {why}");
             let kind = EventType::Warning;
-            events.push(Draft { kind, reason: "ImageStale", message, component: "podwright", ..draft(at) }.record());
+            events.push(Draft { kind, reason: "ImageStale", message, component: "podwright", ..draft() }.record());
             present()
         }
     };
-    events.push(Draft { reason: "Pulled", message, ..draft(at) }.record());
+    events.push(Draft { reason: "Pulled", message, ..draft() }.record());
 }
 
 fn killing_message(pod: &ObservedPod, container: &ObservedContainer) -> String {

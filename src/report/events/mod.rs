@@ -22,6 +22,7 @@ use crate::model::{
     Sandbox, UnderPressure,
 };
 
+pub use container::volume_image_events;
 pub use node::{low_event, pressure_events};
 pub use object::{event_object, event_record, event_subject};
 pub use single::{

@@ -73,10 +73,10 @@ pub fn usage_event(pod: &ObservedPod, limit: &VolumeLimit, used: VolumeUse, now:
     Draft { kind, reason, message, component: "podwright", ..Draft::of(pod, now) }.record()
 }
 
-/// A pull that begins.
-pub fn pulling_event(pod: &ObservedPod, container: &str, image: &str, now: Timestamp) -> EventRecord {
+/// A pull that begins: for a container, or for a volume of the pod.
+pub fn pulling_event(pod: &ObservedPod, container: Option<&str>, image: &str, now: Timestamp) -> EventRecord {
     let message = format!("Pulling image {image:?}");
-    Draft { container: Some(container), reason: "Pulling", message, ..Draft::of(pod, now) }.record()
+    Draft { container, reason: "Pulling", message, ..Draft::of(pod, now) }.record()
 }
 
 /// What is told of a hook that failed; nothing of why, which may hold what is secret (pkg/kubelet/kuberuntime/kuberuntime_container.go).

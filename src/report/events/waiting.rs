@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::Draft;
-use crate::model::{EventRecord, EventType, ObservedPod, PendingResize};
+use crate::model::{EventRecord, EventType, ObservedPod, PendingResize, image_wait};
 use crate::report::resize;
 
 /// What is waited for: container, reason and message. Of the pod itself, which has the empty name, there may be several.
@@ -18,16 +18,13 @@ pub fn waiting_events(pod: &ObservedPod, old: &Waits, new: &Waits, now: Timestam
 }
 
 fn waiting_event(pod: &ObservedPod, name: &str, reason: &str, message: &str, now: Timestamp) -> Vec<EventRecord> {
-    let image = || {
-        let spec = pod.record.realised.effective.open().spec.unwrap_or_default();
-        let mut all = spec.init_containers.into_iter().flatten().chain(spec.containers);
-        all.find(|c| c.name == name).and_then(|c| c.image).unwrap_or_default()
-    };
+    if OF_IMAGES.contains(&reason) {
+        return image_events(pod, name, (reason, message), now);
+    }
     let container = (!name.is_empty()).then_some(name);
     let event = |kind, reason: &str, message: String| {
         Draft { container, kind, reason, message, ..Draft::of(pod, now) }.record()
     };
-    let failed = || event(EventType::Warning, "Failed", format!("Error: {reason}"));
     let detail = if message.is_empty() { reason } else { message };
     let (key, uid) = (&pod.record.key, &pod.record.uid);
     match reason {
@@ -37,26 +34,6 @@ fn waiting_event(pod: &ObservedPod, name: &str, reason: &str, message: &str, now
             let place = format!("{}_{}({uid})", key.name, key.namespace);
             let text = format!("Back-off restarting failed container {name} in pod {place}");
             vec![event(EventType::Warning, "BackOff", text)]
-        }
-        // What is wrong with an image is told, and that the container cannot be started for it.
-        "ImagePullBackOff" => {
-            vec![event(EventType::Normal, "BackOff", format!("Back-off pulling image {:?}", image())), failed()]
-        }
-        "ErrImagePull" | "RegistryUnavailable" | "SignatureValidationFailed" => {
-            let text = format!("Failed to pull image {:?}: {detail}", image());
-            vec![event(EventType::Warning, "Failed", text), failed()]
-        }
-        "ErrImageNeverPull" => {
-            let text = format!("Container image {:?} is not present with pull policy of Never", image());
-            vec![event(EventType::Warning, reason, text), failed()]
-        }
-        "InvalidImageName" => {
-            let text = format!("Failed to apply default image tag {:?}: {detail}", image());
-            vec![event(EventType::Warning, "InspectFailed", text), failed()]
-        }
-        "ImageInspectError" => {
-            let text = format!("Failed to inspect image {:?}: {detail}", image());
-            vec![event(EventType::Warning, "InspectFailed", text), failed()]
         }
         "ResizeError" => vec![event(EventType::Warning, reason, resize::error_message(pod, detail))],
         PendingResize::DEFERRED | PendingResize::INFEASIBLE => {
@@ -69,4 +46,49 @@ fn waiting_event(pod: &ObservedPod, name: &str, reason: &str, message: &str, now
         _ if container.is_none() => vec![event(EventType::Warning, reason, detail.to_owned())],
         _ => vec![event(EventType::Warning, "Failed", format!("Error: {detail}"))],
     }
+}
+
+/// What a container waits with for an image.
+const OF_IMAGES: [&str; 7] = [
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "RegistryUnavailable",
+    "SignatureValidationFailed",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "ImageInspectError",
+];
+
+/// What is wrong with an image, and that the container cannot be started for it. As with the kubelet the former is told of the
+/// pod where a volume shows it.
+fn image_events(pod: &ObservedPod, name: &str, (reason, message): (&str, &str), now: Timestamp) -> Vec<EventRecord> {
+    let own = own_image(pod, name);
+    let image = image_wait::named(message).unwrap_or(&own);
+    let detail = if message.is_empty() { reason } else { image_wait::without_name(message) };
+    let (kind, told, text) = match reason {
+        "ImagePullBackOff" => (EventType::Normal, "BackOff", format!("Back-off pulling image {image:?}")),
+        "ErrImageNeverPull" => {
+            let text = format!("Container image {image:?} is not present with pull policy of Never");
+            (EventType::Warning, reason, text)
+        }
+        "InvalidImageName" => {
+            (EventType::Warning, "InspectFailed", format!("Failed to apply default image tag {image:?}: {detail}"))
+        }
+        "ImageInspectError" => {
+            (EventType::Warning, "InspectFailed", format!("Failed to inspect image {image:?}: {detail}"))
+        }
+        _ => (EventType::Warning, "Failed", format!("Failed to pull image {image:?}: {detail}")),
+    };
+    let container = (!name.is_empty()).then_some(name);
+    let holder = container.filter(|_| image == own);
+    let first = Draft { container: holder, kind, reason: told, message: text, ..Draft::of(pod, now) };
+    let (kind, message) = (EventType::Warning, format!("Error: {reason}"));
+    let second = Draft { container, kind, reason: "Failed", message, ..Draft::of(pod, now) };
+    vec![first.record(), second.record()]
+}
+
+fn own_image(pod: &ObservedPod, name: &str) -> String {
+    let spec = pod.record.realised.effective.open().spec.unwrap_or_default();
+    let mut all = spec.init_containers.into_iter().flatten().chain(spec.containers);
+    all.find(|container| container.name == name).and_then(|container| container.image).unwrap_or_default()
 }

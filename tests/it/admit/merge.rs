@@ -354,6 +354,41 @@ fn a_mount_whose_volume_a_preset_would_have_brought_is_an_error() {
 }
 
 #[test]
+fn a_mount_that_would_tell_the_machine_is_checked_with_all_that_presets_bring() {
+    let mount = |name: &str, path: &str| json!({"name": name, "mountPath": path, "mountPropagation": "Bidirectional"});
+    let pod_with = |privileged: bool, own: &Value| {
+        pod(json!({
+            "containers": [{"name": "c", "image": "i", "securityContext": {"privileged": privileged}, "volumeMounts": own}],
+            "volumes": empty_dirs(&["own"]),
+        }))
+    };
+    let giver = |mount: &Value| preset("giver", json!({"volumes": empty_dirs(&["v"]), "volumeMounts": [mount]}));
+    let (at_cache, plain) = (mounts(&[("own", "/data/cache")]), json!([]));
+    let told = |privileged: bool, own: &Value, brought: &Value| {
+        let errors = match admit(&desired(&[pod_with(privileged, own), giver(brought)])) {
+            Ok(_) => return String::new(),
+            Err(found) => found.0.into_iter().filter(|d| d.severity == Severity::Error).collect::<Vec<_>>(),
+        };
+        let [error] = &errors[..] else { panic!("{errors:?}") };
+        error.message.clone()
+    };
+    let begins =
+        "container \"c\" cannot have the mounts that PodPreset giver brings: Bidirectional mount propagation is";
+    let below = |place: &str, below: &str| {
+        format!(
+            "{begins} not available at {place:?}: what the container has at {below:?} would be mounted on the machine, too"
+        )
+    };
+    assert_eq!(told(true, &plain, &mount("v", "/data")), "");
+    assert_eq!(told(false, &plain, &mount("v", "/data")), format!("{begins} available only to privileged containers"));
+    assert_eq!(told(true, &at_cache, &mount("v", "/data")), below("/data", "/data/cache"));
+    // The one that tells may be the pod's own.
+    let own = json!([mount("own", "/data")]);
+    assert_eq!(told(true, &own, &json!({"name": "v", "mountPath": "/data/x"})), below("/data", "/data/x"));
+    assert_eq!(told(true, &own, &json!({"name": "v", "mountPath": "/x"})), "");
+}
+
+#[test]
 fn presets_are_merged_in_the_order_of_their_names_into_init_containers_as_well() {
     let pod = pod(json!({
         "initContainers": [{"name": "i", "image": "i"}, {"name": "s", "image": "i", "restartPolicy": "Always"}],

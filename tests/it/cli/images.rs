@@ -283,22 +283,25 @@ fn images_of_containers_on_record_and_of_pods_that_are_to_run_are_not_pruned() {
         return;
     }
     let place = Place::new();
-    let servers = ["runs", "first", "wanted", "nobody's"].map(|text| registry(&Layer::new().file("f", text)));
-    let [runs, first, wanted, nobodys] = servers.each_ref().map(|server| format!("{}/tool:latest", server.address));
-    for name in [&runs, &first, &wanted, &nobodys] {
+    let servers = ["runs", "first", "wanted", "nobody's", "shown", "second"];
+    let servers = servers.map(|text| registry(&Layer::new().file("f", text)));
+    let [runs, first, wanted, nobodys, shown, second] =
+        servers.each_ref().map(|server| format!("{}/tool:latest", server.address));
+    for name in [&runs, &first, &wanted, &nobodys, &shown, &second] {
         assert_eq!(place.run(&["image", "pull", name]).code, Some(0));
     }
     let store = podwright::image::Store::open(&place.path("root/images"), None).unwrap();
-    let id = store.resolve(&runs).unwrap().unwrap().id;
+    let [id, shown_id] = [&runs, &shown].map(|name| store.resolve(name).unwrap().unwrap().id);
     // A container that runs on what its pod asked for once, and a pod none of whose containers was ever started.
     let instance = json!({
         "name": "c", "kind": "app", "attempt": 0, "id": "x", "sandboxAttempt": 0, "image": "gone.example/old:1",
-        "imageId": id, "createdAt": "2026-01-02T03:04:05Z", "logPath": "/x",
+        "imageId": id, "volumeImages": {"v": shown_id}, "createdAt": "2026-01-02T03:04:05Z", "logPath": "/x",
     });
     place.write("root/pods/u-1/containers/c/0/record.json", &instance.to_string());
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "namespace": "default"},
-        "spec": {"initContainers": [{"name": "i", "image": first}], "containers": [{"name": "a", "image": wanted}]},
+        "spec": {"initContainers": [{"name": "i", "image": first}], "containers": [{"name": "a", "image": wanted}],
+            "volumes": [{"name": "v", "image": {"reference": second}}]},
     });
     let key = json!({"namespace": "default", "name": "web"});
     let source = json!({"path": "web.yaml", "document": 0, "line": 1, "column": 1});
@@ -312,12 +315,15 @@ fn images_of_containers_on_record_and_of_pods_that_are_to_run_are_not_pruned() {
     let prune = || place.run(&["image", "prune"]).out;
     assert_eq!(prune(), format!("Removed image: {nobodys}\nReclaimed: 8B\n"));
     std::fs::remove_dir_all(place.path("root/pods/u-1")).unwrap();
-    assert_eq!(prune(), format!("Removed image: {runs}\nReclaimed: 4B\n"));
+    let removed = |mut names: Vec<&String>, bytes: u32| {
+        names.sort();
+        let lines: String = names.iter().map(|name| format!("Removed image: {name}\n")).collect();
+        format!("{lines}Reclaimed: {bytes}B\n")
+    };
+    assert_eq!(prune(), removed(vec![&runs, &shown], 9));
     assert_eq!(prune(), "Reclaimed: 0B\n");
     std::fs::remove_dir_all(place.path("root/pods/u-2")).unwrap();
-    let mut expected = [format!("Removed image: {first}"), format!("Removed image: {wanted}")];
-    expected.sort();
-    assert_eq!(prune(), format!("{}\nReclaimed: 11B\n", expected.join("\n")));
+    assert_eq!(prune(), removed(vec![&first, &wanted, &second], 17));
 }
 
 #[test]

@@ -108,3 +108,31 @@ async fn without_a_revision_nothing_is_concluded_about_data() {
     agent.done(&third).await;
     assert_eq!(updates(&agent), [""; 0], "it is what it was");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_value_in_a_file_is_waited_for_and_taken_anew_with_each_start() {
+    let reference = json!({"volumeName": "v", "path": "f", "key": "K"});
+    let spec = json!({
+        "containers": [{"name": "app", "image": "i:1", "env": [{"name": "A", "valueFrom": {"fileKeyRef": reference}}]}],
+        "volumes": [{"name": "v", "emptyDir": {}}],
+    });
+    let rig = Rig::new(&[pod_with("web", spec)]);
+    let mut agent = rig.start();
+    rig.pass(5).await;
+    let told = agent.progress.borrow().pods[0].message.clone();
+    assert!(told.contains("couldn't parse env file \"f\" of volume v: there is no such file"), "{told}");
+    // However long it was waited for, it is tried again as soon as at the beginning.
+    rig.pass(1000).await;
+    rig.fake.write_file(&key("web"), "v", "f", "K='first'");
+    rig.pass(15).await;
+    assert!(rig.fake.started(&key("web"), "app").is_some());
+    agent.done(&id(1)).await;
+    let value = || rig.fake.started(&key("web"), "app").unwrap().env[0].value.reveal().clone();
+    assert_eq!(value(), "first");
+    rig.fake.write_file(&key("web"), "v", "f", "K='second'");
+    rig.pass(200).await;
+    assert_eq!(value(), "first", "what runs keeps what it has");
+    rig.fake.exit(&key("web"), "app", 1);
+    rig.pass(60).await;
+    assert_eq!(value(), "second");
+}

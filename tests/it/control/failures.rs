@@ -1,7 +1,7 @@
 //! What goes wrong on the way, and what it costs.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -170,6 +170,7 @@ async fn the_fake_goes_by_the_table_of_pull_policies() {
     let ensure = async |image: &str, policy: &str| {
         let need = ImageNeed {
             container: "c".into(),
+            volume: None,
             image: image.into(),
             policy: policy.into(),
             secrets: Vec::new(),
@@ -211,6 +212,78 @@ async fn the_fake_goes_by_the_table_of_pull_policies() {
         assert_eq!(ensure(image, policy).await, expected, "{image} {policy}, cut off {cut_off}, strict {strict}");
     }
     assert_eq!(ensure("far:1", "IfNotPresent").await, ("present", 0), "it is here from then on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_image_of_a_container_is_asked_for_once_however_long_it_takes_and_told() {
+    let spec = json!({
+        "containers": [{"name": "app", "image": "app", "volumeMounts": [
+            {"name": "v", "mountPath": "/v"}, {"name": "w", "mountPath": "/w"},
+        ]}],
+        "volumes": [{"name": "v", "image": {"reference": "files"}}, {"name": "w", "image": {"reference": "more:1"}}],
+    });
+    let object = |number: usize| {
+        let mut pod = pod_with("web", spec.clone());
+        pod["metadata"]["annotations"] = json!({"number": number.to_string()});
+        pod
+    };
+    let rig = Rig::new(&[object(0)]);
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = asked.clone();
+    rig.fake.on_call(move |call| {
+        if call.verb != Verb::EnsureImage {
+            return None;
+        }
+        seen.lock().unwrap().push(call.subject.clone());
+        Some(Fault::Slow(Duration::from_secs(30)))
+    });
+    let mut agent = rig.start();
+    // Amid each of them the pod changes, and the worker has something else to do.
+    let mut last = id(1);
+    for number in 1..=3 {
+        rig.pass(25).await;
+        last = rig.commit(&agent, &[object(number)]);
+    }
+    agent.done(&last).await;
+    assert_eq!(*asked.lock().unwrap(), ["files", "more:1", "app"]);
+    let record = rig.pod("web").latest("app").unwrap().record.clone();
+    assert_eq!(record.volume_images.keys().collect::<Vec<_>>(), ["v", "w"]);
+    assert!(!record.image_source.is_present(), "how its own image came is the container's story");
+    // What volumes show is told of the pod.
+    let events = agent.kubelet.fleet().events;
+    let told = |reason: &str, image: &str| {
+        let is_it = |text: &str| text.contains(&format!("image {image:?}"));
+        let found = events.iter().find(|event| event.reason == reason && is_it(&event.message));
+        found.map(|event| event.field_path.is_some())
+    };
+    assert_eq!((told("Pulling", "files"), told("Pulled", "files")), (Some(false), Some(false)));
+    assert_eq!((told("Pulling", "more:1"), told("Pulled", "more:1")), (None, Some(false)), "it was here");
+    assert_eq!((told("Pulling", "app"), told("Pulled", "app")), (Some(true), Some(true)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_of_a_volume_that_cannot_be_had_is_told_by_its_name() {
+    let spec = json!({
+        "containers": [{"name": "app", "image": "app:1", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
+        "volumes": [{"name": "v", "image": {"reference": "files:1"}}],
+    });
+    let rig = Rig::new(&[pod_with("web", spec)]);
+    rig.fake.set_image("files:1", false);
+    let agent = rig.start();
+    rig.pass(60).await;
+    let events = agent.kubelet.fleet().events;
+    let told: Vec<(&str, bool)> = events
+        .iter()
+        .filter(|event| event.message.contains("files:1") || event.message.starts_with("Error: "))
+        .map(|event| (event.message.as_str(), event.field_path.is_some()))
+        .collect();
+    let failed = told.iter().find(|(text, _)| text.starts_with("Failed to pull image \"files:1\": "));
+    assert!(failed.is_some_and(|(_, of_container)| !of_container), "{told:?}");
+    assert!(told.contains(&("Back-off pulling image \"files:1\"", false)), "{told:?}");
+    assert!(told.contains(&("Error: ErrImagePull", true)), "{told:?}");
+    rig.fake.set_image("files:1", true);
+    rig.pass(600).await;
+    assert!(rig.pod("web").latest("app").is_some(), "it starts when the image is there");
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ mod commands;
 mod cp;
 mod crash;
 mod deaths;
+mod env_files;
 mod eviction;
 mod fields;
 mod forgetful;

@@ -82,9 +82,9 @@ fn secrets(round: u32) -> Vec<Value> {
 }
 
 /// The names of [`pods`].
-const NAMES: [&str; 4] = ["holder", "part", "program", "unpulled"];
+const NAMES: [&str; 6] = ["holder", "late", "part", "program", "shown", "unpulled"];
 
-/// One that has them all, and three that cannot run for what they have of them.
+/// One that has them all, and others that cannot run for what they have of them.
 fn pods(round: u32) -> Vec<Value> {
     let variable =
         |name: &str, key: &str| json!({"name": name, "valueFrom": {"secretKeyRef": {"name": "own", "key": key}}});
@@ -118,9 +118,22 @@ fn pods(round: u32) -> Vec<Value> {
     holder["metadata"]["annotations"] = json!({"plain": format!("{PLAIN}-{round}"), "coded": coded});
     let mount = json!([{"name": "memory", "mountPath": "/part", "subPathExpr": "$(S)$(E)"}]);
     let login = json!([{"name": "login"}]);
+    let shown = json!([{"name": "files", "mountPath": "/part", "subPathExpr": "$(E)"}]);
+    let files = json!([{"name": "files", "image": {"reference": "busybox", "pullPolicy": "IfNotPresent"}}]);
+    let found = json!({"name": "L", "valueFrom": {"fileKeyRef": {"volumeName": "memory", "path": "f", "key": "L"}}});
+    let writes = json!({"name": "writes", "image": "busybox", "env": [variable("E", "env")],
+        "command": ["sh", "-c", "echo \"L='$E'\" > /memory/f"], "volumeMounts": [{"name": "memory", "mountPath": "/memory"}]});
+    let late = json!([{"name": "memory", "mountPath": "/part", "subPathExpr": "$(S)$(L)"}]);
+    let taken = json!([{"name": "S", "value": "/"}, found]);
     vec![
         holder,
         pod("part", json!({"volumeMounts": mount}), json!({"volumes": memory})),
+        pod(
+            "late",
+            json!({"env": taken, "volumeMounts": late}),
+            json!({"initContainers": [writes], "volumes": memory}),
+        ),
+        pod("shown", json!({"volumeMounts": shown}), json!({"volumes": files})),
         pod("program", json!({"command": ["$(E)"]}), json!({"restartPolicy": "Never"})),
         pod("unpulled", json!({"image": "127.0.0.1:1/none:1"}), json!({"imagePullSecrets": login})),
     ]
@@ -198,6 +211,8 @@ fn e2e_values_of_secrets_are_in_memory_and_in_their_containers_and_nowhere_else(
     world.start();
     world.wait_row("holder", "1/1", "Running");
     world.wait_described("part", "error SubPath `$(S)$(E)` must not be an absolute path");
+    world.wait_described("late", "error SubPath `$(S)$(L)` must not be an absolute path");
+    world.wait_described("shown", "subPath \"$(E)\" is no directory of it");
     world.wait_described("program", "exec: \"$(E)\": executable file not found in $PATH");
     world.wait_described("unpulled", "Failed to pull image");
     let sh = |script: &str| world.exec("holder", "c", &["sh", "-c", script]);

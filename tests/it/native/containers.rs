@@ -412,6 +412,7 @@ fn e2e_images_that_are_not_there_say_what_to_do() {
         let ensure = async |image: &str, policy: &str| {
             let need = ImageNeed {
                 container: "app".into(),
+                volume: None,
                 image: image.into(),
                 policy: policy.into(),
                 secrets: Vec::new(),

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::fixture::{Root, TestPod, on_root, until};
 use crate::e2e::harness::walk;
+use crate::support::images::{Layer, oci_archive};
 use crate::{points, support};
 
 /// Where the shims of a test write their fault points: set for the process that starts them.
@@ -148,9 +149,20 @@ fn pod() -> TestPod {
     TestPod::script("web", SCRIPT)
 }
 
+/// The image that a pod has as a volume.
+const FILES: &str = "example.com/files:1";
+
+/// The same pod with that volume in its container.
+fn with_files(mut spec: Value) -> Value {
+    spec["volumes"] = json!([{ "name": "files", "image": { "reference": FILES } }]);
+    spec["containers"][0]["volumeMounts"] =
+        json!([{ "name": "files", "mountPath": "/files", "subPath": "dir", "readOnly": true }]);
+    spec
+}
+
 /// Pods that differ in what a shim does for them: nothing but what all have; a terminal, and a root file system that is
-/// read-only; streams that are a user's, and the machine's devices.
-fn pods() -> [TestPod; 3] {
+/// read-only; streams that are a user's, and the machine's devices; an image as a volume.
+fn pods() -> [TestPod; 4] {
     let command = ["/bin/sh", "-c", SCRIPT];
     let terminal = json!({
         "name": "app", "command": command, "stdin": true, "tty": true,
@@ -164,6 +176,7 @@ fn pods() -> [TestPod; 3] {
         pod(),
         TestPod::new("web", json!({ "containers": [terminal] })),
         TestPod::new("web", json!({ "containers": [user] })),
+        TestPod::new("web", with_files(json!({ "containers": [{ "name": "app", "command": command }] }))),
     ]
 }
 
@@ -174,6 +187,8 @@ async fn through(root: &Root, pods: &[TestPod]) -> Vec<ExitRecord> {
     std::fs::create_dir_all(&covered[0]).unwrap();
     std::fs::write(&covered[1], "").unwrap();
     let native = Native::open(NativeOptions { covered: covered.to_vec(), ..root.options() }).unwrap();
+    let archive = oci_archive(FILES, &[Layer::new().dir("dir/").file("dir/file", "of the image").tar()], json!({}));
+    native.images().load(archive.as_slice(), None).unwrap();
     let mut all = Vec::new();
     for pod in pods {
         pod.create(&native).await;
@@ -280,7 +295,8 @@ fn e2e_a_shim_whose_effects_each_fail_once_says_so_and_leaves_nothing() {
 /// The pod of these tests with user ids of its own: one more process comes before the container's.
 fn pod_with_users() -> TestPod {
     let command = json!(["/bin/sh", "-c", "env; echo up; exec sleep 1000"]);
-    TestPod::new("web", json!({ "hostUsers": false, "containers": [{ "name": "app", "command": command }] }))
+    let spec = json!({ "hostUsers": false, "containers": [{ "name": "app", "command": command }] });
+    TestPod::new("web", with_files(spec))
 }
 
 #[test]
@@ -363,7 +379,7 @@ fn e2e_agents_of_the_version_before_and_of_the_next_adopt_the_same_pods() {
         // The first one wrote less: what is optional was not there.
         for path in all.iter().filter(|path| path.ends_with("app/0/record.json")) {
             edit(path, |record| {
-                for member in ["data", "stopping", "imageSource"] {
+                for member in ["data", "stopping", "imageSource", "volumeImages"] {
                     record.remove(member);
                 }
             });

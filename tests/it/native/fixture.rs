@@ -295,8 +295,16 @@ impl TestPod {
         let container = spec.containers.iter().find(|c| c.name == name).unwrap();
         let words =
             |list: &Option<Vec<String>>| list.as_ref().map(|l| l.iter().cloned().map(Masked::new).collect::<Vec<_>>());
+        let shown = |name: &str| {
+            let volume = spec.volumes.iter().flatten().find(|volume| volume.name == name)?;
+            volume.image.as_ref()?.reference.clone()
+        };
+        let source = |m: &VolumeMount| match shown(&m.name) {
+            Some(image) => MountSource::Image { volume: m.name.clone(), image, sub_path: part_of(m) },
+            None => MountSource::Volume { name: m.name.clone(), sub_path: part_of(m) },
+        };
         let mounts = container.volume_mounts.iter().flatten().map(|m| VolumeMountPlan {
-            source: MountSource::Volume { name: m.name.clone(), sub_path: part_of(m) },
+            source: source(m),
             mount_path: m.mount_path.clone(),
             mode: MountMode {
                 read_only: m.read_only == Some(true),
@@ -316,6 +324,7 @@ impl TestPod {
             command: words(&container.command),
             args: words(&container.args),
             env: Vec::new(),
+            late: Vec::new(),
             mounts: mounts.collect(),
             data: None,
             image_source: ImageSource::Present,

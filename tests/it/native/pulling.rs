@@ -44,6 +44,7 @@ fn native(root: &Root, address: &str, strict_offline: bool) -> Arc<Native> {
 fn need(policy: &str) -> ImageNeed {
     ImageNeed {
         container: "app".into(),
+        volume: None,
         image: IMAGE.into(),
         policy: policy.into(),
         secrets: Vec::new(),

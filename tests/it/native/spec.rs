@@ -1,6 +1,6 @@
 //! The OCI runtime spec of a container, whole, for pods of different kinds.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Capabilities, Pod};
@@ -38,6 +38,7 @@ fn plan() -> ContainerStart {
         command: None,
         args: None,
         env: vec![EnvValue { name: "MODE".into(), value: Masked::new("pod".into()) }],
+        late: Vec::new(),
         mounts: Vec::new(),
         data: None,
         image_source: ImageSource::Present,
@@ -428,6 +429,31 @@ fn each_mode_of_a_mount_has_its_options() {
         let mounts = built["mounts"].as_array().unwrap();
         let options = &mounts.iter().find(|mount| mount["destination"] == "/x").unwrap()["options"];
         assert_eq!(*options, json!(["rbind", expected[0], expected[1]]), "{mode:?}");
+    }
+}
+
+#[test]
+fn nothing_of_a_container_is_mounted_where_the_machine_is_told_of_it() {
+    let at = |destination: &str, propagation| {
+        let mode = MountMode { propagation, ..MountMode::default() };
+        Bind { source: "/v".into(), destination: destination.into(), mode }
+    };
+    let (both, none) = (Propagation::Bidirectional, Propagation::None);
+    for (binds, below) in [
+        (vec![at("/a", both)], None),
+        (vec![at("/a", both), at("/ab", none), at("/b", both)], None),
+        (vec![at("/a", Propagation::HostToContainer), at("/a/b", none)], None),
+        (vec![at("/a/", both), at("/a/./b", none)], Some("/a/b")),
+        (vec![at("/a/b", both), at("/a", none)], None),
+        (vec![at("/etc", both)], Some("/etc/hosts")),
+        (vec![at("/dev", both)], Some("/dev/shm")),
+        (vec![at("/sys", both)], Some("/sys/fs/cgroup")),
+        (vec![at("/log", both)], Some("/log/last")),
+    ] {
+        let pod = json!({ "containers": [{ "name": "app", "terminationMessagePath": "/log/last" }] });
+        let place = binds[0].destination.components().collect::<PathBuf>();
+        let expected = below.map(|below| SpecError::Told(place, below.into()));
+        assert_eq!(spec_with(pod, &binds).err(), expected, "{binds:?}");
     }
 }
 

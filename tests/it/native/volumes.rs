@@ -6,12 +6,14 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use podwright::model::{PayloadFile, SharedBytes, VolumeMaterial, VolumePayload};
+use podwright::model::{ContainerStart, LateValue, PayloadFile, SharedBytes, Signal, VolumeMaterial, VolumePayload};
 use podwright::port::ContainerBackend;
 use serde_json::{Value, json};
+use tar::EntryType;
 
 use super::fixture::{TestPod, on_root};
 use crate::support;
+use crate::support::images::{Layer, oci_archive};
 
 #[test]
 fn e2e_paths_of_the_machine_of_each_type_are_of_use_in_a_container() {
@@ -190,6 +192,97 @@ fn e2e_mounts_are_passed_on_and_read_only_as_a_container_asks() {
         pod.remove(&native).await;
         assert!(shared.place.join("made/file").exists() && shared.place.join("part/made/file").exists());
         drop((shared, private));
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_what_is_mounted_in_a_volume_of_the_pod_is_its_others_and_goes_with_it() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        fs::create_dir_all(root.state()).unwrap();
+        let shared = Shared::new(root.state().join("volumes"), "--make-shared");
+        let made = "mkdir /v/made && mount -t tmpfs tmpfs /v/made && touch /v/made/file && echo made; exec sleep 1000";
+        let heard = "until [ -e /v/made/file ]; do sleep 0.05; done; echo heard; exec sleep 1000";
+        let container = |name: &str, script: &str, how: &str| {
+            json!({ "name": name, "command": ["/bin/sh", "-c", script],
+                "securityContext": { "privileged": how == "Bidirectional" },
+                "volumeMounts": [{ "name": "v", "mountPath": "/v", "mountPropagation": how }] })
+        };
+        let containers = [
+            container("tells", made, "Bidirectional"),
+            container("hears", heard, "HostToContainer"),
+            container("takes", "true", "None"),
+        ];
+        let pod = TestPod::new("own", json!({ "containers": containers }));
+        let native = root.open();
+        pod.create(&native).await;
+        let material = VolumeMaterial::EmptyDir { memory: false, size_limit: None };
+        let volumes = [VolumePayload { name: "v".into(), material, group: None }];
+        native.sync_volumes(pod.key(), &volumes).await.unwrap();
+        pod.start(&native, "hears", 0).await;
+        pod.start(&native, "tells", 0).await;
+        pod.wait_log(&native, "tells", "made").await;
+        pod.wait_log(&native, "hears", "heard").await;
+        // Nobody is asked for variables who serves a mount.
+        let late = ["made/file", "made/../made/none"].map(|path| {
+            let (volume, key) = ("v".to_owned(), "K".to_owned());
+            LateValue { name: "A".into(), volume, path: path.into(), key, optional: true, before: None }
+        });
+        for late in late {
+            let plan = ContainerStart { late: vec![late], ..pod.plan("takes", 0) };
+            let error = native.start_container(pod.key(), &plan).await.unwrap_err();
+            assert!(error.message.ends_with("of volume v: something is mounted there"), "{error}");
+            assert_eq!(error.waiting_reason, Some("CreateContainerConfigError"));
+        }
+        // It outlives the container that has mounted it, and the agent.
+        pod.signal(&native, "tells", Signal::Kill).await;
+        pod.exit(&native, "tells").await;
+        drop(native);
+        let place = root.state().join("volumes").join(&pod.uid().0).join("v/made");
+        assert!(place.join("file").exists());
+        let native = root.open();
+        pod.remove(&native).await;
+        assert!(!place.exists());
+        root.check_pods_are_gone();
+        drop(shared);
+        native.teardown_root().await.unwrap();
+    });
+}
+
+#[test]
+fn e2e_what_a_link_of_the_image_leads_to_a_place_that_is_told_of_is_not_mounted() {
+    if !support::e2e() {
+        return;
+    }
+    on_root(async |root| {
+        let shared = Shared::new(root.temp.path().join("shared"), "--make-shared");
+        fs::create_dir(shared.place.join("below")).unwrap();
+        let native = root.open();
+        let (etc, bin) =
+            (Layer::new().link(EntryType::Symlink, "link", "/v/below").tar(), Layer::new().dir("bin").tar());
+        native.images().load(oci_archive("example.com/linked:1", &[etc, bin], json!({})).as_slice(), None).unwrap();
+        let pod = TestPod::new(
+            "linked",
+            json!({ "containers": [{ "name": "app", "image": "example.com/linked:1", "command": ["/no/program"],
+                "securityContext": { "privileged": true }, "volumeMounts": [
+                    { "name": "shared", "mountPath": "/v", "mountPropagation": "Bidirectional" },
+                    { "name": "other", "mountPath": "/link/x" },
+                ] }] }),
+        );
+        pod.create(&native).await;
+        let material = VolumeMaterial::HostPath { path: shared.place.display().to_string(), kind: "Directory".into() };
+        let empty = VolumeMaterial::EmptyDir { memory: false, size_limit: None };
+        let payload = |name: &str, material| VolumePayload { name: name.into(), material, group: None };
+        native.sync_volumes(pod.key(), &[payload("shared", material), payload("other", empty)]).await.unwrap();
+        let error = native.start_container(pod.key(), &pod.plan("app", 0)).await.unwrap_err();
+        assert!(error.message.contains("it would be mounted on the machine as well"), "{error}");
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!table.contains("shared/below"), "{table}");
+        pod.remove(&native).await;
+        drop(shared);
         native.teardown_root().await.unwrap();
     });
 }

@@ -1,6 +1,6 @@
 //! Variables, commands and mounts as a container gets them.
 
-use podwright::model::{ContainerStart, MountMode, MountSource, PodAction, Propagation, Sandbox};
+use podwright::model::{ContainerStart, Masked, MountMode, MountSource, PodAction, Propagation, Sandbox, SubPath};
 use serde_json::{Value, json};
 
 use super::world::World;
@@ -29,6 +29,7 @@ fn start(container: Value) -> Result<ContainerStart, String> {
             {"name": "v", "emptyDir": {}}, {"name": "h", "hostPath": {"path": "/x"}},
             {"name": "m", "configMap": {"name": "m"}}, {"name": "s", "secret": {"secretName": "s"}},
             {"name": "a", "projected": {"sources": [{"secret": {"name": "s"}}]}}, {"name": "p", "downwardAPI": {"items": []}},
+            {"name": "i", "image": {"reference": "files:1"}},
         ]},
     }));
     let admitted = admitted(&all);
@@ -232,7 +233,7 @@ fn command_args_and_sub_paths_see_every_variable() {
         .mounts
         .iter()
         .map(|m| {
-            let MountSource::Volume { name, sub_path } = &m.source;
+            let MountSource::Volume { name, sub_path } = &m.source else { panic!("{m:?}") };
             let path = sub_path.as_ref().map(|part| part.path.reveal().as_str());
             (name.as_str(), path, m.mount_path.as_str(), m.mode.read_only)
         })
@@ -243,18 +244,21 @@ fn command_args_and_sub_paths_see_every_variable() {
 /// Whatever it is refused for, and whoever prints what a container would have been started with.
 #[test]
 fn the_value_of_a_secret_in_a_sub_path_is_in_no_message() {
-    let container = |expr: &str| {
+    let container = |volume: &str, expr: &str| {
         json!({"env": [{"name": "P", "valueFrom": {"secretKeyRef": {"name": "s", "key": "p"}}}],
-            "volumeMounts": [{"name": "v", "mountPath": "/v", "subPathExpr": expr}]})
+            "volumeMounts": [{"name": volume, "mountPath": "/v", "subPathExpr": expr}]})
     };
-    for expr in ["/$(P)", "../$(P)", "$(P)/..", "$(P)/$(NO)"] {
-        let why = start(container(expr)).unwrap_err();
-        assert!(!why.contains("hunter2"), "{why}");
+    for volume in ["v", "i"] {
+        for expr in ["/$(P)", "../$(P)", "$(P)/..", "$(P)/$(NO)"] {
+            let why = start(container(volume, expr)).unwrap_err();
+            assert!(!why.contains("hunter2"), "{why}");
+        }
+        let start = start(container(volume, "d/$(P)")).unwrap();
+        let (MountSource::Volume { sub_path, .. } | MountSource::Image { sub_path, .. }) = &start.mounts[0].source;
+        let part = sub_path.as_ref().unwrap();
+        assert_eq!((part.written.as_str(), part.path.reveal().as_str()), ("d/$(P)", "d/hunter2"));
+        assert!(!format!("{start:?}").contains("hunter2"));
     }
-    let start = start(container("d/$(P)")).unwrap();
-    let MountSource::Volume { sub_path: Some(part), .. } = &start.mounts[0].source else { panic!("{start:?}") };
-    assert_eq!((part.written.as_str(), part.path.reveal().as_str()), ("d/$(P)", "d/hunter2"));
-    assert!(!format!("{start:?}").contains("hunter2"));
 }
 
 #[test]
@@ -272,6 +276,8 @@ fn volumes_of_the_agents_files_are_read_only_whatever_is_asked() {
         ("s", Some(true), true),
         ("a", Some(false), true),
         ("p", Some(false), true),
+        ("i", None, true),
+        ("i", Some(false), true),
     ];
     for (name, asked, expected) in rows {
         let mount = json!({"name": name, "mountPath": "/a", "readOnly": asked});
@@ -325,6 +331,93 @@ fn mounts_are_passed_on_and_read_only_as_the_kubelet_has_it() {
         ),
     ] {
         assert_eq!(mode(fields.clone(), privileged), expected, "{fields}");
+    }
+}
+
+#[test]
+fn a_value_that_is_in_a_file_is_known_when_the_container_starts_and_used_everywhere() {
+    let file = |name: &str, volume: &str, optional: bool| {
+        let reference = json!({"volumeName": volume, "path": "dir/f", "key": "K", "optional": optional});
+        json!({"name": name, "valueFrom": {"fileKeyRef": reference}})
+    };
+    let plan = start(json!({
+        "env": [
+            {"name": "B", "value": "old"}, file("A", "v", false), file("B", "v", true), {"name": "C", "value": "<$(A)$(B)$$(A)>"},
+        ],
+        "command": ["echo", "$(A)"], "args": ["$(B)"],
+        "volumeMounts": [{"name": "v", "mountPath": "/v", "subPathExpr": "x/$(A)"}],
+    }))
+    .unwrap();
+    let asked: Vec<_> = plan
+        .late
+        .iter()
+        .map(|late| (late.name.as_str(), late.volume.as_str(), late.path.as_str(), late.key.as_str(), late.optional))
+        .collect();
+    assert_eq!(asked, [("A", "v", "dir/f", "K", false), ("B", "v", "dir/f", "K", true)]);
+    let told = |values: [Option<&str>; 2]| {
+        let start = plan.with_late(&values.map(|value| value.map(str::to_owned))).unwrap();
+        let env = start.env.iter().map(|one| format!("{}={}", one.name, one.value.reveal()));
+        let words = start.command.iter().chain(&start.args).flatten().map(|word| word.reveal().clone());
+        let MountSource::Volume { sub_path, .. } = &start.mounts[0].source else { panic!("{start:?}") };
+        let path = sub_path.iter().map(|part| part.path.reveal().clone());
+        env.chain(words).chain(path).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(told([Some("1"), Some("2")]), "B=2 A=1 C=<12$(A)> echo 1 2 x/1");
+    assert_eq!(told([Some("1"), None]), "B=old A=1 C=<1old$(A)> echo 1 old x/1");
+    for volume in ["no", "h", "i"] {
+        let told = start(json!({"env": [file("A", volume, true)]})).unwrap_err();
+        assert_eq!(told, format!("cannot find the volume \"{volume}\" referenced by FileKeyRef"));
+    }
+}
+
+#[test]
+fn what_has_a_nul_starts_nothing_whatever_is_in_files() {
+    let file = json!({"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "f", "key": "K"}}});
+    for (fields, why) in [
+        (json!({"env": [file, {"name": "B", "value": "\0$0\0"}]}), "variable B has a NUL byte"),
+        (json!({"env": [file, {"name": "B", "value": "$(A)\0"}]}), "variable B has a NUL byte"),
+        (json!({"env": [file], "command": ["x"], "args": ["\0$0\0"]}), "a word of the command has a NUL byte"),
+        (
+            json!({"env": [file], "volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "\0$0\0"}]}),
+            "a subPath has a NUL byte",
+        ),
+    ] {
+        assert_eq!(start(fields.clone()).unwrap_err(), why, "{fields}");
+    }
+}
+
+#[test]
+fn what_is_mounted_of_an_image_is_read_only_and_passed_on_to_nobody() {
+    let planned = |fields: Value| {
+        let mut mount = json!({"name": "i", "mountPath": "/a"});
+        mount.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let security = json!({"privileged": true});
+        let env = json!([{"name": "V", "value": "x"}]);
+        start(json!({"volumeMounts": [mount], "securityContext": security, "env": env}))
+            .map(|start| (start.mounts[0].source.clone(), start.mounts[0].mode))
+    };
+    let source = |part_of: Option<(&str, &str)>| {
+        let (volume, image) = ("i".to_owned(), "files:1".to_owned());
+        let part = |(written, path): (&str, &str)| SubPath { written: written.into(), path: Masked::new(path.into()) };
+        MountSource::Image { volume, image, sub_path: part_of.map(part) }
+    };
+    let read_only = MountMode { read_only: true, ..MountMode::default() };
+    for (fields, expected) in [
+        (json!({}), Ok((source(None), read_only))),
+        (json!({"subPath": "etc"}), Ok((source(Some(("etc", "etc"))), read_only))),
+        (json!({"subPathExpr": "$(V)/y"}), Ok((source(Some(("$(V)/y", "x/y"))), read_only))),
+        (json!({"mountPropagation": "HostToContainer"}), Ok((source(None), read_only))),
+        (
+            json!({"readOnly": true, "recursiveReadOnly": "Enabled"}),
+            Ok((source(None), MountMode { recursively: true, ..read_only })),
+        ),
+        (
+            json!({"mountPropagation": "Bidirectional"}),
+            Err("Bidirectional mount propagation is not available to the image volume \"i\"".to_owned()),
+        ),
+        (json!({"subPathExpr": "$(NO)"}), Err("missing value for NO".to_owned())),
+    ] {
+        assert_eq!(planned(fields.clone()), expected, "{fields}");
     }
 }
 

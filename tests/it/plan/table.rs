@@ -151,6 +151,8 @@ fn immutable() -> Vec<Row> {
         row("volumes: another source", "/spec/volumes/0", json!({"name": "v", "hostPath": {"path": "/x"}}), "recreate: spec.volumes[v].emptyDir, spec.volumes[v].hostPath"),
         row("volumes: another ConfigMap", "/spec/volumes/1/configMap/name", json!("m2"), &format!("recreate: spec.volumes[m].configMap.name {NEW_DATA}")),
         row("volumes: another Secret", "/spec/volumes/2/secret/secretName", json!("s2"), &format!("recreate: spec.volumes[s].secret.secretName {NEW_DATA}")),
+        ("volumes: another image", vec![("/spec/volumes/0", json!({"name": "v", "image": {"reference": "files:1"}}))],
+            vec![("/spec/volumes/0", json!({"name": "v", "image": {"reference": "files:2"}}))], "recreate: spec.volumes[v].image.reference".to_owned()),
         row("volumes: another mode", "/spec/volumes/1/configMap/defaultMode", json!(256), "recreate: spec.volumes[m].configMap.defaultMode"),
         row("hostNetwork", "/spec/hostNetwork", json!(true), "recreate: spec.hostNetwork"),
         row("hostPID", "/spec/hostPID", json!(true), "recreate: spec.hostPID"),

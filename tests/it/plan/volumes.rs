@@ -142,7 +142,7 @@ fn what_cannot_be_made_says_why() {
         ),
         (
             json!({"nfs": {"server": "x", "path": "/"}}),
-            "this kind of volume is not supported: use emptyDir, hostPath, configMap, secret, projected or downwardAPI"
+            "this kind of volume is not supported: use emptyDir, hostPath, configMap, secret, projected, downwardAPI or image"
                 .to_owned(),
         ),
     ];

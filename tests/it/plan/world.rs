@@ -235,6 +235,7 @@ impl World {
             image,
             image_id: String::new(),
             image_source: start.image_source.clone(),
+            volume_images: BTreeMap::new(),
             created_at: now,
             boot_id: String::new(),
             backoff: start.backoff,

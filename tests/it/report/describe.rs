@@ -164,7 +164,10 @@ fn what_is_long_is_cut_and_what_has_a_name_is_sorted() {
         "spec": {
             "containers": [{"name": "c", "image": "nginx"}],
             "tolerations": [{"key": "b", "operator": "Exists"}, {"key": "a", "value": "1", "effect": "NoSchedule"}, {"operator": "Exists"}],
-            "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "0"}}, {"name": "w", "emptyDir": {"sizeLimit": "1k"}}],
+            "volumes": [
+                {"name": "v", "emptyDir": {"sizeLimit": "0"}}, {"name": "w", "emptyDir": {"sizeLimit": "1k"}},
+                {"name": "i", "image": {"reference": "files:1", "pullPolicy": "Never"}},
+            ],
         },
     });
     let text = describe_pod(&serde_json::from_value(pod).unwrap(), &[], at(60));
@@ -178,6 +181,9 @@ fn what_is_long_is_cut_and_what_has_a_name_is_sorted() {
     assert_eq!(lines[at..at + 3], ["Tolerations: op=Exists", "a=1:NoSchedule", "b op=Exists"]);
     let limits: Vec<&String> = lines.iter().filter(|line| line.starts_with("SizeLimit:")).collect();
     assert_eq!(limits, ["SizeLimit: <unset>", "SizeLimit: 1k"]);
+    let at = lines.iter().position(|line| line.starts_with("Type: Image")).unwrap();
+    let image = ["Type: Image (a container image or OCI artifact)", "Reference: files:1", "PullPolicy: Never"];
+    assert_eq!(lines[at..at + 3], image);
 }
 
 #[test]

@@ -81,6 +81,7 @@ pub fn instance(name: &str, kind: ContainerKind, attempt: u32, state: ContainerS
             image: "nginx".into(),
             image_id: "sha256:0123".into(),
             image_source: ImageSource::Present,
+            volume_images: Default::default(),
             created_at: at(2),
             boot_id: String::new(),
             backoff: SignedDuration::ZERO,

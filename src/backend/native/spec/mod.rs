@@ -84,6 +84,8 @@ pub enum SpecError {
     Quantity(String, String),
     /// A seccomp profile that is not there.
     Seccomp(String),
+    /// A mount, by its path, that tells the machine of what is mounted below it, and what of the container would be.
+    Told(PathBuf, PathBuf),
 }
 
 impl std::fmt::Display for SpecError {
@@ -93,6 +95,13 @@ impl std::fmt::Display for SpecError {
             SpecError::Capability(error) => error.fmt(f),
             SpecError::Quantity(field, text) => write!(f, "{field}: {text:?} is no quantity"),
             SpecError::Seccomp(what) => write!(f, "there is no seccomp profile {what:?}"),
+            SpecError::Told(place, below) => write!(
+                f,
+                "the machine is told of what is mounted below {}, and would have {} of the container as well: mount the volume \
+                 at a directory of its own",
+                place.display(),
+                below.display()
+            ),
         }
     }
 }
@@ -130,7 +139,7 @@ pub fn build(input: &Input<'_>) -> Result<Value, SpecError> {
         "ociVersion": OCI_VERSION,
         "root": { "path": "rootfs", "readonly": read_only },
         "process": process::process(input)?,
-        "mounts": mounts::mounts(input, privileged, read_only),
+        "mounts": mounts::mounts(input, privileged, read_only)?,
         "linux": linux,
         "annotations": { SECCOMP_ANNOTATION: security::seccomp_annotation(input)? },
     }))

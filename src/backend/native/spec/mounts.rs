@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::Input;
+use super::{Input, SpecError};
 use crate::model::{MountMode, Propagation};
 
 const DEV: &str = "/dev";
@@ -31,7 +31,10 @@ pub enum CgroupView {
 }
 
 /// All mounts, parents before what is mounted in them. What the pod mounts replaces a default of the same place.
-pub(super) fn mounts(input: &Input<'_>, privileged: bool, read_only_root: bool) -> Value {
+///
+/// # Errors
+/// When something of the container would be mounted on the machine.
+pub(super) fn mounts(input: &Input<'_>, privileged: bool, read_only_root: bool) -> Result<Value, SpecError> {
     let mut all = defaults(privileged);
     all.extend(cgroups(input.cgroups, privileged));
     // The machine's own tree, or a volume, is shown as it is there: with nothing of the defaults in it.
@@ -60,7 +63,19 @@ pub(super) fn mounts(input: &Input<'_>, privileged: bool, read_only_root: bool) 
     }
     // A stable sort: what is equally deep stays in the order of the pod.
     all.sort_by_key(|(destination, _)| destination.components().count());
-    all.into_iter().map(|(_, mount)| mount).collect()
+    match told(input.binds, &all) {
+        Some((place, below)) => Err(SpecError::Told(place, below)),
+        None => Ok(all.into_iter().map(|(_, mount)| mount).collect()),
+    }
+}
+
+/// A mount that tells the machine of what is mounted below it, and one of the container's own that is.
+fn told(binds: &[Bind], all: &[(PathBuf, Value)]) -> Option<(PathBuf, PathBuf)> {
+    let telling = binds.iter().filter(|bind| bind.mode.propagation == Propagation::Bidirectional);
+    telling.map(|bind| normal(&bind.destination)).find_map(|place| {
+        let (below, _) = all.iter().find(|(other, _)| *other != place && other.starts_with(&place))?;
+        Some((place, below.clone()))
+    })
 }
 
 /// The path without `.` and doubled or trailing slashes.

@@ -318,7 +318,8 @@ fn without_a() -> World {
 /// The image of a container could not be had at this second.
 fn no_image(w: &mut World, container: &str, image: &str, second: i64) {
     let (container, image) = (container.to_owned(), image.to_owned());
-    let need = ImageNeed { container, image, policy: "Always".into(), secrets: vec![], missing_secrets: vec![] };
+    let policy = "Always".into();
+    let need = ImageNeed { container, volume: None, image, policy, secrets: vec![], missing_secrets: vec![] };
     w.memory = podwright::plan::note_failed_pull(&w.memory, &need, ("ErrImagePull", "why"), at(second));
 }
 
@@ -406,6 +407,7 @@ fn a_step_that_succeeded_ends_the_failures_it_stands_for() {
         command: None,
         args: None,
         env: Vec::new(),
+        late: Vec::new(),
         mounts: Vec::new(),
         data: None,
         image_source: ImageSource::Present,
