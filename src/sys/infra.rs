@@ -254,10 +254,10 @@ fn undisturbed(start: impl FnOnce(&mut [MaybeUninit<u128>]) -> io::Result<i32>) 
     let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
     let mut before = SigSet::empty();
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
-    let children = Children::one_more();
+    let other = OtherUser::one_more();
     let started = start(stack.spare_capacity_mut());
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
-    drop(children);
+    drop(other);
     started
 }
 
@@ -288,33 +288,33 @@ fn clone(prepared: &Prepared, stack: &mut [MaybeUninit<u128>]) -> io::Result<i32
     if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(pid) }
 }
 
-/// A child that shares the memory of this process. When it changes its user the kernel lets nobody trace that memory any
-/// more, for whoever has that user could write to it; so that this process can be traced again as before is said when no such
-/// child is left.
-struct Children;
+/// Somebody who shares the memory of this process, a child or a thread, and becomes another user. The kernel lets nobody trace that
+/// memory any more then, for whoever has that user could write to it; so that this process can be traced again as before is said
+/// when nobody of that kind is left.
+pub(super) struct OtherUser;
 
 /// How many there are, and what the kernel said of tracing before the first of them.
-static CHILDREN: Mutex<(usize, libc::c_int)> = Mutex::new((0, 0));
+static OTHER_USERS: Mutex<(usize, libc::c_int)> = Mutex::new((0, 0));
 
-impl Children {
-    fn one_more() -> Self {
-        let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
-        if children.0 == 0 {
+impl OtherUser {
+    pub(super) fn one_more() -> Self {
+        let mut others = OTHER_USERS.lock().unwrap_or_else(PoisonError::into_inner);
+        if others.0 == 0 {
             // SAFETY: plain numbers.
-            children.1 = unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) };
+            others.1 = unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) };
         }
-        children.0 += 1;
+        others.0 += 1;
         Self
     }
 }
 
-impl Drop for Children {
+impl Drop for OtherUser {
     fn drop(&mut self) {
-        let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
-        children.0 -= 1;
-        if children.0 == 0 {
+        let mut others = OTHER_USERS.lock().unwrap_or_else(PoisonError::into_inner);
+        others.0 -= 1;
+        if others.0 == 0 {
             // SAFETY: plain numbers.
-            unsafe { libc::prctl(libc::PR_SET_DUMPABLE, children.1, 0, 0, 0) };
+            unsafe { libc::prctl(libc::PR_SET_DUMPABLE, others.1, 0, 0, 0) };
         }
     }
 }

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::sched::CloneFlags;
 use rustix::thread::LinkNameSpaceType;
 
-use super::effect;
-use super::infra::Infra;
+use super::infra::{Infra, OtherUser};
+use super::{effect, users};
 
 /// A handle on a network namespace, which keeps it alive.
 #[derive(Debug)]
@@ -82,17 +82,33 @@ impl NetNs {
     }
 }
 
-/// Runs `work` on a thread of its own inside the network and IPC namespaces of an infra process, and waits for it.
+/// Runs `work` on a thread of its own inside the network namespace of an infra process, and waits for it.
 ///
 /// # Errors
 /// `NotFound` when the process has ended; when the thread cannot be started or may not enter.
-pub fn in_namespaces_of<T: Send>(infra: Infra, work: impl FnOnce() -> T + Send) -> io::Result<T> {
-    let open = |kind: &str| File::open(format!("/proc/{}/ns/{kind}", infra.pid));
-    let (net, ipc) = (open("net")?, open("ipc")?);
+pub fn in_network_of<T: Send>(infra: Infra, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let net = NetNs::of_process(infra.pid)?;
+    infra.check()?;
+    net.enter(work)
+}
+
+/// The same inside its IPC namespace, as the user whom that belongs to: settings in a user namespace are written by nobody else,
+/// not even by the machine's root (`ipc_permissions` of the kernel's `ipc/ipc_sysctl.c`).
+///
+/// # Errors
+/// As with [`in_network_of`].
+pub fn in_ipc_of<T: Send>(infra: Infra, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let ipc = File::open(format!("/proc/{}/ns/ipc", infra.pid))?;
+    let root = users::root_of(infra.pid)?;
     infra.check()?;
     on_thread(|| {
-        rustix::thread::move_into_link_name_space(net.as_fd(), Some(LinkNameSpaceType::Network))?;
         rustix::thread::move_into_link_name_space(ipc.as_fd(), Some(LinkNameSpaceType::InterProcessCommunication))?;
+        if root == rustix::process::geteuid().as_raw() {
+            return Ok(work());
+        }
+        let _other = OtherUser::one_more();
+        let root = rustix::process::Uid::from_raw(root);
+        rustix::thread::set_thread_res_uid(root, root, root)?;
         Ok(work())
     })?
 }

@@ -64,6 +64,19 @@ pub(crate) fn become_root() -> io::Result<()> {
     Ok(rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
+/// Who root of a process's user namespace is in this one.
+///
+/// # Errors
+/// When the process has ended; `InvalidData` when nobody is.
+pub(crate) fn root_of(pid: i32) -> io::Result<u32> {
+    let map = fs::read_to_string(format!("/proc/{pid}/uid_map"))?;
+    let root = map.lines().find_map(|line| {
+        let mut numbers = line.split_whitespace();
+        (numbers.next() == Some("0")).then(|| numbers.next()?.parse().ok())?
+    });
+    root.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its user namespace has no root"))
+}
+
 /// Whether a process is in this process's user namespace.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use k8s_openapi::api::core::v1::PodSpec;
+use k8s_openapi::api::core::v1::{PodSpec, Sysctl};
 
 use crate::model::sysctl::{self, Namespace};
 use crate::sys::effect;
@@ -22,26 +22,31 @@ fn refusal(spec: &PodSpec, name: &str) -> Option<&'static str> {
     is_shared.then_some("the pod has the machine's namespace")
 }
 
-/// Writes those that a pod asks for, in their order.
+/// Writes those that a pod asks for: of the network first, then of IPC, each in their order.
 ///
 /// # Errors
 /// From the kernel; the message names the setting.
 pub(super) fn set(spec: &PodSpec, infra: Infra) -> io::Result<()> {
-    let wanted: Vec<_> = spec.security_context.iter().flat_map(|context| context.sysctls.iter().flatten()).collect();
-    if wanted.is_empty() {
-        return Ok(());
+    let wanted = spec.security_context.iter().flat_map(|context| context.sysctls.iter().flatten());
+    let is_ipc = |setting: &&Sysctl| Namespace::of(&sysctl::with_dots(&setting.name)) == Some(Namespace::Ipc);
+    let (ipc, net): (Vec<_>, Vec<_>) = wanted.partition(is_ipc);
+    if !net.is_empty() {
+        netns::in_network_of(infra, || write(spec, &net))??;
     }
-    netns::in_namespaces_of(infra, || {
-        for setting in wanted {
-            let named = |why: &dyn std::fmt::Display| {
-                format!("the sysctl {:?} cannot be set to {:?}: {why}", setting.name, setting.value)
-            };
-            refusal(spec, &setting.name).map_or(Ok(()), |why| Err(io::Error::other(named(&why))))?;
-            effect::write_existing(&sysctl::file(&setting.name), &setting.value)
-                .map_err(|e| io::Error::new(e.kind(), named(&e)))?;
-        }
-        Ok(())
-    })?
+    if ipc.is_empty() { Ok(()) } else { netns::in_ipc_of(infra, || write(spec, &ipc))? }
+}
+
+/// Writes settings of the namespaces that this thread is in.
+fn write(spec: &PodSpec, wanted: &[&Sysctl]) -> io::Result<()> {
+    for setting in wanted {
+        let named = |why: &dyn std::fmt::Display| {
+            format!("the sysctl {:?} cannot be set to {:?}: {why}", setting.name, setting.value)
+        };
+        refusal(spec, &setting.name).map_or(Ok(()), |why| Err(io::Error::other(named(&why))))?;
+        effect::write_existing(&sysctl::file(&setting.name), &setting.value)
+            .map_err(|e| io::Error::new(e.kind(), named(&e)))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -145,20 +145,14 @@ fn readiness_gates(spec: &View<'_>, out: &mut Vec<Finding>) {
     }
 }
 
-/// Settings of the whole machine, and those of IPC where it is a user namespace that has them.
+/// Settings of the whole machine.
 fn sysctls(spec: &View<'_>, out: &mut Vec<Finding>) {
     let Some(context) = spec.get("securityContext") else { return };
-    let own_users = spec.get("hostUsers").is_some_and(|users| users.value == false);
     for name in context.list("sysctls").iter().filter_map(|sysctl| sysctl.get("name")) {
         let Some(text) = name.text().filter(|text| is_name(text)) else { continue };
-        let what = format!("the sysctl {}", quoted(text));
-        match Namespace::of(&with_dots(text)) {
-            None => out.push(never(Kind::Pod, &name, &what, "it is the whole machine's: set it there")),
-            Some(Namespace::Ipc) if own_users => {
-                let what = format!("{what} with `hostUsers: false`");
-                out.push(not_yet(Kind::Pod, &name, &what, "set it in a pod without"));
-            }
-            Some(_) => {}
+        if Namespace::of(&with_dots(text)).is_none() {
+            let what = format!("the sysctl {}", quoted(text));
+            out.push(never(Kind::Pod, &name, &what, "it is the whole machine's: set it there"));
         }
     }
 }

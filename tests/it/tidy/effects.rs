@@ -55,7 +55,8 @@ const HARMLESS: &[(&str, &str)] = &[
     (
         "rustix::thread",
         "capabilities capability_is_in_bounding_set configure_capability_in_ambient_set move_into_link_name_space \
-         remove_capability_from_bounding_set set_capabilities set_keep_capabilities set_no_new_privs",
+         remove_capability_from_bounding_set set_capabilities set_keep_capabilities set_no_new_privs \
+         set_thread_res_uid",
     ),
     ("nix::sched", "setns"),
     ("nix::sys::resource", "getrlimit getrusage"),
