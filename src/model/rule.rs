@@ -59,7 +59,6 @@ pub const RULES: &[Rule] = &[
     rule("no-kind", "A document without `kind`", "add `kind`, or exclude the file with .podwrightignore"),
     rule("no-manifests", "There is nothing to run", "name the directory that holds the manifests"),
     rule("no-object", "A document is no mapping", "exclude the file with .podwrightignore if it is no manifest"),
-    rule("not-honoured-yet", "A field that podwright does not honour yet", "remove it"),
     rule("not-placed", "A pod that the machine does not fit", "give the machine what it asks for, or correct the pod"),
     rule("not-readable", "An object does not have the form of its kind", "correct the value"),
     rule("not-text", "A file is no UTF-8 text, or holds control characters", "save it as UTF-8"),

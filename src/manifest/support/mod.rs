@@ -23,8 +23,6 @@ pub enum Support {
     Honoured(&'static str),
     /// It is accepted with a warning, for it cannot change what runs. Why.
     NoEffect(&'static str),
-    /// It is refused, for what it asks for is not there yet. What to do instead.
-    NotYet(&'static str),
     /// It is refused, for Kubernetes itself does, or this runtime has nothing to honour it with. What to do instead.
     Never(&'static str),
 }
@@ -38,7 +36,7 @@ pub fn fields(kind: Kind) -> Vec<(String, Option<Support>)> {
 
 /// The paths of the table as they are written there: each must be a field of some kind.
 pub fn entries() -> impl Iterator<Item = &'static str> {
-    let covering = table::NO_EFFECT.iter().chain(table::NOT_YET).chain(table::NEVER);
+    let covering = table::NO_EFFECT.iter().chain(table::NEVER);
     let honoured = table::HONOURED.iter().chain(probes::HONOURED);
     honoured.chain(covering).chain(table::HARMLESS).map(|(path, _)| *path)
 }
@@ -113,7 +111,6 @@ impl Index {
         add(table::HONOURED, Support::Honoured);
         add(probes::HONOURED, Support::Honoured);
         add(table::NO_EFFECT, Support::NoEffect);
-        add(table::NOT_YET, Support::NotYet);
         add(table::NEVER, Support::Never);
         let mut harmless = HashMap::new();
         for (path, text) in table::HARMLESS {
@@ -133,7 +130,7 @@ fn lookup(kind: Kind, path: &str) -> Option<Support> {
     let mut above = path;
     while let Some(at) = above.rfind(['.', '[']) {
         above = &above[..at];
-        if let Some(covering @ (Support::NoEffect(_) | Support::NotYet(_) | Support::Never(_))) = support.get(above) {
+        if let Some(covering @ (Support::NoEffect(_) | Support::Never(_))) = support.get(above) {
             return Some(*covering);
         }
     }
@@ -231,9 +228,6 @@ impl Visit<'_> {
                 let finding = Finding::warning("no-effect", &view.pointer(), message).at_key();
                 self.out.push(finding.help("remove it"));
             }
-            Some(Support::NotYet(instead)) => {
-                self.out.push(not_yet(self.kind, view, &format!("`{}`", name(view)), instead));
-            }
             Some(Support::Never(instead)) => {
                 self.out.push(never(self.kind, view, &format!("`{}`", name(view)), instead));
             }
@@ -256,12 +250,6 @@ fn is_empty(value: &Value) -> bool {
 }
 
 /// The refusal of something that would be ignored.
-fn not_yet(kind: Kind, view: &View<'_>, what: &str, instead: &str) -> Finding {
-    let message = format!("{what} is not honoured yet");
-    Finding::error("not-honoured-yet", &view.pointer(), message).at_key().help(help(kind, instead))
-}
-
-/// The refusal of something that nobody could do here.
 fn never(kind: Kind, view: &View<'_>, what: &str, instead: &str) -> Finding {
     let message = format!("{what} cannot be honoured by this runtime");
     Finding::error("cannot-be-honoured", &view.pointer(), message).at_key().help(help(kind, instead))

@@ -1,4 +1,4 @@
-//! The table of fields: honoured, with the test that shows it; without effect, and why; not honoured yet; never.
+//! The table of fields: honoured, with the test that shows it; without effect, and why; never.
 //!
 //! Paths are Kubernetes' own with `[]` for the items of a list. `@` stands for a container or an init container of a
 //! Pod and for the spec of a PodPreset. A field that is honoured stands with its full path; one that is not covers
@@ -377,22 +377,19 @@ pub(super) const NO_EFFECT: &[(&str, &str)] = &[
 ];
 
 const ONE_MACHINE: &str = "every pod of the directory runs on this machine";
+const NO_LABELS: &str = "what is not allowed is refused by seccomp, capabilities and namespaces: see `seccompProfile`";
 const LOCAL_VOLUMES: &str = "use emptyDir, hostPath, configMap, secret, projected, downwardAPI or image";
 const NO_CONNECTION: &str = "use exec, httpGet or sleep: Kubernetes fails this one";
-
-/// Fields that are refused until they are honoured, and what to do instead or what happens meanwhile.
-pub(super) const NOT_YET: &[(&str, &str)] = &[
-    ("spec.securityContext.appArmorProfile", "no profile is applied"),
-    ("spec.securityContext.seLinuxChangePolicy", "no label is applied"),
-    ("spec.securityContext.seLinuxOptions", "no label is applied"),
-    ("@.securityContext.appArmorProfile", "no profile is applied"),
-    ("@.securityContext.seLinuxOptions", "no label is applied"),
-];
 
 /// Fields that are refused for good: Kubernetes itself takes no pod that has them or fails what they ask for, or they ask for
 /// what no single machine has, such as other machines, drivers of a cluster, and objects that only its API keeps. What to do
 /// instead.
 pub(super) const NEVER: &[(&str, &str)] = &[
+    ("spec.securityContext.appArmorProfile", NO_LABELS),
+    ("spec.securityContext.seLinuxChangePolicy", NO_LABELS),
+    ("spec.securityContext.seLinuxOptions", NO_LABELS),
+    ("@.securityContext.appArmorProfile", NO_LABELS),
+    ("@.securityContext.seLinuxOptions", NO_LABELS),
     ("spec.affinity.podAffinity", ONE_MACHINE),
     ("spec.affinity.podAntiAffinity", ONE_MACHINE),
     ("spec.topologySpreadConstraints", ONE_MACHINE),
@@ -441,6 +438,8 @@ pub(super) const NEVER: &[(&str, &str)] = &[
 /// object copied out of a cluster is full of them.
 pub(super) const HARMLESS: &[(&str, &str)] = &[
     ("spec.os", r#"{"name":"linux"}"#),
+    ("spec.securityContext.appArmorProfile", r#"{"type":"Unconfined"}"#),
+    ("@.securityContext.appArmorProfile", r#"{"type":"Unconfined"}"#),
     ("spec.preemptionPolicy", r#""PreemptLowerPriority""#),
     // What an API server adds to every pod.
     ("spec.tolerations[].tolerationSeconds", "300"),

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::{never, not_yet};
+use super::never;
 use crate::manifest::problem::{Finding, quoted};
 use crate::manifest::rules::{View, containers};
 use crate::model::sysctl::{Namespace, is_name, with_dots};
@@ -43,7 +43,7 @@ fn empty_dir(kind: Kind, source: &View<'_>, out: &mut Vec<Finding>) {
     if let Some(medium) = source.get("medium")
         && let Some(text) = medium.text().filter(|text| text.starts_with("HugePages"))
     {
-        out.push(not_yet(kind, &medium, &format!("the medium {}", quoted(text)), "use `Memory`"));
+        out.push(never(kind, &medium, &format!("the medium {}", quoted(text)), "use `Memory`"));
     }
 }
 
@@ -70,7 +70,7 @@ fn huge_pages(spec: &View<'_>, out: &mut Vec<Finding>) {
     for list in ["limits", "requests"].into_iter().filter_map(|list| spec.path(&["resources", list])) {
         for (name, amount) in list.entries().filter(|(name, _)| name.starts_with("hugepages-")) {
             let what = format!("the resource {}", quoted(name));
-            out.push(not_yet(Kind::Pod, &amount, &what, "cpu and memory are limited"));
+            out.push(never(Kind::Pod, &amount, &what, "cpu and memory are limited"));
         }
     }
 }
@@ -84,11 +84,10 @@ fn resources(container: &View<'_>, out: &mut Vec<Finding>) {
                 other => {
                     let what = format!("the resource {}", quoted(other));
                     // Those with a domain are of device plugins.
-                    out.push(if other.contains('/') {
-                        never(Kind::Pod, &amount, &what, "a device comes with a hostPath volume")
-                    } else {
-                        not_yet(Kind::Pod, &amount, &what, "cpu and memory are limited")
-                    });
+                    let is_device = other.contains('/');
+                    let instead =
+                        if is_device { "a device comes with a hostPath volume" } else { "cpu and memory are limited" };
+                    out.push(never(Kind::Pod, &amount, &what, instead));
                 }
             }
         }
@@ -174,7 +173,7 @@ fn annotations(root: &View<'_>, out: &mut Vec<Finding>) {
             continue;
         }
         if *field == "appArmorProfile" {
-            out.push(not_yet(Kind::Pod, &value, &format!("the annotation {}", quoted(key)), "no profile is applied"));
+            out.push(never(Kind::Pod, &value, &format!("the annotation {}", quoted(key)), "no profile is applied"));
         } else {
             let message = format!("the annotation {} has no effect, here and in Kubernetes today", quoted(key));
             let finding = Finding::warning("no-effect", &value.pointer(), message).at_key();

@@ -51,7 +51,7 @@ fn the_seed_and_the_examples_are_rendered_as_the_golden_files_say() {
     ];
     for path in manifests("fixtures/seed") {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        // What is not honoured yet is refused: fixtures/seed/deviations.yaml.
+        // What cannot be honoured is refused: fixtures/seed/deviations.yaml.
         let place = place_with(std::slice::from_ref(&path));
         if !["pod", "preset"].contains(&name.as_str()) && place.run(&["validate", "m"]).code == Some(0) {
             inputs.push((format!("seed-{name}"), vec![path]));

@@ -27,7 +27,7 @@ const ROWS: &[(Kind, &str, &str)] = &[
 ];
 /// What other rows have too, and how their paths begin there.
 const SHARED: &[(&str, &str)] = &[("spec.containers.", ""), ("spec.volumes.", "volumes.")];
-const COLUMNS: usize = 4;
+const COLUMNS: usize = 3;
 
 /// Fields by name, each with those below it.
 #[derive(Default)]
@@ -41,8 +41,7 @@ fn column(support: Support) -> usize {
     match support {
         Support::Honoured(_) => 0,
         Support::NoEffect(_) => 1,
-        Support::NotYet(_) => 2,
-        Support::Never(_) => 3,
+        Support::Never(_) => 2,
     }
 }
 
@@ -83,7 +82,7 @@ fn row_of(kind: Kind, path: &str) -> Option<&'static str> {
 
 fn table() -> String {
     let mut text = String::from(
-        "| fields of | honoured | without effect: a warning | refused: not honoured yet | refused: cannot be honoured |\n|---|---|---|---|---|\n",
+        "| fields of | honoured | without effect: a warning | refused: cannot be honoured |\n|---|---|---|---|\n",
     );
     let mut told: [Vec<String>; COLUMNS] = Default::default();
     for (kind, begin, title) in ROWS {

@@ -103,7 +103,6 @@ fn what_is_not_honoured_is_told_for_each_field() {
         };
         for (path, support) in fields.iter().filter(|(path, _)| !covered(path)) {
             let (severity, rule) = match support {
-                Some(Support::NotYet(_)) => (Severity::Error, "not-honoured-yet"),
                 Some(Support::Never(_)) => (Severity::Error, "cannot-be-honoured"),
                 Some(Support::NoEffect(_)) => (Severity::Warning, "no-effect"),
                 _ => continue,
@@ -139,12 +138,12 @@ fn what_nobody_does_is_not_claimed() {
         desired.diagnostics.0.iter().map(|d| (d.rule.to_owned(), format!("{} {:?}", d.message, d.help))).collect()
     };
     let cases = [
-        (json!({}), json!({"medium": "HugePages"}), "not-honoured-yet", "use `Memory`"),
+        (json!({}), json!({"medium": "HugePages"}), "cannot-be-honoured", "use `Memory`"),
         (
             json!({"securityContext": {"appArmorProfile": {"type": "RuntimeDefault"}}}),
             json!({}),
-            "not-honoured-yet",
-            "no profile is applied",
+            "cannot-be-honoured",
+            "see `seccompProfile`",
         ),
     ];
     for (container, volume, rule, words) in cases {
@@ -152,6 +151,7 @@ fn what_nobody_does_is_not_claimed() {
         assert!(told.len() == 1 && told[0].0 == rule && told[0].1.contains(words), "{container}: {told:?}");
     }
     assert_eq!(told(json!({}), json!({"sizeLimit": "1Gi"})), []);
+    assert_eq!(told(json!({"securityContext": {"appArmorProfile": {"type": "Unconfined"}}}), json!({})), []);
     assert_eq!(told(json!({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}), json!({})), []);
     assert_eq!(
         told(json!({"stdin": true, "stdinOnce": true, "tty": true}), json!({"medium": "Memory", "sizeLimit": "1Mi"})),
