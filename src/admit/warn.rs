@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Container, VolumeMount};
+use k8s_openapi::api::core::v1::{Container, PodSpec, VolumeMount};
 
 use super::chain::Draft;
-use super::merge::CONFLICTS;
+use super::merge::{Added, CONFLICTS};
 use super::place;
 use super::preset::Candidate;
 use super::security::Mode;
@@ -260,21 +260,24 @@ fn odd_mounts(object: &DesiredObject, draft: &Draft<'_>) -> Vec<Diagnostic> {
     for (list, index, container) in apps.chain(init) {
         let pointer = format!("/spec/{list}/{index}");
         let own = format!("{pointer}/volumeMounts/");
-        let brought = draft.added.iter().filter(|added| added.pointer.starts_with(&own));
+        let tells = |mount: &&VolumeMount| mount.mount_propagation.as_deref() == Some(BIDIRECTIONAL);
+        let mounts: Vec<&VolumeMount> = container.volume_mounts.iter().flatten().filter(tells).collect();
+        let is_of_it = |added: &&Added| {
+            let volume = volume_of(spec, &added.pointer);
+            added.pointer.starts_with(&own) || volume.is_some_and(|name| mounts.iter().any(|m| m.name == name))
+        };
+        let brought = draft.added.iter().filter(is_of_it);
         let givers: BTreeSet<&str> = brought.map(|added| draft.matching[added.donor].name()).collect();
+        let Some(why) = mounts.iter().find_map(|mount| no_bidirectional(spec, container, mount)) else { continue };
         if givers.is_empty() {
             continue;
         }
-        let tells = |mount: &&VolumeMount| mount.mount_propagation.as_deref() == Some(BIDIRECTIONAL);
-        let mounts = container.volume_mounts.iter().flatten().filter(tells);
-        let refused = mounts.filter_map(|mount| no_bidirectional(spec, container, mount)).next();
-        let Some(why) = refused else { continue };
         let names = Vec::from_iter(givers).join(", ");
         found.push(Diagnostic {
             severity: Severity::Error,
             rule: "contradiction",
             message: format!(
-                "container {:?} cannot have the mounts that PodPreset {names} brings: {why}",
+                "container {:?} cannot have the mounts and volumes that PodPreset {names} brings: {why}",
                 container.name
             ),
             help: Some(help()),
@@ -284,6 +287,12 @@ fn odd_mounts(object: &DesiredObject, draft: &Draft<'_>) -> Vec<Diagnostic> {
         });
     }
     found
+}
+
+/// The name of the volume that a pointer leads to.
+fn volume_of<'a>(spec: &'a PodSpec, pointer: &str) -> Option<&'a str> {
+    let index = pointer.strip_prefix("/spec/volumes/")?.split('/').next()?;
+    spec.volumes.as_ref()?.get(index.parse::<usize>().ok()?).map(|volume| volume.name.as_str())
 }
 
 /// The mounts of a container whose volume is not there: index and name.

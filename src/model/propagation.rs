@@ -2,6 +2,8 @@
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume, VolumeMount};
 
+use super::TOKEN_PATH;
+
 /// What such a mount is called.
 pub const BIDIRECTIONAL: &str = "Bidirectional";
 /// Where every container has something mounted that is its own: one place for each directory that such places are in.
@@ -38,7 +40,7 @@ pub fn no_bidirectional(spec: &PodSpec, container: &Container, mount: &VolumeMou
     } else if volume.is_some_and(is_of_the_agent) {
         format!("not available to the volume {name:?}, whose files are written by the agent")
     } else {
-        let below = own_below(container, &mount.mount_path)?;
+        let below = own_below(spec, container, &mount.mount_path)?;
         let place = &mount.mount_path;
         format!("not available at {place:?}: what the container has at {below:?} would be mounted on the machine, too")
     };
@@ -46,10 +48,11 @@ pub fn no_bidirectional(spec: &PodSpec, container: &Container, mount: &VolumeMou
 }
 
 /// Something of the container itself that is mounted below a place.
-fn own_below<'a>(container: &'a Container, place: &str) -> Option<&'a str> {
+fn own_below<'a>(spec: &PodSpec, container: &'a Container, place: &str) -> Option<&'a str> {
     let log = container.termination_message_path.as_deref().filter(|path| !path.is_empty()).unwrap_or(LAST_WORDS);
     let mounts = container.volume_mounts.iter().flatten().map(|mount| mount.mount_path.as_str());
-    mounts.chain(OWN_PLACES).chain([log]).find(|other| is_below(other, place))
+    let token = (spec.automount_service_account_token != Some(false)).then_some(TOKEN_PATH);
+    mounts.chain(OWN_PLACES).chain([log]).chain(token).find(|other| is_below(other, place))
 }
 
 #[cfg(test)]
@@ -68,7 +71,7 @@ mod tests {
             });
             for (pointer, value) in change.as_object().unwrap() {
                 match pointer.as_str() {
-                    "hostUsers" => spec["hostUsers"] = value.clone(),
+                    "hostUsers" | "automountServiceAccountToken" => spec[pointer] = value.clone(),
                     other => spec["containers"][0][other] = value.clone(),
                 }
             }
@@ -90,6 +93,8 @@ mod tests {
             (&none, ("e", "/a/"), below("/a/", "/a/./b")),
             (&none, ("e", "/etc"), below("/etc", "/etc/hosts")),
             (&none, ("e", "/dev"), below("/dev", "/dev/shm")),
+            (&none, ("e", "/var/run"), below("/var/run", TOKEN_PATH)),
+            (&json!({"automountServiceAccountToken": false}), ("e", "/var/run"), None),
             (&json!({"terminationMessagePath": "/log/last"}), ("e", "/log"), below("/log", "/log/last")),
             (&json!({"securityContext": {}}), ("e", "/x"), refused("available only to privileged containers")),
             (&json!({"hostUsers": false}), ("e", "/x"), refused("not available to a pod with hostUsers: false")),

@@ -66,11 +66,14 @@ pub(super) fn check(dir: impl AsFd) -> io::Result<()> {
 
 /// Mounts a tmpfs for one volume unless it is there: of this size, and of this group.
 pub(super) fn mount_volume(pod: &Dir, name: &str, (size, group): (Option<u64>, Option<u32>)) -> io::Result<()> {
-    // What is mounted on it has a mode of its own.
-    let dir = pod.make_sub(Path::new(name), 0o700)?;
-    if rustix::fs::fstat(&dir)?.st_dev != rustix::fs::fstat(pod)?.st_dev {
-        return Ok(());
-    }
+    let name = Path::new(name);
+    let dir = match pod.sub_here(name) {
+        // It is there, with what a container has mounted over it, which may never answer.
+        Err(error) if error.raw_os_error() == Some(Errno::XDEV.raw_os_error()) => return Ok(()),
+        // What is mounted on it has a mode of its own.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => pod.make_sub(name, 0o700)?,
+        dir => dir?,
+    };
     let mut options = group.map_or_else(|| "mode=0777".to_owned(), |group| format!("mode=2777,gid={group}"));
     if let Some(size) = size {
         options.push_str(&format!(",size={size}"));

@@ -433,6 +433,29 @@ fn what_a_container_has_mounted_over_its_volume_is_no_part_of_it() {
     assert_eq!(std::fs::read_to_string(outside.join("file")).unwrap(), "of the machine");
 }
 
+/// Here a directory of a process that has ended; a file system whose server is gone is no other.
+#[test]
+fn what_is_mounted_over_a_volume_need_not_answer() {
+    if !is_root() {
+        return;
+    }
+    let ground = Ground::new();
+    for memory in [false, true] {
+        let name = if memory { "memory" } else { "disk" };
+        let empty = || VolumeMaterial::EmptyDir { memory, size_limit: None };
+        let place = ground.sync(name, empty()).unwrap();
+        let mut process = Command::new("sleep").arg("1000").spawn().unwrap();
+        let silent = format!("/proc/{}", process.id());
+        assert!(Command::new("mount").arg("--bind").arg(silent).arg(&place).status().unwrap().success());
+        process.kill().unwrap();
+        process.wait().unwrap();
+        assert!(std::fs::read_dir(&place).is_err(), "it answers");
+        assert_eq!(ground.sync(name, empty()).unwrap(), place);
+    }
+    ground.volumes.remove(&ground.uid).unwrap();
+    assert_eq!(ground.mounts(), Vec::<String>::new());
+}
+
 fn is_tmpfs(path: &Path) -> bool {
     rustix::fs::statfs(path).unwrap().f_type == 0x0102_1994
 }

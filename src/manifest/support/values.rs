@@ -6,7 +6,7 @@ use super::never;
 use crate::manifest::problem::{Finding, quoted};
 use crate::manifest::rules::{View, containers};
 use crate::model::sysctl::{Namespace, is_name, with_dots};
-use crate::model::{BIDIRECTIONAL, Kind, LAST_WORDS, OWN_PLACES, is_below};
+use crate::model::{BIDIRECTIONAL, Kind, LAST_WORDS, OWN_PLACES, TOKEN_PATH, is_below};
 
 pub(super) fn check(kind: Kind, root: &View<'_>, out: &mut Vec<Finding>) {
     let Some(spec) = root.get("spec") else { return };
@@ -18,7 +18,7 @@ pub(super) fn check(kind: Kind, root: &View<'_>, out: &mut Vec<Finding>) {
             for container in &containers {
                 // One without privileges is refused for that.
                 if container.get("securityContext").is_some_and(|context| context.is_true("privileged")) {
-                    propagation(kind, container, out);
+                    propagation((kind, &spec), container, out);
                 }
             }
             if !spec.is_true("hostNetwork") {
@@ -30,7 +30,7 @@ pub(super) fn check(kind: Kind, root: &View<'_>, out: &mut Vec<Finding>) {
             sysctls(&spec, out);
             annotations(root, out);
         }
-        Kind::PodPreset => propagation(kind, &spec, out),
+        Kind::PodPreset => propagation((kind, &spec), &spec, out),
         _ => return,
     }
     spec.list("volumes").iter().filter_map(|volume| volume.get("emptyDir")).for_each(|source| {
@@ -49,17 +49,26 @@ fn empty_dir(kind: Kind, source: &View<'_>, out: &mut Vec<Finding>) {
 
 /// What a container has mounted below such a place would be the machine's as well, and stay there: its own files and volumes
 /// among it.
-fn propagation(kind: Kind, of: &View<'_>, out: &mut Vec<Finding>) {
+fn propagation((kind, spec): (Kind, &View<'_>), of: &View<'_>, out: &mut Vec<Finding>) {
+    let has_token =
+        kind == Kind::Pod && spec.get("automountServiceAccountToken").is_none_or(|given| given.value != false);
+    let token = has_token.then_some(TOKEN_PATH);
     let mounts = of.list("volumeMounts");
     let log = of.text_of("terminationMessagePath").filter(|path| !path.is_empty()).unwrap_or(LAST_WORDS);
     for mount in &mounts {
         let told = mount.get("mountPropagation").filter(|propagation| propagation.text() == Some(BIDIRECTIONAL));
         let (Some(propagation), Some(place)) = (told, mount.text_of("mountPath")) else { continue };
-        let mut others = mounts.iter().filter_map(|other| other.text_of("mountPath")).chain(OWN_PLACES).chain([log]);
+        let others = mounts.iter().filter_map(|other| other.text_of("mountPath"));
+        let mut others = others.chain(OWN_PLACES).chain([log]).chain(token);
         if let Some(below) = others.find(|other| is_below(other, place)) {
+            let help = if below == TOKEN_PATH {
+                "that would be mounted on the machine, too: write `automountServiceAccountToken: false`, or mount the volume at a \
+                 directory of its own"
+            } else {
+                "that would be mounted on the machine, too: mount the volume at a directory of its own"
+            };
             let (place, below) = (quoted(place), quoted(below));
             let what = format!("the propagation Bidirectional at {place}, with {below} of the container below it,");
-            let help = "that would be mounted on the machine, too: mount the volume at a directory of its own";
             out.push(never(kind, &propagation, &what, help));
         }
     }

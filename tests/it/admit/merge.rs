@@ -372,8 +372,7 @@ fn a_mount_that_would_tell_the_machine_is_checked_with_all_that_presets_bring() 
         let [error] = &errors[..] else { panic!("{errors:?}") };
         error.message.clone()
     };
-    let begins =
-        "container \"c\" cannot have the mounts that PodPreset giver brings: Bidirectional mount propagation is";
+    let begins = "container \"c\" cannot have the mounts and volumes that PodPreset giver brings: Bidirectional mount propagation is";
     let below = |place: &str, below: &str| {
         format!(
             "{begins} not available at {place:?}: what the container has at {below:?} would be mounted on the machine, too"
@@ -386,6 +385,19 @@ fn a_mount_that_would_tell_the_machine_is_checked_with_all_that_presets_bring() 
     let own = json!([mount("own", "/data")]);
     assert_eq!(told(true, &own, &json!({"name": "v", "mountPath": "/data/x"})), below("/data", "/data/x"));
     assert_eq!(told(true, &own, &json!({"name": "v", "mountPath": "/x"})), "");
+    // What it tells of may be the preset's volume.
+    let pod = pod_with(true, &json!([mount("v", "/data")]));
+    let volume = |source: Value| preset("giver", json!({"volumes": [source]}));
+    let errors = |source: Value| match admit(&desired(&[pod.clone(), volume(source)])) {
+        Ok(_) => String::new(),
+        Err(found) => found.0.into_iter().map(|d| d.message).collect::<Vec<_>>().join("; "),
+    };
+    assert_eq!(errors(json!({"name": "v", "emptyDir": {}})), "");
+    let of_the_agent = errors(json!({"name": "v", "configMap": {"name": "m", "optional": true}}));
+    assert_eq!(
+        of_the_agent,
+        format!("{begins} not available to the volume \"v\", whose files are written by the agent")
+    );
 }
 
 #[test]
