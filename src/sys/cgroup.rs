@@ -109,7 +109,7 @@ pub(crate) fn hierarchies() -> io::Result<Arc<[Hierarchy]>> {
             return Ok(found.clone());
         }
     }
-    let found: Arc<[Hierarchy]> = parse(&fs::read_to_string("/proc/self/mountinfo")?).into();
+    let found: Arc<[Hierarchy]> = parse(&super::mount::table("self")?).into();
     if found.is_empty() {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "no cgroup hierarchy is mounted"));
     }

@@ -34,12 +34,32 @@ pub(crate) fn unescape(field: &str) -> OsString {
     OsString::from_vec(out)
 }
 
+/// The table of the mounts that a process has, by its number or `self`. A path is bytes, and who may mount chooses them: what is
+/// no text is escaped as the kernel does it with a space.
+///
+/// # Errors
+/// From the system.
+pub(crate) fn table(process: impl std::fmt::Display) -> io::Result<String> {
+    std::fs::read(format!("/proc/{process}/mountinfo")).map(escaped)
+}
+
+fn escaped(table: Vec<u8>) -> String {
+    String::from_utf8(table).unwrap_or_else(|odd| {
+        let mut text = String::new();
+        for chunk in odd.as_bytes().utf8_chunks() {
+            text.push_str(chunk.valid());
+            text.extend(chunk.invalid().iter().map(|byte| format!("\\{byte:03o}")));
+        }
+        text
+    })
+}
+
 /// The mount points of this process's mount namespace, in the order of mounting.
 ///
 /// # Errors
 /// From the system.
 pub fn points() -> io::Result<Vec<PathBuf>> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let table = table("self")?;
     Ok(table.lines().filter_map(|l| l.split(' ').nth(4)).map(|p| PathBuf::from(unescape(p))).collect())
 }
 
@@ -59,7 +79,7 @@ pub struct Peers {
 /// # Errors
 /// From the system; `NotFound` when there is no such mount.
 pub fn peers(number: u64) -> io::Result<Peers> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let table = table("self")?;
     peers_in(&table, number).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "its mount has gone"))
 }
 
@@ -80,7 +100,7 @@ fn peers_in(table: &str, number: u64) -> Option<Peers> {
 /// From the system; `NotFound` when its mount is not in this process's mount namespace.
 pub fn file_system(open: impl AsFd) -> io::Result<String> {
     let number = rustix::fs::statx(open, c"", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::MNT_ID)?;
-    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let table = table("self")?;
     let kind = file_system_in(&table, number.stx_mnt_id);
     kind.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "its mount has gone"))
 }
@@ -164,6 +184,15 @@ mod tests {
         assert_eq!(peers_in(table, 38), peers("/c", true, true));
         assert_eq!(peers_in(table, 39), peers("/d", false, false));
         assert_eq!(peers_in(table, 3), None);
+    }
+
+    #[test]
+    fn a_path_that_is_no_text_is_read_as_it_is() {
+        let line = |path: &[u8]| [b"36 35 98:0 / ", path, b" rw shared:1 - tmpfs t rw\n"].concat();
+        for path in [&b"/a\xff\xfeb"[..], b"/\xc3", b"/\xc3\xa4", b"/plain"] {
+            let point = peers_in(&escaped(line(path)), 36).unwrap().point;
+            assert_eq!(point.as_os_str().as_encoded_bytes(), path);
+        }
     }
 
     #[test]

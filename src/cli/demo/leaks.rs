@@ -83,7 +83,7 @@ impl Traces {
         let mut found = BTreeSet::new();
         let directory = self.directory.display().to_string();
         for pid in processes() {
-            let text = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+            let text = crate::sys::mount::table(pid).unwrap_or_default();
             for line in text.lines() {
                 let mut fields = line.split(' ').skip(3);
                 let (root, point) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
