@@ -52,12 +52,18 @@ pub fn read<'a>(
     mut read: impl FnMut(&str, &str) -> Result<String, String>,
 ) -> Result<Vec<Option<String>>, String> {
     let mut texts: BTreeMap<(&str, &str), String> = BTreeMap::new();
+    // One file may be told of by many paths.
+    let mut kept = 0;
     let mut one = |late: &'a LateValue| -> Result<Option<String>, String> {
         let LateValue { volume, path, key, optional, .. } = late;
         let broken = |why: String| format!("couldn't parse env file {path:?} of volume {volume}: {why}");
         let place = (volume.as_str(), path.as_str());
         if let Entry::Vacant(new) = texts.entry(place) {
-            new.insert(read(volume, path).map_err(broken)?);
+            let text = new.insert(read(volume, path).map_err(broken)?);
+            kept += text.len();
+            if kept > MOST {
+                return Err(too_much());
+            }
         }
         let value = env_file::value(texts.get(&place).map_or("", String::as_str), key).map_err(broken)?;
         match value {
@@ -163,12 +169,19 @@ impl<'a> Known<'a> {
     fn new(late: &'a [LateValue], values: &[Option<String>]) -> Self {
         let room = Room { left: Cell::new(MOST), is_over: Cell::new(false) };
         let mut known = Self { late, values: Vec::new(), room };
+        // A name that is given again and again may have its value of before each time.
+        let mut sum = 0;
         for (number, one) in late.iter().enumerate() {
             let before = || {
                 let before = one.before.as_ref()?.reveal();
                 whole(before).map_or_else(|| Some(known.text(before)), |number| known.value(number))
             };
             let value = values.get(number).cloned().flatten().or_else(before);
+            sum += value.as_ref().map_or(0, String::len);
+            if sum > MOST {
+                known.room.is_over.set(true);
+                break;
+            }
             known.values.push(value);
         }
         known
@@ -349,6 +362,23 @@ mod tests {
         let many = |count: usize| read(&vec![late("A", None); count], |_, _| Ok(long.clone())).map(|all| all.len());
         assert_eq!(many(100), Ok(100));
         assert_eq!(many(200), Err(too_much()));
+        // Nor is a file kept more often than there is room for, whatever it is called.
+        let at = |number: usize| LateValue { path: format!("{}f", "./".repeat(number)), ..late("B", None) };
+        let paths = |count: usize| {
+            let all: Vec<_> = (0..count).map(at).collect();
+            read(&all, |_, _| Ok(long.clone())).map(|all| all.len())
+        };
+        assert_eq!((paths(100), paths(200)), (Ok(100), Err(too_much())));
+    }
+
+    #[test]
+    fn a_value_of_before_is_not_kept_without_end() {
+        let kept = |count: usize| {
+            let before = |number: usize| number.checked_sub(1).map(mark);
+            let all: Vec<_> = (0..count).map(|number| late("A", before(number))).collect();
+            start(all, &[], &[], None).with_late(&[Some("x".repeat(60 << 10))]).map(|_| ())
+        };
+        assert_eq!((kept(100), kept(200)), (Ok(()), Err(too_much())));
     }
 
     #[test]

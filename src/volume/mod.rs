@@ -293,8 +293,15 @@ fn past_mounts(place: &Path, remove: impl Fn() -> io::Result<()>) -> io::Result<
     match remove() {
         Err(error) if is_mount(&error) || error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
             let top = place.canonicalize()?;
-            let points = mount::points()?;
-            points.iter().rev().filter(|point| point.starts_with(&top)).try_for_each(|point| mount::unmount(point))?;
+            let outermost =
+                || -> io::Result<_> { Ok(mount::points()?.into_iter().find(|point| point.starts_with(&top))) };
+            // It takes those in it along, so that on the way to them is nobody who may not answer. The path of one that has gone
+            // with it may lead anywhere by now: it is never gone.
+            let mut left = mount::points()?.len();
+            while let Some(point) = outermost()?.filter(|_| left > 0) {
+                mount::unmount(&point)?;
+                left -= 1;
+            }
             remove()
         }
         other => other,

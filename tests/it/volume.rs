@@ -446,7 +446,11 @@ fn what_is_mounted_over_a_volume_need_not_answer() {
         let place = ground.sync(name, empty()).unwrap();
         let mut process = Command::new("sleep").arg("1000").spawn().unwrap();
         let silent = format!("/proc/{}", process.id());
-        assert!(Command::new("mount").arg("--bind").arg(silent).arg(&place).status().unwrap().success());
+        let mount = |args: &[&str], at: &Path| Command::new("mount").args(args).arg(at).status().unwrap().success();
+        // One in another one, and one over both.
+        assert!(mount(&["-t", "tmpfs", "none"], &place));
+        std::fs::create_dir(place.join("in")).unwrap();
+        assert!(mount(&["--bind", &silent], &place.join("in")) && mount(&["--bind", &silent], &place));
         process.kill().unwrap();
         process.wait().unwrap();
         assert!(std::fs::read_dir(&place).is_err(), "it answers");
