@@ -10,8 +10,8 @@ use super::printer;
 use crate::admit::{Admitter, admit_on, admit_what_can_be};
 use crate::manifest::{Reader, show_lines, survey};
 use crate::model::{
-    Admitted, AdmittedPod, Desired, DesiredObject, Diagnostic, Diagnostics, NodeInfo, ObservedPod, Place, Severity,
-    Snapshot,
+    Admitted, AdmittedPod, Desired, DesiredObject, Diagnostic, Diagnostics, NodeInfo, ObservedPod, Place,
+    Severity, Snapshot,
 };
 use crate::plan;
 use crate::sys::cores::cores;
@@ -79,12 +79,14 @@ pub fn judge_base(snapshot: &Snapshot, desired: &Desired, node: Option<&NodeInfo
     admitted
 }
 
-/// Judges for which pods a machine has room beside those that run. What waits for some is among the warnings then.
+/// Judges for which pods a machine has room beside those that run, once those that go are gone. What waits for some even then is
+/// among the warnings.
 pub fn make_room<P: Borrow<ObservedPod>>(admitted: &mut Admitted, running: &[P], node: Option<&NodeInfo>) {
     let Some(node) = node else { return };
-    let judged = plan::room(admitted, running, node, None);
+    let judged = plan::room_at_last(admitted, running, node);
     // Of one that never fits admission tells.
-    let is_told = |pod: &AdmittedPod| admitted.pods.get(&pod.key).is_some_and(|known| known.unplaced.is_some());
+    let is_known = |pod: &AdmittedPod| admitted.pods.get(&pod.key).is_some_and(|known| known.unplaced.is_some());
+    let is_told = |pod: &AdmittedPod| pod.unplaced.is_some() && is_known(pod);
     let news = judged.pods.values().filter(|pod| !is_told(pod)).filter_map(|pod| without_room(pod, node));
     let news: Vec<Diagnostic> = news.collect();
     judged.put_into(admitted);

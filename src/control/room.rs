@@ -34,7 +34,7 @@ impl Placed {
                 *pod = Arc::clone(known);
             }
         }
-        let is_waiting = judged.is_waiting();
+        let is_waiting = judged.is_waiting;
         let admitted = if judged.pods.is_empty() {
             Arc::clone(of)
         } else {
@@ -42,7 +42,7 @@ impl Placed {
             judged.put_into(&mut admitted);
             Arc::new(admitted)
         };
-        let holders = if is_waiting { plan::holders(observed) } else { BTreeSet::new() };
+        let holders = if is_waiting { owned(&plan::holders(observed)) } else { BTreeSet::new() };
         Self { of: Arc::clone(of), admitted, holders, is_waiting }
     }
 
@@ -54,8 +54,14 @@ impl Placed {
     /// Whether a pod that had room has ended, gone or changed since the last time.
     pub(super) fn may_fit_more(&mut self, seen: &[Arc<ObservedPod>]) -> bool {
         let now = plan::holders(seen);
-        let is_left = !self.holders.is_subset(&now);
-        self.holders = now;
+        let is_left = self.holders.iter().any(|(uid, generation)| !now.contains(&(uid, *generation)));
+        if is_left || self.holders.len() != now.len() {
+            self.holders = owned(&now);
+        }
         is_left
     }
+}
+
+fn owned(holders: &BTreeSet<(&PodUid, i64)>) -> BTreeSet<(PodUid, i64)> {
+    holders.iter().map(|(uid, generation)| (PodUid::clone(uid), *generation)).collect()
 }

@@ -88,7 +88,7 @@ pub use observed::{
 };
 pub use oom::oom_score_adj;
 pub use packed::Packed;
-pub use placement::{Outcome, Unmet, Unplaced, no_node};
+pub use placement::{NOT_PLACED, Outcome, Unmet, Unplaced, no_node};
 pub use places::{Places, PointerDigest};
 pub use pod_security::{POD_SECURITY, PodSecurityLevel, PodSecurityStandard, PodSecurityVersion};
 pub use preset::{APPLIED_PRESET_PREFIX, EXCLUDE_PRESETS, MIRROR_POD};

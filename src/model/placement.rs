@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Cause;
 
+/// The rule of diagnostics about pods that do not run, or not with what is written.
+pub const NOT_PLACED: &str = "not-placed";
+
 /// What of the machine a pod does not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -56,7 +56,7 @@ pub use pressure::{
     Met, PodUse, PressureWatch, is_evictable, is_in_vain, is_out_of_reach, low_cause, thresholds_met, victim,
 };
 pub use probe::{Tally, probed};
-pub use room::{Judged, holders, room};
+pub use room::{Judged, holders, room, room_at_last};
 pub use token::secret_claims;
 
 /// What one pod should be.

@@ -488,4 +488,18 @@ fn a_pod_for_which_there_is_no_room_is_told_before_it_waits() {
     }
     let told = world.place.run(&["validate", "m", "--config", "two.yaml"]);
     assert!(!told.out.contains("Pending"), "one by one they fit: {}", told.out);
+
+    // Under another name it waits for nothing but the end of the one before, and what runs with less than it asks for is told.
+    for name in ["first", "second"] {
+        std::fs::remove_file(world.place.path(&format!("m/{name}.yaml"))).unwrap();
+    }
+    world.place.write("m/one.yaml", &asking("one", "1500m"));
+    world.repo.commit("fourth");
+    let told = world.diff(&["--base", "HEAD~1", "--config", "two.yaml"]);
+    assert!(told.code == Some(1) && !told.err.contains("Pending"), "{told:?}");
+    world.place.write("m/one.yaml", &asking("one", "3"));
+    world.repo.commit("fifth");
+    let told = world.diff(&["--base", "HEAD~1", "--config", "two.yaml"]);
+    let keeps = "warning: the pod keeps its cpu and memory: Node didn't have enough capacity: cpu, requested: 3000";
+    assert!(told.err.contains(keeps) && !told.err.contains("Pending"), "{}", told.err);
 }

@@ -42,7 +42,7 @@ pub(crate) fn broken() -> Value {
     json!({"kind": "Pod", "broken": true})
 }
 
-fn failed(operation: &'static str) -> PortError {
+pub(crate) fn failed(operation: &'static str) -> PortError {
     PortError::new(ErrorKind::Unavailable, operation, "the test", "told to")
 }
 

@@ -3,12 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use podwright::backend::fake::Behaviour;
+use podwright::backend::fake::{Behaviour, Fault, Verb};
 use podwright::control::PodStanding;
 use serde_json::{Value, json};
 
 use super::placement::{served, standing, told};
-use super::rig::{Rig, Running, id, key, pod_with};
+use super::rig::{Rig, Running, failed, id, key, pod_with};
 
 /// A pod that asks for cpu, with a container of its own name.
 fn asking(name: &str, cpu: &str, mut more: Value) -> Value {
@@ -79,6 +79,49 @@ async fn a_pod_that_goes_leaves_its_room_once_it_is_gone() {
     assert_eq!(standing(&agent, "web").1, "Pending", "the other one is still going");
     until_runs(&mut agent, "web").await;
     assert_eq!(rig.fake.keys(), [key("web")].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_keeps_its_place_where_more_runs_than_there_is_room_for() {
+    let pods = |hostname: &str| {
+        let a = asking("a", "1", json!({"hostname": hostname, "nodeName": "edge-1"}));
+        [a, asking("b", "1", json!({})), asking("c", "1", json!({})), asking("web", "1", json!({}))]
+    };
+    let mut rig = Rig::new(&pods("x")[..3]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    agent.stop().await;
+    rig.node.allocatable = [("cpu".to_owned(), "2".to_owned())].into();
+    let mut agent = rig.start();
+    rig.commit(&agent, &pods("x"));
+    agent.until("web waits", |p| p.pods.iter().any(|pod| pod.key.name == "web" && pod.stuck)).await;
+    let uid = rig.uids()["a"].clone();
+    // Its record cannot be written for a while, and all is looked at meanwhile.
+    let mut left = 3;
+    rig.fake.on_call(move |call| {
+        let is_new = call.verb == Verb::PutRecord && call.pod == Some(key("a")) && left > 0;
+        left -= i32::from(is_new);
+        is_new.then(|| Fault::Fail(failed("put record")))
+    });
+    rig.commit(&agent, &pods("y"));
+    rig.pass(5).await;
+    assert!(!rig.uids().contains_key("a"), "{:#?}", rig.changes());
+    agent.hint();
+    until_runs(&mut agent, "a").await;
+    assert_ne!(rig.uids()["a"], uid);
+    assert_eq!(standing(&agent, "web").1, "Pending");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_what_runs_nobody_is_told_that_it_waits() {
+    let mut rig = Rig::new(&[asking("web", "1", json!({}))]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    agent.stop().await;
+    rig.node.allocatable = [("cpu".to_owned(), "500m".to_owned())].into();
+    let mut agent = rig.start();
+    let warnings = agent.done(&id(1)).await.warnings.clone();
+    assert!(warnings.0.is_empty(), "{warnings:?}");
 }
 
 #[tokio::test(start_paused = true)]

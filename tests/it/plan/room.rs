@@ -3,9 +3,9 @@
 use podwright::admit::admit_on;
 use podwright::model::{
     Admitted, Deletion, FleetAction, LIMIT_RANGER, LimitRangeItem, LimitType, NodeInfo, ObservedPod, PodUid, Resources,
-    TerminalCause, UnderPressure,
+    Taint, TerminalCause, UnderPressure, Verb,
 };
-use podwright::plan::{converged, fleet, holders, room};
+use podwright::plan::{converged, fleet, holders, room, room_at_last};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -117,6 +117,10 @@ fn beside_those_that_run() -> Vec<Row> {
             "a, b ResizeDeferred, c Pending"),
         (vec![pod("a", "1"), pod("b", "500m")], vec![pod("a", "1"), pod("b", "3"), pod("c", "500m")], "2",
             "a, b ResizeInfeasible, c"),
+        // But not from others that run: they are judged beside what is given out.
+        (vec![pod("a", "500m"), pod("b", "500m")], vec![pod("a", "3600m"), pod("b", "1")], "4", "a ResizeDeferred, b"),
+        (vec![pod("a", "500m"), pod("b", "500m")], vec![pod("a", "3600m"), pod("b", "1"), pod("c", "500m")], "4",
+            "a ResizeDeferred, b, c Pending"),
         // Less is given at once, and free once it is.
         (vec![pod("a", "1"), pod("b", "1")], vec![pod("a", "1"), pod("b", "500m"), pod("c", "500m")], "2", "a, b, c Pending"),
         (vec![pod("a", "3")], vec![pod("a", "2500m")], "2", "a"),
@@ -172,6 +176,97 @@ fn what_was_let_in_before_comes_first_while_it_is_on_no_record() {
     let mut again = all_on(&[urgent("a", "1"), pod("b", "1"), urgent("c", "1")], &node);
     room(&again, &[] as &[ObservedPod], &node, Some(&admitted)).put_into(&mut again);
     assert_eq!(told(&again), "a Pending, b, c Pending");
+}
+
+#[test]
+fn a_successor_keeps_its_place_between_two_records() {
+    let node = machine("2");
+    let ran = running(&[pod("a", "1"), pod("b", "1"), pod("c", "1")]);
+    let judged = |pods: &[Value], before: &Admitted| {
+        let mut admitted = all_on(pods, &node);
+        room(&admitted, &ran[1..], &node, Some(before)).put_into(&mut admitted);
+        told(&admitted)
+    };
+    let all = |a: Value| [a, pod("b", "1"), pod("c", "1")];
+    let before = with_room(&all(other("a", "1")), &ran, &node);
+    assert_eq!(told(&before), "a, b, c");
+    // The old one is gone, the new one is not there yet.
+    assert_eq!(judged(&all(other("a", "1")), &before), "a, b, c");
+    assert_eq!(judged(&all(other("a", "500m")), &before), "a, b, c");
+    assert_eq!(judged(&all(other("a", "1100m")), &before), "a Pending, b, c");
+    // Nobody else has its place meanwhile, and of what it asks for no more others have some.
+    let node = machine("3");
+    let judged = |pods: &[Value]| {
+        let mut admitted = all_on(pods, &node);
+        room(&admitted, &ran[2..], &node, Some(&before)).put_into(&mut admitted);
+        told(&admitted)
+    };
+    assert_eq!(judged(&[other("a", "1"), pod("c", "1"), urgent("d", "1500m")]), "a, c, d Pending");
+    assert_eq!(judged(&[other("a", "500m"), pod("c", "1"), urgent("d", "1500m")]), "a, c, d");
+}
+
+#[test]
+fn what_waits_for_what_goes_has_room_at_last() {
+    let at_last = |before: &[Value], wanted: &[Value]| {
+        let node = machine("2");
+        let mut admitted = all_on(wanted, &node);
+        let judged = room_at_last(&admitted, &running(before), &node);
+        judged.put_into(&mut admitted);
+        told(&admitted)
+    };
+    for (before, wanted, expected) in [
+        // Under another name; in exchange; of one that is to have less.
+        (vec![pod("old", "1500m")], vec![pod("new", "1500m")], "new"),
+        (vec![pod("a", "1"), pod("b", "500m")], vec![other("a", "500m"), other("b", "1500m")], "a, b"),
+        (vec![pod("a", "1500m"), pod("b", "500m")], vec![pod("a", "500m"), pod("b", "1500m")], "a, b"),
+        (vec![pod("a", "1500m")], vec![pod("a", "500m"), pod("b", "1500m")], "a, b"),
+        (
+            vec![pod("a", "1500m")],
+            vec![with("a", "1", json!({"nodeName": "edge-2"})), pod("b", "2")],
+            "a NotForThisMachine, b",
+        ),
+        // For these there is none then, either.
+        (vec![pod("a", "1500m")], vec![pod("a", "1500m"), pod("b", "1")], "a, b Pending"),
+        (vec![pod("a", "1"), pod("b", "500m")], vec![pod("a", "1"), pod("b", "1500m")], "a, b ResizeDeferred"),
+        (vec![pod("a", "3")], vec![pod("a", "3"), pod("b", "0")], "a, b"),
+    ] {
+        assert_eq!(at_last(&before, &wanted), expected, "{wanted:?}");
+    }
+    // What runs where it would not be placed any more has its room.
+    let taint = Taint { key: "t".into(), value: None, effect: "NoSchedule".into() };
+    let node = NodeInfo { taints: vec![taint], ..machine("2") };
+    let wanted = [pod("a", "1500m"), with("b", "1", json!({"tolerations": [{"operator": "Exists"}]}))];
+    let judged = room_at_last(&all_on(&wanted, &node), &running(&[pod("a", "1500m")]), &node);
+    assert_eq!(judged.pods.keys().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["b"]);
+}
+
+#[test]
+fn what_admission_said_of_a_pod_that_has_a_place_is_said_no_more() {
+    let warnings = |wanted: &[Value], before: &[Value]| {
+        let admitted = with_room(wanted, &running(before), &machine("2"));
+        let told: Vec<String> = admitted.diagnostics.0.iter().map(|told| told.message.clone()).collect();
+        told
+    };
+    let never = "the pod stays Pending: it asks for 3 of cpu, and this machine has 2 for pods";
+    assert_eq!(warnings(&[pod("a", "3")], &[]), [never]);
+    assert_eq!(warnings(&[pod("a", "3")], &[pod("a", "3")]), [""; 0], "it runs");
+    assert_eq!(warnings(&[pod("a", "3"), pod("b", "3")], &[pod("a", "3")]), [never]);
+    assert_eq!(warnings(&[pod("a", "3")], &[pod("a", "500m")]), [""; 0], "it runs, with what it has");
+}
+
+#[test]
+fn nobody_looks_on_for_room_that_never_comes() {
+    let is_waiting = |wanted: &[Value], before: &[Value]| {
+        let node = machine("2");
+        room(&all_on(wanted, &node), &running(before), &node, None).is_waiting
+    };
+    assert!(!is_waiting(&[pod("a", "3")], &[]));
+    // It lacks something else beside that, too.
+    let much = || with("z", "3", json!({"priority": -1}));
+    assert!(!is_waiting(&[pod("a", "0"), pod("b", "0"), pod("c", "0"), much()], &[]));
+    assert!(!is_waiting(&[pod("a", "3")], &[pod("a", "500m")]));
+    assert!(is_waiting(&[pod("a", "1"), pod("b", "2")], &[]));
+    assert!(is_waiting(&[pod("a", "2"), pod("b", "1")], &[pod("a", "1"), pod("b", "1")]));
 }
 
 #[test]
@@ -299,11 +394,11 @@ fn a_pod_that_runs_is_given_no_limit_on_the_disk() {
 #[test]
 fn holders_are_those_that_have_room_as_they_are() {
     let mut pods = running(&[pod("a", "1"), pod("b", "1")]);
-    let of = |name: &str, generation| (PodUid(name.into()), generation);
-    assert_eq!(holders(&pods), [of("a", 1), of("b", 1)].into());
+    let [a, b] = ["a", "b"].map(|name| PodUid(name.into()));
+    assert_eq!(holders(&pods), [(&a, 1), (&b, 1)].into());
     pods[0].record.generation = 2;
     pods[1].record.terminal = Some("Failed".into());
-    assert_eq!(holders(&pods), [of("a", 2)].into());
+    assert_eq!(holders(&pods), [(&a, 2)].into());
     let waiting = with_room(&[pod("a", "2"), pod("b", "1")], &[], &machine("2"));
     assert_eq!(holders(&converged(&waiting, at(0))).len(), 1);
 }
