@@ -55,12 +55,12 @@ pub fn run(args: &ApplyArgs, settings: Settings) -> Result<Ending, CliError> {
         Verdict::Valid(admitted) => admitted,
         Verdict::Refused(diagnostics) => return Err(CliError::refused(&diagnostics)),
     };
-    printer::note_text(&report::diagnostics_text(&admitted.diagnostics));
     manifests::tell_uncommitted(&snapshot);
     let engine = Engine::open(settings, "apply")?;
     engine::runtime()?.block_on(async {
         let observed = engine.native.list().await?;
-        plan::room(&admitted, &observed, &engine.settings.node, None).put_into(&mut admitted);
+        manifests::make_room(&mut admitted, &observed, Some(&engine.settings.node));
+        printer::note_text(&report::diagnostics_text(&admitted.diagnostics));
         let plan = plan::fleet(&admitted, &observed);
         // Kept open: a closed channel would say that the watch has ended.
         let (_bell, silence) = mpsc::channel(1);
@@ -117,6 +117,7 @@ fn is_under_way(progress: &Progress) -> bool {
     let begun = |pod: &Arc<PodProgress>| match pod.standing {
         PodStanding::Ready | PodStanding::Succeeded | PodStanding::Elsewhere | PodStanding::Failed => true,
         PodStanding::Leaving => false,
+        PodStanding::Progressing if pod.past => false,
         PodStanding::Progressing => {
             pod.stuck
                 || !matches!(pod.status.as_str(), "Pending" | "ContainerCreating" | "PodInitializing" | "Terminating")
@@ -173,6 +174,7 @@ mod tests {
             status: (*status).to_owned(),
             message: if *status == "ErrImagePull" { "no such image".to_owned() } else { String::new() },
             stuck: *status == "ErrImagePull",
+            past: status.starts_with("OutOf"),
         };
         Progress {
             verdict: Standing::Applied,
@@ -191,6 +193,8 @@ mod tests {
             (&[("a", Progressing, "ErrImagePull")], true),
             (&[("a", Progressing, "Init:0/1")], true),
             (&[("a", Leaving, "Running")], false),
+            // A new one takes its place, for there is room.
+            (&[("a", Progressing, "OutOfcpu")], false),
         ] {
             assert_eq!(is_under_way(&progress(pods)), expected, "{pods:?}");
         }

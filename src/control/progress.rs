@@ -53,6 +53,8 @@ pub struct PodProgress {
     pub message: String,
     /// Something is wrong with it, beyond that it takes its time: a step failed and waits to be tried again.
     pub stuck: bool,
+    /// What is said of it is of before: of an incarnation that has ended, or of a target that is no more.
+    pub past: bool,
 }
 
 /// How far everything is.

@@ -329,6 +329,7 @@ fn pod_progress(pod: &ShownPod, wanted: bool, state: &PodState) -> PodProgress {
         status: pod.standing.status.to_string(),
         message,
         stuck: state.is_stuck(),
+        past: standing == PodStanding::Progressing && (state.is_outdated || pod.standing.terminal.is_some()),
     }
 }
 

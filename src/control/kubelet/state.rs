@@ -64,6 +64,8 @@ pub struct PodState {
     pub planned: bool,
     /// The last plan was made for the present target, and there was nothing to do.
     pub settled: bool,
+    /// Nothing was planned for the present target yet: what is waited for is waited for with the one before.
+    pub is_outdated: bool,
 }
 
 /// What is known about all pods, shared with the kubelet while nothing changes.
@@ -100,7 +102,7 @@ impl PodState {
 
     /// Whether the last plan waits for anything but the end of containers that were told to stop.
     pub fn is_stuck(&self) -> bool {
-        self.holds.iter().any(|hold| hold.kind == HoldKind::Waiting)
+        !self.is_outdated && self.holds.iter().any(|hold| hold.kind == HoldKind::Waiting)
     }
 }
 
@@ -127,7 +129,8 @@ impl Slot {
         self.goal = Some(Arc::new(goal));
         if !same {
             self.sequence += 1;
-            Arc::make_mut(&mut self.state).settled = false;
+            let state = Arc::make_mut(&mut self.state);
+            (state.settled, state.is_outdated) = (false, true);
             self.wake();
         }
         !same
@@ -249,7 +252,8 @@ impl State {
         (node, now): (&str, Timestamp),
     ) -> bool {
         let slot = self.slot(key);
-        next.settled &= slot.sequence == sequence;
+        next.is_outdated = slot.sequence != sequence;
+        next.settled &= !next.is_outdated;
         // Without anything new what was seen before stays, so that whatever is made of it is known to be the same.
         let changed = *slot.state != next;
         if changed {

@@ -349,7 +349,7 @@ impl Worker {
         });
         holds.extend(resting);
         let (observed, settled) = (self.observed.clone(), steps.is_empty());
-        let next = PodState { observed, waiting, holds, probed, planned: true, settled };
+        let next = PodState { observed, waiting, holds, probed, planned: true, settled, is_outdated: false };
         let node = self.shared.parts.node.name.as_str();
         if self.shared.lock().report(&self.key, self.sequence, next, (node, now)) {
             self.shared.announce();

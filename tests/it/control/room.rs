@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use podwright::backend::fake::{Behaviour, Fault, Verb};
-use podwright::control::PodStanding;
+use podwright::control::{PodStanding, Progress};
 use serde_json::{Value, json};
 
 use super::placement::{served, standing, told};
@@ -110,6 +110,30 @@ async fn a_successor_keeps_its_place_where_more_runs_than_there_is_room_for() {
     until_runs(&mut agent, "a").await;
     assert_ne!(rig.uids()["a"], uid);
     assert_eq!(standing(&agent, "web").1, "Pending");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_waited_for_another_ones_end_is_not_told_of_what_it_waited_for_when_that_is_gone() {
+    for (more, before) in [(json!({}), "Pending"), (json!({"nodeName": "edge-1"}), "OutOfcpu")] {
+        let rig = two_cores(&[asking("first", "2", json!({}))]);
+        rig.fake.behave("first", Behaviour { stops_after: Duration::from_secs(20), ..Behaviour::default() });
+        let mut agent = rig.start();
+        until_runs(&mut agent, "first").await;
+        rig.commit(&agent, &[asking("web", "1", more)]);
+        rig.pass(10).await;
+        assert_eq!(standing(&agent, "web").1, before);
+        let of_web = |p: &Progress| p.pods.iter().find(|pod| pod.key.name == "web").map(|web| (web.stuck, web.past));
+        // Nothing is told in which the other one is gone and this one waits on.
+        let mut seen = Vec::new();
+        let is_under_way = |p: &Progress| {
+            if p.pods.iter().all(|pod| pod.key.name == "web") {
+                seen.extend(of_web(p));
+            }
+            p.is_done()
+        };
+        agent.until("done", is_under_way).await;
+        assert_eq!((seen.first(), seen.iter().any(|(stuck, _)| *stuck)), (Some(&(false, true)), false), "{seen:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
