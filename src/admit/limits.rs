@@ -4,7 +4,7 @@
 //!
 //! What is filled in is part of the pod that runs, not of what was written: with another `limitRange` a pod that runs stays
 //! as it is, and its successor is given the new amounts. Bounds are compared with both; a pod beyond them is refused with its
-//! revision.
+//! revision, unless that was admitted before: LimitRanger never looks at pods that exist.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +17,9 @@ use super::merge::dotted;
 use crate::model::{
     AmountList, Diagnostic, LIMIT_RANGER, LimitRangeItem, LimitType, Place, Severity, pod_total, quantity,
 };
+
+/// The rule of what is out of bounds.
+pub(super) const LIMIT_RANGE: &str = "limit-range";
 
 /// Billionths of one.
 const UNIT: i128 = 1_000_000_000;

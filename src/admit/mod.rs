@@ -63,6 +63,24 @@ pub fn admit_on(desired: &Desired, node: Option<&NodeInfo>) -> Result<Admitted, 
     }
 }
 
+/// Admits a revision that was admitted before, to go on with it: what is out of the bounds of `limitRange` by now is a warning, for
+/// the machine may have been given other bounds since, and LimitRanger never looks at pods that exist. Without that nothing
+/// of the revision would be begun after a boot that mounts a ConfigMap or a Secret.
+///
+/// Pod Security admission does not look at pods that exist, either; what it refuses is refused here all the same. The labels of
+/// namespaces are of the revision itself, so that only another ceiling of the machine can refuse it. Such a ceiling says
+/// what may run on the machine at all, and by this revision pods are begun.
+pub fn admit_again_on(desired: &Desired, node: Option<&NodeInfo>) -> Result<Admitted, Diagnostics> {
+    if desired.diagnostics.has_errors() {
+        return Err(desired.diagnostics.clone());
+    }
+    let mut admitted = admit_what_can_be(desired, node);
+    let bounds = admitted.diagnostics.0.iter_mut().filter(|told| told.rule == limits::LIMIT_RANGE);
+    bounds.for_each(|told| told.severity = Severity::Warning);
+    admitted.diagnostics.sort();
+    if admitted.diagnostics.has_errors() { Err(admitted.diagnostics) } else { Ok(admitted) }
+}
+
 /// Admits what a revision holds whether or not it is valid, to compare another one with. Its errors are among the
 /// diagnostics; an object that could not be read is not there. Nothing may run by this.
 pub fn admit_what_can_be(desired: &Desired, node: Option<&NodeInfo>) -> Admitted {

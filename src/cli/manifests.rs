@@ -10,8 +10,8 @@ use super::printer;
 use crate::admit::{Admitter, admit_on, admit_what_can_be};
 use crate::manifest::{Reader, show_lines, survey};
 use crate::model::{
-    Admitted, AdmittedPod, Desired, DesiredObject, Diagnostic, Diagnostics, NodeInfo, ObservedPod, Place,
-    Severity, Snapshot,
+    Admitted, AdmittedPod, Desired, DesiredObject, Diagnostic, Diagnostics, NodeInfo, ObservedPod, Place, Severity,
+    Snapshot,
 };
 use crate::plan;
 use crate::sys::cores::cores;

@@ -70,6 +70,9 @@ fn given(snapshot: &Snapshot) -> Given {
     (blobs.collect(), snapshot.local.left_out.clone())
 }
 
+/// How a revision is admitted.
+type Admit = fn(&Desired, Option<&NodeInfo>) -> Result<Admitted, Diagnostics>;
+
 impl Judged {
     fn of(snapshot: &Snapshot) -> Self {
         Self { revision: snapshot.revision.id.clone(), local: given(snapshot) }
@@ -169,7 +172,7 @@ impl Revisions {
     /// Admits a revision or refuses it whole. `Err` when it could not be remembered: then it does not count yet.
     async fn judge(&mut self, snapshot: Snapshot) -> Result<(), String> {
         let (revision, judged) = (snapshot.revision.clone(), Judged::of(&snapshot));
-        match self.admit(snapshot).await {
+        match self.admit(snapshot, admit::admit_on).await {
             Ok(mut admitted) => {
                 self.fill(&mut admitted);
                 let both = Some(revision.clone());
@@ -202,14 +205,14 @@ impl Revisions {
     }
 
     /// Parsing is nearly all of a round's work, so it is done where work may block.
-    async fn admit(&self, snapshot: Snapshot) -> Result<Admitted, Diagnostics> {
+    async fn admit(&self, snapshot: Snapshot, admit: Admit) -> Result<Admitted, Diagnostics> {
         let parse = Arc::clone(&self.parse);
         let node = Arc::clone(&self.node);
         let (done, waiting) = oneshot::channel();
         (self.blocking)(Box::new(move || {
             let mut parse = parse.lock().unwrap_or_else(PoisonError::into_inner);
             // Nobody waits for it any more when the agent has ended.
-            let _ = done.send(admit::admit_on(&(*parse)(&snapshot), Some(&node)));
+            let _ = done.send(admit(&(*parse)(&snapshot), Some(&node)));
         }));
         waiting.await.unwrap_or_else(|_| Err(panicked()))
     }
@@ -273,7 +276,7 @@ impl Revisions {
         let told = match self.source.read_at(&last.id).await {
             Ok(Some(snapshot)) => {
                 let local = given(&snapshot);
-                match self.admit(snapshot).await {
+                match self.admit(snapshot, admit::admit_again_on).await {
                     Ok(mut admitted) => {
                         tracing::info!(revision = %short, "going on with the last valid revision");
                         log_audits(&admitted.audits);

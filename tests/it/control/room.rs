@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use podwright::backend::fake::{Behaviour, Fault, Verb};
-use podwright::control::{PodStanding, Progress};
+use podwright::control::{PodStanding, Progress, Verdict};
+use podwright::model::{LimitRangeItem, LimitType, PodSecurityLevel};
 use serde_json::{Value, json};
 
 use super::placement::{served, standing, told};
@@ -133,6 +134,34 @@ async fn a_pod_that_waited_for_another_ones_end_is_not_told_of_what_it_waited_fo
         };
         agent.until("done", is_under_way).await;
         assert_eq!((seen.first(), seen.iter().any(|(stuck, _)| *stuck)), (Some(&(false, true)), false), "{seen:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_applied_is_gone_on_with_beyond_new_bounds_but_not_beyond_a_new_ceiling() {
+    let volumes = json!([{"name": "v", "configMap": {"name": "c"}}]);
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "b"}});
+    let web = asking("web", "1", json!({"hostNetwork": true, "volumes": volumes}));
+    let mut rig = Rig::new(&[web, map]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    agent.stop().await;
+    let most = LimitRangeItem {
+        max: [("cpu".to_owned(), "500m".to_owned())].into(),
+        ..LimitRangeItem::new(LimitType::Container)
+    };
+    rig.node.limit_range = vec![most];
+    for (level, is_begun) in [(PodSecurityLevel::Privileged, true), (PodSecurityLevel::Baseline, false)] {
+        rig.node.pod_security = level;
+        // As after a boot: nothing of it runs any more.
+        rig.fake.kill_sandbox(&key("web"));
+        rig.fake.forget_calls();
+        let mut agent = rig.start();
+        agent.until("refused", |p| matches!(p.verdict, Verdict::Refused(_))).await;
+        rig.pass(100).await;
+        let has_begun = rig.changes().iter().any(|call| call.starts_with("StartContainer"));
+        assert_eq!(has_begun, is_begun, "{level:?}: {:#?}", rig.changes());
+        agent.stop().await;
     }
 }
 
