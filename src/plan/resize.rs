@@ -66,8 +66,10 @@ pub(super) struct Resize {
 
 impl Resize {
     pub(super) fn new(realised: &AdmittedPod, target: &AdmittedPod) -> Self {
-        let [before, target] = [realised, target].map(|pod| pod.effective.open().spec.unwrap_or_default());
-        Self { changes_the_class: qos_class(&before) != qos_class(&target), target }
+        // Its class is that of what it comes to be in place, without what the machine would give another one.
+        let spec = |effective: &Packed<Pod>| effective.open().spec.unwrap_or_default();
+        let [before, after] = [spec(&realised.effective), spec(&settled(realised, target))];
+        Self { changes_the_class: qos_class(&before) != qos_class(&after), target: spec(&target.effective) }
     }
 
     /// What another amount takes: at `field`, given without keys and indexes, of a container, `is_removed` when there is

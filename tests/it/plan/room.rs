@@ -392,6 +392,22 @@ fn a_pod_that_runs_is_given_no_limit_on_the_disk() {
 }
 
 #[test]
+fn what_the_machine_would_give_a_new_pod_makes_no_other_class_of_one_that_runs() {
+    let limits = [("cpu", "1"), ("memory", "1Gi")].map(|(name, amount)| (name.to_owned(), amount.to_owned()));
+    let item = LimitRangeItem { default: limits.into(), ..LimitRangeItem::new(LimitType::Container) };
+    let giving = NodeInfo { limit_range: vec![item], ..edge() };
+    let asking = |resources: Value| {
+        let mut pod = pod("a", "100m");
+        pod["spec"]["containers"][0]["resources"]["requests"] = resources;
+        pod
+    };
+    let before = running(&[asking(json!({"cpu": "100m", "memory": "1Gi"}))]);
+    // With the limits of a new one it would be Guaranteed; of memory it is given none.
+    let plan = fleet(&all_on(&[asking(json!({"cpu": "1", "memory": "1Gi"}))], &giving), &before);
+    assert_eq!(plan.actions.iter().map(FleetAction::verb).collect::<Vec<_>>(), [Verb::UpdateInPlace], "{plan:?}");
+}
+
+#[test]
 fn holders_are_those_that_have_room_as_they_are() {
     let mut pods = running(&[pod("a", "1"), pod("b", "1")]);
     let [a, b] = ["a", "b"].map(|name| PodUid(name.into()));
