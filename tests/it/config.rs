@@ -257,6 +257,11 @@ fn what_pods_may_ask_of_a_machine_is_checked_by_both() {
         ("limitRange: {limits: [{max: {cpu: 1}}]}", "missing key `type`", "type: Container"),
         ("limitRange: {limits: [{type: Node}]}", "it must be `Container` or `Pod`", "one of the two"),
         ("limitRange: {limits: [{type: Pod, maximum: {}}]}", "unknown key `maximum`", "the keys are type"),
+        (
+            "limitRange: {limits: [{type: Container, max: {hugepages-2Mi: 2Mi}}]}",
+            "no container here is given `hugepages-2Mi`",
+            "cpu, memory",
+        ),
         ("limitRange: {limits: [{type: Pod, max: {cpu: one}}]}", "`one` is no quantity", "500m"),
         (
             "limitRange: {limits: [{type: Pod, default: {cpu: 1}}]}",

@@ -5,6 +5,8 @@ use serde_json::Value;
 use super::{Check, Digits, escape, quantity};
 use crate::model::{LimitRangeItem, LimitType};
 
+/// What containers may ask for here.
+const RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 const LIMIT_RANGE_KEYS: [&str; 1] = ["limits"];
 const ITEM_KEYS: [&str; 6] = ["type", "default", "defaultRequest", "min", "max", "maxLimitRequestRatio"];
 const TYPES: [(&str, LimitType); 2] = [("Container", LimitType::Container), ("Pod", LimitType::Pod)];
@@ -54,6 +56,14 @@ impl Check<'_> {
                 }
             };
             *list = self.map(&at, value, Digits::Yes, quantity);
+            for other in list.keys().filter(|name| !RESOURCES.contains(&name.as_str())) {
+                let what = format!("no container here is given `{other}`");
+                self.problem(
+                    &format!("{at}/{}", escape(other)),
+                    what,
+                    "the resources are cpu, memory, ephemeral-storage",
+                );
+            }
         }
         if !members.contains_key("type") {
             self.problem(at, "missing key `type`".to_owned(), "add `type: Container` or `type: Pod`");
