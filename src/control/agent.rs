@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::{Alarms, Event, Events};
 use super::publish::{Publisher, View};
-use super::room::Placed;
+use super::room::{self, Placed};
 use super::round::{Blocking, Parse, Revisions};
 use super::{Kubelet, Progress};
 use crate::model::{
@@ -192,11 +192,15 @@ impl Agent {
         Ok(())
     }
 
-    /// Without a valid revision every pod is kept as its record says; what was going away goes.
-    async fn adopt(&self, observed: Vec<Arc<ObservedPod>>) -> Result<(), PortError> {
+    /// Without a valid revision every pod is kept as its record says, and one that waits for room has it when there is some; what
+    /// was going away goes.
+    async fn adopt(&mut self, observed: Vec<Arc<ObservedPod>>) -> Result<(), PortError> {
+        let kept = Arc::new(room::on_record(&observed));
+        let placed = Placed::new(&kept, &observed, &self.revisions.node, self.placed.take());
+        let with_room = Arc::clone(&self.placed.insert(placed).admitted);
         for pod in observed {
             let record = &pod.record;
-            let pod = Arc::clone(&record.realised);
+            let pod = Arc::clone(with_room.pods.get(&record.key).unwrap_or(&record.realised));
             match &record.deletion {
                 Some(gone) => self.kubelet.remove(&record.key, &Reason::Terminating(gone.reason.clone())).await?,
                 None => self.kubelet.apply(pod, &record.revision, &Reason::Unchanged).await?,

@@ -1,9 +1,11 @@
 //! For which pods of the revision that counts there is room, as the loop found it last, and whether that may be another now.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{Admitted, NodeInfo, ObservedPod, PodUid};
+use crate::model::{
+    Admitted, AdmittedPod, Diagnostics, NodeInfo, ObservedPod, Outcome, PodUid, Revision, RevisionKind, Unmet,
+};
 use crate::plan;
 
 /// The revision that counts beside what was there.
@@ -59,6 +61,28 @@ impl Placed {
             self.holders = owned(&now);
         }
         is_left
+    }
+}
+
+/// The pods of records as if a revision had them as they are: those that wait for room are judged anew.
+pub(super) fn on_record(observed: &[Arc<ObservedPod>]) -> Admitted {
+    let records = observed.iter().map(|pod| &pod.record).filter(|record| record.deletion.is_none());
+    let pod = |realised: &Arc<AdmittedPod>| match realised.unplaced.as_deref() {
+        Some(unplaced) if unplaced.unmet == Unmet::NodeResources && unplaced.outcome == Outcome::Pending => {
+            Arc::new(AdmittedPod { unplaced: None, ..AdmittedPod::clone(realised) })
+        }
+        _ => Arc::clone(realised),
+    };
+    Admitted {
+        revision: Revision { kind: RevisionKind::Content, id: String::new(), subject: None, branch: None },
+        pods: records.map(|record| (record.key.clone(), pod(&record.realised))).collect(),
+        data: Arc::default(),
+        objects: BTreeMap::new(),
+        sources: BTreeMap::new(),
+        unread: BTreeMap::new(),
+        is_untold: false,
+        audits: Diagnostics::default(),
+        diagnostics: Diagnostics::default(),
     }
 }
 

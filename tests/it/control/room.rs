@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use podwright::backend::fake::{Behaviour, Fault, Verb};
 use podwright::control::{PodStanding, Progress, Verdict};
-use podwright::model::{LimitRangeItem, LimitType, PodSecurityLevel};
+use podwright::model::{LimitRangeItem, LimitType, PodSecurityLevel, Sandbox};
 use serde_json::{Value, json};
 
 use super::placement::{served, standing, told};
-use super::rig::{Rig, Running, failed, id, key, pod_with};
+use super::rig::{Rig, Running, broken, failed, id, key, pod_with};
 
 /// A pod that asks for cpu, with a container of its own name.
 fn asking(name: &str, cpu: &str, mut more: Value) -> Value {
@@ -163,6 +163,24 @@ async fn what_was_applied_is_gone_on_with_beyond_new_bounds_but_not_beyond_a_new
         assert_eq!(has_begun, is_begun, "{level:?}: {:#?}", rig.changes());
         agent.stop().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_revision_a_pod_on_record_has_the_room_that_comes_to_be_free() {
+    let rig = two_cores(&[job("1500m"), asking("web", "1", json!({}))]);
+    let mut agent = rig.start();
+    until_runs(&mut agent, "job").await;
+    rig.pass(5).await;
+    agent.stop().await;
+    *rig.directory.shallow.lock().unwrap() = true;
+    rig.directory.commit(&[broken()]);
+    let agent = rig.start();
+    rig.pass(5).await;
+    assert_eq!(rig.pod("web").sandbox, Sandbox::Absent);
+    let uid = rig.uids()["web"].clone();
+    rig.pass(120).await;
+    assert!(matches!(rig.pod("web").sandbox, Sandbox::Ready { .. }), "{:#?}", agent.progress.borrow());
+    assert_eq!(rig.uids()["web"], uid);
 }
 
 #[tokio::test(start_paused = true)]
