@@ -2,7 +2,8 @@
 
 use super::harness::World;
 
-/// The machine has 1 GiB. One pod takes a fifth of it when it is begun for the first time, another one nearly nothing.
+/// The machine has 1 GiB. One pod takes 90 MiB of it when it is begun for the first time; another one, which has a higher priority,
+/// takes 100.
 const PODS: &str = r#"
 apiVersion: v1
 kind: Pod
@@ -15,21 +16,26 @@ spec:
   containers:
   - name: hog
     image: podwright.invalid/host
-    command: [sh, -c, "trap '' TERM; [ -e /once/done ] || { touch /once/done; head -c 200M /dev/zero >/data/much; }; while :; do sleep 0.1; done"]
+    command: [sh, -c, "trap '' TERM; [ -e /once/done ] || { touch /once/done; head -c 90M /dev/zero >/data/much; }; while :; do sleep 0.1; done"]
     volumeMounts: [{name: data, mountPath: /data}, {name: once, mountPath: /once}]
 ---
 apiVersion: v1
 kind: Pod
-metadata: {name: modest}
+metadata: {name: dear}
 spec:
+  priority: 1000
+  volumes: [{name: data, emptyDir: {}}]
   containers:
-  - {name: modest, image: podwright.invalid/host, command: [sleep, "100000"]}
+  - name: dear
+    image: podwright.invalid/host
+    command: [sh, -c, "head -c 100M /dev/zero >/data/more; exec sleep 100000"]
+    volumeMounts: [{name: data, mountPath: /data}]
 "#;
 
-const SETTINGS: &str = "evictionHard: {nodefs.available: 900Mi}\nevictionPressureTransitionPeriod: 5s\n";
+const SETTINGS: &str = "evictionHard: {nodefs.available: 850Mi}\nevictionPressureTransitionPeriod: 5s\n";
 
 #[test]
-fn e2e_a_pod_that_fills_the_disk_goes_alone_and_comes_back() {
+fn e2e_a_full_disk_is_made_good_by_the_pod_of_the_lower_priority_which_comes_back() {
     let Some(world) = World::in_memory() else { return };
     let settings = world.scratch().join("pressure.yaml");
     std::fs::write(&settings, SETTINGS).unwrap();
@@ -37,13 +43,13 @@ fn e2e_a_pod_that_fills_the_disk_goes_alone_and_comes_back() {
     let once = world.scratch().join("once").display().to_string();
     world.commit(&[("pods.yaml", &PODS.replace("@ONCE@", &once))]);
     world.start();
-    world.wait_row("modest", "1/1", "Running");
-    let modest = |world: &World| {
+    world.wait_row("dear", "1/1", "Running");
+    let dear = |world: &World| {
         let mut all = world.identities();
-        all.retain(|name, _| name.contains("/modest/"));
+        all.retain(|name, _| name.contains("/dear/"));
         all
     };
-    let before = modest(&world);
+    let before = dear(&world);
     assert_eq!(before.len(), 1, "{before:?}");
     let gone = world.wait("the eviction", || {
         let pod = world.pod("hog")?;
@@ -52,7 +58,7 @@ fn e2e_a_pod_that_fills_the_disk_goes_alone_and_comes_back() {
     let status = &gone["status"];
     assert_eq!(status["reason"], "Evicted");
     let message = status["message"].as_str().unwrap();
-    let start = "The node was low on resource: ephemeral-storage. Threshold quantity: 900Mi, available: ";
+    let start = "The node was low on resource: ephemeral-storage. Threshold quantity: 850Mi, available: ";
     assert!(message.starts_with(start), "{message}");
     let disrupted = |condition: &serde_json::Value| condition["type"] == "DisruptionTarget";
     assert!(status["conditions"].as_array().unwrap().iter().any(disrupted), "{status}");
@@ -62,7 +68,7 @@ fn e2e_a_pod_that_fills_the_disk_goes_alone_and_comes_back() {
         let pod = world.pod("hog")?;
         (pod["status"]["phase"] == "Running" && pod["metadata"]["uid"] != *uid).then_some(())
     });
-    assert_eq!(modest(&world), before);
+    assert_eq!(dear(&world), before);
     let described = world.ok(&["describe", "node"]);
     for words in ["EvictionThresholdMet", "NodeHasDiskPressure", "DiskPressure"] {
         assert!(described.contains(words), "{words}: {described}");
