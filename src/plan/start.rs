@@ -226,7 +226,10 @@ impl Pod<'_> {
         for container in self.spec.init_containers.iter().flatten() {
             let kind = restart::kind_of(container, true);
             if !through {
-                if !self.is_live(container) {
+                if self.is_live(container) {
+                    // One that came after them before ends as it has to, whatever those before it wait for.
+                    self.plan(container, kind, draft);
+                } else {
                     draft.waiting(&container.name, "PodInitializing", "");
                     self.hold(container, draft);
                 }

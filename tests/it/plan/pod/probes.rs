@@ -248,6 +248,37 @@ fn a_sidecar_with_a_startup_probe_holds_up_what_follows() {
 }
 
 #[rustfmt::skip]
+const AFTER_ONE_AWAY: &[Row] = &[
+    ("it ends all the same", |w| { w.ended("first", 1, 100); w.says("last", Startup, false, 50); }, &[
+        "stop last#0 30s: startup probe failed", "image i:1: exited with 1, restartPolicy Always",
+        "start first#1: exited with 1, restartPolicy Always", "app waits: PodInitializing", "last: - - since 50",
+    ]),
+    ("and is killed when its time is over", |w| { w.ended("first", 1, 100); w.stopping("last", 60, 30); }, &[
+        "kill last#0: grace period exceeded", "image i:1: exited with 1, restartPolicy Always",
+        "start first#1: exited with 1, restartPolicy Always", "app waits: PodInitializing", "last: - -",
+    ]),
+];
+
+/// Before the first app has begun, sidecars begin one after the other.
+#[test]
+fn a_sidecar_ends_for_its_probe_while_one_before_it_is_away() {
+    let sidecars = || {
+        let probe = json!({"tcpSocket": {"port": 1}, "failureThreshold": 1});
+        settled(
+            json!({
+                "initContainers": [
+                    {"name": "first", "image": "i:1", "restartPolicy": "Always"},
+                    {"name": "last", "image": "i:1", "restartPolicy": "Always", "startupProbe": probe},
+                ],
+                "containers": [{"name": "app", "image": "a:1"}],
+            }),
+            &[],
+        )
+    };
+    check(sidecars, AFTER_ONE_AWAY);
+}
+
+#[rustfmt::skip]
 const ON_FAILURE: &[Row] = &[
     ("a success after a failed probe is run again", |w| w.ended_for("a", 0, 200), &[
         "image nginx:1: exited with 0, restartPolicy OnFailure", "start a#1: exited with 0, restartPolicy OnFailure", "wake 5000",
