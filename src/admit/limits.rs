@@ -72,13 +72,14 @@ struct Breach {
     /// As a JSON pointer in the pod.
     at: String,
     message: String,
+    rule: &'static str,
 }
 
 impl Breach {
     fn told(self, subject: &Subject<'_, '_>) -> Diagnostic {
         Diagnostic {
             severity: Severity::Error,
-            rule: "limit-range",
+            rule: self.rule,
             message: self.message,
             help: Some("keep to it, or change `limitRange` in the configuration of the machine".to_owned()),
             place: Some(Place { at: subject.at(&self.at), text: Arc::from(""), width: 1 }),
@@ -125,7 +126,8 @@ fn compare(item: &LimitRangeItem, at: &str, amounts: impl Fn(&str) -> [Option<St
     let is_less = |a: &str, b: &str| quantity::nanos(a) < quantity::nanos(b);
     let mut found = Vec::new();
     let mut note = |list: &str, name: &str, message: String| {
-        found.push(Breach { at: format!("{at}/resources/{list}/{}", escape(name)), message });
+        let at = format!("{at}/resources/{list}/{}", escape(name));
+        found.push(Breach { at, message, rule: "limit-range" });
     };
     for (name, min) in &item.min {
         let usage = format!("minimum {name} usage per {of} is {}", shown(min));
@@ -181,6 +183,8 @@ fn beyond_limits(at: &str, container: &Container) -> Vec<Breach> {
         is_beyond.then(|| Breach {
             at: format!("{at}/resources/requests/{}", escape(name)),
             message: format!("Invalid value: {request:?}: must be less than or equal to {name} limit of {limit}"),
+            // Not of LimitRanger, but of the API, which takes no such pod: none is begun.
+            rule: "limit-below-request",
         })
     };
     requests.iter().filter_map(beyond).collect()

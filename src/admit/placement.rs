@@ -59,11 +59,12 @@ pub(super) fn unplaced(spec: &PodSpec, node: &NodeInfo) -> Option<Unplaced> {
     }
     if !name.is_empty() {
         let lack = labels(spec, node).or_else(|| taint(spec, node, NO_EXECUTE));
-        return lack.map(Lack::failed).or_else(|| room(spec, node));
+        return lack.map(|lack| lack.on(spec, node).failed()).or_else(|| room(spec, node));
     }
     // Told first is what has a pod that runs leave.
     let taint = || taint(spec, node, NO_EXECUTE).or_else(|| taint(spec, node, "NoSchedule"));
     let lack = pinned_elsewhere(spec, node).or_else(taint).or_else(|| labels(spec, node));
+    let lack = lack.map(|lack| lack.on(spec, node));
     let unplaced = lack.map(|lack| if node.fleet { lack.elsewhere() } else { lack.pending() });
     unplaced.or_else(|| room(spec, node))
 }
@@ -98,6 +99,11 @@ struct Lack {
 impl Lack {
     fn labels(field: String, detail: String) -> Self {
         Self { unmet: Unmet::NodeLabels, field, detail, why: LABELS, ends_what_runs: false }
+    }
+
+    /// The same, whichever lack is told first: with a taint that is for pods that run none stays.
+    fn on(self, spec: &PodSpec, node: &NodeInfo) -> Self {
+        Self { ends_what_runs: self.ends_what_runs || taint(spec, node, NO_EXECUTE).is_some(), ..self }
     }
 
     fn elsewhere(self) -> Unplaced {

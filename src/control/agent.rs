@@ -195,7 +195,7 @@ impl Agent {
     /// Without a valid revision every pod is kept as its record says, and one that waits for room has it when there is some; what
     /// was going away goes.
     async fn adopt(&mut self, observed: Vec<Arc<ObservedPod>>) -> Result<(), PortError> {
-        let kept = Arc::new(room::on_record(&observed));
+        let kept = Arc::new(room::on_record(&observed, self.revisions.is_last_refused));
         let placed = Placed::new(&kept, &observed, &self.revisions.node, self.placed.take());
         let with_room = Arc::clone(&self.placed.insert(placed).admitted);
         for pod in observed {

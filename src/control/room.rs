@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{
-    Admitted, AdmittedPod, Diagnostics, NodeInfo, ObservedPod, Outcome, PodUid, Revision, RevisionKind, Unmet,
+    Admitted, AdmittedPod, Diagnostics, NodeInfo, ObservedPod, Outcome, PodRecord, PodUid, Revision, RevisionKind,
+    Unmet,
 };
 use crate::plan;
 
@@ -64,11 +65,16 @@ impl Placed {
     }
 }
 
-/// The pods of records as if a revision had them as they are: those that wait for room are judged anew.
-pub(super) fn on_record(observed: &[Arc<ObservedPod>]) -> Admitted {
-    let records = observed.iter().map(|pod| &pod.record).filter(|record| record.deletion.is_none());
+/// The pods of records as if a revision had them as they are. Those that wait for room are judged anew unless theirs is refused:
+/// nothing is begun by it that never was.
+pub(super) fn on_record(observed: &[Arc<ObservedPod>], is_refused: bool) -> Admitted {
+    // One that has failed stays so: what is made anew without a revision could be lost on the way.
+    let stays = |record: &&PodRecord| record.deletion.is_none() && record.terminal.is_none();
+    let records = observed.iter().map(|pod| &pod.record).filter(stays);
     let pod = |realised: &Arc<AdmittedPod>| match realised.unplaced.as_deref() {
-        Some(unplaced) if unplaced.unmet == Unmet::NodeResources && unplaced.outcome == Outcome::Pending => {
+        Some(unplaced)
+            if !is_refused && unplaced.unmet == Unmet::NodeResources && unplaced.outcome == Outcome::Pending =>
+        {
             Arc::new(AdmittedPod { unplaced: None, ..AdmittedPod::clone(realised) })
         }
         _ => Arc::clone(realised),

@@ -54,6 +54,8 @@ pub(super) struct Revisions {
     pub(super) uncommitted: Vec<String>,
     /// What was logged about falling back, lest every round says it again.
     told: String,
+    /// The last one that was valid could be read, and is refused by what the machine has been told since.
+    pub(super) is_last_refused: bool,
 }
 
 /// The name of what was judged: the revision, and what the machine was given beside it.
@@ -108,6 +110,7 @@ impl Revisions {
             failure: None,
             uncommitted: Vec::new(),
             told: String::new(),
+            is_last_refused: false,
         }
     }
 
@@ -273,6 +276,7 @@ impl Revisions {
     async fn fall_back(&mut self) {
         let Some(last) = self.durable.last_applied.clone() else { return };
         let short = last.short();
+        self.is_last_refused = false;
         let told = match self.source.read_at(&last.id).await {
             Ok(Some(snapshot)) => {
                 let local = given(&snapshot);
@@ -285,7 +289,10 @@ impl Revisions {
                         self.local = local;
                         return;
                     }
-                    Err(_) => format!("the last applied revision {short} is not valid any more"),
+                    Err(_) => {
+                        self.is_last_refused = true;
+                        format!("the last applied revision {short} is not valid any more")
+                    }
                 }
             }
             Ok(None) => format!("the last applied revision {short} cannot be read any more"),

@@ -47,6 +47,11 @@ pub const RULES: &[Rule] = &[
     rule("limit-range", "A pod asks for more or less than the machine lets it", "ask for what is allowed"),
     rule("local-object", "An object provisioned on the machine that cannot be read", "provision it anew, or remove it"),
     rule("misplaced-field", "A field stands at the wrong level", "indent it as the field it belongs to"),
+    rule(
+        "limit-below-request",
+        "A limit that the machine gives is below what is asked for",
+        "write a limit, or change `limitRange` in the configuration of the machine",
+    ),
     rule("missing-field", "A field that is needed is not there", "add it"),
     rule("missing-key", "A key that is needed is not in its ConfigMap or Secret", "add it, or write `optional: true`"),
     rule("missing-object", "An object that is needed is not among the manifests", "add it"),

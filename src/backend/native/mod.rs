@@ -158,7 +158,8 @@ struct Inner {
     adopted: Once,
     /// Held while it is looked what the machine has left, and while room is made: what hangs is not begun once more.
     looking: pressure::Alone,
-    reclaiming: pressure::Alone,
+    /// In memory and on the disk.
+    reclaiming: [pressure::Alone; 2],
 }
 
 /// What a look at one pod gives.
@@ -224,7 +225,7 @@ impl Native {
             leavings: Leavings::default(),
             adopted: Once::default(),
             looking: pressure::Alone::default(),
-            reclaiming: pressure::Alone::default(),
+            reclaiming: Default::default(),
             paths,
         };
         Ok(Arc::new(Self { inner: Arc::new(inner) }))

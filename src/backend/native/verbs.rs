@@ -246,7 +246,7 @@ impl ContainerBackend for Native {
 
     async fn reclaim(&self, starved: Starved, evicted: &[PodUid]) -> Result<(), PortError> {
         let (inner, evicted) = (self.inner.clone(), evicted.iter().cloned().collect());
-        let alone = inner.reclaiming.begin("make room on")?;
+        let alone = inner.reclaiming[usize::from(starved.is_of_disk())].begin("make room on")?;
         // To its end, so that nobody begins it anew beside what goes on of it.
         joined(tokio::spawn(async move {
             let _alone = alone;

@@ -26,6 +26,8 @@ const MEASURED: Duration = Duration::from_secs(300);
 const GLANCE: Duration = Duration::from_secs(10);
 /// A look that failed is tried again after this.
 const AGAIN: Duration = Duration::from_secs(60);
+/// While room is still being made on the disk nobody goes for it, as for a pull that holds the images' lock; for so long.
+const MAKING: Duration = Duration::from_secs(600);
 /// What freed nothing is not tried again for so long, unless something has changed: each try wears flash that is full.
 const IN_VAIN: Duration = Duration::from_secs(300);
 /// More of what was missing than this part of it is a change.
@@ -66,6 +68,8 @@ struct Watch {
     failed: Option<String>,
     /// What no eviction makes good, which is logged once.
     helpless: BTreeSet<Starved>,
+    /// Since when room is being made that did not come to its end in time.
+    making: BTreeMap<Starved, Timestamp>,
     /// The last time that room was made and that freed nothing.
     vain: BTreeMap<Starved, Vain>,
     /// It was logged that nobody counts what pods use.
@@ -97,6 +101,7 @@ impl Watch {
         self.low.retain(|low| all.contains(low));
         self.helpless.retain(|low| all.contains(low));
         self.vain.retain(|low, _| all.contains(low));
+        self.making.retain(|low, _| all.contains(low));
         if all.is_empty() {
             shared.lock().evicted.clear();
         }
@@ -186,18 +191,32 @@ impl Watch {
         let (missing, pods, at) = (most_missing(low, met), ends(shared), shared.now());
         if may_help && !self.vain.get(&low).is_some_and(|vain| vain.holds(missing, &pods, at)) {
             self.vain.remove(&low);
-            match made_room(shared, low).await {
-                Some(left) if !starved(&left).contains(&low) => return true,
-                Some(left) if most_missing(low, &left) >= missing => {
+            let made = made_room(shared, low).await;
+            if !matches!(made, Made::NotYet) {
+                self.making.remove(&low);
+            }
+            match made {
+                Made::Left(left) if !starved(&left).contains(&low) => return true,
+                Made::Left(left) if most_missing(low, &left) >= missing => {
                     self.vain.insert(low, Vain { at, missing, pods });
                 }
-                _ => {}
+                // What it will come to is not known; meanwhile something else may be made good.
+                Made::NotYet if low.is_of_disk() && !self.is_made_long(low, at) => return false,
+                Made::Left(_) | Made::NotYet | Made::Failed => {}
             }
         } else if self.helpless.contains(&low) && low.is_of_disk() {
             // Nor is it looked again what all pods keep there.
             return false;
         }
         self.is_one_ending(shared) || self.evict(shared, low, met).await
+    }
+
+    /// Whether room has been made for so long that nobody waits for its end any more.
+    fn is_made_long(&mut self, low: Starved, now: Timestamp) -> bool {
+        let since = self.making.entry(low).or_insert(now);
+        // A clock that was set back measures from now on.
+        *since = now.min(*since);
+        now >= after(*since, MAKING)
     }
 
     /// Whether what the pod that was evicted last has is still to be given back.
@@ -264,18 +283,20 @@ impl Watch {
     ) -> Option<Vec<(Arc<ObservedPod>, PodUse)>> {
         let seen = shared.lock().seen();
         let mut pods = Vec::new();
+        let mut over = after(shared.now(), GLANCE);
         for pod in seen.into_iter().filter(|pod| plan::is_evictable(pod)) {
             let used = {
                 let mut work = pin!(pod_use(shared, &pod, low));
                 loop {
-                    let over = after(shared.now(), GLANCE);
                     // Cancel-safe: what is measured goes on, or is given up and changes nothing.
                     tokio::select! {
                         biased;
                         used = &mut work => break used,
                         () = shared.parts.clock.sleep_until(over) => {}
                     }
-                    let Some((_, met)) = self.learn(shared).await else { continue };
+                    let learnt = self.learn(shared).await;
+                    over = after(shared.now(), GLANCE);
+                    let Some((_, met)) = learnt else { continue };
                     let now = starved(&met);
                     if plan::is_out_of_reach(low, &met) || now.range(..low).any(|other| !before.contains(other)) {
                         return None;
@@ -323,15 +344,28 @@ fn ends(shared: &Shared) -> Vec<(PodUid, bool)> {
     state.seen().into_iter().map(of).collect()
 }
 
-/// Gives back what the machine holds for nobody. The thresholds that are met all the same; `None` where that failed.
-async fn made_room(shared: &Shared, starved: Starved) -> Option<Vec<Met>> {
+/// What became of making room.
+enum Made {
+    /// These thresholds are met all the same.
+    Left(Vec<Met>),
+    /// It goes on.
+    NotYet,
+    Failed,
+}
+
+/// Gives back what the machine holds for nobody.
+async fn made_room(shared: &Shared, starved: Starved) -> Made {
     let evicted: Vec<PodUid> = shared.lock().evicted.iter().cloned().collect();
     let reclaiming = shared.parts.backend.reclaim(starved, &evicted);
     let made = within(shared, LONG, ("make room on", "the machine"), reclaiming).await;
     let made = made.inspect_err(|error| tracing::warn!("{error}"));
-    let left = levels(shared).await.ok()?;
-    let met = plan::thresholds_met(&shared.parts.node.eviction, &left);
-    (made.is_ok() || met.is_empty()).then_some(met)
+    let left = levels(shared).await.map(|left| plan::thresholds_met(&shared.parts.node.eviction, &left));
+    match (made, left) {
+        (Ok(()), Ok(met)) => Made::Left(met),
+        (Err(_), Ok(met)) if met.is_empty() => Made::Left(met),
+        (Err(error), _) if error.kind == ErrorKind::Unavailable => Made::NotYet,
+        (Ok(()) | Err(_), _) => Made::Failed,
+    }
 }
 
 /// What a pod takes of what there is too little of; `None` where to look fails. That nobody counts it is no failure.

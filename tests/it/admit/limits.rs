@@ -36,7 +36,9 @@ fn refused(pod: &Value, node: &NodeInfo) -> Vec<(String, String)> {
     assert!(!Admitter::new(&desired, Some(node)).says_nothing(object, Some(&packed.open())), "it is kept to be judged");
     let Err(diagnostics) = admit_on(&desired, Some(node)) else { return Vec::new() };
     let told = diagnostics.0.into_iter().map(|diagnostic| {
-        assert_eq!((diagnostic.severity, diagnostic.rule), (Severity::Error, "limit-range"));
+        let is_below = diagnostic.message.contains("must be less than or equal to");
+        let rule = if is_below { "limit-below-request" } else { "limit-range" };
+        assert_eq!((diagnostic.severity, diagnostic.rule), (Severity::Error, rule));
         assert!(diagnostic.place.is_some() && diagnostic.help.is_some(), "{diagnostic:?}");
         (diagnostic.field.unwrap(), diagnostic.message)
     });

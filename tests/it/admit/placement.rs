@@ -264,6 +264,9 @@ fn each_row_of_the_table_of_taints() {
         ends(std::slice::from_ref(&out)) && ends(&[one.clone(), out]) && !ends(std::slice::from_ref(&one)),
         "it runs on but for NoExecute"
     );
+    let away = json!({"nodeName": "edge-1", "nodeSelector": {"no": "x"}});
+    let away = placed(&pod(away), &with_taints(&[taint("out", None, "NoExecute")]));
+    assert!(away.unplaced.clone().unwrap().ends_what_runs, "{}", told(&away));
     assert_eq!(detail(one), "the taint dedicated=line-3:NoSchedule of this machine is not tolerated");
     assert_eq!(detail(taint("a", None, "NoSchedule")), "the taint a:NoSchedule of this machine is not tolerated");
 }

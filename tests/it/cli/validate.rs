@@ -288,4 +288,10 @@ fn what_the_configuration_lets_containers_ask_for_is_an_error_at_its_line() {
     let said = place.run(&["validate", "m", "--config", "c.yaml", "-o", "json"]);
     let rule = "limit-range";
     assert!(said.out.contains(rule), "{}", said.out);
+    // What the machine gives a container must not be below what it asks for itself.
+    place.write("m/web.yaml", &asking.replace("limits", "requests"));
+    place.write("c.yaml", "limitRange: {limits: [{type: Container, default: {cpu: \"1\"}}]}\n");
+    let said = place.run(&["validate", "m", "--config", "c.yaml", "-o", "json"]);
+    let rule = "limit-below-request";
+    assert!(said.code == Some(1) && said.out.contains(rule), "{}", said.out);
 }

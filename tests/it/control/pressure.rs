@@ -256,6 +256,22 @@ async fn a_disk_that_takes_no_record_is_made_good_all_the_same() {
     assert_eq!(gone(&rig), [""; 0]);
 }
 
+/// A pull holds the lock of the images while it unpacks.
+#[tokio::test(start_paused = true)]
+async fn nobody_goes_for_the_disk_while_room_is_being_made() {
+    let rig = machine(&[of("a", "app", &json!({}))]);
+    let mut agent = rig.start();
+    agent.done(&id(1)).await;
+    rig.fake.fill(&key("a"), "app", 20 * GIB);
+    rig.fake.on_call(|call| (call.verb == Verb::Reclaim).then_some(Fault::Hang));
+    disk(&rig, 9);
+    rig.pass(500).await;
+    assert_eq!(gone(&rig), [""; 0]);
+    // Nobody waits for that without end.
+    rig.pass(300).await;
+    assert_eq!(gone(&rig), ["a"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_takes_long_to_be_looked_at_does_not_go_first() {
     // How long it takes to look at the first one, and who goes.

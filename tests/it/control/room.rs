@@ -166,6 +166,23 @@ async fn what_was_applied_is_gone_on_with_beyond_new_bounds_but_not_beyond_a_new
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_new_ceiling_refuses_is_not_begun_when_there_is_room() {
+    for (level, is_begun) in [(PodSecurityLevel::Privileged, true), (PodSecurityLevel::Baseline, false)] {
+        let mut rig = two_cores(&[job("1500m"), asking("web", "1", json!({"hostNetwork": true}))]);
+        let mut agent = rig.start();
+        until_runs(&mut agent, "job").await;
+        rig.pass(5).await;
+        assert_eq!(rig.pod("web").sandbox, Sandbox::Absent);
+        agent.stop().await;
+        rig.node.pod_security = level;
+        let agent = rig.start();
+        rig.pass(200).await;
+        let has_begun = matches!(rig.pod("web").sandbox, Sandbox::Ready { .. });
+        assert_eq!(has_begun, is_begun, "{level:?}: {:#?}", agent.progress.borrow());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_revision_a_pod_on_record_has_the_room_that_comes_to_be_free() {
     let rig = two_cores(&[job("1500m"), asking("web", "1", json!({}))]);
     let mut agent = rig.start();

@@ -21,6 +21,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("config", "files_of_our_own_are_told_by_rule"),
     ("file-too-large", "what_is_wrong_with_a_directory_is_told_by_rule"),
     ("internal", "a_reading_that_panics_refuses_the_revision"),
+    ("limit-below-request", "what_the_configuration_lets_containers_ask_for_is_an_error_at_its_line"),
     ("limit-range", "what_the_configuration_lets_containers_ask_for_is_an_error_at_its_line"),
     ("no-file", "what_is_wrong_with_a_directory_is_told_by_rule"),
     ("not-placed", "a_pod_that_does_not_run_here_is_a_warning_at_its_field"),
