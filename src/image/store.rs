@@ -231,11 +231,9 @@ impl Store {
             (named.pulled && !kept.contains(name) && !in_use.contains(&named.manifest)).then(|| name.clone())
         };
         let references: Vec<String> = index.images.iter().filter_map(goes).collect();
-        // Asked often on a full disk: what stays as it is is not written again.
-        if !references.is_empty() {
-            index.images.retain(|name, _| !references.contains(name));
-            self.disk.write_index(&index).map_err(failed)?;
-        }
+        index.images.retain(|name, _| !references.contains(name));
+        // Also as it is: that of somebody whom the power took may not be on the disk yet, and layers go by it.
+        self.disk.write_index(&index).map_err(failed)?;
         let bytes = self.collect(&index, in_use).map_err(failed)?;
         super::pull::clear(self).map_err(failed)?;
         Ok(Pruned { references, bytes })
